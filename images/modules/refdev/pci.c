@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reference device: configuration space, registers, MSI-X table and PBA.
+ *
+ * The configuration space is that of a conventional PCI function with the
+ * MSI-X capability only. Nothing is gated by the command register.
+ */
+#include <linux/pci_ids.h>
+#include <linux/uaccess.h>
+#include <linux/unaligned.h>
+
+#include "refdev.h"
+
+#define REFDEV_REGION_SHIFT	40
+#define REFDEV_MSIX_CAP		0x40
+
+static u64 refdev_region_size(unsigned int index)
+{
+	switch (index) {
+	case VFIO_PCI_BAR0_REGION_INDEX + REFDEV_BAR_REGS:
+	case VFIO_PCI_BAR0_REGION_INDEX + REFDEV_BAR_MSIX:
+		return REFDEV_BAR_SIZE;
+	case VFIO_PCI_CONFIG_REGION_INDEX:
+		return PCI_CFG_SPACE_SIZE;
+	default:
+		return 0;
+	}
+}
+
+int refdev_pci_region_info(struct vfio_region_info *info)
+{
+	if (info->index >= VFIO_PCI_NUM_REGIONS)
+		return -EINVAL;
+
+	info->size = refdev_region_size(info->index);
+	info->offset = (u64)info->index << REFDEV_REGION_SHIFT;
+	info->flags = info->size ? VFIO_REGION_INFO_FLAG_READ |
+				   VFIO_REGION_INFO_FLAG_WRITE : 0;
+	info->cap_offset = 0;
+	return 0;
+}
+
+/* What can be written in configuration space, the same for all devices. */
+void refdev_pci_init(struct refdev *rd)
+{
+	u8 *wmask = rd->config_wmask;
+
+	put_unaligned_le16(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
+			   PCI_COMMAND_PARITY | PCI_COMMAND_SERR |
+			   PCI_COMMAND_INTX_DISABLE, wmask + PCI_COMMAND);
+	wmask[PCI_CACHE_LINE_SIZE] = 0xff;
+	wmask[PCI_LATENCY_TIMER] = 0xff;
+	wmask[PCI_INTERRUPT_LINE] = 0xff;
+	put_unaligned_le32(~(REFDEV_BAR_SIZE - 1),
+			   wmask + PCI_BASE_ADDRESS_0 + 4 * REFDEV_BAR_REGS);
+	put_unaligned_le32(~(REFDEV_BAR_SIZE - 1),
+			   wmask + PCI_BASE_ADDRESS_0 + 4 * REFDEV_BAR_MSIX);
+	put_unaligned_le16(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL,
+			   wmask + REFDEV_MSIX_CAP + PCI_MSIX_FLAGS);
+}
+
+/* Everything that a guest sees as after power-on. */
+void refdev_pci_reset(struct refdev *rd)
+{
+	u8 *config = rd->config;
+	unsigned int i;
+
+	mutex_lock(&rd->reg_lock);
+	memset(config, 0, sizeof(rd->config));
+	put_unaligned_le16(REFDEV_PCI_VENDOR, config + PCI_VENDOR_ID);
+	put_unaligned_le16(REFDEV_PCI_DEVICE, config + PCI_DEVICE_ID);
+	put_unaligned_le16(PCI_STATUS_CAP_LIST, config + PCI_STATUS);
+	config[PCI_CLASS_REVISION] = 1;
+	config[PCI_CLASS_DEVICE + 1] = PCI_CLASS_OTHERS;
+	put_unaligned_le16(REFDEV_PCI_VENDOR, config + PCI_SUBSYSTEM_VENDOR_ID);
+	put_unaligned_le16(rd->nr_vectors, config + PCI_SUBSYSTEM_ID);
+	config[PCI_CAPABILITY_LIST] = REFDEV_MSIX_CAP;
+	config += REFDEV_MSIX_CAP;
+	config[PCI_CAP_LIST_ID] = PCI_CAP_ID_MSIX;
+	put_unaligned_le16(rd->nr_vectors - 1, config + PCI_MSIX_FLAGS);
+	put_unaligned_le32(REFDEV_MSIX_TABLE | REFDEV_BAR_MSIX,
+			   config + PCI_MSIX_TABLE);
+	put_unaligned_le32(REFDEV_MSIX_PBA | REFDEV_BAR_MSIX,
+			   config + PCI_MSIX_PBA);
+
+	memset(rd->msix_table, 0, sizeof(rd->msix_table));
+	for (i = 0; i < rd->nr_vectors; i++)
+		rd->msix_table[(i * PCI_MSIX_ENTRY_SIZE +
+				PCI_MSIX_ENTRY_VECTOR_CTRL) / 4] =
+			cpu_to_le32(PCI_MSIX_ENTRY_CTRL_MASKBIT);
+
+	memset(&rd->regs, 0, sizeof(rd->regs));
+	rd->regs.seed = rd->default_seed;
+	refdev_state_changed(rd);
+	mutex_unlock(&rd->reg_lock);
+}
+
+static u64 *refdev_scratch(struct refdev *rd, u64 reg)
+{
+	u64 index = (reg - REFDEV_REG_SCRATCH) / sizeof(u64);
+
+	if (reg < REFDEV_REG_SCRATCH || index >= REFDEV_SCRATCH_WORDS)
+		return NULL;
+	return &rd->regs.scratch[index];
+}
+
+static u64 refdev_reg_read(struct refdev *rd, u64 reg)
+{
+	u64 *scratch;
+
+	switch (reg) {
+	case REFDEV_REG_ID:
+		return REFDEV_ID;
+	case REFDEV_REG_VECTORS:
+		return rd->nr_vectors;
+	case REFDEV_REG_CONTROL:
+		return rd->regs.control;
+	case REFDEV_REG_GENERATION:
+		return rd->regs.generation;
+	case REFDEV_REG_SEED:
+		return rd->regs.seed;
+	case REFDEV_REG_STATE_WORDS:
+		return refdev_state_words(rd);
+	case REFDEV_REG_CHECKSUM:
+		return rd->regs.checksum;
+	default:
+		scratch = refdev_scratch(rd, reg);
+		return scratch ? *scratch : 0;
+	}
+}
+
+static void refdev_reg_write(struct refdev *rd, u64 reg, u64 value)
+{
+	u64 *scratch;
+
+	switch (reg) {
+	case REFDEV_REG_CONTROL:
+		rd->regs.control = value & REFDEV_CONTROL_ENABLE;
+		break;
+	case REFDEV_REG_SEED:
+		if (rd->streaming)
+			break;
+		rd->regs.seed = value;
+		refdev_state_changed(rd);
+		break;
+	case REFDEV_REG_TRIGGER:
+		if (rd->regs.control & REFDEV_CONTROL_ENABLE &&
+		    value < rd->nr_vectors)
+			refdev_irq_raise(rd, value);
+		break;
+	default:
+		scratch = refdev_scratch(rd, reg);
+		if (scratch)
+			*scratch = value;
+	}
+}
+
+static u64 refdev_msix_read(struct refdev *rd, u64 pos)
+{
+	u64 low, high;
+
+	if (pos == REFDEV_MSIX_PBA)
+		return refdev_irq_get_latched(rd);
+	if (pos >= rd->nr_vectors * PCI_MSIX_ENTRY_SIZE)
+		return 0;
+	low = le32_to_cpu(rd->msix_table[pos / 4]);
+	high = le32_to_cpu(rd->msix_table[pos / 4 + 1]);
+	return high << 32 | low;
+}
+
+static void refdev_msix_write(struct refdev *rd, u64 pos, u64 value)
+{
+	if (pos >= rd->nr_vectors * PCI_MSIX_ENTRY_SIZE)
+		return;
+	rd->msix_table[pos / 4] = cpu_to_le32(lower_32_bits(value));
+	rd->msix_table[pos / 4 + 1] = cpu_to_le32(upper_32_bits(value));
+}
+
+static u64 refdev_bar_read(struct refdev *rd, unsigned int bar, u64 pos)
+{
+	return bar == REFDEV_BAR_REGS ? refdev_reg_read(rd, pos) :
+					refdev_msix_read(rd, pos);
+}
+
+static void refdev_bar_write(struct refdev *rd, unsigned int bar, u64 pos,
+			     u64 value)
+{
+	if (bar == REFDEV_BAR_REGS)
+		refdev_reg_write(rd, pos, value);
+	else
+		refdev_msix_write(rd, pos, value);
+}
+
+/*
+ * One access inside an aligned 64-bit word. A write of 4 bytes keeps the other
+ * half of what can be read back; the upper half of TRIGGER is ignored.
+ */
+static int refdev_bar_access(struct refdev *rd, unsigned int bar, u64 pos,
+			     void *data, size_t size, bool write)
+{
+	u64 base = pos & ~7ULL;
+	__le64 word;
+
+	if (!write) {
+		word = cpu_to_le64(refdev_bar_read(rd, bar, base));
+		memcpy(data, (u8 *)&word + (pos - base), size);
+		return 0;
+	}
+	if (size < 4)
+		return -EINVAL;
+	if (bar == REFDEV_BAR_REGS && base == REFDEV_REG_TRIGGER && pos != base)
+		return 0;
+	word = cpu_to_le64(refdev_bar_read(rd, bar, base));
+	memcpy((u8 *)&word + (pos - base), data, size);
+	refdev_bar_write(rd, bar, base, le64_to_cpu(word));
+	return 0;
+}
+
+static void refdev_config_access(struct refdev *rd, u64 pos, u8 *data,
+				 size_t size, bool write)
+{
+	u8 *config = rd->config + pos;
+	u8 *wmask = rd->config_wmask + pos;
+	size_t i;
+
+	if (!write) {
+		memcpy(data, config, size);
+		return;
+	}
+	for (i = 0; i < size; i++)
+		config[i] = (config[i] & ~wmask[i]) | (data[i] & wmask[i]);
+}
+
+static int refdev_pci_access(struct refdev *rd, loff_t where, void *data,
+			     size_t size, bool write)
+{
+	unsigned int index = where >> REFDEV_REGION_SHIFT;
+	u64 pos = where & (BIT_ULL(REFDEV_REGION_SHIFT) - 1);
+	int ret = 0;
+
+	if (pos >= refdev_region_size(index))
+		return -EINVAL;
+
+	mutex_lock(&rd->reg_lock);
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX)
+		refdev_config_access(rd, pos, data, size, write);
+	else
+		ret = refdev_bar_access(rd, index - VFIO_PCI_BAR0_REGION_INDEX,
+					pos, data, size, write);
+	mutex_unlock(&rd->reg_lock);
+	return ret;
+}
+
+/* The largest naturally aligned access at this position. */
+static size_t refdev_access_size(loff_t pos, size_t count)
+{
+	size_t size = 8;
+
+	while (size > count || pos & (size - 1))
+		size /= 2;
+	return size;
+}
+
+ssize_t refdev_pci_read(struct vfio_device *vdev, char __user *buf,
+			size_t count, loff_t *ppos)
+{
+	struct refdev *rd = to_refdev(vdev);
+	size_t done = 0;
+	u8 data[8];
+	int ret;
+
+	while (done < count) {
+		size_t size = refdev_access_size(*ppos, count - done);
+
+		ret = refdev_pci_access(rd, *ppos, data, size, false);
+		if (ret)
+			return ret;
+		if (copy_to_user(buf + done, data, size))
+			return -EFAULT;
+		done += size;
+		*ppos += size;
+	}
+	return done;
+}
+
+ssize_t refdev_pci_write(struct vfio_device *vdev, const char __user *buf,
+			 size_t count, loff_t *ppos)
+{
+	struct refdev *rd = to_refdev(vdev);
+	size_t done = 0;
+	u8 data[8];
+	int ret;
+
+	while (done < count) {
+		size_t size = refdev_access_size(*ppos, count - done);
+
+		if (copy_from_user(data, buf + done, size))
+			return -EFAULT;
+		ret = refdev_pci_access(rd, *ppos, data, size, true);
+		if (ret)
+			return ret;
+		done += size;
+		*ppos += size;
+	}
+	return done;
+}

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reference device: knobs, counters and history in sysfs.
+ */
+#include <linux/kstrtox.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
+
+#include "stream.h"
+
+#define REFDEV_MAX_MS	600000ULL
+
+const struct refdev_knobs refdev_default_knobs = {
+	.migration = true,
+	.stop_copy = true,
+	.pre_copy = true,
+	.p2p = true,
+	.initial_bytes = 1 << 20,
+	.stop_copy_bytes = 64 << 10,
+};
+
+struct refdev_knob {
+	struct device_attribute attr;
+	size_t offset;			/* in struct refdev_knobs */
+	u64 min, max;
+	bool is_size;			/* part of the device state */
+};
+
+#define to_refdev_knob(a) container_of(a, struct refdev_knob, attr)
+
+/* Flags are offered to a user when the device is opened. */
+static ssize_t flag_show(struct device *dev, struct device_attribute *attr,
+			 char *buf)
+{
+	struct refdev *rd = dev_get_drvdata(dev);
+	struct refdev_knobs knobs;
+
+	refdev_get_knobs(rd, &knobs);
+	return sysfs_emit(buf, "%c\n",
+			  *(bool *)((void *)&knobs +
+				    to_refdev_knob(attr)->offset) ? 'y' : 'n');
+}
+
+static ssize_t flag_store(struct device *dev, struct device_attribute *attr,
+			  const char *buf, size_t count)
+{
+	struct refdev *rd = dev_get_drvdata(dev);
+	bool value;
+	int ret;
+
+	ret = kstrtobool(buf, &value);
+	if (ret)
+		return ret;
+
+	mutex_lock(&rd->knob_lock);
+	if (rd->opened)
+		ret = -EBUSY;
+	else
+		*(bool *)((void *)&rd->knobs +
+			  to_refdev_knob(attr)->offset) = value;
+	mutex_unlock(&rd->knob_lock);
+	return ret ?: count;
+}
+
+static ssize_t number_show(struct device *dev, struct device_attribute *attr,
+			   char *buf)
+{
+	struct refdev *rd = dev_get_drvdata(dev);
+	struct refdev_knobs knobs;
+
+	refdev_get_knobs(rd, &knobs);
+	return sysfs_emit(buf, "%llu\n",
+			  *(u64 *)((void *)&knobs +
+				   to_refdev_knob(attr)->offset));
+}
+
+static ssize_t number_store(struct device *dev, struct device_attribute *attr,
+			    const char *buf, size_t count)
+{
+	struct refdev_knob *knob = to_refdev_knob(attr);
+	struct refdev *rd = dev_get_drvdata(dev);
+	u64 value;
+	int ret;
+
+	ret = kstrtou64(buf, 0, &value);
+	if (ret)
+		return ret;
+	if (value < knob->min || value > knob->max)
+		return -ERANGE;
+	if (knob->is_size && value % 8)
+		return -EINVAL;
+
+	mutex_lock(&rd->reg_lock);
+	if (knob->is_size && rd->streaming) {
+		ret = -EBUSY;
+		goto out;
+	}
+	mutex_lock(&rd->knob_lock);
+	*(u64 *)((void *)&rd->knobs + knob->offset) = value;
+	mutex_unlock(&rd->knob_lock);
+	if (knob->is_size)
+		refdev_state_changed(rd);
+out:
+	mutex_unlock(&rd->reg_lock);
+	return ret ?: count;
+}
+
+#define REFDEV_FLAG(_name)						\
+	static struct refdev_knob refdev_knob_##_name = {		\
+		.attr = __ATTR(_name, 0644, flag_show, flag_store),	\
+		.offset = offsetof(struct refdev_knobs, _name),		\
+	}
+
+#define REFDEV_NUMBER(_name, _max)					\
+	static struct refdev_knob refdev_knob_##_name = {		\
+		.attr = __ATTR(_name, 0644, number_show, number_store),	\
+		.offset = offsetof(struct refdev_knobs, _name),		\
+		.max = _max,						\
+	}
+
+#define REFDEV_SIZE(_name)						\
+	static struct refdev_knob refdev_knob_##_name = {		\
+		.attr = __ATTR(_name, 0644, number_show, number_store),	\
+		.offset = offsetof(struct refdev_knobs, _name),		\
+		.min = REFDEV_SECTION_MIN,				\
+		.max = REFDEV_SECTION_MAX,				\
+		.is_size = true,					\
+	}
+
+REFDEV_FLAG(migration);
+REFDEV_FLAG(stop_copy);
+REFDEV_FLAG(pre_copy);
+REFDEV_FLAG(p2p);
+REFDEV_SIZE(initial_bytes);
+REFDEV_SIZE(stop_copy_bytes);
+REFDEV_NUMBER(dirty_bytes_per_sec, REFDEV_RATE_MAX);
+REFDEV_NUMBER(save_bytes_per_sec, REFDEV_RATE_MAX);
+REFDEV_NUMBER(load_bytes_per_sec, REFDEV_RATE_MAX);
+REFDEV_NUMBER(load_initial_ms, REFDEV_MAX_MS);
+REFDEV_NUMBER(state_change_ms, REFDEV_MAX_MS);
+
+static struct attribute *refdev_knob_attrs[] = {
+	&refdev_knob_migration.attr.attr,
+	&refdev_knob_stop_copy.attr.attr,
+	&refdev_knob_pre_copy.attr.attr,
+	&refdev_knob_p2p.attr.attr,
+	&refdev_knob_initial_bytes.attr.attr,
+	&refdev_knob_stop_copy_bytes.attr.attr,
+	&refdev_knob_dirty_bytes_per_sec.attr.attr,
+	&refdev_knob_save_bytes_per_sec.attr.attr,
+	&refdev_knob_load_bytes_per_sec.attr.attr,
+	&refdev_knob_load_initial_ms.attr.attr,
+	&refdev_knob_state_change_ms.attr.attr,
+	NULL
+};
+
+static const struct attribute_group refdev_knob_group = {
+	.name = "knobs",
+	.attrs = refdev_knob_attrs,
+};
+
+static ssize_t counter_show(struct device *dev, struct device_attribute *attr,
+			    char *buf)
+{
+	struct dev_ext_attribute *counter =
+		container_of(attr, struct dev_ext_attribute, attr);
+	struct refdev *rd = dev_get_drvdata(dev);
+	unsigned long index = (unsigned long)counter->var;
+
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&rd->counters[index]));
+}
+
+#define REFDEV_COUNTER(_name, _index)					\
+	static struct dev_ext_attribute refdev_counter_##_name = {	\
+		.attr = __ATTR(_name, 0444, counter_show, NULL),	\
+		.var = (void *)_index,					\
+	}
+
+REFDEV_COUNTER(precopy_bytes_read, REFDEV_PRECOPY_BYTES_READ);
+REFDEV_COUNTER(stop_copy_bytes_read, REFDEV_STOP_COPY_BYTES_READ);
+REFDEV_COUNTER(dirty_bytes_read, REFDEV_DIRTY_BYTES_READ);
+REFDEV_COUNTER(bytes_written, REFDEV_BYTES_WRITTEN);
+REFDEV_COUNTER(reads, REFDEV_READS);
+REFDEV_COUNTER(writes, REFDEV_WRITES);
+REFDEV_COUNTER(enomsg, REFDEV_ENOMSG);
+REFDEV_COUNTER(precopy_infos, REFDEV_PRECOPY_INFOS);
+REFDEV_COUNTER(loads, REFDEV_LOADS);
+REFDEV_COUNTER(load_errors, REFDEV_LOAD_ERRORS);
+REFDEV_COUNTER(irqs_raised, REFDEV_IRQS_RAISED);
+REFDEV_COUNTER(irqs_signalled, REFDEV_IRQS_SIGNALLED);
+REFDEV_COUNTER(irqs_latched, REFDEV_IRQS_LATCHED);
+REFDEV_COUNTER(irqs_coalesced, REFDEV_IRQS_COALESCED);
+REFDEV_COUNTER(opens, REFDEV_OPENS);
+REFDEV_COUNTER(resets, REFDEV_RESETS);
+
+static struct attribute *refdev_counter_attrs[] = {
+	&refdev_counter_precopy_bytes_read.attr.attr,
+	&refdev_counter_stop_copy_bytes_read.attr.attr,
+	&refdev_counter_dirty_bytes_read.attr.attr,
+	&refdev_counter_bytes_written.attr.attr,
+	&refdev_counter_reads.attr.attr,
+	&refdev_counter_writes.attr.attr,
+	&refdev_counter_enomsg.attr.attr,
+	&refdev_counter_precopy_infos.attr.attr,
+	&refdev_counter_loads.attr.attr,
+	&refdev_counter_load_errors.attr.attr,
+	&refdev_counter_irqs_raised.attr.attr,
+	&refdev_counter_irqs_signalled.attr.attr,
+	&refdev_counter_irqs_latched.attr.attr,
+	&refdev_counter_irqs_coalesced.attr.attr,
+	&refdev_counter_opens.attr.attr,
+	&refdev_counter_resets.attr.attr,
+	NULL
+};
+
+static const struct attribute_group refdev_counter_group = {
+	.name = "counters",
+	.attrs = refdev_counter_attrs,
+};
+
+static ssize_t state_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	struct refdev *rd = dev_get_drvdata(dev);
+
+	/* No lock: a state change may take its time, and this may not. */
+	return sysfs_emit(buf, "%s\n", refdev_state_name(READ_ONCE(rd->state)));
+}
+static DEVICE_ATTR_RO(state);
+
+static ssize_t generation_show(struct device *dev,
+			       struct device_attribute *attr, char *buf)
+{
+	struct refdev *rd = dev_get_drvdata(dev);
+	u64 generation;
+
+	mutex_lock(&rd->reg_lock);
+	generation = rd->regs.generation;
+	mutex_unlock(&rd->reg_lock);
+	return sysfs_emit(buf, "%llu\n", generation);
+}
+static DEVICE_ATTR_RO(generation);
+
+static struct attribute *refdev_attrs[] = {
+	&dev_attr_state.attr,
+	&dev_attr_generation.attr,
+	NULL
+};
+
+/*
+ * History lines are padded to one length, so that a reader who needs several
+ * calls gets whole lines even while entries are added.
+ */
+#define REFDEV_HISTORY_LINE	120
+
+static void refdev_history_line(const struct refdev_history_entry *entry,
+				char line[REFDEV_HISTORY_LINE + 1])
+{
+	static const char * const causes[] = {
+		[REFDEV_CAUSE_SET_STATE] = "set_state",
+		[REFDEV_CAUSE_RESET] = "reset",
+		[REFDEV_CAUSE_OPEN] = "open",
+		[REFDEV_CAUSE_CLOSE] = "close",
+	};
+	int len;
+
+	len = scnprintf(line, REFDEV_HISTORY_LINE,
+			"%llu %llu %llu %s %s %d %llu %s", entry->seq,
+			entry->mono_ns, entry->real_ns,
+			refdev_state_name(entry->from),
+			refdev_state_name(entry->to), entry->result,
+			entry->duration_ns, causes[entry->cause]);
+	memset(line + len, ' ', REFDEV_HISTORY_LINE - 1 - len);
+	line[REFDEV_HISTORY_LINE - 1] = '\n';
+	line[REFDEV_HISTORY_LINE] = '\0';
+}
+
+void refdev_history_add(struct refdev *rd, struct refdev_history_entry *entry)
+{
+	spin_lock(&rd->history_lock);
+	entry->seq = rd->history_seq++;
+	rd->history[entry->seq % REFDEV_HISTORY_ENTRIES] = *entry;
+	spin_unlock(&rd->history_lock);
+}
+
+/* Finds the entry at this place among those that are kept, oldest first. */
+static bool refdev_history_get(struct refdev *rd, u64 place,
+			       struct refdev_history_entry *entry)
+{
+	u64 oldest;
+	bool found;
+
+	spin_lock(&rd->history_lock);
+	oldest = rd->history_seq - min_t(u64, rd->history_seq,
+					 REFDEV_HISTORY_ENTRIES);
+	found = oldest + place < rd->history_seq;
+	if (found)
+		*entry = rd->history[(oldest + place) % REFDEV_HISTORY_ENTRIES];
+	spin_unlock(&rd->history_lock);
+	return found;
+}
+
+static ssize_t history_read(struct file *file, struct kobject *kobj,
+			    struct bin_attribute *attr, char *buf, loff_t pos,
+			    size_t count)
+{
+	struct refdev *rd = dev_get_drvdata(kobj_to_dev(kobj));
+	char line[REFDEV_HISTORY_LINE + 1];
+	struct refdev_history_entry entry;
+	size_t done = 0;
+
+	while (done < count) {
+		u32 skip;
+		u64 place = div_u64_rem(pos + done, REFDEV_HISTORY_LINE, &skip);
+		size_t n = min_t(size_t, count - done,
+				 REFDEV_HISTORY_LINE - skip);
+
+		if (!refdev_history_get(rd, place, &entry))
+			break;
+		refdev_history_line(&entry, line);
+		memcpy(buf + done, line + skip, n);
+		done += n;
+	}
+	return done;
+}
+static BIN_ATTR_RO(history, 0);
+
+static struct bin_attribute *refdev_bin_attrs[] = {
+	&bin_attr_history,
+	NULL
+};
+
+static const struct attribute_group refdev_group = {
+	.attrs = refdev_attrs,
+	.bin_attrs = refdev_bin_attrs,
+};
+
+const struct attribute_group *refdev_groups[] = {
+	&refdev_group,
+	&refdev_knob_group,
+	&refdev_counter_group,
+	NULL
+};

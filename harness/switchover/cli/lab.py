@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover lab up|status|ssh|down``."""
+
+import argparse
+import json
+from pathlib import Path
+
+import psutil
+
+from switchover.hosts import processes
+from switchover.lab.lab import find_labs, lab_processes, read_lab_file, require_lab, start_lab, stop_lab
+from switchover.record.errors import ExitCode, UsageError
+from switchover.record.paths import labs_directory
+
+DEFAULT = "default"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    up = actions.add_parser("up", help="boot a lab and leave it running")
+    up.add_argument("name", nargs="?", default=DEFAULT)
+    up.add_argument("--hosts", type=int, choices=(1, 2), default=2)
+    status = actions.add_parser("status", help="show labs, their lab hosts and how to get in")
+    status.add_argument("--json", action="store_true", help="for programs")
+    ssh = actions.add_parser("ssh", help="log in to a lab host, or run a command there")
+    ssh.add_argument("--lab", default=DEFAULT, metavar="NAME")
+    ssh.add_argument("host")
+    ssh.add_argument("command", nargs=argparse.REMAINDER)
+    down = actions.add_parser("down", help="stop a lab and prove that nothing is left")
+    down.add_argument("name", nargs="?", default=DEFAULT)
+    down.add_argument("--all", action="store_true", help="every lab, but those a running harness owns")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    match arguments.action:
+        case "up":
+            with start_lab(arguments.name, hosts=arguments.hosts, stays=True) as lab:
+                print(f"lab {lab.name} is up: {', '.join(lab.file.hosts)} (ready in {lab.file.ready_seconds} s)")
+                print(f"log in: switchover lab ssh --lab {lab.name} {lab.file.hosts[0]}")
+        case "status":
+            _status(as_json=arguments.json)
+        case "ssh":
+            _ssh(arguments.lab, arguments.host, arguments.command)
+        case "down":
+            _down(arguments.name, everything=arguments.all)
+    return ExitCode.AS_EXPECTED
+
+
+def _status(*, as_json: bool) -> None:
+    rows = []
+    for directory in find_labs():
+        file = read_lab_file(directory)
+        running = len(lab_processes(file))
+        state = "running" if running == len(file.hosts) else "dead" if running == 0 else "broken"
+        rows.append({"name": file.name, "state": state, "hosts": file.hosts, "ports": file.ports,
+                     "accelerator": file.accelerator["accel"], "ready_seconds": file.ready_seconds,
+                     "ssh_config": str(directory / "ssh_config")})
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        print(f"lab {row['name']}: {row['state']}, {row['accelerator']}, hosts {row['hosts']}")
+        print(f"  ssh -F {row['ssh_config']} HOST")
+    if not rows:
+        print("no lab is running")
+
+
+def _ssh(name: str, host: str, command: list[str]) -> None:
+    lab = require_lab(name)
+    if host not in lab.file.hosts:
+        raise UsageError(f"The lab has no host {host!r}.", fix=f"one of: {', '.join(lab.file.hosts)}")
+    processes.require_program("ssh", needed_to="log in to lab hosts", package="openssh-client")
+    processes.replace_process(["ssh", "-F", str(lab.directory / "ssh_config"), host, *command])
+
+
+def _is_owned(directory: Path) -> bool:
+    """Whether the harness that started the lab is still there to stop it."""
+    owner = read_lab_file(directory).owner
+    return owner != 0 and psutil.pid_exists(owner)
+
+
+def _down(name: str, *, everything: bool) -> None:
+    directories = find_labs() if everything else [labs_directory() / name]
+    if everything:
+        directories = [path for path in directories if not _is_owned(path)]
+    if not everything and not directories[0].exists():
+        raise UsageError(f"There is no lab named {name!r}.", fix="switchover lab status")
+    for directory in directories:
+        print(f"lab {directory.name}: {'; '.join(stop_lab(directory))}")

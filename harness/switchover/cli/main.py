@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command: finds the verb, runs it, and turns what went wrong into one message and an exit code."""
+
+import argparse
+import importlib
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from switchover import __version__
+from switchover.record.errors import ExitCode, SwitchoverError
+from switchover.record.log import set_up_logging
+
+VERBS = {
+    "demo": "build the images, boot the lab, migrate a guest with device pre-copy off and on, explain the difference",
+    "test": "run the project's own tests (unit, qemu, lab)",
+    "images": "list, build or clean the images of lab hosts and guests",
+    "lab": "start, look at, enter or stop a lab",
+    "bench": "measure the harness itself and print the figures",
+}
+"""Each verb is a module of this package with ``add_arguments(parser)`` and ``run(arguments) -> int``."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parse(words)
+    set_up_logging(verbose=arguments.verbose)
+    # a TERM releases everything, as Ctrl-C does
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(arguments.run(arguments))
+    except SwitchoverError as error:
+        print(f"switchover: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("switchover: interrupted; everything was released", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        print("switchover: this is a bug of switchover; please report it with the lines above", file=sys.stderr)
+        return ExitCode.BUG
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="switchover", description="Live migration of QEMU/KVM guests with VFIO devices, tested and measured."
+    )
+    parser.add_argument("--version", action="version", version=f"switchover {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show each command that is run")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    # only the module of the verb in use is imported: --help stays quick
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == chosen:
+            module = importlib.import_module(f"switchover.cli.{name}")
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    return parser.parse_args(words)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the harness asks of a machine that can run a guest, whether it is this one or reached over SSH."""
+
+import shlex
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from switchover.record.errors import CommandFailed
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ended. ``returncode`` is -N when signal N ended it."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+
+class Running(Protocol):
+    """A process that was started and goes on. It is killed when the harness that started it dies."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """Exit status, or None while it runs."""
+
+    def wait(self, timeout: float) -> int | None:
+        """Exit status, or None if it still runs after ``timeout`` seconds."""
+
+    def kill(self) -> None:
+        """End it now; no error if it is gone already."""
+
+    def stderr(self) -> str:
+        """What it has written to standard error so far."""
+
+
+class Host(Protocol):
+    """A machine on which commands run and files, sockets and TCP ports are reached."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True
+    ) -> Completed:
+        """Run a command to its end.
+
+        :raises CommandFailed: with ``check``, on an exit status other than 0 or when it takes longer than ``timeout`` s
+        :raises HostLost: the host does not answer
+        """
+
+    def start(self, argv: Sequence[str]) -> Running:
+        """Start a process that goes on; it dies with the harness or with the connection to the host."""
+
+    def open_stream(self, argv: Sequence[str]) -> socket.socket:
+        """Start a command whose standard input and output are the returned socket; closing it ends the command."""
+
+    def open_unix(self, path: str) -> socket.socket:
+        """Connect to a unix socket of the host."""
+
+    def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
+        """Connect from the host to a TCP port, as the host sees the network."""
+
+    def read_file(self, path: str) -> bytes:
+        """Contents of a file, sysfs attributes included."""
+
+    def write_file(self, path: str, data: bytes) -> None:
+        """Write a file in one write, as sysfs attributes need it; readable by its owner only if it is new."""
+
+
+def paste(argv: Sequence[str]) -> str:
+    """A command as a line for a shell."""
+    return shlex.join(argv)
+
+
+def check_completed(host_name: str, completed: Completed) -> Completed:
+    """The command itself, if it ended with 0.
+
+    :raises CommandFailed: with the pastable command and the end of its standard error
+    """
+    if completed.returncode == 0:
+        return completed
+    code = completed.returncode
+    ended = f"was killed by signal {-code}" if code < 0 else "was not found" if code == 127 else f"exited with {code}"
+    lines = (completed.stderr or completed.stdout).decode(errors="replace").strip().splitlines()
+    raise CommandFailed(
+        f"On {host_name}, a command {ended}: {paste(completed.argv)}",
+        why="\n       ".join(lines[-8:]),
+        returncode=code,
+    )

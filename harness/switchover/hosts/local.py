@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The controller as a host."""
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from switchover.hosts import processes
+from switchover.hosts.host import Completed, Running
+
+
+class LocalHost:
+    """This machine; satisfies :class:`switchover.hosts.host.Host`."""
+
+    name = "local"
+
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True
+    ) -> Completed:
+        return processes.run(argv, timeout=timeout, stdin=stdin, check=check)
+
+    def start(self, argv: Sequence[str]) -> Running:
+        return processes.LocalProcess(argv)
+
+    def open_stream(self, argv: Sequence[str]) -> socket.socket:
+        return processes.open_stream(argv)
+
+    def open_unix(self, path: str) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
+        return socket.create_connection((address, port), timeout=timeout)
+
+    def read_file(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def write_file(self, path: str, data: bytes) -> None:
+        with open(path, "wb", buffering=0, opener=_private_opener) as file:
+            file.write(data)
+
+
+def _private_opener(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

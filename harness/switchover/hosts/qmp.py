@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A QMP session with a QEMU on any host, and the record of all that went over it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Self
+
+from qemu.qmp import QMPClient, QMPError
+from qemu.qmp.error import ProtocolError
+from qemu.qmp.events import EventListener
+from qemu.qmp.message import Message
+from qemu.qmp.qmp_client import ExecuteError
+
+from switchover.hosts.host import Host
+from switchover.hosts.loop import LoopThread
+from switchover.record.errors import GuestCrashed, NotReady, Refused
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of a QEMU. ``arrived_ns``: CLOCK_MONOTONIC of the controller when it arrived; ``qemu_ns``: the
+    real-time clock of QEMU's host, from the event's own timestamp (microsecond resolution)."""
+
+    name: str
+    data: Mapping[str, Any]
+    arrived_ns: int
+    qemu_ns: int
+
+
+@dataclass(frozen=True)
+class TranscriptLine:
+    """One message: ``direction`` is ``sent`` or ``received``; ``at_ns`` the controller's CLOCK_MONOTONIC."""
+
+    at_ns: int
+    direction: str
+    message: Mapping[str, Any]
+
+
+class _RecordingClient(QMPClient):
+    """A QMP client that keeps every message; the two hooks are the ones qemu.qmp has for observers."""
+
+    def __init__(self, name: str, on_message: Callable[[str, Message], None]) -> None:
+        super().__init__(name)
+        self._on_message_seen = on_message
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        self._on_message_seen("sent", msg)
+        return super()._cb_outbound(msg)
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        self._on_message_seen("received", msg)
+        return super()._cb_inbound(msg)
+
+
+class QmpSession:
+    """A connection to a QEMU's monitor. Synchronous outside; on the loop inside. Close it when done.
+
+    ``events`` and ``transcript`` grow while the session is open and stay readable afterwards.
+    """
+
+    def __init__(self, name: str, host: Host, path: str, loop: LoopThread, *, timeout: float = 30) -> None:
+        """Connect to the unix socket ``path`` of a host and negotiate.
+
+        :raises NotReady: nobody answers there with QMP
+        """
+        self.name = name
+        self.events: list[Event] = []
+        self.transcript: list[TranscriptLine] = []
+        self._loop = loop
+        self._client = _RecordingClient(name, self._keep_message)
+        try:
+            self._socket = host.open_unix(path)
+        except OSError as error:
+            raise NotReady(f"The monitor of {name} cannot be reached at {path}.", why=str(error)) from error
+        try:
+            loop.call(self._connect(), timeout=timeout)
+        except (QMPError, ProtocolError, OSError, TimeoutError) as error:
+            self._socket.close()
+            raise NotReady(f"The monitor of {name} does not speak QMP.", why=str(error)) from error
+        self._pump: Future[None] = loop.spawn(self._collect_events())
+
+    async def _connect(self) -> None:
+        self._listener = EventListener()
+        self._client.register_listener(self._listener)
+        self._socket.setblocking(False)
+        await self._client.connect(self._socket)
+
+    def _keep_message(self, direction: str, message: Message) -> None:
+        now = time.monotonic_ns()
+        content = dict(message)
+        self.transcript.append(TranscriptLine(now, direction, content))
+        if direction == "received" and "event" in content:
+            stamp = content.get("timestamp", {})
+            qemu_ns = (int(stamp.get("seconds", 0)) * 1_000_000 + int(stamp.get("microseconds", 0))) * 1000
+            self.events.append(Event(str(content["event"]), content.get("data", {}), now, qemu_ns))
+
+    async def _collect_events(self) -> None:
+        # events are kept as they arrive (_keep_message); the listener's queue only has to be emptied
+        async for _ in self._listener:
+            pass
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float = 60) -> Any:
+        """Run a command and return what it returns.
+
+        QEMU answers nothing while it saves a device with its big lock held: ``timeout`` must allow for the downtime.
+
+        :raises Refused: QEMU answered with an error; its ``why`` is QEMU's text
+        :raises GuestCrashed: the connection is gone
+        """
+        try:
+            return self._loop.call(self._client.execute(command, arguments), timeout=timeout)
+        except ExecuteError as error:
+            raise Refused(f"{self.name} rejected {command}.", why=error.error.desc) from error
+        except TimeoutError:
+            raise NotReady(f"{self.name} did not answer {command} within {timeout:g} s.") from None
+        except (QMPError, ProtocolError, asyncio.CancelledError, EOFError, OSError) as error:
+            raise GuestCrashed(f"{self.name} closed its monitor during {command}.", why=str(error)) from error
+
+    async def execute_async(self, command: str) -> Any:
+        """As :meth:`execute`, for coroutines on the loop; errors are qemu.qmp's."""
+        return await self._client.execute(command)
+
+    def is_open(self) -> bool:
+        return self._client.runstate.name == "RUNNING"
+
+    def close(self) -> None:
+        self._pump.cancel()
+        with contextlib.suppress(Exception):
+            self._loop.call(self._client.disconnect(), timeout=10)
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A host over SSH (paramiko): one connection carries commands, streams, sockets and TCP."""
+
+import contextlib
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import paramiko
+
+from switchover.hosts.host import Completed, check_completed, paste
+from switchover.hosts.waiting import wait_until
+from switchover.record.errors import CommandFailed, HostLost
+from switchover.record.log import LOG
+
+# The shell reports its process id, then becomes the command; the kernel kills it when its sshd session ends.
+_REPORT_PID = ("sh", "-c", 'echo $$; exec setpriv --pdeathsig KILL -- "$@"', "sh")
+
+
+@dataclass(frozen=True)
+class SshLogin:
+    """Who logs in where: a private key in OpenSSH's format, and the only host key that is accepted."""
+
+    name: str
+    private_key: str
+    host_key: str
+    """The host's public key, ``ssh-ed25519 BASE64``."""
+    user: str = "root"
+
+
+class SshHost:
+    """A machine reached over SSH; satisfies :class:`switchover.hosts.host.Host`. Close it when done."""
+
+    def __init__(self, login: SshLogin, connection: socket.socket, *, timeout: float = 30) -> None:
+        """Log in over an open connection, which may run through another host.
+
+        :raises HostLost: no SSH there, the host key is another one, or the login is refused
+        """
+        self._login = login
+        self._transport = paramiko.Transport(connection)
+        self._transport.banner_timeout = timeout
+        self._transport.auth_timeout = timeout
+        try:
+            self._transport.start_client(timeout=timeout)
+            self._check_host_key()
+            key = paramiko.Ed25519Key.from_private_key(io.StringIO(login.private_key))
+            self._transport.auth_publickey(login.user, key)
+        except BaseException as error:
+            self._transport.close()
+            if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
+                raise HostLost(f"SSH to {login.name} failed.", why=str(error) or type(error).__name__) from error
+            raise
+        self._transport.set_keepalive(5)
+
+    def _check_host_key(self) -> None:
+        key = self._transport.get_remote_server_key()
+        if f"{key.get_name()} {key.get_base64()}" != " ".join(self._login.host_key.split()[:2]):
+            raise paramiko.SSHException(f"{self._login.name} presented another host key than the one it was given")
+
+    @property
+    def name(self) -> str:
+        return self._login.name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def is_connected(self) -> bool:
+        return self._transport.is_active()
+
+    def run(
+        self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True
+    ) -> Completed:
+        LOG.debug("%s$ %s", self.name, paste(argv))
+        end = time.monotonic() + timeout
+        with contextlib.closing(self._execute(argv)) as channel:
+            try:
+                channel.settimeout(timeout)
+                channel.sendall(stdin)
+                channel.shutdown_write()
+                stdout = _read_all(channel.recv, channel, end)
+                stderr = _read_all(channel.recv_stderr, channel, end)
+                if not channel.status_event.wait(max(0.0, end - time.monotonic())):
+                    raise TimeoutError
+            except TimeoutError:
+                self._require_connected()
+                raise CommandFailed(
+                    f"On {self.name}, a command took longer than {timeout:g} s: {paste(argv)}"
+                ) from None
+            except OSError as error:
+                raise HostLost(f"The connection to {self.name} broke.", why=str(error)) from error
+            code = channel.recv_exit_status()
+        self._require_connected()
+        completed = Completed(tuple(argv), code, stdout, stderr)
+        return check_completed(self.name, completed) if check else completed
+
+    def start(self, argv: Sequence[str]) -> "RemoteProcess":
+        LOG.debug("%s$ %s &", self.name, paste(argv))
+        return RemoteProcess(self, self._execute([*_REPORT_PID, *argv]))
+
+    def open_stream(self, argv: Sequence[str]) -> socket.socket:
+        LOG.debug("%s$ %s (stream)", self.name, paste(argv))
+        return _as_socket(self._execute(argv))
+
+    def open_unix(self, path: str) -> socket.socket:
+        # paramiko opens TCP and X11 channels only
+        return self.open_stream(["socat", "-", f"UNIX-CONNECT:{path}"])
+
+    def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
+        try:
+            channel = self._transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
+            )
+        except paramiko.ChannelException as error:
+            raise ConnectionRefusedError(f"{address}:{port} as seen from {self.name}: {error.text}") from error
+        except (paramiko.SSHException, OSError) as error:
+            self._require_connected()
+            raise TimeoutError(f"{address}:{port} as seen from {self.name}: {error}") from error
+        return _as_socket(channel)
+
+    def read_file(self, path: str) -> bytes:
+        return self.run(["cat", path]).stdout
+
+    def write_file(self, path: str, data: bytes) -> None:
+        self.run(["sh", "-c", 'umask 077; cat >"$1"', "sh", path], stdin=data)
+
+    def _execute(self, argv: Sequence[str]) -> paramiko.Channel:
+        try:
+            channel = self._transport.open_session(timeout=30)
+            channel.exec_command(paste(argv))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise HostLost(
+                f"{self.name} does not answer; it was asked to run: {paste(argv)}", why=str(error)
+            ) from error
+        return channel
+
+    def _require_connected(self) -> None:
+        if not self._transport.is_active():
+            raise HostLost(f"The connection to {self.name} broke.")
+
+
+class RemoteProcess:
+    """A process on a host over SSH, which goes on while its channel is open."""
+
+    def __init__(self, host: SshHost, channel: paramiko.Channel) -> None:
+        self._host = host
+        self._channel = channel
+        self._stderr = bytearray()
+        channel.settimeout(30)
+        first = bytearray()
+        while not first.endswith(b"\n"):
+            byte = channel.recv(1)
+            if not byte:
+                raise HostLost(f"The connection to {host.name} broke while a process was started.")
+            first += byte
+        self.pid = int(first)
+
+    def poll(self) -> int | None:
+        if self._channel.exit_status_ready():
+            return self._channel.recv_exit_status()
+        if not self._host.is_connected():
+            raise HostLost(f"The connection to {self._host.name} broke.")
+        return None
+
+    def wait(self, timeout: float) -> int | None:
+        self._channel.status_event.wait(timeout)
+        return self.poll()
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            self._host.run(["kill", "-KILL", str(self.pid)], check=False)
+            wait_until(f"the end of process {self.pid} on {self._host.name}", lambda: self.poll() is not None, timeout=10)
+
+    def stderr(self) -> str:
+        while self._channel.recv_stderr_ready():
+            self._stderr += self._channel.recv_stderr(65536)
+        return self._stderr.decode(errors="replace")
+
+
+def _read_all(receive: Callable[[int], bytes], channel: paramiko.Channel, end: float) -> bytes:
+    data = bytearray()
+    while True:
+        channel.settimeout(max(0.01, end - time.monotonic()))
+        piece = receive(65536)
+        if not piece:
+            return bytes(data)
+        data += piece
+
+
+def _as_socket(channel: paramiko.Channel) -> socket.socket:
+    """A real socket in place of a channel, for code that needs one (asyncio among it); two threads move the bytes."""
+    ours, theirs = socket.socketpair()
+
+    def inward() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while data := channel.recv(65536):
+                theirs.sendall(data)
+        with contextlib.suppress(OSError):
+            theirs.shutdown(socket.SHUT_RDWR)
+        theirs.close()
+        channel.close()
+
+    def outward() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while data := theirs.recv(65536):
+                channel.sendall(data)
+        with contextlib.suppress(OSError, EOFError):
+            channel.shutdown_write()
+        # the peer closed: what the channel still sends has no reader
+        channel.close()
+
+    for direction in (inward, outward):
+        threading.Thread(target=direction, daemon=True, name=f"{direction.__name__} of channel").start()
+    return ours

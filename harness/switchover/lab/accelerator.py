@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which accelerator a lab host can have, found by running one: a /dev/kvm that opens may still not work."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from switchover.hosts import processes
+from switchover.lab.images import Image
+from switchover.record.errors import CommandFailed
+from switchover.record.log import LOG
+from switchover.record.paths import cache_directory
+
+PROBE_TIMEOUT_S = 12
+PROBE_ANSWER = "switchover-labhost: nested virtualisation"
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """QEMU's ``-accel`` and ``-cpu`` for a lab host, how many vCPUs it may have, and why this one was chosen."""
+
+    accel: str
+    cpu: str
+    vcpus: int
+    reason: str
+
+
+def tcg(reason: str) -> Accelerator:
+    """Emulation, which gives the lab host AMD's SVM: guests inside run with KVM.
+
+    Exactly one vCPU: with more, guests corrupted the lab host's memory (QEMU 10.0 and 11.1 alike).
+    """
+    return Accelerator("tcg,tb-size=1024", "max,la57=off", 1, reason)
+
+
+def find_accelerator(labhost: Image) -> Accelerator:
+    """KVM with nested virtualisation if a kernel boots in it within some seconds, else TCG.
+
+    The answer is kept until the machine boots again or another kernel or QEMU is used.
+    """
+    qemu = processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return tcg("there is no /dev/kvm that this user may open")
+    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {labhost.digest} {Path(qemu).stat().st_mtime}"
+    cache = cache_directory() / "accelerator.json"
+    if (kept := _read_kept(cache, key)) is not None:
+        return kept
+    found = _probe_kvm(qemu, labhost)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    temporary = cache.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps({"key": key, "accelerator": asdict(found)}))
+    temporary.replace(cache)
+    return found
+
+
+def _read_kept(cache: Path, key: str) -> Accelerator | None:
+    try:
+        kept = json.loads(cache.read_text())
+        return Accelerator(**kept["accelerator"]) if kept["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _probe_kvm(qemu: str, labhost: Image) -> Accelerator:
+    """Boot the lab host's kernel with KVM as far as its initramfs, which says what the CPU offers and powers off."""
+    argv = [
+        *(qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "512", "-smp", "1"),
+        *("-kernel", str(labhost.artifact("vmlinuz")), "-initrd", str(labhost.artifact("initramfs.cpio"))),
+        *("-append", "console=ttyS0 quiet panic=-1 switchover.probe", "-serial", "stdio"),
+    ]
+    try:
+        output = processes.run(argv, timeout=PROBE_TIMEOUT_S, check=False).stdout.decode(errors="replace")
+    except CommandFailed:
+        return tcg(f"/dev/kvm opens, but a kernel started in it did not answer within {PROBE_TIMEOUT_S} s")
+    LOG.debug("accelerator probe: %s", output[-300:])
+    if f"{PROBE_ANSWER} yes" in output:
+        # one lab host with two vCPUs each leaves the controller its share; not verified on a machine with nested KVM
+        return Accelerator("kvm", "host", 2, "a kernel boots in /dev/kvm, with nested virtualisation")
+    if f"{PROBE_ANSWER} no" in output:
+        return tcg("a kernel boots in /dev/kvm, but without nested virtualisation, which guests of a lab host need")
+    return tcg("/dev/kvm opens, but no kernel boots in it")

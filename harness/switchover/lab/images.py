@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The store of images: each is built once and cached under the digest of its inputs, outside the checkout.
+
+Layout of the store: ``NAME-DIGEST/`` with the artifacts and ``manifest.json``, ``NAME-DIGEST.lock`` while somebody
+builds it, ``NAME-DIGEST.log`` with what the build printed. An image appears by one rename, so a build that was killed
+leaves no half of one; what it left in a temporary directory is removed by the next.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+
+from switchover.hosts import processes
+from switchover.lab.mirror import read_mirror, require_keyring
+from switchover.lab.recipes import RECIPES, RELEASE, Recipe, compute_digest, order_recipes, parse_word_list
+from switchover.record.errors import CommandFailed, NotReady
+from switchover.record.log import say, step
+from switchover.record.paths import cache_directory, data_directory
+from switchover.record.units import format_bytes
+
+_NEEDED_BYTES = 5 << 30
+_BUILD_TIMEOUT_S = 1800
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image: its directory, its digest, the size on disk in bytes, how long it took to build in seconds."""
+
+    name: str
+    digest: str
+    directory: Path
+    size: int
+    seconds: float
+
+    def artifact(self, name: str) -> Path:
+        return self.directory / name
+
+
+def store_directory() -> Path:
+    return cache_directory() / "images"
+
+
+def find_image(name: str) -> Image | None:
+    """The image as today's recipes make it, if it is in the store and whole.
+
+    Whole means: every artifact has the size noted when it was built. A damaged image counts as not there.
+    """
+    digest = compute_digest(name, data_directory("images"))
+    directory = store_directory() / f"{name}-{digest}"
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if any(_size(directory / artifact) != size for artifact, size in manifest["artifacts"].items()):
+        return None
+    return Image(name, digest, directory, manifest["size"], manifest["seconds"])
+
+
+def require_image(name: str) -> Image:
+    """:raises NotReady: it was not built yet, or is damaged"""
+    image = find_image(name)
+    if image is None:
+        raise NotReady(
+            f"The image {name!r} is not built, or is damaged.", fix=f"switchover images build {name}"
+        )
+    return image
+
+
+def build_images(names: list[str]) -> dict[str, Image]:
+    """Build what is missing of the named images and of all they need; independent trees of packages side by side.
+
+    :raises NotReady: the mirror does not answer, the disk is too small, a program is missing, a build failed
+    """
+    ordered = order_recipes(names)
+    missing = [recipe for recipe in ordered if find_image(recipe.name) is None]
+    if missing:
+        say(f"images to build: {', '.join(recipe.name for recipe in missing)}, about {_estimate(missing)} s")
+        _require_space()
+        store_directory().mkdir(parents=True, exist_ok=True)
+        processes.require_program("mmdebstrap", needed_to="make images of Debian packages", package="mmdebstrap")
+        processes.require_program("unshare", needed_to="make images without mounts here", package="util-linux")
+    trees = [recipe for recipe in missing if recipe.packages]
+    with ThreadPoolExecutor(max_workers=max(1, len(trees))) as pool:
+        try:
+            for future in [pool.submit(_build, recipe) for recipe in trees]:
+                future.result()
+        except BaseException:
+            processes.kill_started()
+            raise
+    for recipe in missing:
+        if not recipe.packages:
+            _build(recipe)
+    return {recipe.name: require_image(recipe.name) for recipe in ordered}
+
+
+def describe_contents(image: Image) -> Mapping[str, object]:
+    """The manifest: inputs, artifacts and, for trees of Debian packages, their versions."""
+    manifest: Mapping[str, object] = json.loads((image.directory / "manifest.json").read_text())
+    return manifest
+
+
+def stored_directories() -> list[Path]:
+    """Everything in the store that looks like an image, today's or an older one."""
+    return sorted(path.parent for path in store_directory().glob("*/manifest.json"))
+
+
+def clean_store(*, everything: bool) -> int:
+    """Remove images that today's recipes do not make (``everything``: all), and what dead builds left.
+
+    :returns: bytes freed
+    """
+    keep = set()
+    if not everything:
+        keep = {image.directory for name in RECIPES if (image := find_image(name)) is not None}
+    freed = 0
+    for path in sorted(store_directory().glob("*")) if store_directory().is_dir() else []:
+        if path in keep or (path.suffix in (".lock", ".log") and path.with_suffix("") in keep):
+            continue
+        lock = filelock.FileLock(f"{path.with_suffix('') if path.suffix else path}.lock", timeout=0)
+        try:
+            with lock:
+                freed += _disk_usage(path)
+                _remove(path)
+        except filelock.Timeout:
+            say(f"{path.name} is being built by another process: left alone")
+    return freed
+
+
+def _build(recipe: Recipe) -> None:
+    digest = compute_digest(recipe.name, data_directory("images"))
+    target = store_directory() / f"{recipe.name}-{digest}"
+    with _locked(target):
+        if find_image(recipe.name) is not None:
+            say(f"image {recipe.name}: built meanwhile by another process")
+            return
+        temporary = target.with_suffix(".part")
+        for leftover in (temporary, target):
+            _remove(leftover)
+        temporary.mkdir(mode=0o755)
+        start = time.monotonic()
+        with step(f"image {recipe.name} ({recipe.purpose}; about {recipe.estimate_s} s)"):
+            try:
+                _bootstrap(recipe, temporary) if recipe.packages else _run_build_script(recipe, temporary)
+                size = _disk_usage(temporary)
+                manifest = {
+                    "name": recipe.name,
+                    "digest": digest,
+                    "release": RELEASE,
+                    "seconds": round(time.monotonic() - start, 1),
+                    "size": size,
+                    "artifacts": {artifact: _size(temporary / artifact) for artifact in recipe.artifacts},
+                    "packages": _read_packages(temporary),
+                    "recipe": asdict(recipe),
+                }
+                (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+                temporary.rename(target)
+            except BaseException:
+                _remove(temporary)
+                raise
+        say(f"image {recipe.name}: {format_bytes(size)}")
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    lock = filelock.FileLock(f"{target}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        say(f"waiting for another process that builds {target.name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _bootstrap(recipe: Recipe, directory: Path) -> None:
+    """A tree of Debian packages: as ``root.tar``, or unpacked as ``root`` for the build root."""
+    mirror = read_mirror()
+    packages = parse_word_list((data_directory("images") / recipe.name / "packages").read_text())
+    tree = directory / "root.tar"
+    argv = [
+        "mmdebstrap",
+        f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+        "--variant=minbase",
+        "--format=tar",
+        f"--include={','.join(packages)}",
+        f"--keyring={require_keyring()}",
+        '--aptopt=Apt::Install-Recommends "false"',
+        '--aptopt=Acquire::Retries "3"',
+        *(f"--aptopt={option}" for option in mirror.options),
+        *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info")),
+        '--customize-hook=chroot "$1" dpkg-query -W >&2',
+        '--customize-hook=mkdir "$1/in" "$1/out"',
+        RELEASE,
+        str(tree),
+        *mirror.sources(RELEASE),
+    ]
+    _run_logged(recipe, [*_namespace(), *argv] if os.geteuid() == 0 else argv, directory)
+    if "root" in recipe.artifacts:
+        (directory / "root").mkdir()
+        _run_logged(
+            recipe, [*_namespace(), "tar", "-x", "--exclude=./dev/*", "-f", str(tree), "-C", str(directory / "root")],
+            directory,
+        )
+        tree.unlink()
+
+
+def _run_build_script(recipe: Recipe, directory: Path) -> None:
+    """``images/NAME/build`` inside the build root."""
+    recipes = data_directory("images")
+    inputs = {"recipes": recipes} | {name: require_image(name).directory for name in recipe.needs if name != "buildroot"}
+    root = require_image("buildroot").artifact("root")
+    argv = [
+        *_namespace(),
+        *("sh", str(recipes / "buildroot" / "enter"), str(root), str(directory), f"/in/recipes/{recipe.name}/build"),
+        *(f"{name}={path}" for name, path in inputs.items()),
+    ]
+    _run_logged(recipe, argv, directory)
+    for artifact in recipe.artifacts:
+        if not (directory / artifact).exists():
+            raise NotReady(f"The build of image {recipe.name!r} made no {artifact}.")
+
+
+def _namespace() -> list[str]:
+    """What gives a command mounts of its own; without root, also a user namespace (needs uidmap's /etc/subuid)."""
+    own = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    return own if os.geteuid() == 0 else [*own, "--map-root-user", "--map-auto"]
+
+
+def _run_logged(recipe: Recipe, argv: list[str], directory: Path) -> None:
+    """Run a step of a build, its output in a log beside the image; that output explains a failure."""
+    log = Path(f"{directory.with_suffix('')}.log")
+    try:
+        processes.run(argv, timeout=_BUILD_TIMEOUT_S, output=log)
+    except CommandFailed as error:
+        raise explain_build_failure(recipe.name, log.read_text(errors="replace"), log) from error
+
+
+def explain_build_failure(name: str, output: str, log: Path) -> NotReady:
+    """The error for a failed build, from what the build printed. Pure."""
+    what = f"The image {name!r} could not be built."
+    errors = [line for line in output.splitlines() if line.startswith(("E:", "Err:")) or "error:" in line.lower()]
+    why = "\n       ".join(errors[-5:] or output.strip().splitlines()[-5:])
+    if "No space left on device" in output:
+        fix = f"free some space on the disk of {log.parent} (about {format_bytes(_NEEDED_BYTES)} are needed)"
+    elif any(text in output for text in ("Failed to fetch", "Could not connect", "Temporary failure resolving")):
+        fix = "see that apt-get update works on this machine, then run the same command again"
+    elif "newuidmap" in output or "subuid" in output:
+        fix = "apt-get install uidmap, and give your user a range in /etc/subuid and /etc/subgid"
+    else:
+        fix = f"read {log}"
+    return NotReady(what, why=why, fix=fix)
+
+
+def _read_packages(directory: Path) -> dict[str, str]:
+    """Package versions that ``dpkg-query -W`` printed into the log of a tree of packages."""
+    log = Path(f"{directory.with_suffix('')}.log")
+    rows = (line.split("\t") for line in log.read_text(errors="replace").splitlines())
+    return {row[0]: row[1] for row in rows if len(row) == 2 and " " not in row[0]}
+
+
+def _require_space() -> None:
+    existing = next(path for path in (store_directory(), *store_directory().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < _NEEDED_BYTES:
+        raise NotReady(
+            f"Building images needs {format_bytes(_NEEDED_BYTES)} free on the disk of {existing}; "
+            f"{format_bytes(free)} are.",
+            fix="free some space, or point XDG_CACHE_HOME at another disk",
+        )
+
+
+def _estimate(recipes: list[Recipe]) -> int:
+    """Seconds for a list of recipes: trees of packages are made side by side, the rest one by one."""
+    trees = max((recipe.estimate_s for recipe in recipes if recipe.packages), default=0)
+    return trees + sum(recipe.estimate_s for recipe in recipes if not recipe.packages)
+
+
+def _size(path: Path) -> int | None:
+    """Size of a file; 0 for a directory; None if it is not there."""
+    if path.is_dir():
+        return 0
+    return path.stat().st_size if path.exists() else None
+
+
+def _disk_usage(path: Path) -> int:
+    """Bytes that a file or tree takes on disk (sparse files count what they hold)."""
+    if not path.is_dir():
+        return path.lstat().st_blocks * 512 if path.exists() else 0
+    return sum((Path(base) / name).lstat().st_blocks * 512 for base, _, names in os.walk(path) for name in names)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or tree; a tree of another user namespace is removed inside one."""
+    if path.is_dir() and os.geteuid() != 0:
+        processes.run([*_namespace(), "rm", "-rf", str(path)])
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One lab host: a VM on the controller that serves as a host. Its QEMU arguments are built here, purely."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from switchover.lab.accelerator import Accelerator
+from switchover.lab.images import Image
+
+MEMORY_MIB = 3072
+LINK_MTU = 65000
+# A lab host tells its NICs apart by these first five bytes (images/labhost/rc).
+_USER_MAC = "52:54:00:53:75"
+_LINK_MAC = "52:54:00:53:6c"
+
+
+class LinkEnd(StrEnum):
+    """Which end of the private link a lab host holds; ``NONE`` for a lab of one."""
+
+    NONE = "none"
+    LISTENS = "listens"
+    CONNECTS = "connects"
+
+
+@dataclass(frozen=True)
+class LabHostSpec:
+    """What a lab host is started from. ``token`` marks its process as one of this lab."""
+
+    name: str
+    token: str
+    index: int
+    """1 for the first lab host; part of the MAC address on the link."""
+    address: str
+    """Address on the private link, ``ADDRESS/PREFIX``."""
+    link: LinkEnd
+    directory: Path
+    """Holds its keys and its console, mode 0700."""
+    sockets: Path
+    """Holds its monitor and the link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
+
+    @property
+    def monitor(self) -> Path:
+        return self.sockets / f"{self.name}.qmp"
+
+    @property
+    def console(self) -> Path:
+        return self.directory / "console.log"
+
+
+def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator) -> list[str]:
+    """QEMU's arguments, program name excluded.
+
+    The user network is restricted: the lab host reaches nothing through it, and its SSH is forwarded to a port of
+    127.0.0.1 that the kernel chooses (``info usernet`` tells which). The disk is shared and never written.
+    """
+    link = {
+        LinkEnd.NONE: [],
+        LinkEnd.LISTENS: _link_arguments(spec, "on"),
+        LinkEnd.CONNECTS: _link_arguments(spec, "off"),
+    }[spec.link]
+    return [
+        *("-name", f"{spec.token}-{spec.name}"),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-machine", "q35", "-accel", accelerator.accel, "-cpu", accelerator.cpu),
+        *("-smp", str(accelerator.vcpus), "-m", str(MEMORY_MIB)),
+        *("-kernel", str(image.artifact("vmlinuz")), "-initrd", str(image.artifact("initramfs.cpio"))),
+        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off"),
+        "-no-reboot",
+        *("-serial", f"file:{spec.console}"),
+        *("-qmp", f"unix:{spec.monitor},server=on,wait=off"),
+        *("-drive", f"file={image.artifact('root.ext4')},if=virtio,format=raw,snapshot=on,cache=unsafe"),
+        *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
+        *("-device", f"virtio-net-pci,netdev=user,mac={_USER_MAC}:01,romfile="),
+        *link,
+        *_fw_cfg(spec, "name", "link_address", "authorized_keys", "ssh_host_ed25519_key"),
+    ]
+
+
+def _link_arguments(spec: LabHostSpec, server: str) -> list[str]:
+    socket = spec.sockets / "link"
+    return [
+        *("-netdev", f"stream,id=link,server={server},addr.type=unix,addr.path={socket}"),
+        *("-device", f"virtio-net-pci,netdev=link,mac={_LINK_MAC}:{spec.index:02x},host_mtu={LINK_MTU},romfile="),
+    ]
+
+
+def _fw_cfg(spec: LabHostSpec, *names: str) -> list[str]:
+    pairs = (("-fw_cfg", f"name=opt/switchover/{name},file={spec.directory / name}") for name in names)
+    return [word for pair in pairs for word in pair]

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What can go wrong, with what a person needs to know: what happened, why, and what to do."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command (DESIGN: a bug before a case before the environment)."""
+
+    AS_EXPECTED = 0
+    NOT_AS_EXPECTED = 1
+    USAGE = 2
+    NOT_READY = 3
+    BUG = 4
+    INTERRUPTED = 130
+
+
+class SwitchoverError(Exception):
+    """An expected failure: printed without a Python trace.
+
+    ``what`` happened, ``why`` as far as known, and what to do about it (``fix``); ``why`` and ``fix`` may be empty.
+    """
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.why:
+            lines.append(f"  why: {self.why}")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+
+class UsageError(SwitchoverError):
+    """The user asked for something that does not exist or does not fit together."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NotReady(SwitchoverError):
+    """The environment lacks something, or failed: never a failure of the product under test."""
+
+    exit_code = ExitCode.NOT_READY
+
+
+class HostLost(NotReady):
+    """A host stopped answering, or its connection broke."""
+
+
+class CommandFailed(NotReady):
+    """A command on a host exited with a status other than 0, or could not be started."""
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", returncode: int | None = None) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.returncode = returncode
+
+
+class Deadline(SwitchoverError):
+    """A named wait did not end in time."""
+
+    exit_code = ExitCode.NOT_READY
+
+
+class GuestCrashed(SwitchoverError):
+    """A QEMU process ended, or the guest in it panicked, when nothing had asked it to."""
+
+    exit_code = ExitCode.NOT_AS_EXPECTED
+
+
+class Refused(SwitchoverError):
+    """QEMU rejected a property, capability, parameter or command; ``why`` is its own text."""
+
+    exit_code = ExitCode.NOT_AS_EXPECTED

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Units of measured values, and how people read them."""
+
+from enum import StrEnum
+
+MIB = 1 << 20
+
+
+class Unit(StrEnum):
+    BYTES = "bytes"
+    BYTES_PER_SECOND = "bytes/s"
+    SECONDS = "s"
+    NANOSECONDS = "ns"
+    MILLISECONDS = "ms"
+    COUNT = "count"
+
+
+class Direction(StrEnum):
+    """Which way is better."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEITHER = "neither"
+
+
+def format_bytes(value: int) -> str:
+    """``1536`` -> ``1.5 KiB``; below one KiB the exact number."""
+    amount = float(value)
+    for suffix in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 1024 or suffix == "GiB":
+            return f"{value} B" if suffix == "B" else f"{amount:.1f} {suffix}"
+        amount /= 1024
+    raise AssertionError("unreachable")
+
+
+def format_seconds(value: float) -> str:
+    """``0.0123`` -> ``12.3 ms``; seconds from one second up, microseconds below one millisecond."""
+    if abs(value) >= 1:
+        return f"{value:.2f} s"
+    if abs(value) >= 0.001:
+        return f"{value * 1e3:.1f} ms"
+    return f"{value * 1e6:.0f} µs"

@@ -64,8 +64,8 @@ class Host(Protocol):
     def open_stream(self, argv: Sequence[str]) -> socket.socket:
         """Start a command whose standard input and output are the returned socket; closing it ends the command."""
 
-    def open_unix(self, path: str) -> socket.socket:
-        """Connect to a unix socket of the host."""
+    def open_unix(self, path: str, *, wait: float = 0) -> socket.socket:
+        """Connect to a unix socket of the host; up to ``wait`` seconds may pass until it exists."""
 
     def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
         """Connect from the host to a TCP port, as the host sees the network."""

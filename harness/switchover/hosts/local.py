@@ -8,6 +8,7 @@ from pathlib import Path
 
 from switchover.hosts import processes
 from switchover.hosts.host import Completed, Running
+from switchover.hosts.waiting import wait_until
 
 
 class LocalHost:
@@ -26,7 +27,9 @@ class LocalHost:
     def open_stream(self, argv: Sequence[str]) -> socket.socket:
         return processes.open_stream(argv)
 
-    def open_unix(self, path: str) -> socket.socket:
+    def open_unix(self, path: str, *, wait: float = 0) -> socket.socket:
+        if wait:
+            wait_until(f"the socket {path}", Path(path).exists, timeout=wait)
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(path)

@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,6 +17,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
+from switchover.hosts.waiting import Invariant, wait_until
 from switchover.record.errors import GuestCrashed, NotReady, Refused
 
 
@@ -62,10 +63,19 @@ class QmpSession:
     ``events`` and ``transcript`` grow while the session is open and stay readable afterwards.
     """
 
-    def __init__(self, name: str, host: Host, path: str, loop: LoopThread, *, timeout: float = 30) -> None:
-        """Connect to the unix socket ``path`` of a host and negotiate.
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        path: str,
+        loop: LoopThread,
+        *,
+        timeout: float = 30,
+        invariants: Sequence[Invariant] = (),
+    ) -> None:
+        """Connect to the unix socket ``path`` of a host, which may still have to appear, and negotiate.
 
-        :raises NotReady: nobody answers there with QMP
+        :raises NotReady: nobody answers there with QMP; an invariant may raise something better
         """
         self.name = name
         self.events: list[Event] = []
@@ -73,14 +83,22 @@ class QmpSession:
         self._loop = loop
         self._client = _RecordingClient(name, self._keep_message)
         try:
-            self._socket = host.open_unix(path)
+            self._socket = host.open_unix(path, wait=timeout)
         except OSError as error:
             raise NotReady(f"The monitor of {name} cannot be reached at {path}.", why=str(error)) from error
+        connected = loop.spawn(self._connect())
         try:
-            loop.call(self._connect(), timeout=timeout)
-        except (QMPError, ProtocolError, OSError, TimeoutError) as error:
+            wait_until(f"the monitor of {name}", connected.done, timeout=timeout, invariants=invariants)
+            connected.result()
+        except (QMPError, ProtocolError, EOFError, OSError) as error:
             self._socket.close()
+            for invariant in invariants:
+                invariant()
             raise NotReady(f"The monitor of {name} does not speak QMP.", why=str(error)) from error
+        except BaseException:
+            connected.cancel()
+            self._socket.close()
+            raise
         self._pump: Future[None] = loop.spawn(self._collect_events())
 
     async def _connect(self) -> None:

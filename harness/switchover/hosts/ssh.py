@@ -111,9 +111,10 @@ class SshHost:
         LOG.debug("%s$ %s (stream)", self.name, paste(argv))
         return _as_socket(self._execute(argv))
 
-    def open_unix(self, path: str) -> socket.socket:
+    def open_unix(self, path: str, *, wait: float = 0) -> socket.socket:
         # paramiko opens TCP and X11 channels only
-        return self.open_stream(["socat", "-", f"UNIX-CONNECT:{path}"])
+        retry = f",retry={round(wait * 10)},interval=0.1" if wait else ""
+        return self.open_stream(["socat", "-", f"UNIX-CONNECT:{path}{retry}"])
 
     def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
         try:

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest's console as it grows, followed over a stream, and what in it means trouble."""
+
+import contextlib
+import re
+import socket
+import threading
+
+# first words of the kernel's reports (kernel/panic.c, lib/bug.c, arch/x86/kernel/dumpstack.c, mm/kasan, kernel/watchdog.c)
+_TROUBLE = re.compile(
+    r"^.*(?:Kernel panic - not syncing|BUG: |Oops: |WARNING: CPU|general protection fault|Call Trace:|"
+    r"rcu: INFO: .* detected stalls|watchdog: BUG|Unable to handle kernel|EXT4-fs error).*$",
+    re.MULTILINE,
+)
+
+
+def find_trouble(text: str) -> list[str]:
+    """Lines of a kernel's console that report an oops, a warning with a trace, a stall or a panic."""
+    return [match[0].strip() for match in _TROUBLE.finditer(text)]
+
+
+class Console:
+    """Follows a console that arrives on a socket; close it when done."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
+        self._text = bytearray()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._read, daemon=True, name="console")
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._stream.recv(65536):
+                with self._lock:
+                    self._text += data
+
+    def text(self) -> str:
+        with self._lock:
+            return self._text.decode(errors="replace")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
+        self._thread.join(timeout=5)

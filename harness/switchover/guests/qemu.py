@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest run by QEMU on a host, driven through QMP."""
+
+import contextlib
+import socket
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from switchover.guests.arguments import build_arguments
+from switchover.guests.console import Console, find_trouble
+from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.hosts.host import Host, Running, paste
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.qmp import QmpSession
+from switchover.hosts.ssh import SshHost, SshLogin
+from switchover.hosts.waiting import wait_until
+from switchover.record.errors import GuestCrashed, HostLost, NotReady
+
+BOOT_TIMEOUT_S = 180
+_READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
+_BRIDGE = "br0"
+
+
+@dataclass(frozen=True)
+class GuestKeys:
+    """How one gets into a guest: the key it lets in (public), the key to log in with, and its own host key pair."""
+
+    authorized: str
+    login: str
+    host_private: str
+    host_public: str
+
+
+@dataclass(frozen=True)
+class GuestEvidence:
+    """What a QEMU left behind when it ended or was ended."""
+
+    command: str
+    console: str
+    log: str
+    stderr: str
+
+
+class QemuGuest:
+    """One QEMU process with its guest: monitor, console, SSH. Made by :func:`start_guest`."""
+
+    def __init__(
+        self, spec: GuestSpec, host: Host, side: str, files: GuestFiles, argv: list[str], process: Running
+    ) -> None:
+        self.spec = spec
+        self.host = host
+        self.side = side
+        self.files = files
+        self.argv = argv
+        self._process = process
+        self.console: Console
+        self.qmp: QmpSession
+
+    @property
+    def label(self) -> str:
+        return f"the {self.side} QEMU on {self.host.name}"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def require_alive(self) -> None:
+        """Invariant of every wait on this guest.
+
+        :raises GuestCrashed: QEMU ended, or the guest's kernel panicked
+        """
+        code = self._process.poll()
+        if code is not None:
+            raise GuestCrashed(f"{self.label} ended with exit status {code}.", why=self._process.stderr().strip()[-800:])
+        if "Kernel panic - not syncing" in self.console.text():
+            raise GuestCrashed(f"The guest of {self.label} panicked.", why="; ".join(find_trouble(self.console.text())))
+
+    def wait_until_reachable(self) -> None:
+        """Until the guest's SSH listens, from what it says on its console.
+
+        :raises Deadline: it does not in ``BOOT_TIMEOUT_S``; :raises GuestCrashed: QEMU ended or the guest panicked
+        """
+        wait_until(
+            f"the guest of {self.label} to listen for SSH",
+            lambda: all(text in self.console.text() for text in _READY),
+            timeout=BOOT_TIMEOUT_S,
+            invariants=[self.require_alive],
+        )
+
+    def open_ssh(self, keys: GuestKeys) -> SshHost:
+        """Log in to the guest, through its host.
+
+        :raises HostLost: it does not answer, or with another host key
+        """
+
+        def connect() -> socket.socket | None:
+            with contextlib.suppress(OSError):
+                return self.host.open_tcp(self.spec.address, 22)
+            return None
+
+        connection = wait_until(
+            f"the guest's SSH port at {self.spec.address} through {self.host.name}",
+            connect,
+            timeout=60,
+            invariants=[self.require_alive],
+        )
+        return SshHost(SshLogin(f"guest {self.spec.name}", keys.login, keys.host_public), connection, timeout=60)
+
+    def collect_evidence(self) -> GuestEvidence:
+        """Console, QEMU's log with its traces, and its standard error; what cannot be had is left empty."""
+        texts = []
+        for path in (self.files.console, self.files.log):
+            try:
+                texts.append(self.host.read_file(path).decode(errors="replace"))
+            except (NotReady, OSError):
+                texts.append("")
+        with contextlib.suppress(HostLost):
+            return GuestEvidence(paste(self.argv), texts[0], texts[1], self._process.stderr())
+        return GuestEvidence(paste(self.argv), texts[0], texts[1], "")
+
+
+@contextlib.contextmanager
+def start_guest(
+    spec: GuestSpec, host: Host, side: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
+) -> Iterator[QemuGuest]:
+    """A QEMU for the time of a ``with`` block, its monitor connected and its console followed.
+
+    :raises GuestCrashed: QEMU ended at once; its own words say why (a property it refuses, memory it cannot get)
+    """
+    ident = uuid.uuid4().hex[:8]
+    files = GuestFiles(f"/run/switchover/{spec.name}-{side}-{ident}", f"sw{ident}")
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_files, host, files)
+        _prepare_files(host, files, keys)
+        argv = build_arguments(spec, files, incoming=incoming)
+        process = host.start(argv)
+        stack.callback(process.kill)
+        guest = QemuGuest(spec, host, side, files, argv, process)
+        guest.console = Console(host.open_stream(["tail", "-c", "+1", "-F", f"--pid={process.pid}", files.console]))
+        stack.callback(guest.console.close)
+        guest.qmp = QmpSession(guest.label, host, files.monitor, loop, timeout=60, invariants=[guest.require_alive])
+        stack.callback(guest.qmp.close)
+        yield guest
+
+
+def _prepare_files(host: Host, files: GuestFiles, keys: GuestKeys) -> None:
+    """The private directory with the guest's keys, and its tap in the host's bridge; one command, since each costs."""
+    script = (
+        'umask 077; mkdir -p "$1"; cat >"$1/ssh_host_ed25519_key"; echo "$2" >"$1/authorized_keys"; : >"$1/console.log"; '
+        'ip tuntap add dev "$3" mode tap; ip link set dev "$3" master "$4" up'
+    )
+    host.run(
+        ["sh", "-euc", script, "sh", files.directory, keys.authorized.strip(), files.tap, _BRIDGE],
+        stdin=keys.host_private.encode(),
+    )
+
+
+def _remove_files(host: Host, files: GuestFiles) -> None:
+    with contextlib.suppress(HostLost):
+        host.run(["sh", "-c", 'ip link delete dev "$2"; rm -rf "$1"', "sh", files.directory, files.tap])

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest is made of, in terms that a QEMU command line and a libvirt domain share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+LAB_KERNEL = "/usr/lib/switchover/guest/vmlinuz"
+LAB_INITRAMFS = "/usr/lib/switchover/guest/initramfs.cpio"
+
+
+@dataclass(frozen=True)
+class VfioDevice:
+    """A device to pass through: ``sysfsdev`` is a mediated device's path in sysfs; ``properties`` are vfio-pci's."""
+
+    id: str
+    sysfsdev: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """One side's guest. Source and destination differ in ``devices`` only, which each host has its own of."""
+
+    name: str = "guest"
+    qemu: str = "qemu-system-x86_64"
+    machine: str = "q35"
+    accel: str = "kvm"
+    cpu: str = "host"
+    memory_mib: int = 256
+    vcpus: int = 1
+    kernel: str = LAB_KERNEL
+    initramfs: str = LAB_INITRAMFS
+    append: str = ""
+    mac: str = "52:54:00:53:67:01"
+    address: str = "10.77.0.101"
+    prefix: int = 24
+    devices: tuple[VfioDevice, ...] = ()
+
+
+@dataclass(frozen=True)
+class GuestFiles:
+    """Where a guest's files are on its host; all in one directory of mode 0700."""
+
+    directory: str
+    tap: str
+
+    @property
+    def monitor(self) -> str:
+        return f"{self.directory}/qmp"
+
+    @property
+    def console(self) -> str:
+        return f"{self.directory}/console.log"
+
+    @property
+    def log(self) -> str:
+        """QEMU's log: trace events, and what it says of itself."""
+        return f"{self.directory}/qemu.log"

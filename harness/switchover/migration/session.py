@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one place that knows the order of a migration."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from qemu.qmp import QMPError
+from qemu.qmp.error import ProtocolError
+
+from switchover.guests.qemu import QemuGuest
+from switchover.hosts.clock import ClockOffset, combine_offsets, measure_offset
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.qmp import QmpSession
+from switchover.hosts.waiting import wait_until
+from switchover.migration.settings import MigrationSettings, apply_settings
+from switchover.record.errors import Deadline, NotReady
+
+SAMPLE_INTERVAL_S = 0.1
+_TERMINAL = ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A whole ``query-migrate`` reply. ``at_ns``: the controller's CLOCK_MONOTONIC when it arrived."""
+
+    at_ns: int
+    reply: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MigrationResult:
+    """What a migration that was started came to.
+
+    ``status`` is QEMU's own word; ``None`` if no terminal one came within the deadline. ``error``: error-desc.
+    ``clocks``: by side, the host's real-time clock against the controller's over the time of the migration.
+    """
+
+    status: str | None
+    error: str
+    destination_status: str | None
+    destination_error: str
+    samples: tuple[Sample, ...]
+    source: Mapping[str, Any]
+    destination: Mapping[str, Any]
+    clocks: Mapping[str, ClockOffset]
+    wall_seconds: float
+
+
+def migrate(
+    source: QemuGuest,
+    destination: QemuGuest,
+    listen: str,
+    settings: MigrationSettings,
+    loop: LoopThread,
+    *,
+    on_sample: Callable[[Sample], None] = lambda sample: None,
+) -> MigrationResult:
+    """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
+
+    Settings go to both sides, the destination first; the destination listens before the source is told to start;
+    events are kept from before the start; the last sample is kept whatever happens.
+
+    :raises Refused: a setting or the command itself was rejected
+    :raises GuestCrashed: one of the QEMUs ended
+    """
+    apply_settings(destination.qmp, settings)
+    apply_settings(source.qmp, settings)
+    clocks_before = {guest.side: measure_offset(guest.host) for guest in (source, destination)}
+    destination.qmp.execute("migrate-incoming", {"uri": f"tcp:{listen}:0"})
+    port = _find_port(destination.qmp)
+    sampler = Sampler(source.qmp, loop, on_sample)
+    start = time.monotonic()
+    try:
+        source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
+        ended = _wait_until_terminal(source, destination, settings.timeout_s)
+        if ended:
+            _wait_until_destination_settled(source, destination)
+    finally:
+        samples = sampler.stop()
+    wall = time.monotonic() - start
+    source_reply = source.qmp.execute("query-migrate")
+    destination_reply = destination.qmp.execute("query-migrate") if destination.qmp.is_open() else {}
+    clocks_after = {guest.side: measure_offset(guest.host) for guest in (source, destination)}
+    return MigrationResult(
+        status=source_reply.get("status") if ended else None,
+        error=source_reply.get("error-desc", ""),
+        destination_status=destination_reply.get("status"),
+        destination_error=destination_reply.get("error-desc", ""),
+        samples=samples,
+        source=source_reply,
+        destination=destination_reply,
+        clocks={side: combine_offsets(clocks_before[side], clocks_after[side]) for side in clocks_before},
+        wall_seconds=wall,
+    )
+
+
+def _find_port(destination: QmpSession) -> int:
+    """The port that QEMU listens on, from its own ``socket-address``."""
+    addresses = destination.execute("query-migrate").get("socket-address", [])
+    for address in addresses:
+        if address.get("type") == "inet":
+            return int(address["port"])
+    raise NotReady(f"{destination.name} does not tell where it listens.", why=str(addresses))
+
+
+def _last_status(qmp: QmpSession) -> str | None:
+    """The last status that a QEMU's MIGRATION events told."""
+    statuses = [event.data.get("status") for event in list(qmp.events) if event.name == "MIGRATION"]
+    return statuses[-1] if statuses else None
+
+
+def _wait_until_terminal(source: QemuGuest, destination: QemuGuest, timeout: float) -> bool:
+    """Whether the source reached a terminal status in time; QEMU's lock may be held meanwhile, so events decide."""
+    try:
+        wait_until(
+            "the migration to end",
+            lambda: _last_status(source.qmp) in _TERMINAL,
+            timeout=timeout,
+            invariants=[source.require_alive],
+            poll=0.02,
+        )
+    except Deadline:
+        return False
+    return True
+
+
+def _wait_until_destination_settled(source: QemuGuest, destination: QemuGuest) -> None:
+    """After success, until the destination's guest runs; after a failure the destination QEMU may just end."""
+    if _last_status(source.qmp) != "completed":
+        return
+
+    def running() -> bool:
+        return bool(destination.qmp.execute("query-status")["running"])
+
+    wait_until("the destination's guest to run", running, timeout=60, invariants=[destination.require_alive])
+
+
+class Sampler:
+    """Asks a QEMU for its migration counters at an interval, on the loop; every reply is kept."""
+
+    def __init__(self, qmp: QmpSession, loop: LoopThread, on_sample: Callable[[Sample], None]) -> None:
+        self._qmp = qmp
+        self._on_sample = on_sample
+        self._samples: list[Sample] = []
+        self._task: Future[None] = loop.spawn(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                reply = await self._qmp.execute_async("query-migrate")
+            except (QMPError, ProtocolError, EOFError, OSError):
+                return
+            sample = Sample(time.monotonic_ns(), reply)
+            self._samples.append(sample)
+            self._on_sample(sample)
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+    def stop(self) -> tuple[Sample, ...]:
+        self._task.cancel()
+        return tuple(self._samples)

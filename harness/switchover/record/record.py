@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The record of one repeat: what ``record.json`` holds (docs/run-directory.md)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from switchover.record.errors import UsageError
+from switchover.record.measurement import Check, Measurement
+
+SCHEMA_VERSION = 1
+
+
+class VerdictName(StrEnum):
+    """What happened to a case; definitions in the design."""
+
+    COMPLETED = "completed"
+    CHECKS_FAILED = "checks-failed"
+    BLOCKED = "blocked"
+    REFUSED = "refused"
+    FAILED = "failed"
+    HUNG = "hung"
+    CRASHED = "crashed"
+    INFRASTRUCTURE_ERROR = "infrastructure-error"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``side``: the one that said why, where that is known. ``reason``: in its words."""
+
+    name: VerdictName
+    side: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything one repeat produced, but for the long files beside it.
+
+    ``settings``: what was asked for. ``seconds``: where the time went, by step. ``downtime``: the explanation, or
+    ``{"reason": …}``. ``states``: VFIO states by side, from QEMU's events. ``clocks``: offset and bound by side, in ns.
+    """
+
+    case: str
+    repeat: int
+    started: str
+    verdict: Verdict
+    settings: Mapping[str, Any]
+    fingerprint: Mapping[str, Any]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    checks: tuple[Check, ...] = ()
+    downtime: Mapping[str, Any] = field(default_factory=dict)
+    states: Mapping[str, list[str]] = field(default_factory=dict)
+    clocks: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def measured(self, name: str) -> float | None:
+        """Value of a measurement; None if it is missing."""
+        return next((entry.value for entry in self.measurements if entry.name == name), None)
+
+
+def render_record(record: Record) -> str:
+    return json.dumps(asdict(record), indent=1, ensure_ascii=False)
+
+
+def parse_record(text: str) -> Record:
+    """:raises UsageError: the record is of a newer version of switchover, or no record"""
+    try:
+        fields = json.loads(text)
+        if fields["schema_version"] > SCHEMA_VERSION:
+            raise UsageError(
+                f"The record has version {fields['schema_version']}; this switchover reads up to {SCHEMA_VERSION}.",
+                fix="update switchover",
+            )
+        fields["verdict"] = Verdict(VerdictName(fields["verdict"].pop("name")), **fields["verdict"])
+        fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
+        fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
+        return Record(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError("This is not a record of switchover.", why=str(error)) from error
+
+
+def read_record(path: Path) -> Record:
+    return parse_record(path.read_text())

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The run directory: its layout, and writing into it so that no half of a file is ever seen."""
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from switchover.record.errors import NotReady
+from switchover.record.paths import runs_directory
+from switchover.record.record import SCHEMA_VERSION, Record, read_record, render_record
+
+
+@dataclass(frozen=True)
+class RepeatDirectory:
+    """Files of one repeat, ``CASE/NN/`` in the run directory."""
+
+    path: Path
+
+    def write_text(self, name: str, text: str) -> None:
+        _write_whole(self.path / name, text)
+
+    def write_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """JSON lines."""
+        self.write_text(name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+    def write_record(self, record: Record) -> None:
+        self.write_text("record.json", render_record(record))
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A directory with ``run.json`` and one folder per case, in it one per repeat."""
+
+    path: Path
+
+    def repeat(self, case: str, number: int) -> RepeatDirectory:
+        path = self.path / re.sub(r"[^\w=.,+-]", "_", case) / f"{number:02}"
+        path.mkdir(parents=True, exist_ok=True)
+        return RepeatDirectory(path)
+
+    def records(self) -> list[Record]:
+        """All records, by case and repeat."""
+        return [read_record(path) for path in sorted(self.path.glob("*/*/record.json"))]
+
+
+def make_run_directory(title: str, command: str, parent: Path | None = None) -> RunDirectory:
+    """A new directory ``DATE-TITLE-ID`` under ``parent`` (default: the state directory).
+
+    :raises NotReady: the disk is full or cannot be written
+    """
+    now = datetime.now(UTC)
+    name = f"{now:%Y-%m-%dT%H%M%S}-{title}-{uuid.uuid4().hex[:4]}"
+    path = (parent or runs_directory()) / name
+    try:
+        path.mkdir(parents=True)
+        head = {"schema_version": SCHEMA_VERSION, "title": title, "command": command, "started": now.isoformat()}
+        _write_whole(path / "run.json", json.dumps(head, indent=1))
+    except OSError as error:
+        raise NotReady(f"The run directory {path} cannot be written.", why=str(error)) from error
+    return RunDirectory(path)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file under another name, then rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise NotReady(f"{path} cannot be written.", why=str(error), fix="free some space on its disk") from error

@@ -5,8 +5,16 @@
 #include <linux/kstrtox.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
+#include <linux/version.h>
 
 #include "stream.h"
+
+/* Binary attributes are constant on 7.x, and are not on 6.12. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define REFDEV_BIN_CONST
+#else
+#define REFDEV_BIN_CONST const
+#endif
 
 #define REFDEV_MAX_MS	600000ULL
 
@@ -301,8 +309,8 @@ static bool refdev_history_get(struct refdev *rd, u64 place,
 }
 
 static ssize_t history_read(struct file *file, struct kobject *kobj,
-			    struct bin_attribute *attr, char *buf, loff_t pos,
-			    size_t count)
+			    REFDEV_BIN_CONST struct bin_attribute *attr,
+			    char *buf, loff_t pos, size_t count)
 {
 	struct refdev *rd = dev_get_drvdata(kobj_to_dev(kobj));
 	char line[REFDEV_HISTORY_LINE + 1];
@@ -325,7 +333,8 @@ static ssize_t history_read(struct file *file, struct kobject *kobj,
 }
 static BIN_ATTR_RO(history, 0);
 
-static struct bin_attribute *refdev_bin_attrs[] = {
+static REFDEV_BIN_CONST struct bin_attribute *REFDEV_BIN_CONST
+refdev_bin_attrs[] = {
 	&bin_attr_history,
 	NULL
 };

@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/vfio.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +18,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -830,6 +833,70 @@ static void test_file_outlives_device(void)
 	close_device(&dev);
 }
 
+static void *slow_read(void *data_fd)
+{
+	static uint8_t buf[65536];
+
+	if (read(*(int *)data_fd, buf, sizeof(buf)) < 0)
+		return (void *)(long)errno;
+	return NULL;
+}
+
+/* 64 KiB at 1 KB/s take a minute, unless something ends the wait. */
+static void test_slow_read_ends(void)
+{
+	struct device dev;
+	pthread_t thread;
+	uint64_t start;
+	int fd, none;
+	pid_t child;
+
+	default_knobs();
+	set_knob("save_bytes_per_sec", 1000);
+	open_device(&dev);
+	must(&dev, STATE(PRE_COPY), &fd);
+	if (pthread_create(&thread, NULL, slow_read, &fd))
+		die("pthread_create");
+	usleep(100000);
+	start = now_ms();
+	must(&dev, STATE(RUNNING), &none);
+	pthread_join(thread, NULL);
+	check(now_ms() - start < 500, "a state change ends a slow read");
+	close(fd);
+
+	must(&dev, STATE(PRE_COPY), &fd);
+	child = fork();
+	if (child < 0)
+		die("fork");
+	if (!child) {
+		slow_read(&fd);
+		_exit(0);
+	}
+	usleep(100000);
+	start = now_ms();
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	check(now_ms() - start < 500, "SIGKILL ends a slow read");
+	close(fd);
+
+	set_knob("state_change_ms", 60000);
+	child = fork();
+	if (child < 0)
+		die("fork");
+	if (!child) {
+		set_state(&dev, STATE(STOP), &none);
+		_exit(0);
+	}
+	usleep(100000);
+	start = now_ms();
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	check(now_ms() - start < 500, "SIGKILL ends a slow state change");
+	check_equal(get_state(&dev), STATE(PRE_COPY), "which had no effect");
+	close_device(&dev);
+	default_knobs();
+}
+
 int main(int argc, char **argv)
 {
 	static const size_t pieces[] = { 1, 7, 4096, 65537, MIB };
@@ -851,6 +918,7 @@ int main(int argc, char **argv)
 	test_corruption();
 	test_dirty();
 	test_times();
+	test_slow_read_ends();
 	test_irqs();
 	test_irq_moves();
 	test_file_outlives_device();

@@ -52,9 +52,17 @@ def _status(*, as_json: bool) -> None:
         file = read_lab_file(directory)
         running = len(lab_processes(file))
         state = "running" if running == len(file.hosts) else "dead" if running == 0 else "broken"
-        rows.append({"name": file.name, "state": state, "hosts": file.hosts, "ports": file.ports,
-                     "accelerator": file.accelerator["accel"], "ready_seconds": file.ready_seconds,
-                     "ssh_config": str(directory / "ssh_config")})
+        rows.append(
+            {
+                "name": file.name,
+                "state": state,
+                "hosts": file.hosts,
+                "ports": file.ports,
+                "accelerator": file.accelerator["accel"],
+                "ready_seconds": file.ready_seconds,
+                "ssh_config": str(directory / "ssh_config"),
+            }
+        )
     if as_json:
         print(json.dumps(rows, indent=1))
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from switchover.hosts.host import Host
-from switchover.record.errors import CommandFailed, NotReady
+from switchover.record.errors import CommandFailed, HostLost, NotReady
 
 
 @dataclass(frozen=True)
@@ -44,4 +44,5 @@ def start_mediated_device(host: Host, parent: str, mdev_type: str) -> Iterator[M
     try:
         yield device
     finally:
-        host.write_file(f"{device.sysfs}/remove", b"1")
+        with contextlib.suppress(HostLost):  # a host that is gone took its devices with it
+            host.write_file(f"{device.sysfs}/remove", b"1")

@@ -77,12 +77,18 @@ def parse_history(text: str) -> tuple[StateChange, ...]:
     return tuple(changes)
 
 
-def parse_truth(text: str) -> Truth:
-    """The files of :func:`read_truth`, each as ``==> NAME`` and its contents."""
+def _split_files(text: str) -> dict[str, str]:
+    """Contents by name, from ``==> NAME`` lines with the contents after each."""
     files: dict[str, str] = {}
     for block in text.split("==> ")[1:]:
         name, _, contents = block.partition("\n")
         files[name.strip()] = contents
+    return files
+
+
+def parse_truth(text: str) -> Truth:
+    """The files of :func:`read_truth`, each as ``==> NAME`` and its contents."""
+    files = _split_files(text)
     counters = {
         name.removeprefix("counters/"): int(value) for name, value in files.items() if name.startswith("counters/")
     }
@@ -129,7 +135,14 @@ class GuestView:
     checksum_expected: str
     irq_hard: tuple[int, ...]
     irq_thread: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class InterruptCounts:
     """Interrupts so far per vector, summed over CPUs: in the primary handler, in the thread."""
+
+    hard: tuple[int, ...]
+    thread: tuple[int, ...]
 
 
 class GuestDriver:
@@ -142,12 +155,7 @@ class GuestDriver:
 
     def read(self) -> GuestView:
         """The checksum is computed by the device and, word by word, by the guest."""
-        names = "scratch generation seed checksum checksum_expected irq_hard irq_thread"
-        script = f'{self._FIND} for file in {names}; do echo "==> $file"; cat "$file"; done'
-        files: dict[str, str] = {}
-        for block in self._guest.run(["sh", "-c", script], timeout=120).text.split("==> ")[1:]:
-            name, _, contents = block.partition("\n")
-            files[name] = contents
+        files = self._read_files("scratch generation seed checksum checksum_expected irq_hard irq_thread")
         return GuestView(
             scratch=tuple(files["scratch"].split()),
             generation=int(files["generation"]),
@@ -157,6 +165,14 @@ class GuestDriver:
             irq_hard=_sum_lines(files["irq_hard"]),
             irq_thread=_sum_lines(files["irq_thread"]),
         )
+
+    def read_interrupts(self) -> InterruptCounts:
+        files = self._read_files("irq_hard irq_thread")
+        return InterruptCounts(_sum_lines(files["irq_hard"]), _sum_lines(files["irq_thread"]))
+
+    def _read_files(self, names: str) -> dict[str, str]:
+        script = f'{self._FIND} for file in {names}; do echo "==> $file"; cat "$file"; done'
+        return _split_files(self._guest.run(["sh", "-c", script], timeout=120).text)
 
     def write(self, *, scratch: list[int], seed: int) -> None:
         """Put values into the scratch registers and seed the device's state with a new one."""
@@ -171,4 +187,3 @@ class GuestDriver:
 def _sum_lines(text: str) -> tuple[int, ...]:
     """Lines ``VECTOR COUNT…`` with a count per CPU, summed."""
     return tuple(sum(int(word) for word in line.split()[1:]) for line in text.splitlines() if line.strip())
-

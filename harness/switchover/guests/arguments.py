@@ -30,14 +30,20 @@ def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool) -> li
         *("-kernel", spec.kernel, "-initrd", spec.initramfs, "-append", append.strip()),
         *("-chardev", f"file,id=console,path={files.console}", "-serial", "chardev:console"),
         *("-qmp", f"unix:{files.monitor},server=on,wait=off"),
-        *("-netdev", f"tap,id=net,ifname={files.tap},script=no,downscript=no"),
-        *("-device", f"virtio-net-pci,netdev=net,mac={spec.mac},romfile="),
+        *(_network(spec, files) if spec.bridge else ()),
         *("-device", "virtio-rng-pci"),
         *_fw_cfg(files, "authorized_keys", "ssh_host_ed25519_key"),
         *_devices(spec.devices),
         *("-msg", "timestamp=on", "-D", files.log),
         *(word for pattern in TRACE_PATTERNS for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),
+    ]
+
+
+def _network(spec: GuestSpec, files: GuestFiles) -> list[str]:
+    return [
+        *("-netdev", f"tap,id=net,ifname={files.tap},script=no,downscript=no"),
+        *("-device", f"virtio-net-pci,netdev=net,mac={spec.mac},romfile="),
     ]
 
 

@@ -6,7 +6,8 @@ import re
 import socket
 import threading
 
-# first words of the kernel's reports (kernel/panic.c, lib/bug.c, arch/x86/kernel/dumpstack.c, mm/kasan, kernel/watchdog.c)
+# first words of the kernel's reports (kernel/panic.c, kernel/watchdog.c, kernel/rcu, lib/bug.c,
+# arch/x86/kernel/dumpstack.c)
 _TROUBLE = re.compile(
     r"^.*(?:Kernel panic - not syncing|BUG: |Oops: |WARNING: CPU|general protection fault|Call Trace:|"
     r"rcu: INFO: .* detected stalls|watchdog: BUG|Unable to handle kernel|EXT4-fs error).*$",

@@ -19,7 +19,6 @@ from switchover.record.errors import GuestCrashed, HostLost, NotReady
 
 BOOT_TIMEOUT_S = 180
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
-_BRIDGE = "br0"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,9 @@ class QemuGuest:
         """
         code = self._process.poll()
         if code is not None:
-            raise GuestCrashed(f"{self.label} ended with exit status {code}.", why=self._process.stderr().strip()[-800:])
+            raise GuestCrashed(
+                f"{self.label} ended with exit status {code}.", why=self._process.stderr().strip()[-800:]
+            )
         if "Kernel panic - not syncing" in self.console.text():
             raise GuestCrashed(f"The guest of {self.label} panicked.", why="; ".join(find_trouble(self.console.text())))
 
@@ -129,13 +130,13 @@ def start_guest(
     :raises GuestCrashed: QEMU ended at once; its own words say why (a property it refuses, memory it cannot get)
     """
     ident = uuid.uuid4().hex[:8]
-    files = GuestFiles(f"/run/switchover/{spec.name}-{side}-{ident}", f"sw{ident}")
+    files = GuestFiles(f"/tmp/switchover-{spec.name}-{side}-{ident}", f"sw{ident}")
     with contextlib.ExitStack() as stack:
-        stack.callback(_remove_files, host, files)
-        _prepare_files(host, files, keys)
+        stack.callback(_remove_files, host, spec, files)
+        _prepare_files(host, spec, files, keys)
         argv = build_arguments(spec, files, incoming=incoming)
         process = host.start(argv)
-        stack.callback(process.kill)
+        stack.callback(_end_process, process)
         guest = QemuGuest(spec, host, side, files, argv, process)
         guest.console = Console(host.open_stream(["tail", "-c", "+1", "-F", f"--pid={process.pid}", files.console]))
         stack.callback(guest.console.close)
@@ -144,18 +145,26 @@ def start_guest(
         yield guest
 
 
-def _prepare_files(host: Host, files: GuestFiles, keys: GuestKeys) -> None:
+def _prepare_files(host: Host, spec: GuestSpec, files: GuestFiles, keys: GuestKeys) -> None:
     """The private directory with the guest's keys, and its tap in the host's bridge; one command, since each costs."""
     script = (
-        'umask 077; mkdir -p "$1"; cat >"$1/ssh_host_ed25519_key"; echo "$2" >"$1/authorized_keys"; : >"$1/console.log"; '
-        'ip tuntap add dev "$3" mode tap; ip link set dev "$3" master "$4" up'
+        'mkdir -m 700 "$1"; umask 077; cat >"$1/ssh_host_ed25519_key"; echo "$2" >"$1/authorized_keys"; '
+        ': >"$1/console.log"; '
+        'if [ -n "$4" ]; then ip tuntap add dev "$3" mode tap; ip link set dev "$3" master "$4" up; fi'
     )
     host.run(
-        ["sh", "-euc", script, "sh", files.directory, keys.authorized.strip(), files.tap, _BRIDGE],
+        ["sh", "-euc", script, "sh", files.directory, keys.authorized.strip(), files.tap, spec.bridge],
         stdin=keys.host_private.encode(),
     )
 
 
-def _remove_files(host: Host, files: GuestFiles) -> None:
+def _remove_files(host: Host, spec: GuestSpec, files: GuestFiles) -> None:
+    script = 'if [ -n "$3" ]; then ip link delete dev "$2"; fi; rm -rf "$1"'
     with contextlib.suppress(HostLost):
-        host.run(["sh", "-c", 'ip link delete dev "$2"; rm -rf "$1"', "sh", files.directory, files.tap])
+        host.run(["sh", "-c", script, "sh", files.directory, files.tap, spec.bridge], check=False)
+
+
+def _end_process(process: Running) -> None:
+    """On a host that is gone, the process is gone too."""
+    with contextlib.suppress(HostLost):
+        process.kill()

@@ -31,6 +31,8 @@ class GuestSpec:
     kernel: str = LAB_KERNEL
     initramfs: str = LAB_INITRAMFS
     append: str = ""
+    bridge: str = "br0"
+    """Bridge of the host that the guest's tap joins; empty: the guest has no network."""
     mac: str = "52:54:00:53:67:01"
     address: str = "10.77.0.101"
     prefix: int = 24

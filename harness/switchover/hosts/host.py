@@ -49,9 +49,7 @@ class Host(Protocol):
     @property
     def name(self) -> str: ...
 
-    def run(
-        self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         """Run a command to its end.
 
         :raises CommandFailed: with ``check``, on an exit status other than 0 or when it takes longer than ``timeout`` s

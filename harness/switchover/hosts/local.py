@@ -16,9 +16,7 @@ class LocalHost:
 
     name = "local"
 
-    def run(
-        self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         return processes.run(argv, timeout=timeout, stdin=stdin, check=check)
 
     def start(self, argv: Sequence[str]) -> Running:

@@ -97,7 +97,7 @@ class LocalProcess:
 
     def __init__(self, argv: Sequence[str], *, outlives_us: bool = False) -> None:
         LOG.debug("$ %s &", paste(argv))
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         try:
             self._process = subprocess.Popen(
                 list(argv) if outlives_us else _with_parent(argv),
@@ -135,7 +135,7 @@ def open_stream(argv: Sequence[str]) -> socket.socket:
     LOG.debug("$ %s (stream)", paste(argv))
     ours, theirs = socket.socketpair()
     with theirs:
-        subprocess.Popen(_with_parent(argv), stdin=theirs, stdout=theirs, start_new_session=True)
+        subprocess.Popen(_with_parent(argv), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
     return ours
 
 

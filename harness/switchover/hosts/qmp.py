@@ -24,7 +24,8 @@ from switchover.record.errors import GuestCrashed, NotReady, Refused
 @dataclass(frozen=True)
 class Event:
     """An event of a QEMU. ``arrived_ns``: CLOCK_MONOTONIC of the controller when it arrived; ``qemu_ns``: the
-    real-time clock of QEMU's host, from the event's own timestamp (microsecond resolution)."""
+    real-time clock of QEMU's host, from the event's own timestamp (microsecond resolution).
+    """
 
     name: str
     data: Mapping[str, Any]
@@ -109,7 +110,7 @@ class QmpSession:
 
     def _keep_message(self, direction: str, message: Message) -> None:
         now = time.monotonic_ns()
-        content = dict(message)
+        content: dict[str, Any] = dict(message)
         self.transcript.append(TranscriptLine(now, direction, content))
         if direction == "received" and "event" in content:
             stamp = content.get("timestamp", {})
@@ -132,7 +133,7 @@ class QmpSession:
         try:
             return self._loop.call(self._client.execute(command, arguments), timeout=timeout)
         except ExecuteError as error:
-            raise Refused(f"{self.name} rejected {command}.", why=error.error.desc) from error
+            raise Refused(f"{self.name} rejected {command}.", why=str(error)) from error
         except TimeoutError:
             raise NotReady(f"{self.name} did not answer {command} within {timeout:g} s.") from None
         except (QMPError, ProtocolError, asyncio.CancelledError, EOFError, OSError) as error:

@@ -77,9 +77,7 @@ class SshHost:
     def is_connected(self) -> bool:
         return self._transport.is_active()
 
-    def run(
-        self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         LOG.debug("%s$ %s", self.name, paste(argv))
         end = time.monotonic() + timeout
         with contextlib.closing(self._execute(argv)) as channel:
@@ -118,9 +116,7 @@ class SshHost:
 
     def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
         try:
-            channel = self._transport.open_channel(
-                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout
-            )
+            channel = self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
         except paramiko.ChannelException as error:
             raise ConnectionRefusedError(f"{address}:{port} as seen from {self.name}: {error.text}") from error
         except (paramiko.SSHException, OSError) as error:
@@ -179,7 +175,9 @@ class RemoteProcess:
     def kill(self) -> None:
         if self.poll() is None:
             self._host.run(["kill", "-KILL", str(self.pid)], check=False)
-            wait_until(f"the end of process {self.pid} on {self._host.name}", lambda: self.poll() is not None, timeout=10)
+            wait_until(
+                f"the end of process {self.pid} on {self._host.name}", lambda: self.poll() is not None, timeout=10
+            )
 
     def stderr(self) -> str:
         while self._channel.recv_stderr_ready():

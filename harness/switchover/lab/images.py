@@ -68,9 +68,7 @@ def require_image(name: str) -> Image:
     """:raises NotReady: it was not built yet, or is damaged"""
     image = find_image(name)
     if image is None:
-        raise NotReady(
-            f"The image {name!r} is not built, or is damaged.", fix=f"switchover images build {name}"
-        )
+        raise NotReady(f"The image {name!r} is not built, or is damaged.", fix=f"switchover images build {name}")
     return image
 
 
@@ -208,7 +206,8 @@ def _bootstrap(recipe: Recipe, directory: Path) -> None:
     if "root" in recipe.artifacts:
         (directory / "root").mkdir()
         _run_logged(
-            recipe, [*_namespace(), "tar", "-x", "--exclude=./dev/*", "-f", str(tree), "-C", str(directory / "root")],
+            recipe,
+            [*_namespace(), "tar", "-x", "--exclude=./dev/*", "-f", str(tree), "-C", str(directory / "root")],
             directory,
         )
         tree.unlink()
@@ -217,7 +216,9 @@ def _bootstrap(recipe: Recipe, directory: Path) -> None:
 def _run_build_script(recipe: Recipe, directory: Path) -> None:
     """``images/NAME/build`` inside the build root."""
     recipes = data_directory("images")
-    inputs = {"recipes": recipes} | {name: require_image(name).directory for name in recipe.needs if name != "buildroot"}
+    inputs = {"recipes": recipes} | {
+        name: require_image(name).directory for name in recipe.needs if name != "buildroot"
+    }
     root = require_image("buildroot").artifact("root")
     argv = [
         *_namespace(),

@@ -22,8 +22,8 @@ import filelock
 import psutil
 
 from switchover.hosts import processes
-from switchover.hosts.loop import LoopThread
 from switchover.hosts.local import LocalHost
+from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
@@ -86,6 +86,10 @@ class Lab:
         if name not in self._connections or not self._connections[name].is_connected():
             self._connections[name] = connect_labhost(self.directory, self.file, name)
         return self._connections[name]
+
+    def link_address(self, name: str) -> str:
+        """Address of a lab host on the private link."""
+        return _link_address(self.file.hosts.index(name))
 
     def hosts(self) -> list[SshHost]:
         return [self.host(name) for name in self.file.hosts]
@@ -195,7 +199,7 @@ def _prepare(directory: Path, file: LabFile, host_key: KeyPair, index: int, coun
         name=name,
         token=file.token,
         index=index + 1,
-        address=f"10.77.0.{index + 1}/24",
+        address=f"{_link_address(index)}/24",
         link=LinkEnd.NONE if count == 1 else LinkEnd.LISTENS if index == 0 else LinkEnd.CONNECTS,
         directory=own,
         sockets=Path(file.sockets),
@@ -205,6 +209,10 @@ def _prepare(directory: Path, file: LabFile, host_key: KeyPair, index: int, coun
     _write_private(own / "authorized_keys", (directory / "key.pub").read_text())
     _write_private(own / "ssh_host_ed25519_key", host_key.private)
     return spec
+
+
+def _link_address(index: int) -> str:
+    return f"10.77.0.{index + 1}"
 
 
 def _start(spec: LabHostSpec, image: Image, accelerator: Accelerator, *, stays: bool) -> processes.LocalProcess:
@@ -322,13 +330,20 @@ def find_labs() -> list[Path]:
     return sorted(path.parent for path in labs_directory().glob("*/lab.json"))
 
 
+def is_running(directory: Path) -> bool:
+    """Whether there is a lab in ``directory`` with all of its lab hosts' processes."""
+    if not (directory / "lab.json").exists():
+        return False
+    file = read_lab_file(directory)
+    return bool(file.ports) and len(lab_processes(file)) == len(file.hosts)
+
+
 def require_lab(name: str) -> Lab:
     """:raises UsageError: there is no such lab, or it is dead"""
     directory = labs_directory() / name
     if not (directory / "lab.json").exists():
         raise UsageError(f"No lab named {name!r} is running.", fix="switchover lab up")
-    file = read_lab_file(directory)
-    if len(lab_processes(file)) < len(file.hosts):
+    if not is_running(directory):
         raise UsageError(f"The lab {name!r} is dead.", fix=f"switchover lab down {name}; switchover lab up {name}")
     return Lab(directory)
 

@@ -90,7 +90,12 @@ def explain_downtime(
     crossing = (source_clock.bound_ns + destination_clock.bound_ns) / 1e9
     start, end = times["src-downtime-start"], times["end"]
     parts = tuple(
-        Part(name, meaning, (times[last] - times[first]) / 1e9, crossing if first[:3] != last[:3] and last != "end" else 0)
+        Part(
+            name,
+            meaning,
+            (times[last] - times[first]) / 1e9,
+            crossing if first[:3] != last[:3] and last != "end" else 0,
+        )
         for name, meaning, first, last in _PARTS
     )
     inside = [

@@ -2,8 +2,9 @@
 """The one place that knows the order of a migration."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,14 @@ from switchover.hosts.clock import ClockOffset, combine_offsets, measure_offset
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.waiting import wait_until
-from switchover.migration.settings import MigrationSettings, apply_settings
+from switchover.migration.settings import MigrationSettings, apply_settings, set_parameters
 from switchover.record.errors import Deadline, NotReady
+from switchover.record.units import MIB
 
 SAMPLE_INTERVAL_S = 0.1
+SETTLED_SAMPLES = 5
+"""Half a second: longer than a device takes for one block of 1 MiB, down to 2 MiB/s."""
+SETTLED_RAM = 4 * MIB
 _TERMINAL = ("completed", "failed", "cancelled")
 
 
@@ -76,7 +81,10 @@ def migrate(
     start = time.monotonic()
     try:
         source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
-        ended = _wait_until_terminal(source, destination, settings.timeout_s)
+        if settings.settle:
+            _wait_until_settled(source, sampler, settings.settle_timeout_s)
+            set_parameters(source.qmp, {"downtime-limit": settings.downtime_limit_ms})
+        ended = _wait_until_terminal(source, start + settings.timeout_s)
         if ended:
             _wait_until_destination_settled(source, destination)
     finally:
@@ -113,13 +121,33 @@ def _last_status(qmp: QmpSession) -> str | None:
     return statuses[-1] if statuses else None
 
 
-def _wait_until_terminal(source: QemuGuest, destination: QemuGuest, timeout: float) -> bool:
+def is_settled(samples: Sequence[Sample]) -> bool:
+    """Whether RAM is drained, and VFIO moved nothing over the last samples: the device's pre-copy is over. Pure."""
+    last = samples[-SETTLED_SAMPLES:]
+    if len(last) < SETTLED_SAMPLES or any(sample.reply.get("status") != "active" for sample in last):
+        return False
+    moved = {sample.reply.get("vfio", {}).get("transferred") for sample in last}
+    return len(moved) == 1 and all(sample.reply["ram"]["remaining"] <= SETTLED_RAM for sample in last)
+
+
+def _wait_until_settled(source: QemuGuest, sampler: "Sampler", timeout: float) -> None:
+    """A migration that ends before it settled needs no more waiting; one that does not settle in time is let go."""
+    with contextlib.suppress(Deadline):
+        wait_until(
+            "RAM and the device's pre-copy to be drained",
+            lambda: is_settled(sampler.samples) or _last_status(source.qmp) in _TERMINAL,
+            timeout=timeout,
+            invariants=[source.require_alive],
+        )
+
+
+def _wait_until_terminal(source: QemuGuest, end: float) -> bool:
     """Whether the source reached a terminal status in time; QEMU's lock may be held meanwhile, so events decide."""
     try:
         wait_until(
             "the migration to end",
             lambda: _last_status(source.qmp) in _TERMINAL,
-            timeout=timeout,
+            timeout=max(0.0, end - time.monotonic()),
             invariants=[source.require_alive],
             poll=0.02,
         )
@@ -145,7 +173,7 @@ class Sampler:
     def __init__(self, qmp: QmpSession, loop: LoopThread, on_sample: Callable[[Sample], None]) -> None:
         self._qmp = qmp
         self._on_sample = on_sample
-        self._samples: list[Sample] = []
+        self.samples: list[Sample] = []
         self._task: Future[None] = loop.spawn(self._run())
 
     async def _run(self) -> None:
@@ -155,10 +183,10 @@ class Sampler:
             except (QMPError, ProtocolError, EOFError, OSError):
                 return
             sample = Sample(time.monotonic_ns(), reply)
-            self._samples.append(sample)
+            self.samples.append(sample)
             self._on_sample(sample)
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
     def stop(self) -> tuple[Sample, ...]:
         self._task.cancel()
-        return tuple(self._samples)
+        return tuple(self.samples)

@@ -6,28 +6,47 @@ from dataclasses import dataclass, field
 
 from switchover.hosts.qmp import QmpSession
 from switchover.record.errors import Refused
+from switchover.record.units import MIB
+
+HOLD_LIMIT_MS = 1
+"""Downtime limit with which nothing but an empty guest switches over."""
 
 
 @dataclass(frozen=True)
 class MigrationSettings:
-    """``downtime_limit_ms`` has no default of QEMU's here: with too small a limit a device without pre-copy never
-    converges, with too large a one the switchover comes before its pre-copy ran (unless switchover-ack holds it back).
-    ``max_bandwidth`` in bytes per second; 0 is QEMU's "no limit". ``timeout_s`` bounds the time to a terminal status.
+    """Settings of both sides.
+
+    QEMU switches over once what is pending would take less than ``downtime_limit_ms`` at the switchover bandwidth. Too
+    small a limit, and a device whose state is read in stop-copy never converges; too large a one, and the switchover
+    comes before RAM is drained and the device's pre-copy ran. So both are set here rather than left to what QEMU
+    measures (``avail-switchover-bandwidth``), and with ``settle`` the switchover is held back, by a limit of 1 ms,
+    until RAM and the device's pre-copy are drained: then every repeat stops in the same state.
+
+    ``switchover_bandwidth`` and ``max_bandwidth`` in bytes per second, 0: QEMU's own idea. ``timeout_s`` bounds the
+    time from ``migrate`` to a terminal status, ``settle_timeout_s`` the part of it before the switchover is let go.
     """
 
-    downtime_limit_ms: int = 10_000
+    downtime_limit_ms: int = 4_000
+    switchover_bandwidth: int = 64 * MIB
     max_bandwidth: int = 0
-    switchover_ack: bool = True
+    switchover_ack: bool = False
     return_path: bool = True
-    parameters: Mapping[str, object] = field(default_factory=dict)
+    settle: bool = True
     timeout_s: float = 180
+    settle_timeout_s: float = 120
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
     def capabilities(self) -> dict[str, bool]:
         return {"events": True, "return-path": self.return_path, "switchover-ack": self.switchover_ack}
 
-    def all_parameters(self) -> dict[str, object]:
-        own = {"downtime-limit": self.downtime_limit_ms, "max-bandwidth": self.max_bandwidth}
-        return {**own, **self.parameters}
+    def first_parameters(self) -> dict[str, object]:
+        """What both sides are given before the migration."""
+        return {
+            "downtime-limit": HOLD_LIMIT_MS if self.settle else self.downtime_limit_ms,
+            "max-bandwidth": self.max_bandwidth,
+            "avail-switchover-bandwidth": self.switchover_bandwidth,
+            **self.parameters,
+        }
 
 
 def apply_settings(qmp: QmpSession, settings: MigrationSettings) -> None:
@@ -41,7 +60,11 @@ def apply_settings(qmp: QmpSession, settings: MigrationSettings) -> None:
     answer = qmp.execute("query-migrate-capabilities")
     held: dict[str, object] = {entry["capability"]: entry["state"] for entry in answer}
     _compare(qmp.name, wanted, held)
-    parameters = settings.all_parameters()
+    set_parameters(qmp, settings.first_parameters())
+
+
+def set_parameters(qmp: QmpSession, parameters: Mapping[str, object]) -> None:
+    """Set parameters and read them back. :raises Refused: as :func:`apply_settings`"""
     qmp.execute("migrate-set-parameters", parameters)
     _compare(qmp.name, parameters, qmp.execute("query-migrate-parameters"))
 

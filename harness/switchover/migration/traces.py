@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMU's trace log, as its log backend writes it with ``-msg timestamp=on``. Pure.
 
-Two prefixes exist: ``TID@SECONDS.MICROSECONDS:`` (QEMU 10.0) and ISO 8601 with ``Z`` and the fraction left out when it is
-zero (10.2 and newer). Both are the real-time clock of QEMU's host. The names of events and the words of their arguments are
-those of QEMU's ``trace-events`` files (hw/vfio, migration); ones not known here are kept as text.
+Two prefixes exist: ``TID@SECONDS.MICROSECONDS:`` (QEMU 10.0) and ISO 8601 with ``Z`` and the fraction left out when it
+is zero (10.2 and newer). Both are the real-time clock of QEMU's host. The names of events and the words of their
+arguments are those of QEMU's ``trace-events`` files (hw/vfio, migration); ones not known here are kept as text.
 """
 
 import re

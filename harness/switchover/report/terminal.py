@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a person reads in the terminal, from records alone. Pure."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from switchover.record.record import Record, VerdictName
+from switchover.record.units import format_bytes, format_seconds
+
+_BAR = 30
+
+
+def render_repeat(record: Record) -> str:
+    """One line for a repeat, as it ends."""
+    downtime = record.measured("downtime.explained")
+    total = sum(record.seconds.values())
+    numbers = f"downtime {format_seconds(downtime)}, " if downtime is not None else ""
+    reason = f": {record.verdict.reason}" if record.verdict.reason else ""
+    return f"{record.case} #{record.repeat}: {record.verdict.name}{reason} ({numbers}took {total:.1f} s)"
+
+
+def render_record(record: Record) -> str:
+    """One repeat explained: states, bytes, downtime with its parts in percent, failed checks."""
+    lines = [
+        f"{record.case}  verdict {record.verdict.name}"
+        + (f": {record.verdict.reason}" if record.verdict.reason else "")
+    ]
+    for side, states in record.states.items():
+        lines.append(f"  {side:<12} {' → '.join(states) or 'no state change'}")
+    lines += _render_bytes(record)
+    lines += _render_downtime(record.downtime)
+    reported = record.measured("downtime.qemu")
+    if reported is not None:
+        lines.append(f"  QEMU says    {format_seconds(reported)}")
+    passed = sum(check.passed for check in record.checks)
+    lines.append(f"  checks       {passed} of {len(record.checks)} passed")
+    lines += [
+        f"    FAILED {check.name}: expected {check.expected}, observed {check.observed}"
+        for check in record.checks
+        if not check.passed
+    ]
+    return "\n".join(lines)
+
+
+def _render_bytes(record: Record) -> list[str]:
+    values = {entry.name: entry.value for entry in record.measurements}
+
+    def shown(name: str) -> str:
+        value = values.get(name)
+        return "?" if value is None else format_bytes(int(value))
+
+    if not values:
+        return []
+    return [
+        f"  device       {shown('bytes.vfio.precopy')} in pre-copy, {shown('bytes.vfio.stop_copy')} in stop-copy",
+        f"  RAM          {shown('bytes.ram.precopy')} in pre-copy, {shown('bytes.ram.downtime')} in the downtime"
+        f"   (wire {shown('bytes.wire')})",
+    ]
+
+
+def _render_downtime(downtime: Mapping[str, Any]) -> list[str]:
+    if "parts" not in downtime:
+        return [f"  downtime     not explained: {downtime.get('reason', 'unknown')}"]
+    seconds, bound = downtime["seconds"], downtime["bound_s"]
+    lines = [f"  downtime     {format_seconds(seconds)} ± {format_seconds(bound)} (clocks of two hosts)"]
+    for part in downtime["parts"]:
+        share = part["seconds"] / seconds if seconds else 0.0
+        bar = "█" * round(max(0.0, share) * _BAR)
+        lines.append(f"    {share:>4.0%} {format_seconds(part['seconds']):>9}  {part['name']:<18} {bar}")
+        if part["name"] == "save iterable":
+            lines += [
+                f"         {format_seconds(section['seconds']):>11}  {section['name']}"
+                for section in downtime["saving"]
+                if section["kind"] == "iterable"
+            ]
+    return lines
+
+
+def render_comparison(records: Sequence[Record]) -> str:
+    """Cases of one run side by side: downtime and bytes as median with minimum and maximum over completed repeats."""
+    cases = list(dict.fromkeys(record.case for record in records))
+    width = max(len(case) for case in cases) + 2
+    heads = ("repeats", 8), ("downtime", 27), ("QEMU says", 10), ("device stop-copy", 17), ("device pre-copy", 16)
+    lines = [" " * width + " ".join(f"{head:>{columns}}" for head, columns in heads)]
+    for case in cases:
+        mine = [record for record in records if record.case == case]
+        good = [record for record in mine if record.verdict.name is VerdictName.COMPLETED]
+        counted = f"{len(good)}/{len(mine)}"
+        lines.append(
+            f"{case:<{width}}{counted:>8} {_spread(good, 'downtime.explained'):>27} "
+            f"{_median_seconds(good, 'downtime.qemu'):>10} {_median_bytes(good, 'bytes.vfio.stop_copy'):>17} "
+            f"{_median_bytes(good, 'bytes.vfio.precopy'):>16}"
+        )
+    return "\n".join(lines)
+
+
+def _values(records: Sequence[Record], name: str) -> list[float]:
+    return [value for record in records if (value := record.measured(name)) is not None]
+
+
+def _spread(records: Sequence[Record], name: str) -> str:
+    values = _values(records, name)
+    if not values:
+        return "missing"
+    middle = format_seconds(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} [{format_seconds(min(values))} … {format_seconds(max(values))}]"
+
+
+def _median_seconds(records: Sequence[Record], name: str) -> str:
+    values = _values(records, name)
+    return format_seconds(statistics.median(values)) if values else "missing"
+
+
+def _median_bytes(records: Sequence[Record], name: str) -> str:
+    values = _values(records, name)
+    return format_bytes(round(statistics.median(values))) if values else "missing"
+
+
+def explain_difference(off: Record, on: Record) -> str:
+    """In words, what device pre-copy changed between two completed repeats of one run."""
+    downtimes = (off.measured("downtime.explained"), on.measured("downtime.explained"))
+    moved = on.measured("bytes.vfio.precopy")
+    early, late = off.measured("bytes.vfio.stop_copy"), on.measured("bytes.vfio.stop_copy")
+    if None in (*downtimes, moved, early, late):
+        return "The difference cannot be explained: a number is missing."
+    before, after = (value for value in downtimes if value is not None)
+    return (
+        f"With pre-copy the device gave {format_bytes(int(moved or 0))} of its state while the guest ran, so "
+        f"{format_bytes(int(late or 0))} instead of {format_bytes(int(early or 0))} were left for the downtime: "
+        f"{format_seconds(before)} became {format_seconds(after)}."
+    )

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The numbers of a completed migration, each with unit, direction, definition and source. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from switchover.migration.bytes import MigrationBytes
+from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
+from switchover.migration.settings import MigrationSettings
+from switchover.record.measurement import Measurement
+from switchover.record.units import Direction, Unit
+
+
+def measure(
+    explained: ExplainedDowntime | UnexplainedDowntime,
+    moved: MigrationBytes,
+    reply: Mapping[str, Any],
+    settings: MigrationSettings,
+) -> Sequence[Measurement]:
+    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``."""
+    return [_explained(explained), _reported(reply, settings), _total_time(reply), *_bytes(moved)]
+
+
+def _explained(explained: ExplainedDowntime | UnexplainedDowntime) -> Measurement:
+    value, bound, note = None, None, ""
+    match explained:
+        case ExplainedDowntime():
+            value, bound = explained.seconds, explained.bound_s
+        case UnexplainedDowntime():
+            note = explained.reason
+    return Measurement(
+        "downtime.explained",
+        value,
+        Unit.SECONDS,
+        Direction.LOWER,
+        "from src-downtime-start to the destination's last transition to running",
+        "vmstate_downtime_checkpoint traces of both sides, on one clock",
+        bound,
+        note,
+    )
+
+
+def _reported(reply: Mapping[str, Any], settings: MigrationSettings) -> Measurement:
+    milliseconds = reply.get("downtime")
+    return Measurement(
+        "downtime.qemu",
+        None if milliseconds is None else milliseconds / 1000,
+        Unit.SECONDS,
+        Direction.LOWER,
+        "as QEMU reports it: from before the vCPUs are paused to the end of the return path",
+        "query-migrate downtime (whole milliseconds)",
+        note="" if settings.return_path else "without return-path: the destination's load and start are not in it",
+    )
+
+
+def _total_time(reply: Mapping[str, Any]) -> Measurement:
+    milliseconds = reply.get("total-time")
+    return Measurement(
+        "time.total",
+        None if milliseconds is None else milliseconds / 1000,
+        Unit.SECONDS,
+        Direction.LOWER,
+        "from migrate to completion, as QEMU reports it",
+        "query-migrate total-time",
+    )
+
+
+def _bytes(moved: MigrationBytes) -> list[Measurement]:
+    rows = (
+        ("bytes.vfio.precopy", moved.vfio_precopy, Direction.NEITHER, "device bytes read while the guest ran",
+         "vfio_save_block traces before vfio_save_complete_precopy_start"),
+        ("bytes.vfio.stop_copy", moved.vfio_stop_copy, Direction.LOWER, "device bytes read in the downtime",
+         "vfio_save_block traces after vfio_save_complete_precopy_start"),
+        ("bytes.vfio.transferred", moved.vfio_transferred, Direction.LOWER, "device bytes of all devices and phases",
+         "query-migrate vfio.transferred"),
+        ("bytes.ram.precopy", moved.ram_precopy, Direction.NEITHER, "RAM bytes sent while the guest ran",
+         "query-migrate ram.precopy-bytes"),
+        ("bytes.ram.downtime", moved.ram_downtime, Direction.LOWER, "RAM bytes sent in the downtime",
+         "query-migrate ram.downtime-bytes"),
+        ("bytes.wire", moved.wire, Direction.LOWER, "the whole stream, VFIO included",
+         "query-migrate ram.transferred"),
+        ("bytes.residual", moved.residual, Direction.NEITHER, "wire - RAM - VFIO: headers and all other devices",
+         "computed"),
+    )  # fmt: skip
+    note = "QEMU did not tell"
+    return [
+        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else note)
+        for name, value, direction, definition, source in rows
+    ]

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One passage of a guest from one side to the other: migrated, measured, and checked on arrival."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from switchover.devices.reference import Truth
+from switchover.guests.qemu import GuestKeys
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.qmp import QmpSession
+from switchover.migration.bytes import account_bytes
+from switchover.migration.downtime import explain_downtime
+from switchover.migration.session import MigrationResult, migrate
+from switchover.migration.settings import MigrationSettings
+from switchover.migration.traces import count_device_bytes, parse_trace
+from switchover.record.measurement import Check, Measurement
+from switchover.run.measurements import measure
+from switchover.run.probes import (
+    GuestAnswers,
+    ask_guest,
+    check_console,
+    compare_bytes,
+    compare_guest,
+    compare_states,
+    fire_interrupt,
+)
+from switchover.run.side import Side
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What a passage came to. Without completion there are no measurements and no checks."""
+
+    result: MigrationResult
+    states: Mapping[str, list[str]]
+    downtime: Mapping[str, Any]
+    measurements: tuple[Measurement, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """A migration that was watched to its end, and what the devices said of themselves before it."""
+
+    migration: MigrationResult
+    truth_before: tuple[Truth, Truth]
+
+
+def migrate_sides(
+    source: Side, destination: Side, address: str, settings: MigrationSettings, loop: LoopThread
+) -> Migrated:
+    """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises."""
+    truth_before = (source.device.read_truth(), destination.device.read_truth())
+    return Migrated(migrate(source.guest, destination.guest, address, settings, loop), truth_before)
+
+
+def examine(
+    source: Side,
+    destination: Side,
+    migrated: Migrated,
+    before: GuestAnswers,
+    settings: MigrationSettings,
+    keys: GuestKeys,
+) -> Passage:
+    """Measure a migration, ask the guest on the destination and compare with what it said ``before``."""
+    result = migrated.migration
+    states = {side.guest.side: list_states(side.guest.qmp) for side in (source, destination)}
+    if result.status != "completed":
+        return Passage(result, states, {"reason": "the migration did not complete"})
+    truth_after = (source.device.read_truth(), destination.device.read_truth())
+    traces = [
+        parse_trace(side.guest.host.read_file(side.guest.files.log).decode(errors="replace"))
+        for side in (source, destination)
+    ]
+    clocks = [result.clocks[side.guest.side] for side in (source, destination)]
+    explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
+    moved = account_bytes(count_device_bytes(traces[0]), result.source)
+    checks = [
+        *compare_bytes(moved, migrated.truth_before, truth_after),
+        *_check_states(states, migrated.truth_before, truth_after),
+        *_check_guest(destination, before, keys),
+        *(check_console(side.guest.side, side.guest.console.text()) for side in (source, destination)),
+    ]
+    measurements = measure(explained, moved, result.source, settings)
+    return Passage(result, states, asdict(explained), tuple(measurements), tuple(checks))
+
+
+def _check_states(
+    states: Mapping[str, list[str]], before: tuple[Truth, Truth], after: tuple[Truth, Truth]
+) -> list[Check]:
+    return [
+        compare_states(events, new, old, side)
+        for (side, events), new, old in zip(states.items(), after, before, strict=True)
+    ]
+
+
+def _check_guest(destination: Side, before: GuestAnswers, keys: GuestKeys) -> list[Check]:
+    with destination.guest.open_ssh(keys) as guest:
+        after = ask_guest(guest)
+        return [*compare_guest(before, after), fire_interrupt(guest, [destination.guest.require_alive])]
+
+
+def list_states(qmp: QmpSession) -> list[str]:
+    """The device's states in order, from VFIO_MIGRATION events (needs the device property ``migration-events=on``)."""
+    return [str(event.data["device-state"]) for event in qmp.events if event.name == "VFIO_MIGRATION"]

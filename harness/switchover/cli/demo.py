@@ -2,26 +2,19 @@
 """``switchover demo``: the first migration, from nothing."""
 
 import argparse
-import platform
-from dataclasses import replace
 from pathlib import Path
 
-from switchover import __version__
-from switchover.devices.reference import Knobs
-from switchover.hosts.facts import read_facts
-from switchover.hosts.local import LocalHost
 from switchover.lab.borrow import borrow_lab
-from switchover.lab.lab import Lab
 from switchover.record.errors import ExitCode
 from switchover.record.log import say, step
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.record.units import MIB, format_bytes
+from switchover.record.units import format_bytes
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
-from switchover.run.case import Case, Pair, pair_of_lab
+from switchover.run.case import pair_of_lab
+from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.repeat import run_repeat
-
-KNOBS = Knobs(initial_bytes=64 * MIB, stop_copy_bytes=1 * MIB, save_bytes_per_sec=64 * MIB)
+from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    cases = [
-        Case(id=f"device.pre_copy={'on' if pre_copy else 'off'}", knobs=replace(KNOBS, pre_copy=pre_copy))
-        for pre_copy in (False, True)
-    ]
+    cases = (PRE_COPY_OFF, PRE_COPY_ON)
     directory = make_run_directory("demo", "switchover demo", arguments.output)
     say(f"run directory: {directory.path}")
     with borrow_lab() as lab:
@@ -61,18 +51,6 @@ def _headline() -> str:
         f"and saves {format_bytes(KNOBS.save_bytes_per_sec)}/s, migrated between two lab hosts.\n"
         "Times of a lab compare with each other only; they say nothing about hardware."
     )
-
-
-def collect_fingerprint(lab: Lab, pair: Pair) -> dict[str, object]:
-    """What a run was made on: harness, controller, images, accelerator, and each host's kernel and QEMU."""
-    return {
-        "switchover": __version__,
-        "python": platform.python_version(),
-        "controller": read_facts(LocalHost(), "qemu-system-x86_64"),
-        "lab": {"images": lab.file.images, "accelerator": lab.file.accelerator},
-        "source": read_facts(pair.source.host, "qemu-system-x86_64"),
-        "destination": read_facts(pair.destination.host, "qemu-system-x86_64"),
-    }
 
 
 def _positive(text: str) -> int:

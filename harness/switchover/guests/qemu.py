@@ -15,9 +15,8 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import GuestCrashed, HostLost, NotReady
+from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
 
-BOOT_TIMEOUT_S = 180
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
 
 
@@ -77,15 +76,25 @@ class QemuGuest:
         if "Kernel panic - not syncing" in self.console.text():
             raise GuestCrashed(f"The guest of {self.label} panicked.", why="; ".join(find_trouble(self.console.text())))
 
+    def require_accepted(self) -> None:
+        """Invariant while QEMU starts: with exit status 1 it rejects what it was given, and says so in its own words.
+
+        :raises Refused: it did; :raises GuestCrashed: as :meth:`require_alive`
+        """
+        if self._process.poll() == 1:
+            raise Refused(f"{self.label} did not start.", why=self._process.stderr().strip()[-800:])
+        self.require_alive()
+
     def wait_until_reachable(self) -> None:
         """Until the guest's SSH listens, from what it says on its console.
 
-        :raises Deadline: it does not in ``BOOT_TIMEOUT_S``; :raises GuestCrashed: QEMU ended or the guest panicked
+        :raises Deadline: it does not in the spec's ``boot_timeout_s``
+        :raises GuestCrashed: QEMU ended or the guest panicked
         """
         wait_until(
             f"the guest of {self.label} to listen for SSH",
             lambda: all(text in self.console.text() for text in _READY),
-            timeout=BOOT_TIMEOUT_S,
+            timeout=self.spec.boot_timeout_s,
             invariants=[self.require_alive],
         )
 
@@ -127,7 +136,8 @@ def start_guest(
 ) -> Iterator[QemuGuest]:
     """A QEMU for the time of a ``with`` block, its monitor connected and its console followed.
 
-    :raises GuestCrashed: QEMU ended at once; its own words say why (a property it refuses, memory it cannot get)
+    :raises Refused: QEMU rejected a property, a device or its memory, in its own words
+    :raises GuestCrashed: QEMU was killed, or ended otherwise
     """
     ident = uuid.uuid4().hex[:8]
     files = GuestFiles(f"/tmp/switchover-{spec.name}-{side}-{ident}", f"sw{ident}")
@@ -140,7 +150,7 @@ def start_guest(
         guest = QemuGuest(spec, host, side, files, argv, process)
         guest.console = Console(host.open_stream(["tail", "-c", "+1", "-F", f"--pid={process.pid}", files.console]))
         stack.callback(guest.console.close)
-        guest.qmp = QmpSession(guest.label, host, files.monitor, loop, timeout=60, invariants=[guest.require_alive])
+        guest.qmp = QmpSession(guest.label, host, files.monitor, loop, timeout=60, invariants=[guest.require_accepted])
         stack.callback(guest.qmp.close)
         yield guest
 

@@ -37,6 +37,7 @@ class GuestSpec:
     address: str = "10.77.0.101"
     prefix: int = 24
     devices: tuple[VfioDevice, ...] = ()
+    boot_timeout_s: float = 180
 
 
 @dataclass(frozen=True)

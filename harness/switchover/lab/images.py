@@ -222,7 +222,7 @@ def _run_build_script(recipe: Recipe, directory: Path) -> None:
     root = require_image("buildroot").artifact("root")
     argv = [
         *_namespace(),
-        *("sh", str(recipes / "buildroot" / "enter"), str(root), str(directory), f"/in/recipes/{recipe.name}/build"),
+        *("sh", str(recipes / "common" / "enter"), str(root), str(directory), f"/in/recipes/{recipe.name}/build"),
         *(f"{name}={path}" for name, path in inputs.items()),
     ]
     _run_logged(recipe, argv, directory)

@@ -52,7 +52,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "modules",
             "kernel modules: the reference device and its driver in the guest",
-            sources=("modules",),
+            sources=("common", "modules"),
             needs=("buildroot",),
             artifacts=("refdev.ko", "refdev_guest.ko"),
         ),

@@ -77,16 +77,17 @@ def migrate(
     clocks_before = {guest.side: measure_offset(guest.host) for guest in (source, destination)}
     destination.qmp.execute("migrate-incoming", {"uri": f"tcp:{listen}:0"})
     port = _find_port(destination.qmp)
+    watch = StatusWatch(source.qmp)
     sampler = Sampler(source.qmp, loop, on_sample)
     start = time.monotonic()
     try:
         source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
         if settings.settle:
-            _wait_until_settled(source, sampler, settings.settle_timeout_s)
+            _wait_until_settled(source, watch, sampler, settings.settle_timeout_s)
             set_parameters(source.qmp, {"downtime-limit": settings.downtime_limit_ms})
-        ended = _wait_until_terminal(source, start + settings.timeout_s)
-        if ended:
-            _wait_until_destination_settled(source, destination)
+        ended = _wait_until_terminal(source, watch, start + settings.timeout_s)
+        if watch.last() == "completed":
+            _wait_until_running(destination)
     finally:
         samples = sampler.stop()
     wall = time.monotonic() - start
@@ -115,10 +116,23 @@ def _find_port(destination: QmpSession) -> int:
     raise NotReady(f"{destination.name} does not tell where it listens.", why=str(addresses))
 
 
-def _last_status(qmp: QmpSession) -> str | None:
-    """The last status that a QEMU's MIGRATION events told."""
-    statuses = [event.data.get("status") for event in list(qmp.events) if event.name == "MIGRATION"]
-    return statuses[-1] if statuses else None
+class StatusWatch:
+    """The status of one migration as a QEMU's MIGRATION events tell it; earlier migrations of that QEMU do not count.
+
+    Events come even while QEMU's big lock keeps it from answering commands.
+    """
+
+    def __init__(self, qmp: QmpSession) -> None:
+        self._qmp = qmp
+        self._first = len(qmp.events)
+
+    def last(self) -> str | None:
+        events = self._qmp.events[self._first :]
+        statuses = [event.data.get("status") for event in events if event.name == "MIGRATION"]
+        return statuses[-1] if statuses else None
+
+    def is_terminal(self) -> bool:
+        return self.last() in _TERMINAL
 
 
 def is_settled(samples: Sequence[Sample]) -> bool:
@@ -130,23 +144,23 @@ def is_settled(samples: Sequence[Sample]) -> bool:
     return len(moved) == 1 and all(sample.reply["ram"]["remaining"] <= SETTLED_RAM for sample in last)
 
 
-def _wait_until_settled(source: QemuGuest, sampler: "Sampler", timeout: float) -> None:
+def _wait_until_settled(source: QemuGuest, watch: StatusWatch, sampler: "Sampler", timeout: float) -> None:
     """A migration that ends before it settled needs no more waiting; one that does not settle in time is let go."""
     with contextlib.suppress(Deadline):
         wait_until(
             "RAM and the device's pre-copy to be drained",
-            lambda: is_settled(sampler.samples) or _last_status(source.qmp) in _TERMINAL,
+            lambda: is_settled(sampler.samples) or watch.is_terminal(),
             timeout=timeout,
             invariants=[source.require_alive],
         )
 
 
-def _wait_until_terminal(source: QemuGuest, end: float) -> bool:
+def _wait_until_terminal(source: QemuGuest, watch: StatusWatch, end: float) -> bool:
     """Whether the source reached a terminal status in time; QEMU's lock may be held meanwhile, so events decide."""
     try:
         wait_until(
             "the migration to end",
-            lambda: _last_status(source.qmp) in _TERMINAL,
+            watch.is_terminal,
             timeout=max(0.0, end - time.monotonic()),
             invariants=[source.require_alive],
             poll=0.02,
@@ -156,11 +170,7 @@ def _wait_until_terminal(source: QemuGuest, end: float) -> bool:
     return True
 
 
-def _wait_until_destination_settled(source: QemuGuest, destination: QemuGuest) -> None:
-    """After success, until the destination's guest runs; after a failure the destination QEMU may just end."""
-    if _last_status(source.qmp) != "completed":
-        return
-
+def _wait_until_running(destination: QemuGuest) -> None:
     def running() -> bool:
         return bool(destination.qmp.execute("query-status")["running"])
 

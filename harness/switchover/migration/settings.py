@@ -44,7 +44,8 @@ class MigrationSettings:
         return {
             "downtime-limit": HOLD_LIMIT_MS if self.settle else self.downtime_limit_ms,
             "max-bandwidth": self.max_bandwidth,
-            "avail-switchover-bandwidth": self.switchover_bandwidth,
+            # QEMU 8.2 and newer
+            **({"avail-switchover-bandwidth": self.switchover_bandwidth} if self.switchover_bandwidth else {}),
             **self.parameters,
         }
 
@@ -54,13 +55,18 @@ def apply_settings(qmp: QmpSession, settings: MigrationSettings) -> None:
 
     :raises Refused: QEMU rejects one, or holds another value than it was given
     """
-    wanted = settings.capabilities()
+    # a capability that this QEMU does not know is off in it: it is named to QEMU only if it is wanted
+    known = _read_capabilities(qmp)
+    wanted = {name: state for name, state in settings.capabilities().items() if state or name in known}
     listed = [{"capability": name, "state": state} for name, state in wanted.items()]
     qmp.execute("migrate-set-capabilities", {"capabilities": listed})
-    answer = qmp.execute("query-migrate-capabilities")
-    held: dict[str, object] = {entry["capability"]: entry["state"] for entry in answer}
-    _compare(qmp.name, wanted, held)
+    _compare(qmp.name, wanted, _read_capabilities(qmp))
     set_parameters(qmp, settings.first_parameters())
+
+
+def _read_capabilities(qmp: QmpSession) -> dict[str, object]:
+    answer = qmp.execute("query-migrate-capabilities")
+    return {entry["capability"]: entry["state"] for entry in answer}
 
 
 def set_parameters(qmp: QmpSession, parameters: Mapping[str, object]) -> None:

@@ -80,6 +80,15 @@ def parse_trace(text: str) -> list[TraceEvent]:
     return [event for line in text.splitlines() if (event := parse_trace_line(line)) is not None]
 
 
+def take_last_migration(events: list[TraceEvent]) -> list[TraceEvent]:
+    """The events from the last time the migration's status became ``setup``: a QEMU may migrate more than once."""
+    starts = [index for index, event in enumerate(events) if (event.name, event.text) == _SETUP]
+    return events[starts[-1] :] if starts else events
+
+
+_SETUP = ("migrate_set_state", "new state setup")
+
+
 def find_checkpoints(events: Iterable[TraceEvent]) -> dict[str, int]:
     """``vmstate_downtime_checkpoint`` by name (``src-downtime-start`` …): time of its last occurrence, in ns."""
     return {event.text: event.at_ns for event in events if event.name == "vmstate_downtime_checkpoint"}

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One passage of a guest from one side to the other: migrated, measured, and checked on arrival."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from switchover.devices.reference import Truth
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.loop import LoopThread
-from switchover.hosts.qmp import QmpSession
+from switchover.hosts.qmp import Event
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import explain_downtime
 from switchover.migration.session import MigrationResult, migrate
 from switchover.migration.settings import MigrationSettings
-from switchover.migration.traces import count_device_bytes, parse_trace
+from switchover.migration.traces import count_device_bytes, parse_trace, take_last_migration
 from switchover.record.measurement import Check, Measurement
 from switchover.run.measurements import measure
 from switchover.run.probes import (
@@ -44,6 +44,7 @@ class Migrated:
     """A migration that was watched to its end, and what the devices said of themselves before it."""
 
     migration: MigrationResult
+    states: Mapping[str, list[str]]
     truth_before: tuple[Truth, Truth]
 
 
@@ -52,7 +53,12 @@ def migrate_sides(
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises."""
     truth_before = (source.device.read_truth(), destination.device.read_truth())
-    return Migrated(migrate(source.guest, destination.guest, address, settings, loop), truth_before)
+    seen = {side.guest.side: len(side.guest.qmp.events) for side in (source, destination)}
+    result = migrate(source.guest, destination.guest, address, settings, loop)
+    states = {
+        side.guest.side: list_states(side.guest.qmp.events[seen[side.guest.side] :]) for side in (source, destination)
+    }
+    return Migrated(result, states, truth_before)
 
 
 def examine(
@@ -65,12 +71,12 @@ def examine(
 ) -> Passage:
     """Measure a migration, ask the guest on the destination and compare with what it said ``before``."""
     result = migrated.migration
-    states = {side.guest.side: list_states(side.guest.qmp) for side in (source, destination)}
+    states = migrated.states
     if result.status != "completed":
         return Passage(result, states, {"reason": "the migration did not complete"})
     truth_after = (source.device.read_truth(), destination.device.read_truth())
     traces = [
-        parse_trace(side.guest.host.read_file(side.guest.files.log).decode(errors="replace"))
+        take_last_migration(parse_trace(side.guest.host.read_file(side.guest.files.log).decode(errors="replace")))
         for side in (source, destination)
     ]
     clocks = [result.clocks[side.guest.side] for side in (source, destination)]
@@ -101,6 +107,6 @@ def _check_guest(destination: Side, before: GuestAnswers, keys: GuestKeys) -> li
         return [*compare_guest(before, after), fire_interrupt(guest, [destination.guest.require_alive])]
 
 
-def list_states(qmp: QmpSession) -> list[str]:
+def list_states(events: Sequence[Event]) -> list[str]:
     """The device's states in order, from VFIO_MIGRATION events (needs the device property ``migration-events=on``)."""
-    return [str(event.data["device-state"]) for event in qmp.events if event.name == "VFIO_MIGRATION"]
+    return [str(event.data["device-state"]) for event in events if event.name == "VFIO_MIGRATION"]

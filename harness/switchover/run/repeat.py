@@ -35,6 +35,7 @@ class Stopwatch:
         """End the step before and begin another."""
         self.end()
         self.step, self._since = step, time.monotonic()
+        LOG.debug("step: %s", step)
 
     def end(self) -> None:
         if self.step:

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover bench``: the harness measured by itself; figures, never a verdict on speed."""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from switchover.lab.borrow import borrow_lab
+from switchover.lab.images import build_images
+from switchover.lab.lab import start_lab
+from switchover.record.errors import ExitCode
+from switchover.record.log import say
+from switchover.record.rundir import make_run_directory
+from switchover.run.case import Case, Pair, pair_of_lab
+from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
+from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.repeat import run_repeat
+from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for name, default, summary in (
+        ("warm", 3, "images built: from nothing to the record of one migration, lab boot included"),
+        ("next", 5, "in a running lab: one more case with a guest booted cold, and where its time goes"),
+        ("boots", 50, "guest boots in a row"),
+        ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
+    ):
+        kind = kinds.add_parser(name, help=summary)
+        kind.add_argument("--count", type=int, default=default, metavar="N", help=f"default: {default}")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="switchover-bench-") as scratch:
+        match arguments.kind:
+            case "warm":
+                return _warm(arguments.count, Path(scratch))
+            case "next":
+                with borrow_lab() as lab:
+                    return _next(arguments.count, pair_of_lab(lab), Path(scratch))
+            case "boots":
+                with borrow_lab() as lab:
+                    return _series("guest boot", boot_repeatedly(PRE_COPY_ON, pair_of_lab(lab), arguments.count))
+            case _:
+                with borrow_lab() as lab:
+                    turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
+                    return _series("migration", turns)
+
+
+def _warm(count: int, scratch: Path) -> int:
+    build_images(["labhost"])
+    totals, boots = [], []
+    for number in range(1, count + 1):
+        start = time.monotonic()
+        with start_lab(f"bench-{os.getpid()}-{number}") as lab:
+            boots.append(lab.file.ready_seconds or 0.0)
+            pair = pair_of_lab(lab)
+            verdict = _run_once(PRE_COPY_ON, number, pair, scratch, collect_fingerprint(lab, pair))
+            totals.append(time.monotonic() - start)
+        say(f"#{number}: {totals[-1]:.1f} s, {verdict}")
+    print(f"lab boot           {_spread(boots)}")
+    print(f"until the record   {_spread(totals)}   (lab boot included, images built)")
+    return ExitCode.AS_EXPECTED
+
+
+def _next(count: int, pair: Pair, scratch: Path) -> int:
+    totals: list[float] = []
+    steps: dict[str, list[float]] = {}
+    for number in range(1, count + 1):
+        case = (PRE_COPY_OFF, PRE_COPY_ON)[number % 2]
+        record_seconds = _seconds(case, number, pair, scratch)
+        totals.append(sum(record_seconds.values()))
+        for step, seconds in record_seconds.items():
+            steps.setdefault(step, []).append(seconds)
+    print(f"next case          {_spread(totals)}")
+    for step, values in steps.items():
+        print(f"  {step:<17}{_spread(values)}")
+    return ExitCode.AS_EXPECTED
+
+
+def _run_once(case: Case, number: int, pair: Pair, scratch: Path, fingerprint: dict[str, object]) -> str:
+    directory = make_run_directory("bench", "switchover bench", scratch)
+    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint).verdict.name
+
+
+def _seconds(case: Case, number: int, pair: Pair, scratch: Path) -> dict[str, float]:
+    directory = make_run_directory("bench", "switchover bench", scratch)
+    record = run_repeat(case, number, pair, directory.repeat(case.id, number), {})
+    say(f"#{number} {case.id}: {sum(record.seconds.values()):.1f} s, {record.verdict.name} {record.verdict.reason}")
+    return dict(record.seconds)
+
+
+def _series(what: str, turns: Iterable[Turn]) -> int:
+    done: list[Turn] = []
+    for turn in turns:
+        done.append(turn)
+        say(f"{what} {turn.number}: {turn.seconds:.1f} s {turn.failure}".rstrip())
+    failures = [turn for turn in done if turn.failure]
+    print(f"{len(done)} × {what}: {len(failures)} failures; {_spread([turn.seconds for turn in done])}")
+    for turn in failures:
+        print(f"  #{turn.number}: {turn.failure}")
+    return ExitCode.NOT_AS_EXPECTED if failures else ExitCode.AS_EXPECTED
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "none"
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"median {middle:5.1f} s  [{low:.1f} … {high:.1f}]  n={len(values)}"

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a run was made on; records with different fingerprints are not compared as if they were one."""
+
+import platform
+
+from switchover import __version__
+from switchover.hosts.facts import read_facts
+from switchover.hosts.local import LocalHost
+from switchover.lab.lab import Lab
+from switchover.run.case import Pair
+
+
+def collect_fingerprint(lab: Lab, pair: Pair, qemu: str = "qemu-system-x86_64") -> dict[str, object]:
+    """Harness, controller, images, accelerator, and each host's kernel, CPU and QEMU binary."""
+    return {
+        "switchover": __version__,
+        "python": platform.python_version(),
+        "controller": read_facts(LocalHost(), qemu),
+        "lab": {"images": lab.file.images, "accelerator": lab.file.accelerator},
+        "source": read_facts(pair.source.host, qemu),
+        "destination": read_facts(pair.destination.host, qemu),
+    }

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ladder of lab tests: ``lab`` (booted once per session, shared) → ``pair`` → ``clean`` around each test.
+
+Everything here is real: QEMU, KVM inside the lab hosts, the VFIO device, SSH.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from switchover.hosts.host import Host
+from switchover.lab.borrow import borrow_lab
+from switchover.lab.lab import Lab
+from switchover.record.record import Record
+from switchover.record.rundir import make_run_directory
+from switchover.run.case import Case, Pair, pair_of_lab
+from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.repeat import run_repeat
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Two lab hosts, for all tests of the session."""
+    with borrow_lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def pair(lab: Lab) -> Pair:
+    return pair_of_lab(lab)
+
+
+@pytest.fixture(scope="session")
+def fingerprint(lab: Lab, pair: Pair) -> dict[str, Any]:
+    return collect_fingerprint(lab, pair)
+
+
+def list_leftovers(host: Host) -> list[str]:
+    """Guests, taps, mediated devices and files of guests on a host, and oopses of its kernel."""
+    script = (
+        "pgrep -a qemu-system; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
+        "ls /sys/class/net | grep ^sw; dmesg | grep -E 'BUG:|Oops|WARNING:|Call Trace|general protection'; true"
+    )
+    return host.run(["sh", "-c", script]).text.splitlines()
+
+
+@pytest.fixture(autouse=True)
+def clean(lab: Lab) -> Iterator[None]:
+    """Each test leaves both lab hosts as it found them: with nothing of its own."""
+    yield
+    for host in lab.hosts():
+        assert list_leftovers(host) == [], f"left on {host.name}"
+
+
+@pytest.fixture
+def run_case(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> "CaseRunner":
+    return CaseRunner(pair, fingerprint, tmp_path)
+
+
+class CaseRunner:
+    """Runs a case once; ``directory`` is where its repeat left its files."""
+
+    def __init__(self, pair: Pair, fingerprint: dict[str, Any], parent: Path) -> None:
+        self._pair = pair
+        self._fingerprint = fingerprint
+        self.run_directory = make_run_directory("test", "pytest", parent)
+
+    @property
+    def directory(self) -> Path:
+        return next(self.run_directory.path.glob("*/01"))
+
+    def __call__(self, case: Case) -> Record:
+        return run_repeat(case, 1, self._pair, self.run_directory.repeat(case.id, 1), self._fingerprint)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Values for tests, whole and plausible; each test changes the one part it is about."""
+
+from pathlib import Path
+
+from switchover.devices.reference import GuestView, StateChange, Truth
+from switchover.hosts.clock import ClockOffset
+from switchover.migration.bytes import MigrationBytes
+from switchover.migration.session import MigrationResult, Sample
+from switchover.migration.traces import DeviceBytes, TraceEvent, parse_trace
+from switchover.record.measurement import Check, Measurement
+from switchover.record.record import Record, Verdict, VerdictName
+from switchover.record.units import Direction, Unit
+from switchover.run.probes import GuestAnswers
+
+DATA = Path(__file__).parent / "data"
+EXACT = ClockOffset(0, 0, 1)
+
+
+def read_golden(side: str) -> str:
+    """QEMU 10.0's log of one side of a migration with 64 MiB of device state in pre-copy and 1 MiB in stop-copy."""
+    return (DATA / f"qemu-10.0-{side}.trace").read_text()
+
+
+def golden_events(side: str) -> list[TraceEvent]:
+    return parse_trace(read_golden(side))
+
+
+def make_result(status: str | None = "completed", **changes: object) -> MigrationResult:
+    values: dict[str, object] = {
+        "error": "",
+        "destination_status": "completed",
+        "destination_error": "",
+        "samples": (),
+        "source": {},
+        "destination": {},
+        "clocks": {"source": EXACT, "destination": EXACT},
+        "wall_seconds": 12.3,
+    }
+    return MigrationResult(status=status, **(values | changes))  # type: ignore[arg-type]
+
+
+def make_sample(status: str = "active", *, remaining: int = 0, vfio: int | None = 100) -> Sample:
+    reply: dict[str, object] = {"status": status, "ram": {"remaining": remaining}}
+    if vfio is not None:
+        reply["vfio"] = {"transferred": vfio}
+    return Sample(0, reply)
+
+
+def make_change(sequence: int, target: str) -> StateChange:
+    return StateChange(sequence, 10, 20, 30, "RUNNING", target, 0, "set_state")
+
+
+def make_truth(*targets: str, first: int = 1, **counters: int) -> Truth:
+    history = tuple(make_change(first + number, target) for number, target in enumerate(targets))
+    return Truth(targets[-1] if targets else "RUNNING", 3, counters, history)
+
+
+def make_moved(precopy: int = 64, stop_copy: int = 16) -> MigrationBytes:
+    return MigrationBytes(
+        devices=(DeviceBytes("dut", precopy, stop_copy, 5),),
+        vfio_transferred=precopy + stop_copy,
+        ram_precopy=1000,
+        ram_downtime=200,
+        wire=1000 + 200 + precopy + stop_copy + 50,
+    )
+
+
+def make_answers(generation: int = 1) -> GuestAnswers:
+    view = GuestView(
+        scratch=("1", "2"),
+        generation=generation,
+        seed="7",
+        checksum="c0ffee",
+        checksum_expected="c0ffee",
+        irq_hard=(0, 4),
+        irq_thread=(0, 4),
+    )
+    return GuestAnswers("3f1c", view)
+
+
+def make_measurement(name: str, value: float | int | None, unit: Unit = Unit.SECONDS) -> Measurement:
+    return Measurement(name, value, unit, Direction.LOWER, "what it means", "where it is from")
+
+
+def make_record(case: str = "device.pre_copy=on", repeat: int = 1, *, downtime: float = 0.25) -> Record:
+    """A completed repeat, explained."""
+    return Record(
+        case=case,
+        repeat=repeat,
+        started="2026-11-21T10:00:00+00:00",
+        verdict=Verdict(VerdictName.COMPLETED),
+        settings={"migration": {"settle": True}},
+        fingerprint={"switchover": "0.1.0"},
+        seconds={"start source": 1.5, "migrate": 10.0},
+        measurements=(
+            make_measurement("downtime.explained", downtime),
+            make_measurement("downtime.qemu", 0.256),
+            make_measurement("bytes.vfio.precopy", 64 << 20, Unit.BYTES),
+            make_measurement("bytes.vfio.stop_copy", 1 << 20, Unit.BYTES),
+            make_measurement("bytes.ram.precopy", 50 << 20, Unit.BYTES),
+            make_measurement("bytes.ram.downtime", 12345, Unit.BYTES),
+            make_measurement("bytes.wire", None, Unit.BYTES),
+        ),
+        checks=(Check("guest is the same boot", True, "3f1c", "3f1c"),),
+        downtime={
+            "seconds": downtime,
+            "bound_s": 0.0004,
+            "parts": [
+                {"name": "stop", "meaning": "", "seconds": downtime * 0.1, "bound_s": 0},
+                {"name": "save iterable", "meaning": "", "seconds": downtime * 0.6, "bound_s": 0},
+                {"name": "start", "meaning": "", "seconds": downtime * 0.3, "bound_s": 0},
+            ],
+            "saving": [
+                {"kind": "iterable", "name": "0000:00:03.0:00.0/vfio", "seconds": 0.1},
+                {"kind": "non-iterable", "name": "40 other sections", "seconds": 0.01},
+            ],
+        },
+        states={"source": ["pre-copy", "stop-copy", "stop"], "destination": []},
+        clocks={"source": {"offset_ns": 1, "bound_ns": 2, "exchanges": 15}},
+    )

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Settings: what QEMU is told, in which order, and that it holds what it was told."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings, apply_settings, set_parameters
+from switchover.record.errors import Refused
+from tests.unit.fakes import ScriptedQmp
+
+
+class Holder:
+    """A QEMU that holds what it is told, but for ``lies``."""
+
+    def __init__(self, lies: Mapping[str, object] | None = None) -> None:
+        self.capabilities: dict[str, object] = {"xbzrle": False}
+        self.parameters: dict[str, object] = {"downtime-limit": 300, "multifd-channels": 2}
+        self.lies = lies or {}
+        self.qmp = ScriptedQmp(
+            {
+                "migrate-set-capabilities": self.set_capabilities,
+                "query-migrate-capabilities": self.list_capabilities,
+                "migrate-set-parameters": self.set_parameters,
+                "query-migrate-parameters": lambda _: {**self.parameters, **self.lies},
+            },
+            "the source QEMU",
+        )
+
+    def set_capabilities(self, arguments: dict[str, Any]) -> dict[str, object]:
+        self.capabilities |= {entry["capability"]: entry["state"] for entry in arguments["capabilities"]}
+        return {}
+
+    def list_capabilities(self, _: dict[str, Any]) -> list[dict[str, object]]:
+        return [{"capability": name, "state": state} for name, state in {**self.capabilities, **self.lies}.items()]
+
+    def set_parameters(self, arguments: dict[str, Any]) -> dict[str, object]:
+        self.parameters |= arguments
+        return {}
+
+
+def test_all_settings_reach_qemu() -> None:
+    """After applying, QEMU holds each capability and each parameter, extra ones included."""
+    holder = Holder()
+    settings = MigrationSettings(switchover_ack=True, max_bandwidth=123, parameters={"multifd-channels": 7})
+    apply_settings(holder.qmp.session(), settings)
+    assert holder.capabilities | {"events": True, "return-path": True, "switchover-ack": True} == holder.capabilities
+    assert holder.parameters["max-bandwidth"] == 123
+    assert holder.parameters["multifd-channels"] == 7
+    assert holder.parameters["avail-switchover-bandwidth"] == settings.switchover_bandwidth
+
+
+def test_capabilities_before_parameters() -> None:
+    """Some parameters need their capability first, and both are read back after they are set."""
+    holder = Holder()
+    apply_settings(holder.qmp.session(), MigrationSettings())
+    assert [name for name, _ in holder.qmp.commands] == [
+        "migrate-set-capabilities",
+        "query-migrate-capabilities",
+        "migrate-set-parameters",
+        "query-migrate-parameters",
+    ]
+
+
+@pytest.mark.parametrize(("settle", "limit"), [(True, HOLD_LIMIT_MS), (False, 4000)])
+def test_settle_holds_the_switchover_back(settle: bool, limit: int) -> None:
+    """With ``settle`` the first downtime limit is the one that nothing passes; without it, it is the case's own."""
+    assert MigrationSettings(settle=settle).first_parameters()["downtime-limit"] == limit
+
+
+@pytest.mark.parametrize(
+    ("lies", "told"),
+    [
+        ({"return-path": False}, "return-path = False"),
+        ({"downtime-limit": 300}, "downtime-limit = 300"),
+        ({"max-bandwidth": 1}, "max-bandwidth = 1"),
+        ({"multifd-channels": None}, "multifd-channels = None"),
+    ],
+)
+def test_another_value_than_told_is_refused(lies: dict[str, object], told: str) -> None:
+    """A QEMU that took a setting and holds another value is found out, with the setting's name and both values."""
+    settings = replace(MigrationSettings(), parameters={"multifd-channels": 7})
+    with pytest.raises(Refused, match=told) as caught:
+        apply_settings(Holder(lies).qmp.session(), settings)
+    assert "was set to" in caught.value.why
+
+
+def test_qemus_own_refusal_passes() -> None:
+    """An error of QEMU's is not caught on the way."""
+    holder = Holder()
+
+    def refuse(_: dict[str, Any]) -> object:
+        raise Refused("the QEMU rejected migrate-set-parameters.", why="Parameter 'x' is unexpected")
+
+    holder.qmp.answers["migrate-set-parameters"] = refuse
+    with pytest.raises(Refused, match="'x' is unexpected"):
+        set_parameters(holder.qmp.session(), {"x": 1})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import paramiko
+from paramiko import common
 
 from switchover.hosts.host import Completed, Running
 from switchover.hosts.qmp import QmpSession
@@ -39,7 +40,9 @@ class FakeMonitor:
     :class:`HangUp` or :class:`Silence`. Commands that are not listed are rejected as QEMU rejects them.
     """
 
-    def __init__(self, path: Path, answers: Mapping[str, object] | None = None, *, greeting: bytes | None = None) -> None:
+    def __init__(
+        self, path: Path, answers: Mapping[str, object] | None = None, *, greeting: bytes | None = None
+    ) -> None:
         self.path = str(path)
         self.commands: list[tuple[str, dict[str, Any]]] = []
         self._answers = dict(answers or {})
@@ -80,8 +83,8 @@ class FakeMonitor:
                 self._connection, _ = self._listener.accept()
                 with self._connection, contextlib.suppress(OSError, HangUp):
                     self._connection.sendall(self._greeting)
-                    for line in self._connection.makefile("rb"):
-                        self._reply(json.loads(line))
+                    for message in _read_messages(self._connection):
+                        self._reply(message)
 
     def _reply(self, message: dict[str, Any]) -> None:
         name, arguments = message["execute"], message.get("arguments", {})
@@ -99,6 +102,18 @@ class FakeMonitor:
             self._send({"error": {"class": "GenericError", "desc": error.why}, **tag})
         except Silence:
             pass
+
+
+def _read_messages(connection: socket.socket) -> Iterator[dict[str, Any]]:
+    """JSON objects as they come; like QEMU's own parser this needs no newline between them."""
+    text = ""
+    while data := connection.recv(65536):
+        text += data.decode()
+        with contextlib.suppress(ValueError):
+            while text := text.lstrip():
+                message, end = json.JSONDecoder().raw_decode(text)
+                text = text[end:]
+                yield message
 
 
 class ScriptedQmp:
@@ -196,7 +211,7 @@ class FaultyHost:
 
 
 class _SshSession(paramiko.ServerInterface):
-    """Runs commands with ``sh -c`` on this machine, as an sshd would; only one key gets in."""
+    """Runs commands with ``bash -c`` on this machine, as an sshd would; only one key gets in."""
 
     def __init__(self, authorized: str) -> None:
         self._authorized = authorized
@@ -207,10 +222,10 @@ class _SshSession(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         right = f"{key.get_name()} {key.get_base64()}" == self._authorized and username == "root"
-        return paramiko.AUTH_SUCCESSFUL if right else paramiko.AUTH_FAILED
+        return common.AUTH_SUCCESSFUL if right else common.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return common.OPEN_SUCCEEDED if kind == "session" else common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
@@ -218,12 +233,13 @@ class _SshSession(paramiko.ServerInterface):
         try:
             connection = socket.create_connection(destination, timeout=5)
         except OSError:
-            return paramiko.OPEN_FAILED_CONNECT_FAILED
+            return common.OPEN_FAILED_CONNECT_FAILED
         threading.Thread(target=self._join_tcp, args=(chanid, connection), daemon=True).start()
-        return paramiko.OPEN_SUCCEEDED
+        return common.OPEN_SUCCEEDED
 
     def _join_tcp(self, chanid: int, connection: socket.socket) -> None:
         channel = self.transport.accept(timeout=5)
+        assert channel is not None
         assert channel.get_id() == chanid
         threading.Thread(target=_copy, args=(connection.recv, channel.sendall), daemon=True).start()
         _copy(channel.recv, connection.sendall)
@@ -242,7 +258,7 @@ def _copy(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> N
 
 def _serve_command(channel: paramiko.Channel, command: str) -> None:
     process = subprocess.Popen(
-        ["sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        ["bash", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.builders import make_moved
 
 from switchover.migration.bytes import MigrationBytes, account_bytes
 from switchover.migration.traces import DeviceBytes
-from tests.unit.builders import make_moved
 
 COUNTS = st.integers(0, 1 << 50)
 

@@ -4,11 +4,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.builders import EXACT, golden_events
 
 from switchover.hosts.clock import ClockOffset
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
 from switchover.migration.traces import TraceEvent
-from tests.unit.builders import EXACT, golden_events
 
 NEEDED = (
     "src-downtime-start",
@@ -26,7 +26,9 @@ def checkpoint(name: str, at_ns: int) -> TraceEvent:
     return TraceEvent(at_ns, "vmstate_downtime_checkpoint", name)
 
 
-def traces_of(spans: list[int], source: ClockOffset, destination: ClockOffset) -> tuple[list[TraceEvent], ...]:
+def traces_of(
+    spans: list[int], source: ClockOffset, destination: ClockOffset
+) -> tuple[list[TraceEvent], list[TraceEvent]]:
     """Both sides' traces of a downtime with the given spans (ns, on the controller's clock), each on its own clock."""
     at = START
     sides: tuple[list[TraceEvent], list[TraceEvent]] = ([], [])
@@ -121,8 +123,9 @@ def test_without_a_start_of_its_own_it_ends_with_running() -> None:
 def test_a_missing_checkpoint_is_named(missing: str) -> None:
     """Without a checkpoint there is no number, and the reason names that checkpoint."""
     source, destination = traces_of([1000] * 5, EXACT, EXACT)
-    sides = ([event for event in side if event.text != missing] for side in (source, destination))
-    explained = explain_downtime(*sides, EXACT, EXACT)
+    source = [event for event in source if event.text != missing]
+    destination = [event for event in destination if event.text != missing]
+    explained = explain_downtime(source, destination, EXACT, EXACT)
     assert isinstance(explained, UnexplainedDowntime)
     assert missing in explained.reason
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.fakes import ScriptedQmp
 
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings, apply_settings, set_parameters
 from switchover.record.errors import Refused
-from tests.unit.fakes import ScriptedQmp
 
 
 class Holder:
     """A QEMU that holds what it is told, but for ``lies``."""
 
     def __init__(self, lies: Mapping[str, object] | None = None) -> None:
-        self.capabilities: dict[str, object] = {"xbzrle": False}
+        self.capabilities: dict[str, object] = {"xbzrle": False, "events": False, "return-path": False}
         self.parameters: dict[str, object] = {"downtime-limit": 300, "multifd-channels": 2}
         self.lies = lies or {}
         self.qmp = ScriptedQmp(
@@ -56,12 +56,33 @@ def test_capabilities_before_parameters() -> None:
     """Some parameters need their capability first, and both are read back after they are set."""
     holder = Holder()
     apply_settings(holder.qmp.session(), MigrationSettings())
-    assert [name for name, _ in holder.qmp.commands] == [
-        "migrate-set-capabilities",
-        "query-migrate-capabilities",
-        "migrate-set-parameters",
-        "query-migrate-parameters",
-    ]
+    names = [name for name, _ in holder.qmp.commands]
+    capabilities, parameters = names.index("migrate-set-capabilities"), names.index("migrate-set-parameters")
+    assert "query-migrate-capabilities" in names[capabilities + 1 : parameters]
+    assert names[parameters + 1 :] == ["query-migrate-parameters"]
+
+
+def test_what_an_old_qemu_does_not_know_is_not_named_to_it() -> None:
+    """QEMU 7.2 has neither switchover-ack nor the switchover bandwidth: switched off, they are not mentioned."""
+    holder = Holder()
+    apply_settings(holder.qmp.session(), MigrationSettings(switchover_bandwidth=0, switchover_ack=False))
+    assert "switchover-ack" not in holder.capabilities
+    assert "avail-switchover-bandwidth" not in holder.parameters
+
+
+def test_what_is_wanted_is_named_even_if_it_is_unknown() -> None:
+    """A capability that is wanted is not dropped quietly: QEMU has to reject it."""
+    holder = Holder()
+    apply_settings(holder.qmp.session(), MigrationSettings(switchover_ack=True))
+    assert holder.capabilities["switchover-ack"] is True
+
+
+def test_a_capability_that_is_on_can_be_switched_off() -> None:
+    """A capability that QEMU knows is set even if it is off: an earlier migration may have left it on."""
+    holder = Holder()
+    holder.capabilities["switchover-ack"] = True
+    apply_settings(holder.qmp.session(), MigrationSettings(switchover_ack=False))
+    assert holder.capabilities["switchover-ack"] is False
 
 
 @pytest.mark.parametrize(("settle", "limit"), [(True, HOLD_LIMIT_MS), (False, 4000)])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.builders import golden_events, read_golden
 
 from switchover.migration.traces import (
     DeviceBytes,
@@ -20,9 +21,9 @@ from switchover.migration.traces import (
     find_transitions,
     parse_trace,
     parse_trace_line,
+    take_last_migration,
 )
 from switchover.record.units import MIB
-from tests.unit.builders import golden_events, read_golden
 
 SOURCE_DEVICE = "1fa7cadf-3694-49dc-af72-d202b30c70c9"
 MICROSECONDS = st.integers(0, 4_000_000_000_000_000)
@@ -217,3 +218,14 @@ def test_running_again() -> None:
     """Only a change to running counts, not a stop and not the preparation."""
     assert list(find_running_again(golden_events("destination"))) == [1795301508418904000]
     assert list(find_running_again(golden_events("source"))) == [1795301480014718000]
+
+
+def test_only_the_last_migration_is_taken() -> None:
+    """Of a guest that migrated before, the events from the last setup on; without one, all."""
+    events = golden_events("source")
+    last = take_last_migration(events)
+    assert last[0] == TraceEvent(1795301499827755000, "migrate_set_state", "new state setup")
+    assert last == events[events.index(last[0]) :]
+    assert take_last_migration([*events, *last]) == last
+    assert take_last_migration(events[:3]) == events[:3]
+    assert take_last_migration([]) == []

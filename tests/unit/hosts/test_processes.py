@@ -18,6 +18,11 @@ from switchover.hosts.waiting import wait_until
 from switchover.record.errors import CommandFailed, NotReady
 
 
+HANG = ["bash", "-c", 'exec -a "$0" sleep 60']
+"""A command that does not end; the next word becomes its name."""
+HANG_WITH_CHILD = ["bash", "-c", '(exec -a "$0" sleep 60) & wait']
+
+
 def find_by_argument(word: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["cmdline"]) if word in (process.info["cmdline"] or [])]
 
@@ -77,7 +82,7 @@ def test_a_timeout_ends_the_whole_group(word: str) -> None:
     """A command that takes too long is killed together with its children."""
     start = time.monotonic()
     with pytest.raises(CommandFailed, match=r"took longer than 0\.5 s"):
-        processes.run(["sh", "-c", 'sh -c "sleep 60; :" "$0" & wait', word], timeout=0.5)
+        processes.run([*HANG_WITH_CHILD, word], timeout=0.5)
     assert time.monotonic() - start < 5
     wait_until_gone(word)
 
@@ -87,7 +92,7 @@ def test_a_timeout_ends_children_whose_parent_ended(word: str) -> None:
     """A child that holds the output open after its parent ended is killed too."""
     try:
         with pytest.raises(CommandFailed, match="took longer"):
-            processes.run(["sh", "-c", 'sh -c "sleep 60; :" "$0" &', word], timeout=0.3)
+            processes.run(["bash", "-c", '(exec -a "$0" sleep 60) &', word], timeout=0.3)
         wait_until(f"the end of {word}", lambda: not find_by_argument(word), timeout=0.5)
     finally:
         for process in find_by_argument(word):
@@ -99,10 +104,10 @@ def test_an_interrupt_ends_the_command(word: str) -> None:
     script = (
         "import signal, sys; from switchover.hosts import processes\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "try: processes.run(['sh', '-c', 'sleep 60; :', sys.argv[1]])\n"
+        "try: processes.run(sys.argv[1:])\n"
         "except KeyboardInterrupt: sys.exit(42)\n"
     )
-    harness = subprocess.Popen([sys.executable, "-c", script, word], env=os.environ | {"PYTHONPATH": "harness"})
+    harness = subprocess.Popen([sys.executable, "-c", script, *HANG, word], env=os.environ | {"PYTHONPATH": "harness"})
     wait_until("the command", lambda: len(find_by_argument(word)) > 1, timeout=10)
     harness.send_signal(signal.SIGINT)
     assert harness.wait(10) == 42
@@ -111,9 +116,8 @@ def test_an_interrupt_ends_the_command(word: str) -> None:
 
 def test_a_command_dies_with_the_harness(word: str) -> None:
     """A harness that is killed leaves no command behind."""
-    script = "import sys; from switchover.hosts import processes; processes.run(['sleep', '60', sys.argv[1]])"
-    script = script.replace("'sleep', '60'", "'sh', '-c', 'sleep 60; :'")
-    harness = subprocess.Popen([sys.executable, "-c", script, word], env=os.environ | {"PYTHONPATH": "harness"})
+    script = "import sys; from switchover.hosts import processes; processes.run(sys.argv[1:])"
+    harness = subprocess.Popen([sys.executable, "-c", script, *HANG, word], env=os.environ | {"PYTHONPATH": "harness"})
     wait_until("the command", lambda: len(find_by_argument(word)) > 1, timeout=10)
     harness.kill()
     harness.wait(10)
@@ -125,7 +129,7 @@ def test_a_process_dies_with_the_thread_that_started_it(word: str) -> None:
     started: list[processes.LocalProcess] = []
 
     def start() -> None:
-        process = processes.LocalProcess(["sh", "-c", "echo; sleep 60; :", word])
+        process = processes.LocalProcess(["bash", "-c", 'echo; exec -a "$0" sleep 60', word])
         started.append(process)
         wait_until("the command's first words", lambda: process.stderr() or None, timeout=5)
 
@@ -139,11 +143,11 @@ def test_a_process_may_outlive_the_harness(word: str) -> None:
     """What is meant to stay, as a lab that is left up, stays when its harness is killed."""
     script = (
         "import os, sys; from switchover.hosts import processes\n"
-        "process = processes.LocalProcess(['sh', '-c', 'sleep 60; :', sys.argv[1]], outlives_us=True)\n"
+        "process = processes.LocalProcess(sys.argv[1:], outlives_us=True)\n"
         "print(process.pid, flush=True); os.kill(os.getpid(), 9)\n"
     )
     harness = subprocess.run(
-        [sys.executable, "-c", script, word],
+        [sys.executable, "-c", script, *HANG, word],
         env=os.environ | {"PYTHONPATH": "harness"},
         stdout=subprocess.PIPE,
         check=False,
@@ -161,7 +165,7 @@ def test_kill_started_ends_commands_of_all_threads(word: str) -> None:
     codes: list[int] = []
 
     def wait_for_it() -> None:
-        codes.append(processes.run(["sh", "-c", "sleep 60; :", word], check=False).returncode)
+        codes.append(processes.run([*HANG, word], check=False).returncode)
 
     threads = [threading.Thread(target=wait_for_it) for _ in range(2)]
     for thread in threads:
@@ -176,7 +180,7 @@ def test_kill_started_ends_commands_of_all_threads(word: str) -> None:
 
 def test_a_process_that_goes_on(word: str) -> None:
     """It runs until it is killed, with its children; killing it again is no error."""
-    process = processes.LocalProcess(["sh", "-c", 'sh -c "sleep 60; :" "$0" & wait', word])
+    process = processes.LocalProcess([*HANG_WITH_CHILD, word])
     wait_until("its child", lambda: len(find_by_argument(word)) == 2, timeout=5)
     assert process.poll() is None
     assert process.wait(0.1) is None
@@ -211,7 +215,7 @@ def test_a_stream_ends_with_its_command() -> None:
 @pytest.mark.xfail(reason="a command that does not use its streams stays until the harness ends")
 def test_closing_a_stream_ends_its_command(word: str) -> None:
     """As :class:`switchover.hosts.host.Host` promises: closing the socket ends the command."""
-    stream = processes.open_stream(["sh", "-c", "sleep 60; :", word])
+    stream = processes.open_stream([*HANG, word])
     wait_until("the command", lambda: find_by_argument(word), timeout=5)
     stream.close()
     try:

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The reference device's files, read and written."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchover.devices.mediated import MediatedDevice, start_mediated_device
+from switchover.devices.reference import (
+    PARENT,
+    TYPE,
+    GuestDriver,
+    Knobs,
+    ReferenceDevice,
+    StateChange,
+    parse_history,
+    parse_truth,
+    render_knob,
+    start_reference_device,
+)
+from switchover.record.errors import CommandFailed, HostLost, NotReady
+from tests.unit.fakes import FaultyHost
+
+WORDS = st.from_regex(r"[A-Z_0-9]{1,12}", fullmatch=True)
+CHANGES = st.builds(
+    StateChange,
+    sequence=st.integers(0, 2**63),
+    monotonic_ns=st.integers(0, 2**63),
+    realtime_ns=st.integers(0, 2**63),
+    duration_ns=st.integers(0, 2**63),
+    origin=WORDS,
+    target=WORDS,
+    result=st.integers(-4095, 0),
+    cause=st.from_regex(r"[a-z_]{1,12}", fullmatch=True),
+)
+
+TRUTH = """\
+==> state
+RUNNING
+==> generation
+3
+==> history
+1 1000 2000 STOP RUNNING 0 7 set_state
+2 1100 2100 RUNNING PRE_COPY -22 8 reset
+==> counters/precopy_bytes_read
+67108864
+==> counters/stop_copy_bytes_read
+1048576
+"""
+
+
+@given(st.lists(CHANGES))
+def test_a_history_is_read_as_it_was_written(changes: list[StateChange]) -> None:
+    """Every column of a history line comes back in its own field."""
+    lines = [
+        f"{one.sequence} {one.monotonic_ns} {one.realtime_ns} {one.origin} {one.target} {one.result} "
+        f"{one.duration_ns} {one.cause}"
+        for one in changes
+    ]
+    assert parse_history("\n".join(lines)) == tuple(changes)
+
+
+def test_a_line_that_is_cut_is_left_out() -> None:
+    """A history that was read while it was written has all of its whole lines."""
+    assert len(parse_history("1 1 1 A B 0 1 set_state\n2 1 1 A B 0")) == 1
+
+
+def test_truth() -> None:
+    """State, generation, counters by name, and the history."""
+    truth = parse_truth(TRUTH)
+    assert (truth.state, truth.generation) == ("RUNNING", 3)
+    assert truth.counters == {"precopy_bytes_read": 67108864, "stop_copy_bytes_read": 1048576}
+    assert [change.target for change in truth.history] == ["RUNNING", "PRE_COPY"]
+    assert truth.history[1].result == -22
+
+
+def test_knobs_in_sysfs_words() -> None:
+    """Flags are y and n as the kernel writes them, numbers stay numbers."""
+    assert [render_knob(value) for value in (True, False, 0, 1, 1 << 40)] == ["y", "n", "0", "1", "1099511627776"]
+
+
+def answer_knobs(argv: Sequence[str]) -> bytes:
+    """A device that holds what it is told."""
+    return "".join(f"{word.partition('=')[2]}\n" for word in argv if "=" in word and " " not in word).encode()
+
+
+def make_host(**options: object) -> FaultyHost:
+    return FaultyHost(lambda method, argument: f"{method} {argument.split()[-1]}", "", **options)  # type: ignore[arg-type]
+
+
+def test_every_knob_is_set() -> None:
+    """All knobs are set, by name, whatever their value, and read back."""
+    asked: list[str] = []
+
+    def answer(argv: Sequence[str]) -> bytes:
+        asked.extend(argv)
+        return answer_knobs(argv)
+
+    knobs = Knobs(pre_copy=False, save_bytes_per_sec=5)
+    ReferenceDevice(MediatedDevice(make_host(outputs=answer), "uuid")).set_knobs(knobs)
+    for field in fields(Knobs):
+        assert f"{field.name}={render_knob(asdict(knobs)[field.name])}" in asked
+
+
+def test_another_value_than_set_is_found_out() -> None:
+    """A device that holds another value than it was given does not pass for set."""
+    device = ReferenceDevice(MediatedDevice(make_host(outputs=lambda argv: b"n\n" + answer_knobs(argv)[2:]), "uuid"))
+    with pytest.raises(AssertionError, match="knobs read"):
+        device.set_knobs(Knobs(pre_copy=True))
+    ReferenceDevice(MediatedDevice(make_host(outputs=answer_knobs), "uuid")).set_knobs(Knobs(pre_copy=True))
+
+
+def test_a_device_for_the_time_of_a_block() -> None:
+    """Made under its parent by type, gone after the block, also when the block fails."""
+    host = make_host()
+    with pytest.raises(ValueError, match="in use"), start_mediated_device(host, PARENT, TYPE) as device:
+        assert device.sysfs == f"/sys/bus/mdev/devices/{device.uuid}"
+        raise ValueError("in use")
+    assert host.log == [f"write_file {PARENT}/mdev_supported_types/{TYPE}/create", f"write_file {device.sysfs}/remove"]
+
+
+def test_a_type_that_the_host_has_not() -> None:
+    """A host that makes no such device is not ready, with what to look at; nothing is removed."""
+    host = make_host(fail_at=0, error=CommandFailed("No such file"))
+    with pytest.raises(NotReady, match="mdev_supported_types"), start_mediated_device(host, PARENT, TYPE):
+        pytest.fail("there is no device")
+    assert len(host.log) == 1
+
+
+def test_a_failed_knob_removes_the_device() -> None:
+    """A device whose knobs cannot be set does not stay."""
+    host = make_host(fail_at=1, error=CommandFailed("Invalid argument"), outputs=answer_knobs)
+    with pytest.raises(CommandFailed, match="Invalid argument"), start_reference_device(host, Knobs()):
+        pytest.fail("there is no device")
+    assert host.log[-1].endswith("/remove")
+
+
+def test_a_lost_host_took_its_devices_with_it() -> None:
+    """The error in use passes when the host is gone at the end."""
+    host = make_host(fail_at=1, error=HostLost("gone"))
+    with pytest.raises(ValueError, match="in use"), start_mediated_device(host, PARENT, TYPE):
+        raise ValueError("in use")
+
+
+VIEW = """\
+==> scratch
+1
+18446744073709551615
+==> generation
+2
+==> seed
+42
+==> checksum
+c0ffee
+==> checksum_expected
+c0ffef
+==> irq_hard
+0 1 2 3
+1 0 0 7
+==> irq_thread
+0 1 2 2
+1 0 0 0
+"""
+
+
+def test_the_guests_view() -> None:
+    """Each file in its field; interrupts are summed over CPUs, by vector."""
+    driver = GuestDriver(make_host(outputs=lambda argv: VIEW.encode()))
+    view = driver.read()
+    assert view.scratch == ("1", "18446744073709551615")
+    assert (view.generation, view.seed) == (2, "42")
+    assert (view.checksum, view.checksum_expected) == ("c0ffee", "c0ffef")
+    assert (view.irq_hard, view.irq_thread) == ((6, 7), (5, 0))
+    counts = driver.read_interrupts()
+    assert (counts.hard, counts.thread) == ((6, 7), (5, 0))
+
+
+def test_writing_to_the_guests_driver() -> None:
+    """Registers, seed and trigger reach the driver's files."""
+    asked: list[str] = []
+
+    def keep(argv: Sequence[str]) -> bytes:
+        asked.append(argv[-1])
+        return b""
+
+    driver = GuestDriver(make_host(outputs=keep))
+    driver.write(scratch=[1, 2], seed=9)
+    driver.trigger(3)
+    assert "echo 1 2 >scratch" in asked[0]
+    assert "echo 9 >seed" in asked[0]
+    assert "echo 3 >trigger" in asked[1]

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Starting a guest: whatever fails at whichever step, all that was acquired is released, last first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
+from switchover.guests.spec import GuestSpec
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.waiting import wait_until
+from switchover.record.errors import GuestCrashed, HostLost, NotReady
+from tests.unit.fakes import FakeMonitor, FakeProcess, FaultyHost
+
+KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
+SPEC = GuestSpec(bridge="br0")
+STEPS = ["make files", "start qemu", "follow console", "open monitor"]
+RELEASE = ["kill process", "remove files"]
+
+
+def label(method: str, argument: str) -> str:
+    match method:
+        case "run" if "mkdir" in argument:
+            return "make files"
+        case "run" if "rm -rf" in argument:
+            return "remove files"
+        case "start":
+            return "start qemu"
+        case "open_stream":
+            return "follow console"
+        case "open_unix":
+            return "open monitor"
+    raise AssertionError(f"{method} {argument}")
+
+
+@pytest.fixture
+def monitor(tmp_path: Path) -> Iterator[FakeMonitor]:
+    with FakeMonitor(tmp_path / "qmp", {"query-status": {"running": True}}) as running:
+        yield running
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    with LoopThread() as thread:
+        yield thread
+
+
+def run_guest(host: FaultyHost, loop: LoopThread) -> None:
+    with start_guest(SPEC, host, "source", KEYS, loop, incoming=False) as guest:
+        assert guest.qmp.execute("query-status") == {"running": True}
+        host.log.append("in use")
+
+
+def test_all_is_released_in_reverse_order(monitor: FakeMonitor, loop: LoopThread) -> None:
+    """A guest that was used: its process ends before its files and its tap go."""
+    host = FaultyHost(label, monitor.path)
+    run_guest(host, loop)
+    assert host.log == [*STEPS, "in use", *RELEASE]
+    assert all(stream.recv(1) == b"" for stream in host.streams)
+    host.close()
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+def test_a_failure_at_any_step_releases_what_was_there(monitor: FakeMonitor, loop: LoopThread, step: int) -> None:
+    """Whichever step fails, what was acquired before it is released in reverse order, files even if half made."""
+    host = FaultyHost(label, monitor.path, fail_at=step, error=HostLost("injected"))
+    with pytest.raises(HostLost, match="injected"):
+        run_guest(host, loop)
+    started = "start qemu" in STEPS[:step]
+    assert host.log == [*STEPS[: step + 1], *(RELEASE if started else ["remove files"])]
+    assert all(stream.recv(1) == b"" for stream in host.streams)
+    host.close()
+
+
+def test_an_error_in_use_releases_all(monitor: FakeMonitor, loop: LoopThread) -> None:
+    """An error while the guest is used passes, after the release."""
+    host = FaultyHost(label, monitor.path)
+    with (
+        pytest.raises(GuestCrashed, match="in use"),
+        start_guest(SPEC, host, "source", KEYS, loop, incoming=False),
+    ):
+        raise GuestCrashed("in use")
+    assert host.log == [*STEPS, *RELEASE]
+    host.close()
+
+
+def test_a_lost_host_does_not_hide_the_error(monitor: FakeMonitor, loop: LoopThread) -> None:
+    """When the release finds the host gone, the error in use is still the one that is raised."""
+    host = FaultyHost(label, monitor.path, fail_at=len(STEPS), error=HostLost("gone"))
+    with (
+        pytest.raises(GuestCrashed, match="in use"),
+        start_guest(SPEC, host, "source", KEYS, loop, incoming=False),
+    ):
+        raise GuestCrashed("in use")
+    assert host.log == [*STEPS, *RELEASE]
+    host.close()
+
+
+def test_a_process_that_cannot_be_killed_does_not_keep_the_files(
+    monitor: FakeMonitor, loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure in one step of the release does not stop the others."""
+
+    def fail(self: FakeProcess) -> None:
+        raise NotReady("cannot be killed")
+
+    monkeypatch.setattr(FakeProcess, "kill", fail)
+    host = FaultyHost(label, monitor.path)
+    with pytest.raises(NotReady, match="cannot be killed"):
+        run_guest(host, loop)
+    assert host.log[-1] == "remove files"
+    host.close()
+
+
+def test_secrets_do_not_show(monitor: FakeMonitor, loop: LoopThread) -> None:
+    """The guest's private host key is on no command line."""
+    seen: list[str] = []
+
+    def note(method: str, argument: str) -> str:
+        seen.append(argument)
+        return label(method, argument)
+
+    host = FaultyHost(note, monitor.path)
+    run_guest(host, loop)
+    assert not any("host private" in argument for argument in seen)
+    host.close()
+
+
+class Started:
+    """A guest that was started, and the fake parts of it."""
+
+    def __init__(self, guest: QemuGuest, host: FaultyHost) -> None:
+        self.guest = guest
+        self.host = host
+        process = guest._process
+        assert isinstance(process, FakeProcess)
+        self.process = process
+
+    def print(self, text: str) -> None:
+        self.host.streams[0].sendall(text.encode())
+        wait_until("the text", lambda: text in self.guest.console.text(), timeout=5)
+
+
+@pytest.fixture
+def started(monitor: FakeMonitor, loop: LoopThread) -> Iterator[Started]:
+    host = FaultyHost(label, monitor.path)
+    with start_guest(GuestSpec(boot_timeout_s=5), host, "source", KEYS, loop, incoming=False) as guest:
+        yield Started(guest, host)
+    host.close()
+
+
+def test_alive(started: Started) -> None:
+    """A running QEMU with a healthy guest passes."""
+    started.print("switchover-guest: ready\n")
+    started.guest.require_alive()
+    assert started.guest.pid == started.process.pid
+
+
+def test_a_qemu_that_ended_is_a_crash(started: Started) -> None:
+    """The end of the process is a crash, with the side, the status and QEMU's own words."""
+    started.process.code = -11
+    with pytest.raises(GuestCrashed, match="the source QEMU on fake ended with exit status -11") as caught:
+        started.guest.require_alive()
+    assert caught.value.why == "qemu: its own words"
+
+
+def test_a_panic_is_a_crash(started: Started) -> None:
+    """A guest's panic is a crash though QEMU runs on, with the kernel's own line."""
+    started.print("Kernel panic - not syncing: Fatal exception in interrupt\n")
+    with pytest.raises(GuestCrashed, match="panicked") as caught:
+        started.guest.require_alive()
+    assert "Fatal exception in interrupt" in caught.value.why
+
+
+def test_reachable_needs_both_words(started: Started) -> None:
+    """The guest is reachable when its rc is through and its SSH server listens, and not before."""
+    started.print("switchover-guest: ready\n")
+    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    with pytest.raises(Exception, match=r"Waited 0\.1 s for the guest of the source QEMU"):
+        started.guest.wait_until_reachable()
+    started.print("[101] Nov 21 10:00:00 Not backgrounding\n")
+    started.guest.wait_until_reachable()
+
+
+def test_a_boot_that_panics_is_not_waited_for(started: Started) -> None:
+    """A panic ends the wait for the boot at once."""
+    started.print("Kernel panic - not syncing: VFS\n")
+    with pytest.raises(GuestCrashed, match="panicked"):
+        started.guest.wait_until_reachable()
+
+
+def test_evidence_is_what_can_be_had(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be read of console and log is kept, what cannot is empty: it never raises."""
+
+    def read_file(path: str) -> bytes:
+        if path == started.guest.files.log:
+            return b"7@1.000000:vfio_save_start \xff\n"
+        raise HostLost("gone")
+
+    monkeypatch.setattr(started.host, "read_file", read_file)
+    evidence = started.guest.collect_evidence()
+    assert evidence.console == ""
+    assert evidence.log == "7@1.000000:vfio_save_start \N{REPLACEMENT CHARACTER}\n"
+    assert evidence.stderr == "qemu: its own words"
+    assert evidence.command.startswith("qemu-system-x86_64 -name guest,debug-threads=on ")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The arguments of a lab host's QEMU: what it may use, and what it must not reach."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from switchover.lab.accelerator import Accelerator, tcg
+from switchover.lab.images import Image
+from switchover.lab.labhost import LabHostSpec, LinkEnd, labhost_arguments
+
+IMAGE = Image("labhost", "0", Path("/cache/labhost-0"), 0, 0)
+SPEC = LabHostSpec(
+    name="hosta",
+    token="switchover-lab-0123",
+    index=1,
+    address="10.77.0.1/24",
+    link=LinkEnd.LISTENS,
+    directory=Path("/state/labs/default/hosta"),
+    sockets=Path("/tmp/switchover-x"),
+)
+ENDS = st.sampled_from(list(LinkEnd))
+
+
+def values(words: list[str], option: str) -> list[str]:
+    """Values of an option, in order."""
+    return [value for name, value in pairwise(words) if name == option]
+
+
+@given(ENDS, st.integers(1, 8))
+def test_exactly_the_accelerators_cpus(link: LinkEnd, vcpus: int) -> None:
+    """As many vCPUs as the accelerator says: with more than one, TCG corrupts a lab host's memory."""
+    words = labhost_arguments(replace(SPEC, link=link), IMAGE, Accelerator("kvm", "host", vcpus, ""))
+    assert values(words, "-smp") == [str(vcpus)]
+    assert values(words, "-accel") == ["kvm"]
+    assert values(words, "-cpu") == ["host"]
+
+
+def test_emulation_has_one_cpu() -> None:
+    """TCG comes with one vCPU and without 5-level paging."""
+    assert tcg("x").vcpus == 1
+    assert "la57=off" in tcg("x").cpu
+
+
+@given(ENDS)
+def test_nothing_is_reached_through_the_user_network(link: LinkEnd) -> None:
+    """The user network is restricted, and what it forwards is a port of 127.0.0.1 that the kernel chooses."""
+    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
+    (user,) = [value for value in values(words, "-netdev") if value.startswith("user,")]
+    options = user.split(",")
+    assert "restrict=on" in options
+    assert [option for option in options if option.startswith("hostfwd=")] == ["hostfwd=tcp:127.0.0.1:0-:22"]
+    assert "guestfwd" not in user
+
+
+@given(ENDS)
+def test_no_network_listener_but_that_one(link: LinkEnd) -> None:
+    """Monitor, console and link are files and unix sockets: nothing else listens on a network."""
+    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
+    (monitor,) = values(words, "-qmp")
+    assert monitor.startswith(f"unix:{SPEC.sockets}/")
+    (console,) = values(words, "-serial")
+    assert console == f"file:{SPEC.console}"
+    others = [value for value in values(words, "-netdev") if not value.startswith("user,")]
+    assert all(",addr.type=unix," in value for value in others)
+    forbidden = ("-vnc", "-spice", "-monitor", "-gdb", "-s", "-chardev", "-nic", "-net", "-incoming")
+    assert not set(forbidden) & set(words)
+    rest = [word for word in words if "hostfwd" not in word]
+    assert not any("tcp:" in word or "telnet:" in word or "0.0.0.0" in word for word in rest)
+
+
+@pytest.mark.parametrize(
+    ("link", "server"), [(LinkEnd.NONE, []), (LinkEnd.LISTENS, ["server=on"]), (LinkEnd.CONNECTS, ["server=off"])]
+)
+def test_the_link(link: LinkEnd, server: list[str]) -> None:
+    """One end listens, the other connects, a lab of one has no link."""
+    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
+    ends = [value for value in values(words, "-netdev") if value.startswith("stream,")]
+    assert [option for end in ends for option in end.split(",") if option.startswith("server=")] == server
+
+
+def test_lab_hosts_differ_on_the_link() -> None:
+    """Two lab hosts have two MAC addresses on the link, and the one of the user network is told apart by its start."""
+    macs = []
+    for index in (1, 2):
+        words = labhost_arguments(replace(SPEC, index=index), IMAGE, tcg("x"))
+        macs.append([option for value in values(words, "-device") for option in value.split(",") if "mac=" in option])
+    assert macs[0][0] == macs[1][0]
+    assert macs[0][1] != macs[1][1]
+    assert macs[0][1].startswith("mac=52:54:00:53:6c:")
+    assert macs[0][0].startswith("mac=52:54:00:53:75:")
+
+
+def test_the_disk_is_never_written() -> None:
+    """Lab hosts share one disk image: what they write goes into a snapshot of their own."""
+    (drive,) = values(labhost_arguments(SPEC, IMAGE, tcg("x")), "-drive")
+    assert "snapshot=on" in drive.split(",")
+    assert "file=/cache/labhost-0/root.ext4" in drive.split(",")
+
+
+def test_its_token_is_its_name() -> None:
+    """The process is found again by the lab's token at the start of a word."""
+    assert values(labhost_arguments(SPEC, IMAGE, tcg("x")), "-name") == ["switchover-lab-0123-hosta"]
+
+
+def test_secrets_are_files_not_arguments() -> None:
+    """Keys reach the lab host by file name: a command line is readable by every user."""
+    words = labhost_arguments(SPEC, IMAGE, tcg("x"))
+    names = values(words, "-fw_cfg")
+    assert len(names) == 4
+    assert all(f",file={SPEC.directory}/" in name for name in names)

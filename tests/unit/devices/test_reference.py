@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.fakes import FaultyHost
 
 from switchover.devices.mediated import MediatedDevice, start_mediated_device
 from switchover.devices.reference import (
@@ -22,7 +23,6 @@ from switchover.devices.reference import (
     start_reference_device,
 )
 from switchover.record.errors import CommandFailed, HostLost, NotReady
-from tests.unit.fakes import FaultyHost
 
 WORDS = st.from_regex(r"[A-Z_0-9]{1,12}", fullmatch=True)
 CHANGES = st.builds(

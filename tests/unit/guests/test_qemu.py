@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.fakes import FakeMonitor, FakeProcess, FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import GuestCrashed, HostLost, NotReady
-from tests.unit.fakes import FakeMonitor, FakeProcess, FaultyHost
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
 SPEC = GuestSpec(bridge="br0")

@@ -17,7 +17,6 @@ from switchover.hosts import processes
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import CommandFailed, NotReady
 
-
 HANG = ["bash", "-c", 'exec -a "$0" sleep 60']
 """A command that does not end; the next word becomes its name."""
 HANG_WITH_CHILD = ["bash", "-c", '(exec -a "$0" sleep 60) & wait']

@@ -117,9 +117,7 @@ def test_stopping_leaves_nothing(directory: Path, lab_file: LabFile, strays: lis
 def test_what_stays_is_named(directory: Path, lab_file: LabFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something that cannot be removed is an error with its name, never a lab that counts as stopped."""
     real = shutil.rmtree
-    monkeypatch.setattr(
-        shutil, "rmtree", lambda path, **_: None if str(path) == lab_file.sockets else real(path, **_)
-    )
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: None if str(path) == lab_file.sockets else real(path, **_))
     with pytest.raises(NotReady, match="sockets"):
         stop_lab(directory)
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pairs of a lab, and the standard cases."""
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from switchover.lab.keys import KeyPair
+from switchover.lab.lab import Lab
+from switchover.record.errors import UsageError
+from switchover.run.case import pair_of_lab
+from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+
+
+def make_lab(*names: str) -> Lab:
+    return cast(
+        Lab,
+        SimpleNamespace(
+            name="default",
+            file=SimpleNamespace(hosts=list(names)),
+            host=lambda name: f"host {name}",
+            link_address=lambda name: f"address of {name}",
+            authorized_key="public",
+            private_key="private",
+            guest_host_key=KeyPair("guest private", "guest public"),
+        ),
+    )
+
+
+def test_a_lab_of_two() -> None:
+    """The first lab host is the source, the second the destination, each key where it belongs."""
+    pair = pair_of_lab(make_lab("hosta", "hostb"))
+    assert (str(pair.source.host), pair.source.address) == ("host hosta", "address of hosta")
+    assert (str(pair.destination.host), pair.destination.address) == ("host hostb", "address of hostb")
+    assert (pair.keys.authorized, pair.keys.login) == ("public", "private")
+    assert (pair.keys.host_private, pair.keys.host_public) == ("guest private", "guest public")
+
+
+def test_a_lab_of_one_is_both_ends() -> None:
+    """One lab host is source and destination."""
+    pair = pair_of_lab(make_lab("hosta"))
+    assert pair.source == pair.destination
+
+
+@pytest.mark.parametrize("names", [[], ["a", "b", "c"]])
+def test_other_labs(names: list[str]) -> None:
+    """A lab without hosts or with more than two is the user's mistake."""
+    with pytest.raises(UsageError, match=f"has {len(names)} hosts"):
+        pair_of_lab(make_lab(*names))
+
+
+def test_the_standard_question_differs_in_one_value() -> None:
+    """The two standard cases differ in the device's pre-copy and their id, and in nothing else."""
+    assert (PRE_COPY_OFF.id, PRE_COPY_ON.id) == ("device.pre_copy=off", "device.pre_copy=on")
+    assert PRE_COPY_OFF.settings == PRE_COPY_ON.settings
+    assert PRE_COPY_OFF.guest == PRE_COPY_ON.guest
+    differing = {name for name, value in vars(PRE_COPY_OFF.knobs).items() if value != vars(PRE_COPY_ON.knobs)[name]}
+    assert differing == {"pre_copy"}

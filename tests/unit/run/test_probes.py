@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checks after a migration: all pass on a good one, and each is seen to fail when its input is not as it must be."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from tests.unit.builders import make_answers, make_moved, make_truth
+from tests.unit.fakes import FaultyHost
+
+from switchover.devices.reference import Truth
+from switchover.hosts.waiting import wait_until
+from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
+from switchover.migration.traces import DeviceBytes
+from switchover.record.errors import GuestCrashed
+from switchover.record.measurement import Check
+from switchover.run import probes
+from switchover.run.probes import (
+    GuestAnswers,
+    ask_guest,
+    check_console,
+    compare_bytes,
+    compare_guest,
+    compare_states,
+    fire_interrupt,
+    seed_device,
+)
+
+
+def failed(checks: Sequence[Check]) -> list[str]:
+    return [check.name for check in checks if not check.passed]
+
+
+def change_view(**changes: object) -> Callable[[GuestAnswers], GuestAnswers]:
+    return lambda answers: replace(answers, device=replace(answers.device, **changes))  # type: ignore[arg-type]
+
+
+def test_the_same_guest_passes() -> None:
+    """The same boot and device state, one generation later, passes every check."""
+    checks = compare_guest(make_answers(1), make_answers(2))
+    assert len(checks) == 6
+    assert failed(checks) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (lambda answers: replace(answers, boot_id="other"), ["guest is the same boot"]),
+        (change_view(generation=1), ["device generation is one more"]),
+        (change_view(generation=3), ["device generation is one more"]),
+        (change_view(scratch=("1", "3")), ["device scratch registers are kept"]),
+        (change_view(seed="8"), ["device seed is kept"]),
+        (change_view(checksum="bad"), ["device state checksum is the source's", "guest computes the same checksum"]),
+        (change_view(checksum_expected="bad"), ["guest computes the same checksum"]),
+        (change_view(checksum="bad", checksum_expected="bad"), ["device state checksum is the source's"]),
+    ],
+)
+def test_another_guest_fails(change: Callable[[GuestAnswers], GuestAnswers], names: list[str]) -> None:
+    """Each difference fails its own check and no other."""
+    assert failed(compare_guest(make_answers(1), change(make_answers(2)))) == names
+
+
+def test_interrupts_may_go_on() -> None:
+    """Interrupts that came meanwhile are no difference."""
+    after = change_view(irq_hard=(5, 9))(make_answers(2))
+    assert failed(compare_guest(make_answers(1), after)) == []
+
+
+BEFORE = (
+    make_truth(precopy_bytes_read=1000, stop_copy_bytes_read=100, bytes_written=10),
+    make_truth(precopy_bytes_read=7, bytes_written=3),
+)
+AFTER = (
+    make_truth(precopy_bytes_read=1064, stop_copy_bytes_read=116, bytes_written=10),
+    make_truth(precopy_bytes_read=7, bytes_written=83),
+)
+
+
+def test_bytes_that_agree_pass() -> None:
+    """Traces, query-migrate and both devices' counters agree on this migration, whatever was counted before it."""
+    checks = compare_bytes(make_moved(64, 16), BEFORE, AFTER)
+    assert len(checks) == 5
+    assert failed(checks) == []
+
+
+def with_device(precopy: int, stop_copy: int) -> Callable[[MigrationBytes], MigrationBytes]:
+    return lambda moved: replace(moved, devices=(DeviceBytes("dut", precopy, stop_copy, 1),))
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (with_device(63, 16), ["traced pre-copy bytes equal the device's"]),
+        (with_device(64, 17), ["traced stop-copy bytes equal the device's"]),
+        (
+            lambda moved: replace(moved, devices=()),
+            ["traced pre-copy bytes equal the device's", "traced stop-copy bytes equal the device's"],
+        ),
+        (
+            lambda moved: replace(moved, vfio_transferred=79, wire=moved.wire - 1),
+            ["query-migrate's vfio.transferred equals them"],
+        ),
+        (
+            lambda moved: replace(moved, vfio_transferred=None),
+            [
+                "query-migrate's vfio.transferred equals them",
+                "wire - RAM - VFIO is what headers and other devices take",
+            ],
+        ),
+        (
+            lambda moved: replace(moved, wire=moved.wire - 51),
+            ["wire - RAM - VFIO is what headers and other devices take"],
+        ),
+        (
+            lambda moved: replace(moved, wire=moved.wire + RESIDUAL_BOUND),
+            ["wire - RAM - VFIO is what headers and other devices take"],
+        ),
+    ],
+)
+def test_bytes_that_disagree_fail(change: Callable[[MigrationBytes], MigrationBytes], names: list[str]) -> None:
+    """A byte that was counted elsewhere, or is missing, fails the check of its source."""
+    assert failed(compare_bytes(change(make_moved(64, 16)), BEFORE, AFTER)) == names
+
+
+def test_the_residuals_edges_pass() -> None:
+    """Nothing left over, and just as much as the bound, are both in order."""
+    moved = make_moved(64, 16)
+    assert moved.wire is not None
+    for wire in (moved.wire - 50, moved.wire - 50 + RESIDUAL_BOUND):
+        assert failed(compare_bytes(replace(moved, wire=wire), BEFORE, AFTER)) == []
+
+
+def test_bytes_that_did_not_arrive_fail() -> None:
+    """A destination's device that took fewer bytes than were read is found out."""
+    lossy = (AFTER[0], make_truth(precopy_bytes_read=7, bytes_written=82))
+    assert failed(compare_bytes(make_moved(64, 16), BEFORE, lossy)) == ["destination's device took every byte"]
+
+
+OLD = make_truth("RUNNING_P2P", "RUNNING")
+NEW = make_truth("RUNNING_P2P", "RUNNING", "PRE_COPY", "PRE_COPY_P2P", "STOP_COPY", "STOP")
+EVENTS = ["pre-copy", "pre-copy-p2p", "stop-copy", "stop"]
+
+
+def test_states_that_agree_pass() -> None:
+    """QEMU's states are the device's since the migration began; one that the device passed on its way may be more."""
+    assert compare_states(EVENTS, NEW, OLD, "source").passed
+    assert compare_states(["pre-copy", "stop-copy", "stop"], NEW, OLD, "source").passed
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        EVENTS[:-1],
+        [*EVENTS, "running"],
+        ["running", *EVENTS],
+        ["pre-copy-p2p", "pre-copy", "stop-copy", "stop"],
+        ["pre-copy", "pre-copy", "stop-copy", "stop"],
+        ["resuming", "stop"],
+    ],
+)
+def test_states_that_disagree_fail(events: list[str]) -> None:
+    """Another end, another order, a state twice or one that the device never was in: not the device's history."""
+    assert not compare_states(events, NEW, OLD, "source").passed
+
+
+def test_a_device_that_did_not_change_has_no_events() -> None:
+    """No event and no history agree; an event without a history does not."""
+    assert compare_states([], OLD, OLD, "source").passed
+    assert not compare_states(["stop"], OLD, OLD, "source").passed
+
+
+def test_the_check_of_states_shows_both() -> None:
+    """The check names its side and shows both lists."""
+    check = compare_states(["stop"], make_truth("STOP"), Truth("x", 0, {}, ()), "destination")
+    assert check == Check("destination: states by events are those of the device's history", True, "stop", "stop")
+
+
+def test_console_check() -> None:
+    """A console with an oops fails with its lines, another one passes."""
+    assert check_console("source", "switchover-guest: ready\n").passed
+    check = check_console("source", "BUG: kernel NULL pointer dereference\nOops: 0000 [#1]\n")
+    assert not check.passed
+    assert check.observed == "BUG: kernel NULL pointer dereference; Oops: 0000 [#1]"
+
+
+class Guest(FaultyHost):
+    """A guest with the reference device's driver; ``fires`` says what a trigger does to (hard, thread)."""
+
+    def __init__(self, fires: tuple[int, int]) -> None:
+        super().__init__(lambda method, argument: argument, "", outputs=self.answer)
+        self.fires = fires
+        self.hard = [3, 7]
+        self.thread = [3, 7]
+        self.written: list[str] = []
+
+    def answer(self, argv: Sequence[str]) -> bytes:
+        command = argv[-1]
+        if "boot_id" in command:
+            return b"3f1c\n"
+        if ">trigger" in command:
+            vector = int(command.split("echo ")[1].split()[0])
+            self.hard[vector] += self.fires[0]
+            self.thread[vector] += self.fires[1]
+        if ">scratch" in command:
+            self.written.append(command)
+        lines = {
+            "scratch": "1\n",
+            "generation": "1\n",
+            "seed": "2\n",
+            "checksum": "c\n",
+            "checksum_expected": "c\n",
+            "irq_hard": "".join(f"{vector} {count}\n" for vector, count in enumerate(self.hard)),
+            "irq_thread": "".join(f"{vector} {count}\n" for vector, count in enumerate(self.thread)),
+        }
+        return "".join(f"==> {name}\n{text}" for name, text in lines.items()).encode()
+
+
+def test_an_interrupt_that_arrives() -> None:
+    """One interrupt of the last vector, in the primary handler and in the thread, passes."""
+    check = fire_interrupt(Guest((1, 1)), [])
+    assert check.passed
+    assert "vector 1" in check.name
+
+
+@pytest.mark.parametrize(("fires", "observed"), [((0, 0), "(7, 7)"), ((1, 0), "(8, 7)"), ((0, 1), "(7, 8)")])
+def test_an_interrupt_that_is_lost(fires: tuple[int, int], observed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt that does not arrive in both fails, with what was seen."""
+    monkeypatch.setattr(
+        probes, "wait_until", lambda *args, **options: wait_until(*args, **(options | {"timeout": 0.1}))
+    )
+    check = fire_interrupt(Guest(fires), [])
+    assert not check.passed
+    assert (check.expected, check.observed) == ("(8, 8)", observed)
+
+
+def test_an_interrupt_that_fires_twice() -> None:
+    """More interrupts than were raised are not in order either."""
+    check = fire_interrupt(Guest((2, 2)), [])
+    assert not check.passed
+    assert check.observed == "(9, 9)"
+
+
+def test_an_interrupt_in_a_dead_guest() -> None:
+    """A guest that dies meanwhile is a crash, not a lost interrupt."""
+
+    def dead() -> None:
+        raise GuestCrashed("QEMU ended")
+
+    with pytest.raises(GuestCrashed):
+        fire_interrupt(Guest((0, 0)), [dead])
+
+
+def test_asking_a_guest() -> None:
+    """The answers have the boot's id and the device as the guest sees it."""
+    answers = ask_guest(Guest((0, 0)))
+    assert (answers.boot_id, answers.device.seed, answers.device.irq_hard) == ("3f1c", "2", (3, 7))
+
+
+def test_every_repeat_has_a_state_of_its_own() -> None:
+    """Two repeats give the device different states; the same generator gives the same."""
+    guest = Guest((0, 0))
+    for seed in (1, 2, 1):
+        seed_device(guest, random.Random(seed))
+    first, second, third = guest.written
+    assert first == third != second
+    assert len(first.split("echo ")[1].split(" >scratch")[0].split()) == 16

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab.case_runner import CaseRunner
 
 from switchover.hosts.host import Host
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.lab import Lab
-from switchover.record.record import Record
-from switchover.record.rundir import make_run_directory
-from switchover.run.case import Case, Pair, pair_of_lab
+from switchover.run.case import Pair, pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.repeat import run_repeat
 
 
 @pytest.fixture(scope="session")
@@ -55,21 +53,5 @@ def clean(lab: Lab) -> Iterator[None]:
 
 
 @pytest.fixture
-def run_case(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> "CaseRunner":
+def run_case(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> CaseRunner:
     return CaseRunner(pair, fingerprint, tmp_path)
-
-
-class CaseRunner:
-    """Runs a case once; ``directory`` is where its repeat left its files."""
-
-    def __init__(self, pair: Pair, fingerprint: dict[str, Any], parent: Path) -> None:
-        self._pair = pair
-        self._fingerprint = fingerprint
-        self.run_directory = make_run_directory("test", "pytest", parent)
-
-    @property
-    def directory(self) -> Path:
-        return next(self.run_directory.path.glob("*/01"))
-
-    def __call__(self, case: Case) -> Record:
-        return run_repeat(case, 1, self._pair, self.run_directory.repeat(case.id, 1), self._fingerprint)

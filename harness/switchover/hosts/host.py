@@ -12,7 +12,7 @@ from switchover.record.errors import CommandFailed
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended. ``returncode`` is -N when signal N ended it."""
+    """A command that ended. ``returncode`` is negative when a signal ended it: -N here, always -1 over SSH."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -88,7 +88,7 @@ def check_completed(host_name: str, completed: Completed) -> Completed:
     if completed.returncode == 0:
         return completed
     code = completed.returncode
-    ended = f"was killed by signal {-code}" if code < 0 else "was not found" if code == 127 else f"exited with {code}"
+    ended = "was killed by a signal" if code < 0 else "was not found" if code == 127 else f"exited with {code}"
     lines = (completed.stderr or completed.stdout).decode(errors="replace").strip().splitlines()
     raise CommandFailed(
         f"On {host_name}, a command {ended}: {paste(completed.argv)}",

@@ -17,6 +17,9 @@ from switchover.hosts.waiting import wait_until
 from switchover.record.errors import CommandFailed, HostLost
 from switchover.record.log import LOG
 
+UNKNOWN_SIGNAL = -1
+"""Exit status of a command that some signal ended: SSH has the signal's name, paramiko does not pass it on."""
+
 # The shell reports its process id, then becomes the command; the kernel kills it when its sshd session ends.
 _REPORT_PID = ("sh", "-c", 'echo $$; exec setpriv --pdeathsig KILL -- "$@"', "sh")
 
@@ -90,14 +93,14 @@ class SshHost:
                 if not channel.status_event.wait(max(0.0, end - time.monotonic())):
                     raise TimeoutError
             except TimeoutError:
-                self._require_connected()
+                self.require_connected()
                 raise CommandFailed(
                     f"On {self.name}, a command took longer than {timeout:g} s: {paste(argv)}"
                 ) from None
             except OSError as error:
                 raise HostLost(f"The connection to {self.name} broke.", why=str(error)) from error
             code = channel.recv_exit_status()
-        self._require_connected()
+        self.require_connected()
         completed = Completed(tuple(argv), code, stdout, stderr)
         return check_completed(self.name, completed) if check else completed
 
@@ -120,7 +123,7 @@ class SshHost:
         except paramiko.ChannelException as error:
             raise ConnectionRefusedError(f"{address}:{port} as seen from {self.name}: {error.text}") from error
         except (paramiko.SSHException, OSError) as error:
-            self._require_connected()
+            self.require_connected()
             raise TimeoutError(f"{address}:{port} as seen from {self.name}: {error}") from error
         return _as_socket(channel)
 
@@ -140,7 +143,8 @@ class SshHost:
             ) from error
         return channel
 
-    def _require_connected(self) -> None:
+    def require_connected(self) -> None:
+        """:raises HostLost: the connection is gone"""
         if not self._transport.is_active():
             raise HostLost(f"The connection to {self.name} broke.")
 
@@ -162,11 +166,14 @@ class RemoteProcess:
         self.pid = int(first)
 
     def poll(self) -> int | None:
-        if self._channel.exit_status_ready():
-            return self._channel.recv_exit_status()
-        if not self._host.is_connected():
-            raise HostLost(f"The connection to {self._host.name} broke.")
-        return None
+        if not self._channel.exit_status_ready():
+            self._host.require_connected()
+            return None
+        code = self._channel.recv_exit_status()
+        if code == UNKNOWN_SIGNAL:
+            # also what paramiko says of a channel whose connection broke: a host that answers tells the two apart
+            self._host.run(["true"], timeout=10)
+        return code
 
     def wait(self, timeout: float) -> int | None:
         self._channel.status_event.wait(timeout)

@@ -65,7 +65,7 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         *("-machine", "q35", "-accel", accelerator.accel, "-cpu", accelerator.cpu),
         *("-smp", str(accelerator.vcpus), "-m", str(MEMORY_MIB)),
         *("-kernel", str(image.artifact("vmlinuz")), "-initrd", str(image.artifact("initramfs.cpio"))),
-        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off"),
+        *("-append", "console=ttyS0 quiet panic=-1"),
         "-no-reboot",
         *("-serial", f"file:{spec.console}"),
         *("-qmp", f"unix:{spec.monitor},server=on,wait=off"),

@@ -54,7 +54,7 @@ RECIPES: dict[str, Recipe] = {
             "kernel modules: the reference device and its driver in the guest",
             sources=("common", "modules"),
             needs=("buildroot",),
-            artifacts=("refdev.ko", "refdev_guest.ko"),
+            artifacts=("refdev.ko", "refdev_guest.ko", "refdev_vfio_test"),
         ),
         Recipe(
             "guest",

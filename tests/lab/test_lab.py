@@ -81,11 +81,12 @@ def test_damaged_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in ("vmlinuz", "initramfs.cpio"):
         (tmp_path / name).symlink_to(whole.artifact(name))
     (tmp_path / "root.ext4").write_bytes(bytes(64 << 20))
+    (tmp_path / "manifest.json").symlink_to(whole.artifact("manifest.json"))
     damaged = Image("labhost", whole.digest, tmp_path, 0, 0.0)
     monkeypatch.setattr(lab_module, "build_images", lambda names: {"labhost": damaged})
     with pytest.raises(NotReady) as caught, start_lab("damaged", hosts=1):
         pytest.fail("it must not come up")
-    assert "damaged" in caught.value.why
+    assert "root.ext4 is not what was built" in caught.value.what
     assert "images" in caught.value.fix
     assert not (labs_directory() / "damaged").exists()
 

@@ -28,10 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(words)
     set_up_logging(verbose=arguments.verbose)
     # a TERM releases everything, as Ctrl-C does
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         return int(arguments.run(arguments))
     except SwitchoverError as error:
+        if _came_from_interrupt(error):
+            print(f"switchover: interrupted, and while everything was released: {error}", file=sys.stderr)
+            return ExitCode.INTERRUPTED
         print(f"switchover: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -62,4 +66,21 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
+    """The first interruption starts the release; further ones must not cut it short."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ask_for_patience)
     raise KeyboardInterrupt
+
+
+def _ask_for_patience(_signal: int, _frame: object) -> None:
+    print("switchover: releasing what was started; this takes some seconds", file=sys.stderr)
+
+
+def _came_from_interrupt(error: BaseException) -> bool:
+    """Whether an error was raised while an interruption was on its way up."""
+    context: BaseException | None = error
+    while context is not None:
+        if isinstance(context, KeyboardInterrupt):
+            return True
+        context = context.__context__
+    return False

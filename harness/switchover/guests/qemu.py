@@ -76,6 +76,13 @@ class QemuGuest:
         if "Kernel panic - not syncing" in self.console.text():
             raise GuestCrashed(f"The guest of {self.label} panicked.", why="; ".join(find_trouble(self.console.text())))
 
+    def last_words(self) -> str:
+        """Last line of the standard error of a QEMU that ended; empty while it runs, or if it said nothing."""
+        if self._process.wait(timeout=0) is None:
+            return ""
+        lines = self._process.stderr().strip().splitlines()
+        return lines[-1] if lines else ""
+
     def require_accepted(self) -> None:
         """Invariant while QEMU starts: with exit status 1 it rejects what it was given, and says so in its own words.
 

@@ -10,9 +10,13 @@ from typing import Protocol
 from switchover.record.errors import CommandFailed
 
 
+UNKNOWN_SIGNAL = -1
+"""Exit status of a command that a signal ended over SSH: SSH has the signal's name, paramiko does not pass it on."""
+
+
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended. ``returncode`` is negative when a signal ended it: -N here, always -1 over SSH."""
+    """A command that ended. ``returncode`` is -N when signal N ended it; over SSH always :data:`UNKNOWN_SIGNAL`."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -88,7 +92,11 @@ def check_completed(host_name: str, completed: Completed) -> Completed:
     if completed.returncode == 0:
         return completed
     code = completed.returncode
-    ended = "was killed by a signal" if code < 0 else "was not found" if code == 127 else f"exited with {code}"
+    ended = f"exited with {code}"
+    if code == 127:
+        ended = "was not found"
+    elif code < 0:
+        ended = "was killed by a signal" if code == UNKNOWN_SIGNAL else f"was killed by signal {-code}"
     lines = (completed.stderr or completed.stdout).decode(errors="replace").strip().splitlines()
     raise CommandFailed(
         f"On {host_name}, a command {ended}: {paste(completed.argv)}",

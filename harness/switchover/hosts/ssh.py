@@ -12,13 +12,10 @@ from typing import Self
 
 import paramiko
 
-from switchover.hosts.host import Completed, check_completed, paste
+from switchover.hosts.host import UNKNOWN_SIGNAL, Completed, check_completed, paste
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import CommandFailed, HostLost
 from switchover.record.log import LOG
-
-UNKNOWN_SIGNAL = -1
-"""Exit status of a command that some signal ended: SSH has the signal's name, paramiko does not pass it on."""
 
 # The shell reports its process id, then becomes the command; the kernel kills it when its sshd session ends.
 _REPORT_PID = ("sh", "-c", 'echo $$; exec setpriv --pdeathsig KILL -- "$@"', "sh")

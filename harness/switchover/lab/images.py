@@ -6,6 +6,7 @@ builds it, ``NAME-DIGEST.log`` with what the build printed. An image appears by 
 leaves no half of one; what it left in a temporary directory is removed by the next.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -62,6 +63,15 @@ def find_image(name: str) -> Image | None:
     if any(_size(directory / artifact) != size for artifact, size in manifest["artifacts"].items()):
         return None
     return Image(name, digest, directory, manifest["size"], manifest["seconds"])
+
+
+def find_damage(image: Image) -> str | None:
+    """The first artifact whose contents are not what was built, or None. Reads all of them: takes seconds."""
+    manifest = json.loads((image.directory / "manifest.json").read_text())
+    for artifact, digest in manifest["sha256"].items():
+        if _hash(image.artifact(artifact)) != digest:
+            return str(artifact)
+    return None
 
 
 def require_image(name: str) -> Image:
@@ -155,6 +165,7 @@ def _build(recipe: Recipe) -> None:
                     "seconds": round(time.monotonic() - start, 1),
                     "size": size,
                     "artifacts": {artifact: _size(temporary / artifact) for artifact in recipe.artifacts},
+                    "sha256": {name: _hash(temporary / name) for name in recipe.artifacts if name != "root"},
                     "packages": _read_packages(temporary),
                     "recipe": asdict(recipe),
                 }
@@ -241,7 +252,9 @@ def _run_logged(recipe: Recipe, argv: list[str], directory: Path) -> None:
     """Run a step of a build, its output in a log beside the image; that output explains a failure."""
     log = Path(f"{directory.with_suffix('')}.log")
     try:
-        processes.run(argv, timeout=_BUILD_TIMEOUT_S, output=log)
+        # mmdebstrap's temporary tree lies in TMPDIR: beside the image, the next build removes what a killed one left
+        env = {**os.environ, "TMPDIR": str(directory)} if os.geteuid() == 0 else None
+        processes.run(argv, timeout=_BUILD_TIMEOUT_S, output=log, env=env)
     except CommandFailed as error:
         raise explain_build_failure(recipe.name, log.read_text(errors="replace"), log) from error
 
@@ -284,6 +297,11 @@ def _estimate(recipes: list[Recipe]) -> int:
     """Seconds for a list of recipes: trees of packages are made side by side, the rest one by one."""
     trees = max((recipe.estimate_s for recipe in recipes if recipe.packages), default=0)
     return trees + sum(recipe.estimate_s for recipe in recipes if not recipe.packages)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _size(path: Path) -> int | None:

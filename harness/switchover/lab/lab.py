@@ -28,10 +28,10 @@ from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.lab.accelerator import Accelerator, find_accelerator
-from switchover.lab.images import Image, build_images
+from switchover.lab.images import Image, build_images, find_damage
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.lab.labhost import LabHostSpec, LinkEnd, labhost_arguments
-from switchover.record.errors import HostLost, NotReady, UsageError
+from switchover.record.errors import Deadline, HostLost, NotReady, UsageError
 from switchover.record.log import step
 from switchover.record.paths import labs_directory
 
@@ -167,8 +167,17 @@ def _boot(
     with step(f"lab {name}: {len(names)} lab host{'s' * (len(names) > 1)}, {accelerator.accel.partition(',')[0]}"):
         specs = [_prepare(directory, file, host_key, index, len(names)) for index, _ in enumerate(names)]
         running = {spec.name: _start(spec, labhost, accelerator, stays=stays) for spec in specs}
-        for spec in specs:
-            _wait_until_ready(spec, running[spec.name])
+        try:
+            for spec in specs:
+                _wait_until_ready(spec, running[spec.name])
+        except NotReady as error:
+            if (artifact := find_damage(labhost)) is not None:
+                raise NotReady(
+                    f"{error.what} Its image is damaged: {artifact} is not what was built.",
+                    why=error.why,
+                    fix="switchover images clean --all, then the same command again",
+                ) from error
+            raise
         file.ports = {spec.name: _ask_port(spec) for spec in specs}
         file.ready_seconds = round(time.monotonic() - start, 1)
         _write_lab_file(directory, file)
@@ -233,25 +242,24 @@ def _wait_until_ready(spec: LabHostSpec, process: processes.LocalProcess) -> Non
     def ready() -> bool:
         return all(text in _console(spec) for text in _READY)
 
-    wait_until(
-        f"lab host {spec.name} to come up (its console: {spec.console})",
-        ready,
-        timeout=READY_TIMEOUT_S,
-        invariants=[lambda: _require_alive(spec, process)],
-    )
+    try:
+        wait_until(
+            f"lab host {spec.name} to come up",
+            ready,
+            timeout=READY_TIMEOUT_S,
+            invariants=[lambda: _require_alive(spec, process)],
+        )
+    except Deadline as error:
+        raise NotReady(error.what, why=f"its console ends with: {_console(spec).strip()[-600:]}") from error
 
 
 def _require_alive(spec: LabHostSpec, process: processes.LocalProcess) -> None:
     code = process.poll()
-    if code is None:
-        return
-    console = _console(spec)
-    damaged = "image damaged" in console
-    raise NotReady(
-        f"Lab host {spec.name} ended while it was starting (exit status {code}).",
-        why="its disk image is damaged" if damaged else (process.stderr() + console).strip()[-600:],
-        fix="switchover images clean --all, then the same command again" if damaged else "",
-    )
+    if code is not None:
+        raise NotReady(
+            f"Lab host {spec.name} ended while it was starting (exit status {code}).",
+            why=(process.stderr() + _console(spec)).strip()[-600:],
+        )
 
 
 def _console(spec: LabHostSpec) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 RELEASE = "trixie"
 """Debian release of lab hosts, guests and the build root they are made in."""
 
-_FORMAT = "2"
+_FORMAT = "3"
 """Part of every digest: raise it when the builder itself makes something else of the same files."""
 
 

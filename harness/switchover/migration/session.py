@@ -18,7 +18,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.waiting import wait_until
 from switchover.migration.settings import MigrationSettings, apply_settings, set_parameters
-from switchover.record.errors import Deadline, NotReady
+from switchover.record.errors import Deadline, GuestCrashed, NotReady
 from switchover.record.units import MIB
 
 SAMPLE_INTERVAL_S = 0.1
@@ -40,7 +40,8 @@ class Sample:
 class MigrationResult:
     """What a migration that was started came to.
 
-    ``status`` is QEMU's own word; ``None`` if no terminal one came within the deadline. ``error``: error-desc.
+    ``status`` is QEMU's own word; ``None`` if no terminal one came within the deadline. ``error``: error-desc;
+    ``destination_error`` also what a destination that ended wrote to its standard error.
     ``clocks``: by side, the host's real-time clock against the controller's over the time of the migration.
     """
 
@@ -92,19 +93,28 @@ def migrate(
         samples = sampler.stop()
     wall = time.monotonic() - start
     source_reply = source.qmp.execute("query-migrate")
-    destination_reply = destination.qmp.execute("query-migrate") if destination.qmp.is_open() else {}
+    destination_reply = _ask_destination(destination)
     clocks_after = {guest.side: measure_offset(guest.host) for guest in (source, destination)}
     return MigrationResult(
         status=source_reply.get("status") if ended else None,
         error=source_reply.get("error-desc", ""),
         destination_status=destination_reply.get("status"),
-        destination_error=destination_reply.get("error-desc", ""),
+        destination_error=destination_reply.get("error-desc", "") or destination.last_words(),
         samples=samples,
         source=source_reply,
         destination=destination_reply,
         clocks={side: combine_offsets(clocks_before[side], clocks_after[side]) for side in clocks_before},
         wall_seconds=wall,
     )
+
+
+def _ask_destination(destination: QemuGuest) -> Mapping[str, Any]:
+    """Its ``query-migrate``; empty if it ended, as a QEMU does whose incoming migration failed."""
+    try:
+        reply: Mapping[str, Any] = destination.qmp.execute("query-migrate")
+    except GuestCrashed:
+        return {}
+    return reply
 
 
 def _find_port(destination: QmpSession) -> int:

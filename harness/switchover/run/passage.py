@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One passage of a guest from one side to the other: migrated, measured, and checked on arrival."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import explain_downtime
-from switchover.migration.session import MigrationResult, migrate
+from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import count_device_bytes, parse_trace, take_last_migration
 from switchover.record.measurement import Check, Measurement
@@ -49,12 +49,17 @@ class Migrated:
 
 
 def migrate_sides(
-    source: Side, destination: Side, address: str, settings: MigrationSettings, loop: LoopThread
+    source: Side,
+    destination: Side,
+    address: str,
+    settings: MigrationSettings,
+    loop: LoopThread,
+    on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises."""
     truth_before = (source.device.read_truth(), destination.device.read_truth())
     seen = {side.guest.side: len(side.guest.qmp.events) for side in (source, destination)}
-    result = migrate(source.guest, destination.guest, address, settings, loop)
+    result = migrate(source.guest, destination.guest, address, settings, loop, on_sample=on_sample)
     states = {
         side.guest.side: list_states(side.guest.qmp.events[seen[side.guest.side] :]) for side in (source, destination)
     }

@@ -4,14 +4,14 @@
 import contextlib
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
-from switchover.migration.session import MigrationResult
+from switchover.migration.session import Sample
 from switchover.record.errors import SwitchoverError
 from switchover.record.log import LOG, say
 from switchover.record.record import Record, Verdict, VerdictName
@@ -103,16 +103,17 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
             seed_device(guest, random.Random())
             before = ask_guest(guest)
         watch.begin("migrate")
-        result = migrate_sides(source, destination, pair.destination.address, case.settings, loop)
-        directory.write_lines("samples.jsonl", _samples(result.migration))
+        samples: list[Sample] = []
+        stack.callback(lambda: directory.write_lines("samples.jsonl", _render_samples(samples)))
+        result = migrate_sides(source, destination, pair.destination.address, case.settings, loop, samples.append)
         watch.begin("ask after")
         passage = examine(source, destination, result, before, case.settings, pair.keys)
         watch.begin("release")
         return passage
 
 
-def _samples(result: MigrationResult) -> Iterator[Mapping[str, Any]]:
-    for sample in result.samples:
+def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:
+    for sample in list(samples):
         yield {"at_ns": sample.at_ns, "query-migrate": dict(sample.reply)}
 
 

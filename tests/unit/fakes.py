@@ -17,6 +17,7 @@ from paramiko import common
 
 from switchover.hosts.host import Completed, Running
 from switchover.hosts.qmp import QmpSession
+from switchover.hosts.waiting import Invariant
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.record.errors import Refused
 
@@ -190,7 +191,7 @@ class FaultyHost:
         self.streams.append(theirs)
         return ours
 
-    def open_unix(self, path: str, *, wait: float = 0) -> socket.socket:
+    def open_unix(self, path: str, *, wait: float = 0, invariants: Sequence[Invariant] = ()) -> socket.socket:
         self._note("open_unix", "monitor")
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self.monitor)

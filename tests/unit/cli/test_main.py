@@ -23,11 +23,12 @@ from switchover.record.log import LOG
 def as_it_was() -> Iterator[None]:
     """The command sets up logging and a signal: both are put back."""
     handlers, level, propagate = LOG.handlers[:], LOG.level, LOG.propagate
-    handler = signal.getsignal(signal.SIGTERM)
+    handling = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     LOG.handlers[:], LOG.propagate = handlers, propagate
     LOG.setLevel(level)
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handling.items():
+        signal.signal(number, handler)
 
 
 def add_verb(monkeypatch: pytest.MonkeyPatch, outcome: int | BaseException) -> None:
@@ -93,21 +94,21 @@ def test_an_interruption(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_releases_what_is_held(number: signal.Signals) -> None:
-    """TERM is as Ctrl-C: what a verb holds is released, then the command ends with 130."""
-    script = """
+HOLD = """
 import sys, time
 from types import ModuleType
 from switchover.cli.main import VERBS, main
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
+from switchover.record.errors import NotReady
 def run(arguments):
     try:
         print("held", flush=True)
         time.sleep(60)
     finally:
+        print("releasing", flush=True)
+        time.sleep(float(sys.argv[1]))
         print("released", flush=True)
+        if sys.argv[2:]:
+            raise NotReady(sys.argv[2])
     return 0
 verb = ModuleType("switchover.cli.probe")
 verb.add_arguments, verb.run = lambda parser: None, run
@@ -115,8 +116,12 @@ sys.modules["switchover.cli.probe"] = verb
 VERBS["probe"] = "try things"
 sys.exit(main(["probe"]))
 """
+
+
+def start_holding(*words: str) -> subprocess.Popen[str]:
+    """A command that holds something; ``words``: how long its release takes, and what fails in it."""
     command = subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", HOLD, *words],
         env=os.environ | {"PYTHONPATH": "harness"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -124,10 +129,40 @@ sys.exit(main(["probe"]))
     )
     assert command.stdout is not None
     assert command.stdout.readline() == "held\n"
+    return command
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_releases_what_is_held(number: signal.Signals) -> None:
+    """TERM is as Ctrl-C: what a verb holds is released, then the command ends with 130."""
+    command = start_holding("0")
+    command.send_signal(number)
+    out, err = command.communicate(timeout=10)
+    assert (command.returncode, out) == (130, "releasing\nreleased\n")
+    assert "interrupted" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_does_not_cut_the_release_short(number: signal.Signals) -> None:
+    """Whoever presses Ctrl-C again is asked for patience, and the release goes on to its end."""
+    command = start_holding("0.5")
+    command.send_signal(signal.SIGINT)
+    assert command.stdout is not None
+    assert command.stdout.readline() == "releasing\n"
     command.send_signal(number)
     out, err = command.communicate(timeout=10)
     assert (command.returncode, out) == (130, "released\n")
-    assert "interrupted" in err
+    assert "this takes some seconds" in err
+
+
+def test_a_release_that_fails_after_an_interruption() -> None:
+    """What failed in the release is said, and the command still counts as interrupted."""
+    command = start_holding("0", "something is left")
+    command.send_signal(signal.SIGINT)
+    _, err = command.communicate(timeout=10)
+    assert command.returncode == 130
+    assert "interrupted, and while everything was released: something is left" in err
 
 
 @pytest.mark.parametrize("words", [["no-such-verb"], [], ["--no-such-option"], ["lab"], ["images", "no-such-action"]])

@@ -11,7 +11,7 @@ from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import GuestCrashed, HostLost, NotReady
+from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
 SPEC = GuestSpec(bridge="br0")
@@ -163,6 +163,24 @@ def test_a_qemu_that_ended_is_a_crash(started: Started) -> None:
     with pytest.raises(GuestCrashed, match="the source QEMU on fake ended with exit status -11") as caught:
         started.guest.require_alive()
     assert caught.value.why == "qemu: its own words"
+
+
+def test_last_words(started: Started) -> None:
+    """A QEMU that ended has its last line; one that runs has none."""
+    assert started.guest.last_words() == ""
+    started.process.code = 1
+    assert started.guest.last_words() == "qemu: its own words"
+
+
+def test_a_start_that_is_rejected(started: Started) -> None:
+    """Exit status 1 while QEMU starts is a refusal in its own words; another end is a crash, and running is neither."""
+    started.guest.require_accepted()
+    started.process.code = 1
+    with pytest.raises(Refused, match="its own words"):
+        started.guest.require_accepted()
+    started.process.code = -6
+    with pytest.raises(GuestCrashed, match="exit status -6"):
+        started.guest.require_accepted()
 
 
 def test_a_panic_is_a_crash(started: Started) -> None:

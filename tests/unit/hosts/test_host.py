@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchover.hosts.host import Completed, check_completed, paste
+from switchover.hosts.host import UNKNOWN_SIGNAL, Completed, check_completed, paste
 from switchover.record.errors import CommandFailed, ExitCode
 
 
@@ -26,7 +26,13 @@ def test_success_passes() -> None:
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(1, "exited with 1"), (126, "exited with 126"), (127, "was not found"), (-9, "was killed by signal 9")],
+    [
+        (1, "exited with 1"),
+        (126, "exited with 126"),
+        (127, "was not found"),
+        (-9, "was killed by signal 9"),
+        (UNKNOWN_SIGNAL, "was killed by a signal"),
+    ],
 )
 def test_a_failure_says_how_it_ended(code: int, words: str) -> None:
     """The error has the host, how the command ended, the command to paste and its status."""

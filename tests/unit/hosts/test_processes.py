@@ -169,7 +169,7 @@ def test_kill_started_ends_commands_of_all_threads(word: str) -> None:
     threads = [threading.Thread(target=wait_for_it) for _ in range(2)]
     for thread in threads:
         thread.start()
-    wait_until("both commands", lambda: len(find_by_argument(word)) == 2, timeout=5)
+    wait_until("both commands", lambda: len(processes._RUNNING) == 2, timeout=5)
     processes.kill_started()
     for thread in threads:
         thread.join(timeout=5)

@@ -16,7 +16,7 @@ class CaseRunner:
     def __init__(self, pair: Pair, fingerprint: dict[str, Any], parent: Path) -> None:
         self._pair = pair
         self._fingerprint = fingerprint
-        self.run_directory = make_run_directory("test", "pytest", parent)
+        self.run_directory = make_run_directory("test", parent)
 
     @property
     def directory(self) -> Path:

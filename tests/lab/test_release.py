@@ -58,7 +58,7 @@ def test_lab_host_that_dies_in_the_middle(tmp_path: Path) -> None:
     with start_lab("mortal", hosts=1) as mortal:
         pair = pair_of_lab(mortal)
         victim = lab_processes(mortal.file)[0]
-        directory = make_run_directory("test", "pytest", tmp_path).repeat("case", 1)
+        directory = make_run_directory("test", tmp_path).repeat("case", 1)
         watch = subprocess.Popen(["sh", "-c", f"sleep 6; kill -KILL {victim.pid}"])
         record = run_repeat(PRE_COPY_ON, 1, pair, directory, {})
         watch.wait()

@@ -14,6 +14,7 @@ from switchover.lab.images import build_images
 from switchover.lab.lab import start_lab
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
+from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import make_run_directory
 from switchover.run.case import Case, Pair, pair_of_lab
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
@@ -53,45 +54,42 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _warm(count: int, scratch: Path) -> int:
     build_images(["labhost"])
-    totals, boots = [], []
+    totals, boots, verdicts = [], [], []
     for number in range(1, count + 1):
         start = time.monotonic()
         with start_lab(f"bench-{os.getpid()}-{number}") as lab:
             boots.append(lab.file.ready_seconds or 0.0)
             pair = pair_of_lab(lab)
-            verdict = _run_once(PRE_COPY_ON, number, pair, scratch, collect_fingerprint(lab, pair))
+            record = _run_once(PRE_COPY_ON, number, pair, scratch, collect_fingerprint(lab, pair))
+            verdicts.append(record.verdict.name)
             totals.append(time.monotonic() - start)
-        say(f"#{number}: {totals[-1]:.1f} s, {verdict}")
+        say(f"#{number}: {totals[-1]:.1f} s, {record.verdict.name} {record.verdict.reason}")
     print(f"lab boot           {_spread(boots)}")
     print(f"until the record   {_spread(totals)}   (lab boot included, images built)")
-    return ExitCode.AS_EXPECTED
+    return exit_code_of(verdicts)
 
 
 def _next(count: int, pair: Pair, scratch: Path) -> int:
     totals: list[float] = []
     steps: dict[str, list[float]] = {}
+    verdicts = []
     for number in range(1, count + 1):
         case = (PRE_COPY_OFF, PRE_COPY_ON)[number % 2]
-        record_seconds = _seconds(case, number, pair, scratch)
-        totals.append(sum(record_seconds.values()))
-        for step, seconds in record_seconds.items():
+        record = _run_once(case, number, pair, scratch, {})
+        verdicts.append(record.verdict.name)
+        totals.append(sum(record.seconds.values()))
+        say(f"#{number} {case.id}: {totals[-1]:.1f} s, {record.verdict.name} {record.verdict.reason}")
+        for step, seconds in record.seconds.items():
             steps.setdefault(step, []).append(seconds)
     print(f"next case          {_spread(totals)}")
     for step, values in steps.items():
-        print(f"  {step:<17}{_spread(values)}")
-    return ExitCode.AS_EXPECTED
+        print(f"  {step:<18}{_spread(values)}")
+    return exit_code_of(verdicts)
 
 
-def _run_once(case: Case, number: int, pair: Pair, scratch: Path, fingerprint: dict[str, object]) -> str:
-    directory = make_run_directory("bench", "switchover bench", scratch)
-    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint).verdict.name
-
-
-def _seconds(case: Case, number: int, pair: Pair, scratch: Path) -> dict[str, float]:
-    directory = make_run_directory("bench", "switchover bench", scratch)
-    record = run_repeat(case, number, pair, directory.repeat(case.id, number), {})
-    say(f"#{number} {case.id}: {sum(record.seconds.values()):.1f} s, {record.verdict.name} {record.verdict.reason}")
-    return dict(record.seconds)
+def _run_once(case: Case, number: int, pair: Pair, scratch: Path, fingerprint: dict[str, object]) -> Record:
+    directory = make_run_directory("bench", scratch)
+    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint)
 
 
 def _series(what: str, turns: Iterable[Turn]) -> int:

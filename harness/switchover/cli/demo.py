@@ -5,9 +5,8 @@ import argparse
 from pathlib import Path
 
 from switchover.lab.borrow import borrow_lab
-from switchover.record.errors import ExitCode
 from switchover.record.log import say, step
-from switchover.record.record import VerdictName
+from switchover.record.record import exit_code_of
 from switchover.record.rundir import make_run_directory
 from switchover.record.units import format_bytes
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
@@ -24,10 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     cases = (PRE_COPY_OFF, PRE_COPY_ON)
-    directory = make_run_directory("demo", "switchover demo", arguments.output)
+    directory = make_run_directory("demo", arguments.output)
     say(f"run directory: {directory.path}")
     with borrow_lab() as lab:
         pair = pair_of_lab(lab)
+        hosts = len(lab.file.hosts)
         fingerprint = collect_fingerprint(lab, pair)
         for number in range(1, arguments.repeats + 1):
             # interleaved, and in turns the other way round, so that drift does not favour one arm
@@ -37,18 +37,18 @@ def run(arguments: argparse.Namespace) -> int:
                 say(render_repeat(record))
     records = directory.records()
     off, on = (next(record for record in records if record.case == case.id) for case in cases)
-    print(_headline())
+    print(_headline(hosts))
     for record in (off, on):
         print(f"\n{render_record(record)}")
     print(f"\n{render_comparison(records)}\n\n{explain_difference(off, on)}\n\nrun directory: {directory.path}")
-    completed = all(record.verdict.name is VerdictName.COMPLETED for record in records)
-    return ExitCode.AS_EXPECTED if completed else ExitCode.NOT_AS_EXPECTED
+    return exit_code_of(record.verdict.name for record in records)
 
 
-def _headline() -> str:
+def _headline(hosts: int) -> str:
+    where = "between two lab hosts" if hosts == 2 else "within one lab host"
     return (
         f"\nA guest with a VFIO device that has {format_bytes(KNOBS.initial_bytes + KNOBS.stop_copy_bytes)} of state "
-        f"and saves {format_bytes(KNOBS.save_bytes_per_sec)}/s, migrated between two lab hosts.\n"
+        f"and saves at most {format_bytes(KNOBS.save_bytes_per_sec)}/s, migrated {where}.\n"
         "Times of a lab compare with each other only; they say nothing about hardware."
     )
 

@@ -15,7 +15,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
+from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
 
@@ -108,7 +108,8 @@ class QemuGuest:
     def open_ssh(self, keys: GuestKeys) -> SshHost:
         """Log in to the guest, through its host.
 
-        :raises HostLost: it does not answer, or with another host key
+        :raises GuestSilent: it does not answer, or with another host key
+        :raises HostLost: its host does not answer
         """
 
         def connect() -> socket.socket | None:
@@ -116,13 +117,18 @@ class QemuGuest:
                 return self.host.open_tcp(self.spec.address, 22)
             return None
 
-        connection = wait_until(
-            f"the guest's SSH port at {self.spec.address} through {self.host.name}",
-            connect,
-            timeout=60,
-            invariants=[self.require_alive],
-        )
-        return SshHost(SshLogin(f"guest {self.spec.name}", keys.login, keys.host_public), connection, timeout=60)
+        login = SshLogin(f"guest {self.spec.name}", keys.login, keys.host_public)
+        try:
+            connection = wait_until(
+                f"the guest's SSH port at {self.spec.address} through {self.host.name}",
+                connect,
+                timeout=60,
+                invariants=[self.require_alive],
+            )
+            return SshHost(login, connection, timeout=60)
+        except (Deadline, HostLost) as error:
+            self.host.run(["true"])  # a host that is lost says so itself
+            raise GuestSilent(f"The guest of {self.label} does not answer over SSH.", why=str(error)) from error
 
     def collect_evidence(self) -> GuestEvidence:
         """Console, QEMU's log with its traces, and its standard error; what cannot be had is left empty."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from switchover.hosts.waiting import Invariant
 from switchover.record.errors import CommandFailed
-
 
 UNKNOWN_SIGNAL = -1
 """Exit status of a command that a signal ended over SSH: SSH has the signal's name, paramiko does not pass it on."""
@@ -66,8 +66,11 @@ class Host(Protocol):
     def open_stream(self, argv: Sequence[str]) -> socket.socket:
         """Start a command whose standard input and output are the returned socket; closing it ends the command."""
 
-    def open_unix(self, path: str, *, wait: float = 0) -> socket.socket:
-        """Connect to a unix socket of the host; up to ``wait`` seconds may pass until it exists."""
+    def open_unix(self, path: str, *, wait: float = 0, invariants: Sequence[Invariant] = ()) -> socket.socket:
+        """Connect to a unix socket of the host, which may take up to ``wait`` seconds to appear.
+
+        Over SSH the returned socket may still be waiting at the host's end; an ``invariants`` entry ends a wait here.
+        """
 
     def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
         """Connect from the host to a TCP port, as the host sees the network."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The controller as a host."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from switchover.hosts import processes
 from switchover.hosts.host import Completed, Running
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import Invariant, wait_until
 
 
 class LocalHost:
@@ -25,16 +26,16 @@ class LocalHost:
     def open_stream(self, argv: Sequence[str]) -> socket.socket:
         return processes.open_stream(argv)
 
-    def open_unix(self, path: str, *, wait: float = 0) -> socket.socket:
-        if wait:
-            wait_until(f"the socket {path}", Path(path).exists, timeout=wait)
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.connect(path)
-        except OSError:
-            connection.close()
-            raise
-        return connection
+    def open_unix(self, path: str, *, wait: float = 0, invariants: Sequence[Invariant] = ()) -> socket.socket:
+        def connect() -> socket.socket | None:
+            # a socket that is bound but does not listen yet refuses, as one that nobody made is not found
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                return _connect_unix(path)
+            return None
+
+        if not wait:
+            return _connect_unix(path)
+        return wait_until(f"the socket {path}", connect, timeout=wait, invariants=invariants)
 
     def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
         return socket.create_connection((address, port), timeout=timeout)
@@ -45,6 +46,16 @@ class LocalHost:
     def write_file(self, path: str, data: bytes) -> None:
         with open(path, "wb", buffering=0, opener=_private_opener) as file:
             file.write(data)
+
+
+def _connect_unix(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _private_opener(path: str, flags: int) -> int:

@@ -64,11 +64,13 @@ def run(
         try:
             out, err = process.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired:
+            kill_group(process)
             raise CommandFailed(f"A command took longer than {timeout:g} s: {paste(argv)}") from None
+        except BaseException:
+            kill_group(process)
+            raise
         finally:
             _RUNNING.discard(process)
-            if process.poll() is None:
-                kill_group(process)
     completed = Completed(tuple(argv), process.returncode, out or b"", err or b"")
     return check_completed(CONTROLLER, completed) if check else completed
 
@@ -131,12 +133,26 @@ class LocalProcess:
 
 
 def open_stream(argv: Sequence[str]) -> socket.socket:
-    """A command whose standard input and output are the returned socket."""
+    """A command whose standard input and output are the returned socket; closing it ends the command."""
     LOG.debug("$ %s (stream)", paste(argv))
     ours, theirs = socket.socketpair()
     with theirs:
-        subprocess.Popen(_with_parent(argv), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
-    return ours
+        process = subprocess.Popen(
+            _with_parent(argv), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
+        )
+    return _CommandSocket(process, ours.detach())
+
+
+class _CommandSocket(socket.socket):
+    """A socket to a command, which ends with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], descriptor: int) -> None:
+        super().__init__(fileno=descriptor)
+        self._process = process
+
+    def close(self) -> None:
+        super().close()
+        kill_group(self._process)
 
 
 def replace_process(argv: Sequence[str]) -> None:

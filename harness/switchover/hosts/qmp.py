@@ -18,7 +18,7 @@ from qemu.qmp.qmp_client import ExecuteError
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import Invariant, wait_until
-from switchover.record.errors import GuestCrashed, NotReady, Refused
+from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class QmpSession:
         self._loop = loop
         self._client = _RecordingClient(name, self._keep_message)
         try:
-            self._socket = host.open_unix(path, wait=timeout)
-        except OSError as error:
+            self._socket = host.open_unix(path, wait=timeout, invariants=invariants)
+        except (OSError, Deadline) as error:
             raise NotReady(f"The monitor of {name} cannot be reached at {path}.", why=str(error)) from error
         connected = loop.spawn(self._connect())
         try:

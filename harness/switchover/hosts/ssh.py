@@ -7,13 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
 import paramiko
 
 from switchover.hosts.host import UNKNOWN_SIGNAL, Completed, check_completed, paste
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import Invariant, wait_until
 from switchover.record.errors import CommandFailed, HostLost
 from switchover.record.log import LOG
 
@@ -82,11 +83,18 @@ class SshHost:
         end = time.monotonic() + timeout
         with contextlib.closing(self._execute(argv)) as channel:
             try:
+                # all three streams at once: a command may block on any of them while another is full
                 channel.settimeout(timeout)
-                channel.sendall(stdin)
-                channel.shutdown_write()
-                stdout = _read_all(channel.recv, channel, end)
-                stderr = _read_all(channel.recv_stderr, channel, end)
+                with ThreadPoolExecutor(max_workers=2) as pool:
+                    sent = pool.submit(_send_all, channel, stdin)
+                    read = pool.submit(_read_all, channel.recv_stderr)
+                    try:
+                        stdout = _read_all(channel.recv)
+                        sent.result()
+                        stderr = read.result()
+                    except BaseException:
+                        channel.close()  # ends the two others
+                        raise
                 if not channel.status_event.wait(max(0.0, end - time.monotonic())):
                     raise TimeoutError
             except TimeoutError:
@@ -109,7 +117,7 @@ class SshHost:
         LOG.debug("%s$ %s (stream)", self.name, paste(argv))
         return _as_socket(self._execute(argv))
 
-    def open_unix(self, path: str, *, wait: float = 0) -> socket.socket:
+    def open_unix(self, path: str, *, wait: float = 0, invariants: Sequence[Invariant] = ()) -> socket.socket:
         # paramiko opens TCP and X11 channels only
         retry = f",retry={round(wait * 10)},interval=0.1" if wait else ""
         return self.open_stream(["socat", "-", f"UNIX-CONNECT:{path}{retry}"])
@@ -189,14 +197,18 @@ class RemoteProcess:
         return self._stderr.decode(errors="replace")
 
 
-def _read_all(receive: Callable[[int], bytes], channel: paramiko.Channel, end: float) -> bytes:
+def _send_all(channel: paramiko.Channel, data: bytes) -> None:
+    """A command that ends without reading its standard input is no error."""
+    with contextlib.suppress(OSError):
+        channel.sendall(data)
+        channel.shutdown_write()
+
+
+def _read_all(receive: Callable[[int], bytes]) -> bytes:
     data = bytearray()
-    while True:
-        channel.settimeout(max(0.01, end - time.monotonic()))
-        piece = receive(65536)
-        if not piece:
-            return bytes(data)
+    while piece := receive(65536):
         data += piece
+    return bytes(data)
 
 
 def _as_socket(channel: paramiko.Channel) -> socket.socket:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -58,11 +58,11 @@ def find_image(name: str) -> Image | None:
     directory = store_directory() / f"{name}-{digest}"
     try:
         manifest = json.loads((directory / "manifest.json").read_text())
-    except (OSError, ValueError):
+        if any(_size(directory / artifact) != size for artifact, size in manifest["artifacts"].items()):
+            return None
+        return Image(name, digest, directory, manifest["size"], manifest["seconds"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if any(_size(directory / artifact) != size for artifact, size in manifest["artifacts"].items()):
-        return None
-    return Image(name, digest, directory, manifest["size"], manifest["seconds"])
 
 
 def find_damage(image: Image) -> str | None:
@@ -109,12 +109,6 @@ def build_images(names: list[str]) -> dict[str, Image]:
     return {recipe.name: require_image(recipe.name) for recipe in ordered}
 
 
-def describe_contents(image: Image) -> Mapping[str, object]:
-    """The manifest: inputs, artifacts and, for trees of Debian packages, their versions."""
-    manifest: Mapping[str, object] = json.loads((image.directory / "manifest.json").read_text())
-    return manifest
-
-
 def stored_directories() -> list[Path]:
     """Everything in the store that looks like an image, today's or an older one."""
     return sorted(path.parent for path in store_directory().glob("*/manifest.json"))
@@ -128,17 +122,16 @@ def clean_store(*, everything: bool) -> int:
     keep = set()
     if not everything:
         keep = {image.directory for name in RECIPES if (image := find_image(name)) is not None}
+    paths = store_directory().glob("*") if store_directory().is_dir() else []
     freed = 0
-    for path in sorted(store_directory().glob("*")) if store_directory().is_dir() else []:
-        if path in keep or (path.suffix in (".lock", ".log") and path.with_suffix("") in keep):
-            continue
-        lock = filelock.FileLock(f"{path.with_suffix('') if path.suffix else path}.lock", timeout=0)
+    for target in sorted({path.with_suffix("") for path in paths} - keep):
         try:
-            with lock:
-                freed += _disk_usage(path)
-                _remove(path)
+            with filelock.FileLock(f"{target}.lock", timeout=0):
+                for path in (target, *(target.with_suffix(suffix) for suffix in (".part", ".log", ".lock"))):
+                    freed += _disk_usage(path)
+                    _remove(path)
         except filelock.Timeout:
-            say(f"{path.name} is being built by another process: left alone")
+            say(f"{target.name} is being built by another process: left alone")
     return freed
 
 
@@ -216,11 +209,8 @@ def _bootstrap(recipe: Recipe, directory: Path) -> None:
     _run_logged(recipe, [*_namespace(), *argv] if os.geteuid() == 0 else argv, directory)
     if "root" in recipe.artifacts:
         (directory / "root").mkdir()
-        _run_logged(
-            recipe,
-            [*_namespace(), "tar", "-x", "--exclude=./dev/*", "-f", str(tree), "-C", str(directory / "root")],
-            directory,
-        )
+        unpack = ["tar", "-x", "--exclude=./dev/*", "-f", str(tree), "-C", str(directory / "root")]
+        processes.run([*_namespace(), *unpack], timeout=_BUILD_TIMEOUT_S)
         tree.unlink()
 
 

@@ -145,6 +145,8 @@ def start_lab(name: str, *, hosts: int = 2, stays: bool = False) -> Iterator[Lab
         lab.close()
         if not done or not stays:
             stop_lab(directory)
+        if not stays:
+            Path(f"{directory}.lock").unlink(missing_ok=True)  # the name was this run's own
 
 
 def _boot(

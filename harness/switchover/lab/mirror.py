@@ -12,6 +12,7 @@ from switchover.record.errors import NotReady
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _APT = Path("/etc/apt")
+_NO = ("no", "false", "without", "off", "disable", "0")  # apt's words
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def parse_deb822_sources(text: str) -> list[AptSource]:
                 name, _, value = line.partition(":")
                 name = name.strip().lower()
                 fields[name] = value.strip()
-        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in ("no", "false"):
+        if "deb" in fields.get("types", "").split() and fields.get("enabled", "yes").lower() not in _NO:
             sources += [
                 AptSource(uri, tuple(fields.get("suites", "").split()), tuple(fields.get("components", "").split()))
                 for uri in fields.get("uris", "").split()

@@ -86,7 +86,8 @@ def explain_downtime(
         times["end"] = running[-1] - destination_clock.offset_ns
     missing = [name for _, _, *names in _PARTS for name in names if name not in times]
     if missing:
-        return UnexplainedDowntime(f"the traces have no {missing[0]}")
+        name = "dst-precopy-bh-vm-started, nor a vfio_vmstate_change running 1" if missing[0] == "end" else missing[0]
+        return UnexplainedDowntime(f"the traces have no vmstate_downtime_checkpoint {name}")
     crossing = (source_clock.bound_ns + destination_clock.bound_ns) / 1e9
     start, end = times["src-downtime-start"], times["end"]
     parts = tuple(

@@ -84,7 +84,7 @@ def migrate(
     try:
         source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
         if settings.settle:
-            _wait_until_settled(source, watch, sampler, settings.settle_timeout_s)
+            _wait_until_settled(source, watch, sampler, min(settings.settle_timeout_s, settings.timeout_s))
             set_parameters(source.qmp, {"downtime-limit": settings.downtime_limit_ms})
         ended = _wait_until_terminal(source, watch, start + settings.timeout_s)
         if watch.last() == "completed":

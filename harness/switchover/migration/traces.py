@@ -76,8 +76,9 @@ def parse_trace_line(line: str) -> TraceEvent | None:
 
 
 def parse_trace(text: str) -> list[TraceEvent]:
-    """All events of a log in its order; a last line cut short by a crash is left out if it does not parse."""
-    return [event for line in text.splitlines() if (event := parse_trace_line(line)) is not None]
+    """All events of a log in its order; a last line without its newline was cut short, and is left out."""
+    whole = text[: text.rfind("\n") + 1]
+    return [event for line in whole.splitlines() if (event := parse_trace_line(line)) is not None]
 
 
 def take_last_migration(events: list[TraceEvent]) -> list[TraceEvent]:

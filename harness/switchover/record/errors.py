@@ -74,6 +74,10 @@ class GuestCrashed(SwitchoverError):
     exit_code = ExitCode.NOT_AS_EXPECTED
 
 
+class GuestSilent(NotReady):
+    """A guest does not answer over SSH, while its host does."""
+
+
 class Refused(SwitchoverError):
     """QEMU rejected a property, capability, parameter or command; ``why`` is its own text."""
 

@@ -2,13 +2,13 @@
 """The record of one repeat: what ``record.json`` holds (docs/run-directory.md)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from switchover.record.errors import UsageError
+from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement
 
 SCHEMA_VERSION = 1
@@ -34,6 +34,14 @@ class Verdict:
     name: VerdictName
     side: str = ""
     reason: str = ""
+
+
+def exit_code_of(verdicts: Iterable[VerdictName]) -> ExitCode:
+    """For cases that were all to complete: a case that did otherwise comes before an environment that failed."""
+    names = set(verdicts) - {VerdictName.COMPLETED}
+    if not names:
+        return ExitCode.AS_EXPECTED
+    return ExitCode.NOT_READY if names == {VerdictName.INFRASTRUCTURE_ERROR} else ExitCode.NOT_AS_EXPECTED
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def parse_record(text: str) -> Record:
         fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
         fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
         return Record(**fields)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError("This is not a record of switchover.", why=str(error)) from error
 
 

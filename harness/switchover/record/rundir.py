@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,16 +41,19 @@ class RunDirectory:
     path: Path
 
     def repeat(self, case: str, number: int) -> RepeatDirectory:
-        path = self.path / re.sub(r"[^\w=.,+-]", "_", case) / f"{number:02}"
+        name = re.sub(r"[^\w=.,+-]", "_", case)
+        path = self.path / re.sub(r"^\.+", "_", name) / f"{number:02}"
         path.mkdir(parents=True, exist_ok=True)
         return RepeatDirectory(path)
 
     def records(self) -> list[Record]:
         """All records, by case and repeat."""
-        return [read_record(path) for path in sorted(self.path.glob("*/*/record.json"))]
+        paths = self.path.glob("*/*/record.json")
+        ordered = sorted(paths, key=lambda path: (path.parts[-3], int(path.parts[-2])))
+        return [read_record(path) for path in ordered]
 
 
-def make_run_directory(title: str, command: str, parent: Path | None = None) -> RunDirectory:
+def make_run_directory(title: str, parent: Path | None = None) -> RunDirectory:
     """A new directory ``DATE-TITLE-ID`` under ``parent`` (default: the state directory).
 
     :raises NotReady: the disk is full or cannot be written
@@ -59,6 +63,7 @@ def make_run_directory(title: str, command: str, parent: Path | None = None) -> 
     path = (parent or runs_directory()) / name
     try:
         path.mkdir(parents=True)
+        command = " ".join(sys.argv)
         head = {"schema_version": SCHEMA_VERSION, "title": title, "command": command, "started": now.isoformat()}
         _write_whole(path / "run.json", json.dumps(head, indent=1))
     except OSError as error:

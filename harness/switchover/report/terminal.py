@@ -63,10 +63,11 @@ def _render_downtime(downtime: Mapping[str, Any]) -> list[str]:
     if "parts" not in downtime:
         return [f"  downtime     not explained: {downtime.get('reason', 'unknown')}"]
     seconds, bound = downtime["seconds"], downtime["bound_s"]
-    lines = [f"  downtime     {format_seconds(seconds)} ± {format_seconds(bound)} (clocks of two hosts)"]
+    error = f" ± {format_seconds(bound)} (clocks of two hosts)" if bound else ""
+    lines = [f"  downtime     {format_seconds(seconds)}{error}"]
     for part in downtime["parts"]:
         share = part["seconds"] / seconds if seconds else 0.0
-        bar = "█" * round(max(0.0, share) * _BAR)
+        bar = "█" * round(min(1.0, max(0.0, share)) * _BAR)
         lines.append(f"    {share:>4.0%} {format_seconds(part['seconds']):>9}  {part['name']:<18} {bar}")
         if part["name"] == "save iterable":
             lines += [

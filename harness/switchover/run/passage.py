@@ -7,6 +7,7 @@ from typing import Any
 
 from switchover.devices.reference import Truth
 from switchover.guests.qemu import GuestKeys
+from switchover.hosts.clock import ClockOffset
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
 from switchover.migration.bytes import account_bytes
@@ -14,7 +15,8 @@ from switchover.migration.downtime import explain_downtime
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import count_device_bytes, parse_trace, take_last_migration
-from switchover.record.measurement import Check, Measurement
+from switchover.record.errors import GuestSilent
+from switchover.record.measurement import Check, Measurement, check_equal
 from switchover.run.measurements import measure
 from switchover.run.probes import (
     GuestAnswers,
@@ -85,6 +87,8 @@ def examine(
         for side in (source, destination)
     ]
     clocks = [result.clocks[side.guest.side] for side in (source, destination)]
+    if source.guest.host is destination.guest.host:
+        clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
     explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
     checks = [
@@ -107,9 +111,18 @@ def _check_states(
 
 
 def _check_guest(destination: Side, before: GuestAnswers, keys: GuestKeys) -> list[Check]:
-    with destination.guest.open_ssh(keys) as guest:
+    answers = "guest answers over SSH on the destination"
+    try:
+        guest = destination.guest.open_ssh(keys)
+    except GuestSilent as error:
+        return [Check(answers, passed=False, expected="yes", observed=str(error))]
+    with guest:
         after = ask_guest(guest)
-        return [*compare_guest(before, after), fire_interrupt(guest, [destination.guest.require_alive])]
+        return [
+            check_equal(answers, "yes", "yes"),
+            *compare_guest(before, after),
+            fire_interrupt(guest, [destination.guest.require_alive]),
+        ]
 
 
 def list_states(events: Sequence[Event]) -> list[str]:

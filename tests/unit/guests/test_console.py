@@ -95,7 +95,6 @@ def test_normal_lines_are_no_trouble(line: str) -> None:
     assert find_trouble(line) == []
 
 
-@pytest.mark.xfail(reason="the pattern wants 'detected stalls'")
 @pytest.mark.parametrize(
     "line",
     [
@@ -108,7 +107,6 @@ def test_other_stalls(line: str) -> None:
     assert find_trouble(line)
 
 
-@pytest.mark.xfail(reason="BUG: is found within a word")
 def test_a_debug_line_is_no_trouble() -> None:
     """A program's DEBUG lines on the console are not the kernel's BUG."""
     assert find_trouble("dropbear DEBUG: accepted") == []

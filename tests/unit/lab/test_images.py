@@ -19,7 +19,6 @@ from switchover.lab.images import (
     Image,
     build_images,
     clean_store,
-    describe_contents,
     explain_build_failure,
     find_damage,
     find_image,
@@ -60,7 +59,6 @@ def test_a_whole_image_is_found() -> None:
     image = find_image("guest")
     assert image == Image("guest", directory.name.removeprefix("guest-"), directory, 6, 1.5)
     assert image.artifact("vmlinuz").read_bytes() == b"kernel"
-    assert describe_contents(image)["name"] == "guest"
     assert require_image("guest") == image
 
 
@@ -95,9 +93,6 @@ def test_damage_within_the_size() -> None:
     assert find_damage(require_image("guest")) == "vmlinuz"
 
 
-@pytest.mark.xfail(
-    reason="a manifest with other members is a bug instead of a damaged image", raises=(KeyError, TypeError)
-)
 @pytest.mark.parametrize("text", ["{}", "[]", "null"])
 def test_a_manifest_of_another_shape_is_damage(text: str) -> None:
     """A manifest that is JSON and not what is written today counts as damage."""
@@ -131,7 +126,6 @@ def test_cleaning_everything() -> None:
     assert [name for name in names_in_store() if not name.endswith(".lock")] == []
 
 
-@pytest.mark.xfail(reason="the lock is made again for the log that comes after it")
 def test_cleaning_leaves_no_locks() -> None:
     """Nothing is left of an image that was removed."""
     put_image()

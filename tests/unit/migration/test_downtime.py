@@ -130,7 +130,6 @@ def test_a_missing_checkpoint_is_named(missing: str) -> None:
     assert missing in explained.reason
 
 
-@pytest.mark.xfail(reason="says that the traces have no 'end', which is a name of ours")
 def test_a_missing_end_is_named_in_qemus_words() -> None:
     """Without an end the reason names the checkpoint that is missing."""
     source, destination = traces_of([1000] * 5, EXACT, EXACT)

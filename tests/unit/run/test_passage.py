@@ -12,6 +12,7 @@ from switchover.guests.qemu import GuestKeys
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.qmp import Event
 from switchover.migration.settings import MigrationSettings
+from switchover.record.errors import GuestSilent
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
 from switchover.run import passage
@@ -104,6 +105,33 @@ def test_without_completion_nothing_is_asked() -> None:
     assert (found.measurements, found.checks) == ((), ())
     assert found.downtime == {"reason": "the migration did not complete"}
     assert found.states == STATES
+
+
+@pytest.mark.usefixtures("guest_check")
+def test_within_one_host_the_clocks_do_not_matter() -> None:
+    """On one host spans are exact, whatever its clock's offset to the controller and the offset's bound."""
+    sides = make_side("source", AFTER[0]), make_side("destination", AFTER[1])
+    vars(sides[1].guest)["host"] = sides[0].guest.host
+    clocks = {"source": ClockOffset(5_000, 9_000, 15), "destination": ClockOffset(7_000, 9_000, 15)}
+    migrated = Migrated(make_result(source=REPLY, clocks=clocks), STATES, BEFORE)
+    found = examine(*sides, migrated, make_answers(), MigrationSettings(), KEYS)
+    number = next(number for number in found.measurements if number.name == "downtime.explained")
+    assert number.bound == 0
+    # the golden logs are of two hosts: as if of one, the destination's clock is simply behind
+    assert number.value == pytest.approx(0.231569 - 0.88)
+
+
+def test_a_guest_that_is_silent_fails_a_check() -> None:
+    """A guest that does not answer after a migration is a failed check of the product, not of the environment."""
+
+    def open_ssh(keys: GuestKeys) -> None:
+        raise GuestSilent("The guest of the destination QEMU does not answer over SSH.")
+
+    side = make_side("destination", AFTER[1])
+    vars(side.guest)["open_ssh"] = open_ssh
+    (check,) = passage._check_guest(side, make_answers(), KEYS)
+    assert not check.passed
+    assert "does not answer over SSH" in check.observed
 
 
 def test_states_from_events() -> None:

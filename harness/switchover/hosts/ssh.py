@@ -5,8 +5,7 @@ import contextlib
 import io
 import socket
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
@@ -80,11 +79,9 @@ class SshHost:
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         LOG.debug("%s$ %s", self.name, paste(argv))
-        end = time.monotonic() + timeout
-        with contextlib.closing(self._execute(argv)) as channel:
+        with contextlib.closing(self._execute(argv)) as channel, _closed_after(channel, timeout) as expired:
             try:
                 # all three streams at once: a command may block on any of them while another is full
-                channel.settimeout(timeout)
                 with ThreadPoolExecutor(max_workers=2) as pool:
                     sent = pool.submit(_send_all, channel, stdin)
                     read = pool.submit(_read_all, channel.recv_stderr)
@@ -95,17 +92,13 @@ class SshHost:
                     except BaseException:
                         channel.close()  # ends the two others
                         raise
-                if not channel.status_event.wait(max(0.0, end - time.monotonic())):
-                    raise TimeoutError
-            except TimeoutError:
-                self.require_connected()
-                raise CommandFailed(
-                    f"On {self.name}, a command took longer than {timeout:g} s: {paste(argv)}"
-                ) from None
+                channel.status_event.wait()
             except OSError as error:
                 raise HostLost(f"The connection to {self.name} broke.", why=str(error)) from error
+            self.require_connected()
+            if expired.is_set():
+                raise CommandFailed(f"On {self.name}, a command took longer than {timeout:g} s: {paste(argv)}")
             code = channel.recv_exit_status()
-        self.require_connected()
         completed = Completed(tuple(argv), code, stdout, stderr)
         return check_completed(self.name, completed) if check else completed
 
@@ -195,6 +188,24 @@ class RemoteProcess:
         while self._channel.recv_stderr_ready():
             self._stderr += self._channel.recv_stderr(65536)
         return self._stderr.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def _closed_after(channel: paramiko.Channel, timeout: float) -> Iterator[threading.Event]:
+    """Close a channel after ``timeout`` seconds, however much it still says; the event tells that it happened."""
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        channel.close()
+
+    timer = threading.Timer(timeout, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
 
 
 def _send_all(channel: paramiko.Channel, data: bytes) -> None:

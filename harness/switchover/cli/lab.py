@@ -35,8 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     match arguments.action:
         case "up":
             with start_lab(arguments.name, hosts=arguments.hosts, stays=True) as lab:
-                print(f"lab {lab.name} is up: {', '.join(lab.file.hosts)} (ready in {lab.file.ready_seconds} s)")
-                print(f"log in: switchover lab ssh --lab {lab.name} {lab.file.hosts[0]}")
+                file = lab.file
+            # after the block: a reader of these lines that went away must not take the lab down
+            print(f"lab {file.name} is up: {', '.join(file.hosts)} (ready in {file.ready_seconds} s)")
+            print(f"log in: switchover lab ssh --lab {file.name} {file.hosts[0]}")
         case "status":
             _status(as_json=arguments.json)
         case "ssh":

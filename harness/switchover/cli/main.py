@@ -3,6 +3,7 @@
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("switchover: interrupted; everything was released", file=sys.stderr)
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output went away; nothing more can be told, at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.NOT_READY
     except Exception:
         traceback.print_exc()
         print("switchover: this is a bug of switchover; please report it with the lines above", file=sys.stderr)

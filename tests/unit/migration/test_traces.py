@@ -60,6 +60,13 @@ def test_both_prefixes_give_the_same_event(at_us: int, name: str, text: str) -> 
     assert parse_trace_line(as_iso(at_us, f"{name} {text}")) == expected
 
 
+def test_a_short_fraction() -> None:
+    """A fraction of fewer digits is still a fraction."""
+    event = parse_trace_line("2026-11-21T10:00:01.5Z vfio_save_start x")
+    assert event is not None
+    assert event.at_ns % 10**9 == 500_000_000
+
+
 @given(st.text())
 def test_no_text_is_an_error(text: str) -> None:
     """Any text at all parses: to events or to nothing."""
@@ -211,6 +218,16 @@ def test_transitions_of_two_devices_at_once() -> None:
         StateTransition("a", "STOP_COPY", 10**9, 3 * 10**9),
         StateTransition("b", "STOP_COPY", 2 * 10**9, None),
     ]
+
+
+def test_a_change_that_never_ended_keeps_no_other_one_open() -> None:
+    """When the same change is asked for twice, the end is that of the later one."""
+    lines = (
+        "1@1.000000:vfio_migration_set_state (a) new state STOP_COPY, recover state ERROR\n"
+        "1@2.000000:vfio_migration_set_state (a) new state STOP_COPY, recover state ERROR\n"
+        "1@3.000000:vfio_migration_set_device_state (a) state STOP_COPY\n"
+    )
+    assert [change.end_ns for change in find_transitions(parse_trace(lines))] == [None, 3 * 10**9]
 
 
 def test_running_again() -> None:

@@ -43,6 +43,13 @@ def start_mediated_device(host: Host, parent: str, mdev_type: str) -> Iterator[M
         ) from error
     try:
         yield device
-    finally:
-        with contextlib.suppress(HostLost):  # a host that is gone took its devices with it
-            host.write_file(f"{device.sysfs}/remove", b"1")
+    except BaseException:
+        with contextlib.suppress(Exception):  # the error that led here is the one to tell
+            _remove(device)
+        raise
+    _remove(device)
+
+
+def _remove(device: MediatedDevice) -> None:
+    with contextlib.suppress(HostLost):  # a host that is gone took its devices with it
+        device.host.write_file(f"{device.sysfs}/remove", b"1")

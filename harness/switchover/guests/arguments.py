@@ -56,7 +56,8 @@ def _devices(devices: tuple[VfioDevice, ...]) -> list[str]:
     """Each behind a root port of its own, as a physical device would be, and as hot-plug needs it."""
     words = []
     for number, device in enumerate(devices, start=1):
-        properties = "".join(f",{name}={value}" for name, value in device.properties.items())
+        # QEMU's option parser reads a doubled comma as one
+        properties = "".join(f",{name}={value.replace(',', ',,')}" for name, value in device.properties.items())
         words += ["-device", f"pcie-root-port,id=port{number},chassis={number}"]
         words += ["-device", f"vfio-pci,id={device.id},sysfsdev={device.sysfsdev},bus=port{number}{properties}"]
     return words

@@ -9,7 +9,8 @@ import threading
 # first words of the kernel's reports (kernel/panic.c, kernel/watchdog.c, kernel/rcu, lib/bug.c,
 # arch/x86/kernel/dumpstack.c)
 _TROUBLE = re.compile(
-    r"^.*(?:Kernel panic - not syncing|\bBUG: |\bOops: |WARNING: CPU|general protection fault|Call Trace:|"
+    r"^.*(?:Kernel panic - not syncing|"
+    r"\bBUG: |\bOops: |WARNING: (?:CPU|\S+:\d+ at )|general protection fault|Call Trace:|"
     r"rcu: INFO: .*detected|watchdog: BUG|Unable to handle kernel|EXT4-fs error).*$",
     re.MULTILINE,
 )

@@ -15,7 +15,8 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
+from switchover.record.errors import CommandFailed, Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
+from switchover.record.log import say
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
 
@@ -188,6 +189,10 @@ def _remove_files(host: Host, spec: GuestSpec, files: GuestFiles) -> None:
 
 
 def _end_process(process: Running) -> None:
-    """On a host that is gone, the process is gone too."""
-    with contextlib.suppress(HostLost):
+    """On a host that is gone, the process is gone too. Never hides the error that led here."""
+    try:
         process.kill()
+    except HostLost:
+        pass
+    except (CommandFailed, Deadline) as error:
+        say(f"process {process.pid} may still run: {error}")

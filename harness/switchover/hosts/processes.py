@@ -128,8 +128,9 @@ class LocalProcess:
             kill_group(self._process)
 
     def stderr(self) -> str:
-        self._stderr.seek(0)
-        return self._stderr.read().decode(errors="replace")
+        # pread: the process writes at the offset that it shares with us
+        descriptor = self._stderr.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
 
 
 def open_stream(argv: Sequence[str]) -> socket.socket:

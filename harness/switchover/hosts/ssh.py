@@ -197,7 +197,8 @@ def _closed_after(channel: paramiko.Channel, timeout: float) -> Iterator[threadi
 
     def expire() -> None:
         expired.set()
-        channel.close()
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            channel.close()
 
     timer = threading.Timer(timeout, expire)
     timer.daemon = True

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,11 +97,13 @@ def build_images(names: list[str]) -> dict[str, Image]:
         processes.require_program("unshare", needed_to="make images without mounts here", package="util-linux")
     trees = [recipe for recipe in missing if recipe.packages]
     with ThreadPoolExecutor(max_workers=max(1, len(trees))) as pool:
+        builds = [pool.submit(_build, recipe) for recipe in trees]
         try:
-            for future in [pool.submit(_build, recipe) for recipe in trees]:
-                future.result()
+            for build in builds:
+                build.result()
         except BaseException:
-            processes.kill_started()
+            while wait(builds, timeout=0.2).not_done:
+                processes.kill_started()
             raise
     for recipe in missing:
         if not recipe.packages:

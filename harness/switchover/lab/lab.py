@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -156,7 +157,7 @@ def _boot(
     file = LabFile(
         name=name,
         token=f"switchover-lab-{uuid.uuid4().hex[:12]}",
-        sockets=tempfile.mkdtemp(prefix="switchover-"),
+        sockets=f"{tempfile.gettempdir()}/switchover-{secrets.token_hex(4)}",
         owner=0 if stays else os.getpid(),
         images={image.name: image.digest for image in images.values()},
         accelerator=asdict(accelerator),
@@ -165,6 +166,7 @@ def _boot(
     start = time.monotonic()
     directory.mkdir(mode=0o700)
     _write_lab_file(directory, file)
+    Path(file.sockets).mkdir(mode=0o700)
     host_key = _write_keys(directory)
     with step(f"lab {name}: {len(names)} lab host{'s' * (len(names) > 1)}, {accelerator.accel.partition(',')[0]}"):
         specs = [_prepare(directory, file, host_key, index, len(names)) for index, _ in enumerate(names)]
@@ -359,7 +361,14 @@ def require_lab(name: str) -> Lab:
 
 
 def read_lab_file(directory: Path) -> LabFile:
-    return LabFile(**json.loads((directory / "lab.json").read_text()))
+    """:raises NotReady: it is damaged, or of another version of switchover"""
+    path = directory / "lab.json"
+    try:
+        return LabFile(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise NotReady(
+            f"{path} cannot be read.", why=str(error), fix=f"end its QEMU processes by hand, then remove {directory}"
+        ) from error
 
 
 def _write_lab_file(directory: Path, file: LabFile) -> None:

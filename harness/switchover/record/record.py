@@ -93,4 +93,4 @@ def parse_record(text: str) -> Record:
 
 
 def read_record(path: Path) -> Record:
-    return parse_record(path.read_text())
+    return parse_record(path.read_text(encoding="utf-8"))

@@ -75,7 +75,7 @@ def _write_whole(path: Path, text: str) -> None:
     """Write a file under another name, then rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

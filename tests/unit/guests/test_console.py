@@ -48,7 +48,7 @@ TROUBLES = {
         "BUG: KASAN: slab-use-after-free in refdev_read+0x1/0x2\n",
     ),
     "newer warning": (
-        "Call Trace:",
+        "WARNING: kernel/irq/manage.c:1234 at __free_irq",
         "WARNING: kernel/irq/manage.c:1234 at __free_irq+0x1/0x2, CPU#0: insmod/71\nCall Trace:\n",
     ),
     "filesystem": (

@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
                     record = run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint)
                 say(render_repeat(record))
     records = directory.records()
-    off, on = (next(record for record in records if record.case == case.id) for case in cases)
+    off, on = ([record for record in records if record.case == case.id] for case in cases)
     print(_headline(hosts))
-    for record in (off, on):
-        print(f"\n{render_record(record)}")
+    for first in (off[0], on[0]):
+        print(f"\n{render_record(first)}")
     print(f"\n{render_comparison(records)}\n\n{explain_difference(off, on)}\n\nrun directory: {directory.path}")
     return exit_code_of(record.verdict.name for record in records)
 

@@ -118,16 +118,20 @@ def _median_bytes(records: Sequence[Record], name: str) -> str:
     return format_bytes(round(statistics.median(values))) if values else "missing"
 
 
-def explain_difference(off: Record, on: Record) -> str:
-    """In words, what device pre-copy changed between two completed repeats of one run."""
-    downtimes = (off.measured("downtime.explained"), on.measured("downtime.explained"))
-    moved = on.measured("bytes.vfio.precopy")
-    early, late = off.measured("bytes.vfio.stop_copy"), on.measured("bytes.vfio.stop_copy")
-    if None in (*downtimes, moved, early, late):
+def explain_difference(off: Sequence[Record], on: Sequence[Record]) -> str:
+    """In words, what device pre-copy changed between the two arms of one run; medians over completed repeats."""
+    before, after = _median(off, "downtime.explained"), _median(on, "downtime.explained")
+    early, late = _median(off, "bytes.vfio.stop_copy"), _median(on, "bytes.vfio.stop_copy")
+    moved = _median(on, "bytes.vfio.precopy")
+    if before is None or after is None or early is None or late is None or moved is None:
         return "The difference cannot be explained: a number is missing."
-    before, after = (value for value in downtimes if value is not None)
     return (
-        f"With pre-copy the device gave {format_bytes(int(moved or 0))} of its state while the guest ran, so "
-        f"{format_bytes(int(late or 0))} instead of {format_bytes(int(early or 0))} were left for the downtime: "
+        f"With pre-copy the device gave {format_bytes(round(moved))} of its state while the guest ran, so "
+        f"{format_bytes(round(late))} instead of {format_bytes(round(early))} were left for the downtime: "
         f"{format_seconds(before)} became {format_seconds(after)}."
     )
+
+
+def _median(records: Sequence[Record], name: str) -> float | None:
+    values = _values([record for record in records if record.verdict.name is VerdictName.COMPLETED], name)
+    return statistics.median(values) if values else None

@@ -89,7 +89,7 @@ def test_the_difference_in_words() -> None:
             make_measurement("bytes.vfio.stop_copy", 65 << 20),
         ),
     )
-    assert explain_difference(off, make_record()) == (
+    assert explain_difference([off], [make_record()]) == (
         "With pre-copy the device gave 64.0 MiB of its state while the guest ran, so 1.0 MiB instead of 65.0 MiB were "
         "left for the downtime: 1.25 s became 250.0 ms."
     )
@@ -100,7 +100,7 @@ def test_a_difference_with_a_number_missing(missing: str) -> None:
     """Without one of the numbers nothing is claimed."""
     record = make_record()
     without = replace(record, measurements=tuple(one for one in record.measurements if one.name != missing))
-    assert "a number is missing" in explain_difference(record, without)
+    assert "a number is missing" in explain_difference([record], [without])
 
 
 def show_parts(parts: list[int]) -> str:

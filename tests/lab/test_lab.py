@@ -16,7 +16,8 @@ from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.lab import lab as lab_module
 from switchover.lab.images import Image, require_image
 from switchover.lab.keys import generate_key_pair
-from switchover.lab.lab import Lab, find_labs, lab_processes, start_lab
+from switchover.lab.lab import Lab, start_lab
+from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import labs_directory
 
@@ -113,7 +114,7 @@ def test_interrupt_while_booting_leaves_nothing() -> None:
         assert time.monotonic() < end
         assert process.poll() is None
         time.sleep(0.05)
-    token = lab_module.read_lab_file(directory)
+    token = read_lab_file(directory)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output.decode()

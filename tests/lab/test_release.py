@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from switchover.lab.lab import Lab, lab_processes, start_lab
+from switchover.lab.lab import Lab, start_lab
+from switchover.lab.labfile import lab_processes
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.case import pair_of_lab

@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 
 from switchover.hosts import processes
-from switchover.lab.lab import find_labs, lab_processes, read_lab_file, require_lab, start_lab, stop_lab
+from switchover.lab.lab import require_lab, start_lab
+from switchover.lab.labfile import find_labs, lab_processes, read_lab_file, stop_lab
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.paths import labs_directory
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import filelock
 
-from switchover.lab.lab import Lab, is_running, read_lab_file, start_lab
+from switchover.lab.lab import Lab, start_lab
+from switchover.lab.labfile import is_running, read_lab_file
 from switchover.lab.recipes import compute_digest
 from switchover.record.errors import HostLost
 from switchover.record.log import say

@@ -9,7 +9,7 @@ import pytest
 
 from switchover.cli.main import main
 from switchover.cli.test import _TierCounter
-from switchover.lab.lab import LabFile
+from switchover.lab.labfile import LabFile
 from switchover.lab.recipes import RECIPES
 from switchover.record.paths import labs_directory
 

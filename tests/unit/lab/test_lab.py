@@ -14,18 +14,17 @@ import psutil
 import pytest
 
 from switchover.hosts.waiting import wait_until
-from switchover.lab import lab as module
-from switchover.lab.lab import (
-    Lab,
+from switchover.lab import labfile
+from switchover.lab.boot import connect_labhost, parse_forwarded_port
+from switchover.lab.lab import Lab, require_lab
+from switchover.lab.labfile import (
     LabFile,
-    connect_labhost,
     find_labs,
     is_running,
     lab_processes,
-    parse_forwarded_port,
     read_lab_file,
-    require_lab,
     stop_lab,
+    write_lab_file,
 )
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.record.paths import labs_directory
@@ -87,7 +86,7 @@ def test_the_forwarded_port() -> None:
 
 def test_the_file_is_read_back(directory: Path, lab_file: LabFile) -> None:
     """What was written is what is read."""
-    module._write_lab_file(directory, replace(lab_file, ready_seconds=12.5))
+    write_lab_file(directory, replace(lab_file, ready_seconds=12.5))
     assert read_lab_file(directory) == replace(lab_file, ready_seconds=12.5)
     assert [path.name for path in directory.glob("lab.json*")] == ["lab.json"]
 
@@ -128,7 +127,8 @@ def test_a_process_that_stays_is_named(
     """A process that survives is an error with its id."""
     wait_until("the processes", lambda: len(lab_processes(lab_file)) == 2, timeout=5)
     monkeypatch.setattr(psutil.Process, "kill", lambda self: None)
-    monkeypatch.setattr(psutil, "wait_procs", lambda found, timeout: None)
+    monkeypatch.setattr(psutil, "wait_procs", lambda found, timeout: ([], found))
+    monkeypatch.setattr(labfile, "_STOP_TIMEOUT_S", 0.2)
     with pytest.raises(NotReady, match=f"process {strays[0].pid}"):
         stop_lab(directory)
 
@@ -145,9 +145,9 @@ def test_running_means_all_of_it(directory: Path, lab_file: LabFile, strays: lis
     wait_until("the lab", lambda: is_running(directory), timeout=5)
     assert find_labs() == [directory]
     assert require_lab("default").name == "default"
-    module._write_lab_file(directory, replace(lab_file, ports={}))
+    write_lab_file(directory, replace(lab_file, ports={}))
     assert not is_running(directory)
-    module._write_lab_file(directory, lab_file)
+    write_lab_file(directory, lab_file)
     strays[0].kill()
     strays[0].wait()
     assert not is_running(directory)

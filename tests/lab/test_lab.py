@@ -20,6 +20,11 @@ from switchover.lab.lab import Lab, start_lab
 from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import labs_directory
+from switchover.record.record import VerdictName
+from switchover.record.rundir import make_run_directory
+from switchover.run.case import pair_of_lab
+from switchover.run.repeat import run_repeat
+from switchover.run.standard import PRE_COPY_ON
 
 
 def test_nothing_listens_beyond_loopback(lab: Lab) -> None:
@@ -97,6 +102,15 @@ def test_second_lab_of_a_name_is_refused_and_the_first_stays(lab: Lab) -> None:
     with pytest.raises(NotReady, match="is running"), start_lab(lab.name):
         pytest.fail("it must not come up")
     assert len(lab_processes(lab.file)) == 2
+
+
+def test_one_lab_host_is_both_ends(tmp_path: Path) -> None:
+    """In a lab of one host the guest migrates within it; with one clock there is no bound on the downtime."""
+    with start_lab("single", hosts=1) as single:
+        directory = make_run_directory("test", tmp_path).repeat("case", 1)
+        record = run_repeat(PRE_COPY_ON, 1, pair_of_lab(single), directory, {})
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    assert record.downtime["bound_s"] == 0
 
 
 def test_interrupt_while_booting_leaves_nothing() -> None:

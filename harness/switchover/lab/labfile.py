@@ -86,7 +86,7 @@ def stop_lab(directory: Path) -> list[str]:
         shutil.rmtree(directory, ignore_errors=True)
         return []
     file = read_lab_file(directory)
-    ended: set[int] = set()
+    killed: set[psutil.Process] = set()
     scans: list[int] = []
 
     def end_processes() -> bool:
@@ -95,16 +95,17 @@ def stop_lab(directory: Path) -> list[str]:
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        ended.update(process.pid for process in psutil.wait_procs(found, timeout=1)[0])
+        killed.update(found)
         scans.append(len(found))
         return scans[-2:] == [0, 0]
 
     with contextlib.suppress(Deadline):
         wait_until(f"the end of the processes of lab {file.name}", end_processes, timeout=_STOP_TIMEOUT_S)
+    _, alive = psutil.wait_procs(killed, timeout=_STOP_TIMEOUT_S)
     shutil.rmtree(file.sockets, ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
-    left = [f"process {process.pid}" for process in lab_processes(file)]
+    left = [f"process {process.pid}" for process in {*alive, *lab_processes(file)}]
     left += [str(path) for path in (Path(file.sockets), directory) if path.exists()]
     if left:
         raise NotReady(f"Of lab {file.name}, something is left: {', '.join(left)}.")
-    return [f"{len(ended)} QEMU processes ended", "keys, consoles and sockets removed", "nothing is left"]
+    return [f"{len(killed)} QEMU processes ended", "keys, consoles and sockets removed", "nothing is left"]

@@ -70,6 +70,12 @@ def strays(lab_file: LabFile) -> Iterator[list[subprocess.Popen[bytes]]]:
     words = [f"{lab_file.token}-{name}" for name in lab_file.hosts]
     script = "trap '' TERM; exec -a \"$0\" sleep 60"
     started = [subprocess.Popen(["bash", "-c", script, word]) for word in words]
+
+    def became_sleep() -> bool:
+        # while bash becomes sleep, a process has no command line to be found by
+        return [psutil.Process(process.pid).cmdline()[:1] for process in started] == [[word] for word in words]
+
+    wait_until("the stray processes", became_sleep, timeout=10)
     yield started
     for process in started:
         process.kill()

@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from paramiko import common
 
 from switchover.hosts.host import Completed, Running
 from switchover.hosts.qmp import QmpSession
-from switchover.hosts.waiting import Invariant
+from switchover.hosts.waiting import Invariant, wait_until
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.record.errors import Refused
 
@@ -247,7 +248,10 @@ class _SshSession(paramiko.ServerInterface):
         connection.close()
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=_serve_command, args=(channel, command.decode()), daemon=True).start()
+        # as sshd, answer the request before the command can end: paramiko answers it in this thread, after our return
+        reader = threading.current_thread()
+        args = (channel, command.decode(), lambda: _wait_until_back_in_loop(reader))
+        threading.Thread(target=_serve_command, args=args, daemon=True).start()
         return True
 
 
@@ -257,7 +261,22 @@ def _copy(receive: Callable[[int], bytes], send: Callable[[bytes], object]) -> N
             send(data)
 
 
-def _serve_command(channel: paramiko.Channel, command: str) -> None:
+def _wait_until_back_in_loop(thread: threading.Thread) -> None:
+    """Until a transport's thread has left the handler of a channel's request, its answer sent with it."""
+
+    def is_back() -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        names = []
+        while frame is not None:
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        return "_handle_request" not in names
+
+    wait_until("the answer to a request", is_back, timeout=10, poll=0.005)
+
+
+def _serve_command(channel: paramiko.Channel, command: str, wait_until_answered: Callable[[], None]) -> None:
+    wait_until_answered()
     process = subprocess.Popen(
         ["bash", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
     )

@@ -8,11 +8,7 @@ MIB = 1 << 20
 
 class Unit(StrEnum):
     BYTES = "bytes"
-    BYTES_PER_SECOND = "bytes/s"
     SECONDS = "s"
-    NANOSECONDS = "ns"
-    MILLISECONDS = "ms"
-    COUNT = "count"
 
 
 class Direction(StrEnum):

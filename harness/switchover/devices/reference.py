@@ -7,7 +7,7 @@ Names and units are those of its sysfs files (docs/reference-device.md).
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from switchover.devices.mediated import MediatedDevice, start_mediated_device
@@ -53,6 +53,10 @@ class Knobs:
     corrupt: Literal["none", "stream", "state"] = "none"
     """``stream``: of a saving device, the last write to the destination's refuses it. ``state``: of a loading one, the
     guest sees another checksum than the state's."""
+
+    def without_faults(self) -> "Knobs":
+        """The same device, none of whose failures is on purpose."""
+        return replace(self, fail_at="none", corrupt="none")
 
 
 @dataclass(frozen=True)
@@ -142,16 +146,21 @@ class ReferenceDevice:
 
         :raises CommandFailed: the device refuses a value, or some of the knobs while it is open
         """
-        self._set(asdict(knobs))
+        self._write_knobs(asdict(knobs))
 
     def set_knob(self, name: str, value: KnobValue) -> None:
         """Set one knob and read it back: rates, times and faults also while the device is open.
 
         :raises CommandFailed: the device refuses it
         """
-        self._set({name: value})
+        self._write_knobs({name: value})
 
-    def _set(self, knobs: Mapping[str, KnobValue]) -> None:
+    def change_knobs(self, old: Knobs, new: Knobs) -> None:
+        """Set those knobs only that differ: some cannot be set while the device is open."""
+        before = asdict(old)
+        self._write_knobs({name: value for name, value in asdict(new).items() if value != before[name]})
+
+    def _write_knobs(self, knobs: Mapping[str, KnobValue]) -> None:
         # one shell, no process per knob: a lab host under TCG pays for each
         script = (
             'cd "$1/knobs" && shift && for pair; do knob=${pair%%=*}; '
@@ -169,9 +178,9 @@ class ReferenceDevice:
 
 
 @contextlib.contextmanager
-def start_reference_device(host: Host, knobs: Knobs) -> Iterator[ReferenceDevice]:
+def start_reference_device(host: Host, knobs: Knobs, mdev_type: str = TYPE) -> Iterator[ReferenceDevice]:
     """A reference device for the time of a ``with`` block, its knobs set."""
-    with start_mediated_device(host, PARENT, TYPE) as mediated:
+    with start_mediated_device(host, PARENT, mdev_type) as mediated:
         device = ReferenceDevice(mediated)
         device.set_knobs(knobs)
         yield device
@@ -255,13 +264,13 @@ def parse_dma_verification(text: str) -> DmaVerification:
 
 
 class GuestDriver:
-    """The driver of the reference device inside a guest that is reached over SSH."""
+    """The driver of a reference device inside a guest that is reached over SSH. ``number``: which, from 0, by slot."""
 
-    _FIND = "cd /sys/bus/pci/drivers/refdev_guest/*/refdev && "
     _INTERRUPTS = "irq_hard irq_thread irq_raised irq_seen"
 
-    def __init__(self, guest: Host) -> None:
+    def __init__(self, guest: Host, number: int = 0) -> None:
         self._guest = guest
+        self._find = f'set -- /sys/bus/pci/drivers/refdev_guest/*/refdev; shift {number}; cd "$1" && '
 
     def read(self) -> GuestView:
         """The checksum is computed by the device and, word by word, by the guest."""
@@ -303,20 +312,24 @@ class GuestDriver:
         return parse_dma_verification(self._read_files("dma_verify /dev/null")["dma_verify"])
 
     def _read_files(self, names: str) -> dict[str, str]:
-        script = f"{self._FIND} head -c 1000000 {names}"
+        script = f"{self._find} head -c 1000000 {names}"
         return _split_files(self._guest.run(["sh", "-c", script], timeout=120).text)
 
     def write(self, *, scratch: list[int], seed: int) -> None:
         """Put values into the scratch registers and seed the device's state with a new one."""
         words = " ".join(str(word) for word in scratch)
-        self._guest.run(["sh", "-c", f"{self._FIND} echo {words} >scratch && echo {seed} >seed"])
+        self._guest.run(["sh", "-c", f"{self._find} echo {words} >scratch && echo {seed} >seed"])
+
+    def reinitialise(self) -> None:
+        """Set the device up again after a reset that the guest did not ask for."""
+        self._echo("1", "reinit")
 
     def trigger(self, vector: int) -> None:
         """Let the device raise an interrupt."""
         self._echo(str(vector), "trigger")
 
     def _echo(self, text: str, name: str) -> None:
-        self._guest.run(["sh", "-c", f"{self._FIND} echo {text} >{name}"])
+        self._guest.run(["sh", "-c", f"{self._find} echo {text} >{name}"])
 
 
 def parse_interrupts(files: Mapping[str, str]) -> InterruptCounts:

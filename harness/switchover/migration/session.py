@@ -80,7 +80,7 @@ def migrate(
 
     Settings go to both sides, the destination first; the destination listens before the source is told to start;
     events are kept from before the start; the last sample is kept whatever happens. A migration that hangs is
-    cancelled before this returns, and its result says that it hung; ``on_hang`` is called before that, to take away what
+    cancelled before this returns, and its result says that it hung; ``on_hang`` is called before, to take away what
     would keep a QEMU from noticing.
 
     :raises Refused: a setting or the command itself was rejected

@@ -56,6 +56,7 @@ def _run_one(traveller: Traveller, case: Case, following: Case, start: float) ->
     ended = ""
     checks: tuple[Check, ...] = ()
     try:
+        traveller.take_knobs(case.source)
         passage = traveller.attempt(case)
         verdict, checks, ended = judge_passage(passage), passage.checks, passage.ended
     except SwitchoverError as error:

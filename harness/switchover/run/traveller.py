@@ -136,7 +136,7 @@ class Traveller:
         after the next migration: a device that was reset has lost its state.
         """
         for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
-            device.set_live_knobs(spec.knobs.without_faults())
+            device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
             self.before = self._prepare_devices(guest)
 

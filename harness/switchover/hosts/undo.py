@@ -14,5 +14,5 @@ def end_processes(mark: str) -> tuple[list[str], list[str]]:
     # 1: no such process; anything else, such as a pgrep that is not installed, proves nothing
     return (
         ["sh", "-c", 'while pkill -KILL -f -- "$1$2"; do sleep 0.1; done', "sh", *halves],
-        ["sh", "-c", 'pgrep -f -l -- "$1$2" >&2; test $? -eq 1', "sh", *halves],
+        ["sh", "-c", 'pgrep -f -a -- "$1$2" >&2; test $? -eq 1', "sh", *halves],
     )

@@ -101,3 +101,12 @@ def _is_dead(directory: Path) -> bool:
         return True  # killed before anything was started
     file = read_lab_file(directory)
     return file.owner != 0 or not file.ports or not lab_processes(file)
+
+
+def list_leftovers(host: Host) -> list[str]:
+    """QEMUs of guests, files of guests, taps and mediated devices on a lab host where none should be."""
+    script = (
+        "pgrep -a qemu-system; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
+        "ls /sys/class/net | grep ^sw; true"
+    )
+    return host.run(["sh", "-c", script]).text.splitlines()

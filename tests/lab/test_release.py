@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from switchover.cli.main import main
+from switchover.devices.reference import TYPE
 from switchover.lab.lab import Lab, start_lab
 from switchover.lab.labfile import lab_processes
+from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.case import pair_of_lab
@@ -33,15 +37,20 @@ run_repeat(PRE_COPY_ON, 1, pair_of_lab(Lab(Path(sys.argv[1]))), RunDirectory(Pat
 """
 
 
-@pytest.mark.parametrize("step", ["start destination", "guest boot", "migrate", "ask after"])
-def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
-    """Ctrl-C in a step of a repeat: everything is released (the fixture looks), and the record names the step."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _REPEAT, str(lab.directory), str(tmp_path)],
+def start_repeat(lab: Lab, directory: Path) -> "subprocess.Popen[str]":
+    """A harness of its own with one repeat, which says its steps."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _REPEAT, str(lab.directory), str(directory)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "harness")},
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("step", ["start destination", "guest boot", "migrate", "ask after"])
+def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
+    """Ctrl-C in a step of a repeat: everything is released (the fixture looks), and the record names the step."""
+    process = start_repeat(lab, tmp_path)
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
@@ -52,6 +61,61 @@ def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     assert process.returncode not in (0, None), "".join(lines[-20:])
     record = json.loads((tmp_path / "case" / "01" / "record.json").read_text())
     assert record["verdict"]["reason"] == f"{step}: interrupted"
+
+
+@pytest.mark.parametrize("step", ["start source", "start destination", "guest boot", "migrate", "ask after"])
+def test_kill_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
+    """SIGKILL in a step of a repeat: what it left is in its journal, and the next command undoes it on both hosts.
+
+    That they are clean then, the fixture looks.
+    """
+    process = start_repeat(lab, tmp_path)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.strip() == f"step: {step}":
+            break
+    # not at the step's very first moment, but while it is at work
+    time.sleep({"start source": 0.5, "start destination": 0.5}.get(step, 0.2))
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    (dead,) = undo_dead_journals()
+    assert f"process {process.pid}" in dead.owner
+    assert dead.outcomes, "there was nothing to undo"
+    assert [str(outcome) for outcome in dead.outcomes if outcome.remains or outcome.how != "undone"] == []
+    assert undo_dead_journals() == []
+
+
+def test_leftovers_are_seen(lab: Lab) -> None:
+    """What the other tests look for is found where it is: a file, a tap, a mediated device, a QEMU."""
+    host = lab.hosts()[0]
+    assert list_leftovers(host) == []
+    kinds = (
+        ("touch /tmp/switchover-x", "rm /tmp/switchover-x"),
+        ("ip tuntap add dev swx mode tap", "ip link delete dev swx"),
+        (
+            "echo 5d0f8c1e-0000-4000-8000-000000000000 >/sys/devices/platform/refdev/mdev_supported_types/*/create",
+            "echo 1 >/sys/bus/mdev/devices/5d0f8c1e-0000-4000-8000-000000000000/remove",
+        ),
+    )
+    for make, remove in kinds:
+        host.run(["sh", "-ec", make.replace("types/*", f"types/{TYPE}")])
+        try:
+            assert len(list_leftovers(host)) == 1, make
+        finally:
+            host.run(["sh", "-ec", remove])
+    qemu = host.start(["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none"])
+    try:
+        assert len(list_leftovers(host)) == 1
+    finally:
+        qemu.kill()
+
+
+def test_a_lab_in_use_is_not_taken_away(lab: Lab) -> None:
+    """Neither ``lab down`` nor ``clean`` stops a lab while a run has it."""
+    assert main(["lab", "down", lab.name]) == 3
+    assert main(["clean"]) == 0
+    assert len(lab_processes(lab.file)) == 2
 
 
 def test_lab_host_that_dies_in_the_middle(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 import contextlib
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from switchover.guests.arguments import build_arguments
@@ -155,9 +155,18 @@ class QemuGuest:
 
 @contextlib.contextmanager
 def start_guest(
-    spec: GuestSpec, host: Host, side: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
+    spec: GuestSpec,
+    host: Host,
+    side: str,
+    keys: GuestKeys,
+    loop: LoopThread,
+    *,
+    incoming: bool,
+    keep: Callable[[QemuGuest], None] = lambda guest: None,
 ) -> Iterator[QemuGuest]:
     """A QEMU for the time of a ``with`` block, its monitor connected and its console followed.
+
+    ``keep`` is called just before QEMU and its files go, also when it does not come up: then without ``qmp``.
 
     :raises Refused: QEMU rejected a property, a device or its memory, in its own words
     :raises GuestCrashed: QEMU was killed, or ended otherwise
@@ -177,6 +186,7 @@ def start_guest(
         process = host.start(argv)
         change.release = process.kill
         guest = QemuGuest(spec, host, side, files, argv, process)
+        stack.callback(keep, guest)
         guest.console = Console(host.open_stream(["tail", "-c", "+1", "-F", f"--pid={process.pid}", files.console]))
         stack.callback(guest.console.close)
         guest.qmp = QmpSession(guest.label, host, files.monitor, loop, timeout=60, invariants=[guest.require_accepted])

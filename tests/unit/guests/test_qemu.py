@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Starting a guest: whatever fails at whichever step, all that was acquired is released, last first."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,28 @@ def test_a_failure_at_any_step_releases_what_was_there(monitor: FakeMonitor, loo
     # without a process to kill, all that have the guest's mark: what makes the files may still be at it
     assert host.log == [*STEPS[: step + 1], *(RELEASE if started else ["end processes", "remove files"])]
     assert all(stream.recv(1) == b"" for stream in host.streams)
+    host.close()
+
+
+@pytest.mark.parametrize("fail_at", ["follow console", "open monitor", "none"])
+def test_evidence_is_kept_before_all_is_gone(monitor: FakeMonitor, loop: LoopThread, fail_at: str) -> None:
+    """What a QEMU left can be kept once it was started, before it ends, also when it does not come up."""
+    step = STEPS.index(fail_at) if fail_at in STEPS else -1
+    host = FaultyHost(label, monitor.path, fail_at=step, error=Refused("injected"))
+    kept: list[QemuGuest] = []
+
+    def keep(guest: QemuGuest) -> None:
+        host.log.append("keep evidence")
+        kept.append(guest)
+
+    with (
+        contextlib.suppress(Refused),
+        start_guest(SPEC, host, "source", KEYS, loop, incoming=False, keep=keep) as guest,
+    ):
+        assert guest.qmp.execute("query-status") == {"running": True}
+    assert host.log[-3:] == ["keep evidence", *RELEASE]
+    assert len(kept) == 1
+    assert hasattr(kept[0], "qmp") == (step == -1)
     host.close()
 
 

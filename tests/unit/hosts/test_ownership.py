@@ -70,11 +70,12 @@ def test_a_killed_owner_owns_nothing(path: Path) -> None:
 def test_a_file_that_went_meanwhile_is_made_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is removed between opening and locking is not owned by its name: the one that is, is a new one."""
     real = ownership._lock
-    removed = []
+    removed: list[Path] = []
 
     def lock(descriptor: int, kind: int) -> bool:
         if not removed:
-            removed.append(path.unlink())
+            removed.append(path)
+            path.unlink()
         return real(descriptor, kind)
 
     monkeypatch.setattr(ownership, "_lock", lock)

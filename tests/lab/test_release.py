@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from switchover.lab.labfile import lab_processes
 from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.run.case import pair_of_lab
+from switchover.run.case import DEVICE_PROPERTIES, LAB_LINK, Pair, pair_of_lab, with_one_device
+from switchover.run.faults import start_link
 from switchover.run.repeat import run_repeat
-from switchover.run.standard import PRE_COPY_ON
+from switchover.run.standard import KNOBS, PRE_COPY_ON
 
 _REPEAT = """
 import sys
@@ -79,11 +81,33 @@ def test_kill_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    (dead,) = undo_dead_journals()
-    assert f"process {process.pid}" in dead.owner
+    (dead,) = (found for found in undo_dead_journals() if f"process {process.pid}:" in found.owner)
     assert dead.outcomes, "there was nothing to undo"
     assert [str(outcome) for outcome in dead.outcomes if outcome.remains or outcome.how != "undone"] == []
-    assert undo_dead_journals() == []
+    assert not dead.path.exists()
+
+
+def test_a_qemu_that_does_not_start_leaves_its_words(pair: Pair, tmp_path: Path) -> None:
+    """Of a destination that is refused at its start there is the command and what QEMU said, as of any other."""
+    properties = {**DEVICE_PROPERTIES, "x-no-such-property": "on"}
+    case = replace(PRE_COPY_ON, id="refused", destination=with_one_device(KNOBS, properties=properties))
+    record = run_repeat(case, 1, pair, make_run_directory("test", tmp_path).repeat("refused", 1), {})
+    assert record.verdict.name is VerdictName.REFUSED, record.verdict
+    (directory,) = tmp_path.glob("*/refused/01")
+    assert "x-no-such-property=on" in (directory / "destination.command").read_text()
+    assert "Property 'vfio-pci.x-no-such-property' not found" in (directory / "destination.stderr").read_text()
+    assert (directory / "source.qmp.jsonl").stat().st_size > 0
+
+
+def test_a_disturbed_link_is_in_order_afterwards(lab: Lab) -> None:
+    """A link has its own discipline again after the fault, whether it was disturbed or not; until then it is seen."""
+    host = lab.hosts()[0]
+    for disturbed in (True, False):
+        with start_link(host, LAB_LINK) as link:
+            if disturbed:
+                link.disturb("netem", "rate", "8mbit")
+                assert "netem" in list_leftovers(host)[0]
+        assert list_leftovers(host) == []
 
 
 def test_leftovers_are_seen(lab: Lab) -> None:

@@ -99,14 +99,17 @@ def _is_dead(directory: Path) -> bool:
     """Of a lab that nobody boots and no harness owns."""
     if not (directory / "lab.json").exists():
         return True  # killed before anything was started
-    file = read_lab_file(directory)
+    try:
+        file = read_lab_file(directory)
+    except NotReady:
+        return True  # what cannot be read is told by who tries to stop it
     return file.owner != 0 or not file.ports or not lab_processes(file)
 
 
 def list_leftovers(host: Host) -> list[str]:
-    """QEMUs of guests, files of guests, taps and mediated devices on a lab host where none should be."""
+    """QEMUs of guests, their files, taps, mediated devices and disturbed links on a lab host where none should be."""
     script = (
         "pgrep -a qemu-system; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
-        "ls /sys/class/net | grep ^sw; true"
+        "ls /sys/class/net | grep ^sw; tc qdisc show | grep netem; true"
     )
     return host.run(["sh", "-c", script]).text.splitlines()

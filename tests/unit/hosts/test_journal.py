@@ -289,6 +289,14 @@ def test_after_a_torn_line_others_can_follow(tmp_path: Path) -> None:
     assert ([change.what for change in contents.changes], contents.damaged) == (["a1"], ())
 
 
+def test_two_changes_of_one_number_are_damage(tmp_path: Path) -> None:
+    """No journal of ours has them: the second is told, not mistaken for the first."""
+    path = write_dead_journal(tmp_path, "a1")
+    path.write_bytes(path.read_bytes().replace(b"a1", b"a0") + path.read_bytes())
+    contents = parse_journal(path.read_bytes())
+    assert ([change.what for change in contents.changes], contents.damaged) == (["a0"], (2,))
+
+
 def test_an_empty_journal_of_the_dead_just_goes(tmp_path: Path) -> None:
     """A harness that was killed before its first change has left nothing to tell."""
     write_dead_journal(tmp_path)

@@ -130,6 +130,18 @@ def test_other_addresses() -> None:
         reach_host({"kind": "inventory", "name": "a"})
 
 
+def test_a_lab_that_cannot_be_read_remains(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A damaged ``lab.json`` is told with what to do, and keeps nothing else from being undone."""
+    (directory / "lab.json").write_text("{")
+    leave_journal(tmp_path, address={"kind": "local"}, gone="true")
+    assert main(["clean"]) == 3
+    said = capsys.readouterr().out
+    assert "lab run-7: REMAINS" in said
+    assert "lab.json cannot be read" in said
+    assert "file f on x: undone" in said
+    assert directory.exists()
+
+
 def leave_journal(tmp_path: Path, *, address: dict[str, str], gone: str) -> None:
     change = {
         "change": 1,

@@ -2,8 +2,8 @@
 /*
  * switchover-heartbeat PERIOD_US ADDRESS PORT TOKEN [MAC]: shows the outside that this guest runs.
  *
- * Sends a datagram each PERIOD_US, at absolute times of CLOCK_MONOTONIC, until standard input ends (the session that
- * started it is gone), then prints "sent N skipped N failed N". Periods that passed while the guest stood still are
+ * Sends a datagram each PERIOD_US, at absolute times of CLOCK_MONOTONIC, until standard input says something or
+ * ends (the session that started it is gone), then prints "sent N skipped N failed N". Periods that passed while the guest stood still are
  * skipped and counted: no burst catches up. Sequence numbers count what was sent.
  *
  * With MAC the address needs no ARP: a permanent neighbour is set for it.
@@ -51,12 +51,11 @@ static void sleep_until(int64_t at)
 		;
 }
 
-static int has_ended(int descriptor)
+static int is_told_to_stop(void)
 {
-	struct pollfd waiting = { .fd = descriptor, .events = POLLIN };
-	char byte;
+	struct pollfd waiting = { .fd = STDIN_FILENO, .events = POLLIN };
 
-	return poll(&waiting, 1, 0) > 0 && read(descriptor, &byte, 1) <= 0;
+	return poll(&waiting, 1, 0) > 0; /* input or its end */
 }
 
 static int set_neighbour(int sock, const struct sockaddr_in *address, const char *mac)
@@ -99,7 +98,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 
-	for (next = now_ns() + period; !has_ended(STDIN_FILENO); next += period) {
+	for (next = now_ns() + period; !is_told_to_stop(); next += period) {
 		int64_t late;
 
 		sleep_until(next);

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from switchover.hosts.heartbeat import Arrival
+from switchover.migration.downtime import ExplainedDowntime
 
 MIN_CONTROL = 20
 """Heartbeats without which a control interval says nothing."""
@@ -130,12 +131,20 @@ def count_traffic(ordered: Sequence[Arrival], resolution_s: float, sent: int | N
         seen.add(arrival.sequence)
         highest = max(highest, arrival.sequence)
     missing = _missing(ordered)
-    gaps = [
-        _find_gap(earlier, later, missing) for earlier, later in pairwise(ordered) if earlier.side == later.side
-    ]
+    gaps = [_find_gap(earlier, later, missing) for earlier, later in pairwise(ordered) if earlier.side == later.side]
     stalls = sorted((gap for gap in gaps if gap.seconds > resolution_s), key=lambda gap: -gap.seconds)
     unseen_end = max(0, sent - highest - 1) if sent is not None else 0
     return Traffic(len(ordered), sent, len(missing) + unseen_end, duplicated, reordered, tuple(stalls[:_STALLS]))
+
+
+def tolerance(outside: OutsideDowntime, explained: ExplainedDowntime) -> float:
+    """Seconds by which both may differ without a reason: the resolution, and the clocks' bound in the explained one."""
+    return outside.control.longest_s + explained.bound_s
+
+
+def find_standstill(explained: ExplainedDowntime) -> float:
+    """Seconds in which surely no vCPU ran: without the first part, which stops them, and the last, which starts them."""
+    return sum(part.seconds for part in explained.parts[1:-1])
 
 
 def is_supported(control: Control) -> bool:

@@ -11,6 +11,7 @@ from switchover.migration.session import Sample
 from switchover.record.errors import GuestCrashed, Refused
 from switchover.run.case import Case, Pair, SideSpec
 from switchover.run.faults import Action, make_intervention, start_link
+from switchover.run.outside import OutsideProbe, start_outside
 from switchover.run.passage import (
     Passage,
     check_not_running,
@@ -25,10 +26,12 @@ from switchover.run.side import Side, start_side
 
 @dataclass
 class Watchers:
-    """Who is told what happens: each step as it begins, each sample, and each side just before it is released."""
+    """Who is told what happens: each step as it begins, each sample, the probe from outside
+    when it ended, and each side just before it is released."""
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
+    outside: Callable[[OutsideProbe], None] = lambda probe: None
     release: Callable[[Side, str], None] = lambda side, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
 
@@ -60,7 +63,6 @@ class Traveller:
             there.callback(self.watchers.release, arrival, name)
             self.watchers.sides_started(self.side, arrival)
             before = self._settle_in()
-            self.watchers.step("migrate")
             passage = self._pass(case, arrival, before)
             if passage.result and passage.result.status == "completed" and not passage.error:
                 failed.pop_all()
@@ -93,6 +95,11 @@ class Traveller:
             interventions = [
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
             ]
+            if case.heartbeat_us:
+                self.watchers.step("control interval")
+            probe = faults.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us))
+            faults.callback(self.watchers.outside, probe)
+            self.watchers.step("migrate")
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
@@ -103,7 +110,8 @@ class Traveller:
             else:
                 self.watchers.step("ask after")
                 if migrated.migration.status == "completed":
-                    return examine(self.side, arrival, migrated, before, case.settings, self.pair.keys)
+                    outside = probe.finish()
+                    return examine(self.side, arrival, migrated, outside, before, case.settings, self.pair.keys)
                 faults.close()  # the guest is reached over the link too
                 checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
                 return make_failed(migrated.migration, migrated.states, checks=tuple(checks))

@@ -122,7 +122,7 @@ def _age_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
     """How long the kernel has had a datagram, by its stamp of the real-time clock; 0 if it gave none."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = _STAMP.unpack(data)
+            seconds, nanoseconds = (int(part) for part in _STAMP.unpack(data))
             return max(0, time.time_ns() - seconds * 1_000_000_000 - nanoseconds)
     return 0
 

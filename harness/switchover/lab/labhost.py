@@ -41,7 +41,7 @@ class LabHostSpec:
     directory: Path
     """Holds its keys and its console, mode 0700."""
     sockets: Path
-    """Holds its monitor, its outlet and the link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
+    """Holds monitor, outlet and link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
 
     @property
     def monitor(self) -> Path:

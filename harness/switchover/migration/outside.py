@@ -143,7 +143,7 @@ def tolerance(outside: OutsideDowntime, explained: ExplainedDowntime) -> float:
 
 
 def find_standstill(explained: ExplainedDowntime) -> float:
-    """Seconds in which surely no vCPU ran: without the first part, which stops them, and the last, which starts them."""
+    """Seconds in which no vCPU ran: without the first part, which stops them, and the last, which starts them."""
     return sum(part.seconds for part in explained.parts[1:-1])
 
 

@@ -19,7 +19,7 @@ DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
 
 HEARTBEAT_US = 10_000
-"""``switchover bench outside`` finds what a machine supports; the lab under TCG had 5 ms, and 1 in 10 ms costs it less."""
+"""Twice what the lab under TCG supports, as ``switchover bench outside`` finds."""
 
 
 @dataclass(frozen=True)

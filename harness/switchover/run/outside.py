@@ -22,7 +22,7 @@ from switchover.migration.outside import (
     find_control,
     find_outside_downtime,
 )
-from switchover.record.errors import Deadline, NotReady
+from switchover.record.errors import Deadline
 from switchover.record.log import LOG
 from switchover.run.case import Pair
 

@@ -27,7 +27,8 @@ from switchover.run.side import Side, start_side
 @dataclass
 class Watchers:
     """Who is told what happens: each step as it begins, each sample, the probe from outside
-    when it ended, and each side just before it is released."""
+    when it ended, and each side just before it is released.
+    """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None

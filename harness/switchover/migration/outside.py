@@ -153,13 +153,10 @@ def is_supported(control: Control) -> bool:
 
 
 def find_smallest_period(controls: Sequence[Control]) -> Control | None:
-    """The supported one with the smallest period, provided that all larger ones are supported too."""
-    smallest = None
-    for control in sorted(controls, key=lambda control: -control.period_s):
-        if not is_supported(control):
-            break
-        smallest = control
-    return smallest
+    """The supported one with the smallest period above all periods that are not, or not each time."""
+    limit = max((control.period_s for control in controls if not is_supported(control)), default=0.0)
+    fit = [control for control in controls if control.period_s > limit]
+    return min(fit, key=lambda control: control.period_s, default=None)
 
 
 def _missing(arrivals: Sequence[Arrival]) -> set[int]:

@@ -74,12 +74,14 @@ def migrate(
     *,
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
+    on_hang: Callable[[], None] = lambda: None,
 ) -> MigrationResult:
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
     Settings go to both sides, the destination first; the destination listens before the source is told to start;
     events are kept from before the start; the last sample is kept whatever happens. A migration that hangs is
-    cancelled before this returns, and its result says that it hung.
+    cancelled before this returns, and its result says that it hung; ``on_hang`` is called before that, to take away what
+    would keep a QEMU from noticing.
 
     :raises Refused: a setting or the command itself was rejected
     :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
@@ -102,6 +104,7 @@ def migrate(
             _wait_until_running(destination)
         wall = time.monotonic() - start
         if hang:
+            on_hang()
             _end_hung(source, destination, course)
     finally:
         samples = sampler.stop()
@@ -179,7 +182,7 @@ class _Course:
         return last_status(self.events())
 
     def follow(self, end: float) -> Hang | None:
-        """Until the source's status is terminal (None), or until the migration hangs or it is ``end`` (s, monotonic)."""
+        """Until the source's status is terminal (None), the migration hangs, or it is ``end`` (s, monotonic)."""
         settle_end = time.monotonic() + min(self._settings.settle_timeout_s, self._settings.timeout_s)
         watch = HangWatch(self._source, self._destination, self._settings)
 

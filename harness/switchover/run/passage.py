@@ -70,14 +70,16 @@ def migrate_sides(
     loop: LoopThread,
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
+    on_hang: Callable[[], None] = lambda: None,
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises."""
     truths_before = (source.read_truths(), destination.read_truths())
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
     result = migrate(
-        source.guest, destination.guest, address, settings, loop, interventions=interventions, on_sample=on_sample
-    )
+        source.guest, destination.guest, address, settings, loop,
+        interventions=interventions, on_sample=on_sample, on_hang=on_hang,
+    )  # fmt: skip
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])

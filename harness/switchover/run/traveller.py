@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
-from switchover.record.errors import GuestCrashed, Refused
-from switchover.run.case import Case, Pair, SideSpec
+from switchover.record.errors import GuestCrashed, Refused, SwitchoverError
+from switchover.record.measurement import Check
+from switchover.record.record import VerdictName
+from switchover.run.case import Case, Pair, SideSpec, in_order
 from switchover.run.faults import Action, make_intervention, start_link
 from switchover.run.outside import OutsideProbe, start_outside
 from switchover.run.passage import (
@@ -22,6 +24,7 @@ from switchover.run.passage import (
 )
 from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device
 from switchover.run.side import Side, start_side
+from switchover.run.verdict import judge_passage
 
 
 @dataclass
@@ -87,7 +90,7 @@ class Traveller:
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
         truths = self.side.read_truths()
         error: Refused | GuestCrashed
-        with contextlib.ExitStack() as faults:
+        with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
             links = tuple(
                 faults.enter_context(start_link(end.host, end.link))
                 for end in (self.pair.source, self.pair.destination)
@@ -98,13 +101,13 @@ class Traveller:
             ]
             if case.heartbeat_us:
                 self.watchers.step("control interval")
-            probe = faults.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us))
-            faults.callback(self.watchers.outside, probe)
+            probe = probes.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us))
+            probes.callback(self.watchers.outside, probe)
             self.watchers.step("migrate")
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample,
+                    self.watchers.sample, faults.close,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
@@ -141,6 +144,20 @@ class Traveller:
             for number in range(len(self.side.devices)):
                 seed_device(guest, random.Random(), number)
             self.before = ask_guest(guest, len(self.side.devices))
+
+
+def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:
+    """After a case that did not complete: whether the guest migrates once all is in order, to a side as the source of
+    ``case`` is.
+    """
+    claim = "a second migration completes, with all its checks"
+    try:
+        traveller.heal()
+        verdict = judge_passage(traveller.attempt(in_order(case), name))
+    except SwitchoverError as error:
+        return Check(claim, passed=False, expected="yes", observed=str(error))
+    passed = verdict.name is VerdictName.COMPLETED
+    return Check(claim, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
 
 
 def _ended(source: Side, destination: Side) -> str:

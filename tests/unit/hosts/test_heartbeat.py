@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from switchover.hosts.heartbeat import PORT, Heartbeat, parse_heartbeat
 
+BEAT = Heartbeat(7, 3, 5)
 U64 = st.integers(0, 2**64 - 1)
 
 
 def make_frame(
-    beat: Heartbeat = Heartbeat(7, 3, 5),
+    beat: Heartbeat = BEAT,
     *,
     port: int = PORT,
     magic: bytes = b"SWHB",

@@ -72,7 +72,7 @@ def test_every_loss_is_counted(gone: set[int], unseen_at_the_end: int) -> None:
 
 
 def test_duplicates_and_reordering_are_counted() -> None:
-    """A heartbeat that arrives twice is a duplicate, one that arrives after a later one is reordered, neither a loss."""
+    """What arrives twice is a duplicate, what arrives after a later one is reordered, and neither is a loss."""
     arrivals = make_arrivals()
     first, second = arrivals[60], arrivals[61]
     arrivals[60:62] = [
@@ -85,7 +85,7 @@ def test_duplicates_and_reordering_are_counted() -> None:
 
 
 def test_stalls_while_the_guest_ran_are_listed() -> None:
-    """A gap within one side that is longer than the resolution is a stall, not the downtime; the longest comes first."""
+    """A gap within one side, above the resolution, is a stall and not the downtime; the longest comes first."""
     shifted = [
         Arrival(arrival.side, arrival.at_ns + (50 * MS if arrival.sequence >= 70 else 0) +
                 (700 * MS if arrival.sequence >= 120 else 0), arrival.sequence, 0)

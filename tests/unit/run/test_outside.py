@@ -39,7 +39,7 @@ def by_name(
 
 
 def test_the_numbers() -> None:
-    """Each from its own source; the bound of the silence is the resolution, that of the difference has the clocks too."""
+    """Each from its own source; the silence is bound by the resolution, the difference by the clocks too."""
     numbers = by_name(SEEN)
     assert {name: number.value for name, number in numbers.items()} == {
         "downtime.outside": 0.31,

@@ -3,7 +3,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -74,6 +74,8 @@ class Side:
         self.open = True
         self.words = ""
         self.code: int | None = None
+        self.trace = "/dev/null"
+        self.on_kill: Callable[[], None] = lambda: None
         self.qmp = ScriptedQmp(
             {
                 "migrate-set-capabilities": self.set_capabilities,
@@ -84,6 +86,9 @@ class Side:
                 "query-migrate-parameters": lambda _: dict(self.parameters),
                 "migrate-incoming": self.listen,
                 "migrate": self.start,
+                "migrate-continue": self.proceed,
+                "migrate_cancel": self.cancel,
+                "trace-event-set-state": lambda _: {},
                 "query-migrate": self.query,
                 "query-status": lambda _: {"running": True},
             },
@@ -120,6 +125,25 @@ class Side:
             self.emit(status)
         return {"status": status, "ram": {"remaining": 0}, "error-desc": "why it failed" if status == "failed" else ""}
 
+    def proceed(self, arguments: dict[str, Any]) -> object:
+        self.log.append(f"{self.name}: continue {arguments['state']}")
+        return {}
+
+    def cancel(self, _: dict[str, Any]) -> object:
+        self.log.append(f"{self.name}: cancel")
+        self.end("cancelled")
+        return {}
+
+    def end(self, status: str) -> None:
+        """The migration is in a status for good."""
+        self.statuses = iter(())
+        self.emit(status)
+
+    def kill(self) -> None:
+        self.log.append(f"{self.name}: killed")
+        self.code, self.open = -9, False
+        self.on_kill()
+
     def guest(self) -> QemuGuest:
         side = self
 
@@ -127,7 +151,7 @@ class Side:
             name = side.name
             events = side.events
 
-            def execute(self, command: str, arguments: dict[str, Any] | None = None) -> object:
+            def execute(self, command: str, arguments: dict[str, Any] | None = None, *, timeout: float = 60) -> object:
                 self._require_open()
                 return side.qmp.execute(command, arguments)
 
@@ -153,6 +177,9 @@ class Side:
                 qmp=Session(),
                 require_alive=require_alive,
                 last_words=lambda: self.words,
+                exit_status=lambda: self.code,
+                kill=self.kill,
+                files=SimpleNamespace(log=self.trace),
             ),
         )
 
@@ -226,10 +253,15 @@ def test_a_destination_that_ended_has_the_last_word() -> None:
 
 
 def test_the_deadline() -> None:
-    """Without an end within ``timeout_s`` the status is None, and the samples are there as evidence."""
+    """Without an end within ``timeout_s`` it is cancelled, the status is None, and it says why it hung."""
     pair = Pair(*["active"] * 1000)
     result = pair.migrate(MigrationSettings(settle=False, timeout_s=0.5))
     assert result.status is None
+    assert result.hang is not None
+    assert result.hang.seconds == 0.5
+    assert "status active, RAM remaining 0 bytes" in result.hang.evidence
+    assert pair.log[-1] == "source: cancel"
+    assert pair.source.last == "cancelled"
     assert result.samples
     assert 0.5 <= result.wall_seconds < 3
 

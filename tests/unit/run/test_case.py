@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Pairs of a lab, and the standard cases."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from switchover.devices.reference import Knobs
 from switchover.lab.keys import KeyPair
 from switchover.lab.lab import Lab
 from switchover.record.errors import UsageError
-from switchover.run.case import pair_of_lab
+from switchover.run.case import Case, SideSpec, pair_of_lab
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 
 
@@ -54,6 +56,12 @@ def test_the_standard_question_differs_in_one_value() -> None:
     """The two standard cases differ in the device's pre-copy and their id, and in nothing else."""
     assert (PRE_COPY_OFF.id, PRE_COPY_ON.id) == ("device.pre_copy=off", "device.pre_copy=on")
     assert PRE_COPY_OFF.settings == PRE_COPY_ON.settings
-    assert PRE_COPY_OFF.guest == PRE_COPY_ON.guest
-    differing = {name for name, value in vars(PRE_COPY_OFF.knobs).items() if value != vars(PRE_COPY_ON.knobs)[name]}
+    knobs = []
+    for case in (PRE_COPY_OFF, PRE_COPY_ON):
+        assert case.source == case.destination
+        (device,) = case.source.devices
+        knobs.append(vars(device.knobs))
+        assert replace(case, id="", source=SideSpec(), destination=SideSpec()) == Case("")
+        assert replace(case.source, devices=(replace(device, knobs=Knobs()),)) == SideSpec()
+    differing = {name for name, value in knobs[0].items() if value != knobs[1][name]}
     assert differing == {"pre_copy"}

@@ -179,7 +179,7 @@ class _Course:
         return last_status(self.events())
 
     def follow(self, end: float) -> Hang | None:
-        """Until the source's status is terminal (None), or until the migration hangs or it is ``end`` (s, monotonic)."""
+        """Until the source's status is terminal (None), the migration hangs, or it is ``end`` (s, monotonic)."""
         settle_end = time.monotonic() + min(self._settings.settle_timeout_s, self._settings.timeout_s)
         watch = HangWatch(self._source, self._destination, self._settings)
 

@@ -110,7 +110,8 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
         traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers))
         passage = traveller.attempt(case)
         if passage.result is None or passage.result.status != "completed":
-            watchers.sample = lambda sample: None
+            watch.begin("second migration")
+            watchers.step = watchers.sample = lambda _: None
             passage = replace(passage, checks=(*passage.checks, *_try_again(traveller, case, passage)))
         watch.begin("release")
         return passage

@@ -92,7 +92,7 @@ def migrate(
     port = _find_port(destination.qmp)
     seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
-    course = _Course(source, destination, settings, sampler, interventions)
+    course = _Course(source, destination, settings, sampler, interventions, seen["source"])
     start = time.monotonic()
     try:
         course.intervene()
@@ -160,12 +160,13 @@ class _Course:
         settings: MigrationSettings,
         sampler: "Sampler",
         interventions: Sequence[Intervention],
+        first_event: int,
     ) -> None:
         self._source = source
         self._destination = destination
         self._settings = settings
         self._sampler = sampler
-        self._first = len(source.qmp.events)
+        self._first = first_event
         self._due = list(interventions)
         self._held = settings.settle
         self._continued = False

@@ -185,11 +185,13 @@ class _Course:
         watch = HangWatch(self._source, self._destination, self._settings)
 
         def advance() -> Hang | bool:
+            before = self.status()
             self.intervene()
             status = self.status()
             if status in TERMINAL:
                 return True
-            if status == Phase.PRE_SWITCHOVER and not self._continued:
+            # only if it was there before the interventions: none that is due in this phase is passed over
+            if before == status == Phase.PRE_SWITCHOVER and not self._continued:
                 self._continued = True
                 self._source.qmp.execute("migrate-continue", {"state": Phase.PRE_SWITCHOVER})
             samples = self._sampler.samples

@@ -4,6 +4,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from switchover.guests.qemu import QemuGuest
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
+from switchover.migration.phases import Intervention, Phase
 from switchover.migration.session import (
     SETTLED_RAM,
     SETTLED_SAMPLES,
@@ -75,6 +77,7 @@ class Side:
         self.words = ""
         self.code: int | None = None
         self.trace = "/dev/null"
+        self.ends_on_continue = False
         self.on_kill: Callable[[], None] = lambda: None
         self.qmp = ScriptedQmp(
             {
@@ -120,6 +123,8 @@ class Side:
     def query(self, _: dict[str, Any]) -> object:
         if self.name == "destination":
             return {"socket-address": [{"type": "inet", "host": "127.0.0.1", "port": "4444"}], "status": "completed"}
+        if not any("migrate to" in line for line in self.log):
+            return {}  # as QEMU says before its first migration
         status = next(self.statuses, self.last)
         if status != self.last:
             self.emit(status)
@@ -127,6 +132,8 @@ class Side:
 
     def proceed(self, arguments: dict[str, Any]) -> object:
         self.log.append(f"{self.name}: continue {arguments['state']}")
+        if self.ends_on_continue:
+            self.end("completed")
         return {}
 
     def cancel(self, _: dict[str, Any]) -> object:
@@ -227,7 +234,8 @@ def test_samples_are_kept_and_shown() -> None:
     shown: list[Sample] = []
     pair = Pair("setup", "active", "active", "completed")
     result = pair.migrate(MigrationSettings(settle=False), on_sample=shown.append)
-    assert [sample.reply["status"] for sample in result.samples][:4] == ["setup", "active", "active", "completed"]
+    statuses = [sample.reply.get("status") for sample in result.samples]
+    assert [status for status in statuses if status][:4] == ["setup", "active", "active", "completed"]
     assert tuple(shown[: len(result.samples)]) == result.samples
 
 
@@ -324,3 +332,124 @@ def test_a_destination_without_an_address() -> None:
     with pytest.raises(NotReady, match="/x"):
         pair.migrate(MigrationSettings())
     assert not any("migrate to" in line for line in pair.log)
+
+
+def act(pair: Pair, name: str, then: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """An intervention's action that leaves a line in the log."""
+
+    def run() -> None:
+        pair.log.append(name)
+        then()
+
+    return run
+
+
+def intervene(pair: Pair, phase: Phase, then: Callable[[], None] = lambda: None) -> Intervention:
+    return Intervention(f"in {phase}", phase, act(pair, f"in {phase}", then))
+
+
+NOW = MigrationSettings(settle=False)
+
+
+def test_interventions_are_made_once_and_in_their_phase() -> None:
+    """Each is made once, however long its phase lasts; before the start is before ``migrate``; its status is kept."""
+    pair = Pair("setup", *["active"] * 10, "device", "completed")
+    phases = (Phase.ACTIVE, Phase.BEFORE)
+    result = pair.migrate(NOW, interventions=[intervene(pair, phase) for phase in phases])
+    lines = [line for line in pair.log if line.startswith(("in ", "source: migrate"))]
+    assert lines == ["in before", "source: migrate to tcp:127.0.0.1:4444", "in active"]
+    assert [(made.name, made.phase, made.status) for made in result.interventions] == [
+        ("in before", Phase.BEFORE, None),
+        ("in active", Phase.ACTIVE, "active"),
+    ]
+    assert all(made.began_ns <= made.ended_ns for made in result.interventions)
+    assert result.status == "completed"
+
+
+def test_an_intervention_whose_phase_does_not_come_is_not_made() -> None:
+    """A phase that the migration never was in has no intervention, and the result shows that."""
+    pair = Pair("setup", *["active"] * 5, "completed")
+    result = pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
+    assert "in pre-switchover" not in pair.log
+    assert result.interventions == ()
+
+
+def test_interventions_in_the_devices_phases() -> None:
+    """The device's pre-copy is seen by its bytes, its stop-copy by its own event."""
+    pair = Pair()
+    moved = {"transferred": 0}
+
+    def query(_: dict[str, Any]) -> object:
+        return {"status": "active", "ram": {"remaining": 1}, "vfio": dict(moved)}
+
+    def begin(_: dict[str, Any]) -> object:
+        pair.source.emit("active")
+        return {}
+
+    def stop_copy() -> None:
+        pair.source.events.append(Event("VFIO_MIGRATION", {"device-state": "stop-copy"}, 0, 0))
+
+    pair.source.qmp.answers |= {"query-migrate": query, "migrate": begin}
+    wanted = [
+        intervene(pair, Phase.DEVICE_STOP_COPY, lambda: pair.source.emit("completed")),
+        intervene(pair, Phase.DEVICE_PRE_COPY, stop_copy),
+        intervene(pair, Phase.ACTIVE, lambda: moved.update(transferred=1)),
+    ]
+    result = pair.migrate(NOW, interventions=wanted)
+    assert [made.phase for made in result.interventions] == [
+        Phase.ACTIVE,
+        Phase.DEVICE_PRE_COPY,
+        Phase.DEVICE_STOP_COPY,
+    ]
+
+
+def test_a_pause_before_the_switchover_is_ended_once() -> None:
+    """In pre-switchover the source is told to continue, once, however long it stays there."""
+    pair = Pair("active", *["pre-switchover"] * 10, "device", "completed")
+    result = pair.migrate(replace(NOW, pause_before_switchover=True))
+    assert pair.log.count("source: continue pre-switchover") == 1
+    assert result.status == "completed"
+
+
+def test_an_intervention_in_pre_switchover_comes_before_it_ends() -> None:
+    """What is to be done in pre-switchover is done before the source is told to continue, whenever its status came."""
+    pair = Pair("active", *["pre-switchover"] * 5, "completed")
+    pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
+    lines = [line for line in pair.log if line.startswith(("in ", "source: continue"))]
+    assert lines == ["in pre-switchover", "source: continue pre-switchover"]
+
+
+class ChangingEvents(list[Event]):
+    """Events of which the next one arrives just after each look at them."""
+
+    def __init__(self, *statuses: str) -> None:
+        super().__init__()
+        self.coming = list(statuses)
+
+    def __getitem__(self, index: Any) -> Any:
+        seen = super().__getitem__(index)
+        if self.coming:
+            self.append(Event("MIGRATION", {"status": self.coming.pop(0)}, 0, 0))
+        return seen
+
+
+def test_a_status_that_comes_between_two_looks() -> None:
+    """A pause that begins between the look for interventions and the look for it does not pass an intervention over."""
+    for looks in range(4):
+        pair = Pair()
+        pair.source.events = ChangingEvents(*["active"] * looks, "pre-switchover")
+        pair.source.qmp.answers["query-migrate"] = lambda _: {"status": "active", "ram": {"remaining": 0}}
+        pair.source.ends_on_continue = True
+        pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
+        lines = [line for line in pair.log if line.startswith(("in ", "source: continue"))]
+        assert lines == ["in pre-switchover", "source: continue pre-switchover"]
+
+
+def test_a_cancelled_pause_is_not_continued() -> None:
+    """A migration that was cancelled in pre-switchover is not told to continue: QEMU would reject that."""
+    pair = Pair("active", "pre-switchover")
+    result = pair.migrate(
+        NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER, lambda: pair.source.end("cancelled"))]
+    )
+    assert result.status == "cancelled"
+    assert not any("continue" in line for line in pair.log)

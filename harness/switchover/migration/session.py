@@ -98,11 +98,12 @@ def migrate(
         course.intervene()
         source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
         hang = course.follow(start + settings.timeout_s)
-        if course.status() == "completed":
-            _wait_until_running(destination)
         wall = time.monotonic() - start
         if hang:
             _end_hung(source, destination, course)
+        if course.status() == "completed":
+            _wait_until_running(destination)
+            hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
     finally:
         samples = sampler.stop()
     source_reply = source.qmp.execute("query-migrate")

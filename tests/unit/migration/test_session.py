@@ -11,19 +11,23 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.builders import make_sample
+from tests.unit.builders import EXACT, make_sample
 from tests.unit.fakes import ScriptedQmp
 
 from switchover.guests.qemu import QemuGuest
+from switchover.hosts.clock import ClockOffset
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
+from switchover.migration import session
 from switchover.migration.phases import Intervention, Phase
+from switchover.migration.progress import Hang, HangKind
 from switchover.migration.session import (
     SETTLED_RAM,
     SETTLED_SAMPLES,
     MigrationResult,
     Sample,
+    find_failed_first,
     is_settled,
     migrate,
 )
@@ -453,3 +457,125 @@ def test_a_cancelled_pause_is_not_continued() -> None:
     )
     assert result.status == "cancelled"
     assert not any("continue" in line for line in pair.log)
+
+
+HUNG = replace(NOW, timeout_s=0.3)
+
+
+def test_a_hang_that_the_source_does_not_answer_in() -> None:
+    """A source that waits for its destination with its lock held does not hear: then the destination is ended."""
+    pair = Pair(*["active"] * 1000)
+
+    def silent(_: dict[str, Any]) -> object:
+        raise NotReady("source did not answer migrate_cancel within 20 s.")
+
+    pair.source.qmp.answers["migrate_cancel"] = silent
+    pair.destination.on_kill = lambda: pair.source.end("failed")
+    result = pair.migrate(HUNG)
+    assert pair.log[-1] == "destination: killed"
+    assert result.hang is not None
+    assert (result.status, result.destination_exit, result.destination_status) == (None, -9, None)
+
+
+def test_a_hang_that_is_not_cancelled_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation that is taken and comes to nothing is given up for the end of the destination."""
+    monkeypatch.setattr(session, "_CANCEL_TIMEOUT_S", 0.2)
+    pair = Pair(*["active"] * 1000)
+    pair.source.qmp.answers["migrate_cancel"] = lambda _: pair.source.emit("cancelling")
+    pair.destination.on_kill = lambda: pair.source.end("failed")
+    assert pair.migrate(HUNG).hang is not None
+    assert pair.log[-1] == "destination: killed"
+
+
+def test_a_source_that_ends_in_a_hang() -> None:
+    """A source that ends while its hung migration is cancelled is a crash."""
+    pair = Pair(*["active"] * 1000)
+
+    def die(_: dict[str, Any]) -> object:
+        pair.source.code = -11
+        return {}
+
+    pair.source.qmp.answers["migrate_cancel"] = die
+    with pytest.raises(GuestCrashed, match="source ended"):
+        pair.migrate(HUNG)
+
+
+def test_a_hang_that_is_found_ends_the_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the watch finds is the result, long before the deadline; it is told whether the switchover is held back."""
+
+    class Watch:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def find_hang(self, status: str | None, reply: object, events: int, *, held: bool) -> Hang | None:
+            told.append((status, held))
+            return hang if status == "active" and not held else None
+
+    told: list[tuple[str | None, bool]] = []
+    hang = Hang(HangKind.ACK_STARVED, 31, "pending 0 bytes")
+    monkeypatch.setattr(session, "HangWatch", Watch)
+    pair = Pair("setup", *["active"] * 1000)
+    result = pair.migrate(MigrationSettings(timeout_s=60))
+    assert (result.status, result.hang) == (None, hang)
+    assert result.wall_seconds < 5
+    assert ("active", True) in told
+    assert told[-1] == ("active", False)
+
+
+def test_what_completes_while_it_is_given_up_has_completed() -> None:
+    """A migration that completes just before it is cancelled completed: its guest is at the destination."""
+    pair = Pair(*["active"] * 1000)
+
+    def too_late(_: dict[str, Any]) -> object:
+        pair.source.end("completed")
+        return {}
+
+    pair.source.qmp.answers["migrate_cancel"] = too_late
+    result = pair.migrate(HUNG)
+    assert (result.status, result.hang) == ("completed", None)
+
+
+def failed_at(*times: int | None, base: int = 0) -> list[Event]:
+    events = [Event("MIGRATION", {"status": "active"}, 0, base), Event("STOP", {}, 0, base)]
+    return events + [Event("MIGRATION", {"status": "failed"}, 0, base + at) for at in times if at is not None]
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "first"),
+    [(None, None, ""), (1_000, None, "source"), (None, 1_000, "destination")],
+)
+def test_one_side_that_failed(source: int | None, destination: int | None, first: str) -> None:
+    """Where one side alone failed it was the first; where none did there is none."""
+    events = {"source": failed_at(source), "destination": failed_at(destination)}
+    assert find_failed_first(events, {"source": EXACT, "destination": EXACT}) == first
+
+
+@given(
+    st.integers(-(10**12), 10**12),
+    st.integers(-(10**9), 10**9),
+    st.integers(-(10**9), 10**9),
+    st.integers(0, 10**8),
+    st.integers(0, 10**8),
+)
+def test_who_failed_first(lead: int, here: int, there: int, bound_here: int, bound_there: int) -> None:
+    """Whatever the clocks' offsets are, the first side is told if the time between is beyond their bounds, and only
+    then. ``lead``: by how much the source was first.
+    """
+    clocks = {"source": ClockOffset(here, bound_here, 1), "destination": ClockOffset(there, bound_there, 1)}
+    base = 10**15
+    events = {"source": failed_at(here, base=base), "destination": failed_at(lead + there, base=base)}
+    beyond = abs(lead) > bound_here + bound_there
+    assert find_failed_first(events, clocks) == (("source" if lead > 0 else "destination") if beyond else "")
+
+
+def test_the_first_failure_of_a_side_counts() -> None:
+    """A side that tells its failure twice failed the first time."""
+    events = {"source": failed_at(500, 5_000), "destination": failed_at(1_000)}
+    assert find_failed_first(events, {"source": EXACT, "destination": EXACT}) == "source"
+
+
+def test_who_failed_first_is_in_the_result() -> None:
+    """The result of a failed migration tells it, from the events of both sides since this migration began."""
+    pair = Pair("active", "failed")
+    pair.destination.emit("failed")  # of another migration, before this one
+    assert pair.migrate(NOW).failed_first == "source"

@@ -74,12 +74,14 @@ def migrate(
     *,
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
+    on_hang: Callable[[], None] = lambda: None,
 ) -> MigrationResult:
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
     Settings go to both sides, the destination first; the destination listens before the source is told to start;
     events are kept from before the start; the last sample is kept whatever happens. A migration that hangs is
-    cancelled before this returns, and its result says that it hung.
+    cancelled before this returns, and its result says that it hung; ``on_hang`` is called before, to take away what
+    would keep a QEMU from noticing.
 
     :raises Refused: a setting or the command itself was rejected
     :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
@@ -100,6 +102,7 @@ def migrate(
         hang = course.follow(start + settings.timeout_s)
         wall = time.monotonic() - start
         if hang:
+            on_hang()
             _end_hung(source, destination, course)
         if course.status() == "completed":
             _wait_until_running(destination)

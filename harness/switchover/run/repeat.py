@@ -13,15 +13,14 @@ from switchover.hosts.qmp import QmpSession
 from switchover.migration.session import Sample
 from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
-from switchover.record.measurement import Check, check_equal
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.case import Case, Pair, in_order
+from switchover.run.case import Case, Pair
 from switchover.run.expectation import find_mismatch
 from switchover.run.passage import Passage
 from switchover.run.side import Side
-from switchover.run.traveller import Traveller, Watchers, start_traveller
-from switchover.run.verdict import judge_error, judge_passage, judge_result
+from switchover.run.traveller import Watchers, migrate_again, start_traveller
+from switchover.run.verdict import judge_error, judge_passage
 
 
 @dataclass
@@ -111,29 +110,13 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
         passage = traveller.attempt(case)
         if passage.result is None or passage.result.status != "completed":
             watch.begin("second migration")
-            watchers.step = watchers.sample = lambda _: None
-            passage = replace(passage, checks=(*passage.checks, *_try_again(traveller, case, passage)))
+            watchers.step = lambda step: None
+            watchers.sample = lambda sample: None
+            if passage.ended != "source" and not isinstance(passage.error, Refused):
+                again = migrate_again(traveller, case, "second destination")
+                passage = replace(passage, checks=(*passage.checks, again))
         watch.begin("release")
         return passage
-
-
-def _try_again(traveller: Traveller, case: Case, passage: Passage) -> list[Check]:
-    """A second migration, of the guest that stayed, to a destination and with settings in order; none if the source's
-    QEMU ended, or if a migration was not to be had at all.
-    """
-    if passage.ended == "source" or isinstance(passage.error, Refused):
-        return []
-    name = "a second migration completes, with all its checks"
-    try:
-        traveller.heal()
-        second = traveller.attempt(in_order(case), "second destination")
-    except SwitchoverError as error:
-        return [Check(name, passed=False, expected="yes", observed=str(error))]
-    if second.result is None:
-        return [Check(name, passed=False, expected="yes", observed=str(second.error))]
-    verdict = judge_result(second.result, second.checks)
-    observed = "yes" if verdict.name is VerdictName.COMPLETED else f"{verdict.name}: {verdict.reason}"
-    return [check_equal(name, "yes", observed)]
 
 
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:

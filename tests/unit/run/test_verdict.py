@@ -116,7 +116,8 @@ def test_a_hang_comes_before_how_it_was_ended() -> None:
 
 
 def make_passage(**changes: Any) -> Passage:
-    return Passage(**({"result": make_result(), "states": {}, "downtime": {}} | changes))
+    values: dict[str, Any] = {"result": make_result(), "states": {}, "downtime": {}}
+    return Passage(**(values | changes))
 
 
 def test_a_passage_is_judged_by_its_result() -> None:

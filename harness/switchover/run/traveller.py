@@ -112,9 +112,9 @@ class Traveller:
                 error = caught
             else:
                 self.watchers.step("ask after")
+                faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
                     return examine(self.side, arrival, migrated, before, case.settings, self.pair.keys)
-                faults.close()  # the guest is reached over the link too
                 checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
                 return make_failed(migrated.migration, migrated.states, checks=tuple(checks))
         self.watchers.step("ask after")

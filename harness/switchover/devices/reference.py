@@ -16,6 +16,8 @@ from switchover.record.units import MIB
 
 PARENT = "/sys/devices/platform/refdev"
 TYPE = "refdev-4vec"
+OFFERS = ("migration", "stop_copy", "pre_copy", "p2p")
+"""Knobs of what the device offers, which cannot be set while it is open."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,15 @@ class Knobs:
     """``stream``: of a saving device, the last write to the destination's refuses it. ``state``: of a loading one, the
     guest sees another checksum than the state's."""
 
-    def without_faults(self) -> "Knobs":
-        """The same device, none of whose failures is on purpose."""
-        return replace(self, fail_at="none", corrupt="none")
+    def offers(self) -> tuple[bool, ...]:
+        return tuple(getattr(self, name) for name in OFFERS)
+
+    def in_order(self) -> "Knobs":
+        """The same device, with nothing that fails, stalls or takes its time."""
+        return replace(
+            self, fail_at="none", corrupt="none", load_initial_ms=0, state_change_ms=0, dirty_bytes_per_sec=0,
+            save_bytes_per_sec=0, load_bytes_per_sec=0,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,10 +163,9 @@ class ReferenceDevice:
         """
         self._write_knobs({name: value})
 
-    def change_knobs(self, old: Knobs, new: Knobs) -> None:
-        """Set those knobs only that differ: some cannot be set while the device is open."""
-        before = asdict(old)
-        self._write_knobs({name: value for name, value in asdict(new).items() if value != before[name]})
+    def set_live_knobs(self, knobs: Knobs) -> None:
+        """Set, while QEMU has the device open, all knobs but those of what the device offers."""
+        self._write_knobs({name: value for name, value in asdict(knobs).items() if name not in OFFERS})
 
     def _write_knobs(self, knobs: Mapping[str, KnobValue]) -> None:
         # one shell, no process per knob: a lab host under TCG pays for each

@@ -120,16 +120,15 @@ def _explain(document: TomlText, model: type[pydantic.BaseModel], problem: Any) 
     return f"{where}{name + ': ' if name else ''}{message}{shown}"
 
 
-def _path_in_data(data: object, loc: Sequence[Key], *, keep_last: bool) -> tuple[Key, ...]:
+def _path_in_data(data: Any, loc: Sequence[Key], *, keep_last: bool) -> tuple[Key, ...]:
     """pydantic's location without what it adds for unions and the like."""
     path: list[Key] = []
     for number, key in enumerate(loc):
-        if (isinstance(data, Mapping) and key in data) or (
-            isinstance(data, list) and isinstance(key, int) and key < len(data)
-        ):
+        try:
             data = data[key]
-        elif not (keep_last and number == len(loc) - 1):
-            continue
+        except (KeyError, IndexError, TypeError):
+            if not (keep_last and number == len(loc) - 1):
+                continue
         path.append(key)
     return tuple(path)
 
@@ -194,7 +193,7 @@ def _locate(text: str) -> dict[tuple[Key, ...], int]:
             table = _enter_table(statement, arrays)
             found.setdefault(table, start + 1)
         else:
-            _place(statement, table, lines, start, end, found)
+            _place(statement, table, "\n".join(lines[start:end]), 0, start + 1, found)
         start = end
     return found
 
@@ -224,18 +223,22 @@ def _enter_table(header: Mapping[str, Any], arrays: dict[tuple[Key, ...], int]) 
 
 
 def _place(
-    value: object, path: tuple[Key, ...], lines: Sequence[str], at: int, end: int, found: dict[tuple[Key, ...], int]
+    value: object, path: tuple[Key, ...], text: str, at: int, first: int, found: dict[tuple[Key, ...], int]
 ) -> int:
-    """Note the lines of what a statement holds, in its order; the index of the line where the search came to."""
+    """Note the lines of what a statement holds, in its order.
+
+    ``at``: the place in its ``text`` to search from; ``first``: the line of its start; the place it came to is returned
+    """
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            pattern = re.compile(rf"(?:^|[\s{{,.])[\"']?{re.escape(key)}[\"']?\s*[=.]")
-            at = next((index for index in range(at, end) if pattern.search(lines[index])), at)
-            found.setdefault((*path, key), at + 1)
-            at = _place(inner, (*path, key), lines, at, end, found)
+            pattern = re.compile(rf"(?:^|[\s{{,.])[\"']?{re.escape(key)}[\"']?\s*[=.]", re.MULTILINE)
+            if match := pattern.search(text, at):
+                at = match.end() - 1
+            found.setdefault((*path, key), first + text.count("\n", 0, at))
+            at = _place(inner, (*path, key), text, at, first, found)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            at = _place(inner, (*path, number), lines, at, end, found)
+            at = _place(inner, (*path, number), text, at, first, found)
             if isinstance(inner, Mapping) and inner:
                 found.setdefault((*path, number), found[*path, number, next(iter(inner))])
     return at

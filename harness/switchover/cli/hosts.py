@@ -2,13 +2,16 @@
 """``switchover hosts``: facts of the controller, the inventory's hosts and a lab's."""
 
 import argparse
+import contextlib
 import json
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from switchover.devices.survey import HostSurvey, lost_host, survey_host
 from switchover.hosts.host import Host
-from switchover.hosts.inventory import LOCAL, HostEntry, load_inventory, open_inventory_host
+from switchover.hosts.inventory import LOCAL, Inventory, load_inventory, open_inventory_host
 from switchover.hosts.kvm import KvmProbe
 from switchover.hosts.local import LocalHost
 from switchover.hosts.machine import Machine
@@ -28,19 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    entries = load_inventory(arguments.inventory).host
-    lab = require_lab(arguments.lab) if arguments.lab else None
-    if twice := [name for name in (lab.file.hosts if lab else ()) if name in entries]:
-        raise UsageError(f"Both the inventory and the lab have a host {twice[0]!r}.", fix="rename it in the inventory")
-    known = [LOCAL, *entries, *(lab.file.hosts if lab else ())]
-    for name in arguments.names:
-        if name not in known:
-            raise UsageError(f"There is no host {name!r}{suggest(name, known)}.")
-    chosen = list(dict.fromkeys(arguments.names)) or known
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        surveys = list(pool.map(lambda name: _survey(name, entries.get(name), lab), chosen))
-    if lab:
-        lab.close()
+    with open_sources(arguments.inventory, arguments.lab) as sources:
+        surveys = sources.survey(arguments.names)
     if arguments.json:
         print(json.dumps([render_survey_json(survey) for survey in surveys], indent=1))
     else:
@@ -48,22 +40,58 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.AS_EXPECTED
 
 
-def _survey(name: str, entry: HostEntry | None, lab: Lab | None) -> HostSurvey:
-    """A host that is down is a survey that says so."""
-    if name == LOCAL:
-        return survey_host(LocalHost(), "controller", probe=probe_controller)
-    if entry is not None:
+@dataclass(frozen=True)
+class Sources:
+    """Where hosts come from: the controller itself, the inventory, a lab that is up."""
+
+    inventory: Inventory
+    lab: Lab | None
+
+    def names(self) -> list[str]:
+        return [LOCAL, *self.inventory.host, *(self.lab.file.hosts if self.lab else ())]
+
+    def survey(self, names: Sequence[str]) -> list[HostSurvey]:
+        """Of the named hosts, or of all; side by side. A host that is down is a survey that says so.
+
+        :raises UsageError: there is no host of that name
+        """
+        known = self.names()
+        for name in names:
+            if name not in known:
+                raise UsageError(f"There is no host {name!r}{suggest(name, known)}.")
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return list(pool.map(self._survey, list(dict.fromkeys(names)) or known))
+
+    def _survey(self, name: str) -> HostSurvey:
+        if name == LOCAL:
+            return survey_host(LocalHost(), "controller", probe=probe_controller)
+        entry = self.inventory.host.get(name)
+        if entry is not None or self.lab is None:
+            entry = self.inventory.require(name)
+            try:
+                with open_inventory_host(name, entry) as host:
+                    return survey_host(host, "inventory", entry.qemu)
+            except SwitchoverError as error:
+                return lost_host(name, "inventory", error)
+        origin = f"lab {self.lab.name}"
         try:
-            with open_inventory_host(name, entry) as host:
-                return survey_host(host, "inventory", entry.qemu)
+            return survey_host(self.lab.host(name), origin)
         except SwitchoverError as error:
-            return lost_host(name, "inventory", error)
-    assert lab is not None
-    origin = f"lab {lab.name}"
-    try:
-        return survey_host(lab.host(name), origin)
-    except SwitchoverError as error:
-        return lost_host(name, origin, error)
+            return lost_host(name, origin, error)
+
+
+@contextlib.contextmanager
+def open_sources(inventory: Path | None, lab_name: str | None) -> Iterator[Sources]:
+    """:raises UsageError: the inventory is wrong, there is no such lab, or a host is in both"""
+    loaded = load_inventory(inventory)
+    lab = require_lab(lab_name) if lab_name else None
+    with contextlib.closing(lab) if lab else contextlib.nullcontext():
+        sources = Sources(loaded, lab)
+        names = sources.names()
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UsageError(f"Both the inventory and the lab have a host {twice!r}.", fix="rename it in the inventory")
+        yield sources
 
 
 def probe_controller(_host: Host, _machine: Machine, _qemu: str) -> KvmProbe:

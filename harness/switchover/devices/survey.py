@@ -34,6 +34,8 @@ class HostSurvey:
     migratability: Mapping[str, Migratability] = field(default_factory=dict)
     qemus: Mapping[str, QemuAbilities] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    fix: str = ""
+    """What to do about a host that nothing is known of."""
 
 
 def survey_host(
@@ -70,7 +72,8 @@ def survey_host(
 
 def lost_host(name: str, origin: str, error: Exception) -> HostSurvey:
     """A host that could not be asked."""
-    return HostSurvey(name, origin, problems={"host": _describe(error)})
+    fix = error.fix if isinstance(error, SwitchoverError) else ""
+    return HostSurvey(name, origin, problems={"host": _describe(error)}, fix=fix)
 
 
 def _describe(error: Exception) -> str:

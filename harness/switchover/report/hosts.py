@@ -86,7 +86,7 @@ def _render_qemu(asked: str, qemu: QemuAbilities) -> list[str]:
 
 def _wrap(label: str, text: str) -> list[str]:
     first = f"  {label:<12} "
-    return textwrap.wrap(text, 118, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False)
+    return textwrap.wrap(text, 118, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
 
 
 def _order(name: str) -> tuple[int, ...]:

@@ -54,29 +54,31 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _warm(count: int, scratch: Path) -> int:
     build_images(["labhost"])
-    totals, boots, verdicts = [], [], []
+    totals: list[float] = []
+    boots: list[float] = []
+    records: list[Record] = []
     for number in range(1, count + 1):
         start = time.monotonic()
         with start_lab(f"bench-{os.getpid()}-{number}") as lab:
             boots.append(lab.file.ready_seconds or 0.0)
             pair = pair_of_lab(lab)
             record = _run_once(PRE_COPY_ON, number, pair, scratch, collect_fingerprint(lab, pair))
-            verdicts.append(record.verdict.name)
+            records.append(record)
             totals.append(time.monotonic() - start)
         say(f"#{number}: {totals[-1]:.1f} s, {record.verdict.name} {record.verdict.reason}")
     print(f"lab boot           {_spread(boots)}")
     print(f"until the record   {_spread(totals)}   (lab boot included, images built)")
-    return exit_code_of(verdicts)
+    return exit_code_of(records)
 
 
 def _next(count: int, pair: Pair, scratch: Path) -> int:
     totals: list[float] = []
     steps: dict[str, list[float]] = {}
-    verdicts = []
+    records: list[Record] = []
     for number in range(1, count + 1):
         case = (PRE_COPY_OFF, PRE_COPY_ON)[number % 2]
         record = _run_once(case, number, pair, scratch, {})
-        verdicts.append(record.verdict.name)
+        records.append(record)
         totals.append(sum(record.seconds.values()))
         say(f"#{number} {case.id}: {totals[-1]:.1f} s, {record.verdict.name} {record.verdict.reason}")
         for step, seconds in record.seconds.items():
@@ -84,7 +86,7 @@ def _next(count: int, pair: Pair, scratch: Path) -> int:
     print(f"next case          {_spread(totals)}")
     for step, values in steps.items():
         print(f"  {step:<18}{_spread(values)}")
-    return exit_code_of(verdicts)
+    return exit_code_of(records)
 
 
 def _run_once(case: Case, number: int, pair: Pair, scratch: Path, fingerprint: dict[str, object]) -> Record:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     for first in (off[0], on[0]):
         print(f"\n{render_record(first)}")
     print(f"\n{render_comparison(records)}\n\n{explain_difference(off, on)}\n\nrun directory: {directory.path}")
-    return exit_code_of(record.verdict.name for record in records)
+    return exit_code_of(records)
 
 
 def _headline(hosts: int) -> str:

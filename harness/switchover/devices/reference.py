@@ -28,6 +28,10 @@ class Knobs:
     save_bytes_per_sec: int = 0
     load_bytes_per_sec: int = 0
 
+    def without_faults(self) -> "Knobs":
+        """The same device, none of whose failures is on purpose."""
+        return self
+
 
 @dataclass(frozen=True)
 class StateChange:
@@ -103,12 +107,20 @@ class ReferenceDevice:
 
     def set_knobs(self, knobs: Knobs) -> None:
         """Set every knob and read it back. :raises CommandFailed: the device refuses a value"""
+        self._write_knobs(asdict(knobs))
+
+    def change_knobs(self, old: Knobs, new: Knobs) -> None:
+        """Set those knobs only that differ: some cannot be set while the device is open."""
+        before = asdict(old)
+        self._write_knobs({name: value for name, value in asdict(new).items() if value != before[name]})
+
+    def _write_knobs(self, knobs: Mapping[str, bool | int]) -> None:
         # one shell, no process per knob: a lab host under TCG pays for each
         script = (
             'cd "$1/knobs" && shift && for pair; do knob=${pair%%=*}; '
             'echo "${pair#*=}" >"$knob" && read -r value <"$knob" && echo "$value"; done'
         )
-        pairs = [f"{name}={render_knob(value)}" for name, value in asdict(knobs).items()]
+        pairs = [f"{name}={render_knob(value)}" for name, value in knobs.items()]
         answer = self.mediated.host.run(["sh", "-ec", script, "sh", self.mediated.sysfs, *pairs]).text.split()
         wanted = [pair.partition("=")[2] for pair in pairs]
         if answer != wanted:
@@ -120,9 +132,9 @@ class ReferenceDevice:
 
 
 @contextlib.contextmanager
-def start_reference_device(host: Host, knobs: Knobs) -> Iterator[ReferenceDevice]:
+def start_reference_device(host: Host, knobs: Knobs, mdev_type: str = TYPE) -> Iterator[ReferenceDevice]:
     """A reference device for the time of a ``with`` block, its knobs set."""
-    with start_mediated_device(host, PARENT, TYPE) as mediated:
+    with start_mediated_device(host, PARENT, mdev_type) as mediated:
         device = ReferenceDevice(mediated)
         device.set_knobs(knobs)
         yield device
@@ -150,12 +162,11 @@ class InterruptCounts:
 
 
 class GuestDriver:
-    """The driver of the reference device inside a guest that is reached over SSH."""
+    """The driver of a reference device inside a guest that is reached over SSH. ``number``: which, from 0, by slot."""
 
-    _FIND = "cd /sys/bus/pci/drivers/refdev_guest/*/refdev && "
-
-    def __init__(self, guest: Host) -> None:
+    def __init__(self, guest: Host, number: int = 0) -> None:
         self._guest = guest
+        self._find = f'set -- /sys/bus/pci/drivers/refdev_guest/*/refdev; shift {number}; cd "$1" && '
 
     def read(self) -> GuestView:
         """The checksum is computed by the device and, word by word, by the guest."""
@@ -175,17 +186,21 @@ class GuestDriver:
         return InterruptCounts(_sum_lines(files["irq_hard"]), _sum_lines(files["irq_thread"]))
 
     def _read_files(self, names: str) -> dict[str, str]:
-        script = f"{self._FIND} head -c 1000000 {names}"
+        script = f"{self._find} head -c 1000000 {names}"
         return _split_files(self._guest.run(["sh", "-c", script], timeout=120).text)
 
     def write(self, *, scratch: list[int], seed: int) -> None:
         """Put values into the scratch registers and seed the device's state with a new one."""
         words = " ".join(str(word) for word in scratch)
-        self._guest.run(["sh", "-c", f"{self._FIND} echo {words} >scratch && echo {seed} >seed"])
+        self._guest.run(["sh", "-c", f"{self._find} echo {words} >scratch && echo {seed} >seed"])
+
+    def reinitialise(self) -> None:
+        """Set the device up again after a reset that the guest did not ask for."""
+        self._guest.run(["sh", "-c", f"{self._find} echo 1 >reinit"])
 
     def trigger(self, vector: int) -> None:
         """Let the device raise an interrupt."""
-        self._guest.run(["sh", "-c", f"{self._FIND} echo {vector} >trigger"])
+        self._guest.run(["sh", "-c", f"{self._find} echo {vector} >trigger"])
 
 
 def _sum_lines(text: str) -> tuple[int, ...]:

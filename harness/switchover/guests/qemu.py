@@ -77,6 +77,14 @@ class QemuGuest:
         if "Kernel panic - not syncing" in self.console.text():
             raise GuestCrashed(f"The guest of {self.label} panicked.", why="; ".join(find_trouble(self.console.text())))
 
+    def exit_status(self) -> int | None:
+        """Of a QEMU that ended; None while it runs. Negative: a signal ended it."""
+        return self._process.poll()
+
+    def kill(self) -> None:
+        """End the QEMU now, as a crash would."""
+        self._process.kill()
+
     def last_words(self) -> str:
         """Last line of the standard error of a QEMU that ended; empty while it runs, or if it said nothing."""
         if self._process.wait(timeout=0) is None:

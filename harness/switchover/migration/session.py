@@ -15,9 +15,12 @@ from qemu.qmp.error import ProtocolError
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.clock import ClockOffset, combine_offsets, measure_offset
 from switchover.hosts.loop import LoopThread
-from switchover.hosts.qmp import QmpSession
+from switchover.hosts.qmp import Event, QmpSession
 from switchover.hosts.waiting import wait_until
+from switchover.migration.phases import TERMINAL, Intervened, Intervention, Phase, is_in, last_status
+from switchover.migration.progress import Hang
 from switchover.migration.settings import MigrationSettings, apply_settings, set_parameters
+from switchover.migration.watch import HangWatch
 from switchover.record.errors import Deadline, GuestCrashed, NotReady
 from switchover.record.units import MIB
 
@@ -25,7 +28,7 @@ SAMPLE_INTERVAL_S = 0.1
 SETTLED_SAMPLES = 5
 """Half a second: longer than a device takes for one block of 1 MiB, down to 2 MiB/s."""
 SETTLED_RAM = 4 * MIB
-_TERMINAL = ("completed", "failed", "cancelled")
+_CANCEL_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,11 @@ class Sample:
 class MigrationResult:
     """What a migration that was started came to.
 
-    ``status`` is QEMU's own word; ``None`` if no terminal one came within the deadline. ``error``: error-desc;
-    ``destination_error`` also what a destination that ended wrote to its standard error.
-    ``clocks``: by side, the host's real-time clock against the controller's over the time of the migration.
+    ``status`` is QEMU's own word; ``None`` if there was no terminal one when it was given up: then ``hang`` says why.
+    ``error``: error-desc; ``destination_error`` also what a destination that ended wrote to its standard error;
+    ``destination_exit``: the exit status of one that ended. ``failed_first``: the side whose status failed before the
+    other's; empty if that cannot be told. ``clocks``: by side, the host's real-time clock against the controller's over
+    the time of the migration.
     """
 
     status: str | None
@@ -54,6 +59,10 @@ class MigrationResult:
     destination: Mapping[str, Any]
     clocks: Mapping[str, ClockOffset]
     wall_seconds: float
+    hang: Hang | None = None
+    destination_exit: int | None = None
+    failed_first: str = ""
+    interventions: tuple[Intervened, ...] = ()
 
 
 def migrate(
@@ -63,56 +72,183 @@ def migrate(
     settings: MigrationSettings,
     loop: LoopThread,
     *,
+    interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> MigrationResult:
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
     Settings go to both sides, the destination first; the destination listens before the source is told to start;
-    events are kept from before the start; the last sample is kept whatever happens.
+    events are kept from before the start; the last sample is kept whatever happens. A migration that hangs is
+    cancelled before this returns, and its result says that it hung.
 
     :raises Refused: a setting or the command itself was rejected
-    :raises GuestCrashed: one of the QEMUs ended
+    :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
     """
-    apply_settings(destination.qmp, settings)
-    apply_settings(source.qmp, settings)
-    clocks_before = {guest.side: measure_offset(guest.host) for guest in (source, destination)}
+    apply_settings(destination.qmp, settings, "destination")
+    apply_settings(source.qmp, settings, "source")
+    sides = {"source": source, "destination": destination}
+    clocks_before = {side: measure_offset(guest.host) for side, guest in sides.items()}
     destination.qmp.execute("migrate-incoming", {"uri": f"tcp:{listen}:0"})
     port = _find_port(destination.qmp)
-    watch = StatusWatch(source.qmp)
+    seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
+    course = _Course(source, destination, settings, sampler, interventions)
     start = time.monotonic()
     try:
+        course.intervene()
         source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
-        if settings.settle:
-            _wait_until_settled(source, watch, sampler, min(settings.settle_timeout_s, settings.timeout_s))
-            set_parameters(source.qmp, {"downtime-limit": settings.downtime_limit_ms})
-        ended = _wait_until_terminal(source, watch, start + settings.timeout_s)
-        if watch.last() == "completed":
+        hang = course.follow(start + settings.timeout_s)
+        if course.status() == "completed":
             _wait_until_running(destination)
+        wall = time.monotonic() - start
+        if hang:
+            _end_hung(source, destination, course)
     finally:
         samples = sampler.stop()
-    wall = time.monotonic() - start
     source_reply = source.qmp.execute("query-migrate")
     destination_reply = _ask_destination(destination)
-    clocks_after = {guest.side: measure_offset(guest.host) for guest in (source, destination)}
+    clocks = {side: combine_offsets(clocks_before[side], measure_offset(guest.host)) for side, guest in sides.items()}
+    events = {side: guest.qmp.events[seen[side] :] for side, guest in sides.items()}
     return MigrationResult(
-        status=source_reply.get("status") if ended else None,
+        status=None if hang else source_reply.get("status"),
         error=source_reply.get("error-desc", ""),
         destination_status=destination_reply.get("status"),
         destination_error=destination_reply.get("error-desc", "") or destination.last_words(),
         samples=samples,
         source=source_reply,
         destination=destination_reply,
-        clocks={side: combine_offsets(clocks_before[side], clocks_after[side]) for side in clocks_before},
+        clocks=clocks,
         wall_seconds=wall,
+        hang=hang,
+        destination_exit=destination.exit_status(),
+        failed_first=find_failed_first(events, clocks),
+        interventions=tuple(course.made),
     )
+
+
+def find_failed_first(events: Mapping[str, Sequence[Event]], clocks: Mapping[str, ClockOffset]) -> str:
+    """The side whose status became ``failed`` first, by QEMU's stamps on the controller's clock; pure.
+
+    A side that fails closes the stream, and then the other one fails too, with words about the stream. Empty if none
+    failed, or if the clocks' bounds leave it open.
+    """
+    times = {
+        side: next(
+            (
+                event.qemu_ns - clocks[side].offset_ns
+                for event in seen
+                if event.name == "MIGRATION" and event.data.get("status") == "failed"
+            ),
+            None,
+        )
+        for side, seen in events.items()
+    }
+    failed = {side: at for side, at in times.items() if at is not None}
+    if len(failed) < 2:
+        return next(iter(failed), "")
+    (first, at), (_, later) = sorted(failed.items(), key=lambda item: item[1])
+    return first if later - at > sum(clock.bound_ns for clock in clocks.values()) else ""
+
+
+class _Course:
+    """A migration under way: interventions made in their phase, the switchover let go, a hang seen."""
+
+    def __init__(
+        self,
+        source: QemuGuest,
+        destination: QemuGuest,
+        settings: MigrationSettings,
+        sampler: "Sampler",
+        interventions: Sequence[Intervention],
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._settings = settings
+        self._sampler = sampler
+        self._first = len(source.qmp.events)
+        self._due = list(interventions)
+        self._held = settings.settle
+        self._continued = False
+        self.made: list[Intervened] = []
+
+    def events(self) -> Sequence[Event]:
+        """Events of the source since the start; they come even while QEMU answers no command."""
+        return self._source.qmp.events[self._first :]
+
+    def status(self) -> str | None:
+        return last_status(self.events())
+
+    def follow(self, end: float) -> Hang | None:
+        """Until the source's status is terminal (None), the migration hangs, or it is ``end`` (s, monotonic)."""
+        settle_end = time.monotonic() + min(self._settings.settle_timeout_s, self._settings.timeout_s)
+        watch = HangWatch(self._source, self._destination, self._settings)
+
+        def advance() -> Hang | bool:
+            self.intervene()
+            status = self.status()
+            if status in TERMINAL:
+                return True
+            if status == Phase.PRE_SWITCHOVER and not self._continued:
+                self._continued = True
+                self._source.qmp.execute("migrate-continue", {"state": Phase.PRE_SWITCHOVER})
+            samples = self._sampler.samples
+            if self._held and (is_settled(samples, self._settings.settle_vfio_bytes) or time.monotonic() >= settle_end):
+                self._held = False
+                set_parameters(self._source.qmp, {"downtime-limit": self._settings.downtime_limit_ms})
+            last = samples[-1].reply if samples else {}
+            return watch.find_hang(status, last, len(self.events()), held=self._held) or False
+
+        try:
+            ended = wait_until(
+                "the migration to end",
+                advance,
+                timeout=max(0.0, end - time.monotonic()),
+                invariants=[self._source.require_alive],
+                poll=0.02,
+            )
+        except Deadline:
+            last = self._sampler.samples[-1].reply if self._sampler.samples else {}
+            return watch.find_reason(self.status(), last, self._settings.timeout_s)
+        return ended if isinstance(ended, Hang) else None
+
+    def intervene(self) -> None:
+        """Make the interventions that are due now; each is made once."""
+        if not self._due:
+            return
+        samples = self._sampler.samples
+        moved = samples[-1].reply.get("vfio", {}).get("transferred", 0) if samples else 0
+        for intervention in [one for one in self._due if is_in(one.phase, self.events(), moved)]:
+            self._due.remove(intervention)
+            status, began = self.status(), time.monotonic_ns()
+            intervention.act()
+            self.made.append(Intervened(intervention.name, intervention.phase, status, began, time.monotonic_ns()))
+
+
+def _end_hung(source: QemuGuest, destination: QemuGuest, course: _Course) -> None:
+    """Cancel; a source that does not answer, since it waits for the destination with its lock held, by ending that one.
+
+    :raises GuestCrashed: the source ends meanwhile
+    """
+
+    def is_over() -> bool:
+        return course.status() in TERMINAL
+
+    with contextlib.suppress(NotReady, Deadline):
+        source.qmp.execute("migrate_cancel", timeout=_CANCEL_TIMEOUT_S)
+        wait_until("the hung migration to be cancelled", is_over, timeout=_CANCEL_TIMEOUT_S,
+                   invariants=[source.require_alive])  # fmt: skip
+        return
+    destination.kill()
+    with contextlib.suppress(Deadline):
+        wait_until("the hung migration to fail without its destination", is_over, timeout=60,
+                   invariants=[source.require_alive])  # fmt: skip
 
 
 def _ask_destination(destination: QemuGuest) -> Mapping[str, Any]:
     """Its ``query-migrate``; empty if it ended, as a QEMU does whose incoming migration failed."""
     try:
         reply: Mapping[str, Any] = destination.qmp.execute("query-migrate")
-    except GuestCrashed:
+    except (GuestCrashed, NotReady):
         return {}
     return reply
 
@@ -126,58 +262,15 @@ def _find_port(destination: QmpSession) -> int:
     raise NotReady(f"{destination.name} does not tell where it listens.", why=str(addresses))
 
 
-class StatusWatch:
-    """The status of one migration as a QEMU's MIGRATION events tell it; earlier migrations of that QEMU do not count.
-
-    Events come even while QEMU's big lock keeps it from answering commands.
-    """
-
-    def __init__(self, qmp: QmpSession) -> None:
-        self._qmp = qmp
-        self._first = len(qmp.events)
-
-    def last(self) -> str | None:
-        events = self._qmp.events[self._first :]
-        statuses = [event.data.get("status") for event in events if event.name == "MIGRATION"]
-        return statuses[-1] if statuses else None
-
-    def is_terminal(self) -> bool:
-        return self.last() in _TERMINAL
-
-
-def is_settled(samples: Sequence[Sample]) -> bool:
-    """Whether RAM is drained, and VFIO moved nothing over the last samples: the device's pre-copy is over. Pure."""
+def is_settled(samples: Sequence[Sample], vfio_bytes: int = 0) -> bool:
+    """Whether RAM is drained, and VFIO moved nothing over the last samples, or at least ``vfio_bytes`` in all. Pure."""
     last = samples[-SETTLED_SAMPLES:]
     if len(last) < SETTLED_SAMPLES or any(sample.reply.get("status") != "active" for sample in last):
         return False
-    moved = {sample.reply.get("vfio", {}).get("transferred") for sample in last}
-    return len(moved) == 1 and all(sample.reply["ram"]["remaining"] <= SETTLED_RAM for sample in last)
-
-
-def _wait_until_settled(source: QemuGuest, watch: StatusWatch, sampler: "Sampler", timeout: float) -> None:
-    """A migration that ends before it settled needs no more waiting; one that does not settle in time is let go."""
-    with contextlib.suppress(Deadline):
-        wait_until(
-            "RAM and the device's pre-copy to be drained",
-            lambda: is_settled(sampler.samples) or watch.is_terminal(),
-            timeout=timeout,
-            invariants=[source.require_alive],
-        )
-
-
-def _wait_until_terminal(source: QemuGuest, watch: StatusWatch, end: float) -> bool:
-    """Whether the source reached a terminal status in time; QEMU's lock may be held meanwhile, so events decide."""
-    try:
-        wait_until(
-            "the migration to end",
-            watch.is_terminal,
-            timeout=max(0.0, end - time.monotonic()),
-            invariants=[source.require_alive],
-            poll=0.02,
-        )
-    except Deadline:
+    if any(sample.reply["ram"]["remaining"] > SETTLED_RAM for sample in last):
         return False
-    return True
+    moved = [sample.reply.get("vfio", {}).get("transferred") for sample in last]
+    return len(set(moved)) == 1 or (vfio_bytes > 0 and moved[0] is not None and moved[0] >= vfio_bytes)
 
 
 def _wait_until_running(destination: QemuGuest) -> None:

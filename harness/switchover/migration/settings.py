@@ -22,8 +22,15 @@ class MigrationSettings:
     measures (``avail-switchover-bandwidth``), and with ``settle`` the switchover is held back, by a limit of 1 ms,
     until RAM and the device's pre-copy are drained: then every repeat stops in the same state.
 
-    ``switchover_bandwidth`` and ``max_bandwidth`` in bytes per second, 0: QEMU's own idea. ``timeout_s`` bounds the
-    time from ``migrate`` to a terminal status, ``settle_timeout_s`` the part of it before the switchover is let go.
+    A device that dirties its state in pre-copy never drains; with ``settle_vfio_bytes`` it counts as drained once it
+    has moved that many.
+
+    ``switchover_bandwidth`` and ``max_bandwidth`` in bytes per second, 0: QEMU's own idea. ``capabilities`` and
+    ``parameters``: more of them in QEMU's names; ``destination_capabilities``: what the destination has otherwise.
+
+    ``timeout_s`` bounds the time from ``migrate`` to a terminal status, ``settle_timeout_s`` the part of it before the
+    switchover is let go. A migration that got nowhere for ``hang_s`` seconds hangs. All three have to allow for the
+    time in which a device is saved, when QEMU answers nothing.
     """
 
     downtime_limit_ms: int = 4_000
@@ -34,10 +41,23 @@ class MigrationSettings:
     settle: bool = True
     timeout_s: float = 180
     settle_timeout_s: float = 120
+    settle_vfio_bytes: int = 0
+    hang_s: float = 30
+    pause_before_switchover: bool = False
     parameters: Mapping[str, object] = field(default_factory=dict)
+    capabilities: Mapping[str, bool] = field(default_factory=dict)
+    destination_capabilities: Mapping[str, bool] = field(default_factory=dict)
 
-    def capabilities(self) -> dict[str, bool]:
-        return {"events": True, "return-path": self.return_path, "switchover-ack": self.switchover_ack}
+    def all_capabilities(self, side: str) -> dict[str, bool]:
+        """``side``: ``source`` or ``destination``."""
+        return {
+            "events": True,
+            "return-path": self.return_path,
+            "switchover-ack": self.switchover_ack,
+            "pause-before-switchover": self.pause_before_switchover,
+            **self.capabilities,
+            **(self.destination_capabilities if side == "destination" else {}),
+        }
 
     def first_parameters(self) -> dict[str, object]:
         """What both sides are given before the migration."""
@@ -50,14 +70,14 @@ class MigrationSettings:
         }
 
 
-def apply_settings(qmp: QmpSession, settings: MigrationSettings) -> None:
-    """Set capabilities and parameters on one side, read them back and compare.
+def apply_settings(qmp: QmpSession, settings: MigrationSettings, side: str) -> None:
+    """Set capabilities and parameters on one ``side``, read them back and compare.
 
     :raises Refused: QEMU rejects one, or holds another value than it was given
     """
     # a capability that this QEMU does not know is off in it: it is named to QEMU only if it is wanted
     known = _read_capabilities(qmp)
-    wanted = {name: state for name, state in settings.capabilities().items() if state or name in known}
+    wanted = {name: state for name, state in settings.all_capabilities(side).items() if state or name in known}
     listed = [{"capability": name, "state": state} for name, state in wanted.items()]
     qmp.execute("migrate-set-capabilities", {"capabilities": listed})
     _compare(qmp.name, wanted, _read_capabilities(qmp))

@@ -11,7 +11,7 @@ from typing import Any
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class VerdictName(StrEnum):
@@ -23,7 +23,9 @@ class VerdictName(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     HUNG = "hung"
+    CANCELLED = "cancelled"
     CRASHED = "crashed"
+    NOT_SUPPORTED = "not-supported"
     INFRASTRUCTURE_ERROR = "infrastructure-error"
 
 
@@ -36,20 +38,14 @@ class Verdict:
     reason: str = ""
 
 
-def exit_code_of(verdicts: Iterable[VerdictName]) -> ExitCode:
-    """For cases that were all to complete: a case that did otherwise comes before an environment that failed."""
-    names = set(verdicts) - {VerdictName.COMPLETED}
-    if not names:
-        return ExitCode.AS_EXPECTED
-    return ExitCode.NOT_READY if names == {VerdictName.INFRASTRUCTURE_ERROR} else ExitCode.NOT_AS_EXPECTED
-
-
 @dataclass(frozen=True)
 class Record:
     """Everything one repeat produced, but for the long files beside it.
 
-    ``settings``: what was asked for. ``seconds``: where the time went, by step. ``downtime``: the explanation, or
-    ``{"reason": …}``. ``states``: VFIO states by side, from QEMU's events. ``clocks``: offset and bound by side, in ns.
+    ``expectation``: what was to happen; ``mismatch``: why what happened is not that, empty if the case is right.
+    ``settings``: what was asked for. ``interventions``: what was done on purpose, when, and in which status.
+    ``seconds``: where the time went, by step. ``downtime``: the explanation, or ``{"reason": …}``. ``states``: VFIO
+    states by side, from QEMU's events. ``clocks``: offset and bound by side, in ns.
     """
 
     case: str
@@ -64,11 +60,22 @@ class Record:
     downtime: Mapping[str, Any] = field(default_factory=dict)
     states: Mapping[str, list[str]] = field(default_factory=dict)
     clocks: Mapping[str, Any] = field(default_factory=dict)
+    expectation: Mapping[str, str] = field(default_factory=dict)
+    mismatch: str = ""
+    interventions: tuple[Mapping[str, Any], ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def measured(self, name: str) -> float | None:
         """Value of a measurement; None if it is missing."""
         return next((entry.value for entry in self.measurements if entry.name == name), None)
+
+
+def exit_code_of(records: Iterable[Record]) -> ExitCode:
+    """A case that was not as expected comes before an environment that failed."""
+    wrong = {record.verdict.name for record in records if record.mismatch}
+    if not wrong:
+        return ExitCode.AS_EXPECTED
+    return ExitCode.NOT_READY if wrong == {VerdictName.INFRASTRUCTURE_ERROR} else ExitCode.NOT_AS_EXPECTED
 
 
 def render_record(record: Record) -> str:
@@ -87,6 +94,9 @@ def parse_record(text: str) -> Record:
         fields["verdict"] = Verdict(VerdictName(fields["verdict"].pop("name")), **fields["verdict"])
         fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
         fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
+        fields["interventions"] = tuple(fields.get("interventions", ()))
+        if fields["schema_version"] == 1 and fields["verdict"].name is not VerdictName.COMPLETED:
+            fields["mismatch"] = f"expected completed, was {fields['verdict'].name}"
         return Record(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError("This is not a record of switchover.", why=str(error)) from error

@@ -1,37 +1,85 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A case with all its values fixed, and the pair of hosts it runs on."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from switchover.devices.reference import Knobs
+from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
+from switchover.run.expectation import COMPLETES, Expectation
+from switchover.run.faults import Fault
+
+DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
+"""Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """A reference device of a guest: its mdev type, its knobs, and the properties that vfio-pci gets."""
+
+    id: str = "dut"
+    type: str = TYPE
+    knobs: Knobs = field(default_factory=Knobs)
+    properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES))
+
+
+@dataclass(frozen=True)
+class SideSpec:
+    """What one side is made of; the other side may be made otherwise."""
+
+    guest: GuestSpec = field(default_factory=GuestSpec)
+    devices: tuple[DeviceSpec, ...] = (DeviceSpec(),)
 
 
 @dataclass(frozen=True)
 class Case:
-    """``id`` is derived from the values that distinguish the case. ``device_properties`` are vfio-pci's.
-
-    Without device or IOMMU dirty tracking that QEMU accepts, ``enable-migration=auto`` is a blocker, ``on`` a warning.
-    """
+    """``id`` is derived from the values that distinguish the case."""
 
     id: str
-    knobs: Knobs
+    source: SideSpec = field(default_factory=SideSpec)
+    destination: SideSpec = field(default_factory=SideSpec)
     settings: MigrationSettings = field(default_factory=MigrationSettings)
-    guest: GuestSpec = field(default_factory=GuestSpec)
-    device_properties: tuple[tuple[str, str], ...] = (("enable-migration", "on"), ("migration-events", "on"))
+    faults: tuple[Fault, ...] = ()
+    expectation: Expectation = COMPLETES
+
+
+def make_case(id: str, side: SideSpec, **others: object) -> Case:
+    """A case whose two sides are alike. ``others``: fields of :class:`Case`."""
+    return Case(id, side, side, **others)  # type: ignore[arg-type]
+
+
+def with_one_device(knobs: Knobs, **others: object) -> SideSpec:
+    """A side with one reference device. ``others``: fields of :class:`DeviceSpec`."""
+    return SideSpec(devices=(replace(DeviceSpec(), knobs=knobs, **others),))  # type: ignore[arg-type]
+
+
+def in_order(case: Case) -> Case:
+    """A migration that can complete with the guest of this one's source: nothing done to it on purpose, both sides as
+    the source is, and time enough.
+    """
+    healthy = replace(
+        case.source,
+        devices=tuple(replace(device, knobs=device.knobs.without_faults()) for device in case.source.devices),
+    )
+    settings = MigrationSettings(downtime_limit_ms=120_000)
+    return Case(f"{case.id}, in order", healthy, healthy, settings)
 
 
 @dataclass(frozen=True)
 class End:
-    """A host as one end of migrations. ``address``: where the other end's QEMU reaches it."""
+    """A host as one end of migrations. ``address``: where the other end's QEMU reaches it.
+
+    ``link``: its network interface to the other end; empty if it is none of ours to disturb.
+    """
 
     host: Host
     address: str
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,9 +96,11 @@ class Pair:
 
 def pair_of_lab(lab: Lab) -> Pair:
     """The two lab hosts of a lab, or one as both ends. :raises UsageError: the lab has more or none"""
-    ends = [End(lab.host(name), lab.link_address(name)) for name in lab.file.hosts]
-    if not 1 <= len(ends) <= 2:
-        raise UsageError(f"The lab {lab.name} has {len(ends)} hosts; a migration needs a source and a destination.")
+    names = lab.file.hosts
+    if not 1 <= len(names) <= 2:
+        raise UsageError(f"The lab {lab.name} has {len(names)} hosts; a migration needs a source and a destination.")
+    link = LAB_LINK if len(names) == 2 else ""
+    ends = [End(lab.host(name), lab.link_address(name), link) for name in names]
     keys = GuestKeys(
         authorized=lab.authorized_key,
         login=lab.private_key,
@@ -58,3 +108,7 @@ def pair_of_lab(lab: Lab) -> Pair:
         host_public=lab.guest_host_key.public,
     )
     return Pair(ends[0], ends[-1], keys)
+
+
+LAB_LINK = "link0"
+"""A lab host's NIC on the private link (images/labhost/rc)."""

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Many boots, and many migrations there and back, in a row: what fails, and how long each takes."""
 
-import contextlib
-import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import SwitchoverError
 from switchover.run.case import Case, Pair
-from switchover.run.passage import examine, migrate_sides
-from switchover.run.probes import ask_guest, check_console, fire_interrupt, seed_device
+from switchover.run.probes import check_console, fire_interrupt
 from switchover.run.side import start_side
-from switchover.run.verdict import judge_error, judge_result
+from switchover.run.traveller import start_traveller
+from switchover.run.verdict import judge_error, judge_passage
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,10 @@ def boot_repeatedly(case: Case, pair: Pair, count: int) -> Iterator[Turn]:
         start = time.monotonic()
         failure = ""
         try:
-            with LoopThread() as loop, start_side(case, end.host, "source", pair.keys, loop, incoming=False) as side:
+            with (
+                LoopThread() as loop,
+                start_side(case.source, end.host, "source", pair.keys, loop, incoming=False) as side,
+            ):
                 side.guest.wait_until_reachable()
                 with side.guest.open_ssh(pair.keys) as guest:
                     checks = [fire_interrupt(guest, [side.guest.require_alive])]
@@ -48,32 +49,14 @@ def migrate_there_and_back(case: Case, pair: Pair, count: int) -> Iterator[Turn]
 
     A failure ends the series, since the guest is not where the next migration would start.
     """
-    with LoopThread() as loop, contextlib.ExitStack() as stack:
-        here = stack.enter_context(contextlib.ExitStack())
-        side = here.enter_context(start_side(case, pair.source.host, "hop 0", pair.keys, loop, incoming=False))
-        side.guest.wait_until_reachable()
-        with side.guest.open_ssh(pair.keys) as guest:
-            seed_device(guest, random.Random())
-            before = ask_guest(guest)
-        ends = (pair.destination, pair.source)
+    with LoopThread() as loop, start_traveller(case.source, pair, loop) as traveller:
         for number in range(1, 2 * count + 1):
-            end = ends[(number - 1) % 2]
             start = time.monotonic()
-            there = stack.enter_context(contextlib.ExitStack())
             try:
-                arrival = there.enter_context(
-                    start_side(case, end.host, f"hop {number}", pair.keys, loop, incoming=True)
-                )
-                migrated = migrate_sides(side, arrival, end.address, case.settings, loop)
-                passage = examine(side, arrival, migrated, before, case.settings, pair.keys)
+                verdict = judge_passage(traveller.attempt(case, f"hop {number}"))
             except SwitchoverError as error:
-                yield Turn(number, time.monotonic() - start, judge_error(error, "migrate").reason)
-                return
-            verdict = judge_result(passage.result, passage.checks)
+                verdict = judge_error(error, "migrate")
             failure = "" if verdict.name == "completed" else f"{verdict.name}: {verdict.reason}"
-            here.close()
-            here, side = there, arrival
-            before = replace(before, device=replace(before.device, generation=before.device.generation + 1))
             yield Turn(number, time.monotonic() - start, failure)
             if failure:
                 return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One passage of a guest from one side to the other: migrated, measured, and checked on arrival."""
+"""One passage of a guest from one side to the other: migrated, measured, and checked where the guest then is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,35 +10,45 @@ from switchover.guests.qemu import GuestKeys
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
+from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import explain_downtime
+from switchover.migration.phases import Intervention, list_device_states
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import count_device_bytes, parse_trace, take_last_migration
-from switchover.record.errors import GuestSilent
+from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, NotReady, SwitchoverError
 from switchover.record.measurement import Check, Measurement, check_equal
 from switchover.run.measurements import measure
 from switchover.run.probes import (
     GuestAnswers,
+    Truths,
     ask_guest,
     check_console,
     compare_bytes,
     compare_guest,
     compare_states,
+    count_since,
     fire_interrupt,
+    reinitialise,
 )
 from switchover.run.side import Side
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What a passage came to. Without completion there are no measurements and no checks."""
+    """What a passage came to. Without completion there are no measurements, and ``checks`` are about the guest that
+    stayed. ``error``: the migration could not be started, or a QEMU ended; then there may be no ``result``.
+    """
 
-    result: MigrationResult
+    result: MigrationResult | None
     states: Mapping[str, list[str]]
     downtime: Mapping[str, Any]
     measurements: tuple[Measurement, ...] = ()
     checks: tuple[Check, ...] = ()
+    error: SwitchoverError | None = None
+    ended: str = ""
+    """With ``error``: the side whose QEMU ended."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Migrated:
 
     migration: MigrationResult
     states: Mapping[str, list[str]]
-    truth_before: tuple[Truth, Truth]
+    truths_before: Truths
 
 
 def migrate_sides(
@@ -56,16 +66,30 @@ def migrate_sides(
     address: str,
     settings: MigrationSettings,
     loop: LoopThread,
+    interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises."""
-    truth_before = (source.device.read_truth(), destination.device.read_truth())
-    seen = {side.guest.side: len(side.guest.qmp.events) for side in (source, destination)}
-    result = migrate(source.guest, destination.guest, address, settings, loop, on_sample=on_sample)
-    states = {
-        side.guest.side: list_states(side.guest.qmp.events[seen[side.guest.side] :]) for side in (source, destination)
+    truths_before = (source.read_truths(), destination.read_truths())
+    sides = {"source": source, "destination": destination}
+    seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
+    result = migrate(
+        source.guest, destination.guest, address, settings, loop, interventions=interventions, on_sample=on_sample
+    )
+    states: dict[str, list[str]] = {}
+    for name, side in sides.items():
+        states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
+    return Migrated(result, states, truths_before)
+
+
+def _states_by_device(name: str, side: Side, events: Sequence[Event]) -> dict[str, list[str]]:
+    """``source`` for the first device, ``source ID`` for each further one."""
+    return {
+        f"{name} {device.id}" if number else name: list_device_states(
+            [event for event in events if event.data.get("device-id", device.id) == device.id]
+        )
+        for number, device in enumerate(side.spec.devices)
     }
-    return Migrated(result, states, truth_before)
 
 
 def examine(
@@ -76,55 +100,103 @@ def examine(
     settings: MigrationSettings,
     keys: GuestKeys,
 ) -> Passage:
-    """Measure a migration, ask the guest on the destination and compare with what it said ``before``."""
+    """Measure a completed migration, ask the guest on the destination and compare with what it said ``before``."""
     result = migrated.migration
     states = migrated.states
-    if result.status != "completed":
-        return Passage(result, states, {"reason": "the migration did not complete"})
-    truth_after = (source.device.read_truth(), destination.device.read_truth())
+    truths_after = (source.read_truths(), destination.read_truths())
     traces = [
         take_last_migration(parse_trace(side.guest.host.read_file(side.guest.files.log).decode(errors="replace")))
         for side in (source, destination)
     ]
-    clocks = [result.clocks[side.guest.side] for side in (source, destination)]
+    clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
     explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
     checks = [
-        *compare_bytes(moved, migrated.truth_before, truth_after),
-        *_check_states(states, migrated.truth_before, truth_after),
-        *_check_guest(destination, before, keys),
-        *(check_console(side.guest.side, side.guest.console.text()) for side in (source, destination)),
+        *compare_bytes(moved, migrated.truths_before, truths_after),
+        *_check_states(states, migrated.truths_before, truths_after),
+        *_check_arrived(destination, before, keys),
+        check_console("source", source.guest.console.text()),
+        check_console("destination", destination.guest.console.text()),
     ]
     measurements = measure(explained, moved, result.source, settings)
     return Passage(result, states, asdict(explained), tuple(measurements), tuple(checks))
 
 
-def _check_states(
-    states: Mapping[str, list[str]], before: tuple[Truth, Truth], after: tuple[Truth, Truth]
-) -> list[Check]:
+def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:
+    flat_before = [truth for side in before for truth in side]
+    flat_after = [truth for side in after for truth in side]
     return [
-        compare_states(events, new, old, side)
-        for (side, events), new, old in zip(states.items(), after, before, strict=True)
+        compare_states(events, new, old, name)
+        for (name, events), new, old in zip(states.items(), flat_after, flat_before, strict=True)
     ]
 
 
-def _check_guest(destination: Side, before: GuestAnswers, keys: GuestKeys) -> list[Check]:
+def _check_arrived(destination: Side, before: GuestAnswers, keys: GuestKeys) -> list[Check]:
     answers = "guest answers over SSH on the destination"
     try:
         guest = destination.guest.open_ssh(keys)
     except GuestSilent as error:
         return [Check(answers, passed=False, expected="yes", observed=str(error))]
     with guest:
-        after = ask_guest(guest)
+        count = len(destination.devices)
+        after = ask_guest(guest, count)
         return [
             check_equal(answers, "yes", "yes"),
-            *compare_guest(before, after),
-            fire_interrupt(guest, [destination.guest.require_alive]),
+            *compare_guest(before, after, loads=1),
+            *(fire_interrupt(guest, [destination.guest.require_alive], number) for number in range(count)),
         ]
 
 
-def list_states(events: Sequence[Event]) -> list[str]:
-    """The device's states in order, from VFIO_MIGRATION events (needs the device property ``migration-events=on``)."""
-    return [str(event.data["device-state"]) for event in events if event.name == "VFIO_MIGRATION"]
+def check_not_running(destination: Side) -> Check:
+    """A guest must not run twice."""
+    return check_equal("guest does not run on the destination", "no", _runs(destination))
+
+
+def examine_stayed(
+    source: Side, destination: Side, truths_before: Sequence[Truth], before: GuestAnswers, keys: GuestKeys
+) -> list[Check]:
+    """After a migration that did not complete: the guest runs where it was, and nowhere else.
+
+    A device that QEMU had to reset has lost its state: then the guest's driver initialises it again, and what is
+    checked is that it works.
+    """
+    checks = [check_not_running(destination)]
+    running = "guest runs on the source"
+    try:
+        wait_until(running, lambda: _runs(source) == "yes", timeout=15, invariants=[source.guest.require_alive])
+        guest = source.guest.open_ssh(keys)
+    except (Deadline, GuestSilent, GuestCrashed) as error:
+        return [*checks, Check(running, passed=False, expected="yes", observed=str(error))]
+    with guest:
+        count = len(source.devices)
+        grown = count_since(truths_before, source.read_truths())
+        if was_reset := grown["resets"] > 0:
+            for number in range(count):
+                reinitialise(guest, number)
+        after = ask_guest(guest, count)
+        compared = compare_guest(before, after, loads=0)
+        kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]
+        return [
+            *checks,
+            check_equal(running, "yes", "yes"),
+            *kept,
+            *(fire_interrupt(guest, [source.guest.require_alive], number) for number in range(count)),
+            check_console("source", source.guest.console.text()),
+        ]
+
+
+def _runs(side: Side) -> str:
+    """Whether a side's guest runs, by its QEMU's word; a QEMU that ended runs none."""
+    if side.guest.exit_status() is not None:
+        return "no"
+    try:
+        return "yes" if side.guest.qmp.execute("query-status")["running"] else "no"
+    except (GuestCrashed, NotReady) as error:
+        return "no" if side.guest.exit_status() is not None else str(error)
+
+
+def make_failed(result: MigrationResult | None, states: Mapping[str, list[str]], **others: Any) -> Passage:
+    """A passage without completion. ``others``: fields of :class:`Passage`."""
+    return Passage(result, states, {"reason": "the migration did not complete"}, **others)

@@ -12,30 +12,50 @@ from switchover.hosts.waiting import Invariant, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.record.errors import Deadline
 from switchover.record.measurement import Check, check_equal
+from switchover.record.units import MIB
 
 
 @dataclass(frozen=True)
 class GuestAnswers:
-    """``boot_id`` tells one boot of a guest's kernel from all others."""
+    """``boot_id`` tells one boot of a guest's kernel from all others; ``canary`` is the digest of what was put into
+    its memory; ``devices`` in the order of their slots.
+    """
 
     boot_id: str
-    device: GuestView
+    canary: str
+    devices: tuple[GuestView, ...]
 
 
-def ask_guest(guest: Host) -> GuestAnswers:
-    """What the guest says of itself and of the device."""
-    boot_id = guest.run(["cat", "/proc/sys/kernel/random/boot_id"]).text.strip()
-    return GuestAnswers(boot_id, GuestDriver(guest).read())
+def ask_guest(guest: Host, devices: int = 1) -> GuestAnswers:
+    """What the guest says of itself and of its devices."""
+    script = f"cat /proc/sys/kernel/random/boot_id; md5sum <{_CANARY}"
+    boot_id, canary = guest.run(["sh", "-c", script], timeout=60).text.split()[:2]
+    return GuestAnswers(boot_id, canary, tuple(GuestDriver(guest, number).read() for number in range(devices)))
 
 
-def seed_device(guest: Host, generator: random.Random) -> None:
-    """Give the device a state that no other repeat has."""
-    GuestDriver(guest).write(scratch=[generator.getrandbits(64) for _ in range(16)], seed=generator.getrandbits(64))
+def place_canary(guest: Host) -> None:
+    """Fill some MiB of the guest's memory with what no other guest has."""
+    guest.run(["sh", "-c", f"head -c {_CANARY_BYTES} /dev/urandom >{_CANARY}"], timeout=60)
 
 
-def fire_interrupt(guest: Host, invariants: Sequence[Invariant]) -> Check:
-    """Let the device raise one interrupt and see it arrive, in the primary handler and in the thread."""
-    driver = GuestDriver(guest)
+_CANARY = "/canary"  # the root of the lab's guests is memory
+_CANARY_BYTES = 4 * MIB
+
+
+def seed_device(guest: Host, generator: random.Random, number: int = 0) -> None:
+    """Give a device a state that no other repeat has."""
+    scratch = [generator.getrandbits(64) for _ in range(16)]
+    GuestDriver(guest, number).write(scratch=scratch, seed=generator.getrandbits(64))
+
+
+def reinitialise(guest: Host, number: int = 0) -> None:
+    """Let the guest's driver set a device up again that was reset behind its back."""
+    GuestDriver(guest, number).reinitialise()
+
+
+def fire_interrupt(guest: Host, invariants: Sequence[Invariant], number: int = 0) -> Check:
+    """Let a device raise one interrupt and see it arrive, in the primary handler and in the thread."""
+    driver = GuestDriver(guest, number)
     before = driver.read()
     vector = len(before.irq_hard) - 1
     driver.trigger(vector)
@@ -46,7 +66,7 @@ def fire_interrupt(guest: Host, invariants: Sequence[Invariant]) -> Check:
         counts = (view.hard[vector], view.thread[vector])
         return counts if counts >= wanted else None
 
-    name = f"interrupt of vector {vector} fires (primary handler, thread)"
+    name = f"interrupt of vector {vector} fires (primary handler, thread){_of(number)}"
     try:
         observed = wait_until(name, arrived, timeout=15, invariants=invariants)
     except Deadline:
@@ -55,22 +75,45 @@ def fire_interrupt(guest: Host, invariants: Sequence[Invariant]) -> Check:
     return check_equal(name, wanted, observed)
 
 
-def compare_guest(before: GuestAnswers, after: GuestAnswers) -> list[Check]:
-    """The same guest with the same device state, one generation later."""
-    return [
+def compare_guest(before: GuestAnswers, after: GuestAnswers, *, loads: int) -> list[Check]:
+    """The same guest with the same device states, so many ``loads`` (generations) later."""
+    checks = [
         check_equal("guest is the same boot", before.boot_id, after.boot_id),
-        check_equal("device generation is one more", before.device.generation + 1, after.device.generation),
-        check_equal("device scratch registers are kept", before.device.scratch, after.device.scratch),
-        check_equal("device seed is kept", before.device.seed, after.device.seed),
-        check_equal("device state checksum is the source's", before.device.checksum, after.device.checksum),
-        check_equal("guest computes the same checksum", after.device.checksum, after.device.checksum_expected),
+        check_equal("guest memory keeps its canary", before.canary, after.canary),
     ]
+    for number, (old, new) in enumerate(zip(before.devices, after.devices, strict=True)):
+        generation = "one more" if loads == 1 else "as before"
+        checks += [
+            check_equal(f"device generation is {generation}{_of(number)}", old.generation + loads, new.generation),
+            check_equal(f"device scratch registers are kept{_of(number)}", old.scratch, new.scratch),
+            check_equal(f"device seed is kept{_of(number)}", old.seed, new.seed),
+            check_equal(f"device state checksum is the source's{_of(number)}", old.checksum, new.checksum),
+            check_equal(f"guest computes the same checksum{_of(number)}", new.checksum, new.checksum_expected),
+        ]
+    return checks
 
 
-def compare_bytes(moved: MigrationBytes, before: tuple[Truth, Truth], after: tuple[Truth, Truth]) -> list[Check]:
-    """QEMU's traces and counters against the counters of the devices, (source, destination)."""
-    source, destination = ({name: count - old.counters.get(name, 0) for name, count in new.counters.items()}
-                           for old, new in zip(before, after, strict=True))  # fmt: skip
+def _of(number: int) -> str:
+    """How a check names a device that is not the first."""
+    return f", device {number + 1}" if number else ""
+
+
+Truths = tuple[tuple[Truth, ...], tuple[Truth, ...]]
+"""What the devices of the source and those of the destination know."""
+
+
+def count_since(before: Sequence[Truth], after: Sequence[Truth]) -> dict[str, int]:
+    """How much the counters of some devices grew, summed over the devices."""
+    grown: dict[str, int] = {}
+    for old, new in zip(before, after, strict=True):
+        for name, count in new.counters.items():
+            grown[name] = grown.get(name, 0) + count - old.counters.get(name, 0)
+    return grown
+
+
+def compare_bytes(moved: MigrationBytes, before: Truths, after: Truths) -> list[Check]:
+    """QEMU's traces and counters against the counters of the devices."""
+    source, destination = (count_since(old, new) for old, new in zip(before, after, strict=True))
     read = source["precopy_bytes_read"] + source["stop_copy_bytes_read"]
     residual = moved.residual
     return [

@@ -2,25 +2,26 @@
 """One repeat of a case: devices, guests, migration, checks, record, release (always)."""
 
 import contextlib
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.migration.session import Sample
-from switchover.record.errors import SwitchoverError
+from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
+from switchover.record.measurement import Check, check_equal
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.case import Case, Pair
-from switchover.run.passage import Passage, examine, migrate_sides
-from switchover.run.probes import ask_guest, seed_device
-from switchover.run.side import Side, start_side
-from switchover.run.verdict import judge_error, judge_result
+from switchover.run.case import Case, Pair, in_order
+from switchover.run.expectation import find_mismatch
+from switchover.run.passage import Passage
+from switchover.run.side import Side
+from switchover.run.traveller import Traveller, Watchers, start_traveller
+from switchover.run.verdict import judge_error, judge_passage, judge_result
 
 
 @dataclass
@@ -52,12 +53,12 @@ def run_repeat(
     """
     started = datetime.now(UTC).isoformat()
     watch = Stopwatch()
-    passage: Passage | None = None
+    passage = Passage(None, {}, {"reason": "there was no migration"})
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     try:
         passage = _execute(case, pair, watch, directory, found)
-        verdict = judge_result(passage.result, passage.checks)
+        verdict = judge_passage(passage)
     except SwitchoverError as error:
         verdict = judge_error(error, watch.step)
     except BaseException as error:
@@ -65,51 +66,74 @@ def run_repeat(
         raise
     finally:
         watch.end()
+        result = passage.result
         record = Record(
             case=case.id,
             repeat=number,
             started=started,
             verdict=verdict,
-            settings={"knobs": asdict(case.knobs), "migration": asdict(case.settings), "guest": asdict(case.guest),
-                      "device_properties": dict(case.device_properties)},
+            expectation=asdict(case.expectation),
+            mismatch=find_mismatch(case.expectation, verdict, passage.checks),
+            settings={"source": asdict(case.source), "destination": asdict(case.destination),
+                      "migration": asdict(case.settings), "faults": [asdict(fault) for fault in case.faults]},
             fingerprint=found,
             seconds=watch.seconds,
-            measurements=passage.measurements if passage else (),
-            checks=passage.checks if passage else (),
-            downtime=passage.downtime if passage else {"reason": "there was no migration"},
-            states=passage.states if passage else {},
-            clocks={side: asdict(clock) for side, clock in passage.result.clocks.items()} if passage else {},
+            measurements=passage.measurements,
+            checks=passage.checks,
+            downtime=passage.downtime,
+            states=passage.states,
+            clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
+            interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
         )  # fmt: skip
         directory.write_record(record)
     return record
 
 
 def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any]) -> Passage:
+    samples: list[Sample] = []
+
+    def note_versions(source: Side, destination: Side) -> None:
+        found.setdefault("qemu", {
+            name: side.guest.qmp.execute("query-version")
+            for name, side in (("source", source), ("destination", destination))
+        })  # fmt: skip
+
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(LoopThread())
-        watch.begin("start source")
-        source = stack.enter_context(start_side(case, pair.source.host, "source", pair.keys, loop, incoming=False))
-        stack.callback(_keep_evidence, source, directory)
-        watch.begin("start destination")
-        destination = stack.enter_context(
-            start_side(case, pair.destination.host, "destination", pair.keys, loop, incoming=True)
-        )
-        stack.callback(_keep_evidence, destination, directory)
-        found["qemu"] = {side.guest.side: side.guest.qmp.execute("query-version") for side in (source, destination)}
-        watch.begin("guest boot")
-        source.guest.wait_until_reachable()
-        watch.begin("ask before")
-        with source.guest.open_ssh(pair.keys) as guest:
-            seed_device(guest, random.Random())
-            before = ask_guest(guest)
-        watch.begin("migrate")
-        samples: list[Sample] = []
         stack.callback(lambda: directory.write_lines("samples.jsonl", _render_samples(samples)))
-        result = migrate_sides(source, destination, pair.destination.address, case.settings, loop, samples.append)
-        watch.begin("ask after")
-        passage = examine(source, destination, result, before, case.settings, pair.keys)
+        watchers = Watchers(
+            step=watch.begin,
+            sample=samples.append,
+            release=lambda side, name: _keep_evidence(side, name, directory),
+            sides_started=note_versions,
+        )
+        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers))
+        passage = traveller.attempt(case)
+        if passage.result is None or passage.result.status != "completed":
+            watch.begin("second migration")
+            watchers.step = watchers.sample = lambda _: None
+            passage = replace(passage, checks=(*passage.checks, *_try_again(traveller, case, passage)))
         watch.begin("release")
         return passage
+
+
+def _try_again(traveller: Traveller, case: Case, passage: Passage) -> list[Check]:
+    """A second migration, of the guest that stayed, to a destination and with settings in order; none if the source's
+    QEMU ended, or if a migration was not to be had at all.
+    """
+    if passage.ended == "source" or isinstance(passage.error, Refused):
+        return []
+    name = "a second migration completes, with all its checks"
+    try:
+        traveller.heal()
+        second = traveller.attempt(in_order(case), "second destination")
+    except SwitchoverError as error:
+        return [Check(name, passed=False, expected="yes", observed=str(error))]
+    if second.result is None:
+        return [Check(name, passed=False, expected="yes", observed=str(second.error))]
+    verdict = judge_result(second.result, second.checks)
+    observed = "yes" if verdict.name is VerdictName.COMPLETED else f"{verdict.name}: {verdict.reason}"
+    return [check_equal(name, "yes", observed)]
 
 
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:
@@ -117,9 +141,9 @@ def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:
         yield {"at_ns": sample.at_ns, "query-migrate": dict(sample.reply)}
 
 
-def _keep_evidence(side: Side, directory: RepeatDirectory) -> None:
+def _keep_evidence(side: Side, name: str, directory: RepeatDirectory) -> None:
     """All that one side left, into the repeat's directory; never stands in the way of release."""
-    name = side.guest.side
+    name = name.replace(" ", "-")
     try:
         evidence = side.guest.collect_evidence()
         directory.write_text(f"{name}.command", evidence.command + "\n")

@@ -1,31 +1,44 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One side of a case: the device made ready, then a QEMU that has it."""
+"""One side of a case: the devices made ready, then a QEMU that has them."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from switchover.devices.reference import ReferenceDevice, start_reference_device
+from switchover.devices.reference import ReferenceDevice, Truth, start_reference_device
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import VfioDevice
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
-from switchover.run.case import Case
+from switchover.run.case import SideSpec
 
 
 @dataclass(frozen=True)
 class Side:
-    device: ReferenceDevice
+    """``devices`` in the order of the spec, which is that of their slots in the guest."""
+
+    spec: SideSpec
+    devices: tuple[ReferenceDevice, ...]
     guest: QemuGuest
+
+    def read_truths(self) -> tuple[Truth, ...]:
+        return tuple(device.read_truth() for device in self.devices)
 
 
 @contextlib.contextmanager
 def start_side(
-    case: Case, host: Host, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
+    spec: SideSpec, host: Host, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
 ) -> Iterator[Side]:
-    """Device and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait."""
-    with start_reference_device(host, case.knobs) as device:
-        passed = VfioDevice("dut", device.mediated.sysfs, dict(case.device_properties))
-        spec = replace(case.guest, devices=(passed,))
-        with start_guest(spec, host, name, keys, loop, incoming=incoming) as guest:
-            yield Side(device, guest)
+    """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait."""
+    with contextlib.ExitStack() as stack:
+        devices = tuple(
+            stack.enter_context(start_reference_device(host, device.knobs, device.type)) for device in spec.devices
+        )
+        passed = tuple(
+            VfioDevice(wanted.id, device.mediated.sysfs, dict(wanted.properties))
+            for wanted, device in zip(spec.devices, devices, strict=True)
+        )
+        guest = stack.enter_context(
+            start_guest(replace(spec.guest, devices=passed), host, name, keys, loop, incoming=incoming)
+        )
+        yield Side(spec, devices, guest)

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from switchover.devices.reference import Knobs
 from switchover.record.units import MIB
-from switchover.run.case import Case
+from switchover.run.case import Case, make_case, with_one_device
 
 KNOBS = Knobs(initial_bytes=64 * MIB, stop_copy_bytes=1 * MIB, save_bytes_per_sec=64 * MIB)
 
 
-def make_case(knobs: Knobs) -> Case:
-    return Case(id=f"device.pre_copy={'on' if knobs.pre_copy else 'off'}", knobs=knobs)
+def ask(knobs: Knobs) -> Case:
+    return make_case(f"device.pre_copy={'on' if knobs.pre_copy else 'off'}", with_one_device(knobs))
 
 
-PRE_COPY_OFF = make_case(replace(KNOBS, pre_copy=False))
-PRE_COPY_ON = make_case(replace(KNOBS, pre_copy=True))
+PRE_COPY_OFF = ask(replace(KNOBS, pre_copy=False))
+PRE_COPY_ON = ask(replace(KNOBS, pre_copy=True))

@@ -2,15 +2,30 @@
 """Verdicts: what happened to a repeat, from how it ended. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
 from switchover.record.errors import Deadline, GuestCrashed, Refused, SwitchoverError
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
+from switchover.run.passage import Passage
+
+
+def judge_passage(passage: Passage) -> Verdict:
+    """A passage that was tried, whether it could be started or not."""
+    if passage.error is not None:
+        verdict = judge_error(passage.error, "migrate")
+        return replace(verdict, side=verdict.side or passage.ended)
+    if passage.result is None:
+        raise AssertionError("a passage has a result or an error")
+    return judge_result(passage.result, passage.checks)
 
 
 def judge_result(result: MigrationResult, checks: Sequence[Check]) -> Verdict:
-    """A migration that was started and watched to its end, or to its deadline."""
+    """A migration that was started and watched to its end, or until it was given up."""
+    if result.hang is not None:
+        return Verdict(VerdictName.HUNG, _SIDE_OF_HANG[result.hang.kind], str(result.hang))
     match result.status:
         case "completed":
             failed = [check for check in checks if not check.passed]
@@ -19,12 +34,22 @@ def judge_result(result: MigrationResult, checks: Sequence[Check]) -> Verdict:
                 reason = f"{first.name}: expected {first.expected}, observed {first.observed}"
                 return Verdict(VerdictName.CHECKS_FAILED, reason=reason)
             return Verdict(VerdictName.COMPLETED)
-        case None:
-            return Verdict(VerdictName.HUNG, "source", describe_hang(result))
-        case status if result.destination_error:
+        case "cancelled":
+            return Verdict(VerdictName.CANCELLED, "source", result.error)
+        case status if result.destination_exit is not None and result.destination_exit < 0:
+            reason = f"{status}: the destination's QEMU was killed by a signal; the source says: {result.error}"
+            return Verdict(VerdictName.CRASHED, "destination", reason)
+        case status if result.destination_error and result.failed_first != "source":
             return Verdict(VerdictName.FAILED, "destination", f"{status}: {result.destination_error}")
         case status:
             return Verdict(VerdictName.FAILED, "source", f"{status}: {result.error}")
+
+
+_SIDE_OF_HANG = {
+    HangKind.ACK_STARVED: "source",
+    HangKind.NOT_CONVERGING: "source",
+    HangKind.NO_PROGRESS: "destination",
+}
 
 
 def judge_error(error: BaseException, phase: str) -> Verdict:
@@ -45,16 +70,3 @@ def judge_error(error: BaseException, phase: str) -> Verdict:
             return Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"{phase}: interrupted")
         case _:
             return Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"{phase}: {type(error).__name__}: {error}")
-
-
-def describe_hang(result: MigrationResult) -> str:
-    """Evidence for a migration without an end: what was pending, and how long it had been tried."""
-    if not result.samples:
-        return f"no terminal status within {result.wall_seconds:.0f} s, and QEMU told no counters"
-    last = result.samples[-1].reply
-    remaining, moved = last.get("ram", {}).get("remaining"), last.get("vfio", {}).get("transferred")
-    return (
-        f"no terminal status within {result.wall_seconds:.0f} s: status {last.get('status')}, "
-        f"RAM remaining {remaining} bytes, VFIO transferred {moved} bytes, "
-        f"expected downtime {last.get('expected-downtime')} ms"
-    )

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Phases of a migration, as the source's events and counters tell them, and what is to be done in one. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from switchover.hosts.qmp import Event
+
+TERMINAL = ("completed", "failed", "cancelled")
+
+
+class Phase(StrEnum):
+    """``before``: the destination listens, the source was not told yet. ``setup``, ``active``, ``pre-switchover``:
+    QEMU's status. ``device pre-copy``: active, and VFIO bytes were moved. ``device stop-copy``: a device saves with
+    the guest stopped. ``pre-switchover`` exists with the capability ``pause-before-switchover`` only.
+    """
+
+    BEFORE = "before"
+    SETUP = "setup"
+    ACTIVE = "active"
+    DEVICE_PRE_COPY = "device pre-copy"
+    PRE_SWITCHOVER = "pre-switchover"
+    DEVICE_STOP_COPY = "device stop-copy"
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """Something done to a migration once, as soon as it is seen in a phase."""
+
+    name: str
+    phase: Phase
+    act: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Intervened:
+    """An intervention that was made. ``status``: the migration's when it began; times on CLOCK_MONOTONIC."""
+
+    name: str
+    phase: Phase
+    status: str | None
+    began_ns: int
+    ended_ns: int
+
+
+def last_status(events: Sequence[Event]) -> str | None:
+    """The status of a migration as MIGRATION events tell it."""
+    statuses = [event.data.get("status") for event in events if event.name == "MIGRATION"]
+    return statuses[-1] if statuses else None
+
+
+def list_device_states(events: Sequence[Event]) -> list[str]:
+    """Device states in order, from VFIO_MIGRATION events (they need the device property ``migration-events=on``)."""
+    return [str(event.data["device-state"]) for event in events if event.name == "VFIO_MIGRATION"]
+
+
+def is_in(phase: Phase, events: Sequence[Event], vfio_transferred: int) -> bool:
+    """Whether a migration with these events of its source is in ``phase`` now.
+
+    ``vfio_transferred``: of its last ``query-migrate``, 0 if there was none. Once the status is terminal it is in none.
+    """
+    status = last_status(events)
+    match phase:
+        case Phase.SETUP | Phase.ACTIVE | Phase.PRE_SWITCHOVER:
+            return status == phase
+        case Phase.DEVICE_PRE_COPY:
+            return status == "active" and vfio_transferred > 0
+        case Phase.DEVICE_STOP_COPY:
+            return status not in (None, *TERMINAL) and list_device_states(events)[-1:] == ["stop-copy"]
+        case Phase.BEFORE:
+            return status is None

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a migration still gets anywhere, and if not, in which of three ways it hangs. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from switchover.migration.traces import TraceEvent
+from switchover.record.units import format_bytes
+
+PENDING_EVENTS = ("migrate_pending_estimate", "migrate_pending_exact", "migrate_transferred")
+"""Trace events (migration/trace-events) that tell what is pending and the threshold. Several thousand a second while a
+migration spins, so they are switched on for a moment only."""
+_SMALLER = 0.99
+
+
+class HangKind(StrEnum):
+    """``ack-starved``: pending below the threshold, and no switchover. ``not converging``: pending above it, without
+    a new minimum. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log.
+    """
+
+    ACK_STARVED = "ack-starved"
+    NOT_CONVERGING = "not converging"
+    NO_PROGRESS = "no progress at the destination"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What QEMU still had to send, and the threshold below which it switches over; bytes.
+
+    ``bandwidth``: what it reckons with, bytes per millisecond. None: the log did not tell.
+    """
+
+    at_s: float
+    size: int
+    threshold: int | None
+    bandwidth: int | None
+
+
+@dataclass(frozen=True)
+class Hang:
+    """A migration without an end. ``seconds``: how long it had got nowhere."""
+
+    kind: HangKind
+    seconds: float
+    evidence: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.evidence}, for {self.seconds:.0f} s"
+
+
+def parse_pending(events: Sequence[TraceEvent], at_s: float) -> Pending | None:
+    """The last exact size pending, else the last estimate; None if neither was traced.
+
+    Texts of QEMU 10.0: ``exact pending size N (pre = N post=N)``, ``estimate pending size N (…)``,
+    ``transferred N time_spent N bandwidth N switchover_bw N max_size N``.
+    """
+    last = {event.name: event.text for event in events if event.name in PENDING_EVENTS}
+    text = last.get("migrate_pending_exact", last.get("migrate_pending_estimate", ""))
+    size = re.search(r"pending size (\d+)", text)
+    if size is None:
+        return None
+    limits = re.search(r"switchover_bw (\d+) max_size (-?\d+)", last.get("migrate_transferred", ""))
+    threshold, bandwidth = (int(limits[2]), int(limits[1])) if limits else (None, None)
+    return Pending(at_s, int(size[1]), threshold, bandwidth)
+
+
+def last_minimum(pendings: Sequence[Pending]) -> Pending:
+    """The last time that clearly less was pending than ever before."""
+    lowest = pendings[0]
+    for pending in pendings[1:]:
+        if pending.size < lowest.size * _SMALLER:
+            lowest = pending
+    return lowest
+
+
+def judge_pending(pendings: Sequence[Pending], bound_s: float, downtime_limit_ms: int) -> Hang | None:
+    """A hang, once there has been no new minimum for ``bound_s`` seconds."""
+    if not pendings:
+        return None
+    since, last = last_minimum(pendings), pendings[-1]
+    seconds = last.at_s - since.at_s
+    if seconds < bound_s:
+        return None
+    limit = "an unknown threshold"
+    if last.threshold is not None:
+        limit = f"the threshold {format_bytes(last.threshold)} ({downtime_limit_ms} ms"
+        limit += f" at {format_bytes(last.bandwidth * 1000)}/s)" if last.bandwidth else ")"
+    if last.threshold is not None and last.size <= last.threshold:
+        evidence = f"pending {format_bytes(last.size)} is below {limit} and the switchover does not come"
+        return Hang(HangKind.ACK_STARVED, seconds, evidence)
+    evidence = f"pending {format_bytes(last.size)} stays above {limit}"
+    return Hang(HangKind.NOT_CONVERGING, seconds, evidence)
+
+
+class Unchanged:
+    """How long something has been the same."""
+
+    def __init__(self) -> None:
+        self._mark: object = None
+        self._since: float | None = None
+
+    def note(self, now: float, mark: object) -> float:
+        """Seconds for which ``mark`` has been what it is, at the time ``now`` (s)."""
+        if self._since is None or mark != self._mark:
+            self._mark, self._since = mark, now
+        return now - self._since
+
+    def forget(self) -> None:
+        self._since = None

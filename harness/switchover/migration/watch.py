@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Watches a migration for a hang: what the source says of itself, and what it still writes to its log."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from switchover.guests.qemu import QemuGuest
+from switchover.hosts.waiting import wait_until
+from switchover.migration.progress import (
+    PENDING_EVENTS,
+    Hang,
+    HangKind,
+    Pending,
+    Unchanged,
+    judge_pending,
+    parse_pending,
+)
+from switchover.migration.settings import MigrationSettings
+from switchover.migration.traces import parse_trace
+from switchover.record.errors import Deadline, NotReady, SwitchoverError
+
+_TRACED_S = 0.3
+"""Three times QEMU's interval for migrate_transferred (BUFFER_DELAY, migration/migration.c)."""
+_TAIL = 20_000
+
+
+class HangWatch:
+    """Asked again and again while a migration runs; looks closer only after it got nowhere for a part of the bound."""
+
+    def __init__(self, source: QemuGuest, destination: QemuGuest, settings: MigrationSettings) -> None:
+        self._source = source
+        self._destination = destination
+        self._bound = settings.hang_s
+        self._limit = settings.downtime_limit_ms
+        self._sent, self._logged = Unchanged(), Unchanged()
+        self._pendings: list[Pending] = []
+        self._next_look = time.monotonic() + self._bound / 3
+
+    def find_hang(self, status: str | None, reply: Mapping[str, Any], events: int, *, held: bool) -> Hang | None:
+        """A hang, if it is one by now. ``reply``: the last ``query-migrate``; ``events``: how many came so far.
+
+        While the switchover is ``held`` back, a pending size without a new minimum is as intended.
+        """
+        now = time.monotonic()
+        still = self._sent.note(now, _mark(status, reply, events))
+        if now < self._next_look:
+            return None
+        self._next_look = now + max(1.0, self._bound / 6)
+        if still >= self._bound / 3:
+            # a device that is saved with QEMU's lock held moves the log, and nothing else that can be seen
+            if self._logged.note(now, self._read_log_sizes()) < self._bound * 2 / 3:
+                return None
+            evidence = f"status {status}, nothing is sent, and neither QEMU writes to its log"
+            if self._destination.exit_status() is not None:
+                evidence = f"status {status}, although the destination's QEMU has ended"
+            return Hang(HangKind.NO_PROGRESS, still, evidence)
+        self._logged.forget()
+        if status != "active" or held:
+            return None
+        if (pending := self._look_at_pending()) is not None:
+            self._pendings.append(pending)
+        return judge_pending(self._pendings, self._bound, self._limit)
+
+    def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float) -> Hang:
+        """Why a migration has not ended when its time is over, as far as can be told."""
+        pending = self._look_at_pending() if status == "active" else None
+        if pending is not None:
+            hang = judge_pending([*self._pendings[:1], pending], 0, self._limit)
+            if hang is not None:
+                return Hang(hang.kind, seconds, hang.evidence)
+        remaining = reply.get("ram", {}).get("remaining")
+        return Hang(HangKind.NO_PROGRESS, seconds, f"status {status}, RAM remaining {remaining} bytes")
+
+    def _look_at_pending(self) -> Pending | None:
+        """Switch QEMU's trace events on for a moment; None if it does not answer or told nothing."""
+        end = time.monotonic() + _TRACED_S
+        try:
+            for name in PENDING_EVENTS:
+                self._trace(name, enable=True)
+            wait_until("some iterations to be traced", lambda: time.monotonic() >= end, timeout=_TRACED_S + 1,
+                       invariants=[self._source.require_alive])  # fmt: skip
+            for name in PENDING_EVENTS:
+                self._trace(name, enable=False)
+            tail = self._source.host.run(["tail", "-c", str(_TAIL), self._source.files.log]).stdout
+        except (NotReady, Deadline):
+            return None
+        return parse_pending(parse_trace(tail.decode(errors="replace")), time.monotonic())
+
+    def _trace(self, name: str, *, enable: bool) -> None:
+        self._source.qmp.execute(
+            "trace-event-set-state", {"name": name, "enable": enable, "ignore-unavailable": True}, timeout=10
+        )
+
+    def _read_log_sizes(self) -> tuple[str, ...]:
+        sizes = []
+        for guest in (self._source, self._destination):
+            try:
+                sizes.append(guest.host.run(["stat", "-c", "%s", guest.files.log], check=False).text.strip())
+            except SwitchoverError as error:
+                sizes.append(str(error))
+        return tuple(sizes)
+
+
+def _mark(status: str | None, reply: Mapping[str, Any], events: int) -> tuple[object, ...]:
+    """What changes with any progress: status, events, and what was sent."""
+    ram = reply.get("ram", {})
+    moved = reply.get("vfio", {}).get("transferred")
+    return status, events, ram.get("transferred"), ram.get("dirty-sync-count"), moved

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What must happen to a case, and whether what happened is that, for the expected reason. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from switchover.record.measurement import Check
+from switchover.record.record import Verdict, VerdictName
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """``side`` and ``reason`` (a regular expression, searched for in the verdict's reason) only if they matter.
+
+    ``because``: why this is to be expected, with its source.
+    """
+
+    verdict: VerdictName
+    side: str = ""
+    reason: str = ""
+    because: str = ""
+
+
+COMPLETES = Expectation(VerdictName.COMPLETED)
+
+
+def find_mismatch(expectation: Expectation, verdict: Verdict, checks: Sequence[Check]) -> str:
+    """Why a case is not right; empty if it is.
+
+    Checks count with every verdict: after a migration that did not complete they are about the guest that stayed.
+    With ``checks-failed`` expected they are what the verdict is about.
+    """
+    if verdict.name is not expectation.verdict:
+        return f"expected {expectation.verdict}, was {verdict.name}"
+    if expectation.side and verdict.side != expectation.side:
+        return f"expected {verdict.name} by the {expectation.side}, was by {verdict.side or 'no side in particular'}"
+    if expectation.reason and not re.search(expectation.reason, verdict.reason):
+        return f"expected a reason with {expectation.reason!r}, was: {verdict.reason or 'none'}"
+    failed = [check.name for check in checks if not check.passed]
+    if failed and verdict.name is not VerdictName.CHECKS_FAILED:
+        return f"{verdict.name} as expected, and then not in order: {'; '.join(failed)}"
+    return ""

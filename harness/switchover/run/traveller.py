@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest that lives on one end of a pair and migrates to the other, as often as it is asked to."""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from switchover.hosts.loop import LoopThread
+from switchover.migration.session import Sample
+from switchover.record.errors import GuestCrashed, Refused
+from switchover.run.case import Case, Pair, SideSpec
+from switchover.run.faults import Action, make_intervention, start_link
+from switchover.run.passage import (
+    Passage,
+    check_not_running,
+    examine,
+    examine_stayed,
+    make_failed,
+    migrate_sides,
+)
+from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device
+from switchover.run.side import Side, start_side
+
+
+@dataclass
+class Watchers:
+    """Who is told what happens: each step as it begins, each sample, and each side just before it is released."""
+
+    step: Callable[[str], None] = lambda step: None
+    sample: Callable[[Sample], None] = lambda sample: None
+    release: Callable[[Side, str], None] = lambda side, name: None
+    sides_started: Callable[[Side, Side], None] = lambda source, destination: None
+
+
+@dataclass
+class Traveller:
+    """``pair.source`` is where the guest lives now. Made by :func:`start_traveller`."""
+
+    pair: Pair
+    loop: LoopThread
+    side: Side
+    watchers: Watchers
+    _stay: contextlib.ExitStack
+    _trips: contextlib.ExitStack
+    before: GuestAnswers | None = field(default=None)
+
+    def attempt(self, case: Case, name: str = "destination") -> Passage:
+        """Migrate to the other end, as the case says, and look at the guest where it then is.
+
+        On completion the guest lives there, and the side it left is released; otherwise the side that waited is.
+        A destination that is refused, or a host that is lost, raises.
+        """
+        with contextlib.ExitStack() as failed:
+            there = failed.enter_context(contextlib.ExitStack())
+            self.watchers.step(f"start {name}")
+            arrival = there.enter_context(
+                start_side(case.destination, self.pair.destination.host, name, self.pair.keys, self.loop, incoming=True)
+            )
+            there.callback(self.watchers.release, arrival, name)
+            self.watchers.sides_started(self.side, arrival)
+            before = self._settle_in()
+            self.watchers.step("migrate")
+            passage = self._pass(case, arrival, before)
+            if passage.result and passage.result.status == "completed" and not passage.error:
+                failed.pop_all()
+                self._move(there, arrival, before)
+            return passage
+
+    def _settle_in(self) -> GuestAnswers:
+        """What the guest says before a migration; before the first one it boots and gets its state."""
+        count = len(self.side.devices)
+        if self.before is None:
+            self.watchers.step("guest boot")
+            self.side.guest.wait_until_reachable()
+            self.watchers.step("ask before")
+            with self.side.guest.open_ssh(self.pair.keys) as guest:
+                place_canary(guest)
+                for number in range(count):
+                    seed_device(guest, random.Random(), number)
+                self.before = ask_guest(guest, count)
+        return self.before
+
+    def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
+        truths = self.side.read_truths()
+        error: Refused | GuestCrashed
+        with contextlib.ExitStack() as faults:
+            links = tuple(
+                faults.enter_context(start_link(end.host, end.link))
+                for end in (self.pair.source, self.pair.destination)
+                if any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
+            )
+            interventions = [
+                make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
+            ]
+            try:
+                migrated = migrate_sides(
+                    self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
+                    self.watchers.sample,
+                )  # fmt: skip
+            except (Refused, GuestCrashed) as caught:
+                error = caught
+            else:
+                self.watchers.step("ask after")
+                if migrated.migration.status == "completed":
+                    return examine(self.side, arrival, migrated, before, case.settings, self.pair.keys)
+                faults.close()  # the guest is reached over the link too
+                checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
+                return make_failed(migrated.migration, migrated.states, checks=tuple(checks))
+        self.watchers.step("ask after")
+        ended = _ended(self.side, arrival)
+        if ended == "source":
+            checks = [check_not_running(arrival)]
+        else:
+            checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
+        return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
+
+    def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
+        self._stay.close()
+        self._stay = self._trips.enter_context(there)
+        self.side, self.pair = arrival, self.pair.reversed()
+        devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
+        self.before = replace(before, devices=devices)
+
+    def heal(self) -> None:
+        """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say
+        after the next migration: a device that was reset has lost its state.
+        """
+        for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
+            device.change_knobs(spec.knobs, spec.knobs.without_faults())
+        with self.side.guest.open_ssh(self.pair.keys) as guest:
+            for number in range(len(self.side.devices)):
+                seed_device(guest, random.Random(), number)
+            self.before = ask_guest(guest, len(self.side.devices))
+
+
+def _ended(source: Side, destination: Side) -> str:
+    """The side whose QEMU ended, the source's first; empty if both live."""
+    for name, side in (("source", source), ("destination", destination)):
+        if side.guest.exit_status() is not None:
+            return name
+    return ""
+
+
+@contextlib.contextmanager
+def start_traveller(
+    spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers | None = None
+) -> Iterator[Traveller]:
+    """A guest started on the source of the pair; it boots while the first destination is started."""
+    watchers = watchers or Watchers()
+    with contextlib.ExitStack() as trips:
+        stay = trips.enter_context(contextlib.ExitStack())
+        watchers.step("start source")
+        side = stay.enter_context(start_side(spec, pair.source.host, "source", pair.keys, loop, incoming=False))
+        stay.callback(watchers.release, side, "source")
+        yield Traveller(pair, loop, side, watchers, stay, trips)

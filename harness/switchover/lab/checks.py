@@ -214,14 +214,18 @@ def check_older_images() -> Finding:
 
 
 def check_labs() -> Finding:
-    """Every lab has its processes; a dead one is stopped by the next that takes its name."""
+    """Every lab has its processes, and the run that must stop it if it is one's own."""
     seen, dead = [], []
     for directory in find_labs():
         file = read_lab_file(directory)
         running = len(lab_processes(file))
-        seen.append(f"{file.name}: {running} of {len(file.hosts)} lab hosts run")
-        if running < len(file.hosts):
+        text = f"{file.name}: {running} of {len(file.hosts)} lab hosts run"
+        ownerless = file.owner != 0 and not psutil.pid_exists(file.owner)
+        if ownerless:
+            text += f", the run that started it (process {file.owner}) is gone"
+        if ownerless or running < len(file.hosts):
             dead.append(file.name)
+        seen.append(text)
     if dead:
         return failed("; ".join(seen), "; ".join(f"switchover lab down {name}" for name in dead))
     return passed("; ".join(seen) or "none is up")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What was found out at some cost and stays true: a JSON file per answer, in the cache directory."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,7 +29,8 @@ def keep(kind: str, key: str, answer: Any) -> None:
         temporary.write_text(json.dumps({"key": key, "answer": answer}))
         temporary.replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _path(kind: str, key: str) -> Path:

@@ -2,16 +2,20 @@
 """Facts of a real lab host: kernel, KVM, QEMU, the reference device and its migration flags; the doctor on them."""
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from switchover.cli.main import main
+import switchover
 from switchover.devices.abilities import Ability, read_abilities
 from switchover.devices.checks import host_checks
 from switchover.devices.functions import read_devices
 from switchover.devices.migratability import P2P, PRE_COPY, STOP_COPY, read_migratability
 from switchover.devices.reference import PARENT, TYPE, Knobs, start_reference_device
 from switchover.devices.survey import survey_host
+from switchover.hosts import processes
 from switchover.hosts.checks import Outcome, run_checks
 from switchover.hosts.host import Host
 from switchover.hosts.inventory import DeviceEntry
@@ -80,14 +84,18 @@ def test_migration_flags_are_the_devices_own(host: Host) -> None:
         assert found[without.mediated.uuid].flags == STOP_COPY | P2P
 
 
-def test_doctor_for_a_lab(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a machine that runs a lab the doctor says that it can, and lists a lab host as any other."""
-    assert main(["doctor", "--for", "lab", "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)
+def run_command(*words: str) -> str:
+    """Standard output of the command, in a process of its own."""
+    package = Path(switchover.__file__).parent.parent
+    env = {**os.environ, "PYTHONPATH": str(package)}
+    return processes.run([sys.executable, "-m", "switchover", *words], timeout=300, env=env).text
+
+
+def test_doctor_for_a_lab(lab: Lab) -> None:
+    """On a machine that runs a lab the doctor says that it can, and checks and lists a lab host as any other."""
+    results = json.loads(run_command("doctor", "--for", "lab", "--json"))
     assert {result["name"] for result in results} >= {"QEMU for lab hosts", "image labhost", "namespaces", "labs"}
     name = lab.file.hosts[0]
-    assert main(["doctor", "--for", "host", name, "--lab", lab.name]) == 0
-    assert f"host {name}: ready" in capsys.readouterr().out
-    assert main(["hosts", name, "--lab", lab.name, "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    assert f"host {name}: ready" in run_command("doctor", "--for", "host", name, "--lab", lab.name)
+    (row,) = json.loads(run_command("hosts", name, "--lab", lab.name, "--json"))
     assert (row["name"], row["reachable"], row["kvm"]["works"]) == (name, True, True)

@@ -59,9 +59,12 @@ class Knobs:
     def offers(self) -> tuple[bool, ...]:
         return tuple(getattr(self, name) for name in OFFERS)
 
-    def without_faults(self) -> "Knobs":
-        """The same device, none of whose failures is on purpose."""
-        return replace(self, fail_at="none", corrupt="none")
+    def in_order(self) -> "Knobs":
+        """The same device, with nothing that fails, stalls or takes its time."""
+        return replace(
+            self, fail_at="none", corrupt="none", load_initial_ms=0, state_change_ms=0, dirty_bytes_per_sec=0,
+            save_bytes_per_sec=0, load_bytes_per_sec=0,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

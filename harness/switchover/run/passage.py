@@ -121,12 +121,18 @@ def examine(
     checks = [
         *compare_bytes(moved, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
+        *_check_faults(result),
         *_check_arrived(destination, before, keys),
         check_console("source", source.guest.console.text()),
         check_console("destination", destination.guest.console.text()),
     ]
     measurements = measure(explained, moved, result.source, settings)
     return Passage(result, states, asdict(explained), tuple(measurements), tuple(checks))
+
+
+def _check_faults(result: MigrationResult) -> list[Check]:
+    """A case whose fault did not happen says nothing about it."""
+    return [Check("every fault was made", False, "made", f"not made: {missed}") for missed in result.missed]
 
 
 def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:
@@ -217,4 +223,5 @@ def _runs(side: Side) -> str:
 
 def make_failed(result: MigrationResult | None, states: Mapping[str, list[str]], **others: Any) -> Passage:
     """A passage without completion. ``others``: fields of :class:`Passage`."""
-    return Passage(result, states, {"reason": "the migration did not complete"}, **others)
+    checks = (*others.pop("checks", ()), *(_check_faults(result) if result else ()))
+    return Passage(result, states, {"reason": "the migration did not complete"}, checks=checks, **others)

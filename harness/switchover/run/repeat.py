@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from switchover.guests.qemu import QemuGuest
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.migration.session import Sample
@@ -103,7 +104,7 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
         watchers = Watchers(
             step=watch.begin,
             sample=samples.append,
-            release=lambda side, name: _keep_evidence(side, name, directory),
+            release=lambda guest, name: _keep_evidence(guest, name, directory),
             sides_started=note_versions,
         )
         traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers))
@@ -124,17 +125,18 @@ def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:
         yield {"at_ns": sample.at_ns, "query-migrate": dict(sample.reply)}
 
 
-def _keep_evidence(side: Side, name: str, directory: RepeatDirectory) -> None:
+def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> None:
     """All that one side left, into the repeat's directory; never stands in the way of release."""
     name = name.replace(" ", "-")
     try:
-        evidence = side.guest.collect_evidence()
+        evidence = guest.collect_evidence()
         directory.write_text(f"{name}.command", evidence.command + "\n")
         directory.write_text(f"{name}.console", evidence.console)
         directory.write_text(f"{name}.trace", evidence.log)
         directory.write_text(f"{name}.stderr", evidence.stderr)
-        directory.write_lines(f"{name}.qmp.jsonl", _transcript(side.guest.qmp))
-        directory.write_lines(f"{name}.events.jsonl", _events(side.guest.qmp))
+        if hasattr(guest, "qmp"):  # else its monitor never answered
+            directory.write_lines(f"{name}.qmp.jsonl", _transcript(guest.qmp))
+            directory.write_lines(f"{name}.events.jsonl", _events(guest.qmp))
     except Exception as error:
         LOG.debug("evidence of %s: %s", name, error)
         say(f"not all evidence of the {name} could be kept: {error}")

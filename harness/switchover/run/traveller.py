@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from switchover.devices.reference import GuestDriver
+from switchover.guests.qemu import QemuGuest
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
@@ -30,11 +31,13 @@ from switchover.run.verdict import judge_passage
 
 @dataclass
 class Watchers:
-    """Who is told what happens: each step as it begins, each sample, and each side just before it is released."""
+    """Who is told what happens: each step as it begins, each sample, each QEMU just before it is released (also one
+    that did not come up).
+    """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
-    release: Callable[[Side, str], None] = lambda side, name: None
+    release: Callable[[QemuGuest, str], None] = lambda guest, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
 
 
@@ -60,9 +63,11 @@ class Traveller:
             there = failed.enter_context(contextlib.ExitStack())
             self.watchers.step(f"start {name}")
             arrival = there.enter_context(
-                start_side(case.destination, self.pair.destination.host, name, self.pair.keys, self.loop, incoming=True)
-            )
-            there.callback(self.watchers.release, arrival, name)
+                start_side(
+                    case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
+                    incoming=True, keep=lambda guest: self.watchers.release(guest, name),
+                )
+            )  # fmt: skip
             self.watchers.sides_started(self.side, arrival)
             before = self._settle_in()
             self.watchers.step("migrate")
@@ -137,7 +142,7 @@ class Traveller:
         after the next migration: a device that was reset has lost its state.
         """
         for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
-            device.set_live_knobs(spec.knobs.without_faults())
+            device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
             self.before = self._prepare_devices(guest)
 
@@ -185,6 +190,10 @@ def start_traveller(
     with contextlib.ExitStack() as trips:
         stay = trips.enter_context(contextlib.ExitStack())
         watchers.step("start source")
-        side = stay.enter_context(start_side(spec, pair.source.host, "source", pair.keys, loop, incoming=False))
-        stay.callback(watchers.release, side, "source")
+        side = stay.enter_context(
+            start_side(
+                spec, pair.source.host, "source", pair.keys, loop,
+                incoming=False, keep=lambda guest: watchers.release(guest, "source"),
+            )
+        )  # fmt: skip
         yield Traveller(pair, loop, side, watchers, stay, trips)

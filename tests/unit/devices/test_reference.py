@@ -142,32 +142,37 @@ def test_another_value_than_set_is_found_out() -> None:
     ReferenceDevice(MediatedDevice(make_host(outputs=answer_knobs), "uuid")).set_knobs(Knobs(pre_copy=True))
 
 
+def label_device(_: str, argument: str) -> str:
+    if "/remove" in argument:
+        return "end users, remove" if "pkill" in argument else "remove"
+    return "create " + argument.partition(" sh ")[2] if argument.endswith("/create") else "set knobs"
+
+
 def test_a_device_for_the_time_of_a_block() -> None:
     """Made under its parent by type, gone after the block, also when the block fails."""
     for error in (None, ValueError("in use")):
-        host = make_host()
+        host = FaultyHost(label_device, "")
         with contextlib.suppress(ValueError), start_mediated_device(host, PARENT, TYPE) as device:
             assert device.sysfs == f"/sys/bus/mdev/devices/{device.uuid}"
             if error:
                 raise error
-        create = f"write_file {PARENT}/mdev_supported_types/{TYPE}/create"
-        assert host.log == [create, f"write_file {device.sysfs}/remove"]
+        assert host.log == [f"create {device.uuid} {PARENT}/mdev_supported_types/{TYPE}/create", "remove"]
 
 
 def test_a_type_that_the_host_has_not() -> None:
-    """A host that makes no such device is not ready, with what to look at; nothing is removed."""
-    host = make_host(fail_at=0, error=CommandFailed("No such file"))
+    """A host that makes no such device is not ready, with what to look at. One that is made in spite of that goes."""
+    host = FaultyHost(label_device, "", fail_at=0, error=CommandFailed("No such file"))
     with pytest.raises(NotReady, match="mdev_supported_types"), start_mediated_device(host, PARENT, TYPE):
         pytest.fail("there is no device")
-    assert len(host.log) == 1
+    assert host.log[1:] == ["end users, remove"]
 
 
 def test_a_failed_knob_removes_the_device() -> None:
     """A device whose knobs cannot be set does not stay."""
-    host = make_host(fail_at=1, error=CommandFailed("Invalid argument"), outputs=answer_knobs)
+    host = FaultyHost(label_device, "", fail_at=1, error=CommandFailed("Invalid argument"), outputs=answer_knobs)
     with pytest.raises(CommandFailed, match="Invalid argument"), start_reference_device(host, Knobs()):
         pytest.fail("there is no device")
-    assert host.log[-1].endswith("/remove")
+    assert host.log[1:] == ["set knobs", "remove"]
 
 
 def test_a_lost_host_took_its_devices_with_it() -> None:

@@ -36,6 +36,7 @@ def make_lab(*names: str) -> Lab:
             file=SimpleNamespace(hosts=list(names)),
             host=lambda name: f"host {name}",
             link_address=lambda name: f"address of {name}",
+            outlet=lambda name: f"outlet of {name}",
             authorized_key="public",
             private_key="private",
             guest_host_key=KeyPair("guest private", "guest public"),
@@ -48,6 +49,7 @@ def test_a_lab_of_two() -> None:
     pair = pair_of_lab(make_lab("hosta", "hostb"))
     assert (str(pair.source.host), pair.source.address) == ("host hosta", "address of hosta")
     assert (str(pair.destination.host), pair.destination.address) == ("host hostb", "address of hostb")
+    assert (pair.source.outlet, pair.destination.outlet) == ("outlet of hosta", "outlet of hostb")
     assert (pair.keys.authorized, pair.keys.login) == ("public", "private")
     assert (pair.keys.host_private, pair.keys.host_public) == ("guest private", "guest public")
 

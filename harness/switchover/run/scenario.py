@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from switchover.record.errors import UsageError
+from switchover.record.paths import data_directory
 from switchover.record.toml import TomlText, load_model, parse_toml, read_toml, suggest
 from switchover.run.axes import Axis, flatten, make_word, read_axes
 from switchover.run.expectation import Expectation
@@ -55,16 +56,25 @@ def parse_scenario(text: str, source: str = "scenario.toml") -> Scenario:
     return make_scenario(parse_toml(text, source))
 
 
-def list_scenarios(path: Path) -> list[Path]:
-    """A file, or all scenarios of a directory. :raises UsageError: there is none"""
-    if path.is_dir():
-        found = sorted(path.glob("*.toml"))
+def catalogue_directory() -> Path:
+    """The scenarios that ship with the project."""
+    return data_directory("testcases") / "scenarios"
+
+
+def list_scenarios(place: Path) -> list[Path]:
+    """A file, all scenarios of a directory, or one of the catalogue by its name. :raises UsageError: there is none"""
+    if place.is_dir():
+        found = sorted(place.glob("*.toml"))
         if not found:
-            raise UsageError(f"{path} holds no scenario.", fix="name a file, or a directory with *.toml files")
+            raise UsageError(f"{place} holds no scenario.", fix="name a file, or a directory with *.toml files")
         return found
-    if not path.exists():
-        raise UsageError(f"There is no scenario {path}.", fix="`switchover list` shows those of the catalogue")
-    return [path]
+    if place.exists():
+        return [place]
+    known = {path.stem: path for path in sorted(catalogue_directory().glob("*.toml"))}
+    if str(place) in known:
+        return [known[str(place)]]
+    names = suggest(str(place), list(known)).removeprefix("; ")
+    raise UsageError(f"There is no scenario {place}.", why=f"it is no file, and the catalogue does not have it. {names}")
 
 
 def make_scenario(document: TomlText) -> Scenario:

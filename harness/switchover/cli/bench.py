@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import random
 import statistics
 import tempfile
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
-from switchover.lab.lab import start_lab
+from switchover.lab.lab import Lab, start_lab
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
@@ -19,6 +20,7 @@ from switchover.record.rundir import make_run_directory
 from switchover.run.case import Case, Pair, pair_of_lab
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.repeat import run_repeat
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 
@@ -30,9 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("next", 5, "in a running lab: one more case with a guest booted cold, and where its time goes"),
         ("boots", 50, "guest boots in a row"),
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
+        ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
     ):
         kind = kinds.add_parser(name, help=summary)
         kind.add_argument("--count", type=int, default=default, metavar="N", help=f"default: {default}")
+        if name == "kills":
+            kind.add_argument("--seed", type=int, help="of the moments; default: another one each time")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
             case "boots":
                 with borrow_lab() as lab:
                     return _series("guest boot", boot_repeatedly(PRE_COPY_ON, pair_of_lab(lab), arguments.count))
+            case "kills":
+                with start_lab(f"kills-{os.getpid()}") as lab:
+                    return _kills(lab, arguments.count, arguments.seed, Path(scratch))
             case _:
                 with borrow_lab() as lab:
                     turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
@@ -104,6 +112,24 @@ def _series(what: str, turns: Iterable[Turn]) -> int:
     for turn in failures:
         print(f"  #{turn.number}: {turn.failure}")
     return ExitCode.NOT_AS_EXPECTED if failures else ExitCode.AS_EXPECTED
+
+
+def _kills(lab: Lab, count: int, seed: int | None, scratch: Path) -> int:
+    seed = random.randrange(1 << 32) if seed is None else seed
+    say(f"seed {seed}")
+    kills: list[Kill] = []
+    for kill in kill_repeatedly(lab, count, seed, scratch):
+        kills.append(kill)
+        say(f"#{kill.number}: {kill}")
+    dirty = [kill for kill in kills if kill.leftovers]
+    undone = sum(kill.undone for kill in kills)
+    print(f"{len(kills)} × kill (seed {seed}): {undone} changes undone, {len(dirty)} kills left something")
+    print(f"the undoing        {_spread([kill.clean_s for kill in kills if kill.undone])}")
+    for step in sorted({kill.step for kill in kills}):
+        print(f"  {sum(kill.step == step for kill in kills):3} × {step}")
+    for kill in dirty:
+        print(f"  #{kill.number} {kill}")
+    return ExitCode.NOT_AS_EXPECTED if dirty else ExitCode.AS_EXPECTED
 
 
 def _spread(values: list[float]) -> str:

@@ -21,6 +21,7 @@ VERBS = {
     "test": "run the project's own tests (unit, qemu, lab)",
     "images": "list, build or clean the images of lab hosts and guests",
     "lab": "start, look at, enter or stop a lab",
+    "clean": "undo what a harness that was killed left on this machine and on hosts, and prove it",
     "bench": "measure the harness itself and print the figures",
 }
 """Each verb is a module of this package with ``add_arguments(parser)`` and ``run(arguments) -> int``."""

@@ -64,7 +64,7 @@ def in_order(case: Case) -> Case:
     """
     healthy = replace(
         case.source,
-        devices=tuple(replace(device, knobs=device.knobs.without_faults()) for device in case.source.devices),
+        devices=tuple(replace(device, knobs=device.knobs.in_order()) for device in case.source.devices),
     )
     settings = MigrationSettings(downtime_limit_ms=120_000)
     return Case(f"{case.id}, in order", healthy, healthy, settings)

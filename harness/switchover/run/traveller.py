@@ -6,10 +6,15 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from switchover.devices.reference import GuestDriver
+from switchover.guests.qemu import QemuGuest
+from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
-from switchover.record.errors import GuestCrashed, Refused
-from switchover.run.case import Case, Pair, SideSpec
+from switchover.record.errors import GuestCrashed, Refused, SwitchoverError, UsageError
+from switchover.record.measurement import Check
+from switchover.record.record import VerdictName
+from switchover.run.case import Case, Pair, SideSpec, in_order
 from switchover.run.faults import Action, make_intervention, start_link
 from switchover.run.passage import (
     Passage,
@@ -21,15 +26,18 @@ from switchover.run.passage import (
 )
 from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device
 from switchover.run.side import Side, start_side
+from switchover.run.verdict import judge_passage
 
 
 @dataclass
 class Watchers:
-    """Who is told what happens: each step as it begins, each sample, and each side just before it is released."""
+    """Who is told what happens: each step as it begins, each sample, each QEMU just before it is released (also one
+    that did not come up).
+    """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
-    release: Callable[[Side, str], None] = lambda side, name: None
+    release: Callable[[QemuGuest, str], None] = lambda guest, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
 
 
@@ -55,9 +63,11 @@ class Traveller:
             there = failed.enter_context(contextlib.ExitStack())
             self.watchers.step(f"start {name}")
             arrival = there.enter_context(
-                start_side(case.destination, self.pair.destination.host, name, self.pair.keys, self.loop, incoming=True)
-            )
-            there.callback(self.watchers.release, arrival, name)
+                start_side(
+                    case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
+                    incoming=True, keep=lambda guest: self.watchers.release(guest, name),
+                )
+            )  # fmt: skip
             self.watchers.sides_started(self.side, arrival)
             before = self._settle_in()
             self.watchers.step("migrate")
@@ -69,17 +79,21 @@ class Traveller:
 
     def _settle_in(self) -> GuestAnswers:
         """What the guest says before a migration; before the first one it boots and gets its state."""
-        count = len(self.side.devices)
         if self.before is None:
             self.watchers.step("guest boot")
             self.side.guest.wait_until_reachable()
             self.watchers.step("ask before")
             with self.side.guest.open_ssh(self.pair.keys) as guest:
                 place_canary(guest)
-                for number in range(count):
-                    seed_device(guest, random.Random(), number)
-                self.before = ask_guest(guest, count)
+                self.before = self._prepare_devices(guest)
         return self.before
+
+    def _prepare_devices(self, guest: Host) -> GuestAnswers:
+        for number, device in enumerate(self.side.spec.devices):
+            seed_device(guest, random.Random(), number)
+            if device.knobs.dma_pages_per_sec:
+                GuestDriver(guest, number).enable_dma()
+        return ask_guest(guest, len(self.side.spec.devices))
 
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
         truths = self.side.read_truths()
@@ -96,15 +110,15 @@ class Traveller:
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample,
+                    self.watchers.sample, faults.close,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
             else:
                 self.watchers.step("ask after")
+                faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
                     return examine(self.side, arrival, migrated, before, case.settings, self.pair.keys)
-                faults.close()  # the guest is reached over the link too
                 checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
                 return make_failed(migrated.migration, migrated.states, checks=tuple(checks))
         self.watchers.step("ask after")
@@ -127,11 +141,35 @@ class Traveller:
         after the next migration: a device that was reset has lost its state.
         """
         for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
-            device.change_knobs(spec.knobs, spec.knobs.without_faults())
+            device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
-            for number in range(len(self.side.devices)):
-                seed_device(guest, random.Random(), number)
-            self.before = ask_guest(guest, len(self.side.devices))
+            self.before = self._prepare_devices(guest)
+
+    def take_knobs(self, spec: SideSpec) -> None:
+        """Give the devices where the guest lives the knobs of another case; what they offer stays as it is.
+
+        :raises UsageError: the case needs devices that offer something else
+        """
+        pairs = list(zip(self.side.devices, self.side.spec.devices, spec.devices, strict=True))
+        for _, mine, wanted in pairs:
+            if (mine.type, mine.knobs.offers()) != (wanted.type, wanted.knobs.offers()):
+                raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
+        for device, _, wanted in pairs:
+            device.set_live_knobs(wanted.knobs)
+
+
+def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:
+    """After a case that did not complete: whether the guest migrates once all is in order, to a side as the source of
+    ``case`` is.
+    """
+    claim = "a second migration completes, with all its checks"
+    try:
+        traveller.heal()
+        verdict = judge_passage(traveller.attempt(in_order(case), name))
+    except SwitchoverError as error:
+        return Check(claim, passed=False, expected="yes", observed=str(error))
+    passed = verdict.name is VerdictName.COMPLETED
+    return Check(claim, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
 
 
 def _ended(source: Side, destination: Side) -> str:
@@ -151,6 +189,10 @@ def start_traveller(
     with contextlib.ExitStack() as trips:
         stay = trips.enter_context(contextlib.ExitStack())
         watchers.step("start source")
-        side = stay.enter_context(start_side(spec, pair.source.host, "source", pair.keys, loop, incoming=False))
-        stay.callback(watchers.release, side, "source")
+        side = stay.enter_context(
+            start_side(
+                spec, pair.source.host, "source", pair.keys, loop,
+                incoming=False, keep=lambda guest: watchers.release(guest, "source"),
+            )
+        )  # fmt: skip
         yield Traveller(pair, loop, side, watchers, stay, trips)

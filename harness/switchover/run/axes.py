@@ -47,9 +47,11 @@ class Variant(Table):
 def make_word(value: object) -> str:
     """A value in an id: no blanks, and no comma, which stands between axes.
 
-    >>> make_word("64 MiB"), make_word("a,b")
-    ('64-MiB', 'a%2Cb')
+    >>> make_word("64 MiB"), make_word("a,b"), make_word([100, 0])
+    ('64-MiB', 'a%2Cb', '100+0')
     """
+    if isinstance(value, list):
+        return "+".join(make_word(inner) for inner in value)
     return "-".join(str(value).replace("%", "%25").replace(",", "%2C").split())
 
 

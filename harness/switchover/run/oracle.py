@@ -7,8 +7,9 @@ and switchover-ack, B admission, C transfer over multifd, D faults. A case witho
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
@@ -18,20 +19,46 @@ from switchover.run.faults import Action, Fault
 
 
 PRE_COPY = "x-allow-pre-copy"
+_KNOBS = ("migration", "stop_copy", "pre_copy", "p2p", "fail_at", "corrupt")
+_SAVING = re.compile(r"PRE_COPY|PRE_COPY_P2P|STOP_COPY|STOP|read:.*")
+_LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
+
+
+@dataclass(frozen=True)
+class DeviceTraits:
+    """What rules look at in a device. ``properties``: those that vfio-pci is given."""
+
+    knobs: Knobs
+    type: str
+    properties: frozenset[tuple[str, str]]
+
+    def property_of(self, name: str, default: str) -> str:
+        return dict(self.properties).get(name, default)
+
+    @property
+    def pre_copy(self) -> bool:
+        """Whether QEMU sees it offer PRE_COPY."""
+        return self.knobs.pre_copy and self.property_of(PRE_COPY, "on") == "on"
 
 
 @dataclass(frozen=True)
 class SideTraits:
-    """What rules look at in a side. ``properties``: of each device, those that vfio-pci is given."""
+    """What rules look at in a side."""
 
     machine: str
-    pre_copy: bool
-    p2p: bool
-    properties: tuple[frozenset[tuple[str, str]], ...]
+    memory_mib: int
+    devices: tuple[DeviceTraits, ...]
+
+    @property
+    def pre_copy(self) -> bool:
+        return any(device.pre_copy for device in self.devices)
 
     def all_of(self, name: str, default: str) -> set[str]:
         """Values of a property over all devices."""
-        return {dict(properties).get(name, default) for properties in self.properties}
+        return {device.property_of(name, default) for device in self.devices}
+
+    def any_knob(self, condition: Callable[[Knobs], bool]) -> bool:
+        return any(condition(device.knobs) for device in self.devices)
 
 
 @dataclass(frozen=True)
@@ -48,12 +75,16 @@ class Traits:
 
 
 def make_side_traits(side: SideSpec) -> SideTraits:
-    return SideTraits(
-        side.guest.machine,
-        any(device.knobs.pre_copy and device.properties.get(PRE_COPY, "on") == "on" for device in side.devices),
-        all(device.knobs.p2p for device in side.devices),
-        tuple(frozenset(device.properties.items()) for device in side.devices),
+    devices = tuple(
+        # sizes and rates decide nothing here; without them fewer traits differ
+        DeviceTraits(
+            replace(Knobs(), **{name: getattr(device.knobs, name) for name in _KNOBS}),
+            device.type,
+            frozenset(device.properties.items()),
+        )
+        for device in side.devices
     )
+    return SideTraits(side.guest.machine, side.guest.memory_mib, devices)
 
 
 def list_capabilities(settings: MigrationSettings) -> tuple[frozenset[str], frozenset[str]]:
@@ -137,6 +168,14 @@ def _enabled(side: SideTraits) -> set[str]:
     return side.all_of("enable-migration", "auto")
 
 
+def _lacks(side: SideTraits, enabled: str, condition: Callable[[Knobs], bool]) -> bool:
+    """Whether a device with this ``enable-migration`` meets a condition."""
+    return any(
+        device.property_of("enable-migration", "auto") == enabled and condition(device.knobs)
+        for device in side.devices
+    )
+
+
 def _transfer(side: SideTraits) -> set[str]:
     return side.all_of("x-migration-multifd-transfer", "auto")
 
@@ -146,9 +185,12 @@ def _fault(action: Action) -> Callable[[Traits], bool]:
 
 
 def _cancelled_in_time(traits: Traits) -> bool:
-    """QEMU answers no command while it saves devices, and there is nothing to cancel before ``migrate``."""
-    late = (Phase.BEFORE, Phase.DEVICE_STOP_COPY)
-    return any(fault.action is Action.CANCEL and fault.phase not in late for fault in traits.faults)
+    """There is nothing to cancel before ``migrate``."""
+    return any(fault.action is Action.CANCEL and fault.phase is not Phase.BEFORE for fault in traits.faults)
+
+
+def _fails(side: SideTraits, where: re.Pattern[str]) -> bool:
+    return side.any_knob(lambda knobs: bool(where.fullmatch(knobs.fail_at)))
 
 
 def _expect(verdict: VerdictName, side: str, text: str, because: str) -> Expectation:
@@ -167,12 +209,26 @@ ORACLE = (
         automatic=False,
     ),
     Rule(
+        "B1, realize",
+        Expectation(VerdictName.REFUSED, "", "(?i)migration is not supported in kernel",
+                f"a driver without migration and enable-migration=on: realize fails ({_QEMU}, hw/vfio/migration.c)"),
+        lambda traits: any(_lacks(side, "on", lambda knobs: not knobs.migration) for side in traits.sides()),
+    ),
+    Rule(
+        "B2",
+        Expectation(VerdictName.REFUSED, "", "Migration couldn't be initialized|STOP_COPY is not supported",
+                    f"a driver without STOP_COPY and enable-migration=on: realize fails ({_QEMU}, "
+                    "hw/vfio/migration.c; the second text is that of 11.1)"),
+        lambda traits: any(_lacks(side, "on", lambda knobs: not knobs.stop_copy) for side in traits.sides()),
+    ),
+    Rule(
         "B4",
         _expect(VerdictName.REFUSED, "",
                 "Multiple VFIO devices migration is supported only if all of them support P2P migration",
                 f"with enable-migration=on the second device's realize fails ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: any(
-            len(side.properties) > 1 and not side.p2p and _enabled(side) == {"on"} for side in traits.sides()
+            len(side.devices) > 1 and side.any_knob(lambda knobs: not knobs.p2p) and _enabled(side) == {"on"}
+            for side in traits.sides()
         ),
     ),
     Rule(
@@ -195,6 +251,12 @@ ORACLE = (
         _expect(VerdictName.BLOCKED, "source", "Migration is disabled for VFIO device",
                 f"enable-migration=off adds a migration blocker ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: "off" in _enabled(traits.source),
+    ),
+    Rule(
+        "B1, in kernel",
+        Expectation(VerdictName.BLOCKED, "source", "(?i)migration is not supported in kernel",
+                f"a driver without migration, and enable-migration=auto ({_QEMU}, hw/vfio/migration.c)"),
+        lambda traits: _lacks(traits.source, "auto", lambda knobs: not knobs.migration),
     ),
     Rule(
         "B3",
@@ -222,6 +284,12 @@ ORACLE = (
         _other_machine,
     ),
     Rule(
+        "A15, memory",
+        _expect(VerdictName.FAILED, "destination", "Size mismatch: pc.ram",
+                "QEMU, migration/ram.c: parse_ramblock"),
+        lambda traits: traits.source.memory_mib != traits.destination.memory_mib,
+    ),
+    Rule(
         "D, source killed",
         Expectation(VerdictName.CRASHED, "source", because="its QEMU ends by a signal"),
         _fault(Action.KILL_SOURCE),
@@ -233,18 +301,38 @@ ORACLE = (
     ),
     Rule(
         "D, guest panics",
-        Expectation(VerdictName.CRASHED, because="the guest's kernel is made to panic"),
+        Expectation(VerdictName.CRASHED, "source", "panic", "the guest's kernel is made to panic"),
         _fault(Action.PANIC_GUEST),
     ),
     Rule(
         "D, cancelled",
-        Expectation(VerdictName.CANCELLED, "source", because="migrate_cancel while RAM or device pre-copy is sent"),
+        Expectation(VerdictName.CANCELLED, "source", because="migrate_cancel while the migration goes on"),
         _cancelled_in_time,
     ),
     Rule(
         "D, link cut",
-        Expectation(VerdictName.HUNG, because="no packet gets through, and TCP waits longer than any bound here"),
+        Expectation(VerdictName.HUNG, "destination", because="no packet gets through, and TCP waits for longer"),
         _fault(Action.CUT_LINK),
+    ),
+    Rule(
+        "D, source's device",
+        Expectation(VerdictName.FAILED, "source", because="the device fails a state change or a read on purpose"),
+        lambda traits: _fails(traits.source, _SAVING),
+    ),
+    Rule(
+        "D, destination's device",
+        Expectation(VerdictName.FAILED, "destination", because="the device fails a state change or a write on purpose"),
+        lambda traits: _fails(traits.destination, _LOADING),
+    ),
+    Rule(
+        "D, stream corrupt",
+        Expectation(VerdictName.FAILED, "destination", because="the device refuses the last write: its checksum differs"),
+        lambda traits: traits.source.any_knob(lambda knobs: knobs.corrupt == "stream"),
+    ),
+    Rule(
+        "D, other device",
+        Expectation(VerdictName.FAILED, "destination", because="the device there is of another type"),
+        lambda traits: [d.type for d in traits.source.devices] != [d.type for d in traits.destination.devices],
     ),
     Rule(
         "A4",
@@ -294,6 +382,11 @@ ORACLE = (
                 "got DEV_CONFIG_STATE in main migration channel but doing multifd transfer",
                 f"only the destination transfers over multifd ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: "on" in _transfer(traits.destination) and "off" in _transfer(traits.source),
+    ),
+    Rule(
+        "D, state corrupt",
+        Expectation(VerdictName.CHECKS_FAILED, "", "checksum", "the guest sees another state than was saved"),
+        lambda traits: traits.destination.any_knob(lambda knobs: knobs.corrupt == "state"),
     ),
 )  # fmt: skip
 """In the order in which a case meets them: at realize, at capabilities, at ``migrate``, on the way."""

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from switchover.hosts.loop import LoopThread
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import Lab, start_lab
+from switchover.migration.outside import Control, find_smallest_period, is_supported
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
@@ -21,8 +23,14 @@ from switchover.run.case import Case, Pair, pair_of_lab
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.kills import Kill, kill_repeatedly
+from switchover.run.outside import measure_control
 from switchover.run.repeat import run_repeat
+from switchover.run.side import start_side
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+
+HEARTBEAT_PERIODS_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000)
+BENCH_S = 4.0
+"""For each period, in each round."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("warm", 3, "images built: from nothing to the record of one migration, lab boot included"),
         ("next", 5, "in a running lab: one more case with a guest booted cold, and where its time goes"),
         ("boots", 50, "guest boots in a row"),
+        ("outside", 2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
         ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
     ):
@@ -54,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
             case "kills":
                 with start_lab(f"kills-{os.getpid()}") as lab:
                     return _kills(lab, arguments.count, arguments.seed, Path(scratch))
+            case "outside":
+                with borrow_lab() as lab:
+                    return _outside(arguments.count, pair_of_lab(lab))
             case _:
                 with borrow_lab() as lab:
                     turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
@@ -100,6 +112,31 @@ def _next(count: int, pair: Pair, scratch: Path) -> int:
 def _run_once(case: Case, number: int, pair: Pair, scratch: Path, fingerprint: dict[str, object]) -> Record:
     directory = make_run_directory("bench", scratch)
     return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint)
+
+
+def _outside(rounds: int, pair: Pair) -> int:
+    """One guest; the periods in turns, so that what disturbs the machine for a while disturbs them all."""
+    controls: list[Control] = []
+    with LoopThread() as loop, start_side(
+        PRE_COPY_ON.source, pair.source.host, "source", pair.keys, loop, incoming=False
+    ) as side:  # fmt: skip
+        side.guest.wait_until_reachable()
+        assert pair.source.outlet is not None
+        for _ in range(rounds):
+            for period_us in HEARTBEAT_PERIODS_US:
+                control, words = measure_control(pair.source.outlet, side.guest, pair.keys, period_us, BENCH_S)
+                say(f"period {period_us / 1e3:g} ms: {words or 'the sender says nothing'}")
+                if control is not None:
+                    controls.append(control)
+    print("period    arrivals  lost   median      99 %   longest   supported")
+    for control in sorted(controls, key=lambda control: -control.period_s):
+        times = (control.median_s, control.p99_s, control.longest_s)
+        print(f"{control.period_s * 1e3:4g} ms  {control.arrivals:10} {control.lost:5}"
+              + "".join(f"{value * 1e3:7.1f} ms" for value in times)
+              + f"   {'yes' if is_supported(control) else 'no'}")  # fmt: skip
+    smallest = find_smallest_period(controls)
+    print(f"smallest supported period: {f'{smallest.period_s * 1e3:g} ms' if smallest else 'none'}")
+    return ExitCode.AS_EXPECTED if smallest else ExitCode.NOT_READY
 
 
 def _series(what: str, turns: Iterable[Turn]) -> int:

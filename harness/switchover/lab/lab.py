@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from switchover.hosts.heartbeat import Outlet
 from switchover.hosts.journal import own_journal
 from switchover.hosts.ownership import describe_process, take_file
 from switchover.hosts.ssh import SshHost
@@ -12,6 +13,7 @@ from switchover.lab.boot import boot_lab, connect_labhost, link_address
 from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
 from switchover.lab.labfile import find_starter, is_running, lab_processes, read_lab_file, starter_path, stop_lab
+from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, outlet_socket
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import labs_directory
 
@@ -51,6 +53,11 @@ class Lab:
     def link_address(self, name: str) -> str:
         """Address of a lab host on the private link."""
         return link_address(self.file.hosts.index(name))
+
+    def outlet(self, name: str) -> Outlet:
+        """Where frames of a lab host's guests reach the controller."""
+        socket = outlet_socket(Path(self.file.sockets), name)
+        return Outlet(str(socket), OUTLET_ADDRESS, OUTLET_MAC)
 
     def hosts(self) -> list[SshHost]:
         return [self.host(name) for name in self.file.hosts]

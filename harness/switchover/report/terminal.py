@@ -33,6 +33,9 @@ def render_record(record: Record) -> str:
     reported = record.measured("downtime.qemu")
     if reported is not None:
         lines.append(f"  QEMU says    {format_seconds(reported)}")
+    outside, resolution = record.measured("downtime.outside"), record.measured("outside.resolution")
+    if outside is not None and resolution is not None:
+        lines.append(f"  outside sees {format_seconds(outside)}   (resolution {format_seconds(resolution)})")
     passed = sum(check.passed for check in record.checks)
     lines.append(f"  checks       {passed} of {len(record.checks)} passed")
     lines += [

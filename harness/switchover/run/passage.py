@@ -14,13 +14,14 @@ from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import explain_downtime
+from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervention, list_device_states
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import count_device_bytes, parse_trace, take_last_migration
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, NotReady, SwitchoverError
 from switchover.record.measurement import Check, Measurement, check_equal
-from switchover.run.measurements import measure
+from switchover.run.measurements import measure, measure_outside
 from switchover.run.probes import (
     GuestAnswers,
     Truths,
@@ -31,6 +32,7 @@ from switchover.run.probes import (
     compare_bytes,
     compare_guest,
     compare_states,
+    compare_with_outside,
     count_since,
     fire_interrupt,
     reinitialise,
@@ -101,6 +103,7 @@ def examine(
     source: Side,
     destination: Side,
     migrated: Migrated,
+    outside: OutsideDowntime | UnseenDowntime,
     before: GuestAnswers,
     settings: MigrationSettings,
     keys: GuestKeys,
@@ -125,8 +128,9 @@ def examine(
         *_check_arrived(destination, before, keys),
         check_console("source", source.guest.console.text()),
         check_console("destination", destination.guest.console.text()),
+        *compare_with_outside(explained, outside),
     ]
-    measurements = measure(explained, moved, result.source, settings)
+    measurements = [*measure(explained, moved, result.source, settings), *measure_outside(outside, explained)]
     return Passage(result, states, asdict(explained), tuple(measurements), tuple(checks))
 
 

@@ -10,6 +10,8 @@ from switchover.guests.console import find_trouble
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import Invariant, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
+from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
+from switchover.migration.outside import OutsideDowntime, UnseenDowntime, find_standstill, tolerance
 from switchover.record.errors import Deadline
 from switchover.record.measurement import Check, check_equal
 from switchover.record.units import MIB
@@ -174,3 +176,23 @@ def compare_states(events: Sequence[str], truth: Truth, before: Truth, side: str
 def check_console(side: str, console: str) -> Check:
     trouble = find_trouble(console)
     return Check(f"{side}: guest console is free of oopses", not trouble, "none", "; ".join(trouble) or "none")
+
+
+def compare_with_outside(
+    explained: ExplainedDowntime | UnexplainedDowntime, outside: OutsideDowntime | UnseenDowntime
+) -> list[Check]:
+    """The silence must last at least as long as no vCPU ran. No check if one of the two is missing.
+
+    It may last longer: the guest has to be heard again after it was started.
+    """
+    if isinstance(explained, UnexplainedDowntime) or isinstance(outside, UnseenDowntime):
+        return []
+    least = find_standstill(explained) - tolerance(outside, explained)
+    return [
+        Check(
+            "the outside hears nothing while no vCPU runs",
+            outside.seconds >= least,
+            f"silence of at least {least:.6f} s",
+            f"{outside.seconds:.6f} s",
+        )
+    ]

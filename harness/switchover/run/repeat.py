@@ -18,6 +18,7 @@ from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.case import Case, Pair
 from switchover.run.expectation import find_mismatch
+from switchover.run.outside import OutsideProbe
 from switchover.run.passage import Passage
 from switchover.run.side import Side
 from switchover.run.traveller import Watchers, migrate_again, start_traveller
@@ -75,7 +76,8 @@ def run_repeat(
             expectation=asdict(case.expectation),
             mismatch=find_mismatch(case.expectation, verdict, passage.checks),
             settings={"source": asdict(case.source), "destination": asdict(case.destination),
-                      "migration": asdict(case.settings), "faults": [asdict(fault) for fault in case.faults]},
+                      "migration": asdict(case.settings), "faults": [asdict(fault) for fault in case.faults],
+                      "heartbeat_us": case.heartbeat_us},
             fingerprint=found,
             seconds=watch.seconds,
             measurements=passage.measurements,
@@ -104,6 +106,7 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
         watchers = Watchers(
             step=watch.begin,
             sample=samples.append,
+            outside=lambda probe: _keep_arrivals(probe, directory),
             release=lambda guest, name: _keep_evidence(guest, name, directory),
             sides_started=note_versions,
         )
@@ -113,6 +116,7 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
             watch.begin("second migration")
             watchers.step = lambda step: None
             watchers.sample = lambda sample: None
+            watchers.outside = lambda probe: None
             if passage.ended != "source" and not isinstance(passage.error, Refused):
                 again = migrate_again(traveller, case, "second destination")
                 passage = replace(passage, checks=(*passage.checks, again))
@@ -123,6 +127,13 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:
     for sample in list(samples):
         yield {"at_ns": sample.at_ns, "query-migrate": dict(sample.reply)}
+
+
+def _keep_arrivals(probe: OutsideProbe, directory: RepeatDirectory) -> None:
+    """Also of a migration that did not complete; a probe that was off or had no way leaves no file."""
+    if probe.sender is not None:
+        probe.collect()
+        directory.write_lines("outside.jsonl", probe.render_lines())
 
 
 def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> None:

@@ -16,6 +16,7 @@ from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
 from switchover.run.case import Case, Pair, SideSpec, in_order
 from switchover.run.faults import Action, make_intervention, start_link
+from switchover.run.outside import OutsideProbe, start_outside
 from switchover.run.passage import (
     Passage,
     check_not_running,
@@ -31,12 +32,13 @@ from switchover.run.verdict import judge_passage
 
 @dataclass
 class Watchers:
-    """Who is told what happens: each step as it begins, each sample, each QEMU just before it is released (also one
-    that did not come up).
+    """Who is told what happens: each step as it begins, each sample, the probe from outside when it ended, and each
+    QEMU just before it is released (also one that did not come up).
     """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
+    outside: Callable[[OutsideProbe], None] = lambda probe: None
     release: Callable[[QemuGuest, str], None] = lambda guest, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
 
@@ -70,9 +72,9 @@ class Traveller:
             )  # fmt: skip
             self.watchers.sides_started(self.side, arrival)
             before = self._settle_in()
-            self.watchers.step("migrate")
             passage = self._pass(case, arrival, before)
             if passage.result and passage.result.status == "completed" and not passage.error:
+                self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
                 failed.pop_all()
                 self._move(there, arrival, before)
             return passage
@@ -98,7 +100,7 @@ class Traveller:
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
         truths = self.side.read_truths()
         error: Refused | GuestCrashed
-        with contextlib.ExitStack() as faults:
+        with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
             links = tuple(
                 faults.enter_context(start_link(end.host, end.link))
                 for end in (self.pair.source, self.pair.destination)
@@ -107,6 +109,11 @@ class Traveller:
             interventions = [
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
             ]
+            if case.heartbeat_us:
+                self.watchers.step("control interval")
+            probe = probes.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us))
+            probes.callback(self.watchers.outside, probe)
+            self.watchers.step("migrate")
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
@@ -118,7 +125,8 @@ class Traveller:
                 self.watchers.step("ask after")
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
-                    return examine(self.side, arrival, migrated, before, case.settings, self.pair.keys)
+                    outside = probe.finish()
+                    return examine(self.side, arrival, migrated, outside, before, case.settings, self.pair.keys)
                 checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
                 return make_failed(migrated.migration, migrated.states, checks=tuple(checks))
         self.watchers.step("ask after")
@@ -130,11 +138,11 @@ class Traveller:
         return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
-        self._stay.close()
-        self._stay = self._trips.enter_context(there)
+        left, self._stay = self._stay, there
         self.side, self.pair = arrival, self.pair.reversed()
         devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
         self.before = replace(before, devices=devices)
+        left.close()
 
     def heal(self) -> None:
         """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say

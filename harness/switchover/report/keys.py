@@ -14,8 +14,8 @@ _INTRODUCTION = """\
 # Keys of scenario files
 
 Made by `switchover schema --reference`; how to use them: [scenarios.md](scenarios.md). An axis names a key as
-`TABLE.KEY`: `device.pre_copy`, `source.machine`, `migration.downtime_limit_ms`, `fault.phase`, `bounds.hang_s`. Those of
-`[guest]` need no table: `machine`.
+`TABLE.KEY`: `device.pre_copy`, `source.machine`, `migration.downtime_limit_ms`, `fault.phase`, `bounds.hang_s`. The keys
+of `[guest]` need no table: `machine`.
 
 "on" and "off" are words in quotes. Sizes are numbers of bytes or words such as "64 MiB"; rates are per second.
 """
@@ -82,7 +82,10 @@ def render_reference() -> str:
             keys = {key: keys[key] for key in ("host", "device", "devices")}
             lines += ["The keys of `[guest]`, for this side only, and:", ""]
         if name == "device":
-            lines += ["The knobs of the reference device are explained in [reference-device.md](reference-device.md).", ""]
+            lines += [
+                "The knobs of the reference device are explained in [reference-device.md](reference-device.md).",
+                "",
+            ]
         lines += [*_render_rows(schema, keys), ""]
     return "\n".join(lines).rstrip()
 
@@ -136,5 +139,3 @@ _KINDS = {"string": "text", "integer": "whole number", "number": "number"}
 def _render_default(described: Mapping[str, Any]) -> str:
     value = described.get("default", "")
     return "" if value in ("", {}, [], ()) or "$ref" in described else f"`{value}`"
-
-

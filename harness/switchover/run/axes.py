@@ -62,7 +62,7 @@ def render_id(values: Values) -> str:
 
 def parse_id(text: str) -> dict[str, str]:
     """What :func:`render_id` was given."""
-    return dict((name, word) for name, _, word in (part.partition("=") for part in text.split(",")))
+    return {name: word for name, _, word in (part.partition("=") for part in text.split(","))}
 
 
 def flatten(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -16,7 +16,15 @@ from switchover.run.axes import Values, render_id
 from switchover.run.case import DEVICE_PROPERTIES, Case, DeviceSpec, SideSpec
 from switchover.run.faults import Fault
 from switchover.run.keys import Target
-from switchover.run.oracle import Rule, SideTraits, Traits, choose_rule, find_scenario_rule, list_capabilities, make_side_traits
+from switchover.run.oracle import (
+    Rule,
+    SideTraits,
+    Traits,
+    choose_rule,
+    find_scenario_rule,
+    list_capabilities,
+    make_side_traits,
+)
 from switchover.run.scenario import Scenario
 from switchover.run.schema import SIDES
 
@@ -88,9 +96,10 @@ def _holds(axes: Mapping[str, frozenset[str]], values: Values) -> bool:
 def _find_contradictions(case: Case) -> Iterator[str]:
     """What cannot be, whatever QEMU makes of the case."""
     for fault in case.faults:
-        if fault.phase is Phase.PRE_SWITCHOVER and not case.settings.all_capabilities("source")[
-            "pause-before-switchover"
-        ]:
+        if (
+            fault.phase is Phase.PRE_SWITCHOVER
+            and not case.settings.all_capabilities("source")["pause-before-switchover"]
+        ):
             yield 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
         if fault.phase is Phase.DEVICE_PRE_COPY and not any(device.knobs.pre_copy for device in case.source.devices):
             yield 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'

@@ -12,7 +12,7 @@ from switchover.run.gate import Decision, Known, decide
 from switchover.run.scenario import Scenario
 
 CASE_S = 25.0
-"""One more case in a running lab, guest booted cold; seconds, measured in a lab under TCG (``switchover bench next``)."""
+"""One more case in a running lab under TCG, guest booted cold; seconds, as ``switchover bench next`` measures."""
 SECOND_MIGRATION_S = 10.0
 """A second migration of the guest that stayed, on top of that."""
 _TRIED_AGAIN = (VerdictName.FAILED, VerdictName.HUNG, VerdictName.CANCELLED, VerdictName.CRASHED)

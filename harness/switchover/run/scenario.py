@@ -74,7 +74,9 @@ def list_scenarios(place: Path) -> list[Path]:
     if str(place) in known:
         return [known[str(place)]]
     names = suggest(str(place), list(known)).removeprefix("; ")
-    raise UsageError(f"There is no scenario {place}.", why=f"it is no file, and the catalogue does not have it. {names}")
+    raise UsageError(
+        f"There is no scenario {place}.", why=f"it is no file, and the catalogue does not have it. {names}"
+    )
 
 
 def make_scenario(document: TomlText) -> Scenario:
@@ -143,9 +145,9 @@ class _Checks:
                 self.complain(["devices", number, "id"], f"there is another device {identity!r}")
         for path, prefix, table in _tables(file):
             for name, value in list_set(prefix, table):
-                if file.devices is not None and name.startswith("devices.") and name.endswith(".id"):
-                    continue
                 inner = name.removeprefix(prefix).split(".")
+                if path[0] == "devices" and inner == ["id"]:
+                    continue
                 try:
                     key = require_key(name, self.devices)
                     if path == ["migration"] and len(inner) == 2:
@@ -154,10 +156,10 @@ class _Checks:
                     self.complain([*path, *inner], str(problem))
                     continue
                 self._reject_without_effect(key, [*path, *inner])
-                number = path[1] if path[0] == "faults" else 0
                 for target in key.targets:
-                    part, *rest = target
-                    fixed[(part, number, *rest[1:]) if part == "faults" else target] = value
+                    # a key names the only fault; in the tables there may be more
+                    placed = ("faults", path[1], *target[2:]) if target[0] == "faults" else target
+                    fixed[placed] = value
         self._check_faults(file)
         return fixed
 
@@ -168,7 +170,9 @@ class _Checks:
             varied = axis.targets()
             variants = [value for value in axis.values if not targets & value.changes.keys()]
             if targets <= varied and not variants:
-                self.complain(path, f"has no effect: axes.{axis.name} ({axis.place}) sets it too; leave one of them out")
+                self.complain(
+                    path, f"has no effect: axes.{axis.name} ({axis.place}) sets it too; leave one of them out"
+                )
 
     def _check_faults(self, file: Any) -> None:
         varied = [axis for axis in self.axes if any(target[0] == "faults" for target in axis.targets())]
@@ -180,12 +184,12 @@ class _Checks:
 
     def read_exclusions(self, file: Any) -> Iterator[Exclusion]:
         for number, table in enumerate(file.exclude):
-            path = ["exclude", number]
+            path: list[str | int] = ["exclude", number]
             yield Exclusion(self._read_when(path, table.when), table.because, self.document.place(path))
 
     def read_rules(self, file: Any) -> Iterator[Rule]:
         for number, table in enumerate(file.rules):
-            path = ["rules", number]
+            path: list[str | int] = ["rules", number]
             when = self._read_when(path, table.when)
             yield self._read_expect([*path, "expect"], table.expect, f"rules[{number}]", when)
         if file.expect is not None:

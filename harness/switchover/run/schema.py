@@ -177,7 +177,7 @@ class ScenarioFile(Table):
 
 
 if PROBES:
-    ScenarioFile = pydantic.create_model(  # type: ignore[assignment, misc]
+    ScenarioFile = pydantic.create_model(  # type: ignore[misc]
         "ScenarioFile", __base__=ScenarioFile, __doc__=ScenarioFile.__doc__,
         probes=(Probes, Field(default=None, description="what is measured besides")),
     )  # fmt: skip

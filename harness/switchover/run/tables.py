@@ -4,6 +4,7 @@
 import ast
 import dataclasses
 import inspect
+import itertools
 import re
 import textwrap
 import typing
@@ -89,9 +90,7 @@ def make_table(name: str, of: type, keys: typing.Iterable[str], **others: Any) -
     """
     hints = typing.get_type_hints(of)
     fields = {field.name: field for field in dataclasses.fields(of)}
-    made: dict[str, Any] = {
-        key: (toml_type(key, hints[key]), Field(default=_default_of(fields[key]))) for key in keys
-    }
+    made: dict[str, Any] = {key: (toml_type(key, hints[key]), Field(default=_default_of(fields[key]))) for key in keys}
     clashes = sorted(made.keys() & others.keys())
     if clashes:
         raise TypeError(f"{of.__name__} and {name} both have {', '.join(clashes)}")
@@ -112,9 +111,11 @@ def toml_type(name: str, hint: Any) -> Any:
     if hint is str or origin is typing.Literal or (inspect.isclass(hint) and issubclass(hint, Enum)):
         return hint
     if inspect.isclass(origin) and issubclass(origin, Mapping) and arguments[1] in _MAPPINGS:
-        return dict[str, _MAPPINGS[arguments[1]]]  # type: ignore[misc]
+        named: Any = dict
+        return named[str, _MAPPINGS[arguments[1]]]
     if origin is tuple and arguments[1:] == (...,):
-        return tuple[toml_type(name, arguments[0]), ...]
+        listed: Any = tuple
+        return listed[toml_type(name, arguments[0]), ...]
     raise TypeError(f"{name}: nothing in TOML is known to stand for {hint}")
 
 
@@ -132,7 +133,7 @@ def find_meanings(of: type) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     statements = body.body if isinstance(body, ast.ClassDef) else []
-    for field, below in zip(statements, statements[1:], strict=False):
+    for field, below in itertools.pairwise(statements):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(field.target, ast.Name)

@@ -22,7 +22,7 @@ PAUSED = {"pause_before_switchover": True}
 
 
 def cell(id: str, verdict: VerdictName, side: str = "", reason: str = "", **how: Any) -> Case:
-    """``how``: ``faults``; ``source`` and ``destination`` as knobs that differ; ``guest``: the destination's; or settings."""
+    """``how``: ``faults``; ``source`` and ``destination`` as knobs that differ; ``guest``: the destination's; settings."""
     faults = how.pop("faults", ())
     knobs = {name: replace(KNOBS, **how.pop(name, {})) for name in ("source", "destination")}
     arrival = SideSpec(

@@ -18,11 +18,11 @@ KNOBS = Knobs(initial_bytes=16 * MIB, stop_copy_bytes=16 * MIB, save_bytes_per_s
 """A second of pre-copy and a second of stop-copy: long enough to be met."""
 GUEST = GuestSpec(memory_mib=192)
 SIDE = SideSpec(GUEST, (DeviceSpec(knobs=KNOBS),))
-PAUSED = {"pause_before_switchover": True}
+PAUSED: dict[str, Any] = {"pause_before_switchover": True}
 
 
 def cell(id: str, verdict: VerdictName, side: str = "", reason: str = "", **how: Any) -> Case:
-    """``how``: ``faults``; ``source`` and ``destination`` as knobs that differ; ``guest``: the destination's; settings."""
+    """``how``: ``faults``; ``source`` and ``destination`` as knobs; ``guest``: the destination's; or settings."""
     faults = how.pop("faults", ())
     knobs = {name: replace(KNOBS, **how.pop(name, {})) for name in ("source", "destination")}
     arrival = SideSpec(
@@ -42,7 +42,7 @@ def _cells() -> list[Case]:
     V, A, P = VerdictName, Action, Phase
     cells = []
     for phase in (P.SETUP, P.ACTIVE, P.DEVICE_PRE_COPY, P.PRE_SWITCHOVER, P.DEVICE_STOP_COPY):
-        paused = PAUSED if phase is P.PRE_SWITCHOVER else {}
+        paused: dict[str, Any] = PAUSED if phase is P.PRE_SWITCHOVER else {}
         cells.append(cell(f"cancel in {phase}", V.CANCELLED, faults=(Fault(A.CANCEL, phase),), **paused))
     for phase in (P.SETUP, P.DEVICE_PRE_COPY, P.PRE_SWITCHOVER, P.DEVICE_STOP_COPY):
         paused = PAUSED if phase is P.PRE_SWITCHOVER else {}

@@ -49,7 +49,7 @@ def test_a_lab_of_two() -> None:
     pair = pair_of_lab(make_lab("hosta", "hostb"))
     assert (str(pair.source.host), pair.source.address) == ("host hosta", "address of hosta")
     assert (str(pair.destination.host), pair.destination.address) == ("host hostb", "address of hostb")
-    assert (pair.source.outlet, pair.destination.outlet) == ("outlet of hosta", "outlet of hostb")
+    assert (str(pair.source.outlet), str(pair.destination.outlet)) == ("outlet of hosta", "outlet of hostb")
     assert (pair.keys.authorized, pair.keys.login) == ("public", "private")
     assert (pair.keys.host_private, pair.keys.host_public) == ("guest private", "guest public")
 

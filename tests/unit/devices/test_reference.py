@@ -13,6 +13,7 @@ from tests.unit.fakes import FaultyHost
 
 from switchover.devices.mediated import MediatedDevice, start_mediated_device
 from switchover.devices.reference import (
+    OFFERS,
     PARENT,
     TYPE,
     DmaVerification,
@@ -134,8 +135,8 @@ def test_one_knob_is_set() -> None:
     assert asked[5:] == ["irq_rates=0 9"]
 
 
-def test_only_knobs_that_differ_are_changed() -> None:
-    """Of two sets of knobs those that differ are set: the faults, between a device and the same without them."""
+def test_live_knobs() -> None:
+    """While the device is open all knobs are set but those of what it offers; in order, nothing fails on purpose."""
     asked: list[str] = []
 
     def answer(argv: Sequence[str]) -> bytes:
@@ -144,8 +145,10 @@ def test_only_knobs_that_differ_are_changed() -> None:
 
     faulty = Knobs(fail_at="load", fail_errno=28, corrupt="stream", irq_rates=(5,))
     device = ReferenceDevice(MediatedDevice(make_host(outputs=answer), "uuid"))
-    device.change_knobs(faulty, faulty.without_faults())
-    assert asked[5:] == ["fail_at=none", "corrupt=none"]
+    device.set_live_knobs(faulty.in_order())
+    words = set(asked[5:])
+    assert {"fail_at=none", "corrupt=none", "fail_errno=28", "irq_rates=5"} <= words
+    assert {word.split("=")[0] for word in words} == {field.name for field in fields(Knobs)} - set(OFFERS)
 
 
 def test_another_value_than_set_is_found_out() -> None:

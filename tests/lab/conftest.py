@@ -14,6 +14,7 @@ from tests.lab.case_runner import CaseRunner
 from switchover.hosts.host import Host
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.lab import Lab
+from switchover.lab.release import list_leftovers
 from switchover.run.case import Pair, pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
 
@@ -35,12 +36,8 @@ def fingerprint(lab: Lab, pair: Pair) -> dict[str, Any]:
     return collect_fingerprint(lab, pair)
 
 
-def list_leftovers(host: Host) -> list[str]:
-    """Guests, taps, mediated devices and files of guests on a host, and oopses of its kernel."""
-    script = (
-        "pgrep -a qemu-system; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
-        "ls /sys/class/net | grep ^sw; dmesg | grep -E 'BUG:|Oops|WARNING:|Call Trace|general protection'; true"
-    )
+def list_oopses(host: Host) -> list[str]:
+    script = "dmesg | grep -E 'BUG:|Oops|WARNING:|Call Trace|general protection'; true"
     return host.run(["sh", "-c", script]).text.splitlines()
 
 
@@ -50,6 +47,7 @@ def clean(lab: Lab) -> Iterator[None]:
     yield
     for host in lab.hosts():
         assert list_leftovers(host) == [], f"left on {host.name}"
+        assert list_oopses(host) == []
 
 
 @pytest.fixture

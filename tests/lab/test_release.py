@@ -6,17 +6,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from switchover.cli.main import main
+from switchover.devices.reference import TYPE
 from switchover.lab.lab import Lab, start_lab
 from switchover.lab.labfile import lab_processes
+from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.run.case import pair_of_lab
+from switchover.run.case import DEVICE_PROPERTIES, LAB_LINK, Pair, pair_of_lab, with_one_device
+from switchover.run.faults import start_link
 from switchover.run.repeat import run_repeat
-from switchover.run.standard import PRE_COPY_ON
+from switchover.run.standard import KNOBS, PRE_COPY_ON
 
 _REPEAT = """
 import sys
@@ -33,15 +39,20 @@ run_repeat(PRE_COPY_ON, 1, pair_of_lab(Lab(Path(sys.argv[1]))), RunDirectory(Pat
 """
 
 
-@pytest.mark.parametrize("step", ["start destination", "guest boot", "migrate", "ask after"])
-def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
-    """Ctrl-C in a step of a repeat: everything is released (the fixture looks), and the record names the step."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _REPEAT, str(lab.directory), str(tmp_path)],
+def start_repeat(lab: Lab, directory: Path) -> "subprocess.Popen[str]":
+    """A harness of its own with one repeat, which says its steps."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _REPEAT, str(lab.directory), str(directory)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "harness")},
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize("step", ["start destination", "guest boot", "migrate", "ask after"])
+def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
+    """Ctrl-C in a step of a repeat: everything is released (the fixture looks), and the record names the step."""
+    process = start_repeat(lab, tmp_path)
     assert process.stderr is not None
     lines = []
     for line in process.stderr:
@@ -52,6 +63,83 @@ def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     assert process.returncode not in (0, None), "".join(lines[-20:])
     record = json.loads((tmp_path / "case" / "01" / "record.json").read_text())
     assert record["verdict"]["reason"] == f"{step}: interrupted"
+
+
+@pytest.mark.parametrize("step", ["start source", "start destination", "guest boot", "migrate", "ask after"])
+def test_kill_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
+    """SIGKILL in a step of a repeat: what it left is in its journal, and the next command undoes it on both hosts.
+
+    That they are clean then, the fixture looks.
+    """
+    process = start_repeat(lab, tmp_path)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.strip() == f"step: {step}":
+            break
+    # not at the step's very first moment, but while it is at work
+    time.sleep({"start source": 0.5, "start destination": 0.5}.get(step, 0.2))
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    (dead,) = (found for found in undo_dead_journals() if f"process {process.pid}:" in found.owner)
+    assert dead.outcomes, "there was nothing to undo"
+    assert [str(outcome) for outcome in dead.outcomes if outcome.remains or outcome.how != "undone"] == []
+    assert not dead.path.exists()
+
+
+def test_a_qemu_that_does_not_start_leaves_its_words(pair: Pair, tmp_path: Path) -> None:
+    """Of a destination that is refused at its start there is the command and what QEMU said, as of any other."""
+    properties = {**DEVICE_PROPERTIES, "x-no-such-property": "on"}
+    case = replace(PRE_COPY_ON, id="refused", destination=with_one_device(KNOBS, properties=properties))
+    record = run_repeat(case, 1, pair, make_run_directory("test", tmp_path).repeat("refused", 1), {})
+    assert record.verdict.name is VerdictName.REFUSED, record.verdict
+    (directory,) = tmp_path.glob("*/refused/01")
+    assert "x-no-such-property=on" in (directory / "destination.command").read_text()
+    assert "Property 'vfio-pci.x-no-such-property' not found" in (directory / "destination.stderr").read_text()
+    assert (directory / "source.qmp.jsonl").stat().st_size > 0
+
+
+def test_a_disturbed_link_is_in_order_afterwards(lab: Lab) -> None:
+    """A link has its own discipline again after the fault, whether it was disturbed or not; until then it is seen."""
+    host = lab.hosts()[0]
+    for disturbed in (True, False):
+        with start_link(host, LAB_LINK) as link:
+            if disturbed:
+                link.disturb("netem", "rate", "8mbit")
+                assert "netem" in list_leftovers(host)[0]
+        assert list_leftovers(host) == []
+
+
+def test_leftovers_are_seen(lab: Lab) -> None:
+    """What the other tests look for is found where it is: a file, a tap, a mediated device, a QEMU."""
+    host = lab.hosts()[0]
+    assert list_leftovers(host) == []
+    kinds = (
+        ("touch /tmp/switchover-x", "rm /tmp/switchover-x"),
+        ("ip tuntap add dev swx mode tap", "ip link delete dev swx"),
+        (
+            "echo 5d0f8c1e-0000-4000-8000-000000000000 >/sys/devices/platform/refdev/mdev_supported_types/*/create",
+            "echo 1 >/sys/bus/mdev/devices/5d0f8c1e-0000-4000-8000-000000000000/remove",
+        ),
+    )
+    for make, remove in kinds:
+        host.run(["sh", "-ec", make.replace("types/*", f"types/{TYPE}")])
+        try:
+            assert len(list_leftovers(host)) == 1, make
+        finally:
+            host.run(["sh", "-ec", remove])
+    qemu = host.start(["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none"])
+    try:
+        assert len(list_leftovers(host)) == 1
+    finally:
+        qemu.kill()
+
+
+def test_a_lab_in_use_is_not_taken_away(lab: Lab) -> None:
+    """Neither ``lab down`` nor ``clean`` stops a lab while a run has it."""
+    assert main(["lab", "down", lab.name]) == 3
+    assert main(["clean"]) == 0
+    assert len(lab_processes(lab.file)) == 2
 
 
 def test_lab_host_that_dies_in_the_middle(tmp_path: Path) -> None:

@@ -1,8 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Settings of the unit tier."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from switchover.hosts import journal
+from switchover.hosts.journal import Journal
 
 # no deadline: a busy machine is no failure; no database: nothing is written into the checkout
 settings.register_profile("unit", deadline=None, max_examples=40, database=None)
 settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals and labs of a test are its own, not the user's nor another test's."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(journal, "_OWN", [Journal()])

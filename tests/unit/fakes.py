@@ -169,6 +169,7 @@ class FaultyHost:
     error: Exception = field(default_factory=lambda: OSError("injected"))
     log: list[str] = field(default_factory=list)
     name: str = "fake"
+    address: Mapping[str, str] = field(default_factory=lambda: {"kind": "fake"})
     streams: list[socket.socket] = field(default_factory=list)
     outputs: Callable[[Sequence[str]], bytes] = lambda argv: b""
 

@@ -3,15 +3,18 @@
 
 import argparse
 import os
+import random
 import statistics
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from switchover.hosts.loop import LoopThread
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
-from switchover.lab.lab import start_lab
+from switchover.lab.lab import Lab, start_lab
+from switchover.migration.outside import Control, find_smallest_period, is_supported
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
@@ -19,8 +22,15 @@ from switchover.record.rundir import make_run_directory
 from switchover.run.case import Case, Pair, pair_of_lab
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.kills import Kill, kill_repeatedly
+from switchover.run.outside import measure_control
 from switchover.run.repeat import run_repeat
+from switchover.run.side import start_side
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+
+HEARTBEAT_PERIODS_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000)
+BENCH_S = 4.0
+"""For each period, in each round."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("warm", 3, "images built: from nothing to the record of one migration, lab boot included"),
         ("next", 5, "in a running lab: one more case with a guest booted cold, and where its time goes"),
         ("boots", 50, "guest boots in a row"),
+        ("outside", 2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
+        ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
     ):
         kind = kinds.add_parser(name, help=summary)
         kind.add_argument("--count", type=int, default=default, metavar="N", help=f"default: {default}")
+        if name == "kills":
+            kind.add_argument("--seed", type=int, help="of the moments; default: another one each time")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
             case "boots":
                 with borrow_lab() as lab:
                     return _series("guest boot", boot_repeatedly(PRE_COPY_ON, pair_of_lab(lab), arguments.count))
+            case "kills":
+                with start_lab(f"kills-{os.getpid()}") as lab:
+                    return _kills(lab, arguments.count, arguments.seed, Path(scratch))
+            case "outside":
+                with borrow_lab() as lab:
+                    return _outside(arguments.count, pair_of_lab(lab))
             case _:
                 with borrow_lab() as lab:
                     turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
@@ -94,6 +114,31 @@ def _run_once(case: Case, number: int, pair: Pair, scratch: Path, fingerprint: d
     return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint)
 
 
+def _outside(rounds: int, pair: Pair) -> int:
+    """One guest; the periods in turns, so that what disturbs the machine for a while disturbs them all."""
+    controls: list[Control] = []
+    with LoopThread() as loop, start_side(
+        PRE_COPY_ON.source, pair.source.host, "source", pair.keys, loop, incoming=False
+    ) as side:  # fmt: skip
+        side.guest.wait_until_reachable()
+        assert pair.source.outlet is not None
+        for _ in range(rounds):
+            for period_us in HEARTBEAT_PERIODS_US:
+                control, words = measure_control(pair.source.outlet, side.guest, pair.keys, period_us, BENCH_S)
+                say(f"period {period_us / 1e3:g} ms: {words or 'the sender says nothing'}")
+                if control is not None:
+                    controls.append(control)
+    print("period    arrivals  lost   median      99 %   longest   supported")
+    for control in sorted(controls, key=lambda control: -control.period_s):
+        times = (control.median_s, control.p99_s, control.longest_s)
+        print(f"{control.period_s * 1e3:4g} ms  {control.arrivals:10} {control.lost:5}"
+              + "".join(f"{value * 1e3:7.1f} ms" for value in times)
+              + f"   {'yes' if is_supported(control) else 'no'}")  # fmt: skip
+    smallest = find_smallest_period(controls)
+    print(f"smallest supported period: {f'{smallest.period_s * 1e3:g} ms' if smallest else 'none'}")
+    return ExitCode.AS_EXPECTED if smallest else ExitCode.NOT_READY
+
+
 def _series(what: str, turns: Iterable[Turn]) -> int:
     done: list[Turn] = []
     for turn in turns:
@@ -104,6 +149,24 @@ def _series(what: str, turns: Iterable[Turn]) -> int:
     for turn in failures:
         print(f"  #{turn.number}: {turn.failure}")
     return ExitCode.NOT_AS_EXPECTED if failures else ExitCode.AS_EXPECTED
+
+
+def _kills(lab: Lab, count: int, seed: int | None, scratch: Path) -> int:
+    seed = random.randrange(1 << 32) if seed is None else seed
+    say(f"seed {seed}")
+    kills: list[Kill] = []
+    for kill in kill_repeatedly(lab, count, seed, scratch):
+        kills.append(kill)
+        say(f"#{kill.number}: {kill}")
+    dirty = [kill for kill in kills if kill.leftovers]
+    undone = sum(kill.undone for kill in kills)
+    print(f"{len(kills)} × kill (seed {seed}): {undone} changes undone, {len(dirty)} kills left something")
+    print(f"the undoing        {_spread([kill.clean_s for kill in kills if kill.undone])}")
+    for step in sorted({kill.step for kill in kills}):
+        print(f"  {sum(kill.step == step for kill in kills):3} × {step}")
+    for kill in dirty:
+        print(f"  #{kill.number} {kill}")
+    return ExitCode.NOT_AS_EXPECTED if dirty else ExitCode.AS_EXPECTED
 
 
 def _spread(values: list[float]) -> str:

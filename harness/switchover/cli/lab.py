@@ -3,14 +3,11 @@
 
 import argparse
 import json
-from pathlib import Path
-
-import psutil
 
 from switchover.hosts import processes
 from switchover.lab.lab import require_lab, start_lab
-from switchover.lab.labfile import find_labs, lab_processes, read_lab_file, stop_lab
-from switchover.record.errors import ExitCode, UsageError
+from switchover.lab.labfile import find_labs, find_user, lab_processes, read_lab_file, stop_lab
+from switchover.record.errors import ExitCode, NotReady, UsageError
 from switchover.record.invocation import command
 from switchover.record.paths import labs_directory
 
@@ -30,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ssh.add_argument("command", nargs=argparse.REMAINDER)
     down = actions.add_parser("down", help="stop a lab and prove that nothing is left")
     down.add_argument("name", nargs="?", default=DEFAULT)
-    down.add_argument("--all", action="store_true", help="every lab, but those a running harness owns")
+    down.add_argument("--all", action="store_true", help="every lab, but those that somebody uses")
+    down.add_argument("--force", action="store_true", help="also if somebody uses it, whose run then fails")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         case "ssh":
             _ssh(arguments.lab, arguments.host, arguments.command)
         case "down":
-            _down(arguments.name, everything=arguments.all)
+            _down(arguments.name, everything=arguments.all, force=arguments.force)
     return ExitCode.AS_EXPECTED
 
 
@@ -85,17 +83,19 @@ def _ssh(name: str, host: str, command: list[str]) -> None:
     processes.replace_process(["ssh", "-F", str(lab.directory / "ssh_config"), host, *command])
 
 
-def _is_owned(directory: Path) -> bool:
-    """Whether the harness that started the lab is still there to stop it."""
-    owner = read_lab_file(directory).owner
-    return owner != 0 and psutil.pid_exists(owner)
-
-
-def _down(name: str, *, everything: bool) -> None:
+def _down(name: str, *, everything: bool, force: bool) -> None:
     directories = find_labs() if everything else [labs_directory() / name]
     if everything:
-        directories = [path for path in directories if not _is_owned(path)]
-    if not everything and not directories[0].exists():
+        for directory in [path for path in directories if find_user(path) and not force]:
+            print(f"lab {directory.name}: left alone, {find_user(directory)} uses it")
+            directories.remove(directory)
+    elif not directories[0].exists():
         raise UsageError(f"There is no lab named {name!r}.", fix="switchover lab status")
+    elif (user := find_user(directories[0])) and not force:
+        raise NotReady(
+            f"The lab {name!r} is in use.",
+            why=f"by {user}",
+            fix=f"wait for it, or end it; switchover lab down {name} --force takes the lab away from it",
+        )
     for directory in directories:
         print(f"lab {directory.name}: {'; '.join(stop_lab(directory))}")

@@ -19,6 +19,7 @@ VERBS = {
     "test": "run the project's own tests (unit, qemu, lab)",
     "images": "list, build or clean the images of lab hosts and guests",
     "lab": "start, look at, enter or stop a lab",
+    "clean": "undo what a harness that was killed left on this machine and on hosts, and prove it",
     "hosts": "show what this machine, the hosts of the inventory and of a lab can do",
     "doctor": "check what the demo, labs, the tests or a host need; name what mends each failure",
     "bench": "measure the harness itself and print the figures",

@@ -6,8 +6,10 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from switchover.hosts.host import Host
-from switchover.record.errors import CommandFailed, HostLost, NotReady
+from switchover.hosts.host import Host, paste
+from switchover.hosts.journal import own_journal
+from switchover.hosts.undo import end_processes
+from switchover.record.errors import CommandFailed, NotReady
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,22 @@ def start_mediated_device(host: Host, parent: str, mdev_type: str) -> Iterator[M
     :raises NotReady: the host has no such type, or no instance of it left
     """
     device = MediatedDevice(host, str(uuid.uuid4()))
-    create = f"{parent}/mdev_supported_types/{mdev_type}/create"
-    try:
-        host.write_file(create, device.uuid.encode())
-    except (CommandFailed, OSError) as error:
-        raise NotReady(
-            f"{host.name} makes no mediated device of type {mdev_type}.",
-            why=str(error),
-            fix=f"see that its kernel module is loaded: ls {parent}/mdev_supported_types",
-        ) from error
-    try:
+    # in two words, as end_processes wants it: its shell must not have the UUID on its own command line
+    halves = (device.sysfs[:-8], device.sysfs[-8:])
+    remove = ["sh", "-c", 'test ! -e "$1$2" || echo 1 >"$1$2/remove"', "sh", *halves]
+    gone = ["sh", "-c", 'test ! -e "$1$2"', "sh", *halves]
+    # what a killed harness left: a command that is about to create the device, or a QEMU that has it open
+    end_users, _ = end_processes(device.uuid)
+    undo = ["sh", "-c", f"{paste(end_users)}; {paste(remove)}"]
+    with own_journal().change(host, f"mediated device {device.uuid}", undo=undo, gone=gone) as change:
+        create = f"{parent}/mdev_supported_types/{mdev_type}/create"
+        try:
+            host.run(["sh", "-c", 'echo "$1" >"$2"', "sh", device.uuid, create])
+        except (CommandFailed, OSError) as error:
+            raise NotReady(
+                f"{host.name} makes no mediated device of type {mdev_type}.",
+                why=str(error),
+                fix=f"see that its kernel module is loaded: ls {parent}/mdev_supported_types",
+            ) from error
+        change.release = lambda: host.run(["sh", "-c", f"{paste(remove)}; {paste(gone)}"])
         yield device
-    except BaseException:
-        with contextlib.suppress(Exception):  # the error that led here is the one to tell
-            _remove(device)
-        raise
-    _remove(device)
-
-
-def _remove(device: MediatedDevice) -> None:
-    with contextlib.suppress(HostLost):  # a host that is gone took its devices with it
-        device.host.write_file(f"{device.sysfs}/remove", b"1")

@@ -5,8 +5,10 @@ Names and units are those of its sysfs files (docs/reference-device.md).
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 from switchover.devices.mediated import MediatedDevice, start_mediated_device
 from switchover.hosts.host import Host
@@ -14,12 +16,20 @@ from switchover.record.units import MIB
 
 PARENT = "/sys/devices/platform/refdev"
 TYPE = "refdev-4vec"
+OFFERS = ("migration", "stop_copy", "pre_copy", "p2p")
+"""Knobs of what the device offers, which cannot be set while it is open."""
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """How the device behaves in a migration. Sizes in bytes, rates in bytes per second (0: as fast as it can)."""
+    """How the device behaves in a migration. Sizes in bytes, rates in bytes per second (0: as fast as it can).
 
+    ``migration``, ``stop_copy``, ``pre_copy`` and ``p2p`` are what the device offers. A load overwrites the two sizes
+    of the destination's device.
+    """
+
+    migration: bool = True
+    stop_copy: bool = True
     pre_copy: bool = True
     p2p: bool = True
     initial_bytes: int = 4 * MIB
@@ -27,10 +37,34 @@ class Knobs:
     dirty_bytes_per_sec: int = 0
     save_bytes_per_sec: int = 0
     load_bytes_per_sec: int = 0
+    load_initial_ms: int = 0
+    """How long the write takes that completes the initial bytes."""
+    state_change_ms: int = 0
+    """How long each single arc takes."""
+    dma_pages_per_sec: int = 0
+    """Pages of 4 KiB that the device writes to the guest's buffer, where the guest has enabled that; 0: none."""
+    irq_rates: tuple[int, ...] = ()
+    """Interrupts per second of each vector from 0 on; a rate that the guest sets wins."""
+    fail_at: str = "none"
+    """``none``, the target of an arc as in the history, ``read:BYTE``, ``write:BYTE``, or ``load``."""
+    fail_errno: int = 5
+    fail_times: Literal["once", "always"] = "once"
+    """``once``: until ``fail_at`` is set again."""
+    fail_device: Literal["stays", "error"] = "stays"
+    """``error``: the device goes to ERROR, which it leaves by a reset only."""
+    corrupt: Literal["none", "stream", "state"] = "none"
+    """``stream``: of a saving device, the last write to the destination's refuses it. ``state``: of a loading one, the
+    guest sees another checksum than the state's."""
 
-    def without_faults(self) -> "Knobs":
-        """The same device, none of whose failures is on purpose."""
-        return self
+    def offers(self) -> tuple[bool, ...]:
+        return tuple(getattr(self, name) for name in OFFERS)
+
+    def in_order(self) -> "Knobs":
+        """The same device, with nothing that fails, stalls or takes its time."""
+        return replace(
+            self, fail_at="none", corrupt="none", load_initial_ms=0, state_change_ms=0, dirty_bytes_per_sec=0,
+            save_bytes_per_sec=0, load_bytes_per_sec=0,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,9 +92,19 @@ class Truth:
     history: tuple[StateChange, ...]
 
 
-def render_knob(value: bool | int) -> str:
+KnobValue = bool | int | str | tuple[int, ...]
+
+
+def render_knob(value: KnobValue) -> str:
+    """A knob's value as the device writes it: no zeros at the end of a list.
+
+    >>> render_knob((100, 0, 50, 0))
+    '100 0 50'
+    """
     if isinstance(value, bool):
         return "y" if value else "n"
+    if isinstance(value, tuple):
+        return re.sub("( 0)+$", "", " ".join(str(number) for number in value)) or "0"
     return str(value)
 
 
@@ -106,22 +150,31 @@ class ReferenceDevice:
     mediated: MediatedDevice
 
     def set_knobs(self, knobs: Knobs) -> None:
-        """Set every knob and read it back. :raises CommandFailed: the device refuses a value"""
+        """Set every knob and read it back, before QEMU opens the device.
+
+        :raises CommandFailed: the device refuses a value, or some of the knobs while it is open
+        """
         self._write_knobs(asdict(knobs))
 
-    def change_knobs(self, old: Knobs, new: Knobs) -> None:
-        """Set those knobs only that differ: some cannot be set while the device is open."""
-        before = asdict(old)
-        self._write_knobs({name: value for name, value in asdict(new).items() if value != before[name]})
+    def set_knob(self, name: str, value: KnobValue) -> None:
+        """Set one knob and read it back: rates, times and faults also while the device is open.
 
-    def _write_knobs(self, knobs: Mapping[str, bool | int]) -> None:
+        :raises CommandFailed: the device refuses it
+        """
+        self._write_knobs({name: value})
+
+    def set_live_knobs(self, knobs: Knobs) -> None:
+        """Set, while QEMU has the device open, all knobs but those of what the device offers."""
+        self._write_knobs({name: value for name, value in asdict(knobs).items() if name not in OFFERS})
+
+    def _write_knobs(self, knobs: Mapping[str, KnobValue]) -> None:
         # one shell, no process per knob: a lab host under TCG pays for each
         script = (
             'cd "$1/knobs" && shift && for pair; do knob=${pair%%=*}; '
             'echo "${pair#*=}" >"$knob" && read -r value <"$knob" && echo "$value"; done'
         )
         pairs = [f"{name}={render_knob(value)}" for name, value in knobs.items()]
-        answer = self.mediated.host.run(["sh", "-ec", script, "sh", self.mediated.sysfs, *pairs]).text.split()
+        answer = self.mediated.host.run(["sh", "-ec", script, "sh", self.mediated.sysfs, *pairs]).text.splitlines()
         wanted = [pair.partition("=")[2] for pair in pairs]
         if answer != wanted:
             raise AssertionError(f"the reference device's knobs read {answer}, not {wanted}")
@@ -141,6 +194,27 @@ def start_reference_device(host: Host, knobs: Knobs, mdev_type: str = TYPE) -> I
 
 
 @dataclass(frozen=True)
+class InterruptCounts:
+    """Interrupts per vector. ``hard``, ``thread``: how often primary handler and thread ran, summed over CPUs.
+
+    ``raised``: how often the device raised it since its reset. ``hard_seen``, ``thread_seen``: that count, as handler
+    and thread last read it. Interrupts that come together run a handler once; once raising has stopped and the handlers
+    have run, one that saw less than was raised missed an interrupt.
+    """
+
+    hard: tuple[int, ...]
+    thread: tuple[int, ...]
+    raised: tuple[int, ...] = ()
+    hard_seen: tuple[int, ...] = ()
+    thread_seen: tuple[int, ...] = ()
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """What both primary handler and thread have seen."""
+        return tuple(min(pair) for pair in zip(self.hard_seen, self.thread_seen, strict=True))
+
+
+@dataclass(frozen=True)
 class GuestView:
     """What the guest's driver sees of the device."""
 
@@ -151,18 +225,55 @@ class GuestView:
     checksum_expected: str
     irq_hard: tuple[int, ...]
     irq_thread: tuple[int, ...]
+    irq_raised: tuple[int, ...] = ()
+    irq_seen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class InterruptCounts:
-    """Interrupts so far per vector, summed over CPUs: in the primary handler, in the thread."""
+class WrongPage:
+    """A page of the DMA buffer, its first wrong 64-bit word, and what that is instead of what it must be."""
 
-    hard: tuple[int, ...]
-    thread: tuple[int, ...]
+    page: int
+    word: int
+    found: int
+    expected: int
+
+
+@dataclass(frozen=True)
+class DmaVerification:
+    """Every word of the DMA buffer compared by the guest. ``sequence``: the number that the next page will have."""
+
+    sequence: int
+    wrong_pages: int = 0
+    first_wrong: tuple[WrongPage, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.wrong_pages
+
+
+def parse_dma_verification(text: str) -> DmaVerification:
+    """``ok SEQUENCE``, or ``wrong SEQUENCE PAGES`` and lines ``PAGE WORD FOUND EXPECTED`` for the first of them.
+
+    >>> parse_dma_verification("ok 12").sequence
+    12
+
+    :raises ValueError: the text is neither
+    """
+    first, *rest = text.strip().splitlines() or [""]
+    match first.split():
+        case ["ok", sequence]:
+            return DmaVerification(int(sequence))
+        case ["wrong", sequence, pages]:
+            wrong = tuple(WrongPage(*(int(number, 0) for number in line.split())) for line in rest)
+            return DmaVerification(int(sequence), int(pages), wrong)
+    raise ValueError(f"the guest's driver says of its DMA buffer: {text[:200]!r}")
 
 
 class GuestDriver:
     """The driver of a reference device inside a guest that is reached over SSH. ``number``: which, from 0, by slot."""
+
+    _INTERRUPTS = "irq_hard irq_thread irq_raised irq_seen"
 
     def __init__(self, guest: Host, number: int = 0) -> None:
         self._guest = guest
@@ -170,20 +281,42 @@ class GuestDriver:
 
     def read(self) -> GuestView:
         """The checksum is computed by the device and, word by word, by the guest."""
-        files = self._read_files("scratch generation seed checksum checksum_expected irq_hard irq_thread")
+        files = self._read_files(f"scratch generation seed checksum checksum_expected {self._INTERRUPTS}")
+        counts = parse_interrupts(files)
         return GuestView(
             scratch=tuple(files["scratch"].split()),
             generation=int(files["generation"]),
             seed=files["seed"].strip(),
             checksum=files["checksum"].strip(),
             checksum_expected=files["checksum_expected"].strip(),
-            irq_hard=_sum_lines(files["irq_hard"]),
-            irq_thread=_sum_lines(files["irq_thread"]),
+            irq_hard=counts.hard,
+            irq_thread=counts.thread,
+            irq_raised=counts.raised,
+            irq_seen=counts.seen,
         )
 
     def read_interrupts(self) -> InterruptCounts:
-        files = self._read_files("irq_hard irq_thread")
-        return InterruptCounts(_sum_lines(files["irq_hard"]), _sum_lines(files["irq_thread"]))
+        return parse_interrupts(self._read_files(self._INTERRUPTS))
+
+    def set_interrupt_rate(self, vector: int, hertz: int) -> None:
+        """Let the device raise a vector at a rate, at most 10000 Hz; 0: at the rate of its knob ``irq_rates``."""
+        self._echo(f"{vector} {hertz}", "irq_rate")
+
+    def read_interrupt_rates(self) -> tuple[int, ...]:
+        """The rates that the guest has set, in Hz by vector."""
+        return _read_column(self._read_files("irq_rate /dev/null")["irq_rate"], 1)
+
+    def enable_dma(self) -> None:
+        """Let the device write to the buffer. :raises CommandFailed: it has none, or was reset behind the driver"""
+        self._echo("1", "dma_enable")
+
+    def disable_dma(self) -> None:
+        """When this returns the last page has been written."""
+        self._echo("0", "dma_enable")
+
+    def verify_dma(self) -> DmaVerification:
+        """Compare all of the buffer; the device does not write meanwhile, and goes on after it if it did before."""
+        return parse_dma_verification(self._read_files("dma_verify /dev/null")["dma_verify"])
 
     def _read_files(self, names: str) -> dict[str, str]:
         script = f"{self._find} head -c 1000000 {names}"
@@ -196,11 +329,34 @@ class GuestDriver:
 
     def reinitialise(self) -> None:
         """Set the device up again after a reset that the guest did not ask for."""
-        self._guest.run(["sh", "-c", f"{self._find} echo 1 >reinit"])
+        self._echo("1", "reinit")
 
     def trigger(self, vector: int) -> None:
         """Let the device raise an interrupt."""
-        self._guest.run(["sh", "-c", f"{self._find} echo {vector} >trigger"])
+        self._echo(str(vector), "trigger")
+
+    def _echo(self, text: str, name: str) -> None:
+        self._guest.run(["sh", "-c", f"{self._find} echo {text} >{name}"])
+
+
+def parse_interrupts(files: Mapping[str, str]) -> InterruptCounts:
+    """The driver's files on interrupts by name: a line per vector, ``VECTOR`` and then its numbers.
+
+    >>> parse_interrupts({"irq_hard": "0 1 2", "irq_thread": "0 3 0", "irq_raised": "0 5", "irq_seen": "0 5 4"}).seen
+    (4,)
+    """
+    seen = files.get("irq_seen", "")
+    return InterruptCounts(
+        hard=_sum_lines(files["irq_hard"]),
+        thread=_sum_lines(files["irq_thread"]),
+        raised=_read_column(files.get("irq_raised", ""), 1),
+        hard_seen=_read_column(seen, 1),
+        thread_seen=_read_column(seen, 2),
+    )
+
+
+def _read_column(text: str, column: int) -> tuple[int, ...]:
+    return tuple(int(line.split()[column]) for line in text.splitlines() if line.strip())
 
 
 def _sum_lines(text: str) -> tuple[int, ...]:

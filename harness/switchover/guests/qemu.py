@@ -4,19 +4,20 @@
 import contextlib
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from switchover.guests.arguments import build_arguments
-from switchover.guests.console import Console, find_trouble
+from switchover.guests.console import Console, find_fatal, find_trouble
 from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.hosts.host import Host, Running, paste
+from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
+from switchover.hosts.undo import end_processes
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import CommandFailed, Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
-from switchover.record.log import say
+from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
 
@@ -67,15 +68,20 @@ class QemuGuest:
     def require_alive(self) -> None:
         """Invariant of every wait on this guest.
 
-        :raises GuestCrashed: QEMU ended, or the guest's kernel panicked
+        :raises GuestCrashed: QEMU ended, or the guest's kernel panicked or had an oops
         """
         code = self._process.poll()
+        text = self.console.text()
+        if fatal := find_fatal(text):
+            raise GuestCrashed(f"The guest of {self.label} crashed: {fatal}", why="; ".join(find_trouble(text)))
         if code is not None:
             raise GuestCrashed(
                 f"{self.label} ended with exit status {code}.", why=self._process.stderr().strip()[-800:]
             )
-        if "Kernel panic - not syncing" in self.console.text():
-            raise GuestCrashed(f"The guest of {self.label} panicked.", why="; ".join(find_trouble(self.console.text())))
+
+    def is_dead(self) -> bool:
+        """Whether QEMU ended, or its guest crashed."""
+        return self._process.poll() is not None or bool(find_fatal(self.console.text()))
 
     def exit_status(self) -> int | None:
         """Of a QEMU that ended; None while it runs. Negative: a signal ended it."""
@@ -154,22 +160,38 @@ class QemuGuest:
 
 @contextlib.contextmanager
 def start_guest(
-    spec: GuestSpec, host: Host, side: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
+    spec: GuestSpec,
+    host: Host,
+    side: str,
+    keys: GuestKeys,
+    loop: LoopThread,
+    *,
+    incoming: bool,
+    keep: Callable[[QemuGuest], None] = lambda guest: None,
 ) -> Iterator[QemuGuest]:
     """A QEMU for the time of a ``with`` block, its monitor connected and its console followed.
+
+    ``keep`` is called just before QEMU and its files go, also when it does not come up: then without ``qmp``.
 
     :raises Refused: QEMU rejected a property, a device or its memory, in its own words
     :raises GuestCrashed: QEMU was killed, or ended otherwise
     """
-    ident = uuid.uuid4().hex[:8]
+    ident = uuid.uuid4().hex[:12]
     files = GuestFiles(f"/tmp/switchover-{spec.name}-{side}-{ident}", f"sw{ident}")
+    journal = own_journal()
     with contextlib.ExitStack() as stack:
-        stack.callback(_remove_files, host, spec, files)
+        undo, gone = _removal_of_files(files)
+        what = f"directory {files.directory}" + (f" and tap {files.tap}" if spec.bridge else "")
+        stack.enter_context(journal.change(host, what, undo=undo, gone=gone))
+        # before the files are made: the command that makes them is one of these processes, and ends before they go
+        undo, gone = end_processes(ident)
+        change = stack.enter_context(journal.change(host, f"QEMU of {files.directory}", undo=undo, gone=gone))
         _prepare_files(host, spec, files, keys)
         argv = build_arguments(spec, files, incoming=incoming)
         process = host.start(argv)
-        stack.callback(_end_process, process)
+        change.release = process.kill
         guest = QemuGuest(spec, host, side, files, argv, process)
+        stack.callback(keep, guest)
         guest.console = Console(host.open_stream(["tail", "-c", "+1", "-F", f"--pid={process.pid}", files.console]))
         stack.callback(guest.console.close)
         guest.qmp = QmpSession(guest.label, host, files.monitor, loop, timeout=60, invariants=[guest.require_accepted])
@@ -190,17 +212,8 @@ def _prepare_files(host: Host, spec: GuestSpec, files: GuestFiles, keys: GuestKe
     )
 
 
-def _remove_files(host: Host, spec: GuestSpec, files: GuestFiles) -> None:
-    script = 'if [ -n "$3" ]; then ip link delete dev "$2"; fi; rm -rf "$1"'
-    with contextlib.suppress(HostLost):
-        host.run(["sh", "-c", script, "sh", files.directory, files.tap, spec.bridge], check=False)
-
-
-def _end_process(process: Running) -> None:
-    """On a host that is gone, the process is gone too. Never hides the error that led here."""
-    try:
-        process.kill()
-    except HostLost:
-        pass
-    except (CommandFailed, Deadline) as error:
-        say(f"process {process.pid} may still run: {error}")
+def _removal_of_files(files: GuestFiles) -> tuple[list[str], list[str]]:
+    """Undo of :func:`_prepare_files`, and its proof."""
+    undo = 'if [ -e "/sys/class/net/$2" ]; then ip link delete dev "$2"; fi; rm -rf "$1"'
+    gone = 'test ! -e "$1" && test ! -e "/sys/class/net/$2"'
+    return ["sh", "-c", undo, "sh", files.directory, files.tap], ["sh", "-c", gone, "sh", files.directory, files.tap]

@@ -3,13 +3,18 @@
 
 import shlex
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from switchover.hosts.waiting import Invariant
 from switchover.record.errors import CommandFailed
 
+Address = Mapping[str, str]
+"""How another process reaches a host: ``kind`` says by which means (``local``, ``lab``), the rest is what that needs.
+
+Empty for a host that nobody can reach later, such as a guest: nothing is changed there that would need an undo.
+"""
 UNKNOWN_SIGNAL = -1
 """Exit status of a command that a signal ended over SSH: SSH has the signal's name, paramiko does not pass it on."""
 
@@ -52,6 +57,10 @@ class Host(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def address(self) -> Address:
+        """How the next process reaches it, for the journal."""
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         """Run a command to its end.

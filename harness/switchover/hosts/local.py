@@ -6,9 +6,10 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from switchover.hosts import processes
-from switchover.hosts.host import Completed, Running
+from switchover.hosts.host import Address, Completed, Running
 from switchover.hosts.waiting import Invariant, wait_until
 
 
@@ -16,6 +17,7 @@ class LocalHost:
     """This machine; satisfies :class:`switchover.hosts.host.Host`."""
 
     name = "local"
+    address: Address = MappingProxyType({"kind": "local"})
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         return processes.run(argv, timeout=timeout, stdin=stdin, check=check)

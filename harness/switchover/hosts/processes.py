@@ -9,8 +9,9 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from switchover.hosts.host import Completed, check_completed, paste
 from switchover.record.errors import CommandFailed, NotReady
@@ -18,6 +19,10 @@ from switchover.record.log import LOG
 
 CONTROLLER = "this machine"
 _RUNNING: set[subprocess.Popen[bytes]] = set()
+_STARTER = [ThreadPoolExecutor(1, "starter")]
+"""The thread that starts what goes on. PR_SET_PDEATHSIG fires when the thread that forked ends, not the process: what
+goes on must not die with a thread that had to start it and nothing else."""
+os.register_at_fork(after_in_child=lambda: _STARTER.__setitem__(0, ThreadPoolExecutor(1, "starter")))
 
 
 def require_program(name: str, *, needed_to: str, package: str) -> str:
@@ -89,9 +94,27 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _with_parent(argv: Sequence[str]) -> list[str]:
-    """The same command, killed by the kernel when the thread that starts it ends (setpriv of util-linux)."""
+    """The same command, killed by the kernel when the thread that starts it ends (setpriv of util-linux).
+
+    A harness that dies before setpriv has asked for that leaves the command: hence journals, and tokens of labs.
+    """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", *argv] if setpriv else list(argv)
+
+
+def _start_to_go_on(argv: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+    """Start a command that the kernel kills when this process ends, whichever thread asked for it."""
+    future = _STARTER[0].submit(lambda: subprocess.Popen(_with_parent(argv), start_new_session=True, **options))
+    try:
+        return future.result()
+    except BaseException:
+        future.add_done_callback(_kill_unwanted)  # Ctrl-C came while it was started
+        raise
+
+
+def _kill_unwanted(future: "Future[subprocess.Popen[bytes]]") -> None:
+    if not future.cancelled() and future.exception() is None:
+        kill_group(future.result())
 
 
 class LocalProcess:
@@ -101,13 +124,13 @@ class LocalProcess:
         LOG.debug("$ %s &", paste(argv))
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
         try:
-            self._process = subprocess.Popen(
-                list(argv) if outlives_us else _with_parent(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=self._stderr,
-                stderr=self._stderr,
-                start_new_session=True,
-            )
+            streams: dict[str, Any] = {
+                "stdin": subprocess.DEVNULL, "stdout": self._stderr, "stderr": self._stderr
+            }  # fmt: skip
+            if outlives_us:
+                self._process = subprocess.Popen(list(argv), start_new_session=True, **streams)
+            else:
+                self._process = _start_to_go_on(argv, **streams)
         except OSError as error:
             raise CommandFailed(f"A command could not be started: {paste(argv)}", why=str(error)) from error
 
@@ -138,9 +161,7 @@ def open_stream(argv: Sequence[str]) -> socket.socket:
     LOG.debug("$ %s (stream)", paste(argv))
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(
-            _with_parent(argv), stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
-        )
+        process = _start_to_go_on(argv, stdin=theirs.fileno(), stdout=theirs.fileno())
     return _CommandSocket(process, ours.detach())
 
 

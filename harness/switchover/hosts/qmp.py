@@ -139,6 +139,10 @@ class QmpSession:
         except (QMPError, ProtocolError, asyncio.CancelledError, EOFError, OSError) as error:
             raise GuestCrashed(f"{self.name} closed its monitor during {command}.", why=str(error)) from error
 
+    def submit(self, command: str, arguments: Mapping[str, object] | None = None) -> "Future[Any]":
+        """Send a command whose answer may come late, after the downtime; the errors of its future are qemu.qmp's."""
+        return self._loop.spawn(self._client.execute(command, arguments))
+
     async def execute_async(self, command: str) -> Any:
         """As :meth:`execute`, for coroutines on the loop; errors are qemu.qmp's."""
         return await self._client.execute(command)

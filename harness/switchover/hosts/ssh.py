@@ -12,7 +12,7 @@ from typing import Self
 
 import paramiko
 
-from switchover.hosts.host import UNKNOWN_SIGNAL, Completed, check_completed, paste
+from switchover.hosts.host import UNKNOWN_SIGNAL, Address, Completed, check_completed, paste
 from switchover.hosts.waiting import Invariant, wait_until
 from switchover.record.errors import CommandFailed, HostLost
 from switchover.record.log import LOG
@@ -35,12 +35,15 @@ class SshLogin:
 class SshHost:
     """A machine reached over SSH; satisfies :class:`switchover.hosts.host.Host`. Close it when done."""
 
-    def __init__(self, login: SshLogin, connection: socket.socket, *, timeout: float = 30) -> None:
-        """Log in over an open connection, which may run through another host.
+    def __init__(
+        self, login: SshLogin, connection: socket.socket, *, address: Address | None = None, timeout: float = 30
+    ) -> None:
+        """Log in over an open connection, which may run through another host. ``address``: see the property.
 
         :raises HostLost: no SSH there, the host key is another one, or the login is refused
         """
         self._login = login
+        self._address: Address = address or {}
         self._transport = paramiko.Transport(connection)
         self._transport.banner_timeout = timeout
         self._transport.auth_timeout = timeout
@@ -64,6 +67,11 @@ class SshHost:
     @property
     def name(self) -> str:
         return self._login.name
+
+    @property
+    def address(self) -> Address:
+        """How the next process reaches it; empty for a guest."""
+        return self._address
 
     def __enter__(self) -> Self:
         return self

@@ -79,7 +79,8 @@ def connect_labhost(directory: Path, file: LabFile, name: str) -> SshHost:
         connection = LocalHost().open_tcp("127.0.0.1", file.ports[name])
     except (OSError, KeyError) as error:
         raise HostLost(f"Lab host {name} does not answer.", why=str(error)) from error
-    return SshHost(login, connection)
+    address = {"kind": "lab", "directory": str(directory), "token": file.token, "host": name}
+    return SshHost(login, connection, address=address)
 
 
 def _write_keys(directory: Path) -> KeyPair:

@@ -4,13 +4,15 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
-import filelock
-
-from switchover.lab.lab import Lab, start_lab
-from switchover.lab.labfile import is_running, read_lab_file
+from switchover.hosts.journal import DeadJournal
+from switchover.hosts.ownership import describe_process, take_file
+from switchover.lab.lab import Lab, require_lab, start_lab
+from switchover.lab.labfile import find_user, is_running, lease_path, read_lab_file
 from switchover.lab.recipes import compute_digest
-from switchover.record.errors import HostLost
+from switchover.lab.release import clean_up_after_others
+from switchover.record.errors import HostLost, NotReady
 from switchover.record.log import say
 from switchover.record.paths import data_directory, labs_directory
 
@@ -18,35 +20,37 @@ DEFAULT = "default"
 
 
 @contextlib.contextmanager
-def borrow_lab() -> Iterator[Lab]:
-    """Who starts a lab stops it: a lab that was up before stays up.
+def borrow_lab(name: str | None = None) -> Iterator[Lab]:
+    """The lab that is up (``default``), or one of the run's own. Who starts a lab stops it: one that was up stays up.
 
-    A lab that was made from other images than today's recipes make is not used.
+    What harnesses that were killed left on any host is undone first. A lab that was made from other images than
+    today's recipes make is not used. With ``name`` it is that lab or none.
+
+    :raises UsageError: there is no lab ``name``; :raises NotReady: it is in use, or has leftovers
     """
-    labs_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
-    lease = filelock.FileLock(labs_directory() / f"{DEFAULT}.lease")
+    remains = clean_up_after_others()
     with contextlib.ExitStack() as stack:
-        lab = _find_usable(lease, stack)
-        if lab is None:
-            lab = stack.enter_context(start_lab(f"run-{os.getpid()}"))
-        yield lab
+        if name is not None:
+            directory = require_lab(name).directory
+            if why := _lease(directory, remains, stack):
+                raise NotReady(f"The lab {name!r} cannot be used.", why=why)
+            lab: Lab | None = stack.enter_context(contextlib.closing(Lab(directory)))
+        else:
+            lab = _find_usable(remains, stack)
+        yield lab or stack.enter_context(start_lab(f"run-{os.getpid()}"))
 
 
-def _find_usable(lease: filelock.BaseFileLock, stack: contextlib.ExitStack) -> Lab | None:
+def _find_usable(remains: list[DeadJournal], stack: contextlib.ExitStack) -> Lab | None:
     directory = labs_directory() / DEFAULT
     if not is_running(directory):
         return None
     if read_lab_file(directory).images.get("labhost") != compute_digest("labhost", data_directory("images")):
         say("the lab that is up was made from older images: a new one is started")
         return None
-    try:
-        lease.acquire(timeout=0)
-    except filelock.Timeout:
-        say("the lab that is up is in use: another one is started")
+    if why := _lease(directory, remains, stack):
+        say(f"the lab that is up is not used: {why}; another one is started")
         return None
-    stack.callback(lease.release)
-    lab = Lab(directory)
-    stack.callback(lab.close)
+    lab = stack.enter_context(contextlib.closing(Lab(directory)))
     try:
         lab.hosts()
     except HostLost as error:
@@ -54,3 +58,15 @@ def _find_usable(lease: filelock.BaseFileLock, stack: contextlib.ExitStack) -> L
         return None
     say("using the lab that is up")
     return lab
+
+
+def _lease(directory: Path, remains: list[DeadJournal], stack: contextlib.ExitStack) -> str:
+    """Take the exclusive right to a lab; in words why not, else empty."""
+    for dead in remains:
+        if any(out.remains and out.change.address.get("directory") == str(directory) for out in dead.outcomes):
+            return f"{dead.owner} left something there that could not be undone"
+    lease = take_file(lease_path(directory), note=describe_process())
+    if lease is None:
+        return f"it is in use by {find_user(directory)}"
+    stack.callback(lease.release)
+    return ""

@@ -5,13 +5,15 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
-
+from switchover.hosts.heartbeat import Outlet
+from switchover.hosts.journal import own_journal
+from switchover.hosts.ownership import describe_process, take_file
 from switchover.hosts.ssh import SshHost
 from switchover.lab.boot import boot_lab, connect_labhost, link_address
 from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
-from switchover.lab.labfile import is_running, lab_processes, read_lab_file, stop_lab
+from switchover.lab.labfile import find_starter, is_running, lab_processes, read_lab_file, starter_path, stop_lab
+from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, outlet_socket
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import labs_directory
 
@@ -52,6 +54,11 @@ class Lab:
         """Address of a lab host on the private link."""
         return link_address(self.file.hosts.index(name))
 
+    def outlet(self, name: str) -> Outlet:
+        """Where frames of a lab host's guests reach the controller."""
+        socket = outlet_socket(Path(self.file.sockets), name)
+        return Outlet(str(socket), OUTLET_ADDRESS, OUTLET_MAC)
+
     def hosts(self) -> list[SshHost]:
         return [self.host(name) for name in self.file.hosts]
 
@@ -73,25 +80,32 @@ def start_lab(name: str, *, hosts: int = 2, stays: bool = False) -> Iterator[Lab
     images = build_images(["labhost"])
     directory = labs_directory() / name
     labs_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
-    with filelock.FileLock(f"{directory}.lock"), contextlib.ExitStack() as stack:
+    starter = take_file(starter_path(directory), note=describe_process())
+    if starter is None:
+        raise NotReady(
+            f"A lab named {name!r} is running, or just starting.", why=f"it belongs to {find_starter(directory)}"
+        )
+    with contextlib.ExitStack() as stack:
+        # until the lab is stopped, or is up and stays: so that others see whether somebody will stop it
+        stack.callback(starter.release)
         if directory.exists():
-            if lab_processes(read_lab_file(directory)):
+            if (directory / "lab.json").exists() and lab_processes(read_lab_file(directory)):
                 raise NotReady(f"A lab named {name!r} is running.", fix=f"switchover lab down {name}")
             stop_lab(directory)
-        stack.callback(stop_lab, directory)
+        stack.callback(_stop, directory)
         boot_lab(directory, name, images, _HOST_NAMES[:hosts], stays=stays)
-        stack.pop_all()
-    lab = Lab(directory)
-    keep = False
-    try:
+        lab = stack.enter_context(contextlib.closing(Lab(directory)))
         yield lab
-        keep = stays
-    finally:
-        lab.close()
-        if not keep:
-            stop_lab(directory)
-        if not stays:
-            Path(f"{directory}.lock").unlink(missing_ok=True)  # the name was this run's own
+        if stays:
+            stack.pop_all()
+            lab.close()
+            starter.release()
+
+
+def _stop(directory: Path) -> None:
+    """Stop a lab of ours. Changes on its hosts that could not be undone go with it."""
+    stop_lab(directory)
+    own_journal().take_as_undone(lambda address: address.get("directory") == str(directory))
 
 
 def require_lab(name: str) -> Lab:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from switchover.hosts.ownership import find_owner
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import Deadline, NotReady
 from switchover.record.paths import labs_directory
@@ -29,7 +30,8 @@ class LabFile:
     token: str
     sockets: str
     owner: int
-    """Process that stops the lab; 0 if it stays until ``lab down``."""
+    """Process that stops the lab, for people to read; 0 if it stays until ``lab down``. Whether it lives:
+    :func:`find_starter`."""
     images: dict[str, str]
     accelerator: dict[str, object]
     hosts: list[str]
@@ -57,6 +59,26 @@ def write_lab_file(directory: Path, file: LabFile) -> None:
 def find_labs() -> list[Path]:
     """Directories of all labs, running or dead."""
     return sorted(path.parent for path in labs_directory().glob("*/lab.json"))
+
+
+def starter_path(directory: Path) -> Path:
+    """Owned by who starts the lab: while it boots, and to its end if that process stops it."""
+    return directory.with_name(f"{directory.name}.lock")
+
+
+def lease_path(directory: Path) -> Path:
+    """Owned by who uses the lab alone."""
+    return directory.with_name(f"{directory.name}.lease")
+
+
+def find_starter(directory: Path) -> str | None:
+    """The live process that boots the lab, or will stop it; None if there is none."""
+    return find_owner(starter_path(directory))
+
+
+def find_user(directory: Path) -> str | None:
+    """The live process that uses the lab: that has its lease, or started it for itself."""
+    return find_owner(lease_path(directory)) or find_starter(directory)
 
 
 def is_running(directory: Path) -> bool:

@@ -13,6 +13,10 @@ LINK_MTU = 65000
 # A lab host tells its NICs apart by these first five bytes (images/labhost/rc).
 _USER_MAC = "52:54:00:53:75"
 _LINK_MAC = "52:54:00:53:6c"
+_OBSERVE_MAC = "52:54:00:53:6f"
+OUTLET_ADDRESS = "10.77.0.250"
+OUTLET_MAC = f"{_OBSERVE_MAC}:ff"
+"""What a guest sends here leaves its lab host for the controller (images/labhost/rc); no machine has this address."""
 
 
 class LinkEnd(StrEnum):
@@ -37,7 +41,7 @@ class LabHostSpec:
     directory: Path
     """Holds its keys and its console, mode 0700."""
     sockets: Path
-    """Holds its monitor and the link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
+    """Holds monitor, outlet and link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
 
     @property
     def monitor(self) -> Path:
@@ -46,6 +50,11 @@ class LabHostSpec:
     @property
     def console(self) -> Path:
         return self.directory / "console.log"
+
+
+def outlet_socket(sockets: Path, name: str) -> Path:
+    """Datagram socket of the controller to which the lab host ``name`` sends frames; whoever wants them makes it."""
+    return sockets / f"{name}.seen"
 
 
 def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator) -> list[str]:
@@ -73,6 +82,7 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", f"virtio-net-pci,netdev=user,mac={_USER_MAC}:01,romfile="),
         *link,
+        *_outlet_arguments(spec),
         *_fw_cfg(spec, "name", "link_address", "authorized_keys", "ssh_host_ed25519_key"),
     ]
 
@@ -82,6 +92,16 @@ def _link_arguments(spec: LabHostSpec, server: str) -> list[str]:
     return [
         *("-netdev", f"stream,id=link,server={server},addr.type=unix,addr.path={socket}"),
         *("-device", f"virtio-net-pci,netdev=link,mac={_LINK_MAC}:{spec.index:02x},host_mtu={LINK_MTU},romfile="),
+    ]
+
+
+def _outlet_arguments(spec: LabHostSpec) -> list[str]:
+    """Without a receiver QEMU drops what is sent there. The datagram netdev is in QEMU 7.2 and newer."""
+    local, remote = spec.sockets / f"{spec.name}.observe", outlet_socket(spec.sockets, spec.name)
+    ends = f"local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
+    return [
+        *("-netdev", f"dgram,id=observe,{ends}"),
+        *("-device", f"virtio-net-pci,netdev=observe,mac={_OBSERVE_MAC}:{spec.index:02x},romfile="),
     ]
 
 

@@ -19,7 +19,7 @@ from switchover.hosts.qmp import Event, QmpSession
 from switchover.hosts.waiting import wait_until
 from switchover.migration.phases import TERMINAL, Intervened, Intervention, Phase, is_in, last_status
 from switchover.migration.progress import Hang
-from switchover.migration.settings import MigrationSettings, apply_settings, set_parameters
+from switchover.migration.settings import MigrationSettings, apply_settings
 from switchover.migration.watch import HangWatch
 from switchover.record.errors import Deadline, GuestCrashed, NotReady
 from switchover.record.units import MIB
@@ -63,6 +63,8 @@ class MigrationResult:
     destination_exit: int | None = None
     failed_first: str = ""
     interventions: tuple[Intervened, ...] = ()
+    missed: tuple[str, ...] = ()
+    """Interventions that were not made, since their phase was not seen."""
 
 
 def migrate(
@@ -74,12 +76,14 @@ def migrate(
     *,
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
+    on_hang: Callable[[], None] = lambda: None,
 ) -> MigrationResult:
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
     Settings go to both sides, the destination first; the destination listens before the source is told to start;
     events are kept from before the start; the last sample is kept whatever happens. A migration that hangs is
-    cancelled before this returns, and its result says that it hung.
+    cancelled before this returns, and its result says that it hung; ``on_hang`` is called before, to take away what
+    would keep a QEMU from noticing.
 
     :raises Refused: a setting or the command itself was rejected
     :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
@@ -92,17 +96,19 @@ def migrate(
     port = _find_port(destination.qmp)
     seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
-    course = _Course(source, destination, settings, sampler, interventions)
+    course = _Course(source, destination, settings, sampler, interventions, seen["source"])
     start = time.monotonic()
     try:
         course.intervene()
         source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
         hang = course.follow(start + settings.timeout_s)
-        if course.status() == "completed":
-            _wait_until_running(destination)
         wall = time.monotonic() - start
         if hang:
+            on_hang()
             _end_hung(source, destination, course)
+        if course.status() == "completed":
+            _wait_until_running(destination)
+            hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
     finally:
         samples = sampler.stop()
     source_reply = source.qmp.execute("query-migrate")
@@ -123,6 +129,7 @@ def migrate(
         destination_exit=destination.exit_status(),
         failed_first=find_failed_first(events, clocks),
         interventions=tuple(course.made),
+        missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
     )
 
 
@@ -160,13 +167,14 @@ class _Course:
         settings: MigrationSettings,
         sampler: "Sampler",
         interventions: Sequence[Intervention],
+        first_event: int,
     ) -> None:
         self._source = source
         self._destination = destination
         self._settings = settings
         self._sampler = sampler
-        self._first = len(source.qmp.events)
-        self._due = list(interventions)
+        self._first = first_event
+        self.due = list(interventions)
         self._held = settings.settle
         self._continued = False
         self.made: list[Intervened] = []
@@ -184,17 +192,20 @@ class _Course:
         watch = HangWatch(self._source, self._destination, self._settings)
 
         def advance() -> Hang | bool:
+            before = self.status()
             self.intervene()
             status = self.status()
             if status in TERMINAL:
                 return True
-            if status == Phase.PRE_SWITCHOVER and not self._continued:
+            # only if it was there before the interventions: none that is due in this phase is passed over
+            if before == status == Phase.PRE_SWITCHOVER and not self._continued:
                 self._continued = True
-                self._source.qmp.execute("migrate-continue", {"state": Phase.PRE_SWITCHOVER})
+                self._source.qmp.submit("migrate-continue", {"state": str(Phase.PRE_SWITCHOVER)})
             samples = self._sampler.samples
             if self._held and (is_settled(samples, self._settings.settle_vfio_bytes) or time.monotonic() >= settle_end):
                 self._held = False
-                set_parameters(self._source.qmp, {"downtime-limit": self._settings.downtime_limit_ms})
+                # nobody waits for the answer: QEMU may take its lock for the downtime before it gives one
+                self._source.qmp.submit("migrate-set-parameters", {"downtime-limit": self._settings.downtime_limit_ms})
             last = samples[-1].reply if samples else {}
             return watch.find_hang(status, last, len(self.events()), held=self._held) or False
 
@@ -213,12 +224,12 @@ class _Course:
 
     def intervene(self) -> None:
         """Make the interventions that are due now; each is made once."""
-        if not self._due:
+        if not self.due:
             return
         samples = self._sampler.samples
         moved = samples[-1].reply.get("vfio", {}).get("transferred", 0) if samples else 0
-        for intervention in [one for one in self._due if is_in(one.phase, self.events(), moved)]:
-            self._due.remove(intervention)
+        for intervention in [one for one in self.due if is_in(one.phase, self.events(), moved)]:
+            self.due.remove(intervention)
             status, began = self.status(), time.monotonic_ns()
             intervention.act()
             self.made.append(Intervened(intervention.name, intervention.phase, status, began, time.monotonic_ns()))

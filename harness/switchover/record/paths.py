@@ -20,12 +20,17 @@ def cache_directory() -> Path:
 
 
 def state_directory() -> Path:
-    """Labs that run and run directories (``XDG_STATE_HOME``)."""
+    """Labs that run, journals and run directories (``XDG_STATE_HOME``)."""
     return platformdirs.user_state_path("switchover", appauthor=False)
 
 
 def labs_directory() -> Path:
     return state_directory() / "labs"
+
+
+def journals_directory() -> Path:
+    """Journals of changes to hosts: a file while something is changed there."""
+    return state_directory() / "journals"
 
 
 def runs_directory() -> Path:

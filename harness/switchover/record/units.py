@@ -9,6 +9,7 @@ MIB = 1 << 20
 class Unit(StrEnum):
     BYTES = "bytes"
     SECONDS = "s"
+    HEARTBEATS = "heartbeats"
 
 
 class Direction(StrEnum):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestSpec
+from switchover.hosts.heartbeat import Outlet
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.migration.settings import MigrationSettings
@@ -16,6 +17,9 @@ from switchover.run.faults import Fault
 
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
+
+HEARTBEAT_US = 10_000
+"""Twice what the lab under TCG supports, as ``switchover bench outside`` finds."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,10 @@ class SideSpec:
 
 @dataclass(frozen=True)
 class Case:
-    """``id`` is derived from the values that distinguish the case."""
+    """``id`` is derived from the values that distinguish the case.
+
+    ``heartbeat_us``: period of the guest's heartbeats to the outside; 0: none.
+    """
 
     id: str
     source: SideSpec = field(default_factory=SideSpec)
@@ -46,6 +53,7 @@ class Case:
     settings: MigrationSettings = field(default_factory=MigrationSettings)
     faults: tuple[Fault, ...] = ()
     expectation: Expectation = COMPLETES
+    heartbeat_us: int = HEARTBEAT_US
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:
@@ -64,22 +72,24 @@ def in_order(case: Case) -> Case:
     """
     healthy = replace(
         case.source,
-        devices=tuple(replace(device, knobs=device.knobs.without_faults()) for device in case.source.devices),
+        devices=tuple(replace(device, knobs=device.knobs.in_order()) for device in case.source.devices),
     )
     settings = MigrationSettings(downtime_limit_ms=120_000)
-    return Case(f"{case.id}, in order", healthy, healthy, settings)
+    return Case(f"{case.id}, in order", healthy, healthy, settings, heartbeat_us=0)
 
 
 @dataclass(frozen=True)
 class End:
     """A host as one end of migrations. ``address``: where the other end's QEMU reaches it.
 
-    ``link``: its network interface to the other end; empty if it is none of ours to disturb.
+    ``link``: its network interface to the other end; empty if it is none of ours to disturb. ``outlet``: where what its
+    guests send to the outside reaches the controller, if it does.
     """
 
     host: Host
     address: str
     link: str = ""
+    outlet: Outlet | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ def pair_of_lab(lab: Lab) -> Pair:
     if not 1 <= len(names) <= 2:
         raise UsageError(f"The lab {lab.name} has {len(names)} hosts; a migration needs a source and a destination.")
     link = LAB_LINK if len(names) == 2 else ""
-    ends = [End(lab.host(name), lab.link_address(name), link) for name in names]
+    ends = [End(lab.host(name), lab.link_address(name), link, lab.outlet(name)) for name in names]
     keys = GuestKeys(
         authorized=lab.authorized_key,
         login=lab.private_key,

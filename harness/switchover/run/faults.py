@@ -8,8 +8,9 @@ from enum import StrEnum
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.host import Host
+from switchover.hosts.journal import own_journal
 from switchover.migration.phases import Intervention, Phase
-from switchover.record.errors import CommandFailed, HostLost, NotReady, SwitchoverError
+from switchover.record.errors import NotReady, SwitchoverError
 
 
 class Action(StrEnum):
@@ -34,7 +35,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Link:
-    """The network interface of a host towards the other; what is set on it is undone at the end of ``with``."""
+    """The network interface of a host towards the other. Made by :func:`start_link`."""
 
     host: Host
     interface: str
@@ -43,22 +44,25 @@ class Link:
         """Give it a queueing discipline (tc-netem(8)) in place of its own."""
         self.host.run(["tc", "qdisc", "replace", "dev", self.interface, "root", *discipline])
 
-    def restore(self) -> None:
-        """Its own discipline again; no error if it has that already, or if the host is gone."""
-        with contextlib.suppress(CommandFailed, HostLost):
-            self.host.run(["tc", "qdisc", "del", "dev", self.interface, "root"])
-
 
 @contextlib.contextmanager
 def start_link(host: Host, interface: str) -> Iterator[Link]:
-    """:raises NotReady: the end of this pair names no interface that may be disturbed"""
+    """A link for the time of a ``with`` block, after which it has its own discipline again.
+
+    :raises NotReady: the end of this pair names no interface that may be disturbed
+    """
     if not interface:
         raise NotReady(f"No network interface of {host.name} is given that faults may disturb.")
-    link = Link(host, interface)
-    try:
-        yield link
-    finally:
-        link.restore()
+    undo = ["tc", "qdisc", "del", "dev", interface, "root"]  # an error if it has its own already
+    gone = [
+        "sh",
+        "-c",
+        'shown=$(tc qdisc show dev "$1" root) && case "$shown" in *netem*) exit 1; esac',
+        "sh",
+        interface,
+    ]
+    with own_journal().change(host, f"queueing discipline of {interface}", undo=undo, gone=gone):
+        yield Link(host, interface)
 
 
 def make_intervention(

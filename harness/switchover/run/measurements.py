@@ -6,6 +6,7 @@ from typing import Any
 
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
+from switchover.migration.outside import OutsideDowntime, UnseenDowntime, tolerance
 from switchover.migration.settings import MigrationSettings
 from switchover.record.measurement import Measurement
 from switchover.record.units import Direction, Unit
@@ -87,3 +88,57 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
         Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else note)
         for name, value, direction, definition, source in rows
     ]
+
+
+def measure_outside(
+    outside: OutsideDowntime | UnseenDowntime, explained: ExplainedDowntime | UnexplainedDowntime
+) -> list[Measurement]:
+    """Measurement 3 of the design, what it was made with, and how far it is from the explained downtime."""
+    seen = outside if isinstance(outside, OutsideDowntime) else None
+    reason = outside.reason if isinstance(outside, UnseenDowntime) else ""
+    control, traffic = outside.control, outside.traffic
+    heartbeats = "heartbeats of the guest, stamped on the controller's monotonic clock as they leave the lab host"
+    note = reason
+    if seen and seen.lost:
+        note = f"{seen.lost} heartbeats were sent in it and lost: the guest was not silent all the time"
+    rows = (
+        ("downtime.outside", seen.seconds if seen else None, Unit.SECONDS, Direction.LOWER,
+         "from the last heartbeat on the source's side to the first on the destination's", note),
+        ("outside.period", control.median_s if control else None, Unit.SECONDS, Direction.NEITHER,
+         "median time between heartbeats before the migration", reason if not control else ""),
+        ("outside.resolution", control.longest_s if control else None, Unit.SECONDS, Direction.LOWER,
+         "longest time between heartbeats before the migration", reason if not control else ""),
+        ("outside.stall", traffic.stalls[0].seconds if traffic and traffic.stalls else 0 if traffic else None,
+         Unit.SECONDS, Direction.LOWER,
+         "longest time between heartbeats on one side, above the resolution", "" if traffic else reason),
+        ("outside.lost", traffic.lost if traffic else None, Unit.HEARTBEATS, Direction.LOWER,
+         "heartbeats sent that did not arrive", "" if traffic else reason),
+        ("outside.reordered", traffic.reordered if traffic else None, Unit.HEARTBEATS, Direction.LOWER,
+         "heartbeats that arrived after a later one", "" if traffic else reason),
+        ("outside.duplicated", traffic.duplicated if traffic else None, Unit.HEARTBEATS, Direction.LOWER,
+         "heartbeats that arrived again", "" if traffic else reason),
+    )  # fmt: skip
+    return [
+        *(
+            Measurement(name, value, unit, direction, definition, heartbeats,
+                        seen.control.longest_s if seen and name == "downtime.outside" else None, note)
+            for name, value, unit, direction, definition, note in rows
+        ),
+        _disagreement(seen, explained, reason),
+    ]  # fmt: skip
+
+
+def _disagreement(
+    seen: OutsideDowntime | None, explained: ExplainedDowntime | UnexplainedDowntime, reason: str
+) -> Measurement:
+    value, bound, note = None, None, reason
+    if isinstance(explained, UnexplainedDowntime):
+        note = explained.reason
+    elif seen:
+        value, bound = seen.seconds - explained.seconds, tolerance(seen, explained)
+        if value > bound:
+            note = "the guest was heard later than it was started: beyond what resolution and clocks explain"
+    return Measurement(
+        "downtime.disagreement", value, Unit.SECONDS, Direction.NEITHER,
+        "downtime.outside - downtime.explained", "computed", bound, note,
+    )  # fmt: skip

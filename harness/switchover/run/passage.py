@@ -8,26 +8,31 @@ from typing import Any
 from switchover.devices.reference import Truth
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.clock import ClockOffset
+from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import explain_downtime
+from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervention, list_device_states
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import count_device_bytes, parse_trace, take_last_migration
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, NotReady, SwitchoverError
 from switchover.record.measurement import Check, Measurement, check_equal
-from switchover.run.measurements import measure
+from switchover.run.measurements import measure, measure_outside
 from switchover.run.probes import (
     GuestAnswers,
     Truths,
     ask_guest,
     check_console,
+    check_dma,
+    check_interrupts,
     compare_bytes,
     compare_guest,
     compare_states,
+    compare_with_outside,
     count_since,
     fire_interrupt,
     reinitialise,
@@ -68,14 +73,16 @@ def migrate_sides(
     loop: LoopThread,
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
+    on_hang: Callable[[], None] = lambda: None,
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises."""
     truths_before = (source.read_truths(), destination.read_truths())
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
     result = migrate(
-        source.guest, destination.guest, address, settings, loop, interventions=interventions, on_sample=on_sample
-    )
+        source.guest, destination.guest, address, settings, loop,
+        interventions=interventions, on_sample=on_sample, on_hang=on_hang,
+    )  # fmt: skip
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
@@ -96,6 +103,7 @@ def examine(
     source: Side,
     destination: Side,
     migrated: Migrated,
+    outside: OutsideDowntime | UnseenDowntime,
     before: GuestAnswers,
     settings: MigrationSettings,
     keys: GuestKeys,
@@ -116,12 +124,19 @@ def examine(
     checks = [
         *compare_bytes(moved, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
+        *_check_faults(result),
         *_check_arrived(destination, before, keys),
         check_console("source", source.guest.console.text()),
         check_console("destination", destination.guest.console.text()),
+        *compare_with_outside(explained, outside),
     ]
-    measurements = measure(explained, moved, result.source, settings)
+    measurements = [*measure(explained, moved, result.source, settings), *measure_outside(outside, explained)]
     return Passage(result, states, asdict(explained), tuple(measurements), tuple(checks))
+
+
+def _check_faults(result: MigrationResult) -> list[Check]:
+    """A case whose fault did not happen says nothing about it."""
+    return [Check("every fault was made", False, "made", f"not made: {missed}") for missed in result.missed]
 
 
 def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:
@@ -145,7 +160,7 @@ def _check_arrived(destination: Side, before: GuestAnswers, keys: GuestKeys) -> 
         return [
             check_equal(answers, "yes", "yes"),
             *compare_guest(before, after, loads=1),
-            *(fire_interrupt(guest, [destination.guest.require_alive], number) for number in range(count)),
+            *_check_devices(destination, guest),
         ]
 
 
@@ -182,9 +197,22 @@ def examine_stayed(
             *checks,
             check_equal(running, "yes", "yes"),
             *kept,
-            *(fire_interrupt(guest, [source.guest.require_alive], number) for number in range(count)),
+            *_check_devices(source, guest),
             check_console("source", source.guest.console.text()),
         ]
+
+
+def _check_devices(side: Side, guest: Host) -> list[Check]:
+    """That each device works, and that what it did meanwhile by itself arrived whole."""
+    checks = []
+    for number, (device, spec) in enumerate(zip(side.devices, side.spec.devices, strict=True)):
+        checks.append(fire_interrupt(guest, [side.guest.require_alive], number))
+        if spec.knobs.irq_rates:
+            checks.append(check_interrupts(guest, device, [side.guest.require_alive], number))
+            device.set_knob("irq_rates", spec.knobs.irq_rates)
+        if spec.knobs.dma_pages_per_sec:
+            checks.append(check_dma(guest, number))
+    return checks
 
 
 def _runs(side: Side) -> str:
@@ -199,4 +227,5 @@ def _runs(side: Side) -> str:
 
 def make_failed(result: MigrationResult | None, states: Mapping[str, list[str]], **others: Any) -> Passage:
     """A passage without completion. ``others``: fields of :class:`Passage`."""
-    return Passage(result, states, {"reason": "the migration did not complete"}, **others)
+    checks = (*others.pop("checks", ()), *(_check_faults(result) if result else ()))
+    return Passage(result, states, {"reason": "the migration did not complete"}, checks=checks, **others)

@@ -5,11 +5,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from switchover.devices.reference import GuestDriver, GuestView, Truth
+from switchover.devices.reference import GuestDriver, GuestView, InterruptCounts, ReferenceDevice, Truth
 from switchover.guests.console import find_trouble
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import Invariant, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
+from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
+from switchover.migration.outside import OutsideDowntime, UnseenDowntime, find_standstill, tolerance
 from switchover.record.errors import Deadline
 from switchover.record.measurement import Check, check_equal
 from switchover.record.units import MIB
@@ -73,6 +75,32 @@ def fire_interrupt(guest: Host, invariants: Sequence[Invariant], number: int = 0
         view = driver.read_interrupts()
         observed = (view.hard[vector], view.thread[vector])
     return check_equal(name, wanted, observed)
+
+
+def check_interrupts(guest: Host, device: ReferenceDevice, invariants: Sequence[Invariant], number: int = 0) -> Check:
+    """Stop the device's interrupts at a rate, and see that the handlers have seen the last one of each vector."""
+    device.set_knob("irq_rates", ())
+    driver = GuestDriver(guest, number)
+    name = f"no interrupt at a rate is lost{_of(number)}"
+
+    def caught_up() -> InterruptCounts | None:
+        counts = driver.read_interrupts()
+        return counts if counts.seen == counts.raised else None
+
+    try:
+        counts = wait_until(name, caught_up, timeout=10, invariants=invariants)
+    except Deadline:
+        counts = driver.read_interrupts()
+    arrived = sum(counts.raised) > 0
+    return Check(name, counts.seen == counts.raised and arrived, f"raised {counts.raised}", f"seen {counts.seen}")
+
+
+def check_dma(guest: Host, number: int = 0) -> Check:
+    """Compare all that the device wrote to the guest's memory, on whichever host it did."""
+    found = GuestDriver(guest, number).verify_dma()
+    observed = f"{found.wrong_pages} wrong pages of {found.sequence} written, first {found.first_wrong[:2]}"
+    name = f"every page written by DMA is whole{_of(number)}"
+    return Check(name, found.ok and found.sequence > 0, "all", "all" if found.ok and found.sequence else observed)
 
 
 def compare_guest(before: GuestAnswers, after: GuestAnswers, *, loads: int) -> list[Check]:
@@ -148,3 +176,23 @@ def compare_states(events: Sequence[str], truth: Truth, before: Truth, side: str
 def check_console(side: str, console: str) -> Check:
     trouble = find_trouble(console)
     return Check(f"{side}: guest console is free of oopses", not trouble, "none", "; ".join(trouble) or "none")
+
+
+def compare_with_outside(
+    explained: ExplainedDowntime | UnexplainedDowntime, outside: OutsideDowntime | UnseenDowntime
+) -> list[Check]:
+    """The silence must last at least as long as no vCPU ran. No check if one of the two is missing.
+
+    It may last longer: the guest has to be heard again after it was started.
+    """
+    if isinstance(explained, UnexplainedDowntime) or isinstance(outside, UnseenDowntime):
+        return []
+    least = find_standstill(explained) - tolerance(outside, explained)
+    return [
+        Check(
+            "the outside hears nothing while no vCPU runs",
+            outside.seconds >= least,
+            f"silence of at least {least:.6f} s",
+            f"{outside.seconds:.6f} s",
+        )
+    ]

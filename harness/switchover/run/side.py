@@ -2,7 +2,7 @@
 """One side of a case: the devices made ready, then a QEMU that has them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from switchover.devices.reference import ReferenceDevice, Truth, start_reference_device
@@ -27,9 +27,19 @@ class Side:
 
 @contextlib.contextmanager
 def start_side(
-    spec: SideSpec, host: Host, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
+    spec: SideSpec,
+    host: Host,
+    name: str,
+    keys: GuestKeys,
+    loop: LoopThread,
+    *,
+    incoming: bool,
+    keep: Callable[[QemuGuest], None] = lambda guest: None,
 ) -> Iterator[Side]:
-    """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait."""
+    """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait.
+
+    ``keep``: see :func:`start_guest`.
+    """
     with contextlib.ExitStack() as stack:
         devices = tuple(
             stack.enter_context(start_reference_device(host, device.knobs, device.type)) for device in spec.devices
@@ -39,6 +49,6 @@ def start_side(
             for wanted, device in zip(spec.devices, devices, strict=True)
         )
         guest = stack.enter_context(
-            start_guest(replace(spec.guest, devices=passed), host, name, keys, loop, incoming=incoming)
+            start_guest(replace(spec.guest, devices=passed), host, name, keys, loop, incoming=incoming, keep=keep)
         )
         yield Side(spec, devices, guest)

@@ -6,11 +6,17 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+from switchover.devices.reference import GuestDriver
+from switchover.guests.qemu import QemuGuest
+from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
-from switchover.record.errors import GuestCrashed, Refused
-from switchover.run.case import Case, Pair, SideSpec
+from switchover.record.errors import GuestCrashed, Refused, SwitchoverError, UsageError
+from switchover.record.measurement import Check
+from switchover.record.record import VerdictName
+from switchover.run.case import Case, Pair, SideSpec, in_order
 from switchover.run.faults import Action, make_intervention, start_link
+from switchover.run.outside import OutsideProbe, start_outside
 from switchover.run.passage import (
     Passage,
     check_not_running,
@@ -21,15 +27,19 @@ from switchover.run.passage import (
 )
 from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device
 from switchover.run.side import Side, start_side
+from switchover.run.verdict import judge_passage
 
 
 @dataclass
 class Watchers:
-    """Who is told what happens: each step as it begins, each sample, and each side just before it is released."""
+    """Who is told what happens: each step as it begins, each sample, the probe from outside when it ended, and each
+    QEMU just before it is released (also one that did not come up).
+    """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
-    release: Callable[[Side, str], None] = lambda side, name: None
+    outside: Callable[[OutsideProbe], None] = lambda probe: None
+    release: Callable[[QemuGuest, str], None] = lambda guest, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
 
 
@@ -55,36 +65,42 @@ class Traveller:
             there = failed.enter_context(contextlib.ExitStack())
             self.watchers.step(f"start {name}")
             arrival = there.enter_context(
-                start_side(case.destination, self.pair.destination.host, name, self.pair.keys, self.loop, incoming=True)
-            )
-            there.callback(self.watchers.release, arrival, name)
+                start_side(
+                    case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
+                    incoming=True, keep=lambda guest: self.watchers.release(guest, name),
+                )
+            )  # fmt: skip
             self.watchers.sides_started(self.side, arrival)
             before = self._settle_in()
-            self.watchers.step("migrate")
             passage = self._pass(case, arrival, before)
             if passage.result and passage.result.status == "completed" and not passage.error:
+                self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
                 failed.pop_all()
                 self._move(there, arrival, before)
             return passage
 
     def _settle_in(self) -> GuestAnswers:
         """What the guest says before a migration; before the first one it boots and gets its state."""
-        count = len(self.side.devices)
         if self.before is None:
             self.watchers.step("guest boot")
             self.side.guest.wait_until_reachable()
             self.watchers.step("ask before")
             with self.side.guest.open_ssh(self.pair.keys) as guest:
                 place_canary(guest)
-                for number in range(count):
-                    seed_device(guest, random.Random(), number)
-                self.before = ask_guest(guest, count)
+                self.before = self._prepare_devices(guest)
         return self.before
+
+    def _prepare_devices(self, guest: Host) -> GuestAnswers:
+        for number, device in enumerate(self.side.spec.devices):
+            seed_device(guest, random.Random(), number)
+            if device.knobs.dma_pages_per_sec:
+                GuestDriver(guest, number).enable_dma()
+        return ask_guest(guest, len(self.side.spec.devices))
 
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
         truths = self.side.read_truths()
         error: Refused | GuestCrashed
-        with contextlib.ExitStack() as faults:
+        with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
             links = tuple(
                 faults.enter_context(start_link(end.host, end.link))
                 for end in (self.pair.source, self.pair.destination)
@@ -93,18 +109,24 @@ class Traveller:
             interventions = [
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
             ]
+            if case.heartbeat_us:
+                self.watchers.step("control interval")
+            probe = probes.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us))
+            probes.callback(self.watchers.outside, probe)
+            self.watchers.step("migrate")
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample,
+                    self.watchers.sample, faults.close,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
             else:
                 self.watchers.step("ask after")
-                if migrated.migration.status == "completed":
-                    return examine(self.side, arrival, migrated, before, case.settings, self.pair.keys)
                 faults.close()  # the guest is reached over the link too
+                if migrated.migration.status == "completed":
+                    outside = probe.finish()
+                    return examine(self.side, arrival, migrated, outside, before, case.settings, self.pair.keys)
                 checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
                 return make_failed(migrated.migration, migrated.states, checks=tuple(checks))
         self.watchers.step("ask after")
@@ -116,28 +138,52 @@ class Traveller:
         return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
-        self._stay.close()
-        self._stay = self._trips.enter_context(there)
+        left, self._stay = self._stay, there
         self.side, self.pair = arrival, self.pair.reversed()
         devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
         self.before = replace(before, devices=devices)
+        left.close()
 
     def heal(self) -> None:
         """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say
         after the next migration: a device that was reset has lost its state.
         """
         for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
-            device.change_knobs(spec.knobs, spec.knobs.without_faults())
+            device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
-            for number in range(len(self.side.devices)):
-                seed_device(guest, random.Random(), number)
-            self.before = ask_guest(guest, len(self.side.devices))
+            self.before = self._prepare_devices(guest)
+
+    def take_knobs(self, spec: SideSpec) -> None:
+        """Give the devices where the guest lives the knobs of another case; what they offer stays as it is.
+
+        :raises UsageError: the case needs devices that offer something else
+        """
+        pairs = list(zip(self.side.devices, self.side.spec.devices, spec.devices, strict=True))
+        for _, mine, wanted in pairs:
+            if (mine.type, mine.knobs.offers()) != (wanted.type, wanted.knobs.offers()):
+                raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
+        for device, _, wanted in pairs:
+            device.set_live_knobs(wanted.knobs)
+
+
+def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:
+    """After a case that did not complete: whether the guest migrates once all is in order, to a side as the source of
+    ``case`` is.
+    """
+    claim = "a second migration completes, with all its checks"
+    try:
+        traveller.heal()
+        verdict = judge_passage(traveller.attempt(in_order(case), name))
+    except SwitchoverError as error:
+        return Check(claim, passed=False, expected="yes", observed=str(error))
+    passed = verdict.name is VerdictName.COMPLETED
+    return Check(claim, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
 
 
 def _ended(source: Side, destination: Side) -> str:
     """The side whose QEMU ended, the source's first; empty if both live."""
     for name, side in (("source", source), ("destination", destination)):
-        if side.guest.exit_status() is not None:
+        if side.guest.is_dead():
             return name
     return ""
 
@@ -151,6 +197,10 @@ def start_traveller(
     with contextlib.ExitStack() as trips:
         stay = trips.enter_context(contextlib.ExitStack())
         watchers.step("start source")
-        side = stay.enter_context(start_side(spec, pair.source.host, "source", pair.keys, loop, incoming=False))
-        stay.callback(watchers.release, side, "source")
+        side = stay.enter_context(
+            start_side(
+                spec, pair.source.host, "source", pair.keys, loop,
+                incoming=False, keep=lambda guest: watchers.release(guest, "source"),
+            )
+        )  # fmt: skip
         yield Traveller(pair, loop, side, watchers, stay, trips)

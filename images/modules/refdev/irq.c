@@ -5,10 +5,25 @@
  * An interrupt reaches its eventfd in RUNNING and PRE_COPY only. At any other
  * time, and while its vector has no eventfd, it is latched, once per vector,
  * and is delivered as soon as both conditions hold.
+ *
+ * A clock per vector raises it at a rate, also in RUNNING and PRE_COPY only.
  */
+#include <linux/ktime.h>
+#include <linux/math64.h>
 #include <linux/slab.h>
+#include <linux/version.h>
 
 #include "refdev.h"
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+static void hrtimer_setup(struct hrtimer *timer,
+			  enum hrtimer_restart (*function)(struct hrtimer *),
+			  clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = function;
+}
+#endif
 
 unsigned int refdev_irq_count(struct refdev *rd, u32 index)
 {
@@ -46,11 +61,12 @@ static void refdev_irq_deliver_latched(struct refdev *rd)
 	}
 }
 
-void refdev_irq_raise(struct refdev *rd, unsigned int vector)
+static void refdev_irq_raise_locked(struct refdev *rd, unsigned int vector)
 {
-	unsigned long flags;
+	lockdep_assert_held(&rd->irq_lock);
 
-	spin_lock_irqsave(&rd->irq_lock, flags);
+	/* Before the signal: whoever gets it finds itself counted. */
+	rd->raised[vector]++;
 	refdev_count(rd, REFDEV_IRQS_RAISED, 1);
 	if (rd->irq_deliver && rd->trigger[vector])
 		refdev_irq_signal(rd, vector);
@@ -58,36 +74,104 @@ void refdev_irq_raise(struct refdev *rd, unsigned int vector)
 		refdev_count(rd, REFDEV_IRQS_COALESCED, 1);
 	else
 		refdev_count(rd, REFDEV_IRQS_LATCHED, 1);
+}
+
+void refdev_irq_raise(struct refdev *rd, unsigned int vector)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&rd->irq_lock, flags);
+	refdev_irq_raise_locked(rd, vector);
+	spin_unlock_irqrestore(&rd->irq_lock, flags);
+}
+
+static enum hrtimer_restart refdev_clock_tick(struct hrtimer *timer)
+{
+	struct refdev_clock *clock = container_of(timer, struct refdev_clock,
+						  timer);
+	enum hrtimer_restart restart = HRTIMER_NORESTART;
+	struct refdev *rd = clock->rd;
+	unsigned long flags;
+
+	spin_lock_irqsave(&rd->irq_lock, flags);
+	/* Queued: started again, by somebody who had the lock before. */
+	if (rd->irq_deliver && clock->period_ns && !hrtimer_is_queued(timer)) {
+		refdev_irq_raise_locked(rd, clock->vector);
+		hrtimer_forward_now(timer, ns_to_ktime(clock->period_ns));
+		restart = HRTIMER_RESTART;
+	}
+	spin_unlock_irqrestore(&rd->irq_lock, flags);
+	return restart;
+}
+
+/* A clock that must not run any more ends at its next tick. */
+static void refdev_clock_start(struct refdev_clock *clock)
+{
+	lockdep_assert_held(&clock->rd->irq_lock);
+
+	if (clock->rd->irq_deliver && clock->period_ns)
+		hrtimer_start(&clock->timer, ns_to_ktime(clock->period_ns),
+			      HRTIMER_MODE_REL_SOFT);
+}
+
+/* As registers and knobs want it: a rate that the guest has set wins. */
+void refdev_irq_set_rates(struct refdev *rd)
+{
+	struct refdev_knobs knobs;
+	unsigned long flags;
+	unsigned int i;
+
+	lockdep_assert_held(&rd->reg_lock);
+
+	refdev_get_knobs(rd, &knobs);
+	spin_lock_irqsave(&rd->irq_lock, flags);
+	for (i = 0; i < rd->nr_vectors; i++) {
+		u64 rate = rd->regs.irq_rate[i] ?: knobs.irq_rates[i];
+		u64 period = 0;
+
+		if (rate && rd->regs.control & REFDEV_CONTROL_ENABLE)
+			period = div64_u64(NSEC_PER_SEC, rate);
+		if (period == rd->clocks[i].period_ns)
+			continue;
+		rd->clocks[i].period_ns = period;
+		refdev_clock_start(&rd->clocks[i]);
+	}
 	spin_unlock_irqrestore(&rd->irq_lock, flags);
 }
 
 void refdev_irq_set_deliver(struct refdev *rd, bool deliver)
 {
 	unsigned long flags;
+	unsigned int i;
 
 	spin_lock_irqsave(&rd->irq_lock, flags);
-	rd->irq_deliver = deliver;
-	refdev_irq_deliver_latched(rd);
+	if (deliver != rd->irq_deliver) {
+		rd->irq_deliver = deliver;
+		refdev_irq_deliver_latched(rd);
+		for (i = 0; i < rd->nr_vectors; i++)
+			refdev_clock_start(&rd->clocks[i]);
+	}
 	spin_unlock_irqrestore(&rd->irq_lock, flags);
 }
 
-u64 refdev_irq_get_latched(struct refdev *rd)
-{
-	unsigned long flags;
-	u64 latched;
-
-	spin_lock_irqsave(&rd->irq_lock, flags);
-	bitmap_to_arr64(&latched, rd->latched, rd->nr_vectors);
-	spin_unlock_irqrestore(&rd->irq_lock, flags);
-	return latched;
-}
-
-void refdev_irq_set_latched(struct refdev *rd, u64 latched)
+void refdev_irq_get_state(struct refdev *rd, struct refdev_irq_state *state)
 {
 	unsigned long flags;
 
 	spin_lock_irqsave(&rd->irq_lock, flags);
-	bitmap_from_arr64(rd->latched, &latched, rd->nr_vectors);
+	bitmap_to_arr64(&state->latched, rd->latched, rd->nr_vectors);
+	memcpy(state->raised, rd->raised, sizeof(rd->raised));
+	spin_unlock_irqrestore(&rd->irq_lock, flags);
+}
+
+void refdev_irq_set_state(struct refdev *rd,
+			  const struct refdev_irq_state *state)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&rd->irq_lock, flags);
+	bitmap_from_arr64(rd->latched, &state->latched, rd->nr_vectors);
+	memcpy(rd->raised, state->raised, sizeof(rd->raised));
 	refdev_irq_deliver_latched(rd);
 	spin_unlock_irqrestore(&rd->irq_lock, flags);
 }
@@ -168,6 +252,15 @@ static void refdev_irq_disable(struct refdev *rd, struct eventfd_ctx **triggers,
 	refdev_irq_put(contexts, count);
 }
 
+static void refdev_irq_drop_latched(struct refdev *rd)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&rd->irq_lock, flags);
+	bitmap_zero(rd->latched, rd->nr_vectors);
+	spin_unlock_irqrestore(&rd->irq_lock, flags);
+}
+
 static int refdev_irq_set_msix(struct refdev *rd, struct vfio_irq_set *hdr,
 			       void *data)
 {
@@ -181,7 +274,7 @@ static int refdev_irq_set_msix(struct refdev *rd, struct vfio_irq_set *hdr,
 	case VFIO_IRQ_SET_DATA_NONE:
 		if (!hdr->count) {
 			refdev_irq_disable(rd, rd->trigger, rd->nr_vectors);
-			refdev_irq_set_latched(rd, 0);
+			refdev_irq_drop_latched(rd);
 		}
 		for (i = 0; i < hdr->count; i++)
 			refdev_irq_raise(rd, hdr->start + i);
@@ -231,8 +324,26 @@ int refdev_irq_set(struct refdev *rd, struct vfio_irq_set *hdr, void *data)
 	return refdev_irq_set_request(rd, hdr, data);
 }
 
+void refdev_irq_init(struct refdev *rd)
+{
+	unsigned int i;
+
+	spin_lock_init(&rd->irq_lock);
+	for (i = 0; i < REFDEV_MAX_VECTORS; i++) {
+		rd->clocks[i].rd = rd;
+		rd->clocks[i].vector = i;
+		hrtimer_setup(&rd->clocks[i].timer, refdev_clock_tick,
+			      CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+	}
+}
+
+/* For a device that is being closed, with interrupts held back. */
 void refdev_irq_release(struct refdev *rd)
 {
+	unsigned int i;
+
+	for (i = 0; i < rd->nr_vectors; i++)
+		hrtimer_cancel(&rd->clocks[i].timer);
 	refdev_irq_disable(rd, rd->trigger, rd->nr_vectors);
 	refdev_irq_disable(rd, &rd->request, 1);
 }

@@ -266,19 +266,21 @@ static ssize_t refdev_load_write(struct file *file, const char __user *buf,
 	struct refdev_load *load = &stream->load;
 	struct refdev *rd = stream->rd;
 	struct refdev_knobs knobs;
+	struct refdev_fault fault;
 	bool initial_was_done;
 	u64 until = 0;
 	ssize_t done;
 
 	if (!count)
 		return 0;
+	done = refdev_stream_begin(stream);
+	if (done)
+		return done;
 
-	mutex_lock(&stream->lock);
-	if (stream->closed) {
-		mutex_unlock(&stream->lock);
-		return -ENODEV;
-	}
 	refdev_count(rd, REFDEV_WRITES, 1);
+	fault = refdev_fault_bytes(rd, REFDEV_FAIL_WRITE, stream->bytes, count);
+	if (fault.error)
+		return refdev_stream_fail(stream, fault);
 	initial_was_done = load->initial_done;
 	done = load->error ?: refdev_load_copy(stream, buf, count);
 	if (done > 0) {
@@ -292,11 +294,7 @@ static ssize_t refdev_load_write(struct file *file, const char __user *buf,
 			stream->pace_due = until;
 		}
 	}
-	mutex_unlock(&stream->lock);
-
-	if (done > 0)
-		refdev_stream_sleep(stream, until);
-	return done;
+	return refdev_stream_end(stream, done, until);
 }
 
 static const struct file_operations refdev_load_fops = {
@@ -315,12 +313,50 @@ struct file *refdev_load_open(struct refdev *rd)
 	return refdev_stream_file(stream, &refdev_load_fops, O_WRONLY);
 }
 
+static void refdev_load_apply_registers(struct refdev *rd,
+					const struct refdev_reg_record *record)
+{
+	struct refdev_regs *regs = &rd->regs;
+	unsigned int i;
+
+	lockdep_assert_held(&rd->reg_lock);
+
+	regs->control = le64_to_cpu(record->control) & REFDEV_CONTROL_ENABLE;
+	regs->generation = le64_to_cpu(record->generation) + 1;
+	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++)
+		regs->scratch[i] = le64_to_cpu(record->scratch[i]);
+	regs->dma_address = round_down(le64_to_cpu(record->dma_address),
+				       REFDEV_DMA_PAGE);
+	regs->dma_pages = min(le64_to_cpu(record->dma_pages),
+			      REFDEV_DMA_PAGES_MAX);
+	regs->dma_control = le64_to_cpu(record->dma_control) &
+			    REFDEV_DMA_ENABLE;
+	regs->dma_sequence = le64_to_cpu(record->dma_sequence);
+	for (i = 0; i < REFDEV_MAX_VECTORS; i++)
+		regs->irq_rate[i] = min(le64_to_cpu(record->irq_rate[i]),
+					REFDEV_IRQ_RATE_MAX);
+	refdev_dma_update(rd);
+	refdev_irq_set_rates(rd);
+}
+
+static void refdev_load_apply_irqs(struct refdev *rd,
+				   const struct refdev_reg_record *record)
+{
+	struct refdev_irq_state irqs = {
+		.latched = le64_to_cpu(record->latched),
+	};
+	unsigned int i;
+
+	for (i = 0; i < REFDEV_MAX_VECTORS; i++)
+		irqs.raised[i] = le64_to_cpu(record->irq_raised[i]);
+	refdev_irq_set_state(rd, &irqs);
+}
+
 /* The state, its size and its registers become those of the device. */
 int refdev_load_apply(struct refdev_stream *stream)
 {
 	const struct refdev_load *load = &stream->load;
 	struct refdev *rd = stream->rd;
-	unsigned int i;
 	int ret = 0;
 
 	mutex_lock(&stream->lock);
@@ -334,15 +370,13 @@ int refdev_load_apply(struct refdev_stream *stream)
 	rd->knobs.initial_bytes = stream->initial_bytes;
 	rd->knobs.stop_copy_bytes = stream->stop_copy_bytes;
 	mutex_unlock(&rd->knob_lock);
-	rd->regs.control = le64_to_cpu(load->regs.control) &
-			   REFDEV_CONTROL_ENABLE;
-	rd->regs.generation = le64_to_cpu(load->regs.generation) + 1;
 	rd->regs.seed = stream->seed;
 	rd->regs.checksum = load->state_sum;
-	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++)
-		rd->regs.scratch[i] = le64_to_cpu(load->regs.scratch[i]);
+	if (refdev_fault_corrupts(rd, REFDEV_CORRUPT_STATE))
+		rd->regs.checksum ^= 1;
+	refdev_load_apply_registers(rd, &load->regs);
 	mutex_unlock(&rd->reg_lock);
-	refdev_irq_set_latched(rd, le64_to_cpu(load->regs.latched));
+	refdev_load_apply_irqs(rd, &load->regs);
 	refdev_count(rd, REFDEV_LOADS, 1);
 out:
 	mutex_unlock(&stream->lock);

@@ -51,17 +51,22 @@ static int refdev_init_device(struct vfio_device *vdev)
 	struct mdev_device *mdev = to_mdev_device(vdev->dev);
 	struct refdev_type *type = to_refdev_type(mdev->type);
 	struct refdev *rd = to_refdev(vdev);
+	int ret;
 
 	rd->history = kvcalloc(REFDEV_HISTORY_ENTRIES, sizeof(*rd->history),
 			       GFP_KERNEL);
 	if (!rd->history)
 		return -ENOMEM;
+	ret = refdev_dma_init(rd);
+	if (ret)
+		goto err_history;
 	if (atomic_dec_if_positive(&type->available) < 0) {
-		kvfree(rd->history);
-		return -ENOSPC;
+		ret = -ENOSPC;
+		goto err_dma;
 	}
 
 	rd->mdev = mdev;
+	rd->type = type;
 	rd->nr_vectors = type->nr_vectors;
 	rd->default_seed = get_random_u64();
 	rd->knobs = refdev_default_knobs;
@@ -69,18 +74,26 @@ static int refdev_init_device(struct vfio_device *vdev)
 	mutex_init(&rd->state_lock);
 	mutex_init(&rd->reg_lock);
 	mutex_init(&rd->knob_lock);
-	spin_lock_init(&rd->irq_lock);
 	spin_lock_init(&rd->history_lock);
+	refdev_irq_init(rd);
 	refdev_pci_init(rd);
 	refdev_pci_reset(rd);
 	return 0;
+
+err_dma:
+	kfree(rd->dma_page);
+err_history:
+	kvfree(rd->history);
+	return ret;
 }
 
 static void refdev_release_device(struct vfio_device *vdev)
 {
 	struct refdev *rd = to_refdev(vdev);
 
-	atomic_inc(&to_refdev_type(rd->mdev->type)->available);
+	/* A call on a stream may have kept the device longer than its mdev. */
+	atomic_inc(&rd->type->available);
+	kfree(rd->dma_page);
 	kvfree(rd->history);
 }
 
@@ -110,6 +123,7 @@ static void refdev_close_device(struct vfio_device *vdev)
 	struct refdev *rd = to_refdev(vdev);
 
 	refdev_migration_restart(rd, REFDEV_CAUSE_CLOSE);
+	refdev_dma_release(rd);
 	refdev_irq_release(rd);
 
 	mutex_lock(&rd->knob_lock);
@@ -317,9 +331,12 @@ static int __init refdev_module_init(void)
 	for (i = 0; i < ARRAY_SIZE(refdev_types); i++)
 		atomic_set(&refdev_types[i].available, instances);
 
-	ret = mdev_register_driver(&refdev_mdev_driver);
+	ret = refdev_dma_setup();
 	if (ret)
 		return ret;
+	ret = mdev_register_driver(&refdev_mdev_driver);
+	if (ret)
+		goto err_dma;
 	ret = platform_driver_register(&refdev_parent_driver);
 	if (ret)
 		goto err_mdev;
@@ -336,6 +353,8 @@ err_platform:
 	platform_driver_unregister(&refdev_parent_driver);
 err_mdev:
 	mdev_unregister_driver(&refdev_mdev_driver);
+err_dma:
+	refdev_dma_teardown();
 	return ret;
 }
 
@@ -344,6 +363,7 @@ static void __exit refdev_module_exit(void)
 	platform_device_unregister(refdev_platform_device);
 	platform_driver_unregister(&refdev_parent_driver);
 	mdev_unregister_driver(&refdev_mdev_driver);
+	refdev_dma_teardown();
 }
 
 module_init(refdev_module_init);

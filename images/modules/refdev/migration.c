@@ -39,10 +39,17 @@ static bool refdev_is_saving(enum vfio_device_mig_state state)
 	       state == VFIO_DEVICE_STATE_STOP_COPY;
 }
 
-static bool refdev_is_interrupting(enum vfio_device_mig_state state)
+/* It writes to memory and interrupts. */
+static bool refdev_is_active(enum vfio_device_mig_state state)
 {
 	return state == VFIO_DEVICE_STATE_RUNNING ||
 	       state == VFIO_DEVICE_STATE_PRE_COPY;
+}
+
+static void refdev_set_active(struct refdev *rd, bool active)
+{
+	refdev_irq_set_deliver(rd, active);
+	refdev_dma_allow(rd, active);
 }
 
 static void refdev_close_stream(struct refdev *rd)
@@ -68,17 +75,8 @@ static struct file *refdev_do_arc(struct refdev *rd,
 				  enum vfio_device_mig_state next)
 {
 	enum vfio_device_mig_state from = rd->state;
-	struct refdev_knobs knobs;
 	struct file *file = NULL;
 	int ret;
-
-	refdev_get_knobs(rd, &knobs);
-	if (knobs.state_change_ms) {
-		ret = refdev_sleep(ktime_get_ns() +
-				   knobs.state_change_ms * NSEC_PER_MSEC);
-		if (ret)
-			return ERR_PTR(ret);
-	}
 
 	if (from == VFIO_DEVICE_STATE_RESUMING) {
 		ret = refdev_load_apply(rd->stream);
@@ -93,7 +91,7 @@ static struct file *refdev_do_arc(struct refdev *rd,
 	if (IS_ERR(file))
 		return file;
 
-	refdev_irq_set_deliver(rd, refdev_is_interrupting(next));
+	refdev_set_active(rd, refdev_is_active(next));
 
 	if (from == VFIO_DEVICE_STATE_RESUMING ||
 	    (refdev_is_saving(from) && !refdev_is_saving(next)))
@@ -103,6 +101,45 @@ static struct file *refdev_do_arc(struct refdev *rd,
 
 	WRITE_ONCE(rd->state, next);
 	return file;
+}
+
+/* From here only a reset, closing or opening lead away. */
+static void refdev_enter_error(struct refdev *rd)
+{
+	struct refdev_history_entry entry = {
+		.mono_ns = ktime_get_ns(),
+		.real_ns = ktime_get_real_ns(),
+		.from = rd->state,
+		.to = VFIO_DEVICE_STATE_ERROR,
+		.cause = REFDEV_CAUSE_FAULT,
+	};
+
+	refdev_set_active(rd, false);
+	refdev_close_stream(rd);
+	WRITE_ONCE(rd->state, VFIO_DEVICE_STATE_ERROR);
+
+	entry.duration_ns = ktime_get_ns() - entry.mono_ns;
+	refdev_history_add(rd, &entry);
+}
+
+/* A fault in a call on this stream, unless the stream has ended meanwhile. */
+void refdev_migration_fail(struct refdev *rd, struct refdev_stream *stream)
+{
+	mutex_lock(&rd->state_lock);
+	if (rd->stream == stream)
+		refdev_enter_error(rd);
+	mutex_unlock(&rd->state_lock);
+}
+
+static int refdev_arc_delay(struct refdev *rd)
+{
+	struct refdev_knobs knobs;
+
+	refdev_get_knobs(rd, &knobs);
+	if (!knobs.state_change_ms)
+		return 0;
+	return refdev_sleep(ktime_get_ns() +
+			    knobs.state_change_ms * NSEC_PER_MSEC);
 }
 
 static struct file *refdev_change_state(struct refdev *rd,
@@ -115,12 +152,21 @@ static struct file *refdev_change_state(struct refdev *rd,
 		.to = next,
 		.cause = REFDEV_CAUSE_SET_STATE,
 	};
+	struct refdev_fault fault = {};
 	struct file *file;
 
-	file = refdev_do_arc(rd, next);
+	file = ERR_PTR(refdev_arc_delay(rd));
+	if (!IS_ERR(file)) {
+		fault = refdev_fault_arc(rd, entry.from, next);
+		file = ERR_PTR(fault.error);
+	}
+	if (!IS_ERR(file))
+		file = refdev_do_arc(rd, next);
 	entry.result = PTR_ERR_OR_ZERO(file);
 	entry.duration_ns = ktime_get_ns() - entry.mono_ns;
 	refdev_history_add(rd, &entry);
+	if (fault.fatal)
+		refdev_enter_error(rd);
 	return file;
 }
 
@@ -189,6 +235,7 @@ const struct vfio_migration_ops refdev_migration_ops = {
  */
 void refdev_migration_restart(struct refdev *rd, enum refdev_cause cause)
 {
+	static const struct refdev_irq_state no_irqs;
 	struct refdev_history_entry entry = {
 		.to = VFIO_DEVICE_STATE_RUNNING,
 		.cause = cause,
@@ -199,12 +246,12 @@ void refdev_migration_restart(struct refdev *rd, enum refdev_cause cause)
 	entry.real_ns = ktime_get_real_ns();
 	entry.from = rd->state;
 
-	refdev_irq_set_deliver(rd, false);
+	refdev_set_active(rd, false);
 	refdev_close_stream(rd);
 	if (cause != REFDEV_CAUSE_CLOSE) {
-		refdev_irq_set_latched(rd, 0);
+		refdev_irq_set_state(rd, &no_irqs);
 		refdev_pci_reset(rd);
-		refdev_irq_set_deliver(rd, true);
+		refdev_set_active(rd, true);
 	}
 	WRITE_ONCE(rd->state, VFIO_DEVICE_STATE_RUNNING);
 

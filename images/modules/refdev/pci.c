@@ -92,22 +92,50 @@ void refdev_pci_reset(struct refdev *rd)
 	memset(&rd->regs, 0, sizeof(rd->regs));
 	rd->regs.seed = rd->default_seed;
 	refdev_state_changed(rd);
+	refdev_dma_update(rd);
+	refdev_irq_set_rates(rd);
 	mutex_unlock(&rd->reg_lock);
 }
 
-static u64 *refdev_scratch(struct refdev *rd, u64 reg)
+/* Whether reg is one of n registers from base on, and which of them. */
+static bool refdev_reg_index(u64 reg, u64 base, unsigned int n, u64 *index)
 {
-	u64 index = (reg - REFDEV_REG_SCRATCH) / sizeof(u64);
+	if (reg < base)
+		return false;
+	*index = (reg - base) / sizeof(u64);
+	return *index < n;
+}
 
-	if (reg < REFDEV_REG_SCRATCH || index >= REFDEV_SCRATCH_WORDS)
-		return NULL;
-	return &rd->regs.scratch[index];
+static u64 refdev_array_read(struct refdev *rd, u64 reg)
+{
+	struct refdev_irq_state state;
+	u64 i;
+
+	if (refdev_reg_index(reg, REFDEV_REG_SCRATCH, REFDEV_SCRATCH_WORDS, &i))
+		return rd->regs.scratch[i];
+	if (refdev_reg_index(reg, REFDEV_REG_IRQ_RATE, rd->nr_vectors, &i))
+		return rd->regs.irq_rate[i];
+	if (refdev_reg_index(reg, REFDEV_REG_IRQ_RAISED, rd->nr_vectors, &i)) {
+		refdev_irq_get_state(rd, &state);
+		return state.raised[i];
+	}
+	return 0;
+}
+
+static void refdev_array_write(struct refdev *rd, u64 reg, u64 value)
+{
+	u64 i;
+
+	if (refdev_reg_index(reg, REFDEV_REG_SCRATCH, REFDEV_SCRATCH_WORDS, &i))
+		rd->regs.scratch[i] = value;
+	if (refdev_reg_index(reg, REFDEV_REG_IRQ_RATE, rd->nr_vectors, &i)) {
+		rd->regs.irq_rate[i] = min(value, REFDEV_IRQ_RATE_MAX);
+		refdev_irq_set_rates(rd);
+	}
 }
 
 static u64 refdev_reg_read(struct refdev *rd, u64 reg)
 {
-	u64 *scratch;
-
 	switch (reg) {
 	case REFDEV_REG_ID:
 		return REFDEV_ID;
@@ -123,19 +151,25 @@ static u64 refdev_reg_read(struct refdev *rd, u64 reg)
 		return refdev_state_words(rd);
 	case REFDEV_REG_CHECKSUM:
 		return rd->regs.checksum;
+	case REFDEV_REG_DMA_ADDRESS:
+		return rd->regs.dma_address;
+	case REFDEV_REG_DMA_PAGES:
+		return rd->regs.dma_pages;
+	case REFDEV_REG_DMA_CONTROL:
+		return rd->regs.dma_control;
+	case REFDEV_REG_DMA_SEQUENCE:
+		return rd->regs.dma_sequence;
 	default:
-		scratch = refdev_scratch(rd, reg);
-		return scratch ? *scratch : 0;
+		return refdev_array_read(rd, reg);
 	}
 }
 
 static void refdev_reg_write(struct refdev *rd, u64 reg, u64 value)
 {
-	u64 *scratch;
-
 	switch (reg) {
 	case REFDEV_REG_CONTROL:
 		rd->regs.control = value & REFDEV_CONTROL_ENABLE;
+		refdev_irq_set_rates(rd);
 		break;
 	case REFDEV_REG_SEED:
 		if (rd->streaming)
@@ -148,19 +182,36 @@ static void refdev_reg_write(struct refdev *rd, u64 reg, u64 value)
 		    value < rd->nr_vectors)
 			refdev_irq_raise(rd, value);
 		break;
+	case REFDEV_REG_DMA_ADDRESS:
+		if (rd->regs.dma_control & REFDEV_DMA_ENABLE)
+			break;
+		rd->regs.dma_address = round_down(value, REFDEV_DMA_PAGE);
+		rd->regs.dma_sequence = 0;
+		break;
+	case REFDEV_REG_DMA_PAGES:
+		if (rd->regs.dma_control & REFDEV_DMA_ENABLE)
+			break;
+		rd->regs.dma_pages = min(value, REFDEV_DMA_PAGES_MAX);
+		rd->regs.dma_sequence = 0;
+		break;
+	case REFDEV_REG_DMA_CONTROL:
+		rd->regs.dma_control = value & REFDEV_DMA_ENABLE;
+		refdev_dma_update(rd);
+		break;
 	default:
-		scratch = refdev_scratch(rd, reg);
-		if (scratch)
-			*scratch = value;
+		refdev_array_write(rd, reg, value);
 	}
 }
 
 static u64 refdev_msix_read(struct refdev *rd, u64 pos)
 {
+	struct refdev_irq_state state;
 	u64 low, high;
 
-	if (pos == REFDEV_MSIX_PBA)
-		return refdev_irq_get_latched(rd);
+	if (pos == REFDEV_MSIX_PBA) {
+		refdev_irq_get_state(rd, &state);
+		return state.latched;
+	}
 	if (pos >= rd->nr_vectors * PCI_MSIX_ENTRY_SIZE)
 		return 0;
 	low = le32_to_cpu(rd->msix_table[pos / 4]);

@@ -6,18 +6,28 @@
  * Locks, outermost first:
  *   refdev::state_lock   migration state, the current stream, history order
  *   refdev_stream::lock  position in a stream
- *   refdev::reg_lock     registers, size of the state, configuration space
- *   refdev::knob_lock    knobs and open_count
- *   refdev::irq_lock     interrupt triggers and latches (spinlock)
+ *   refdev::reg_lock     registers, size of the state, configuration space, and
+ *			  each single page of DMA: whoever has it knows that none
+ *			  is being written. VFIO's container lock and the user's
+ *			  mmap_lock nest inside.
+ *   refdev::knob_lock    knobs, whether a fault is spent, opened
+ *   refdev::irq_lock     interrupt triggers, latches, counts and clocks
+ *			  (spinlock, also taken by the clocks' timers)
  *   refdev::history_lock the ring of state changes (spinlock)
  * Nobody sleeps for a knob (bandwidth, load time) with a lock held; only the
  * time per state change passes under state_lock.
+ *
+ * DMA and interrupts at a rate are allowed in RUNNING and PRE_COPY: leaving
+ * these states forbids them under reg_lock and irq_lock, so that none comes
+ * after it. Their work and timers end by themselves then; closing the device
+ * waits for that (refdev_dma_release(), refdev_irq_release()).
  */
 #ifndef REFDEV_H
 #define REFDEV_H
 
 #include <linux/atomic.h>
 #include <linux/eventfd.h>
+#include <linux/hrtimer.h>
 #include <linux/kref.h>
 #include <linux/mdev.h>
 #include <linux/mutex.h>
@@ -26,10 +36,10 @@
 #include <linux/types.h>
 #include <linux/vfio.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "refdev_regs.h"
 
-#define REFDEV_MAX_VECTORS	16
 #define REFDEV_HISTORY_ENTRIES	512
 
 enum refdev_counter {
@@ -47,9 +57,37 @@ enum refdev_counter {
 	REFDEV_IRQS_SIGNALLED,
 	REFDEV_IRQS_LATCHED,
 	REFDEV_IRQS_COALESCED,
+	REFDEV_DMA_PAGES_WRITTEN,
+	REFDEV_DMA_ERRORS,
+	REFDEV_FAULTS,
 	REFDEV_OPENS,
 	REFDEV_RESETS,
 	REFDEV_NR_COUNTERS
+};
+
+/* Where a fault happens. */
+enum refdev_fail_at {
+	REFDEV_FAIL_NONE,
+	REFDEV_FAIL_STATE,		/* the arc to fail_state */
+	REFDEV_FAIL_READ,		/* the read() that would reach fail_byte */
+	REFDEV_FAIL_WRITE,		/* the write() that would */
+	REFDEV_FAIL_LOAD,		/* the arc that leaves RESUMING */
+};
+
+enum refdev_fail_times {
+	REFDEV_FAIL_ONCE,
+	REFDEV_FAIL_ALWAYS,
+};
+
+enum refdev_fail_device {
+	REFDEV_FAIL_STAYS,
+	REFDEV_FAIL_ERROR,
+};
+
+enum refdev_corrupt {
+	REFDEV_CORRUPT_NONE,
+	REFDEV_CORRUPT_STREAM,
+	REFDEV_CORRUPT_STATE,
 };
 
 /* What users dial in; sizes are bytes in the migration stream. */
@@ -65,6 +103,15 @@ struct refdev_knobs {
 	u64 load_bytes_per_sec;		/* 0: unlimited */
 	u64 load_initial_ms;
 	u64 state_change_ms;		/* for each single arc */
+	u64 dma_pages_per_sec;		/* 0: off */
+	u64 irq_rates[REFDEV_MAX_VECTORS];	/* Hz */
+	enum refdev_fail_at fail_at;
+	enum vfio_device_mig_state fail_state;
+	u64 fail_byte;			/* of the stream */
+	u64 fail_errno;
+	u64 fail_times;			/* enum refdev_fail_times */
+	u64 fail_device;		/* enum refdev_fail_device */
+	u64 corrupt;			/* enum refdev_corrupt */
 };
 
 /* What a guest can write to, and what a reset clears. */
@@ -74,6 +121,31 @@ struct refdev_regs {
 	u64 seed;
 	u64 checksum;
 	u64 scratch[REFDEV_SCRATCH_WORDS];
+	u64 dma_address;
+	u64 dma_pages;
+	u64 dma_control;
+	u64 dma_sequence;
+	u64 irq_rate[REFDEV_MAX_VECTORS];	/* Hz; 0: as the knob says */
+};
+
+/* Raises a vector at a rate. */
+struct refdev_clock {
+	struct hrtimer timer;
+	struct refdev *rd;
+	unsigned int vector;
+	u64 period_ns;			/* 0: off */
+};
+
+/* What migrates of the interrupts. */
+struct refdev_irq_state {
+	u64 latched;			/* bit n: vector n */
+	u64 raised[REFDEV_MAX_VECTORS];	/* since reset */
+};
+
+/* What an injected fault does to the call that meets it. */
+struct refdev_fault {
+	int error;			/* a negative errno; 0: no fault */
+	bool fatal;			/* the device goes to ERROR */
 };
 
 enum refdev_cause {
@@ -81,6 +153,7 @@ enum refdev_cause {
 	REFDEV_CAUSE_RESET,
 	REFDEV_CAUSE_OPEN,
 	REFDEV_CAUSE_CLOSE,
+	REFDEV_CAUSE_FAULT,
 };
 
 struct refdev_history_entry {
@@ -95,10 +168,12 @@ struct refdev_history_entry {
 };
 
 struct refdev_stream;
+struct refdev_type;
 
 struct refdev {
 	struct vfio_device vdev;
 	struct mdev_device *mdev;
+	struct refdev_type *type;
 	unsigned int nr_vectors;
 	u64 default_seed;
 
@@ -113,8 +188,15 @@ struct refdev {
 	u8 config_wmask[PCI_CFG_SPACE_SIZE];
 	__le32 msix_table[REFDEV_MAX_VECTORS * PCI_MSIX_ENTRY_SIZE / 4];
 
+	bool dma_allowed;		/* RUNNING or PRE_COPY */
+	u64 dma_rate;			/* pages per second at present */
+	u64 dma_since;			/* ns, pages are counted up to here */
+	__le64 *dma_page;
+	struct delayed_work dma_work;
+
 	struct mutex knob_lock;
 	struct refdev_knobs knobs;
+	bool fault_spent;		/* it was to happen once */
 	bool opened;
 
 	spinlock_t irq_lock;
@@ -122,6 +204,8 @@ struct refdev {
 	struct eventfd_ctx *trigger[REFDEV_MAX_VECTORS];
 	struct eventfd_ctx *request;
 	DECLARE_BITMAP(latched, REFDEV_MAX_VECTORS);
+	u64 raised[REFDEV_MAX_VECTORS];
+	struct refdev_clock clocks[REFDEV_MAX_VECTORS];
 
 	atomic64_t counters[REFDEV_NR_COUNTERS];
 	spinlock_t history_lock;
@@ -150,28 +234,52 @@ ssize_t refdev_pci_write(struct vfio_device *vdev, const char __user *buf,
 int refdev_pci_region_info(struct vfio_region_info *info);
 
 /* irq.c */
+void refdev_irq_init(struct refdev *rd);
 unsigned int refdev_irq_count(struct refdev *rd, u32 index);
 int refdev_irq_set(struct refdev *rd, struct vfio_irq_set *hdr, void *data);
 void refdev_irq_raise(struct refdev *rd, unsigned int vector);
 void refdev_irq_set_deliver(struct refdev *rd, bool deliver);
 void refdev_irq_request(struct refdev *rd, unsigned int count);
-u64 refdev_irq_get_latched(struct refdev *rd);
-void refdev_irq_set_latched(struct refdev *rd, u64 latched);
+void refdev_irq_get_state(struct refdev *rd, struct refdev_irq_state *state);
+void refdev_irq_set_state(struct refdev *rd,
+			  const struct refdev_irq_state *state);
+void refdev_irq_set_rates(struct refdev *rd);
 void refdev_irq_release(struct refdev *rd);
+
+/* dma.c */
+int refdev_dma_setup(void);
+void refdev_dma_teardown(void);
+int refdev_dma_init(struct refdev *rd);
+void refdev_dma_allow(struct refdev *rd, bool allowed);
+void refdev_dma_update(struct refdev *rd);
+void refdev_dma_release(struct refdev *rd);
+
+/* fault.c */
+struct refdev_fault refdev_fault_arc(struct refdev *rd,
+				     enum vfio_device_mig_state from,
+				     enum vfio_device_mig_state to);
+struct refdev_fault refdev_fault_bytes(struct refdev *rd,
+				       enum refdev_fail_at at, u64 first,
+				       u64 count);
+bool refdev_fault_corrupts(struct refdev *rd, enum refdev_corrupt what);
 
 /* migration.c */
 extern const struct vfio_migration_ops refdev_migration_ops;
 u64 refdev_migration_flags(const struct refdev_knobs *knobs);
 void refdev_migration_restart(struct refdev *rd, enum refdev_cause cause);
+void refdev_migration_fail(struct refdev *rd, struct refdev_stream *stream);
 const char *refdev_state_name(enum vfio_device_mig_state state);
 
 /* stream.c */
 u64 refdev_state_words(struct refdev *rd);
 void refdev_state_changed(struct refdev *rd);
 
+/* knobs.c */
+extern const struct attribute_group refdev_knob_group;
+extern const struct refdev_knobs refdev_default_knobs;
+
 /* sysfs.c */
 extern const struct attribute_group *refdev_groups[];
-extern const struct refdev_knobs refdev_default_knobs;
 void refdev_history_add(struct refdev *rd, struct refdev_history_entry *entry);
 
 static inline void refdev_get_knobs(struct refdev *rd,

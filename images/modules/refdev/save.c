@@ -158,15 +158,26 @@ static size_t refdev_save_record(struct refdev_stream *stream, u64 magic,
 
 static size_t refdev_save_registers(struct refdev *rd, u8 *out)
 {
+	const struct refdev_regs *regs = &rd->regs;
 	struct refdev_reg_record record;
+	struct refdev_irq_state irqs;
 	unsigned int i;
 
 	mutex_lock(&rd->reg_lock);
-	record.control = cpu_to_le64(rd->regs.control);
-	record.generation = cpu_to_le64(rd->regs.generation);
-	record.latched = cpu_to_le64(refdev_irq_get_latched(rd));
+	refdev_irq_get_state(rd, &irqs);
+	record.control = cpu_to_le64(regs->control);
+	record.generation = cpu_to_le64(regs->generation);
+	record.latched = cpu_to_le64(irqs.latched);
 	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++)
-		record.scratch[i] = cpu_to_le64(rd->regs.scratch[i]);
+		record.scratch[i] = cpu_to_le64(regs->scratch[i]);
+	record.dma_address = cpu_to_le64(regs->dma_address);
+	record.dma_pages = cpu_to_le64(regs->dma_pages);
+	record.dma_control = cpu_to_le64(regs->dma_control);
+	record.dma_sequence = cpu_to_le64(regs->dma_sequence);
+	for (i = 0; i < REFDEV_MAX_VECTORS; i++) {
+		record.irq_rate[i] = cpu_to_le64(regs->irq_rate[i]);
+		record.irq_raised[i] = cpu_to_le64(irqs.raised[i]);
+	}
 	mutex_unlock(&rd->reg_lock);
 
 	memcpy(out, &record, sizeof(record));
@@ -214,11 +225,23 @@ static size_t refdev_save_trailer(struct refdev_stream *stream, u8 *out)
 	return sizeof(trailer);
 }
 
+/*
+ * Flips a bit of the stream behind the back of its checksum, in a scratch
+ * register: nothing but the trailer can tell.
+ */
+static void refdev_save_corrupt(struct refdev_stream *stream)
+{
+	if (refdev_fault_corrupts(stream->rd, REFDEV_CORRUPT_STREAM))
+		stream->buffer[sizeof(struct refdev_record) +
+			       offsetof(struct refdev_reg_record, scratch)] ^= 1;
+}
+
 /* Fills the empty buffer with data of a single section; false: no data. */
 static bool refdev_save_fill(struct refdev_stream *stream)
 {
 	struct refdev_save *save = &stream->save;
 	u8 *buffer = stream->buffer;
+	bool has_registers;
 	size_t len = 0;
 	size_t n;
 
@@ -226,6 +249,8 @@ static bool refdev_save_fill(struct refdev_stream *stream)
 	    !refdev_save_next(stream))
 		return false;
 
+	has_registers = save->header_due &&
+			save->section == REFDEV_SECTION_STOP;
 	if (save->header_due) {
 		len += refdev_save_header(stream, buffer);
 		save->header_due = false;
@@ -235,6 +260,8 @@ static bool refdev_save_fill(struct refdev_stream *stream)
 	save->word += n;
 	save->words_left -= n;
 	refdev_digest_words(&stream->digest, (__le64 *)buffer, len / 8);
+	if (has_registers)
+		refdev_save_corrupt(stream);
 
 	if (save->trailer_due && !save->words_left &&
 	    REFDEV_STREAM_BUFFER - len >= sizeof(struct refdev_trailer)) {
@@ -272,24 +299,39 @@ static ssize_t refdev_save_copy(struct refdev_stream *stream, char __user *buf,
 	return done;
 }
 
+/* What can be read in this state. */
+static u64 refdev_save_readable(struct refdev_stream *stream)
+{
+	u64 readable = stream->save.unread[REFDEV_SECTION_START] +
+		       refdev_save_dirty_bytes(stream);
+
+	if (stream->save.stopped)
+		readable += stream->save.unread[REFDEV_SECTION_STOP];
+	return readable;
+}
+
 static ssize_t refdev_save_read(struct file *file, char __user *buf,
 				size_t count, loff_t *pos)
 {
 	struct refdev_stream *stream = file->private_data;
 	struct refdev *rd = stream->rd;
 	struct refdev_knobs knobs;
+	struct refdev_fault fault;
 	u64 until = 0;
 	ssize_t done;
 
 	if (!count)
 		return 0;
+	done = refdev_stream_begin(stream);
+	if (done)
+		return done;
 
-	mutex_lock(&stream->lock);
-	if (stream->closed) {
-		mutex_unlock(&stream->lock);
-		return -ENODEV;
-	}
 	refdev_count(rd, REFDEV_READS, 1);
+	/* No more than is there now: what a fault is told must come true. */
+	count = min_t(u64, count, refdev_save_readable(stream));
+	fault = refdev_fault_bytes(rd, REFDEV_FAIL_READ, stream->bytes, count);
+	if (fault.error)
+		return refdev_stream_fail(stream, fault);
 	done = refdev_save_copy(stream, buf, count);
 	if (done > 0) {
 		refdev_count(rd, stream->save.stopped ?
@@ -302,11 +344,7 @@ static ssize_t refdev_save_read(struct file *file, char __user *buf,
 		refdev_count(rd, REFDEV_ENOMSG, 1);
 		done = -ENOMSG;
 	}
-	mutex_unlock(&stream->lock);
-
-	if (done > 0)
-		refdev_stream_sleep(stream, until);
-	return done;
+	return refdev_stream_end(stream, done, until);
 }
 
 static long refdev_save_precopy_info(struct refdev_stream *stream,

@@ -196,7 +196,7 @@ int refdev_sleep(u64 until_ns)
 }
 
 /* The same, and ends when the stream is closed. */
-void refdev_stream_sleep(struct refdev_stream *stream, u64 until_ns)
+static void refdev_stream_sleep(struct refdev_stream *stream, u64 until_ns)
 {
 	DEFINE_WAIT(wait);
 
@@ -204,4 +204,46 @@ void refdev_stream_sleep(struct refdev_stream *stream, u64 until_ns)
 		prepare_to_wait(&stream->wait, &wait, TASK_KILLABLE);
 	} while (!READ_ONCE(stream->closed) && refdev_sleep_once(until_ns));
 	finish_wait(&stream->wait, &wait);
+}
+
+/*
+ * Every read() and write() lies between this and one of the two below. They
+ * pass the lock from one to the other; 0 if it was taken.
+ */
+int refdev_stream_begin(struct refdev_stream *stream)
+{
+	mutex_lock(&stream->lock);
+	if (!stream->closed)
+		return 0;
+	mutex_unlock(&stream->lock);
+	return -ENODEV;
+}
+
+/* done bytes, which take until then, or an error: the result of the call. */
+ssize_t refdev_stream_end(struct refdev_stream *stream, ssize_t done,
+			  u64 until_ns)
+{
+	if (done > 0)
+		stream->bytes += done;
+	mutex_unlock(&stream->lock);
+	if (done > 0)
+		refdev_stream_sleep(stream, until_ns);
+	return done;
+}
+
+/*
+ * The call meets a fault. Only an open stream keeps the device, and state_lock
+ * comes before the lock of a stream: the device is kept until both are there.
+ */
+ssize_t refdev_stream_fail(struct refdev_stream *stream,
+			   struct refdev_fault fault)
+{
+	struct refdev *rd = stream->rd;
+
+	get_device(&rd->vdev.device);
+	mutex_unlock(&stream->lock);
+	if (fault.fatal)
+		refdev_migration_fail(rd, stream);
+	vfio_put_device(&rd->vdev);
+	return fault.error;
 }

@@ -19,7 +19,7 @@
 
 #include "refdev.h"
 
-#define REFDEV_STREAM_VERSION	1
+#define REFDEV_STREAM_VERSION	2
 #define REFDEV_STREAM_START	0x5452415453524452ULL	/* "RDRSTART" */
 #define REFDEV_STREAM_DIRTY	0x5954524944524452ULL	/* "RDRDIRTY" */
 #define REFDEV_STREAM_STOP	0x504f54532d524452ULL	/* "RDR-STOP" */
@@ -47,6 +47,12 @@ struct refdev_reg_record {
 	__le64 generation;
 	__le64 latched;			/* bit n: vector n */
 	__le64 scratch[REFDEV_SCRATCH_WORDS];
+	__le64 dma_address;
+	__le64 dma_pages;
+	__le64 dma_control;
+	__le64 dma_sequence;
+	__le64 irq_rate[REFDEV_MAX_VECTORS];
+	__le64 irq_raised[REFDEV_MAX_VECTORS];
 };
 
 struct refdev_trailer {
@@ -135,6 +141,7 @@ struct refdev_stream {
 	u64 initial_bytes;
 	u64 stop_copy_bytes;
 	u64 seed;
+	u64 bytes;			/* that went through the file */
 	struct refdev_digest digest;
 	u64 pace_due;			/* ns, when the bytes so far are through */
 	union {
@@ -149,12 +156,16 @@ struct refdev_stream *refdev_stream_create(struct refdev *rd);
 struct file *refdev_stream_file(struct refdev_stream *stream,
 				const struct file_operations *fops, int flags);
 void refdev_stream_close(struct refdev_stream *stream);
+int refdev_stream_begin(struct refdev_stream *stream);
+ssize_t refdev_stream_end(struct refdev_stream *stream, ssize_t done,
+			  u64 until_ns);
+ssize_t refdev_stream_fail(struct refdev_stream *stream,
+			   struct refdev_fault fault);
 void refdev_stream_put(struct refdev_stream *stream);
 int refdev_stream_release(struct inode *inode, struct file *file);
 void refdev_digest_words(struct refdev_digest *digest, const __le64 *words,
 			 size_t n);
 u64 refdev_stream_pace(struct refdev_stream *stream, u64 bytes, u64 rate);
-void refdev_stream_sleep(struct refdev_stream *stream, u64 until_ns);
 int refdev_sleep(u64 until_ns);
 u64 refdev_initial_words(u64 initial_bytes);
 u64 refdev_stop_words(u64 stop_copy_bytes);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Reference device: knobs, counters and history in sysfs.
+ * Reference device: counters and history in sysfs.
  */
-#include <linux/kstrtox.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 #include <linux/version.h>
 
-#include "stream.h"
+#include "refdev.h"
 
 /* Binary attributes are constant on 7.x, and are not on 6.12. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
@@ -15,157 +14,6 @@
 #else
 #define REFDEV_BIN_CONST const
 #endif
-
-#define REFDEV_MAX_MS	600000ULL
-
-const struct refdev_knobs refdev_default_knobs = {
-	.migration = true,
-	.stop_copy = true,
-	.pre_copy = true,
-	.p2p = true,
-	.initial_bytes = 1 << 20,
-	.stop_copy_bytes = 64 << 10,
-};
-
-struct refdev_knob {
-	struct device_attribute attr;
-	size_t offset;			/* in struct refdev_knobs */
-	u64 min, max;
-	bool is_size;			/* part of the device state */
-};
-
-#define to_refdev_knob(a) container_of(a, struct refdev_knob, attr)
-
-/* Flags are offered to a user when the device is opened. */
-static ssize_t flag_show(struct device *dev, struct device_attribute *attr,
-			 char *buf)
-{
-	struct refdev *rd = dev_get_drvdata(dev);
-	struct refdev_knobs knobs;
-
-	refdev_get_knobs(rd, &knobs);
-	return sysfs_emit(buf, "%c\n",
-			  *(bool *)((void *)&knobs +
-				    to_refdev_knob(attr)->offset) ? 'y' : 'n');
-}
-
-static ssize_t flag_store(struct device *dev, struct device_attribute *attr,
-			  const char *buf, size_t count)
-{
-	struct refdev *rd = dev_get_drvdata(dev);
-	bool value;
-	int ret;
-
-	ret = kstrtobool(buf, &value);
-	if (ret)
-		return ret;
-
-	mutex_lock(&rd->knob_lock);
-	if (rd->opened)
-		ret = -EBUSY;
-	else
-		*(bool *)((void *)&rd->knobs +
-			  to_refdev_knob(attr)->offset) = value;
-	mutex_unlock(&rd->knob_lock);
-	return ret ?: count;
-}
-
-static ssize_t number_show(struct device *dev, struct device_attribute *attr,
-			   char *buf)
-{
-	struct refdev *rd = dev_get_drvdata(dev);
-	struct refdev_knobs knobs;
-
-	refdev_get_knobs(rd, &knobs);
-	return sysfs_emit(buf, "%llu\n",
-			  *(u64 *)((void *)&knobs +
-				   to_refdev_knob(attr)->offset));
-}
-
-static ssize_t number_store(struct device *dev, struct device_attribute *attr,
-			    const char *buf, size_t count)
-{
-	struct refdev_knob *knob = to_refdev_knob(attr);
-	struct refdev *rd = dev_get_drvdata(dev);
-	u64 value;
-	int ret;
-
-	ret = kstrtou64(buf, 0, &value);
-	if (ret)
-		return ret;
-	if (value < knob->min || value > knob->max)
-		return -ERANGE;
-	if (knob->is_size && value % 8)
-		return -EINVAL;
-
-	mutex_lock(&rd->reg_lock);
-	if (knob->is_size && rd->streaming) {
-		ret = -EBUSY;
-		goto out;
-	}
-	mutex_lock(&rd->knob_lock);
-	*(u64 *)((void *)&rd->knobs + knob->offset) = value;
-	mutex_unlock(&rd->knob_lock);
-	if (knob->is_size)
-		refdev_state_changed(rd);
-out:
-	mutex_unlock(&rd->reg_lock);
-	return ret ?: count;
-}
-
-#define REFDEV_FLAG(_name)						\
-	static struct refdev_knob refdev_knob_##_name = {		\
-		.attr = __ATTR(_name, 0644, flag_show, flag_store),	\
-		.offset = offsetof(struct refdev_knobs, _name),		\
-	}
-
-#define REFDEV_NUMBER(_name, _max)					\
-	static struct refdev_knob refdev_knob_##_name = {		\
-		.attr = __ATTR(_name, 0644, number_show, number_store),	\
-		.offset = offsetof(struct refdev_knobs, _name),		\
-		.max = _max,						\
-	}
-
-#define REFDEV_SIZE(_name)						\
-	static struct refdev_knob refdev_knob_##_name = {		\
-		.attr = __ATTR(_name, 0644, number_show, number_store),	\
-		.offset = offsetof(struct refdev_knobs, _name),		\
-		.min = REFDEV_SECTION_MIN,				\
-		.max = REFDEV_SECTION_MAX,				\
-		.is_size = true,					\
-	}
-
-REFDEV_FLAG(migration);
-REFDEV_FLAG(stop_copy);
-REFDEV_FLAG(pre_copy);
-REFDEV_FLAG(p2p);
-REFDEV_SIZE(initial_bytes);
-REFDEV_SIZE(stop_copy_bytes);
-REFDEV_NUMBER(dirty_bytes_per_sec, REFDEV_RATE_MAX);
-REFDEV_NUMBER(save_bytes_per_sec, REFDEV_RATE_MAX);
-REFDEV_NUMBER(load_bytes_per_sec, REFDEV_RATE_MAX);
-REFDEV_NUMBER(load_initial_ms, REFDEV_MAX_MS);
-REFDEV_NUMBER(state_change_ms, REFDEV_MAX_MS);
-
-static struct attribute *refdev_knob_attrs[] = {
-	&refdev_knob_migration.attr.attr,
-	&refdev_knob_stop_copy.attr.attr,
-	&refdev_knob_pre_copy.attr.attr,
-	&refdev_knob_p2p.attr.attr,
-	&refdev_knob_initial_bytes.attr.attr,
-	&refdev_knob_stop_copy_bytes.attr.attr,
-	&refdev_knob_dirty_bytes_per_sec.attr.attr,
-	&refdev_knob_save_bytes_per_sec.attr.attr,
-	&refdev_knob_load_bytes_per_sec.attr.attr,
-	&refdev_knob_load_initial_ms.attr.attr,
-	&refdev_knob_state_change_ms.attr.attr,
-	NULL
-};
-
-static const struct attribute_group refdev_knob_group = {
-	.name = "knobs",
-	.attrs = refdev_knob_attrs,
-};
 
 static ssize_t counter_show(struct device *dev, struct device_attribute *attr,
 			    char *buf)
@@ -198,6 +46,9 @@ REFDEV_COUNTER(irqs_raised, REFDEV_IRQS_RAISED);
 REFDEV_COUNTER(irqs_signalled, REFDEV_IRQS_SIGNALLED);
 REFDEV_COUNTER(irqs_latched, REFDEV_IRQS_LATCHED);
 REFDEV_COUNTER(irqs_coalesced, REFDEV_IRQS_COALESCED);
+REFDEV_COUNTER(dma_pages_written, REFDEV_DMA_PAGES_WRITTEN);
+REFDEV_COUNTER(dma_errors, REFDEV_DMA_ERRORS);
+REFDEV_COUNTER(faults, REFDEV_FAULTS);
 REFDEV_COUNTER(opens, REFDEV_OPENS);
 REFDEV_COUNTER(resets, REFDEV_RESETS);
 
@@ -216,6 +67,9 @@ static struct attribute *refdev_counter_attrs[] = {
 	&refdev_counter_irqs_signalled.attr.attr,
 	&refdev_counter_irqs_latched.attr.attr,
 	&refdev_counter_irqs_coalesced.attr.attr,
+	&refdev_counter_dma_pages_written.attr.attr,
+	&refdev_counter_dma_errors.attr.attr,
+	&refdev_counter_faults.attr.attr,
 	&refdev_counter_opens.attr.attr,
 	&refdev_counter_resets.attr.attr,
 	NULL
@@ -269,6 +123,7 @@ static void refdev_history_line(const struct refdev_history_entry *entry,
 		[REFDEV_CAUSE_RESET] = "reset",
 		[REFDEV_CAUSE_OPEN] = "open",
 		[REFDEV_CAUSE_CLOSE] = "close",
+		[REFDEV_CAUSE_FAULT] = "fault",
 	};
 	int len;
 

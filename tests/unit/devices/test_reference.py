@@ -2,11 +2,12 @@
 """The reference device's files, read and written."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.fakes import FaultyHost
 
@@ -14,10 +15,14 @@ from switchover.devices.mediated import MediatedDevice, start_mediated_device
 from switchover.devices.reference import (
     PARENT,
     TYPE,
+    DmaVerification,
     GuestDriver,
+    InterruptCounts,
     Knobs,
     ReferenceDevice,
     StateChange,
+    WrongPage,
+    parse_dma_verification,
     parse_history,
     parse_truth,
     render_knob,
@@ -79,13 +84,24 @@ def test_truth() -> None:
 
 
 def test_knobs_in_sysfs_words() -> None:
-    """Flags are y and n as the kernel writes them, numbers stay numbers."""
+    """Flags are y and n as the kernel writes them, numbers stay numbers, lists have no zeros at the end."""
     assert [render_knob(value) for value in (True, False, 0, 1, 1 << 40)] == ["y", "n", "0", "1", "1099511627776"]
+    assert render_knob("PRE_COPY_P2P") == "PRE_COPY_P2P"
+    lists = ((), (0, 0), (100,), (0, 5, 0), (100, 0, 0, 50))
+    assert [render_knob(value) for value in lists] == ["0", "0", "100", "0 5", "100 0 0 50"]
+
+
+@given(st.lists(st.integers(0, 10000), max_size=16))
+def test_a_list_is_rendered_in_one_way(rates: list[int]) -> None:
+    """All numbers up to the last that is not 0 are there, in order: the device's own way, which can be compared."""
+    words = [int(word) for word in render_knob(tuple(rates)).split()]
+    assert words + [0] * (len(rates) - len(words)) == (rates or [0])
+    assert words == [0] or words[-1] != 0
 
 
 def answer_knobs(argv: Sequence[str]) -> bytes:
     """A device that holds what it is told."""
-    return "".join(f"{word.partition('=')[2]}\n" for word in argv if "=" in word and " " not in word).encode()
+    return "".join(f"{word.partition('=')[2]}\n" for word in argv[5:]).encode()
 
 
 def make_host(**options: object) -> FaultyHost:
@@ -100,10 +116,36 @@ def test_every_knob_is_set() -> None:
         asked.extend(argv)
         return answer_knobs(argv)
 
-    knobs = Knobs(pre_copy=False, save_bytes_per_sec=5)
+    knobs = Knobs(pre_copy=False, save_bytes_per_sec=5, irq_rates=(100, 0, 50, 0), fail_at="read:7")
     ReferenceDevice(MediatedDevice(make_host(outputs=answer), "uuid")).set_knobs(knobs)
     for field in fields(Knobs):
         assert f"{field.name}={render_knob(asdict(knobs)[field.name])}" in asked
+
+
+def test_one_knob_is_set() -> None:
+    """One knob of an open device is set and read back without touching the others."""
+    asked: list[str] = []
+
+    def answer(argv: Sequence[str]) -> bytes:
+        asked.extend(argv)
+        return answer_knobs(argv)
+
+    ReferenceDevice(MediatedDevice(make_host(outputs=answer), "uuid")).set_knob("irq_rates", (0, 9))
+    assert asked[5:] == ["irq_rates=0 9"]
+
+
+def test_only_knobs_that_differ_are_changed() -> None:
+    """Of two sets of knobs those that differ are set: the faults, between a device and the same without them."""
+    asked: list[str] = []
+
+    def answer(argv: Sequence[str]) -> bytes:
+        asked.extend(argv)
+        return answer_knobs(argv)
+
+    faulty = Knobs(fail_at="load", fail_errno=28, corrupt="stream", irq_rates=(5,))
+    device = ReferenceDevice(MediatedDevice(make_host(outputs=answer), "uuid"))
+    device.change_knobs(faulty, faulty.without_faults())
+    assert asked[5:] == ["fail_at=none", "corrupt=none"]
 
 
 def test_another_value_than_set_is_found_out() -> None:
@@ -114,32 +156,37 @@ def test_another_value_than_set_is_found_out() -> None:
     ReferenceDevice(MediatedDevice(make_host(outputs=answer_knobs), "uuid")).set_knobs(Knobs(pre_copy=True))
 
 
+def label_device(_: str, argument: str) -> str:
+    if "/remove" in argument:
+        return "end users, remove" if "pkill" in argument else "remove"
+    return "create " + argument.partition(" sh ")[2] if argument.endswith("/create") else "set knobs"
+
+
 def test_a_device_for_the_time_of_a_block() -> None:
     """Made under its parent by type, gone after the block, also when the block fails."""
     for error in (None, ValueError("in use")):
-        host = make_host()
+        host = FaultyHost(label_device, "")
         with contextlib.suppress(ValueError), start_mediated_device(host, PARENT, TYPE) as device:
             assert device.sysfs == f"/sys/bus/mdev/devices/{device.uuid}"
             if error:
                 raise error
-        create = f"write_file {PARENT}/mdev_supported_types/{TYPE}/create"
-        assert host.log == [create, f"write_file {device.sysfs}/remove"]
+        assert host.log == [f"create {device.uuid} {PARENT}/mdev_supported_types/{TYPE}/create", "remove"]
 
 
 def test_a_type_that_the_host_has_not() -> None:
-    """A host that makes no such device is not ready, with what to look at; nothing is removed."""
-    host = make_host(fail_at=0, error=CommandFailed("No such file"))
+    """A host that makes no such device is not ready, with what to look at. One that is made in spite of that goes."""
+    host = FaultyHost(label_device, "", fail_at=0, error=CommandFailed("No such file"))
     with pytest.raises(NotReady, match="mdev_supported_types"), start_mediated_device(host, PARENT, TYPE):
         pytest.fail("there is no device")
-    assert len(host.log) == 1
+    assert host.log[1:] == ["end users, remove"]
 
 
 def test_a_failed_knob_removes_the_device() -> None:
     """A device whose knobs cannot be set does not stay."""
-    host = make_host(fail_at=1, error=CommandFailed("Invalid argument"), outputs=answer_knobs)
+    host = FaultyHost(label_device, "", fail_at=1, error=CommandFailed("Invalid argument"), outputs=answer_knobs)
     with pytest.raises(CommandFailed, match="Invalid argument"), start_reference_device(host, Knobs()):
         pytest.fail("there is no device")
-    assert host.log[-1].endswith("/remove")
+    assert host.log[1:] == ["set knobs", "remove"]
 
 
 def test_a_lost_host_took_its_devices_with_it() -> None:
@@ -167,6 +214,15 @@ c0ffef
 ==> irq_thread
 0 1 2 2
 1 0 0 0
+==> irq_raised
+0 9
+1 8
+==> irq_seen
+0 9 9
+1 8 7
+==> irq_rate
+0 0
+1 500
 """
 
 
@@ -178,12 +234,51 @@ def test_the_guests_view() -> None:
     assert (view.generation, view.seed) == (2, "42")
     assert (view.checksum, view.checksum_expected) == ("c0ffee", "c0ffef")
     assert (view.irq_hard, view.irq_thread) == ((6, 7), (5, 0))
+    assert (view.irq_raised, view.irq_seen) == ((9, 8), (9, 7))
     counts = driver.read_interrupts()
     assert (counts.hard, counts.thread) == ((6, 7), (5, 0))
+    assert (counts.raised, counts.hard_seen, counts.thread_seen) == ((9, 8), (9, 8), (9, 7))
+    assert driver.read_interrupt_rates() == (0, 500)
+
+
+def test_what_both_handlers_have_seen() -> None:
+    """A vector is as far as the slower of its primary handler and its thread."""
+    counts = InterruptCounts((1, 1), (1, 1), raised=(5, 5), hard_seen=(5, 4), thread_seen=(3, 5))
+    assert counts.seen == (3, 4)
+
+
+WRONG_PAGES = st.builds(
+    WrongPage, st.integers(0, 2**20), st.integers(0, 511), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)
+)
+
+
+@given(st.integers(0, 2**64 - 1), st.lists(WRONG_PAGES, max_size=16))
+def test_a_verification_is_read_as_the_driver_writes_it(sequence: int, wrong: list[WrongPage]) -> None:
+    """The next number, how many pages are wrong, and the first of them, each number in its field."""
+    lines = [f"wrong {sequence} {len(wrong) + 3}"]
+    lines += [f"{one.page} {one.word} 0x{one.found:016x} 0x{one.expected:016x}" for one in wrong]
+    verified = parse_dma_verification("\n".join(lines) + "\n")
+    assert verified == DmaVerification(sequence, len(wrong) + 3, tuple(wrong))
+    assert not verified.ok
+    assert parse_dma_verification(f"ok {sequence}\n") == DmaVerification(sequence)
+    assert parse_dma_verification(f"ok {sequence}\n").ok
+
+
+@given(st.text())
+@example("")
+@example("ok")
+@example("okay 5")
+@example("wrong 5")
+def test_another_text_is_no_verification(text: str) -> None:
+    """Nothing but the driver's own two forms passes for a verified buffer."""
+    if re.match(r"\s*(ok|wrong \S+)\s+\S+\s*", text):
+        return
+    with pytest.raises(ValueError, match="DMA buffer"):
+        parse_dma_verification(text)
 
 
 def test_writing_to_the_guests_driver() -> None:
-    """Registers, seed and trigger reach the driver's files."""
+    """Registers, seed, trigger, rates and DMA reach the driver's files."""
     asked: list[str] = []
 
     def keep(argv: Sequence[str]) -> bytes:
@@ -193,6 +288,18 @@ def test_writing_to_the_guests_driver() -> None:
     driver = GuestDriver(make_host(outputs=keep))
     driver.write(scratch=[1, 2], seed=9)
     driver.trigger(3)
+    driver.set_interrupt_rate(2, 100)
+    driver.enable_dma()
+    driver.disable_dma()
     assert "echo 1 2 >scratch" in asked[0]
     assert "echo 9 >seed" in asked[0]
     assert "echo 3 >trigger" in asked[1]
+    assert "echo 2 100 >irq_rate" in asked[2]
+    assert "echo 1 >dma_enable" in asked[3]
+    assert "echo 0 >dma_enable" in asked[4]
+
+
+def test_verifying_asks_the_driver() -> None:
+    """What the driver says of its buffer is what the verification holds."""
+    driver = GuestDriver(make_host(outputs=lambda argv: b"==> dma_verify <==\nok 77\n\n==> /dev/null <==\n"))
+    assert driver.verify_dma() == DmaVerification(77)

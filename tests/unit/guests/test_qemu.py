@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Starting a guest: whatever fails at whichever step, all that was acquired is released, last first."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from tests.unit.fakes import FakeMonitor, FakeProcess, FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import GuestSpec
+from switchover.hosts.journal import parse_journal
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
+from switchover.record.paths import journals_directory
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
 SPEC = GuestSpec(bridge="br0")
@@ -23,6 +26,8 @@ def label(method: str, argument: str) -> str:
     match method:
         case "run" if "mkdir" in argument:
             return "make files"
+        case "run" if "pkill" in argument:
+            return "end processes"
         case "run" if "rm -rf" in argument:
             return "remove files"
         case "start":
@@ -68,8 +73,31 @@ def test_a_failure_at_any_step_releases_what_was_there(monitor: FakeMonitor, loo
     with pytest.raises(HostLost, match="injected"):
         run_guest(host, loop)
     started = "start qemu" in STEPS[:step]
-    assert host.log == [*STEPS[: step + 1], *(RELEASE if started else ["remove files"])]
+    # without a process to kill, all that have the guest's mark: what makes the files may still be at it
+    assert host.log == [*STEPS[: step + 1], *(RELEASE if started else ["end processes", "remove files"])]
     assert all(stream.recv(1) == b"" for stream in host.streams)
+    host.close()
+
+
+@pytest.mark.parametrize("fail_at", ["follow console", "open monitor", "none"])
+def test_evidence_is_kept_before_all_is_gone(monitor: FakeMonitor, loop: LoopThread, fail_at: str) -> None:
+    """What a QEMU left can be kept once it was started, before it ends, also when it does not come up."""
+    step = STEPS.index(fail_at) if fail_at in STEPS else -1
+    host = FaultyHost(label, monitor.path, fail_at=step, error=Refused("injected"))
+    kept: list[QemuGuest] = []
+
+    def keep(guest: QemuGuest) -> None:
+        host.log.append("keep evidence")
+        kept.append(guest)
+
+    with (
+        contextlib.suppress(Refused),
+        start_guest(SPEC, host, "source", KEYS, loop, incoming=False, keep=keep) as guest,
+    ):
+        assert guest.qmp.execute("query-status") == {"running": True}
+    assert host.log[-3:] == ["keep evidence", *RELEASE]
+    assert len(kept) == 1
+    assert hasattr(kept[0], "qmp") == (step == -1)
     host.close()
 
 
@@ -98,18 +126,22 @@ def test_a_lost_host_does_not_hide_the_error(monitor: FakeMonitor, loop: LoopThr
 
 
 def test_a_process_that_cannot_be_killed_does_not_keep_the_files(
-    monitor: FakeMonitor, loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+    monitor: FakeMonitor, loop: LoopThread, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A failure in one step of the release does not stop the others."""
+    """A failure in one step of the release stops no other; it is said, and stays in the journal for the next one."""
 
     def fail(self: FakeProcess) -> None:
         raise NotReady("cannot be killed")
 
     monkeypatch.setattr(FakeProcess, "kill", fail)
     host = FaultyHost(label, monitor.path)
-    with pytest.raises(NotReady, match="cannot be killed"):
-        run_guest(host, loop)
+    run_guest(host, loop)
     assert host.log[-1] == "remove files"
+    said = capsys.readouterr().err
+    assert "not undone: QEMU of /tmp/switchover-guest-source-" in said
+    assert "cannot be killed" in said
+    (path,) = journals_directory().iterdir()
+    assert [change.what.split()[0] for change in parse_journal(path.read_bytes()).changes] == ["QEMU"]
     host.close()
 
 
@@ -186,7 +218,7 @@ def test_a_start_that_is_rejected(started: Started) -> None:
 def test_a_panic_is_a_crash(started: Started) -> None:
     """A guest's panic is a crash though QEMU runs on, with the kernel's own line."""
     started.print("Kernel panic - not syncing: Fatal exception in interrupt\n")
-    with pytest.raises(GuestCrashed, match="panicked") as caught:
+    with pytest.raises(GuestCrashed, match="crashed: .*Kernel panic") as caught:
         started.guest.require_alive()
     assert "Fatal exception in interrupt" in caught.value.why
 
@@ -204,7 +236,7 @@ def test_reachable_needs_both_words(started: Started) -> None:
 def test_a_boot_that_panics_is_not_waited_for(started: Started) -> None:
     """A panic ends the wait for the boot at once."""
     started.print("Kernel panic - not syncing: VFS\n")
-    with pytest.raises(GuestCrashed, match="panicked"):
+    with pytest.raises(GuestCrashed, match="crashed: .*Kernel panic"):
         started.guest.wait_until_reachable()
 
 

@@ -122,19 +122,52 @@ def test_a_command_dies_with_the_harness(word: str) -> None:
     wait_until_gone(word)
 
 
-def test_a_process_dies_with_the_thread_that_started_it(word: str) -> None:
-    """What goes on is tied to the thread that started it: no builder thread leaves one behind."""
-    started: list[processes.LocalProcess] = []
+WORKER = """
+import sys, threading
+from switchover.hosts import processes
+started = []
+worker = threading.Thread(target=lambda: started.append(getattr(processes, sys.argv[1])(sys.argv[2:])))
+worker.start()
+worker.join()
+print("started", flush=True)
+sys.stdin.read()
+"""
 
-    def start() -> None:
-        process = processes.LocalProcess(["bash", "-c", 'echo; exec -a "$0" sleep 60', word])
-        started.append(process)
-        wait_until("the command's first words", lambda: process.stderr() or None, timeout=5)
 
-    thread = threading.Thread(target=start)
-    thread.start()
-    thread.join()
-    assert started[0].wait(5) == -signal.SIGKILL
+@pytest.mark.parametrize("kind", ["LocalProcess", "open_stream"])
+def test_what_goes_on_dies_with_the_harness_not_with_a_thread(word: str, kind: str) -> None:
+    """What a thread started goes on when that thread ends, and dies when the harness is killed."""
+    harness = subprocess.Popen(
+        [sys.executable, "-c", WORKER, kind, *HANG, word],
+        env=os.environ | {"PYTHONPATH": "harness"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert harness.stdout is not None
+    assert harness.stdout.readline() == b"started\n"
+
+    def find_started() -> list[psutil.Process]:
+        return [process for process in find_by_argument(word) if process.pid != harness.pid]
+
+    wait_until("the command", lambda: [found.name() for found in find_started()] == ["sleep"], timeout=5)
+    time.sleep(0.2)
+    assert len(find_started()) == 1, "it died with its thread"
+    harness.kill()
+    harness.communicate(timeout=10)
+    wait_until_gone(word)
+
+
+def test_a_command_that_is_waited_for_dies_with_its_thread(word: str) -> None:
+    """What a thread runs to its end is killed when the harness is, since the kernel then ends that thread too."""
+    script = (
+        "import sys, threading; from switchover.hosts import processes\n"
+        "threading.Thread(target=processes.run, args=(sys.argv[1:],)).start()\n"
+    )
+    harness = subprocess.Popen([sys.executable, "-c", script, *HANG, word], env=os.environ | {"PYTHONPATH": "harness"})
+    wait_until("the command", lambda: len(find_by_argument(word)) > 1, timeout=10)
+    harness.kill()
+    harness.wait(10)
+    wait_until_gone(word)
 
 
 def test_a_process_may_outlive_the_harness(word: str) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import filelock
 import pytest
 
+from switchover.hosts.journal import Change, DeadJournal, Outcome
+from switchover.hosts.ownership import take_file
 from switchover.lab import borrow
 from switchover.lab.borrow import borrow_lab
-from switchover.record.errors import HostLost
+from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import labs_directory
 
 
@@ -24,11 +25,19 @@ class World:
         self.digest = "today"
         self.answers = True
         self.log: list[str] = []
+        self.remains: list[DeadJournal] = []
+        monkeypatch.setattr(borrow, "clean_up_after_others", self.clean_up)
         monkeypatch.setattr(borrow, "is_running", lambda directory: self.up)
         monkeypatch.setattr(borrow, "read_lab_file", lambda directory: SimpleNamespace(images={"labhost": self.digest}))
         monkeypatch.setattr(borrow, "compute_digest", lambda name, images: "today")
         monkeypatch.setattr(borrow, "start_lab", self.start)
         monkeypatch.setattr(borrow, "Lab", lambda directory: SimpleNamespace(hosts=self.hosts, close=self.close, up=1))
+
+    def leave_behind(self, lab: str = "default") -> None:
+        """A harness that was killed, whose changes in a lab cannot be undone."""
+        address = {"kind": "lab", "directory": str(labs_directory() / lab)}
+        left = Outcome(Change(1, address, "hosta", "tap", ("true",), ("true",)), "", "it is still there")
+        self.remains = [DeadJournal(Path("x"), "process 7", (left,))]
 
     def hosts(self) -> None:
         if not self.answers:
@@ -36,6 +45,10 @@ class World:
 
     def close(self) -> None:
         self.log.append("close connections")
+
+    def clean_up(self) -> list[DeadJournal]:
+        self.log.append("clean up")
+        return self.remains
 
     @contextlib.contextmanager
     def start(self, name: str) -> Iterator[object]:
@@ -53,21 +66,44 @@ def test_the_lab_that_is_up_is_used_and_stays_up(world: World) -> None:
     """A lab that fits and is free is used; after it only the connections are closed."""
     with borrow_lab() as lab:
         assert vars(lab)["up"] == 1
-    assert world.log == ["close connections"]
+    assert world.log == ["clean up", "close connections"]
 
 
-@pytest.mark.parametrize("why", ["none is up", "older images", "does not answer", "in use"])
+def test_leftovers_elsewhere_do_not_matter(world: World) -> None:
+    """What cannot be undone in another lab keeps nobody from using this one."""
+    world.leave_behind("another")
+    with borrow_lab() as lab:
+        assert vars(lab)["up"] == 1
+
+
+def test_a_lab_by_name(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab that is asked for by name is that lab, for one at a time, or an error; never another."""
+    monkeypatch.setattr(borrow, "require_lab", lambda name: SimpleNamespace(directory=labs_directory() / name))
+    with borrow_lab("mine") as lab:
+        assert vars(lab)["up"] == 1
+        with pytest.raises(NotReady, match="'mine' cannot be used") as caught, borrow_lab("mine"):
+            pytest.fail("it is in use")
+    assert "it is in use by process" in caught.value.why
+    world.leave_behind("mine")
+    with pytest.raises(NotReady) as caught, borrow_lab("mine"):
+        pytest.fail("it is not clean")
+    assert "could not be undone" in caught.value.why
+    assert "start own" not in world.log
+
+
+@pytest.mark.parametrize("why", ["none is up", "older images", "does not answer", "in use", "has leftovers"])
 def test_else_one_of_its_own(world: World, why: str) -> None:
     """Without a usable lab the run has its own, which it stops."""
     world.up = why != "none is up"
     world.digest = "yesterday" if why == "older images" else "today"
     world.answers = why != "does not answer"
     labs_directory().mkdir(parents=True)
-    with contextlib.ExitStack() as stack:
-        if why == "in use":
-            stack.enter_context(filelock.FileLock(labs_directory() / "default.lease"))
-        with borrow_lab() as lab:
-            assert vars(lab)["up"] == 0
+    if why == "in use":
+        assert take_file(labs_directory() / "default.lease")
+    if why == "has leftovers":
+        world.leave_behind()
+    with borrow_lab() as lab:
+        assert vars(lab)["up"] == 0
     assert [line for line in world.log if "own" in line] == ["start own", "stop own"]
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from switchover.lab.accelerator import Accelerator, tcg
 from switchover.lab.images import Image
-from switchover.lab.labhost import LabHostSpec, LinkEnd, labhost_arguments
+from switchover.lab.labhost import OUTLET_MAC, LabHostSpec, LinkEnd, labhost_arguments, outlet_socket
+from switchover.record.paths import data_directory
 
 IMAGE = Image("labhost", "0", Path("/cache/labhost-0"), 0, 0)
 SPEC = LabHostSpec(
@@ -59,14 +60,16 @@ def test_nothing_is_reached_through_the_user_network(link: LinkEnd) -> None:
 
 @given(ENDS)
 def test_no_network_listener_but_that_one(link: LinkEnd) -> None:
-    """Monitor, console and link are files and unix sockets: nothing else listens on a network."""
+    """Monitor, console, outlet and link are files and unix sockets: nothing else listens on a network."""
     words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
     (monitor,) = values(words, "-qmp")
     assert monitor.startswith(f"unix:{SPEC.sockets}/")
     (console,) = values(words, "-serial")
     assert console == f"file:{SPEC.console}"
     others = [value for value in values(words, "-netdev") if not value.startswith("user,")]
-    assert all(",addr.type=unix," in value for value in others)
+    types = [option for value in others for option in value.split(",") if ".type=" in option]
+    assert len(types) == (1 if link is not LinkEnd.NONE else 0) + 2
+    assert all(option.endswith(".type=unix") for option in types)
     forbidden = ("-vnc", "-spice", "-monitor", "-gdb", "-s", "-chardev", "-nic", "-net", "-incoming")
     assert not set(forbidden) & set(words)
     rest = [word for word in words if "hostfwd" not in word]
@@ -93,6 +96,24 @@ def test_lab_hosts_differ_on_the_link() -> None:
     assert macs[0][1] != macs[1][1]
     assert macs[0][1].startswith("mac=52:54:00:53:6c:")
     assert macs[0][0].startswith("mac=52:54:00:53:75:")
+
+
+@given(ENDS)
+def test_the_outlet(link: LinkEnd) -> None:
+    """Every lab host has an outlet of its own to the controller, at the path where the receiver makes its socket."""
+    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
+    (outlet,) = [value for value in values(words, "-netdev") if value.startswith("dgram,")]
+    assert f"remote.path={outlet_socket(SPEC.sockets, 'hosta')}" in outlet.split(",")
+    (local,) = [option for option in outlet.split(",") if option.startswith("local.path=")]
+    assert local not in outlet.replace(local, "", 1), "both ends would be one socket"
+    (nic,) = [value for value in values(words, "-device") if "netdev=observe" in value]
+    assert "mac=52:54:00:53:6f:01" in nic.split(",")
+    assert OUTLET_MAC not in nic, "a frame to the outlet would be taken for one to its NIC"
+
+
+def test_the_lab_host_knows_the_outlet() -> None:
+    """The address that guests send to is the one that images/labhost/rc lets out."""
+    assert f"bridge fdb add {OUTLET_MAC} dev observe0" in (data_directory("images") / "labhost" / "rc").read_text()
 
 
 def test_the_disk_is_never_written() -> None:

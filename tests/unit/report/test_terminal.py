@@ -38,6 +38,15 @@ device.pre_copy=off       1/1                      1.25 s   256.0 ms           1
 device.pre_copy=on        3/4 250.0 ms [100.0 ms … 2.00 s]   256.0 ms           1.0 MiB         64.0 MiB"""
 
 
+def test_what_the_outside_saw() -> None:
+    """One more line, after QEMU's number, if there is such a number."""
+    record = make_record()
+    seen = (make_measurement("downtime.outside", 0.31), make_measurement("outside.resolution", 0.012))
+    lines = render_record(replace(record, measurements=(*record.measurements, *seen))).splitlines()
+    assert lines[-2] == "  outside sees 310.0 ms   (resolution 12.0 ms)"
+    assert [line for line in lines if not line.startswith("  outside")] == RECORD.splitlines()
+
+
 def test_a_repeat_explained() -> None:
     """States, bytes, downtime with its parts, QEMU's own number and the checks; a missing number is a question mark."""
     assert render_record(make_record()) == RECORD

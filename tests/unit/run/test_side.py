@@ -11,22 +11,24 @@ from switchover.devices.reference import Knobs
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import HostLost, SwitchoverError
-from switchover.run.case import Case, End, Pair
+from switchover.run.case import End, Pair, with_one_device
 from switchover.run.side import start_side
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
-CASE = Case(id="x", knobs=Knobs())
+SPEC = with_one_device(Knobs())
 STEPS = ["make device", "set knobs", "make files", "start qemu", "follow console", "open monitor"]
-# what each step's release is called, if that step had been reached
-RELEASED_BY = {"start qemu": "kill process", "make files": "remove files", "make device": "remove device"}
 
 
 def label(method: str, argument: str) -> str:
     match method:
-        case "write_file":
-            return "make device" if argument.endswith("/create") else "remove device"
+        case "run" if argument.endswith("/create"):
+            return "make device"
+        case "run" if "/remove" in argument:
+            return "remove device"
         case "run" if "knobs" in argument:
             return "set knobs"
+        case "run" if "pkill" in argument:
+            return "end processes"
         case "run":
             return "make files" if "mkdir" in argument else "remove files"
         case "start":
@@ -55,10 +57,10 @@ def loop() -> Iterator[LoopThread]:
 
 
 def run_side(host: FaultyHost, loop: LoopThread) -> None:
-    with start_side(CASE, host, "source", KEYS, loop, incoming=False) as side:
+    with start_side(SPEC, host, "source", KEYS, loop, incoming=False) as side:
         (passed,) = side.guest.spec.devices
-        assert passed.sysfsdev == side.device.mediated.sysfs
-        assert dict(passed.properties) == dict(CASE.device_properties)
+        assert passed.sysfsdev == side.devices[0].mediated.sysfs
+        assert dict(passed.properties) == dict(SPEC.devices[0].properties)
         host.log.append("in use")
 
 
@@ -76,10 +78,11 @@ def test_a_failure_at_any_step_releases_what_was_there(monitor: FakeMonitor, loo
     host = FaultyHost(label, monitor.path, fail_at=step, error=SwitchoverError("injected"), outputs=answer_knobs)
     with pytest.raises(SwitchoverError, match="injected"):
         run_side(host, loop)
-    reached = [name for name in STEPS[:step] if name in RELEASED_BY]
-    if STEPS[step] == "make files":
-        reached.append("make files")
-    assert host.log == [*STEPS[: step + 1], *(RELEASED_BY[name] for name in reversed(reached))]
+    released = ["remove device"]  # even if it was never made, as far as one knows
+    if step >= STEPS.index("make files"):
+        ended = "kill process" if step > STEPS.index("start qemu") else "end processes"
+        released = [ended, "remove files", *released]
+    assert host.log == [*STEPS[: step + 1], *released]
     host.close()
 
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cases in a row with one guest, which is booted again only after a case that ended it.
+
+After each case the guest migrates once more, to a side made for the next case: that is both the way there and the
+proof that it still can.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from switchover.hosts.loop import LoopThread
+from switchover.record.errors import SwitchoverError
+from switchover.record.measurement import Check
+from switchover.record.record import Verdict, VerdictName
+from switchover.run.case import Case, Pair
+from switchover.run.expectation import find_mismatch
+from switchover.run.traveller import Traveller, migrate_again, start_traveller
+from switchover.run.verdict import judge_error, judge_passage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one case of a series came to; ``mismatch`` is empty if it is right."""
+
+    case: Case
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    mismatch: str
+    seconds: float
+
+
+def run_series(
+    cases: Sequence[Case], pair: Pair, on_start: Callable[[Case], None] = lambda case: None
+) -> Iterator[Outcome]:
+    """Run each case once, in order."""
+    with contextlib.ExitStack() as stack:
+        loop = stack.enter_context(LoopThread())
+        stay = stack.enter_context(contextlib.ExitStack())
+        traveller: Traveller | None = None
+        for case, following in zip(cases, [*cases[1:], None], strict=True):
+            on_start(case)
+            start = time.monotonic()
+            if traveller is None:
+                traveller = stay.enter_context(start_traveller(case.source, pair, loop))
+            outcome, survived = _run_one(traveller, case, following or case, start)
+            yield outcome
+            if not survived:
+                stay.close()
+                traveller = None
+
+
+def _run_one(traveller: Traveller, case: Case, following: Case, start: float) -> tuple[Outcome, bool]:
+    """The outcome, and whether the guest is where the following case can start."""
+    ended = ""
+    checks: tuple[Check, ...] = ()
+    try:
+        traveller.take_knobs(case.source)
+        passage = traveller.attempt(case)
+        verdict, checks, ended = judge_passage(passage), passage.checks, passage.ended
+    except SwitchoverError as error:
+        verdict = judge_error(error, "migrate")
+    survived = False
+    if ended != "source" and verdict.name is not VerdictName.INFRASTRUCTURE_ERROR:
+        again = migrate_again(traveller, following)
+        checks = (*checks, again)
+        survived = again.passed
+    mismatch = find_mismatch(case.expectation, verdict, checks)
+    return Outcome(case, verdict, checks, mismatch, time.monotonic() - start), survived

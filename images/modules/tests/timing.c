@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What takes its time, and what ends that: bandwidth, delays, closing, signals.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "refdev_vfio_test.h"
+
+static void expect_time(uint64_t start, uint64_t expected, const char *what)
+{
+	uint64_t took = now_ms() - start;
+
+	check(took >= expected * 95 / 100 && took <= expected * 108 / 100 + 20,
+	      "%s: %llu ms, expected %llu", what, (unsigned long long)took,
+	      (unsigned long long)expected);
+}
+
+static void test_times(void)
+{
+	uint8_t *buf = malloc(64 * MIB);
+	int error, fd, none;
+	struct device dev;
+	uint64_t start;
+	size_t size;
+
+	if (!buf)
+		die("malloc");
+	/* Page faults are not to be timed. */
+	memset(buf, 0, 24 * MIB);
+	default_knobs();
+	set_knob("initial_bytes", 10000000);
+	set_knob("stop_copy_bytes", 10000000);
+	set_knob("save_bytes_per_sec", 20000000);
+	open_device(&dev);
+	start = now_ms();
+	must(&dev, STATE(PRE_COPY), &fd);
+	size = read_all(fd, buf, 64 * MIB, MIB, &error);
+	expect_time(start, 500, "10 MB at 20 MB/s in pre-copy");
+	set_knob("save_bytes_per_sec", 50000000);
+	usleep(200000);
+	must(&dev, STATE(STOP_COPY), &none);
+	start = now_ms();
+	size += read_all(fd, buf + size, 64 * MIB, 65536, &error);
+	expect_time(start, 200, "10 MB at 50 MB/s in stop-copy, after a pause");
+	close(fd);
+
+	set_knob("load_bytes_per_sec", 40000000);
+	set_knob("load_initial_ms", 300);
+	must(&dev, STATE(RESUMING), &fd);
+	start = now_ms();
+	write_all(fd, buf, 10000000, 50000);
+	expect_time(start, 550, "10 MB at 40 MB/s and 300 ms to load them");
+	start = now_ms();
+	write_all(fd, buf + 10000000, 10000000, 300000);
+	expect_time(start, 250, "10 MB at 40 MB/s");
+	close(fd);
+
+	set_knob("state_change_ms", 50);
+	start = now_ms();
+	must(&dev, STATE(RUNNING), &none);
+	expect_time(start, 150, "three arcs of 50 ms");
+	set_knob("state_change_ms", 0);
+
+	set_knob("save_bytes_per_sec", 0);
+	start = now_ms();
+	must(&dev, STATE(STOP_COPY), &fd);
+	size = read_all(fd, buf, 64 * MIB, MIB, &error);
+	printf("# unlimited save: %zu bytes in %llu ms\n", size,
+	       (unsigned long long)(now_ms() - start));
+	close(fd);
+	set_knob("load_bytes_per_sec", 0);
+	set_knob("load_initial_ms", 0);
+	must(&dev, STATE(RESUMING), &fd);
+	start = now_ms();
+	write_all(fd, buf, size, MIB);
+	printf("# unlimited load: %zu bytes in %llu ms\n", size,
+	       (unsigned long long)(now_ms() - start));
+	close(fd);
+	free(buf);
+	close_device(&dev);
+}
+
+static void test_file_outlives_device(void)
+{
+	struct device dev;
+	uint8_t byte;
+	int fd;
+
+	default_knobs();
+	open_device(&dev);
+	must(&dev, STATE(PRE_COPY), &fd);
+	close_device(&dev);
+	check(read(fd, &byte, 1) < 0 && errno == ENODEV,
+	      "a stream of a closed device gives an error");
+	open_device(&dev);
+	check_equal(get_state(&dev), STATE(RUNNING), "RUNNING when opened again");
+	close(fd);
+	close_device(&dev);
+}
+
+static void *slow_read(void *data_fd)
+{
+	static uint8_t buf[65536];
+
+	if (read(*(int *)data_fd, buf, sizeof(buf)) < 0)
+		return (void *)(long)errno;
+	return NULL;
+}
+
+/* 64 KiB at 1 KB/s take a minute, unless something ends the wait. */
+static void test_slow_read_ends(void)
+{
+	struct device dev;
+	pthread_t thread;
+	uint64_t start;
+	int fd, none;
+	pid_t child;
+
+	default_knobs();
+	set_knob("save_bytes_per_sec", 1000);
+	open_device(&dev);
+	must(&dev, STATE(PRE_COPY), &fd);
+	if (pthread_create(&thread, NULL, slow_read, &fd))
+		die("pthread_create");
+	usleep(100000);
+	start = now_ms();
+	must(&dev, STATE(RUNNING), &none);
+	pthread_join(thread, NULL);
+	check(now_ms() - start < 500, "a state change ends a slow read");
+	close(fd);
+
+	must(&dev, STATE(PRE_COPY), &fd);
+	child = fork();
+	if (child < 0)
+		die("fork");
+	if (!child) {
+		slow_read(&fd);
+		_exit(0);
+	}
+	usleep(100000);
+	start = now_ms();
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	check(now_ms() - start < 500, "SIGKILL ends a slow read");
+	close(fd);
+
+	set_knob("state_change_ms", 60000);
+	child = fork();
+	if (child < 0)
+		die("fork");
+	if (!child) {
+		set_state(&dev, STATE(STOP), &none);
+		_exit(0);
+	}
+	usleep(100000);
+	start = now_ms();
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	check(now_ms() - start < 500, "SIGKILL ends a slow state change");
+	check_equal(get_state(&dev), STATE(PRE_COPY), "which had no effect");
+	close_device(&dev);
+	default_knobs();
+}
+
+void test_timing(void)
+{
+	test_times();
+	test_slow_read_ends();
+	test_file_outlives_device();
+}

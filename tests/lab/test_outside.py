@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest as the outside hears it: over a migration, over a stop, and nothing else at the outlets."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tests.lab.case_runner import CaseRunner
+
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.waiting import wait_until
+from switchover.migration.outside import count_traffic
+from switchover.record.measurement import Measurement
+from switchover.record.record import VerdictName
+from switchover.run.case import Pair
+from switchover.run.outside import start_outside
+from switchover.run.side import start_side
+from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+
+PERIOD_US = 10_000
+_ARP_OF_BRIDGE = (b"\xff" * 6, bytes.fromhex("5254005362"), b"\x08\x06")
+
+
+def test_the_outside_sees_the_downtime(run_case: CaseRunner) -> None:
+    """The silence covers the time in which no vCPU ran; the arrivals are kept, and the number follows from them."""
+    record = run_case(PRE_COPY_OFF)
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    numbers: dict[str, Measurement] = {number.name: number for number in record.measurements}
+    outside, explained = numbers["downtime.outside"].value, numbers["downtime.explained"].value
+    assert outside is not None
+    assert explained is not None
+    assert "the outside hears nothing while no vCPU runs" in [check.name for check in record.checks if check.passed]
+    assert numbers["downtime.disagreement"].value == outside - explained
+    assert numbers["outside.lost"].value == 0
+    assert numbers["outside.duplicated"].value == 0
+    head, *lines = [json.loads(line) for line in (run_case.directory / "outside.jsonl").read_text().splitlines()]
+    assert head["period_us"] == PRE_COPY_OFF.heartbeat_us
+    last = max(line["at_ns"] for line in lines if line["side"] == "source")
+    first = min(line["at_ns"] for line in lines if line["side"] == "destination")
+    assert (first - last) / 1e9 == outside
+
+
+def test_a_stopped_guest_is_silent_and_sends_no_burst(pair: Pair) -> None:
+    """A guest that QEMU stops for half a second is not heard in it; what it missed it does not send afterwards."""
+    with (
+        LoopThread() as loop,
+        start_side(PRE_COPY_ON.source, pair.source.host, "source", pair.keys, loop, incoming=False) as side,
+    ):
+        side.guest.wait_until_reachable()
+        with start_outside(pair, side.guest, PERIOD_US) as probe:
+            side.guest.qmp.execute("stop")
+            stopped = time.monotonic_ns()
+            _pass_time(0.5)
+            continued = time.monotonic_ns()
+            side.guest.qmp.execute("cont")
+            _pass_time(1)
+            probe.collect()
+    assert [arrival for arrival in probe.arrivals if stopped + 50_000_000 < arrival.at_ns < continued] == []
+    traffic = count_traffic(probe.arrivals, 0.1, None)
+    assert max(stall.seconds for stall in traffic.stalls) > 0.4
+    assert (traffic.lost, traffic.duplicated) == (0, 0)
+    after = [arrival for arrival in probe.arrivals if arrival.at_ns > continued]
+    assert {arrival.side for arrival in probe.arrivals} == {"source"}
+    passed_us = (after[-1].at_ns - continued) / 1000
+    assert len(after) < passed_us / PERIOD_US + 5, "a burst"
+
+
+def test_nothing_else_leaves_the_lab(run_case: CaseRunner, pair: Pair) -> None:
+    """Over a whole migration without heartbeats nothing of the stream comes out, and of the rest a lab host's ARP only."""
+    with _listen(pair) as listeners:
+        record = run_case(replace(PRE_COPY_ON, heartbeat_us=0))
+        assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+        for listener in listeners:
+            with contextlib.suppress(BlockingIOError):
+                while frame := listener.recv(65536):
+                    assert (frame[:6], frame[6:11], frame[12:14]) == _ARP_OF_BRIDGE, frame[:40].hex()
+    assert record.measured("downtime.outside") is None
+    assert not (run_case.directory / "outside.jsonl").exists()
+
+
+@contextlib.contextmanager
+def _listen(pair: Pair) -> Iterator[list[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        listeners = []
+        for end in (pair.source, pair.destination):
+            assert end.outlet is not None
+            path = Path(end.outlet.socket)
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+            listener.bind(str(path))
+            stack.callback(path.unlink, missing_ok=True)
+            listeners.append(listener)
+        yield listeners
+
+
+def _pass_time(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    wait_until(f"{seconds} s to pass", lambda: time.monotonic() >= end, timeout=seconds + 5)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The probe from outside: what stands in its way, and how its numbers and its check read."""
+
+from dataclasses import replace
+from typing import cast
+
+import pytest
+from tests.unit.fakes import FaultyHost
+
+from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.hosts.heartbeat import Outlet
+from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
+from switchover.migration.outside import Control, Gap, OutsideDowntime, Traffic, UnseenDowntime
+from switchover.record.measurement import Measurement
+from switchover.record.units import Unit
+from switchover.run.case import End, Pair
+from switchover.run.measurements import measure_outside
+from switchover.run.outside import find_obstacle, parse_sent, start_outside
+from switchover.run.probes import compare_with_outside
+
+HOST = FaultyHost(lambda method, argument: method, "")
+A, B = Outlet("/a", "10.77.0.250", "52:54:00:53:6f:ff"), Outlet("/b", "10.77.0.250", "52:54:00:53:6f:ff")
+PAIR = Pair(End(HOST, "a", outlet=A), End(HOST, "b", outlet=B), GuestKeys("", "", "", ""))
+CONTROL = Control(0.01, 100, 0, 0.0101, 0.012, 0.015)
+TRAFFIC = Traffic(500, 503, 3, 1, 2, (Gap("source", 7, 0.04, 0), Gap("destination", 9, 0.02, 0)))
+SEEN = OutsideDowntime(0.31, 0, 310_000_000, 0, CONTROL, TRAFFIC)
+PARTS = tuple(
+    Part(name, "", seconds, 0)
+    for name, seconds in (("stop", 0.02), ("save iterable", 0.1), ("save the rest", 0.05), ("transfer and load", 0.1),
+                          ("start", 0.03))
+)  # fmt: skip
+EXPLAINED = ExplainedDowntime(0.3, 0.002, 0, 300_000_000, "dst-precopy-bh-vm-started", PARTS, (), (), ())
+
+
+def by_name(
+    outside: OutsideDowntime | UnseenDowntime, explained: ExplainedDowntime | UnexplainedDowntime = EXPLAINED
+) -> dict[str, Measurement]:
+    return {number.name: number for number in measure_outside(outside, explained)}
+
+
+def test_the_numbers() -> None:
+    """Each from its own source; the silence is bound by the resolution, the difference by the clocks too."""
+    numbers = by_name(SEEN)
+    assert {name: number.value for name, number in numbers.items()} == {
+        "downtime.outside": 0.31,
+        "outside.period": 0.0101,
+        "outside.resolution": 0.015,
+        "outside.stall": 0.04,
+        "outside.lost": 3,
+        "outside.reordered": 2,
+        "outside.duplicated": 1,
+        "downtime.disagreement": pytest.approx(0.01),
+    }
+    bounds = {name: number.bound for name, number in numbers.items() if number.bound is not None}
+    assert bounds == {"downtime.outside": 0.015, "downtime.disagreement": pytest.approx(0.017)}
+    assert not any(number.note for number in numbers.values())
+    counts = {name for name, number in numbers.items() if number.unit is Unit.HEARTBEATS}
+    assert counts == {"outside.lost", "outside.reordered", "outside.duplicated"}
+    assert by_name(replace(SEEN, traffic=replace(TRAFFIC, stalls=())))["outside.stall"].value == 0
+
+
+def test_what_was_not_seen_is_missing_with_its_reason() -> None:
+    """No number is made up: all are missing without the probe; what the control interval told stays."""
+    numbers = by_name(UnseenDowntime("the probe is off"))
+    assert {number.value for number in numbers.values()} == {None}
+    assert {number.note for number in numbers.values()} == {"the probe is off"}
+    numbers = by_name(UnseenDowntime("no heartbeat from the destination", CONTROL, TRAFFIC))
+    assert (numbers["downtime.outside"].value, numbers["downtime.disagreement"].value) == (None, None)
+    assert numbers["outside.resolution"].value == 0.015
+    assert by_name(SEEN, UnexplainedDowntime("no checkpoint"))["downtime.disagreement"].note == "no checkpoint"
+
+
+def test_what_is_strange_is_noted() -> None:
+    """Losses inside the silence, and a guest that is heard later than clocks and resolution explain."""
+    assert "2 heartbeats" in by_name(replace(SEEN, lost=2))["downtime.outside"].note
+    assert by_name(replace(SEEN, seconds=0.316))["downtime.disagreement"].note == ""
+    assert "heard later" in by_name(replace(SEEN, seconds=0.318))["downtime.disagreement"].note
+
+
+@pytest.mark.parametrize(("seconds", "passed"), [(0.234, True), (0.232, False), (0.0, False), (5.0, True)])
+def test_the_silence_covers_the_standstill(seconds: float, passed: bool) -> None:
+    """No vCPU runs for 0.25 s here: a silence shorter than that, by more than 15 ms + 2 ms, contradicts it."""
+    (check,) = compare_with_outside(EXPLAINED, replace(SEEN, seconds=seconds))
+    assert check.passed is passed
+
+
+def test_no_check_without_both() -> None:
+    """A missing number fails no check."""
+    assert compare_with_outside(UnexplainedDowntime(""), SEEN) == []
+    assert compare_with_outside(EXPLAINED, UnseenDowntime("")) == []
+
+
+@pytest.mark.parametrize(
+    ("pair", "period_us", "obstacle"),
+    [
+        (PAIR, 10_000, ""),
+        (PAIR, 0, "off"),
+        (replace(PAIR, source=replace(PAIR.source, outlet=None)), 10_000, "no outlet"),
+        (replace(PAIR, destination=replace(PAIR.destination, outlet=None)), 10_000, "no outlet"),
+        (replace(PAIR, destination=PAIR.source), 10_000, "one host"),
+    ],
+)
+def test_obstacles(pair: Pair, period_us: int, obstacle: str) -> None:
+    """Where heartbeats cannot be had, the block is entered all the same, and the number is missing for that reason."""
+    assert obstacle in find_obstacle(pair, period_us)
+    assert bool(find_obstacle(pair, period_us)) == bool(obstacle)
+    if obstacle:
+        with start_outside(pair, cast(QemuGuest, None), period_us) as probe:
+            found = probe.finish()
+        assert isinstance(found, UnseenDowntime)
+        assert obstacle in found.reason
+
+
+@pytest.mark.parametrize(
+    ("words", "sent"),
+    [("sent 964 skipped 33 failed 0\n", 964), ("", None), ("switchover-heartbeat: Network is unreachable", None),
+     ("sent x skipped 33 failed 0", None), ("sent 9", None)],
+)  # fmt: skip
+def test_the_senders_last_words(words: str, sent: int | None) -> None:
+    """A sender that was not reached, or failed, tells no number."""
+    assert parse_sent(words) == sent

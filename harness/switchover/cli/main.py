@@ -16,6 +16,9 @@ from switchover.record.log import set_up_logging
 
 VERBS = {
     "demo": "build the images, boot the lab, migrate a guest with device pre-copy off and on, explain the difference",
+    "plan": "show the cases of scenarios, what is expected of them, and how long they take; touches nothing",
+    "list": "list the scenarios of the catalogue and the runs",
+    "schema": "print the keys of scenario files, for editors or for people",
     "test": "run the project's own tests (unit, qemu, lab)",
     "images": "list, build or clean the images of lab hosts and guests",
     "lab": "start, look at, enter or stop a lab",

@@ -25,7 +25,9 @@ def cell(id: str, verdict: VerdictName, side: str = "", reason: str = "", **how:
     """``how``: ``faults``; ``source`` and ``destination`` as knobs that differ; ``guest``: the destination's; or settings."""
     faults = how.pop("faults", ())
     knobs = {name: replace(KNOBS, **how.pop(name, {})) for name in ("source", "destination")}
-    arrival = SideSpec(how.pop("guest", GUEST), (DeviceSpec(knobs=knobs["destination"], type=how.pop("type", "refdev-4vec")),))
+    arrival = SideSpec(
+        how.pop("guest", GUEST), (DeviceSpec(knobs=knobs["destination"], type=how.pop("type", "refdev-4vec")),)
+    )
     return Case(
         id,
         SideSpec(GUEST, (DeviceSpec(knobs=knobs["source"]),)),
@@ -48,12 +50,24 @@ def _cells() -> list[Case]:
         cells.append(cell(f"kill destination in {phase}", V.CRASHED, "destination", faults=fault, **paused))
     cells += [
         cell("cut link before setup", V.HUNG, "destination", "setup", faults=(Fault(A.CUT_LINK, P.BEFORE),)),
-        cell("cut link in device pre-copy", V.HUNG, "destination", "nothing is sent",
-             faults=(Fault(A.CUT_LINK, P.DEVICE_PRE_COPY),)),
-        cell("cut link in device stop-copy", V.HUNG, "destination", "nothing is sent",
-             faults=(Fault(A.CUT_LINK, P.DEVICE_STOP_COPY),)),
+        cell(
+            "cut link in device pre-copy",
+            V.HUNG,
+            "destination",
+            "nothing is sent",
+            faults=(Fault(A.CUT_LINK, P.DEVICE_PRE_COPY),),
+        ),
+        cell(
+            "cut link in device stop-copy",
+            V.HUNG,
+            "destination",
+            "nothing is sent",
+            faults=(Fault(A.CUT_LINK, P.DEVICE_STOP_COPY),),
+        ),
         cell("slow link in device pre-copy", V.COMPLETED, faults=(Fault(A.SLOW_LINK, P.DEVICE_PRE_COPY, 100_000_000),)),
-        cell("destination memory short", V.FAILED, "destination", "Size mismatch|size", guest=GuestSpec(memory_mib=128)),
+        cell(
+            "destination memory short", V.FAILED, "destination", "Size mismatch|size", guest=GuestSpec(memory_mib=128)
+        ),
         cell("wrong device type at the destination", V.FAILED, "destination", "", type="refdev-16vec"),
     ]
     for state in ("PRE_COPY", "PRE_COPY_P2P", "STOP_COPY", "STOP"):
@@ -62,25 +76,60 @@ def _cells() -> list[Case]:
         cells.append(cell(f"destination fails at {state}", V.FAILED, "destination", destination={"fail_at": state}))
     for name, at in (("pre-copy", 4 * MIB), ("stop-copy", 20 * MIB)):
         for device in ("stays", "error"):
-            cells.append(cell(f"source fails reading in {name}, device {device}", V.FAILED, "source",
-                              source={"fail_at": f"read:{at}", "fail_device": device}))
-        cells.append(cell(f"destination fails loading in {name}", V.FAILED, "destination",
-                          destination={"fail_at": f"write:{at}"}))
+            cells.append(
+                cell(
+                    f"source fails reading in {name}, device {device}",
+                    V.FAILED,
+                    "source",
+                    source={"fail_at": f"read:{at}", "fail_device": device},
+                )
+            )
+        cells.append(
+            cell(
+                f"destination fails loading in {name}", V.FAILED, "destination", destination={"fail_at": f"write:{at}"}
+            )
+        )
     cells += [
         cell("stream corrupt", V.FAILED, "destination", source={"corrupt": "stream"}),
         cell("state corrupt", V.CHECKS_FAILED, "", "checksum", destination={"corrupt": "state"}),
-        cell("destination stuck while loading", V.HUNG, "destination", "no progress", destination={"load_initial_ms": 600_000}),
-        cell("not converging: limit too small for the state", V.HUNG, "source", "not converging",
-             settle=False, downtime_limit_ms=50),
-        cell("ack-starved: the acknowledgement is wanted and never given", V.HUNG, "source", "ack-starved", switchover_ack=True,
-             destination_capabilities={"switchover-ack": False}, settle=False),
+        cell(
+            "destination stuck while loading",
+            V.HUNG,
+            "destination",
+            "no progress",
+            destination={"load_initial_ms": 600_000},
+        ),
+        cell(
+            "not converging: limit too small for the state",
+            V.HUNG,
+            "source",
+            "not converging",
+            settle=False,
+            downtime_limit_ms=50,
+        ),
+        cell(
+            "ack-starved: the acknowledgement is wanted and never given",
+            V.HUNG,
+            "source",
+            "ack-starved",
+            switchover_ack=True,
+            destination_capabilities={"switchover-ack": False},
+            settle=False,
+        ),
     ]
     cells += [
         cell(f"kill source in {phase}", V.CRASHED, "source", faults=(Fault(A.KILL_SOURCE, phase),))
         for phase in (P.SETUP, P.DEVICE_PRE_COPY, P.DEVICE_STOP_COPY)
     ]
-    cells.append(cell("panic guest in device pre-copy", V.CRASHED, "source", "panic",
-                      faults=(Fault(A.PANIC_GUEST, P.DEVICE_PRE_COPY),)))
+    cells.append(
+        cell(
+            "panic guest in device pre-copy",
+            V.CRASHED,
+            "source",
+            "panic",
+            faults=(Fault(A.PANIC_GUEST, P.DEVICE_PRE_COPY),),
+        )
+    )
     return cells
 
 

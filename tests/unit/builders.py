@@ -66,7 +66,7 @@ def make_moved(precopy: int = 64, stop_copy: int = 16) -> MigrationBytes:
     )
 
 
-def make_answers(generation: int = 1) -> GuestAnswers:
+def make_answers(generation: int = 1, *, devices: int = 1) -> GuestAnswers:
     view = GuestView(
         scratch=("1", "2"),
         generation=generation,
@@ -76,7 +76,7 @@ def make_answers(generation: int = 1) -> GuestAnswers:
         irq_hard=(0, 4),
         irq_thread=(0, 4),
     )
-    return GuestAnswers("3f1c", view)
+    return GuestAnswers("3f1c", "d41d8c", (view,) * devices)
 
 
 def make_measurement(name: str, value: float | int | None, unit: Unit = Unit.SECONDS) -> Measurement:
@@ -118,4 +118,8 @@ def make_record(case: str = "device.pre_copy=on", repeat: int = 1, *, downtime: 
         },
         states={"source": ["pre-copy", "stop-copy", "stop"], "destination": []},
         clocks={"source": {"offset_ns": 1, "bound_ns": 2, "exchanges": 15}},
+        expectation={"verdict": "completed", "side": "", "reason": "", "because": "nothing is in its way"},
+        interventions=(
+            {"name": "slow link", "phase": "active", "status": "active", "began_ns": 5_000, "ended_ns": 6_000},
+        ),
     )

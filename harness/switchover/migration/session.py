@@ -96,18 +96,19 @@ def migrate(
     port = _find_port(destination.qmp)
     seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
-    course = _Course(source, destination, settings, sampler, interventions)
+    course = _Course(source, destination, settings, sampler, interventions, seen["source"])
     start = time.monotonic()
     try:
         course.intervene()
         source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
         hang = course.follow(start + settings.timeout_s)
-        if course.status() == "completed":
-            _wait_until_running(destination)
         wall = time.monotonic() - start
         if hang:
             on_hang()
             _end_hung(source, destination, course)
+        if course.status() == "completed":
+            _wait_until_running(destination)
+            hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
     finally:
         samples = sampler.stop()
     source_reply = source.qmp.execute("query-migrate")
@@ -166,12 +167,13 @@ class _Course:
         settings: MigrationSettings,
         sampler: "Sampler",
         interventions: Sequence[Intervention],
+        first_event: int,
     ) -> None:
         self._source = source
         self._destination = destination
         self._settings = settings
         self._sampler = sampler
-        self._first = len(source.qmp.events)
+        self._first = first_event
         self.due = list(interventions)
         self._held = settings.settle
         self._continued = False
@@ -190,11 +192,13 @@ class _Course:
         watch = HangWatch(self._source, self._destination, self._settings)
 
         def advance() -> Hang | bool:
+            before = self.status()
             self.intervene()
             status = self.status()
             if status in TERMINAL:
                 return True
-            if status == Phase.PRE_SWITCHOVER and not self._continued:
+            # only if it was there before the interventions: none that is due in this phase is passed over
+            if before == status == Phase.PRE_SWITCHOVER and not self._continued:
                 self._continued = True
                 self._source.qmp.submit("migrate-continue", {"state": str(Phase.PRE_SWITCHOVER)})
             samples = self._sampler.samples

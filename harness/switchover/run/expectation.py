@@ -34,7 +34,8 @@ def find_mismatch(expectation: Expectation, verdict: Verdict, checks: Sequence[C
     if verdict.name is not expectation.verdict:
         return f"expected {expectation.verdict}, was {verdict.name}"
     if expectation.side and verdict.side != expectation.side:
-        return f"expected {verdict.name} by the {expectation.side}, was by {verdict.side or 'no side in particular'}"
+        was = f"the {verdict.side}" if verdict.side else "no side in particular"
+        return f"expected {verdict.name} by the {expectation.side}, was by {was}"
     if expectation.reason and not re.search(expectation.reason, verdict.reason):
         return f"expected a reason with {expectation.reason!r}, was: {verdict.reason or 'none'}"
     failed = [check.name for check in checks if not check.passed]

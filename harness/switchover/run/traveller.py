@@ -74,6 +74,7 @@ class Traveller:
             before = self._settle_in()
             passage = self._pass(case, arrival, before)
             if passage.result and passage.result.status == "completed" and not passage.error:
+                self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
                 failed.pop_all()
                 self._move(there, arrival, before)
             return passage
@@ -137,11 +138,11 @@ class Traveller:
         return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
-        self._stay.close()
-        self._stay = self._trips.enter_context(there)
+        left, self._stay = self._stay, there
         self.side, self.pair = arrival, self.pair.reversed()
         devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
         self.before = replace(before, devices=devices)
+        left.close()
 
     def heal(self) -> None:
         """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say

@@ -45,7 +45,7 @@ def test_all_settings_reach_qemu() -> None:
     """After applying, QEMU holds each capability and each parameter, extra ones included."""
     holder = Holder()
     settings = MigrationSettings(switchover_ack=True, max_bandwidth=123, parameters={"multifd-channels": 7})
-    apply_settings(holder.qmp.session(), settings)
+    apply_settings(holder.qmp.session(), settings, "source")
     assert holder.capabilities | {"events": True, "return-path": True, "switchover-ack": True} == holder.capabilities
     assert holder.parameters["max-bandwidth"] == 123
     assert holder.parameters["multifd-channels"] == 7
@@ -55,7 +55,7 @@ def test_all_settings_reach_qemu() -> None:
 def test_capabilities_before_parameters() -> None:
     """Some parameters need their capability first, and both are read back after they are set."""
     holder = Holder()
-    apply_settings(holder.qmp.session(), MigrationSettings())
+    apply_settings(holder.qmp.session(), MigrationSettings(), "source")
     names = [name for name, _ in holder.qmp.commands]
     capabilities, parameters = names.index("migrate-set-capabilities"), names.index("migrate-set-parameters")
     assert "query-migrate-capabilities" in names[capabilities + 1 : parameters]
@@ -65,7 +65,7 @@ def test_capabilities_before_parameters() -> None:
 def test_what_an_old_qemu_does_not_know_is_not_named_to_it() -> None:
     """QEMU 7.2 has neither switchover-ack nor the switchover bandwidth: switched off, they are not mentioned."""
     holder = Holder()
-    apply_settings(holder.qmp.session(), MigrationSettings(switchover_bandwidth=0, switchover_ack=False))
+    apply_settings(holder.qmp.session(), MigrationSettings(switchover_bandwidth=0, switchover_ack=False), "source")
     assert "switchover-ack" not in holder.capabilities
     assert "avail-switchover-bandwidth" not in holder.parameters
 
@@ -73,7 +73,7 @@ def test_what_an_old_qemu_does_not_know_is_not_named_to_it() -> None:
 def test_what_is_wanted_is_named_even_if_it_is_unknown() -> None:
     """A capability that is wanted is not dropped quietly: QEMU has to reject it."""
     holder = Holder()
-    apply_settings(holder.qmp.session(), MigrationSettings(switchover_ack=True))
+    apply_settings(holder.qmp.session(), MigrationSettings(switchover_ack=True), "source")
     assert holder.capabilities["switchover-ack"] is True
 
 
@@ -81,7 +81,7 @@ def test_a_capability_that_is_on_can_be_switched_off() -> None:
     """A capability that QEMU knows is set even if it is off: an earlier migration may have left it on."""
     holder = Holder()
     holder.capabilities["switchover-ack"] = True
-    apply_settings(holder.qmp.session(), MigrationSettings(switchover_ack=False))
+    apply_settings(holder.qmp.session(), MigrationSettings(switchover_ack=False), "source")
     assert holder.capabilities["switchover-ack"] is False
 
 
@@ -104,7 +104,7 @@ def test_another_value_than_told_is_refused(lies: dict[str, object], told: str) 
     """A QEMU that took a setting and holds another value is found out, with the setting's name and both values."""
     settings = replace(MigrationSettings(), parameters={"multifd-channels": 7})
     with pytest.raises(Refused, match=told) as caught:
-        apply_settings(Holder(lies).qmp.session(), settings)
+        apply_settings(Holder(lies).qmp.session(), settings, "source")
     assert "was set to" in caught.value.why
 
 

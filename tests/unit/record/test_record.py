@@ -25,7 +25,8 @@ from switchover.record.record import (
 )
 from switchover.record.units import Direction, Unit
 
-SCHEMA = Path(__file__).parent.parent / "data" / "record-1.json"
+DATA = Path(__file__).parent.parent / "data"
+SCHEMA = DATA / "record-2.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -60,6 +61,9 @@ RECORDS = st.builds(
     downtime=OBJECTS,
     states=st.dictionaries(st.text(), st.lists(st.text(), max_size=3), max_size=2),
     clocks=OBJECTS,
+    expectation=st.dictionaries(st.text(), st.text(), max_size=3),
+    mismatch=st.text(),
+    interventions=st.lists(OBJECTS, max_size=2).map(tuple),
 )
 
 
@@ -92,12 +96,36 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 1 is read for good."""
+    """A record that was written by version 2 is read for good."""
     record = read_record(SCHEMA)
     assert record == make_record()
     assert record.measured("downtime.qemu") == 0.256
     assert record.measured("bytes.wire") is None
     assert record.measured("no such") is None
+
+
+def test_a_record_of_version_1_can_be_read() -> None:
+    """Version 1 had neither expectation nor interventions; whatever it was of was to complete."""
+    record = read_record(DATA / "record-1.json")
+    assert record == replace(make_record(), schema_version=1, expectation={}, interventions=())
+    assert record.mismatch == ""
+    assert exit_code_of([record]) == 0
+
+
+@pytest.mark.parametrize("name", [name for name in VerdictName if name is not VerdictName.COMPLETED])
+def test_what_did_not_complete_in_version_1_was_not_expected(name: VerdictName) -> None:
+    """A record of version 1 with another verdict than ``completed`` is not as expected, and its exit code is kept."""
+    fields = json.loads((DATA / "record-1.json").read_text())
+    fields["verdict"] = {"name": name, "side": "", "reason": "x"}
+    record = parse_record(json.dumps(fields))
+    assert record.mismatch == f"expected completed, was {name}"
+    assert exit_code_of([record]) == (3 if name is VerdictName.INFRASTRUCTURE_ERROR else 1)
+
+
+def test_a_mismatch_is_not_guessed_in_version_2() -> None:
+    """From version 2 on the record itself says whether the case is right."""
+    record = replace(make_record(), verdict=Verdict(VerdictName.HUNG), mismatch="")
+    assert parse_record(render_record(record)).mismatch == ""
 
 
 def test_a_newer_record_is_refused() -> None:
@@ -108,19 +136,31 @@ def test_a_newer_record_is_refused() -> None:
     assert caught.value.fix == "update switchover"
 
 
+def wrong(name: VerdictName) -> Record:
+    """A record whose verdict was not the expected one."""
+    return replace(make_record(), verdict=Verdict(name), mismatch=f"expected something else, was {name}")
+
+
+def right(name: VerdictName) -> Record:
+    return replace(make_record(), verdict=Verdict(name), mismatch="")
+
+
 @pytest.mark.parametrize(
-    ("verdicts", "code"),
+    ("records", "code"),
     [
         ([], 0),
-        ([VerdictName.COMPLETED], 0),
-        ([VerdictName.COMPLETED, VerdictName.INFRASTRUCTURE_ERROR], 3),
-        ([VerdictName.INFRASTRUCTURE_ERROR, VerdictName.CHECKS_FAILED], 1),
-        *(([name], 1) for name in VerdictName if name not in ("completed", "infrastructure-error")),
+        ([right(VerdictName.COMPLETED)], 0),
+        ([right(VerdictName.COMPLETED), wrong(VerdictName.INFRASTRUCTURE_ERROR)], 3),
+        ([wrong(VerdictName.INFRASTRUCTURE_ERROR), wrong(VerdictName.CHECKS_FAILED)], 1),
+        *(([wrong(name)], 1) for name in VerdictName if name != "infrastructure-error"),
+        *(([right(name)], 0) for name in VerdictName),
+        ([right(VerdictName.HUNG), wrong(VerdictName.COMPLETED)], 1),
+        ([right(VerdictName.HUNG), wrong(VerdictName.INFRASTRUCTURE_ERROR)], 3),
     ],
 )
-def test_the_exit_code_of_verdicts(verdicts: list[VerdictName], code: int) -> None:
-    """A case that was not as expected comes before an environment that failed."""
-    assert exit_code_of(verdicts) == code
+def test_the_exit_code_of_records(records: list[Record], code: int) -> None:
+    """What was expected is in order, whatever it is; a case that is not right comes before a failed environment."""
+    assert exit_code_of(records) == code
 
 
 def broken(**changes: Any) -> str:

@@ -1,15 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Pairs of a lab, and the standard cases."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from switchover.devices.reference import Knobs
 from switchover.lab.keys import KeyPair
 from switchover.lab.lab import Lab
+from switchover.migration.phases import Phase
+from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.run.case import pair_of_lab
+from switchover.record.record import VerdictName
+from switchover.run.case import (
+    DEVICE_PROPERTIES,
+    Case,
+    SideSpec,
+    in_order,
+    make_case,
+    pair_of_lab,
+    with_one_device,
+)
+from switchover.run.expectation import COMPLETES, Expectation
+from switchover.run.faults import Action, Fault
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 
 
@@ -56,6 +71,54 @@ def test_the_standard_question_differs_in_one_value() -> None:
     """The two standard cases differ in the device's pre-copy and their id, and in nothing else."""
     assert (PRE_COPY_OFF.id, PRE_COPY_ON.id) == ("device.pre_copy=off", "device.pre_copy=on")
     assert PRE_COPY_OFF.settings == PRE_COPY_ON.settings
-    assert PRE_COPY_OFF.guest == PRE_COPY_ON.guest
-    differing = {name for name, value in vars(PRE_COPY_OFF.knobs).items() if value != vars(PRE_COPY_ON.knobs)[name]}
+    knobs = []
+    for case in (PRE_COPY_OFF, PRE_COPY_ON):
+        assert case.source == case.destination
+        (device,) = case.source.devices
+        knobs.append(vars(device.knobs))
+        assert replace(case, id="", source=SideSpec(), destination=SideSpec()) == Case("")
+        assert replace(case.source, devices=(replace(device, knobs=Knobs()),)) == SideSpec()
+    differing = {name for name, value in knobs[0].items() if value != knobs[1][name]}
     assert differing == {"pre_copy"}
+
+
+def test_the_link_of_a_lab_of_two() -> None:
+    """Two lab hosts have a link that faults may disturb; one host has none towards itself."""
+    two, one = pair_of_lab(make_lab("hosta", "hostb")), pair_of_lab(make_lab("hosta"))
+    assert (two.source.link, two.destination.link) == ("link0", "link0")
+    assert (one.source.link, one.destination.link) == ("", "")
+
+
+def test_a_case_with_sides_alike() -> None:
+    """Both sides are what was given, and the other fields are those of the case."""
+    side = with_one_device(Knobs(pre_copy=False), type="refdev-1vec")
+    fault = Fault(Action.CANCEL, Phase.ACTIVE)
+    case = make_case("x", side, faults=(fault,))
+    assert (case.source, case.destination, case.faults, case.expectation) == (side, side, (fault,), COMPLETES)
+    (device,) = side.devices
+    assert (device.id, device.type, device.knobs.pre_copy) == ("dut", "refdev-1vec", False)
+    assert device.properties == DEVICE_PROPERTIES
+
+
+def test_a_migration_in_order() -> None:
+    """The guest is the source's, both sides are alike, nothing fails on purpose, and the switchover may take long."""
+    source = with_one_device(Knobs(fail_at="STOP_COPY", corrupt="stream", initial_bytes=5), properties={"x-y": "1"})
+    source = replace(source, guest=replace(source.guest, machine="pc"))
+    case = Case(
+        "x",
+        source,
+        SideSpec(devices=()),
+        MigrationSettings(switchover_ack=True, capabilities={"multifd": True}),
+        (Fault(Action.KILL_DESTINATION, Phase.ACTIVE),),
+        Expectation(VerdictName.FAILED, reason="because"),
+    )
+    healthy = in_order(case)
+    assert healthy.id == "x, in order"
+    assert healthy.source == healthy.destination
+    assert healthy.source.guest == source.guest
+    (device,) = healthy.source.devices
+    assert device == replace(source.devices[0], knobs=source.devices[0].knobs.without_faults())
+    assert (device.knobs.fail_at, device.knobs.corrupt, device.knobs.initial_bytes) == ("none", "none", 5)
+    assert (healthy.faults, healthy.expectation) == ((), COMPLETES)
+    assert healthy.settings == MigrationSettings(downtime_limit_ms=120_000)
+    assert in_order(healthy).source == healthy.source

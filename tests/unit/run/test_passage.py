@@ -1,22 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A passage: what is read from both sides once the migration has ended."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 from tests.unit.builders import EXACT, make_answers, make_result, make_truth, read_golden
+from tests.unit.fakes import FaultyHost, ScriptedQmp
 
-from switchover.guests.qemu import GuestKeys
+from switchover.devices.reference import ReferenceDevice, Truth
+from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.qmp import Event
+from switchover.hosts.waiting import wait_until
 from switchover.migration.settings import MigrationSettings
-from switchover.record.errors import GuestSilent
+from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotReady
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
 from switchover.run import passage
-from switchover.run.passage import Migrated, examine, list_states
+from switchover.run.case import DeviceSpec, SideSpec
+from switchover.run.passage import Migrated, _states_by_device, examine, examine_stayed, make_failed
+from switchover.run.probes import GuestAnswers
 from switchover.run.side import Side
 
 KEYS = GuestKeys("", "", "", "")
@@ -31,7 +37,7 @@ REPLY = {
     "vfio": {"transferred": 65 * MIB},
     "ram": {"precopy-bytes": 10 * MIB, "downtime-bytes": 1000, "transferred": 75 * MIB + 2000},
 }
-BEFORE = (make_truth("RUNNING"), make_truth("RUNNING"))
+BEFORE = ((make_truth("RUNNING"),), (make_truth("RUNNING"),))
 AFTER = (
     make_truth(
         "RUNNING", "PRE_COPY", "PRE_COPY_P2P", "STOP_COPY", "STOP",
@@ -41,80 +47,161 @@ AFTER = (
 )  # fmt: skip
 
 
-def make_side(name: str, truth: Any, console: str = "switchover-guest: ready\n") -> Side:
-    """A side whose log is the golden one."""
-    host = SimpleNamespace(read_file=lambda path: read_golden(path).encode())
-    guest = SimpleNamespace(
-        side=name,
-        host=host,
-        files=SimpleNamespace(log=name),
-        console=SimpleNamespace(text=lambda: console),
-    )
-    return cast(Side, SimpleNamespace(device=SimpleNamespace(read_truth=lambda: truth), guest=guest))
+class FakeGuest(FaultyHost):
+    """A guest over SSH, with as many devices as asked for; every interrupt arrives."""
+
+    def __init__(self, answers: GuestAnswers) -> None:
+        super().__init__(lambda method, argument: argument, "", outputs=self.answer)
+        self.answers = answers
+        self.interrupts = [0] * len(answers.devices)
+        self.reinitialised: list[int] = []
+
+    def answer(self, argv: Sequence[str]) -> bytes:
+        command = argv[-1]
+        if "boot_id" in command:
+            return f"{self.answers.boot_id}\n{self.answers.canary}  -\n".encode()
+        number = int(command.split("shift ")[1].split(";")[0])
+        view = self.answers.devices[number]
+        if ">trigger" in command:
+            self.interrupts[number] += 1
+        if ">reinit" in command:
+            self.reinitialised.append(number)
+        irqs = f"0 0\n1 {self.interrupts[number]}\n"
+        lines = {
+            "scratch": " ".join(view.scratch),
+            "generation": view.generation,
+            "seed": view.seed,
+            "checksum": view.checksum,
+            "checksum_expected": view.checksum_expected,
+            "irq_hard": irqs,
+            "irq_thread": irqs,
+        }
+        return "".join(f"==> {name} <==\n{text}\n" for name, text in lines.items()).encode()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-@pytest.fixture
-def guest_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passage, "_check_guest", lambda *_: [Check("guest", True, "", "")])
+class FakeQemu:
+    """A side's QEMU, whose log is the golden one of ``name``."""
+
+    def __init__(self, name: str, shell: FakeGuest | Exception, console: str = "switchover-guest: ready\n") -> None:
+        self.side = name
+        self.host = SimpleNamespace(read_file=lambda path: read_golden(path).encode())
+        self.files = SimpleNamespace(log=name)
+        self.console = SimpleNamespace(text=lambda: console)
+        self.shell = shell
+        self.code: int | None = None
+        self.running: bool | Exception = True
+        self.qmp = ScriptedQmp({"query-status": self.query}, name)
+
+    def query(self, _: dict[str, Any]) -> object:
+        if isinstance(self.running, Exception):
+            raise self.running
+        return {"running": self.running}
+
+    def exit_status(self) -> int | None:
+        return self.code
+
+    def require_alive(self) -> None:
+        if self.code is not None:
+            raise GuestCrashed(f"{self.side} ended")
+
+    def open_ssh(self, keys: GuestKeys) -> FakeGuest:
+        if isinstance(self.shell, Exception):
+            raise self.shell
+        return self.shell
 
 
-def run_examine(**changes: Any) -> passage.Passage:
+def make_side(
+    name: str,
+    *truths: Truth,
+    shell: FakeGuest | Exception | None = None,
+    console: str = "switchover-guest: ready\n",
+) -> tuple[Side, FakeQemu]:
+    """A side with a device for each of ``truths``, and the QEMU in it."""
+    qemu = FakeQemu(name, shell or FakeGuest(make_answers(2, devices=len(truths))), console)
+    devices = tuple(cast(ReferenceDevice, SimpleNamespace(read_truth=lambda truth=truth: truth)) for truth in truths)
+    spec = SideSpec(devices=tuple(DeviceSpec(id=f"dut{number}") for number in range(len(truths))))
+    return Side(spec, devices, cast(QemuGuest, qemu)), qemu
+
+
+def run_examine(
+    source: Side | None = None, destination: Side | None = None, states: Any = STATES, **changes: Any
+) -> passage.Passage:
     values = {"status": "completed", "source": REPLY, "clocks": CLOCKS} | changes
-    migrated = Migrated(make_result(**values), STATES, BEFORE)
-    sides = make_side("source", AFTER[0]), make_side("destination", AFTER[1])
-    return examine(*sides, migrated, make_answers(), MigrationSettings(), KEYS)
+    migrated = Migrated(make_result(**values), states, BEFORE)
+    source = source or make_side("source", AFTER[0])[0]
+    destination = destination or make_side("destination", AFTER[1])[0]
+    return examine(source, destination, migrated, make_answers(), MigrationSettings(), KEYS)
 
 
-@pytest.mark.usefixtures("guest_check")
+def failed(checks: Sequence[Check]) -> list[str]:
+    return [check.name for check in checks if not check.passed]
+
+
 def test_a_real_migration_is_in_order() -> None:
     """The golden migration passes all checks, with its downtime explained and its bytes counted."""
     found = run_examine()
-    assert [check.name for check in found.checks if not check.passed] == []
-    assert len(found.checks) == 5 + 2 + 1 + 2
+    assert failed(found.checks) == []
+    assert len(found.checks) == 5 + 2 + (1 + 7 + 1) + 2
     values = {number.name: number.value for number in found.measurements}
     assert values["downtime.explained"] == pytest.approx(0.231569)
     assert values["bytes.vfio.precopy"] == 64 * MIB
     assert found.downtime["parts"][0]["name"] == "stop"
 
 
-@pytest.mark.usefixtures("guest_check")
 def test_states_are_compared_side_by_side() -> None:
     """Each side's events are compared with its own device's history."""
-    migrated = Migrated(
-        make_result(source=REPLY, clocks=CLOCKS),
-        {"source": STATES["destination"], "destination": STATES["source"]},
-        BEFORE,
-    )
-    sides = make_side("source", AFTER[0]), make_side("destination", AFTER[1])
-    found = examine(*sides, migrated, make_answers(), MigrationSettings(), KEYS)
+    found = run_examine(states={"source": STATES["destination"], "destination": STATES["source"]})
     assert [check.passed for check in found.checks if "states by events" in check.name] == [False, False]
 
 
-@pytest.mark.usefixtures("guest_check")
+def test_states_are_compared_device_by_device() -> None:
+    """With two devices each has its own states and its own check, which names it."""
+    migrated = Migrated(
+        make_result(source=REPLY, clocks=CLOCKS),
+        {
+            "source": STATES["source"],
+            "source dut1": STATES["destination"],
+            "destination": STATES["destination"],
+            "destination dut1": STATES["destination"],
+        },
+        tuple(side * 2 for side in BEFORE),  # type: ignore[arg-type]
+    )
+    sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
+    found = examine(*sides, migrated, make_answers(devices=2), MigrationSettings(), KEYS)
+    states = {check.name.split(":")[0]: check.passed for check in found.checks if "states by events" in check.name}
+    assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
+    assert sum("fires" in check.name for check in found.checks) == 2
+
+
 def test_an_oops_on_either_console_is_found() -> None:
     """Both consoles are looked at."""
-    migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE)
-    sides = make_side("source", AFTER[0], "BUG: x\n"), make_side("destination", AFTER[1])
-    found = examine(*sides, migrated, make_answers(), MigrationSettings(), KEYS)
-    assert [check.name for check in found.checks if not check.passed] == ["source: guest console is free of oopses"]
+    for name, truth in (("source", AFTER[0]), ("destination", AFTER[1])):
+        side, _ = make_side(name, truth, console="BUG: x\n")
+        found = run_examine(**{name: side})
+        assert failed(found.checks) == [f"{name}: guest console is free of oopses"]
 
 
-def test_without_completion_nothing_is_asked() -> None:
-    """A migration that did not complete has its result and states, no numbers and no checks."""
-    found = run_examine(status="failed")
-    assert (found.measurements, found.checks) == ((), ())
+def test_a_passage_without_completion() -> None:
+    """A migration that did not complete has its result and states, no numbers, and what the guest that stayed says."""
+    result = make_result("failed")
+    check = Check("guest runs on the source", True, "yes", "yes")
+    found = make_failed(result, STATES, checks=(check,))
+    assert (found.result, found.states, found.measurements, found.checks) == (result, STATES, (), (check,))
     assert found.downtime == {"reason": "the migration did not complete"}
-    assert found.states == STATES
 
 
-@pytest.mark.usefixtures("guest_check")
 def test_within_one_host_the_clocks_do_not_matter() -> None:
     """On one host spans are exact, whatever its clock's offset to the controller and the offset's bound."""
-    sides = make_side("source", AFTER[0]), make_side("destination", AFTER[1])
-    vars(sides[1].guest)["host"] = sides[0].guest.host
+    (source, here), (destination, there) = make_side("source", AFTER[0]), make_side("destination", AFTER[1])
+    there.host = here.host
     clocks = {"source": ClockOffset(5_000, 9_000, 15), "destination": ClockOffset(7_000, 9_000, 15)}
-    migrated = Migrated(make_result(source=REPLY, clocks=clocks), STATES, BEFORE)
-    found = examine(*sides, migrated, make_answers(), MigrationSettings(), KEYS)
+    found = run_examine(source, destination, clocks=clocks)
     number = next(number for number in found.measurements if number.name == "downtime.explained")
     assert number.bound == 0
     # the golden logs are of two hosts: as if of one, the destination's clock is simply behind
@@ -123,19 +210,128 @@ def test_within_one_host_the_clocks_do_not_matter() -> None:
 
 def test_a_guest_that_is_silent_fails_a_check() -> None:
     """A guest that does not answer after a migration is a failed check of the product, not of the environment."""
-
-    def open_ssh(keys: GuestKeys) -> None:
-        raise GuestSilent("The guest of the destination QEMU does not answer over SSH.")
-
-    side = make_side("destination", AFTER[1])
-    vars(side.guest)["open_ssh"] = open_ssh
-    (check,) = passage._check_guest(side, make_answers(), KEYS)
-    assert not check.passed
+    silent = GuestSilent("The guest of the destination QEMU does not answer over SSH.")
+    found = run_examine(destination=make_side("destination", AFTER[1], shell=silent)[0])
+    assert failed(found.checks) == ["guest answers over SSH on the destination"]
+    (check,) = [check for check in found.checks if not check.passed]
     assert "does not answer over SSH" in check.observed
 
 
-def test_states_from_events() -> None:
-    """Only VFIO_MIGRATION events count, in their order."""
-    event = Event("VFIO_MIGRATION", {"device-state": "stop"}, 0, 0)
-    events = [event, Event("STOP", {}, 0, 0), replace(event, data={"device-state": "running"})]
-    assert list_states(events) == ["stop", "running"]
+def test_a_host_that_is_lost_is_no_failed_check() -> None:
+    """A host that goes away while the guest is asked is an error of the environment, which passes."""
+    with pytest.raises(HostLost):
+        run_examine(destination=make_side("destination", AFTER[1], shell=HostLost("gone"))[0])
+
+
+def test_a_guest_that_is_another_one() -> None:
+    """A guest at the destination that says other things than before is found out."""
+    shell = FakeGuest(replace(make_answers(2), canary="other"))
+    found = run_examine(destination=make_side("destination", AFTER[1], shell=shell)[0])
+    assert failed(found.checks) == ["guest memory keeps its canary"]
+
+
+def stay(
+    *, resets: int = 0, answers: GuestAnswers | None = None, devices: int = 1
+) -> tuple[Side, FakeQemu, Side, FakeQemu, FakeGuest]:
+    """Both sides after a migration that did not complete: the guest runs on the source, the destination waits."""
+    shell = FakeGuest(answers or make_answers(1, devices=devices))
+    source, here = make_side("source", *[make_truth("RUNNING", resets=resets)] * devices, shell=shell)
+    destination, there = make_side("destination", *[make_truth("RESUMING")] * devices)
+    there.running = False
+    return source, here, destination, there, shell
+
+
+def look(source: Side, destination: Side, devices: int = 1) -> list[Check]:
+    truths = [make_truth("RUNNING", resets=0)] * devices
+    return examine_stayed(source, destination, truths, make_answers(1, devices=devices), KEYS)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_guest_that_stayed(devices: int) -> None:
+    """It runs on the source and nowhere else, is the same, its devices have their state, and their interrupts fire."""
+    source, _, destination, _, shell = stay(devices=devices)
+    checks = look(source, destination, devices)
+    assert failed(checks) == []
+    assert [check.name for check in checks[:2]] == [
+        "guest does not run on the destination",
+        "guest runs on the source",
+    ]
+    assert len(checks) == 2 + 2 + 5 * devices + devices + 1
+    assert shell.reinitialised == []
+
+
+def test_a_guest_that_runs_twice() -> None:
+    """A guest that runs on both sides is found out, whatever it says itself."""
+    source, _, destination, there, _ = stay()
+    there.running = True
+    assert failed(look(source, destination)) == ["guest does not run on the destination"]
+
+
+@pytest.mark.parametrize("error", [GuestCrashed("closed its monitor"), NotReady("did not answer")])
+def test_a_destination_that_ended_runs_no_guest(error: Exception) -> None:
+    """A QEMU that ended runs nothing; one that lives and does not answer is not taken for stopped."""
+    source, _, destination, there, _ = stay()
+    there.running = error
+    assert failed(look(source, destination)) == ["guest does not run on the destination"]
+    there.code = 1
+    assert failed(look(source, destination)) == []
+
+
+@pytest.mark.parametrize("changes", [{"generation": 2}, {"scratch": ("9", "9")}, {"checksum": "x"}])
+def test_a_device_that_lost_its_state(changes: dict[str, Any]) -> None:
+    """Without a reset the device of a guest that stayed must have all it had."""
+    view = replace(make_answers().devices[0], **changes)
+    source, _, destination, _, _ = stay(answers=replace(make_answers(), devices=(view,)))
+    assert failed(look(source, destination)) != []
+
+
+def test_a_device_that_was_reset() -> None:
+    """A reset takes the device's state with it: the guest's driver initialises it, and then it has to work."""
+    view = replace(make_answers().devices[0], scratch=("0", "0"), seed="0", generation=9)
+    answers = replace(make_answers(), devices=(view, view))
+    source, _, destination, _, shell = stay(resets=1, answers=answers, devices=2)
+    checks = look(source, destination, 2)
+    assert failed(checks) == []
+    assert shell.reinitialised == [0, 1]
+    assert [check.name for check in checks if check.name.startswith("device ")] == []
+    assert sum("fires" in check.name for check in checks) == 2
+
+
+def test_a_reset_excuses_the_device_only() -> None:
+    """What the guest's memory and its own checksum say counts after a reset too."""
+    view = replace(make_answers().devices[0], checksum_expected="bad")
+    answers = GuestAnswers("other boot", "other canary", (view,))
+    source, _, destination, _, _ = stay(resets=1, answers=answers)
+    assert failed(look(source, destination)) == [
+        "guest is the same boot",
+        "guest memory keeps its canary",
+        "guest computes the same checksum",
+    ]
+
+
+def test_a_source_that_does_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that stays stopped, is silent or whose QEMU ended fails a check, and nothing more is asked of it."""
+    monkeypatch.setattr(
+        passage, "wait_until", lambda *args, **options: wait_until(*args, **(options | {"timeout": 0.1}))
+    )
+    source, here, destination, _, shell = stay()
+    for running, silent, code in ((False, False, None), (True, True, None), (True, True, -9)):
+        here.running, here.code = running, code
+        here.shell = GuestSilent("says nothing") if silent else shell
+        checks = look(source, destination)
+        assert failed(checks) == ["guest runs on the source"]
+        assert checks[-1].observed
+    assert shell.log == []
+
+
+def test_devices_states_by_their_events() -> None:
+    """Each device's states come from its own events; a QEMU that does not name the device has but one."""
+    side, _ = make_side("source", *AFTER)
+    events = [
+        Event("VFIO_MIGRATION", {"device-state": state, "device-id": device}, 0, 0)
+        for state, device in (("stop", "dut0"), ("stop", "dut1"), ("running", "dut0"))
+    ]
+    assert _states_by_device("source", side, events) == {"source": ["stop", "running"], "source dut1": ["stop"]}
+    alone, _ = make_side("destination", AFTER[1])
+    unnamed = [Event("VFIO_MIGRATION", {"device-state": "stop"}, 0, 0)]
+    assert _states_by_device("destination", alone, unnamed) == {"destination": ["stop"]}

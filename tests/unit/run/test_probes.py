@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.builders import make_answers, make_moved, make_truth
 from tests.unit.fakes import FaultyHost
 
@@ -23,7 +25,10 @@ from switchover.run.probes import (
     compare_bytes,
     compare_guest,
     compare_states,
+    count_since,
     fire_interrupt,
+    place_canary,
+    reinitialise,
     seed_device,
 )
 
@@ -33,13 +38,17 @@ def failed(checks: Sequence[Check]) -> list[str]:
 
 
 def change_view(**changes: object) -> Callable[[GuestAnswers], GuestAnswers]:
-    return lambda answers: replace(answers, device=replace(answers.device, **changes))  # type: ignore[arg-type]
+    def change(answers: GuestAnswers) -> GuestAnswers:
+        changed = replace(answers.devices[-1], **changes)  # type: ignore[arg-type]
+        return replace(answers, devices=(*answers.devices[:-1], changed))
+
+    return change
 
 
 def test_the_same_guest_passes() -> None:
     """The same boot and device state, one generation later, passes every check."""
-    checks = compare_guest(make_answers(1), make_answers(2))
-    assert len(checks) == 6
+    checks = compare_guest(make_answers(1), make_answers(2), loads=1)
+    assert len(checks) == 7
     assert failed(checks) == []
 
 
@@ -47,6 +56,7 @@ def test_the_same_guest_passes() -> None:
     ("change", "names"),
     [
         (lambda answers: replace(answers, boot_id="other"), ["guest is the same boot"]),
+        (lambda answers: replace(answers, canary="other"), ["guest memory keeps its canary"]),
         (change_view(generation=1), ["device generation is one more"]),
         (change_view(generation=3), ["device generation is one more"]),
         (change_view(scratch=("1", "3")), ["device scratch registers are kept"]),
@@ -58,22 +68,47 @@ def test_the_same_guest_passes() -> None:
 )
 def test_another_guest_fails(change: Callable[[GuestAnswers], GuestAnswers], names: list[str]) -> None:
     """Each difference fails its own check and no other."""
-    assert failed(compare_guest(make_answers(1), change(make_answers(2)))) == names
+    assert failed(compare_guest(make_answers(1), change(make_answers(2)), loads=1)) == names
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (change_view(generation=1), "device generation is one more"),
+        (change_view(scratch=("1", "3")), "device scratch registers are kept"),
+        (change_view(seed="8"), "device seed is kept"),
+        (change_view(checksum_expected="bad"), "guest computes the same checksum"),
+    ],
+)
+def test_the_second_device_is_named(change: Callable[[GuestAnswers], GuestAnswers], name: str) -> None:
+    """Of two devices each has its own checks, and those of the second say so."""
+    before, after = make_answers(1, devices=2), make_answers(2, devices=2)
+    checks = compare_guest(before, change(after), loads=1)
+    assert len({check.name for check in checks}) == len(checks) == 2 + 2 * 5
+    assert failed(checks) == [f"{name}, device 2"]
+
+
+@given(st.integers(1, 9), st.integers(0, 3), st.integers(0, 9))
+def test_the_generation_is_counted(before: int, loads: int, after: int) -> None:
+    """The generation grows by one with each load of the device's state and not otherwise: a guest that stayed has 0."""
+    found = failed(compare_guest(make_answers(before), make_answers(after), loads=loads))
+    name = "device generation is one more" if loads == 1 else "device generation is as before"
+    assert found == ([] if after == before + loads else [name])
 
 
 def test_interrupts_may_go_on() -> None:
     """Interrupts that came meanwhile are no difference."""
     after = change_view(irq_hard=(5, 9))(make_answers(2))
-    assert failed(compare_guest(make_answers(1), after)) == []
+    assert failed(compare_guest(make_answers(1), after, loads=1)) == []
 
 
 BEFORE = (
-    make_truth(precopy_bytes_read=1000, stop_copy_bytes_read=100, bytes_written=10),
-    make_truth(precopy_bytes_read=7, bytes_written=3),
+    (make_truth(precopy_bytes_read=1000, stop_copy_bytes_read=100, bytes_written=10),),
+    (make_truth(precopy_bytes_read=7, bytes_written=3),),
 )
 AFTER = (
-    make_truth(precopy_bytes_read=1064, stop_copy_bytes_read=116, bytes_written=10),
-    make_truth(precopy_bytes_read=7, bytes_written=83),
+    (make_truth(precopy_bytes_read=1064, stop_copy_bytes_read=116, bytes_written=10),),
+    (make_truth(precopy_bytes_read=7, bytes_written=83),),
 )
 
 
@@ -133,7 +168,7 @@ def test_the_residuals_edges_pass() -> None:
 
 def test_bytes_that_did_not_arrive_fail() -> None:
     """A destination's device that took fewer bytes than were read is found out."""
-    lossy = (AFTER[0], make_truth(precopy_bytes_read=7, bytes_written=82))
+    lossy = (AFTER[0], (make_truth(precopy_bytes_read=7, bytes_written=82),))
     assert failed(compare_bytes(make_moved(64, 16), BEFORE, lossy)) == ["destination's device took every byte"]
 
 
@@ -198,7 +233,7 @@ class Guest(FaultyHost):
     def answer(self, argv: Sequence[str]) -> bytes:
         command = argv[-1]
         if "boot_id" in command:
-            return b"3f1c\n"
+            return b"3f1c\nd41d8c  -\n"
         if ">trigger" in command:
             vector = int(command.split("echo ")[1].split()[0])
             self.hard[vector] += self.fires[0]
@@ -255,7 +290,39 @@ def test_an_interrupt_in_a_dead_guest() -> None:
 def test_asking_a_guest() -> None:
     """The answers have the boot's id and the device as the guest sees it."""
     answers = ask_guest(Guest((0, 0)))
-    assert (answers.boot_id, answers.device.seed, answers.device.irq_hard) == ("3f1c", "2", (3, 7))
+    (device,) = answers.devices
+    assert (answers.boot_id, answers.canary, device.seed, device.irq_hard) == ("3f1c", "d41d8c", "2", (3, 7))
+
+
+def test_asking_a_guest_with_two_devices() -> None:
+    """Each device is asked by the number of its slot, and told to do things by it."""
+    guest = Guest((1, 1))
+    assert len(ask_guest(guest, 2).devices) == 2
+    assert ["shift 0;" in line for line in guest.log[1:]] == [True, False]
+    assert "shift 1;" in guest.log[2]
+    guest.log.clear()
+    seed_device(guest, random.Random(1), 1)
+    reinitialise(guest, 1)
+    assert fire_interrupt(guest, [], 1).name.endswith(", device 2")
+    assert all("shift 1;" in line for line in guest.log)
+
+
+def test_the_canary_is_the_guests_own() -> None:
+    """The canary comes from the guest's random numbers and lies where the digest is taken."""
+    guest = Guest((0, 0))
+    place_canary(guest)
+    ask_guest(guest)
+    (placed, asked) = guest.log[:2]
+    assert "/dev/urandom >/canary" in placed
+    assert "md5sum </canary" in asked
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=3), st.lists(st.integers(0, 1000), min_size=3, max_size=3))
+def test_counting_since(before: list[int], more: list[int]) -> None:
+    """What counters grew by is summed over the devices; one that a device had not before counts from 0."""
+    old = tuple(make_truth(loads=count) for count in before)
+    new = tuple(make_truth(loads=count + add, resets=1) for count, add in zip(before, more, strict=False))
+    assert count_since(old, new) == {"loads": sum(more[: len(before)]), "resets": len(before)}
 
 
 def test_every_repeat_has_a_state_of_its_own() -> None:

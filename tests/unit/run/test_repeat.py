@@ -1,29 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A repeat leaves a record, whatever happens to it."""
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from tests.unit.builders import EXACT, make_measurement, make_result
+from tests.unit.builders import EXACT, make_measurement, make_result, make_sample
 from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Knobs
 from switchover.guests.qemu import GuestKeys
-from switchover.record.errors import GuestCrashed, HostLost, Refused
-from switchover.record.record import VerdictName, read_record
+from switchover.hosts.loop import LoopThread
+from switchover.migration.phases import Intervened, Phase
+from switchover.migration.progress import Hang, HangKind
+from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, Refused
+from switchover.record.measurement import Check
+from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory
 from switchover.run import repeat
-from switchover.run.case import Case, End, Pair
-from switchover.run.passage import Passage
+from switchover.run.case import Case, End, Pair, SideSpec, in_order, make_case, with_one_device
+from switchover.run.expectation import Expectation
+from switchover.run.faults import Action, Fault
+from switchover.run.passage import Passage, make_failed
 from switchover.run.repeat import Stopwatch, run_repeat
+from switchover.run.traveller import Watchers
 
 HOST = FaultyHost(lambda method, argument: method, "")
 PAIR = Pair(End(HOST, "a"), End(HOST, "b"), GuestKeys("", "", "", ""))
-CASE = Case(id="device.pre_copy=on", knobs=Knobs())
+CASE = make_case(
+    "device.pre_copy=on",
+    with_one_device(Knobs()),
+    faults=(Fault(Action.SLOW_LINK, Phase.ACTIVE),),
+    expectation=Expectation(VerdictName.COMPLETED, because="nothing is in its way"),
+)
 
 
-def run_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Passage | BaseException) -> Any:
+def run_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Passage | BaseException, case: Case = CASE
+) -> Any:
     def execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any]) -> Passage:
         watch.begin("start source")
         found["qemu"] = {"source": "10.0.2"}
@@ -33,23 +50,195 @@ def run_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Passage |
         return outcome
 
     monkeypatch.setattr(repeat, "_execute", execute)
-    return run_repeat(CASE, 3, PAIR, RepeatDirectory(tmp_path), {"switchover": "0.1.0"})
+    return run_repeat(case, 3, PAIR, RepeatDirectory(tmp_path), {"switchover": "0.1.0"})
 
 
 def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The record on disk is the one that is returned, with settings, fingerprint, times and numbers."""
     number = make_measurement("downtime.explained", 0.25)
-    record = run_with(monkeypatch, tmp_path, Passage(make_result(), {"source": ["stop"]}, {"parts": []}, (number,)))
+    made = Intervened("slow link", Phase.ACTIVE, "active", 5, 6)
+    result = make_result(interventions=(made,))
+    record = run_with(monkeypatch, tmp_path, Passage(result, {"source": ["stop"]}, {"parts": []}, (number,)))
     assert record.verdict.name is VerdictName.COMPLETED
     assert (record.case, record.repeat) == ("device.pre_copy=on", 3)
     assert list(record.seconds) == ["start source", "migrate"]
     assert record.fingerprint == {"switchover": "0.1.0", "qemu": {"source": "10.0.2"}}
     assert record.measured("downtime.explained") == 0.25
     assert record.clocks["source"] == {"offset_ns": EXACT.offset_ns, "bound_ns": EXACT.bound_ns, "exchanges": 1}
-    assert record.settings["device_properties"] == {"enable-migration": "on", "migration-events": "on"}
+    assert record.expectation == {
+        "verdict": "completed",
+        "side": "",
+        "reason": "",
+        "because": "nothing is in its way",
+    }
+    assert record.mismatch == ""
+    assert record.interventions == (
+        {"name": "slow link", "phase": "active", "status": "active", "began_ns": 5, "ended_ns": 6},
+    )
+    (device,) = record.settings["destination"]["devices"]
+    assert device["properties"] == {"enable-migration": "on", "migration-events": "on"}
+    assert set(record.settings) == {"source", "destination", "migration", "faults"}
+    assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
     on_disk = read_record(tmp_path / "record.json")
     assert on_disk.verdict == record.verdict
     assert on_disk.measurements == record.measurements
+    assert on_disk.interventions == record.interventions
+
+
+@pytest.mark.parametrize(("expected", "right"), [(VerdictName.HUNG, True), (VerdictName.COMPLETED, False)])
+def test_the_expectation_decides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, expected: VerdictName, right: bool
+) -> None:
+    """A hang that was expected is right; one that was not is recorded as a mismatch."""
+    hang = Hang(HangKind.ACK_STARVED, 30, "pending 0 bytes")
+    case = replace(CASE, expectation=Expectation(expected))
+    record = run_with(monkeypatch, tmp_path, make_failed(make_result(None, hang=hang), {}), case)
+    assert record.verdict.name is VerdictName.HUNG
+    assert (record.mismatch == "") is right
+    assert read_record(tmp_path / "record.json").mismatch == record.mismatch
+
+
+def test_an_error_where_completion_was_expected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A repeat that ended in an error is measured by the expectation too."""
+    record = run_with(monkeypatch, tmp_path, HostLost("gone"))
+    assert record.mismatch == "expected completed, was infrastructure-error"
+
+
+def test_a_crash_in_the_migration_is_recorded_with_its_side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A source that ended in the migration leaves a record without a result, with what was checked after it."""
+    check = Check("guest does not run on the destination", True, "no", "no")
+    passage = make_failed(None, {}, checks=(check,), error=GuestCrashed("ended"), ended="source")
+    record = run_with(monkeypatch, tmp_path, passage)
+    assert (record.verdict.name, record.verdict.side) == (VerdictName.CRASHED, "source")
+    assert record.checks == (check,)
+    assert (record.clocks, record.interventions) == ({}, ())
+
+
+class FakeTraveller:
+    """Stands where a :class:`Traveller` is used, and comes to what it is told, one attempt after the other."""
+
+    def __init__(self, *outcomes: Passage | Exception, heals: Exception | None = None) -> None:
+        self.outcomes = list(outcomes)
+        self.heals = heals
+        self.log: list[str] = []
+        self.cases: list[Case] = []
+        self.watchers = Watchers()
+
+    def attempt(self, case: Case, name: str = "destination") -> Passage:
+        self.log.append(name)
+        self.cases.append(case)
+        self.watchers.sample(make_sample())
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def heal(self) -> None:
+        self.log.append("heal")
+        if self.heals:
+            raise self.heals
+
+    @contextlib.contextmanager
+    def start(self, spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers) -> Iterator[Self]:
+        assert spec == CASE.source
+        self.watchers = watchers
+        yield self
+
+
+SECOND = "a second migration completes, with all its checks"
+STAYED = Check("guest runs on the source", True, "yes", "yes")
+COMPLETED = Passage(make_result(), {}, {})
+FAILED = make_failed(make_result("failed", error="why"), {}, checks=(STAYED,))
+
+
+def run_fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, traveller: FakeTraveller) -> Record:
+    monkeypatch.setattr(repeat, "start_traveller", traveller.start)
+    return run_repeat(CASE, 1, PAIR, RepeatDirectory(tmp_path), {})
+
+
+def test_a_completed_migration_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After completion there is no second migration; every sample is on disk."""
+    traveller = FakeTraveller(COMPLETED)
+    record = run_fake(monkeypatch, tmp_path, traveller)
+    assert traveller.log == ["destination"]
+    assert traveller.cases == [CASE]
+    assert record.verdict.name is VerdictName.COMPLETED
+    assert list(record.seconds) == ["release"]
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        FAILED,
+        make_failed(make_result("cancelled"), {}, checks=(STAYED,)),
+        make_failed(make_result(None, hang=Hang(HangKind.NO_PROGRESS, 30, "x")), {}, checks=(STAYED,)),
+        make_failed(None, {}, checks=(STAYED,), error=GuestCrashed("ended"), ended="destination"),
+        make_failed(None, {}, checks=(STAYED,), error=GuestCrashed("panicked")),
+    ],
+)
+def test_a_second_migration_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passage: Passage) -> None:
+    """After whatever else than completion the guest that stayed is healed and migrates, in order, to a destination of
+    its own; the verdict is the first migration's, and its samples are the only ones.
+    """
+    traveller = FakeTraveller(passage, COMPLETED)
+    record = run_fake(monkeypatch, tmp_path, traveller)
+    assert traveller.log == ["destination", "heal", "second destination"]
+    assert traveller.cases[1] == in_order(CASE)
+    assert record.verdict.name is not VerdictName.COMPLETED
+    assert [(check.name, check.passed) for check in record.checks] == [(STAYED.name, True), (SECOND, True)]
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        make_failed(None, {}, error=GuestCrashed("ended"), ended="source"),
+        make_failed(None, {}, error=Refused("the source QEMU rejected migrate.", why="blocker")),
+    ],
+)
+def test_no_second_migration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passage: Passage) -> None:
+    """Without a source, or where no migration is to be had, a second one is not tried, and no check speaks of it."""
+    traveller = FakeTraveller(passage)
+    record = run_fake(monkeypatch, tmp_path, traveller)
+    assert traveller.log == ["destination"]
+    assert record.checks == ()
+
+
+@pytest.mark.parametrize(
+    ("second", "observed"),
+    [
+        (FAILED, "failed: failed: why"),
+        (Passage(make_result(), {}, {}, checks=(Check("seed", False, "1", "2"),)), "checks-failed: seed: expected 1"),
+        (make_failed(None, {}, error=GuestCrashed("it ended"), ended="source"), "it ended"),
+        (HostLost("the host is gone"), "the host is gone"),
+    ],
+)
+def test_a_second_migration_that_is_not_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, second: Passage | Exception, observed: str
+) -> None:
+    """A second migration that does not complete, or with failed checks, fails the one check that speaks of it."""
+    record = run_fake(monkeypatch, tmp_path, FakeTraveller(FAILED, second))
+    assert record.verdict.reason == "failed: why"
+    (check,) = [check for check in record.checks if not check.passed]
+    assert check.name == SECOND
+    assert observed in check.observed
+
+
+def test_a_guest_that_cannot_be_healed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A guest that does not answer when it is healed has no second migration, which is a failed check."""
+    traveller = FakeTraveller(FAILED, heals=GuestSilent("does not answer"))
+    record = run_fake(monkeypatch, tmp_path, traveller)
+    assert traveller.log == ["destination", "heal"]
+    assert [check.name for check in record.checks if not check.passed] == [SECOND]
+
+
+def test_a_refused_destination_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A destination that QEMU refuses to start is the verdict; there was no migration to repeat."""
+    traveller = FakeTraveller(Refused("the destination QEMU did not start.", why="no such property"))
+    record = run_fake(monkeypatch, tmp_path, traveller)
+    assert traveller.log == ["destination"]
+    assert record.verdict.name is VerdictName.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Verdicts: every way a repeat can end has one."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from tests.unit.builders import make_result
 
-from switchover.migration.session import Sample
+from switchover.migration.progress import Hang, HangKind
 from switchover.record.errors import (
     CommandFailed,
     Deadline,
@@ -17,7 +20,8 @@ from switchover.record.errors import (
 )
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
-from switchover.run.verdict import describe_hang, judge_error, judge_result
+from switchover.run.passage import Passage
+from switchover.run.verdict import judge_error, judge_passage, judge_result
 
 PASSED = Check("same boot", True, "a", "a")
 FAILED = Check("checksum", False, "c0ffee", "c0ffef")
@@ -36,11 +40,22 @@ def test_checks_failed() -> None:
     assert verdict == Verdict(VerdictName.CHECKS_FAILED, "", "checksum: expected c0ffee, observed c0ffef")
 
 
-@pytest.mark.parametrize("status", ["failed", "cancelled"])
-def test_failed_on_the_source(status: str) -> None:
+def test_failed_on_the_source() -> None:
     """Another end than completion failed on the source, with QEMU's words, unless the destination has its own."""
-    verdict = judge_result(make_result(status, error="unable to write"), [PASSED])
-    assert verdict == Verdict(VerdictName.FAILED, "source", f"{status}: unable to write")
+    verdict = judge_result(make_result("failed", error="unable to write"), [PASSED])
+    assert verdict == Verdict(VerdictName.FAILED, "source", "failed: unable to write")
+
+
+def test_a_status_that_is_not_known() -> None:
+    """A status that QEMU may get in some version to come is a failure that names it, not a completion."""
+    verdict = judge_result(make_result("colo", error=""), [PASSED])
+    assert verdict == Verdict(VerdictName.FAILED, "source", "colo: ")
+
+
+def test_cancelled() -> None:
+    """A migration that was cancelled is a verdict of its own, whatever the destination made of it."""
+    result = make_result("cancelled", destination_error="load of section failed", destination_exit=1)
+    assert judge_result(result, [FAILED]) == Verdict(VerdictName.CANCELLED, "source", "")
 
 
 def test_failed_on_the_destination() -> None:
@@ -49,27 +64,90 @@ def test_failed_on_the_destination() -> None:
     assert judge_result(result, []) == Verdict(VerdictName.FAILED, "destination", "failed: load of section failed")
 
 
+@pytest.mark.parametrize(("first", "side"), [("source", "source"), ("destination", "destination"), ("", "destination")])
+def test_the_side_that_failed_first_said_why(first: str, side: str) -> None:
+    """Both have words when one side failed; those of the first count, and the destination's if that is open."""
+    result = make_result("failed", error="disk full", destination_error="stream ended", failed_first=first)
+    words = {"source": "disk full", "destination": "stream ended"}
+    assert judge_result(result, []) == Verdict(VerdictName.FAILED, side, f"failed: {words[side]}")
+
+
+@pytest.mark.parametrize("first", ["", "source"])
+def test_a_destination_that_was_killed(first: str) -> None:
+    """A destination that a signal ended crashed; one that ended by itself failed."""
+    result = make_result("failed", error="broken pipe", destination_exit=-9, failed_first=first)
+    verdict = judge_result(result, [])
+    assert (verdict.name, verdict.side) == (VerdictName.CRASHED, "destination")
+    assert "killed by a signal" in verdict.reason
+    assert "broken pipe" in verdict.reason
+    assert judge_result(replace(result, destination_exit=1), []).name is VerdictName.FAILED
+
+
+def test_a_destination_that_ended_after_completion() -> None:
+    """A completed migration is not turned into a crash by how the destination's QEMU ends later."""
+    assert judge_result(make_result(destination_exit=-9), [PASSED]) == Verdict(VerdictName.COMPLETED)
+
+
 def test_checks_do_not_hide_a_failure() -> None:
     """A migration that failed is no failed check."""
     assert judge_result(make_result("failed"), [FAILED]).name is VerdictName.FAILED
 
 
-def test_hung() -> None:
-    """Without an end in time it hung, with evidence."""
-    verdict = judge_result(make_result(None), [FAILED])
-    assert (verdict.name, verdict.side) == (VerdictName.HUNG, "source")
-    assert verdict.reason == "no terminal status within 12 s, and QEMU told no counters"
+@pytest.mark.parametrize(
+    ("kind", "side"),
+    [
+        (HangKind.ACK_STARVED, "source"),
+        (HangKind.NOT_CONVERGING, "source"),
+        (HangKind.NO_PROGRESS, "destination"),
+    ],
+)
+def test_hung(kind: HangKind, side: str) -> None:
+    """A hang is hung, with its kind, its evidence and its time, by the side that holds the migration up."""
+    verdict = judge_result(make_result(None, hang=Hang(kind, 31.4, "pending 5 bytes")), [FAILED])
+    assert verdict == Verdict(VerdictName.HUNG, side, f"{kind}: pending 5 bytes, for 31 s")
 
 
-def test_evidence_of_a_hang() -> None:
-    """The last sample tells what was pending."""
-    early = Sample(0, {"status": "setup"})
-    last = Sample(1, {"status": "active", "ram": {"remaining": 5}, "vfio": {"transferred": 6}, "expected-downtime": 7})
-    assert describe_hang(make_result(None, samples=(early, last))) == (
-        "no terminal status within 12 s: status active, RAM remaining 5 bytes, VFIO transferred 6 bytes, "
-        "expected downtime 7 ms"
-    )
-    assert "RAM remaining None" in describe_hang(make_result(None, samples=(early,)))
+def test_a_hang_comes_before_how_it_was_ended() -> None:
+    """A hang was cancelled, or its destination was ended: that is our doing and no verdict."""
+    hang = Hang(HangKind.NO_PROGRESS, 30, "nothing is sent")
+    for status in ("cancelled", "failed", None):
+        result = make_result(status, hang=hang, destination_exit=-9, destination_error="x", failed_first="source")
+        assert judge_result(result, []).name is VerdictName.HUNG
+
+
+def make_passage(**changes: Any) -> Passage:
+    values: dict[str, Any] = {"result": make_result(), "states": {}, "downtime": {}}
+    return Passage(**(values | changes))
+
+
+def test_a_passage_is_judged_by_its_result() -> None:
+    """A passage that was watched to its end has the verdict of its result and its checks."""
+    assert judge_passage(make_passage(checks=(PASSED,))) == Verdict(VerdictName.COMPLETED)
+    assert judge_passage(make_passage(checks=(FAILED,))).name is VerdictName.CHECKS_FAILED
+    failed = make_passage(result=make_result("failed", error="x"), checks=(FAILED,))
+    assert judge_passage(failed) == Verdict(VerdictName.FAILED, "source", "failed: x")
+
+
+@pytest.mark.parametrize("ended", ["source", "destination"])
+def test_a_crash_in_a_passage_has_its_side(ended: str) -> None:
+    """A QEMU that ended is a crash of its side; the migration is the step."""
+    verdict = judge_passage(make_passage(result=None, error=GuestCrashed("QEMU ended."), ended=ended))
+    assert verdict == Verdict(VerdictName.CRASHED, ended, "migrate: QEMU ended.")
+
+
+def test_a_blocked_passage() -> None:
+    """A rejected ``migrate`` is blocked by the source; another rejected command is refused, by nobody in particular."""
+    blocked = make_passage(result=None, error=Refused("the source QEMU rejected migrate.", why="blocker"))
+    assert judge_passage(blocked) == Verdict(VerdictName.BLOCKED, "source", "blocker")
+    refused = make_passage(result=None, error=Refused("the source QEMU rejected migrate-set-parameters.", why="x"))
+    verdict = judge_passage(refused)
+    assert (verdict.name, verdict.side) == (VerdictName.REFUSED, "")
+
+
+def test_a_passage_without_result_and_error_is_a_bug() -> None:
+    """There is no verdict to guess."""
+    with pytest.raises(AssertionError):
+        judge_passage(make_passage(result=None))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The watch for hangs: when it looks closer, at what, and what it makes of it; the QEMUs and the clock are scripted."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.unit.fakes import FaultyHost, ScriptedQmp
+
+from switchover.guests.qemu import QemuGuest
+from switchover.migration import watch
+from switchover.migration.progress import PENDING_EVENTS, Hang, HangKind
+from switchover.migration.settings import MigrationSettings
+from switchover.migration.watch import HangWatch
+from switchover.record.errors import GuestCrashed, HostLost, NotReady
+
+BOUND = 30.0
+REPLY = {"ram": {"transferred": 5, "dirty-sync-count": 1, "remaining": 7}, "vfio": {"transferred": 3}}
+
+
+@dataclass
+class Course:
+    """Two QEMUs in a migration, and a clock that stands still until it is told."""
+
+    now: float = 1000.0
+    pending: int | None = 5000
+    threshold: int = 1000
+    log_size: int = 0
+    exits: int | None = None
+    traced: list[tuple[str, bool]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self.host = FaultyHost(lambda method, argument: argument, "", outputs=self.answer)
+
+    def answer(self, argv: Sequence[str]) -> bytes:
+        if argv[0] == "stat":
+            return f"{self.log_size}\n".encode()
+        assert list(argv[:2]) == ["tail", "-c"]
+        if self.pending is None:
+            return b"qemu: no traces here\n"
+        return (
+            f"7@1795301138.000001:migrate_pending_exact exact pending size {self.pending} (pre = 0 post=0)\n"
+            "7@1795301138.000002:migrate_transferred transferred 1 time_spent 1 bandwidth 1 "
+            f"switchover_bw 1 max_size {self.threshold}\n"
+        ).encode()
+
+    def trace(self, arguments: dict[str, Any]) -> object:
+        if self.error:
+            raise self.error
+        assert arguments["ignore-unavailable"] is True
+        self.traced.append((arguments["name"], arguments["enable"]))
+        return {}
+
+    def guest(self, side: str) -> QemuGuest:
+        return cast(
+            QemuGuest,
+            SimpleNamespace(
+                host=self.host,
+                files=SimpleNamespace(log=f"/{side}.log"),
+                qmp=ScriptedQmp({"trace-event-set-state": self.trace}),
+                require_alive=lambda: None,
+                exit_status=lambda: self.exits if side == "destination" else None,
+            ),
+        )
+
+    def watch(self, settings: MigrationSettings | None = None) -> HangWatch:
+        settings = settings or MigrationSettings(hang_s=BOUND, downtime_limit_ms=250)
+        return HangWatch(self.guest("source"), self.guest("destination"), settings)
+
+
+@pytest.fixture
+def course(monkeypatch: pytest.MonkeyPatch) -> Iterator[Course]:
+    course = Course()
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: course.now))
+    monkeypatch.setattr(watch, "wait_until", lambda *_, **__: True)
+    yield course
+    course.host.close()
+
+
+def moving(second: int) -> dict[str, Any]:
+    """A reply of a migration that sends."""
+    return {"ram": {"transferred": second * 1000, "dirty-sync-count": second}, "vfio": {"transferred": 3}}
+
+
+def follow(
+    course: Course,
+    seconds: int = 120,
+    *,
+    status: str = "active",
+    sending: bool = True,
+    held: bool = False,
+    watching: HangWatch | None = None,
+) -> tuple[int, Hang] | None:
+    """Ask the watch once a second; the second at which it found a hang, and the hang."""
+    watching = watching or course.watch()
+    for second in range(1, seconds + 1):
+        course.now += 1
+        reply = moving(second) if sending else REPLY
+        if hang := watching.find_hang(status, reply, 4, held=held):
+            return second, hang
+    return None
+
+
+def test_a_switchover_that_does_not_come(course: Course) -> None:
+    """Pending stays below the threshold while QEMU goes on sending: ack-starved, soon after the bound."""
+    course.pending = 10
+    found = follow(course)
+    assert found is not None
+    second, hang = found
+    assert hang.kind is HangKind.ACK_STARVED
+    assert BOUND <= second <= BOUND * 5 / 3
+    assert "(250 ms" in hang.evidence
+
+
+def test_a_migration_that_does_not_converge(course: Course) -> None:
+    """Pending stays above the threshold, however much is sent: not converging."""
+    found = follow(course)
+    assert found is not None
+    assert found[1].kind is HangKind.NOT_CONVERGING
+    assert BOUND <= found[0] <= BOUND * 5 / 3
+
+
+def test_a_smaller_size_each_time_is_progress(course: Course) -> None:
+    """While less and less is pending nothing hangs, for as long as it takes."""
+    watching = course.watch()
+    for second in range(1, 300):
+        course.now += 1
+        course.pending = 10**6 - second * 3000
+        assert watching.find_hang("active", moving(second), 4, held=False) is None
+
+
+@pytest.mark.parametrize("status", ["setup", "active", "pre-switchover", "device"])
+def test_no_progress_at_all(course: Course, status: str) -> None:
+    """Nothing is sent, and neither log grows: no progress, in every status, with the status as evidence."""
+    found = follow(course, status=status, sending=False)
+    assert found is not None
+    second, hang = found
+    assert hang.kind is HangKind.NO_PROGRESS
+    assert BOUND <= second <= BOUND * 5 / 3
+    assert hang.evidence == f"status {status}, nothing is sent, and neither QEMU writes to its log"
+    assert status == "active" or course.traced == []
+
+
+def test_a_destination_that_has_ended_is_named(course: Course) -> None:
+    """A source that waits for a destination that is gone says so."""
+    course.exits = 1
+    found = follow(course, status="device", sending=False)
+    assert found is not None
+    assert found[1].evidence == "status device, although the destination's QEMU has ended"
+
+
+def test_a_device_that_is_saved_is_progress(course: Course) -> None:
+    """QEMU answers nothing while it saves a device, and what it says of itself stays the same: its log grows."""
+    watching = course.watch()
+    for _ in range(300):
+        course.now += 1
+        course.log_size += 1
+        assert watching.find_hang("device", REPLY, 4, held=False) is None
+
+
+def test_a_device_that_was_saved_and_then_hangs(course: Course) -> None:
+    """The bound begins anew with the last line of a log."""
+    watching = course.watch()
+    for _ in range(60):
+        course.now += 1
+        course.log_size += 1
+        assert watching.find_hang("device", REPLY, 4, held=False) is None
+    found = follow(course, status="device", sending=False, watching=watching)
+    assert found is not None
+    assert BOUND * 2 / 3 <= found[0] <= BOUND * 5 / 3
+
+
+def test_events_are_progress(course: Course) -> None:
+    """A migration whose events go on gets somewhere."""
+    watching = course.watch()
+    for second in range(120):
+        course.now += 1
+        assert watching.find_hang("setup", REPLY, second // 5, held=False) is None
+
+
+def test_a_switchover_that_is_held_back_is_no_hang(course: Course) -> None:
+    """While the harness itself holds the switchover back, a size that stays is as intended; silence still is none."""
+    assert follow(course, held=True) is None
+    assert course.traced == []
+    found = follow(course, held=True, sending=False)
+    assert found is not None
+    assert found[1].kind is HangKind.NO_PROGRESS
+
+
+def test_nothing_is_traced_before_there_is_reason_to(course: Course) -> None:
+    """In the first third of the bound nothing is looked at; a look switches each event on and off again."""
+    watching = course.watch()
+    assert follow(course, int(BOUND / 3) - 1, watching=watching) is None
+    assert (course.traced, course.host.log) == ([], [])
+    assert follow(course, 2, watching=watching) is None
+    assert course.traced == [(name, enable) for enable in (True, False) for name in PENDING_EVENTS]
+
+
+@pytest.mark.parametrize("error", [NotReady("did not answer within 10 s"), HostLost("gone")])
+def test_a_source_that_does_not_answer_tells_nothing(course: Course, error: Exception) -> None:
+    """A source that is silent for a while has no pending size, and that alone is no hang."""
+    course.error = error
+    assert follow(course) is None
+
+
+def test_a_source_that_ended_is_a_crash(course: Course) -> None:
+    """A QEMU that ends under the watch is no hang."""
+    course.error = GuestCrashed("closed its monitor")
+    with pytest.raises(GuestCrashed):
+        follow(course)
+
+
+def test_a_binary_that_does_not_trace(course: Course) -> None:
+    """Without the trace events there is no pending size, and only the deadline ends what does not converge."""
+    course.pending = None
+    assert follow(course) is None
+
+
+@pytest.mark.parametrize(
+    ("pending", "kind"), [(10, HangKind.ACK_STARVED), (5000, HangKind.NOT_CONVERGING), (None, HangKind.NO_PROGRESS)]
+)
+def test_the_reason_at_the_deadline(course: Course, pending: int | None, kind: HangKind) -> None:
+    """When the time is over, one look tells the kind; without it the counters are the evidence."""
+    course.pending = pending
+    hang = course.watch().find_reason("active", REPLY, 180)
+    assert (hang.kind, hang.seconds) == (kind, 180)
+    if pending is None:
+        assert hang.evidence == "status active, RAM remaining 7 bytes"
+
+
+def test_the_reason_of_another_status(course: Course) -> None:
+    """Nothing is traced of a migration that is not active; a reply without counters is none."""
+    hang = course.watch().find_reason(None, {}, 180)
+    assert (hang.kind, hang.evidence) == (HangKind.NO_PROGRESS, "status None, RAM remaining None bytes")
+    assert course.traced == []
+
+
+def test_the_reason_after_looks_that_saw_progress(course: Course) -> None:
+    """Progress that was too slow is not converging too."""
+    watching = course.watch()
+    assert follow(course, 12, watching=watching) is None
+    course.pending = 2000
+    assert watching.find_reason("active", REPLY, 180).kind is HangKind.NOT_CONVERGING

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faults: each does what it is called, to the side it is called after, and links are always restored."""
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.unit.fakes import FaultyHost, ScriptedQmp
+
+from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.migration.phases import Phase
+from switchover.record.errors import CommandFailed, GuestSilent, HostLost, NotReady
+from switchover.run.faults import Action, Fault, Link, make_intervention, start_link
+
+KEYS = GuestKeys("", "", "", "")
+
+
+def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
+    return FaultyHost(lambda method, argument: argument, "", fail_at=fail_at, error=error or CommandFailed("no tc"))
+
+
+def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
+    def cancel(_: dict[str, Any]) -> object:
+        log.append(f"cancel on {side}")
+        return {}
+
+    def open_ssh(keys: GuestKeys) -> Any:
+        log.append(f"log in to {side}")
+        if isinstance(shell, Exception):
+            raise shell
+        return contextlib.nullcontext(shell)
+
+    return cast(
+        QemuGuest,
+        SimpleNamespace(
+            qmp=ScriptedQmp({"migrate_cancel": cancel}), kill=lambda: log.append(f"kill {side}"), open_ssh=open_ssh
+        ),
+    )
+
+
+def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:
+    log: list[str] = []
+    links = tuple(Link(host, "link0") for host in hosts)
+    intervention = make_intervention(
+        fault, make_guest("source", log, shell), make_guest("destination", log), links, KEYS
+    )
+    assert (intervention.name, intervention.phase) == (fault.action, fault.phase)
+    assert log == [], "nothing is done before its phase"
+    intervention.act()
+    return log
+
+
+@pytest.mark.parametrize(
+    ("action", "log"),
+    [
+        (Action.CANCEL, ["cancel on source"]),
+        (Action.KILL_SOURCE, ["kill source"]),
+        (Action.KILL_DESTINATION, ["kill destination"]),
+        (Action.CUT_LINK, []),
+        (Action.SLOW_LINK, []),
+    ],
+)
+def test_each_action(action: Action, log: list[str]) -> None:
+    """An action is done to its side and to no other."""
+    assert act(Fault(action, Phase.ACTIVE), make_host()) == log
+
+
+@pytest.mark.parametrize(
+    ("fault", "discipline"),
+    [
+        (Fault(Action.CUT_LINK, Phase.ACTIVE), "netem loss 100%"),
+        (Fault(Action.SLOW_LINK, Phase.ACTIVE, rate_bit=123), "netem rate 123bit"),
+    ],
+)
+def test_links_on_both_ends(fault: Fault, discipline: str) -> None:
+    """A link is cut or slowed at both of its ends."""
+    hosts = make_host(), make_host()
+    act(fault, *hosts)
+    for host in hosts:
+        assert host.log == [f"tc qdisc replace dev link0 root {discipline}"]
+
+
+def test_a_panic() -> None:
+    """The guest on the source panics; that its SSH dies with it is no error, nor that there is none."""
+    shell = make_host(fail_at=0, error=HostLost("the connection broke"))
+    assert act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=shell) == ["log in to source"]
+    assert "sysrq-trigger" in shell.log[0]
+    assert act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=GuestSilent("silent")) == ["log in to source"]
+
+
+RESTORED = "tc qdisc del dev link0 root"
+
+
+@pytest.mark.parametrize("error", [None, ValueError("in use"), KeyboardInterrupt()])
+def test_a_link_is_restored_whatever_happens(error: BaseException | None) -> None:
+    """At the end of its block a link has its own discipline again, also when the block fails or is interrupted."""
+    host = make_host()
+    with contextlib.suppress(ValueError, KeyboardInterrupt), start_link(host, "link0") as link:
+        link.disturb("netem", "loss", "100%")
+        if error:
+            raise error
+    assert host.log[-1] == RESTORED
+
+
+def test_a_link_that_could_not_be_disturbed_is_restored() -> None:
+    """A command that failed may have done its work: the link is restored, and the failure passes."""
+    host = make_host(fail_at=0)
+    with pytest.raises(CommandFailed, match="no tc"), start_link(host, "link0") as link:
+        link.disturb("netem")
+    assert host.log[-1] == RESTORED
+
+
+@pytest.mark.parametrize("error", [CommandFailed("it has its own"), HostLost("gone")])
+def test_restoring_what_is_in_order_is_no_error(error: Exception) -> None:
+    """A link that nobody disturbed has nothing to restore, and one of a host that is gone neither."""
+    host = make_host(fail_at=0, error=error)
+    with start_link(host, "link0"):
+        pass
+    assert host.log == [RESTORED]
+
+
+def test_the_error_of_the_block_is_the_one_that_passes() -> None:
+    """A link that cannot be restored does not hide why its block failed."""
+    host = make_host(fail_at=0)
+    with pytest.raises(ValueError, match="in use"), start_link(host, "link0"):
+        raise ValueError("in use")
+
+
+def test_an_interface_that_is_none_of_ours() -> None:
+    """Without a named interface nothing is disturbed."""
+    host = make_host()
+    with pytest.raises(NotReady, match="No network interface"), start_link(host, ""):
+        pytest.fail("there is no link")
+    assert host.log == []

@@ -7,6 +7,7 @@ import json
 from switchover.lab.images import build_images, clean_store, find_image, store_directory, stored_directories
 from switchover.lab.recipes import RECIPES
 from switchover.record.errors import ExitCode, UsageError
+from switchover.record.invocation import command
 from switchover.record.units import format_bytes
 
 
@@ -53,4 +54,4 @@ def _list(*, as_json: bool) -> None:
         state = f"{format_bytes(image.size):>10}  {image.seconds:5.1f} s" if image else "not built".ljust(19)
         print(f"{name:<14} {state}  {RECIPES[name].purpose}")
     older = len(stored_directories()) - sum(image is not None for image in images.values())
-    print(f"in {store_directory()}" + (f"; {older} older (switchover images clean)" if older else ""))
+    print(f"in {store_directory()}" + (f"; {older} older ({command()} images clean)" if older else ""))

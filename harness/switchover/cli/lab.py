@@ -8,6 +8,7 @@ from switchover.hosts import processes
 from switchover.lab.lab import require_lab, start_lab
 from switchover.lab.labfile import find_labs, find_user, lab_processes, read_lab_file, stop_lab
 from switchover.record.errors import ExitCode, NotReady, UsageError
+from switchover.record.invocation import command
 from switchover.record.paths import labs_directory
 
 DEFAULT = "default"
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
                 file = lab.file
             # after the block: a reader of these lines that went away must not take the lab down
             print(f"lab {file.name} is up: {', '.join(file.hosts)} (ready in {file.ready_seconds} s)")
-            print(f"log in: switchover lab ssh --lab {file.name} {file.hosts[0]}")
+            print(f"log in: {command()} lab ssh --lab {file.name} {file.hosts[0]}")
         case "status":
             _status(as_json=arguments.json)
         case "ssh":

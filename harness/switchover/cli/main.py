@@ -11,14 +11,20 @@ from collections.abc import Sequence
 
 from switchover import __version__
 from switchover.record.errors import ExitCode, SwitchoverError
+from switchover.record.invocation import as_called
 from switchover.record.log import set_up_logging
 
 VERBS = {
     "demo": "build the images, boot the lab, migrate a guest with device pre-copy off and on, explain the difference",
+    "plan": "show the cases of scenarios, what is expected of them, and how long they take; touches nothing",
+    "list": "list the scenarios of the catalogue and the runs",
+    "schema": "print the keys of scenario files, for editors or for people",
     "test": "run the project's own tests (unit, qemu, lab)",
     "images": "list, build or clean the images of lab hosts and guests",
     "lab": "start, look at, enter or stop a lab",
     "clean": "undo what a harness that was killed left on this machine and on hosts, and prove it",
+    "hosts": "show what this machine, the hosts of the inventory and of a lab can do",
+    "doctor": "check what the demo, labs, the tests or a host need; name what mends each failure",
     "bench": "measure the harness itself and print the figures",
 }
 """Each verb is a module of this package with ``add_arguments(parser)`` and ``run(arguments) -> int``."""
@@ -36,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except SwitchoverError as error:
         if _came_from_interrupt(error):
-            print(f"switchover: interrupted, and while everything was released: {error}", file=sys.stderr)
+            _complain(f"interrupted, and while everything was released: {error}")
             return ExitCode.INTERRUPTED
-        print(f"switchover: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         print("switchover: interrupted; everything was released", file=sys.stderr)
@@ -51,6 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("switchover: this is a bug of switchover; please report it with the lines above", file=sys.stderr)
         return ExitCode.BUG
+
+
+def _complain(message: str) -> None:
+    print(f"switchover: {as_called(message, VERBS)}", file=sys.stderr)
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

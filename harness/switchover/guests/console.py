@@ -16,6 +16,16 @@ _TROUBLE = re.compile(
 )
 
 
+_FATAL = ("Kernel panic - not syncing", "BUG: ", "Oops: ", "general protection fault")
+
+
+def find_fatal(text: str) -> str:
+    """The first line of a kernel's console that says it cannot go on as it was; empty if there is none."""
+    if not any(words in text for words in _FATAL):
+        return ""
+    return next((line.strip() for line in text.splitlines() if any(words in line for words in _FATAL)), "")
+
+
 def find_trouble(text: str) -> list[str]:
     """Lines of a kernel's console that report an oops, a warning with a trace, a stall or a panic."""
     return [match[0].strip() for match in _TROUBLE.finditer(text)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from switchover.guests.arguments import build_arguments
-from switchover.guests.console import Console, find_trouble
+from switchover.guests.console import Console, find_fatal, find_trouble
 from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.hosts.host import Host, Running, paste
 from switchover.hosts.journal import own_journal
@@ -68,15 +68,20 @@ class QemuGuest:
     def require_alive(self) -> None:
         """Invariant of every wait on this guest.
 
-        :raises GuestCrashed: QEMU ended, or the guest's kernel panicked
+        :raises GuestCrashed: QEMU ended, or the guest's kernel panicked or had an oops
         """
         code = self._process.poll()
+        text = self.console.text()
+        if fatal := find_fatal(text):
+            raise GuestCrashed(f"The guest of {self.label} crashed: {fatal}", why="; ".join(find_trouble(text)))
         if code is not None:
             raise GuestCrashed(
                 f"{self.label} ended with exit status {code}.", why=self._process.stderr().strip()[-800:]
             )
-        if "Kernel panic - not syncing" in self.console.text():
-            raise GuestCrashed(f"The guest of {self.label} panicked.", why="; ".join(find_trouble(self.console.text())))
+
+    def is_dead(self) -> bool:
+        """Whether QEMU ended, or its guest crashed."""
+        return self._process.poll() is not None or bool(find_fatal(self.console.text()))
 
     def exit_status(self) -> int | None:
         """Of a QEMU that ended; None while it runs. Negative: a signal ended it."""

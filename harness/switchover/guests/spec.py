@@ -23,21 +23,34 @@ class GuestSpec:
 
     name: str = "guest"
     qemu: str = "qemu-system-x86_64"
+    """program: a path, or a name in PATH"""
     machine: str = "q35"
+    """``-machine``: a machine type, or an alias of one"""
     accel: str = "kvm"
+    """``-accel``"""
     cpu: str = "host"
+    """``-cpu``"""
     memory_mib: int = 256
+    """``-m``, MiB"""
     vcpus: int = 1
+    """``-smp``"""
     kernel: str = LAB_KERNEL
+    """path of the guest's kernel on its host"""
     initramfs: str = LAB_INITRAMFS
+    """path of the guest's initramfs on its host"""
     append: str = ""
+    """more words for the guest's kernel command line"""
     bridge: str = "br0"
-    """Bridge of the host that the guest's tap joins; empty: the guest has no network."""
+    """bridge of the host that the guest's tap joins; empty: the guest has no network"""
     mac: str = "52:54:00:53:67:01"
+    """of the guest's NIC"""
     address: str = "10.77.0.101"
+    """IPv4 address of the guest"""
     prefix: int = 24
+    """of its network"""
     devices: tuple[VfioDevice, ...] = ()
     boot_timeout_s: float = 180
+    """until a guest answers over SSH"""
 
 
 @dataclass(frozen=True)

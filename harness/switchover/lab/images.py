@@ -27,7 +27,8 @@ from switchover.record.log import say, step
 from switchover.record.paths import cache_directory, data_directory
 from switchover.record.units import format_bytes
 
-_NEEDED_BYTES = 5 << 30
+NEEDED_BYTES = 5 << 30
+"""Free space that building all images takes."""
 _BUILD_TIMEOUT_S = 1800
 
 
@@ -208,11 +209,11 @@ def _bootstrap(recipe: Recipe, directory: Path) -> None:
         str(tree),
         *mirror.sources(RELEASE),
     ]
-    _run_logged(recipe, [*_namespace(), *argv] if os.geteuid() == 0 else argv, directory)
+    _run_logged(recipe, [*namespace_command(), *argv] if os.geteuid() == 0 else argv, directory)
     if "root" in recipe.artifacts:
         (directory / "root").mkdir()
         unpack = ["tar", "-x", "--exclude=./dev/*", "-f", str(tree), "-C", str(directory / "root")]
-        processes.run([*_namespace(), *unpack], timeout=_BUILD_TIMEOUT_S)
+        processes.run([*namespace_command(), *unpack], timeout=_BUILD_TIMEOUT_S)
         tree.unlink()
 
 
@@ -224,7 +225,7 @@ def _run_build_script(recipe: Recipe, directory: Path) -> None:
     }
     root = require_image("buildroot").artifact("root")
     argv = [
-        *_namespace(),
+        *namespace_command(),
         *("sh", str(recipes / "common" / "enter"), str(root), str(directory), f"/in/recipes/{recipe.name}/build"),
         *(f"{name}={path}" for name, path in inputs.items()),
     ]
@@ -234,7 +235,7 @@ def _run_build_script(recipe: Recipe, directory: Path) -> None:
             raise NotReady(f"The build of image {recipe.name!r} made no {artifact}.")
 
 
-def _namespace() -> list[str]:
+def namespace_command() -> list[str]:
     """What gives a command mounts of its own; without root, also a user namespace (needs uidmap's /etc/subuid)."""
     own = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     return own if os.geteuid() == 0 else [*own, "--map-root-user", "--map-auto"]
@@ -257,7 +258,7 @@ def explain_build_failure(name: str, output: str, log: Path) -> NotReady:
     errors = [line for line in output.splitlines() if line.startswith(("E:", "Err:")) or "error:" in line.lower()]
     why = "\n       ".join(errors[-5:] or output.strip().splitlines()[-5:])
     if "No space left on device" in output:
-        fix = f"free some space on the disk of {log.parent} (about {format_bytes(_NEEDED_BYTES)} are needed)"
+        fix = f"free some space on the disk of {log.parent} (about {format_bytes(NEEDED_BYTES)} are needed)"
     elif any(text in output for text in ("Failed to fetch", "Could not connect", "Temporary failure resolving")):
         fix = "see that apt-get update works on this machine, then run the same command again"
     elif "newuidmap" in output or "subuid" in output:
@@ -277,9 +278,9 @@ def _read_packages(directory: Path) -> dict[str, str]:
 def _require_space() -> None:
     existing = next(path for path in (store_directory(), *store_directory().parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    if free < _NEEDED_BYTES:
+    if free < NEEDED_BYTES:
         raise NotReady(
-            f"Building images needs {format_bytes(_NEEDED_BYTES)} free on the disk of {existing}; "
+            f"Building images needs {format_bytes(NEEDED_BYTES)} free on the disk of {existing}; "
             f"{format_bytes(free)} are.",
             fix="free some space, or point XDG_CACHE_HOME at another disk",
         )
@@ -313,7 +314,7 @@ def _disk_usage(path: Path) -> int:
 def _remove(path: Path) -> None:
     """Remove a file or tree; a tree of another user namespace is removed inside one."""
     if path.is_dir() and os.geteuid() != 0:
-        processes.run([*_namespace(), "rm", "-rf", str(path)])
+        processes.run([*namespace_command(), "rm", "-rf", str(path)])
     elif path.is_dir():
         shutil.rmtree(path)
     else:

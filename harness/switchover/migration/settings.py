@@ -34,19 +34,33 @@ class MigrationSettings:
     """
 
     downtime_limit_ms: int = 4_000
+    """QEMU's ``downtime-limit``: a prediction of more than this delays the switchover"""
     switchover_bandwidth: int = 64 * MIB
+    """QEMU's ``avail-switchover-bandwidth``, bytes per second; 0: what QEMU measures"""
     max_bandwidth: int = 0
+    """QEMU's ``max-bandwidth``, bytes per second; 0: unlimited"""
     switchover_ack: bool = False
+    """the capability ``switchover-ack``: wait until the destination has loaded what devices sent in pre-copy"""
     return_path: bool = True
+    """the capability ``return-path``"""
     settle: bool = True
+    """hold the switchover back until RAM and the devices' pre-copy are drained"""
     timeout_s: float = 180
+    """from ``migrate`` to a terminal status"""
     settle_timeout_s: float = 120
+    """until the switchover is let go, drained or not"""
     settle_vfio_bytes: int = 0
+    """a device that dirties its state counts as drained once this many of its bytes were moved; 0: it must drain"""
     hang_s: float = 30
+    """a migration that got nowhere for so long hangs"""
     pause_before_switchover: bool = False
+    """the capability ``pause-before-switchover``"""
     parameters: Mapping[str, object] = field(default_factory=dict)
+    """more migration parameters, in QEMU's names"""
     capabilities: Mapping[str, bool] = field(default_factory=dict)
+    """more capabilities, in QEMU's names"""
     destination_capabilities: Mapping[str, bool] = field(default_factory=dict)
+    """capabilities that the destination has otherwise"""
 
     def all_capabilities(self, side: str) -> dict[str, bool]:
         """``side``: ``source`` or ``destination``."""

@@ -37,3 +37,12 @@ def format_seconds(value: float) -> str:
     if abs(value) >= 0.001:
         return f"{value * 1e3:.1f} ms"
     return f"{value * 1e6:.0f} µs"
+
+
+def format_duration(seconds: float) -> str:
+    """``75.2`` -> ``1 min 15 s``; for estimates, to the second."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

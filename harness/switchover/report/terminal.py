@@ -16,16 +16,28 @@ def render_repeat(record: Record) -> str:
     downtime = record.measured("downtime.explained")
     total = sum(record.seconds.values())
     numbers = f"downtime {format_seconds(downtime)}, " if downtime is not None else ""
-    reason = f": {record.verdict.reason}" if record.verdict.reason else ""
-    return f"{record.case} #{record.repeat}: {record.verdict.name}{reason} ({numbers}took {total:.1f} s)"
+    return f"{record.case} #{record.repeat}: {_render_verdict(record)} ({numbers}took {total:.1f} s)"
+
+
+def _render_verdict(record: Record) -> str:
+    """What happened, by whom and why; and whether that is what was to happen."""
+    verdict = record.verdict
+    by = f" ({verdict.side})" if verdict.side else ""
+    reason = f": {verdict.reason.splitlines()[0]}" if verdict.reason else ""
+    expected = f"; NOT AS EXPECTED: {record.mismatch}" if record.mismatch else ""
+    if not record.mismatch and verdict.name is not VerdictName.COMPLETED:
+        expected = ", as expected"
+    return f"{verdict.name}{by}{expected}{reason}"
 
 
 def render_record(record: Record) -> str:
     """One repeat explained: states, bytes, downtime with its parts in percent, failed checks."""
-    lines = [
-        f"{record.case}  verdict {record.verdict.name}"
-        + (f": {record.verdict.reason}" if record.verdict.reason else "")
-    ]
+    lines = [f"{record.case}  verdict {_render_verdict(record)}"]
+    for made in record.interventions:
+        seconds = (made["ended_ns"] - made["began_ns"]) / 1e9
+        lines.append(
+            f"  {made['name']:<12} in {made['phase']} (status {made['status']}), took {format_seconds(seconds)}"
+        )
     for side, states in record.states.items():
         lines.append(f"  {side:<12} {' → '.join(states) or 'no state change'}")
     lines += _render_bytes(record)

@@ -29,8 +29,11 @@ class Fault:
     """An action in a phase of the migration. ``rate_bit``: of a slowed link, bits per second."""
 
     action: Action
+    """what is done"""
     phase: Phase
+    """when: as soon as the migration is seen in this phase"""
     rate_bit: int = 8_000_000
+    """of a slowed link, bits per second"""
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -
 def _ended(source: Side, destination: Side) -> str:
     """The side whose QEMU ended, the source's first; empty if both live."""
     for name, side in (("source", source), ("destination", destination)):
-        if side.guest.exit_status() is not None:
+        if side.guest.is_dead():
             return name
     return ""
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +29,10 @@ static void test_times(void)
 	uint64_t start;
 	size_t size;
 
+	if (!buf)
+		die("malloc");
+	/* Page faults are not to be timed. */
+	memset(buf, 0, 24 * MIB);
 	default_knobs();
 	set_knob("initial_bytes", 10000000);
 	set_knob("stop_copy_bytes", 10000000);

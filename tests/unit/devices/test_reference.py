@@ -134,6 +134,20 @@ def test_one_knob_is_set() -> None:
     assert asked[5:] == ["irq_rates=0 9"]
 
 
+def test_only_knobs_that_differ_are_changed() -> None:
+    """Of two sets of knobs those that differ are set: the faults, between a device and the same without them."""
+    asked: list[str] = []
+
+    def answer(argv: Sequence[str]) -> bytes:
+        asked.extend(argv)
+        return answer_knobs(argv)
+
+    faulty = Knobs(fail_at="load", fail_errno=28, corrupt="stream", irq_rates=(5,))
+    device = ReferenceDevice(MediatedDevice(make_host(outputs=answer), "uuid"))
+    device.change_knobs(faulty, faulty.without_faults())
+    assert asked[5:] == ["fail_at=none", "corrupt=none"]
+
+
 def test_another_value_than_set_is_found_out() -> None:
     """A device that holds another value than it was given does not pass for set."""
     device = ReferenceDevice(MediatedDevice(make_host(outputs=lambda argv: b"n\n" + answer_knobs(argv)[2:]), "uuid"))

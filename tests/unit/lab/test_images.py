@@ -203,7 +203,7 @@ def build(recipe, directory):
     images._run_logged(recipe, ["sh", "-c", "echo $$ >>" + str(base / "builds") + "; echo x >$0/out; " + sys.argv[2],
                                 str(directory)], directory)
 images._run_build_script = build
-images._NEEDED_BYTES = 0
+images.NEEDED_BYTES = 0
 image = images.build_images(["guest"])["guest"]
 print(image.directory)
 """
@@ -271,7 +271,7 @@ def test_a_build_that_makes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch,
 def test_a_failure_ends_builds_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """When one of two trees of packages cannot be made, the other one is not waited for."""
     trees = {name: Recipe(name, "test", sources=(name,), packages=True) for name in ("buildroot", "labhost-root")}
-    monkeypatch.setattr(images, "_NEEDED_BYTES", 0)
+    monkeypatch.setattr(images, "NEEDED_BYTES", 0)
     monkeypatch.setattr(recipes, "RECIPES", trees)
     started = threading.Event()
     ended: list[BaseException] = []
@@ -296,7 +296,7 @@ def test_a_failure_ends_builds_beside_it(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_small_disk_is_said_before_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too little space is an error before anything is made, with both numbers."""
-    monkeypatch.setattr(images, "_NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr(images, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(NotReady, match=r"needs .* free on the disk of .*are\."):
         build_images(["guest"])
     assert not store_directory().exists()

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from tests.unit.fakes import FakeMonitor, FaultyHost
 
+from switchover.devices.reference import Knobs
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import HostLost, SwitchoverError
-from switchover.run.case import DeviceSpec, End, Pair, SideSpec
+from switchover.run.case import End, Pair, with_one_device
 from switchover.run.side import start_side
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
-SPEC = SideSpec(devices=(DeviceSpec(properties={"enable-migration": "on", "x-y": "1"}),))
+SPEC = with_one_device(Knobs())
 STEPS = ["make device", "set knobs", "make files", "start qemu", "follow console", "open monitor"]
 
 
@@ -59,7 +60,7 @@ def run_side(host: FaultyHost, loop: LoopThread) -> None:
     with start_side(SPEC, host, "source", KEYS, loop, incoming=False) as side:
         (passed,) = side.guest.spec.devices
         assert passed.sysfsdev == side.devices[0].mediated.sysfs
-        assert (passed.id, passed.properties) == ("dut", {"enable-migration": "on", "x-y": "1"})
+        assert dict(passed.properties) == dict(SPEC.devices[0].properties)
         host.log.append("in use")
 
 

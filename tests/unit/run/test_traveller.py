@@ -12,7 +12,7 @@ from tests.unit.builders import make_answers, make_result, make_truth
 from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Knobs
-from switchover.guests.qemu import GuestKeys
+from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.loop import LoopThread
 from switchover.migration.phases import Phase
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, NotReady, Refused
@@ -47,7 +47,15 @@ class World:
 
     @contextlib.contextmanager
     def start_side(
-        self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
+        self,
+        spec: SideSpec,
+        host: FaultyHost,
+        name: str,
+        keys: GuestKeys,
+        loop: LoopThread,
+        *,
+        incoming: bool,
+        keep: Callable[[QemuGuest], None],
     ) -> Iterator[Side]:
         self.note(f"start {name} on {host.name}")
         assert incoming is (name != "source")
@@ -68,7 +76,10 @@ class World:
         try:
             yield Side(spec, cast(Any, devices), cast(Any, guest))
         finally:
-            self.note(f"end {name}")
+            try:
+                keep(cast(Any, guest))
+            finally:
+                self.note(f"end {name}")
 
     def migrate(self, source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
         self.note(f"migrate {name_of(source)} to {name_of(destination)} at {address}")
@@ -118,7 +129,7 @@ def make_pair(world: World, link: str = "link0") -> Pair:
 def watch(world: World) -> Watchers:
     return Watchers(
         step=lambda step: None,
-        release=lambda side, name: world.note(f"keep {name}"),
+        release=lambda guest, name: world.note(f"keep {name}"),
         sides_started=lambda source, destination: world.note("both started"),
     )
 

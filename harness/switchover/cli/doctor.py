@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover doctor``: what works here, what does not, what that blocks, and the command that mends it."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from switchover.cli.hosts import Sources, open_sources
+from switchover.cli.main import VERBS
+from switchover.devices.checks import host_checks
+from switchover.hosts.checks import Check, CheckResult, Outcome, find_blocking, run_checks
+from switchover.lab.checks import EVERYTHING, controller_checks
+from switchover.record.errors import ExitCode, UsageError
+from switchover.record.invocation import as_called
+
+_HOST = "host"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--for",
+        dest="targets",
+        action="append",
+        nargs="+",
+        metavar=("TARGET", "NAME"),
+        help=f"only what is needed for this: {', '.join(EVERYTHING)}, or host NAME; may be repeated (default: "
+        f"{', '.join(EVERYTHING)})",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--inventory", type=Path, metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
+    parser.add_argument("--lab", metavar="NAME", help="with --for host NAME: a lab host of this lab will do")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    targets = parse_targets(arguments.targets or [[target] for target in EVERYTHING])
+    hosts = [target.removeprefix(f"{_HOST} ") for target in targets if target.startswith(f"{_HOST} ")]
+    with open_sources(arguments.inventory, arguments.lab) as sources:
+        checks = _find_checks(sources, targets, hosts)
+    results = run_checks(checks)
+    blocking = find_blocking(results, targets)
+    if arguments.json:
+        text = json.dumps([asdict(result) for result in results], indent=1)
+    else:
+        text = render_results(results, targets, blocking)
+    print(as_called(text, VERBS))
+    return ExitCode.NOT_READY if blocking else ExitCode.AS_EXPECTED
+
+
+def parse_targets(words: Sequence[Sequence[str]]) -> list[str]:
+    """``demo``, ``lab``, ``test``, ``host NAME``. :raises UsageError: something else"""
+    targets = []
+    for group in words:
+        match list(group):
+            case [target] if target in EVERYTHING:
+                targets.append(target)
+            case ["host", name]:
+                targets.append(f"{_HOST} {name}")
+            case _:
+                raise UsageError(
+                    f"Nothing is known by --for {' '.join(group)}.", fix=f"one of: {', '.join(EVERYTHING)}, host NAME"
+                )
+    return targets
+
+
+def _find_checks(sources: Sources, targets: Sequence[str], hosts: Sequence[str]) -> list[Check]:
+    checks = []
+    if any(target in EVERYTHING for target in targets):
+        wanted = set(targets)
+        # what blocks nothing is shown with everything else
+        checks += [check for check in controller_checks() if not check.blocks or wanted & set(check.blocks)]
+    if hosts:
+        for survey in sources.survey(hosts):
+            entry = sources.inventory.host.get(survey.name)
+            checks += host_checks(survey, entry.device if entry else [])
+    return checks
+
+
+_MARKS = {Outcome.PASSED: "ok", Outcome.FAILED: "FAILED", Outcome.UNVERIFIABLE: "not verified"}
+
+
+def render_results(results: Sequence[CheckResult], targets: Sequence[str], blocking: Sequence[CheckResult]) -> str:
+    """A line for each check; with a failure what it blocks and what mends it; a summary."""
+    width = max((len(result.name) for result in results), default=0)
+    lines = []
+    for result in results:
+        lines.append(f"{_MARKS[result.outcome]:<12}  {result.name:<{width}}  {result.seen}")
+        if result.outcome is Outcome.FAILED:
+            lines.append(f"{'':<12}  {'':<{width}}  blocks: {', '.join(result.blocks) or 'nothing'}")
+        if result.fix and result.outcome is not Outcome.PASSED:
+            lines.append(f"{'':<12}  {'':<{width}}  fix: {result.fix}")
+    counts = [sum(result.outcome is outcome for result in results) for outcome in Outcome]
+    lines.append(f"{counts[0]} passed, {counts[1]} failed, {counts[2]} could not be verified here")
+    for target in targets:
+        stopped = [result.name for result in blocking if target in result.blocks]
+        lines.append(f"{target}: {'ready' if not stopped else 'blocked by ' + '; '.join(stopped)}")
+    return "\n".join(lines)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the controller needs for a lab, checked: programs, QEMU, memory, disk, mirror, images, leftovers."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from switchover.hosts import processes
+from switchover.hosts.checks import Check, Finding, failed, passed, unverifiable
+from switchover.lab.accelerator import find_accelerator
+from switchover.lab.images import (
+    NEEDED_BYTES,
+    find_damage,
+    find_image,
+    namespace_command,
+    store_directory,
+    stored_directories,
+)
+from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
+from switchover.lab.labhost import MEMORY_MIB
+from switchover.lab.mirror import Mirror, read_mirror, require_keyring
+from switchover.lab.recipes import RECIPES, RELEASE, compute_digest
+from switchover.record.errors import CommandFailed
+from switchover.record.paths import cache_directory, data_directory, state_directory
+from switchover.record.units import MIB, format_bytes
+
+EVERYTHING = ("demo", "lab", "test")
+PYTHON = (3, 11)
+PROGRAMS = (("qemu-system-x86_64", "qemu-system-x86"), ("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client"))
+"""Program and Debian package: what the script ``switchover`` installs."""
+SYSTEM_PROGRAMS = (("unshare", "util-linux"), ("setpriv", "util-linux"))
+_APT_HELPER = Path("/usr/lib/apt/apt-helper")
+_STATE_BYTES = 1 << 30
+_TOKEN = re.compile(r"switchover-lab-[0-9a-f]{12}-")
+
+
+def controller_checks() -> list[Check]:
+    """All of the controller. What only building images needs blocks nothing once they are built."""
+    building = () if all(find_image(name) for name in RECIPES) else EVERYTHING
+    return [
+        Check("Python", EVERYTHING, check_python),
+        Check("program qemu-system-x86_64", EVERYTHING, partial(check_program, *PROGRAMS[0])),
+        Check("program mmdebstrap", building, partial(check_program, *PROGRAMS[1])),
+        Check("program ssh", ("lab",), partial(check_program, *PROGRAMS[2])),
+        *(Check(f"program {name}", EVERYTHING, partial(check_program, name, pkg)) for name, pkg in SYSTEM_PROGRAMS),
+        *(
+            []
+            if os.geteuid() == 0
+            else [Check("program newuidmap", building, partial(check_program, "newuidmap", "uidmap"))]
+        ),
+        Check("QEMU for lab hosts", EVERYTHING, check_qemu),
+        Check("accelerator", (), check_accelerator),
+        Check("memory", EVERYTHING, check_memory),
+        Check("disk of the cache", building, partial(check_disk, store_directory, NEEDED_BYTES, "XDG_CACHE_HOME")),
+        Check("disk of runs", EVERYTHING, partial(check_disk, state_directory, _STATE_BYTES, "XDG_STATE_HOME")),
+        Check("cache directory", EVERYTHING, partial(check_writable, cache_directory, "XDG_CACHE_HOME")),
+        Check("state directory", EVERYTHING, partial(check_writable, state_directory, "XDG_STATE_HOME")),
+        Check("namespaces", building, check_namespaces),
+        Check("keys of Debian's archive", building, check_keyring),
+        Check("Debian mirror", building, check_mirror),
+        *(Check(f"image {name}", EVERYTHING, partial(check_image, name)) for name in RECIPES),
+        Check("older images", (), check_older_images),
+        Check("labs", (), check_labs),
+        Check("lab hosts without a lab", (), check_strays),
+        Check("packages of the tests", ("test",), check_test_packages),
+    ]
+
+
+def user_programs() -> tuple[tuple[str, str], ...]:
+    """What a user without root needs besides."""
+    return () if os.geteuid() == 0 else (("newuidmap", "uidmap"),)
+
+
+def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> Finding:
+    seen = "Python " + ".".join(map(str, version))
+    if tuple(version[:2]) >= PYTHON:
+        return passed(seen)
+    return failed(seen, "SWITCHOVER_PYTHON=python3.11 ./switchover doctor (3.11 or newer is needed)")
+
+
+def check_program(name: str, package: str) -> Finding:
+    return passed(processes.require_program(name, needed_to="run a lab", package=package))
+
+
+def check_qemu() -> Finding:
+    """The private link of lab hosts is ``-netdev stream`` (QEMU 7.2 and newer), asked of the binary."""
+    qemu = processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
+    version = processes.run([qemu, "--version"], timeout=30).text.partition("\n")[0].removeprefix("QEMU emulator ")
+    backends = processes.run([qemu, "-netdev", "help"], timeout=30).text.split()
+    if "stream" in backends and "user" in backends:
+        return passed(f"{version}, with -netdev stream and user")
+    lacking = " and ".join(name for name in ("stream", "user") if name not in backends)
+    return failed(f"{version} has no -netdev {lacking}", "install QEMU 7.2 or newer (Debian 12: qemu-system-x86)")
+
+
+def check_accelerator() -> Finding:
+    """Both outcomes will do: under TCG a lab is slower."""
+    image = find_image("labhost")
+    if image is None:
+        return unverifiable("a lab host's kernel is needed to try /dev/kvm", "switchover images build")
+    accelerator = find_accelerator(image)
+    return passed(f"{accelerator.accel.partition(',')[0]}: {accelerator.reason}")
+
+
+def check_memory(available: int | None = None, labs: int | None = None) -> Finding:
+    """Two lab hosts. ``labs``: labs that are up, whose memory is gone already."""
+    free = psutil.virtual_memory().available if available is None else available
+    needed = 2 * MEMORY_MIB * MIB
+    up = len(find_labs()) if labs is None else labs
+    seen = f"{format_bytes(free)} available; two lab hosts take {format_bytes(needed)}"
+    if free >= needed:
+        return passed(seen)
+    if up:
+        return unverifiable(f"{seen}; labs that are there now: {up}", "switchover lab down --all")
+    return failed(seen, "end other programs; or a lab of one host: switchover lab up --hosts 1")
+
+
+def check_disk(directory: Callable[[], Path], needed: int, variable: str) -> Finding:
+    existing = _existing(directory())
+    free = shutil.disk_usage(existing).free
+    seen = f"{format_bytes(free)} free on the disk of {existing}; {format_bytes(needed)} may be needed"
+    return passed(seen) if free >= needed else failed(seen, f"free some space, or {variable}=/another/disk")
+
+
+def check_writable(directory: Callable[[], Path], variable: str) -> Finding:
+    existing = _existing(directory())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return passed(f"{directory()} can be written")
+    except OSError as error:
+        return failed(f"{existing}: {error.strerror}", f"chown -R $USER {existing}; or {variable}=/another/place")
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def check_namespaces() -> Finding:
+    """Images are made in namespaces of their own: by root, or in a user namespace."""
+    who = "root" if os.geteuid() == 0 else "a user"
+    try:
+        processes.run([*namespace_command(), "true"], timeout=30)
+    except CommandFailed as error:
+        fix = "run it where root may mount (not in an unprivileged container)"
+        if os.geteuid() != 0:
+            fix = (
+                "sysctl -w kernel.unprivileged_userns_clone=1; apt-get install uidmap; "
+                "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+            )
+        return failed(f"{who} gets no namespaces: {error.why or error.what}", fix)
+    return passed(f"{who} gets namespaces for mounts and processes")
+
+
+def check_keyring() -> Finding:
+    return passed(str(require_keyring()))
+
+
+def check_mirror() -> Finding:
+    """Configured, and reached the way apt reaches it."""
+    mirror = read_mirror()
+    if not _APT_HELPER.exists():
+        return unverifiable(f"{mirror.archive}; there is no apt here to reach it with", "apt-get install apt")
+    return check_reachable(mirror)
+
+
+def check_reachable(mirror: Mirror) -> Finding:
+    url = f"{mirror.archive.rstrip('/')}/dists/{RELEASE}/InRelease"
+    with tempfile.TemporaryDirectory() as directory:
+        target = Path(directory) / "InRelease"
+        argv = [str(_APT_HELPER), "-o", "Acquire::Retries=0", "download-file", url, str(target)]
+        try:
+            processes.run(argv, timeout=40)
+        except CommandFailed as error:
+            return failed(
+                f"{url} cannot be had: {error.why or error.what}",
+                "see that apt-get update works; or SWITCHOVER_MIRROR=ADDRESS of another mirror",
+            )
+        release = re.search(r"^Suite: (.*)$|^Codename: (.*)$", target.read_text(errors="replace"), re.MULTILINE)
+        return passed(f"{mirror.archive} has {RELEASE}{f' ({release[0]})' if release else ''}")
+
+
+def check_image(name: str) -> Finding:
+    """Whole, by the contents of every file. What is not built is built when it is needed."""
+    image = find_image(name)
+    if image is None:
+        directory = store_directory() / f"{name}-{compute_digest(name, data_directory('images'))}"
+        if directory.exists():
+            return failed(f"{directory} is damaged", f"switchover images build {name}")
+        return passed(f"not built yet; whatever needs it builds it, in about {RECIPES[name].estimate_s} s")
+    if (artifact := find_damage(image)) is not None:
+        return failed(
+            f"{image.artifact(artifact)} is not what was built",
+            f"rm -r {image.directory} && switchover images build {name}",
+        )
+    return passed(f"built and whole, {format_bytes(image.size)}, of today's recipe")
+
+
+def check_older_images() -> Finding:
+    today = {image.directory for name in RECIPES if (image := find_image(name)) is not None}
+    older = [path for path in stored_directories() if path not in today]
+    if not older:
+        return passed("none")
+    size = sum(json.loads((path / "manifest.json").read_text()).get("size", 0) for path in older)
+    return passed(f"{len(older)}, {format_bytes(size)}; switchover images clean removes them")
+
+
+def check_labs() -> Finding:
+    """Every lab has its processes, and the run that must stop it if it is one's own."""
+    seen, dead = [], []
+    for directory in find_labs():
+        file = read_lab_file(directory)
+        running = len(lab_processes(file))
+        text = f"{file.name}: {running} of {len(file.hosts)} lab hosts run"
+        ownerless = file.owner != 0 and not psutil.pid_exists(file.owner)
+        if ownerless:
+            text += f", the run that started it (process {file.owner}) is gone"
+        if ownerless or running < len(file.hosts):
+            dead.append(file.name)
+        seen.append(text)
+    if dead:
+        return failed("; ".join(seen), "; ".join(f"switchover lab down {name}" for name in dead))
+    return passed("; ".join(seen) or "none is up")
+
+
+def check_strays() -> Finding:
+    """QEMU processes of labs whose directory is gone, so that no command stops them.
+
+    A lab of another state directory has its own directory, and is nobody's stray.
+    """
+    strays = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if any(_TOKEN.match(word) for word in words) and not _has_lab(words):
+            strays.append(process.pid)
+    if strays:
+        return failed(f"{len(strays)} QEMU processes of labs that are gone", f"kill {' '.join(map(str, strays))}")
+    return passed("none")
+
+
+def _has_lab(words: Sequence[str]) -> bool:
+    """Whether the lab is there whose directory holds a lab host's console (see ``labhost_arguments``)."""
+    consoles = [Path(word.removeprefix("file:")) for word in words if word.startswith("file:/")]
+    return any((console.parent.parent / "lab.json").exists() for console in consoles)
+
+
+def check_test_packages() -> Finding:
+    lacking = [name for name in ("pytest", "hypothesis", "pytest_timeout") if importlib.util.find_spec(name) is None]
+    if lacking:
+        return failed(f"not installed: {', '.join(lacking)}", "./switchover test, from a clone")
+    return passed("installed")

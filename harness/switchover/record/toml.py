@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""TOML that people write, into pydantic models; each error names file, line, key and what is allowed there."""
+
+import difflib
+import re
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import pydantic
+
+from switchover.record.errors import UsageError
+
+Key = str | int
+"""A name in a table, or an index of an array."""
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+_BDF = re.compile(r"=\s*\[?\s*((?:[0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b")
+_WORD = re.compile(r"=\s*([A-Za-z/~][^\s\"'#,]*)\s*(?:#.*)?$")
+
+
+@dataclass(frozen=True)
+class TomlText:
+    """A parsed text that knows where its keys are. ``lines``: line numbers from 1 by path of keys."""
+
+    source: str
+    data: Mapping[str, Any]
+    lines: Mapping[tuple[Key, ...], int]
+
+    def find_line(self, keys: Sequence[Key]) -> int | None:
+        """Line of a key, or of the innermost table around it that is written down; None for the whole text."""
+        path = tuple(keys)
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path)
+
+    def place(self, keys: Sequence[Key]) -> str:
+        """``FILE:LINE``, or ``FILE`` where there is no line to name."""
+        line = self.find_line(keys)
+        return self.source if line is None else f"{self.source}:{line}"
+
+
+def read_toml(path: Path) -> TomlText:
+    """:raises UsageError: there is no such file, or it is no TOML; with the line"""
+    try:
+        return parse_toml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read.", why=str(error)) from error
+
+
+def parse_toml(text: str, source: str) -> TomlText:
+    """A TOML text; ``source`` is the name that errors give it.
+
+    :raises UsageError: it is no TOML; names the line, and the quotes that are missing where YAML needs none
+    """
+    text = text.replace("\r\n", "\n")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _explain_syntax(text, source, str(error)) from error
+    return TomlText(source, data, _locate(text))
+
+
+def load_model(document: TomlText, model: type[M]) -> M:
+    """The text as ``model`` has it.
+
+    :raises UsageError: all that is wrong with it, a line each: ``FILE:LINE: KEY: …``
+    """
+    try:
+        return model.model_validate(document.data)
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_url=False)
+        raise UsageError("\n".join(_explain(document, model, problem) for problem in problems)) from error
+
+
+def suggest(word: str, allowed: Sequence[str]) -> str:
+    """``; did you mean 'address'? Allowed: address, port``, as far as it can be said.
+
+    >>> suggest("adress", ["address", "port"])
+    "; did you mean 'address'? Allowed: address, port"
+    """
+    close = difflib.get_close_matches(word, allowed, n=1)
+    meant = f"; did you mean {close[0]!r}? " if close else "; "
+    return f"{meant}Allowed: {', '.join(allowed)}" if allowed else ""
+
+
+def _explain_syntax(text: str, source: str, message: str) -> UsageError:
+    found = re.search(r"\(at line (\d+)", message)
+    lines = text.splitlines()
+    number = int(found[1]) if found else len(lines)
+    # a value without quotes may also be noticed at the start of the next line
+    candidates = [lines[index] for index in (number - 1, number - 2) if 0 <= index < len(lines)]
+    fix = ""
+    for line in candidates:
+        if (value := _BDF.search(line)) or ((value := _WORD.search(line)) and value[1] not in ("true", "false")):
+            fix = f'quote the value: "{value[1]}"'
+            break
+    return UsageError(f"{source}:{number}: this is no TOML.", why=message, fix=fix)
+
+
+def _explain(document: TomlText, model: type[pydantic.BaseModel], problem: Any) -> str:
+    loc: tuple[Key, ...] = problem["loc"]
+    kind, given = problem["type"], problem["input"]
+    path = _path_in_data(document.data, loc, keep_last=kind == "missing")
+    name = _render_path(path)
+    where = f"{document.place(path)}: "
+    if kind == "extra_forbidden":
+        return f"{where}{name}: unknown key{suggest(str(loc[-1]), _allowed_keys(model, loc[:-1]))}"
+    if kind == "missing":
+        return f"{where}{name}: is missing"
+    if isinstance(given, (date, datetime, time)) and kind.startswith("string"):
+        return f"{where}{name}: is a time to TOML; quote the value"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = message.replace("Input should be", "must be")
+    shown = "" if isinstance(given, Mapping) else f" (it is {given!r})"
+    return f"{where}{name + ': ' if name else ''}{message}{shown}"
+
+
+def _path_in_data(data: Any, loc: Sequence[Key], *, keep_last: bool) -> tuple[Key, ...]:
+    """pydantic's location without what it adds for unions and the like."""
+    path: list[Key] = []
+    for number, key in enumerate(loc):
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            if not (keep_last and number == len(loc) - 1):
+                continue
+        path.append(key)
+    return tuple(path)
+
+
+def _render_path(path: Sequence[Key]) -> str:
+    """``host.rack1.device[0].pci``; indexes from 0."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
+
+
+def _allowed_keys(model: type[pydantic.BaseModel], loc: Sequence[Key]) -> list[str]:
+    """Keys of the table at a location, as they are written in the text."""
+    annotation: Any = model
+    for key in loc:
+        stepped = _step(annotation, key)
+        # an element that pydantic adds for a union leads nowhere
+        annotation = annotation if stepped is None else stepped
+    return [
+        field.alias or name
+        for arm in _arms(annotation)
+        if isinstance(arm, type) and issubclass(arm, pydantic.BaseModel)
+        for name, field in arm.model_fields.items()
+    ]
+
+
+def _arms(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [inner for arm in get_args(annotation) for inner in _arms(arm)]
+    if get_origin(annotation) is Annotated:
+        return _arms(get_args(annotation)[0])
+    return [annotation]
+
+
+def _step(annotation: Any, key: Key) -> Any:
+    """Type of what is under a key."""
+    for arm in _arms(annotation):
+        if isinstance(arm, type) and issubclass(arm, pydantic.BaseModel):
+            for name, field in arm.model_fields.items():
+                if key in (field.alias, name):
+                    return field.annotation
+        elif (arguments := get_args(arm)) and isinstance(origin := get_origin(arm), type):
+            if issubclass(origin, Mapping):
+                return arguments[1]
+            if isinstance(key, int):
+                return arguments[0]
+    return None
+
+
+def _locate(text: str) -> dict[tuple[Key, ...], int]:
+    """Line of every key of a valid TOML text. A statement ends with the first line up to which it parses by itself."""
+    found: dict[tuple[Key, ...], int] = {}
+    arrays: dict[tuple[Key, ...], int] = {}
+    table: tuple[Key, ...] = ()
+    lines = text.split("\n")
+    start = 0
+    while start < len(lines):
+        if not lines[start].strip() or lines[start].lstrip().startswith("#"):
+            start += 1
+            continue
+        statement, end = _read_statement(lines, start)
+        if lines[start].lstrip().startswith("["):
+            table = _enter_table(statement, arrays)
+            found.setdefault(table, start + 1)
+        else:
+            _place(statement, table, "\n".join(lines[start:end]), 0, start + 1, found)
+        start = end
+    return found
+
+
+def _read_statement(lines: Sequence[str], start: int) -> tuple[dict[str, Any], int]:
+    """What a statement holds, and the index of the line after it."""
+    for end in range(start + 1, len(lines) + 1):
+        try:
+            return tomllib.loads("\n".join(lines[start:end])), end
+        except tomllib.TOMLDecodeError:
+            continue
+    return {}, len(lines)
+
+
+def _enter_table(header: Mapping[str, Any], arrays: dict[tuple[Key, ...], int]) -> tuple[Key, ...]:
+    """Path of the table that a header opens; ``arrays`` counts the tables of each array so far."""
+    path: tuple[Key, ...] = ()
+    value: Any = header
+    while isinstance(value, Mapping) and value:
+        name, value = next(iter(value.items()))
+        path = (*path, name)
+        if isinstance(value, list):
+            arrays[path] = arrays.get(path, 0) + 1
+        if path in arrays:
+            path = (*path, arrays[path] - 1)
+    return path
+
+
+def _place(
+    value: object, path: tuple[Key, ...], text: str, at: int, first: int, found: dict[tuple[Key, ...], int]
+) -> int:
+    """Note the lines of what a statement holds, in its order.
+
+    ``at``: the place in its ``text`` to search from; ``first``: the line of its start; the place it came to is returned
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            pattern = re.compile(rf"(?:^|[\s{{,.])[\"']?{re.escape(key)}[\"']?\s*[=.]", re.MULTILINE)
+            if match := pattern.search(text, at):
+                at = match.end() - 1
+            found.setdefault((*path, key), first + text.count("\n", 0, at))
+            at = _place(inner, (*path, key), text, at, first, found)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            at = _place(inner, (*path, number), text, at, first, found)
+            if isinstance(inner, Mapping) and inner:
+                found.setdefault((*path, number), found[*path, number, next(iter(inner))])
+    return at

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Plans for people and for programs."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from switchover.record.units import format_duration
+from switchover.run.expectation import Expectation
+from switchover.run.plan import Entry, Plan, list_commands
+
+SCHEMA_VERSION = 1
+
+
+def render_plans(plans: Sequence[Plan], *, commands: bool = False) -> str:
+    """A block for each scenario, a line for each case, and the whole."""
+    lines: list[str] = []
+    for plan in plans:
+        lines += [*_render_plan(plan, commands=commands), ""]
+    entries = [entry for plan in plans for entry in plan.entries]
+    left_out = sum(not entry.decision.runs for entry in entries)
+    total = f"{len(entries)} cases, about {format_duration(sum(plan.seconds for plan in plans))}"
+    total += f"; {left_out} of them cannot be run" if left_out else ""
+    total += "" if any(entry.decision.asked for entry in entries) else "; no host was asked what it can do"
+    return "\n".join([*lines, total])
+
+
+def _render_plan(plan: Plan, *, commands: bool) -> Iterator[str]:
+    scenario = plan.scenario
+    yield f"{scenario.source}: {scenario.title}"
+    chosen = f"{len(plan.entries)}" + (f" of {plan.of}" if plan.of != len(plan.entries) else "")
+    turns = f" × {scenario.repeats} repeats{', interleaved' if scenario.interleave else ''}"
+    yield f"  {chosen} cases{turns if scenario.repeats > 1 else ''}, about {format_duration(plan.seconds)}"
+    width = max((len(entry.planned.case.id) for entry in plan.entries), default=0)
+    for entry in plan.entries:
+        yield f"  {entry.planned.case.id:<{width}}  {_render_outlook(entry)}"
+        if commands:
+            for side, words in list_commands(entry.planned.case).items():
+                yield f"    {side}: {shlex.join(words)}"
+
+
+def _render_outlook(entry: Entry) -> str:
+    if not entry.decision.runs:
+        return f"not-supported: {'; '.join(entry.decision.missing)}"
+    expectation = entry.planned.case.expectation
+    because = f": {expectation.because}" if expectation.because else ""
+    return f"{entry.seconds:4.0f} s  {render_expected(expectation)}{because}"
+
+
+def render_expected(expectation: Expectation) -> str:
+    """``failed (destination)``."""
+    return f"{expectation.verdict}{f' ({expectation.side})' if expectation.side else ''}"
+
+
+def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, Any]:
+    """What ``plan --json`` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "seconds": sum(plan.seconds for plan in plans),
+        "scenarios": [
+            {
+                "file": plan.scenario.source,
+                "title": plan.scenario.title,
+                "question": plan.scenario.question,
+                "repeats": plan.scenario.repeats,
+                "interleave": plan.scenario.interleave,
+                "seconds": plan.seconds,
+                "cases": [_list_entry(entry, commands=commands) for entry in plan.entries],
+            }
+            for plan in plans
+        ],
+    }
+
+
+def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
+    planned = entry.planned
+    expectation = planned.case.expectation
+    return {
+        "id": planned.case.id,
+        "values": dict(planned.values),
+        "hosts": list(planned.hosts),
+        "gate": {
+            "runs": entry.decision.runs, "asked": entry.decision.asked, "missing": list(entry.decision.missing),
+        },
+        "expected": {
+            "verdict": expectation.verdict, "side": expectation.side, "reason": expectation.reason,
+            "because": expectation.because, "rule": planned.rule.name, "place": planned.rule.place,
+        },
+        "seconds": entry.seconds,
+        **({"commands": list_commands(planned.case)} if commands else {}),
+    }  # fmt: skip

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scenario's axes become cases, each with all its values fixed and its expectation. Pure."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from switchover.devices.reference import Knobs
+from switchover.guests.spec import GuestSpec
+from switchover.migration.phases import Phase
+from switchover.migration.settings import MigrationSettings
+from switchover.record.errors import UsageError
+from switchover.run.axes import Values, render_id
+from switchover.run.case import DEVICE_PROPERTIES, Case, DeviceSpec, SideSpec
+from switchover.run.faults import Fault
+from switchover.run.keys import Target
+from switchover.run.oracle import (
+    Rule,
+    SideTraits,
+    Traits,
+    choose_rule,
+    find_scenario_rule,
+    list_capabilities,
+    make_side_traits,
+)
+from switchover.run.scenario import Scenario
+from switchover.run.schema import SIDES
+
+T = TypeVar("T")
+Point = tuple[int, ...]
+"""By axis, the index of a value."""
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """``hosts``: names for source and destination, empty: whichever the run is given. ``rule``: whose expectation the
+    case has. ``values``: of all axes, those too that have one value only.
+    """
+
+    case: Case
+    values: Values
+    hosts: tuple[str, str]
+    rule: Rule
+
+
+def expand(scenario: Scenario) -> list[PlannedCase]:
+    """All cases, the last axis varying fastest. Ids hold the axes that have more than one value.
+
+    :raises UsageError: no case is left, one contradicts itself, or a rule has no case
+    """
+    parts = _Parts(scenario)
+    names = [axis.name for axis in scenario.axes]
+    words = [[value.word for value in axis.values] for axis in scenario.axes]
+    varied = [name for name, choices in zip(names, words, strict=True) if len(choices) > 1]
+    planned: list[PlannedCase] = []
+    contradictions: dict[str, list[str]] = {}
+    for point in itertools.product(*(range(len(choices)) for choices in words)):
+        values = {name: choices[index] for name, choices, index in zip(names, words, point, strict=True)}
+        if any(_holds(exclusion.axes, values) for exclusion in scenario.exclusions):
+            continue
+        identity = render_id({name: values[name] for name in varied}) if varied else scenario.name
+        entry = parts.build(identity, point, values)
+        if entry.case.faults:
+            for text in _find_contradictions(entry.case):
+                contradictions.setdefault(text, []).append(identity)
+        planned.append(entry)
+    _reject(scenario, planned, contradictions)
+    return planned
+
+
+def select(planned: Sequence[PlannedCase], pattern: str) -> list[PlannedCase]:
+    """Cases whose id fits ``pattern``: with ``*`` or ``?`` the whole of it, else any part of it."""
+    if any(character in pattern for character in "*?["):
+        return [entry for entry in planned if fnmatchcase(entry.case.id, pattern)]
+    return [entry for entry in planned if pattern in entry.case.id]
+
+
+def list_repeats(cases: Sequence[T], repeats: int, *, interleave: bool) -> Iterator[tuple[T, int]]:
+    """Cases with the number of their repeat, from 1, in the order in which they are run.
+
+    Interleaved, every other turn goes the other way round, so that drift favours none.
+    """
+    if not interleave:
+        yield from ((case, number) for case in cases for number in range(1, repeats + 1))
+        return
+    for number in range(1, repeats + 1):
+        yield from ((case, number) for case in (cases if number % 2 else reversed(cases)))
+
+
+def _holds(axes: Mapping[str, frozenset[str]], values: Values) -> bool:
+    return all(values[axis] in words for axis, words in axes.items())
+
+
+def _find_contradictions(case: Case) -> Iterator[str]:
+    """What cannot be, whatever QEMU makes of the case."""
+    for fault in case.faults:
+        if (
+            fault.phase is Phase.PRE_SWITCHOVER
+            and not case.settings.all_capabilities("source")["pause-before-switchover"]
+        ):
+            yield 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
+        if fault.phase is Phase.DEVICE_PRE_COPY and not any(device.knobs.pre_copy for device in case.source.devices):
+            yield 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
+
+
+def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: Mapping[str, Sequence[str]]) -> None:
+    """:raises UsageError: as :func:`expand`"""
+    if contradictions:
+        place = scenario.axes[0].place if scenario.axes else scenario.source
+        lines = [f"{place}: {ids[0]}{_and_more(ids)}: {text}" for text, ids in contradictions.items()]
+        raise UsageError("\n".join(lines), fix="leave the combination out with [[exclude]], or change what is fixed")
+    if not planned:
+        raise UsageError(f"{scenario.exclusions[0].place}: [[exclude]] leaves no case.")
+    used = {id(entry.rule) for entry in planned}
+    idle = [rule for rule in scenario.rules if id(rule) not in used]
+    if idle:
+        raise UsageError(
+            "\n".join(f"{rule.place}: {rule.name}: no case is left for it" for rule in idle),
+            why="rules before it take all that it fits, or [[exclude]] leaves them out",
+        )
+
+
+def _and_more(ids: Sequence[str]) -> str:
+    return f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+
+
+class _Parts:
+    """Parts of cases, each made once for the values that it depends on; traits of cases likewise."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        targets = [axis.targets() for axis in scenario.axes]
+        self._axes = {
+            part: [number for number, found in enumerate(targets) if any(target[0] == part for target in found)]
+            for part in (*SIDES, "settings", "faults", "probes", "hosts")
+        }
+        self._made: dict[tuple[object, ...], Any] = {}
+        self._same: dict[Any, Any] = {}
+        self._rules: dict[tuple[int, ...], Rule] = {}
+
+    def build(self, identity: str, point: Point, values: Values) -> PlannedCase:
+        source, of_source = self._make("source", point, self._side)
+        destination, of_destination = self._make("destination", point, self._side)
+        settings, capabilities = self._make("settings", point, self._settings)
+        faults = self._make("faults", point, self._faults)
+        rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
+        if rule is None:
+            # equal traits are one object: many cases have few of them
+            key = (id(of_source), id(of_destination), id(capabilities), id(faults))
+            if key not in self._rules:
+                self._rules[key] = choose_rule(Traits(of_source, of_destination, capabilities, faults))
+            rule = self._rules[key]
+        probes = self._make("probes", point, _probes)
+        case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
+        return PlannedCase(case, values, self._make("hosts", point, _hosts), rule)
+
+    def _make(self, part: str, point: Point, make: Callable[[dict[Target, Any]], Any]) -> Any:
+        key = (part, *[point[number] for number in self._axes[part]])
+        made = self._made.get(key)
+        if made is None:
+            given = {target[1:]: value for target, value in self._scenario.fixed.items() if target[0] == part}
+            for number in self._axes[part]:
+                changes = self._scenario.axes[number].values[point[number]].changes
+                given |= {target[1:]: value for target, value in changes.items() if target[0] == part}
+            made = self._made[key] = make(given)
+        return made
+
+    def _settings(self, values: Mapping[Target, Any]) -> tuple[MigrationSettings, object]:
+        settings = _settings(values)
+        capabilities = list_capabilities(settings)
+        return settings, self._same.setdefault(capabilities, capabilities)
+
+    def _side(self, values: Mapping[Target, Any]) -> tuple[SideSpec, SideTraits]:
+        guest = {str(path[1]): value for path, value in values.items() if path[0] == "guest"}
+        devices = tuple(
+            _device(identity, {path[2:]: value for path, value in values.items() if path[:2] == ("devices", identity)})
+            for identity in self._scenario.devices
+        )
+        side = SideSpec(GuestSpec(**guest), devices)
+        traits = make_side_traits(side)
+        return side, self._same.setdefault(traits, traits)
+
+    def _faults(self, values: Mapping[Target, Any]) -> tuple[Fault, ...]:
+        faults = []
+        for number in sorted({int(path[0]) for path in values}):
+            fields = {str(path[1]): value for path, value in values.items() if path[0] == number}
+            missing = [name for name in ("action", "phase") if name not in fields]
+            if missing:
+                raise UsageError(f"{self._scenario.source}: faults[{number}]: {' and '.join(missing)} is missing")
+            faults.append(Fault(**fields))
+        return tuple(faults)
+
+
+def _probes(values: Mapping[Target, Any]) -> dict[str, Any]:
+    return {str(path[0]): value for path, value in values.items()}
+
+
+def _hosts(values: Mapping[Target, Any]) -> tuple[str, ...]:
+    return tuple(str(values.get((side,), "")) for side in SIDES)
+
+
+def _settings(values: Mapping[Target, Any]) -> MigrationSettings:
+    fields: dict[str, Any] = {}
+    for (name, *inner), value in values.items():
+        if inner:
+            fields.setdefault(str(name), {})[str(inner[0])] = value
+        else:
+            fields[str(name)] = value
+    return MigrationSettings(**fields)
+
+
+def _device(identity: str, values: Mapping[Target, Any]) -> DeviceSpec:
+    properties = dict(DEVICE_PROPERTIES)
+    fields: dict[str, Any] = {}
+    knobs: dict[str, Any] = {}
+    for (name, *inner), value in values.items():
+        if name == "properties":
+            # ``allow_pre_copy`` is read as a boolean, other properties are as QEMU has them
+            properties[str(inner[0])] = ("on" if value else "off") if isinstance(value, bool) else value
+        elif name == "type":
+            fields["type"] = value
+        else:
+            knobs[str(name)] = value
+    given = {name: value for name, value in properties.items() if value}
+    return replace(DeviceSpec(identity, properties=given), knobs=Knobs(**knobs), **fields)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a case can be run at all, from what is known of hosts and QEMU binaries. Pure.
+
+What is missing is named. It is never derived from version numbers, and what nobody asked is not taken for missing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from switchover.record.record import Verdict, VerdictName
+from switchover.run.case import Case, SideSpec
+from switchover.run.faults import Action
+from switchover.run.schema import SIDES
+
+
+class Need(StrEnum):
+    """Kinds of things that a QEMU knows by name, or not."""
+
+    PROPERTY = "property"
+    """of vfio-pci"""
+    CAPABILITY = "migration capability"
+    PARAMETER = "migration parameter"
+    MACHINE = "machine type"
+    ACCELERATOR = "accelerator"
+
+
+class Abilities(Protocol):
+    """A QEMU binary as the gate sees it."""
+
+    def can(self, kind: Any, name: str) -> bool:
+        """``kind``: a :class:`Need`, or an equal string."""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """A host. ``binaries``: by the name that scenarios give them; one that was looked for and is not there has None.
+
+    ``device_types``: mdev types that it can make; None: not known. ``link``: whether it has a network interface to the
+    other host that faults may disturb.
+    """
+
+    name: str
+    binaries: Mapping[str, Abilities | None] = field(default_factory=dict)
+    device_types: frozenset[str] | None = None
+    link: bool = True
+
+
+@dataclass(frozen=True)
+class Known:
+    """``pair``: source and destination of cases that name no host. ``named``: others, by name."""
+
+    pair: tuple[HostFacts, HostFacts]
+    named: Mapping[str, HostFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``missing``: why a case is not run, empty if it is. ``asked``: whether hosts were asked."""
+
+    missing: tuple[str, ...] = ()
+    asked: bool = False
+
+    @property
+    def runs(self) -> bool:
+        return not self.missing
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Of a case that is not run."""
+        return None if self.runs else Verdict(VerdictName.NOT_SUPPORTED, reason="; ".join(self.missing))
+
+
+NOT_ASKED = Decision()
+
+
+def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
+    """``hosts``: names for source and destination, empty: those of the pair. ``known``: None if no host was asked.
+
+    A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
+    """
+    if known is None:
+        return NOT_ASKED
+    missing: list[str] = []
+    for number, side in enumerate(SIDES):
+        facts = known.named.get(hosts[number]) if hosts[number] else known.pair[number]
+        if facts is None:
+            missing.append(f"{side}: there is no host {hosts[number]!r}")
+            continue
+        missing += _missing_on_host(case, side, facts)
+        spec = case.source if side == "source" else case.destination
+        binary = facts.binaries.get(spec.guest.qemu)
+        if binary is not None and case.expectation.verdict is not VerdictName.REFUSED:
+            lacking = [_name(kind, name) for kind, name in list_needs(case, side) if not binary.can(kind, name)]
+            missing += [f"{spec.guest.qemu} of {facts.name} has no {what}" for what in lacking]
+    return Decision(tuple(dict.fromkeys(missing)), asked=True)
+
+
+def list_needs(case: Case, side: str) -> list[tuple[Need, str]]:
+    """What QEMU must know on a side."""
+    spec: SideSpec = case.source if side == "source" else case.destination
+    properties = sorted({name for device in spec.devices for name in device.properties})
+    capabilities = [name for name, state in case.settings.all_capabilities(side).items() if state]
+    return [
+        (Need.MACHINE, spec.guest.machine.partition(",")[0]),
+        (Need.ACCELERATOR, spec.guest.accel.partition(",")[0]),
+        *((Need.PROPERTY, name) for name in properties),
+        *((Need.CAPABILITY, name) for name in capabilities),
+        *((Need.PARAMETER, name) for name in case.settings.first_parameters()),
+    ]
+
+
+def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
+    spec = case.source if side == "source" else case.destination
+    if facts.binaries.get(spec.guest.qemu, "not asked") is None:
+        yield f"{facts.name} has no {spec.guest.qemu}"
+    if facts.device_types is not None:
+        for device_type in dict.fromkeys(device.type for device in spec.devices):
+            if device_type not in facts.device_types:
+                yield f"{facts.name} can make no mediated device of the type {device_type!r}"
+    if not facts.link and any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults):
+        yield f"{facts.name} has no network interface that faults may disturb"
+
+
+def _name(kind: Need, name: str) -> str:
+    return f"vfio-pci {kind} {name!r}" if kind is Need.PROPERTY else f"{kind} {name!r}"

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Keys of a scenario: what each sets in a case. Tables and axes mean the same by a key."""
+
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic
+
+from switchover.record.toml import suggest
+from switchover.run.schema import (
+    GUEST_BOUNDS,
+    PROBES,
+    SIDES,
+    Bounds,
+    Device,
+    FaultTable,
+    Guest,
+    Migration,
+    Probes,
+    Side,
+)
+
+Target = tuple[str | int, ...]
+"""A value of a case: the part it is in (``source``, ``destination``, ``settings``, ``faults``, ``probes``, ``hosts``),
+then the way to it.
+"""
+PRE_COPY_PROPERTY = "x-allow-pre-copy"
+OWN_KEYS = {
+    "events": "",
+    "return-path": "return_path",
+    "switchover-ack": "switchover_ack",
+    "pause-before-switchover": "pause_before_switchover",
+}
+"""Capabilities that are set by keys of their own, and by which."""
+_SECTIONS: Mapping[str, type[pydantic.BaseModel]] = {
+    "guest": Guest, "device": Device, "migration": Migration, "bounds": Bounds, "fault": FaultTable,
+    **({"probes": Probes} if PROBES else {}),
+}  # fmt: skip
+
+
+class KeyProblem(Exception):
+    """A key, or the value of one, that a scenario cannot have; the text says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """``targets``: all that it sets. ``table`` and ``words``: where its type is declared, and the way to it there."""
+
+    name: str
+    targets: tuple[Target, ...]
+    table: type[pydantic.BaseModel]
+    words: tuple[str, ...]
+
+    def read(self, value: object) -> object:
+        """A value as the case has it. :raises KeyProblem: it is none for this key"""
+        nested: object = value
+        for word in reversed(self.words):
+            nested = {word: nested}
+        try:
+            read: Any = self.table.model_validate(nested)
+        except pydantic.ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            raise KeyProblem(f"{message} (it is {value!r})") from error
+        read = getattr(read, self.words[0])
+        return read[self.words[1]] if self.words[1:] else read
+
+
+def require_key(name: str, devices: Sequence[str]) -> Key:
+    """The key that an axis names, of a scenario with ``devices``. :raises KeyProblem: there is no such key"""
+    words = tuple(name.split("."))
+    sides: tuple[str, ...] = SIDES
+    if words[0] in SIDES and len(words) > 1:
+        sides, rest = (words[0],), words[1:]
+        if rest == ("host",):
+            return Key(name, (("hosts", words[0]),), Side, rest)
+        if rest[0] not in ("device", "devices"):
+            _require_word(rest, Guest, f"{words[0]}.", ["host", "device", "devices"])
+            rest = ("guest", *rest)
+    elif words[0] in Guest.model_fields:
+        rest = ("guest", *words)
+    else:
+        rest = words
+    match rest:
+        case ("guest", *inner):
+            path = _require_word(inner, Guest, "guest.")
+            return Key(name, tuple((side, "guest", *path) for side in sides), Guest, path)
+        case ("device", *inner):
+            return _device_key(name, sides, devices, inner)
+        case ("devices", identity, *inner):
+            if identity not in devices:
+                raise KeyProblem(f"there is no device {identity!r}{suggest(identity, devices)}")
+            return _device_key(name, sides, [identity], inner)
+        case ("migration", *inner):
+            path = _require_word(inner, Migration, "migration.")
+            _reject_second_way(path)
+            return Key(name, (("settings", *path),), Migration, path)
+        case ("bounds", *inner):
+            path = _require_word(inner, Bounds, "bounds.")
+            targets = tuple((side, "guest", *path) for side in SIDES) if path[0] in GUEST_BOUNDS else None
+            return Key(name, targets or (("settings", *path),), Bounds, path)
+        case ("fault", *inner):
+            path = _require_word(inner, FaultTable, "fault.")
+            return Key(name, (("faults", 0, *path),), FaultTable, path)
+        case ("probes", *inner) if PROBES:
+            path = _require_word(inner, Probes, "probes.")
+            return Key(name, (("probes", *path),), Probes, path)
+    allowed = [*_SECTIONS, *SIDES, "devices"]
+    whole = [f"{section}.{field}" for section, table in _SECTIONS.items() for field in table.model_fields]
+    close = suggest(name, [*whole, *Guest.model_fields]).partition(" Allowed: ")[0]
+    raise KeyProblem(f"unknown key{close} Allowed: {', '.join(Guest.model_fields)}, and keys in {', '.join(allowed)}")
+
+
+def _device_key(name: str, sides: Sequence[str], devices: Sequence[str], inner: Sequence[str]) -> Key:
+    path = _require_word(inner, Device, name[: len(name) - len(".".join(inner))])
+    target = ("properties", PRE_COPY_PROPERTY) if path == ("allow_pre_copy",) else path
+    targets = tuple((side, "devices", identity, *target) for side in sides for identity in devices)
+    return Key(name, targets, Device, path)
+
+
+def _require_word(
+    words: Sequence[str], table: type[pydantic.BaseModel], prefix: str, others: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """``words`` as the way to one value in a table. :raises KeyProblem: there is none there"""
+    if not words or words[0] not in table.model_fields:
+        word = words[0] if words else ""
+        raise KeyProblem(f"unknown key in {prefix[:-1]}{suggest(word, [*table.model_fields, *others])}")
+    wanted = 2 if is_mapping(table, words[0]) else 1
+    if len(words) != wanted:
+        form = f"{prefix}{words[0]}" + (".NAME" if wanted == 2 else "")
+        raise KeyProblem(f"one value has the form {form}")
+    return tuple(words)
+
+
+def _reject_second_way(path: Sequence[str]) -> None:
+    """:raises KeyProblem: a capability that has a key of its own"""
+    if path[0].endswith("capabilities") and len(path) == 2:
+        check_capability(path[0], path[1])
+
+
+def check_capability(table: str, capability: str) -> None:
+    """:raises KeyProblem: it is to be set otherwise"""
+    if capability not in OWN_KEYS or table != "capabilities":
+        return
+    own = OWN_KEYS[capability]
+    raise KeyProblem(f"write migration.{own}" if own else "is always on: the harness needs it")
+
+
+def is_mapping(table: type[pydantic.BaseModel], field: str) -> bool:
+    """Whether a field holds values by names that are free."""
+    return typing.get_origin(table.model_fields[field].annotation) is dict
+
+
+def list_set(prefix: str, table: pydantic.BaseModel | None) -> Iterator[tuple[str, object]]:
+    """The keys that a table of a file sets, and what to, one value each."""
+    if table is None:
+        return
+    for field in type(table).model_fields:
+        if field not in table.model_fields_set:
+            continue
+        value = getattr(table, field)
+        if isinstance(value, pydantic.BaseModel):
+            yield from list_set(f"{prefix}{field}.", value)
+        elif isinstance(value, Mapping):
+            for name, inner in value.items():
+                if isinstance(inner, pydantic.BaseModel):
+                    yield from list_set(f"{prefix}{field}.{name}.", inner)
+                else:
+                    yield f"{prefix}{field}.{name}", inner
+        else:
+            yield f"{prefix}{field}", value

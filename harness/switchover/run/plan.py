@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What would happen if scenarios were run: cases, whether they can be, what is expected, how long it takes. Pure."""
+
+from dataclasses import dataclass, replace
+
+from switchover.guests.arguments import build_arguments
+from switchover.guests.spec import GuestFiles, VfioDevice
+from switchover.record.record import VerdictName
+from switchover.run.case import Case, SideSpec
+from switchover.run.expand import PlannedCase, expand, select
+from switchover.run.gate import Decision, Known, decide
+from switchover.run.scenario import Scenario
+
+CASE_S = 25.0
+"""One more case in a running lab under TCG, guest booted cold; seconds, as ``switchover bench next`` measures."""
+SECOND_MIGRATION_S = 10.0
+"""A second migration of the guest that stayed, on top of that."""
+_TRIED_AGAIN = (VerdictName.FAILED, VerdictName.HUNG, VerdictName.CANCELLED, VerdictName.CRASHED)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case of a plan. ``seconds``: an estimate for one repeat; 0 if the case is not run."""
+
+    planned: PlannedCase
+    decision: Decision
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The selected cases of a scenario, of ``of`` in all."""
+
+    scenario: Scenario
+    entries: tuple[Entry, ...]
+    of: int
+
+    @property
+    def seconds(self) -> float:
+        """Of all repeats; the lab's boot is not in it."""
+        return sum(entry.seconds for entry in self.entries) * self.scenario.repeats
+
+
+def make_plan(scenario: Scenario, only: str = "", known: Known | None = None) -> Plan:
+    """``only``: a pattern for ids of cases; it may leave none. :raises UsageError: as :func:`expand`"""
+    planned = expand(scenario)
+    chosen = select(planned, only) if only else planned
+    return Plan(scenario, tuple(_make_entry(entry, known) for entry in chosen), len(planned))
+
+
+def _make_entry(planned: PlannedCase, known: Known | None) -> Entry:
+    decision = decide(planned.case, planned.hosts, known)
+    return Entry(planned, decision, estimate_seconds(planned.case) if decision.runs else 0.0)
+
+
+def estimate_seconds(case: Case) -> float:
+    """How long a repeat takes if it ends as expected."""
+    expectation = case.expectation
+    seconds = CASE_S
+    if expectation.verdict in _TRIED_AGAIN and (expectation.verdict, expectation.side) != _ENDED:
+        seconds += SECOND_MIGRATION_S
+    if expectation.verdict is VerdictName.HUNG:
+        seconds += case.settings.hang_s
+    return seconds
+
+
+_ENDED = (VerdictName.CRASHED, "source")
+"""Then there is no guest left to migrate again."""
+
+
+def list_commands(case: Case) -> dict[str, list[str]]:
+    """QEMU's command lines by side. What a run decides stands in capitals: directory, tap and UUIDs of devices."""
+    return {
+        "source": _command(case.source, "source", incoming=False),
+        "destination": _command(case.destination, "destination", incoming=True),
+    }
+
+
+def _command(side: SideSpec, name: str, *, incoming: bool) -> list[str]:
+    devices = tuple(
+        VfioDevice(device.id, f"/sys/bus/mdev/devices/UUID_{device.id}", device.properties) for device in side.devices
+    )
+    files = GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
+    return build_arguments(replace(side.guest, devices=devices), files, incoming=incoming)

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scenario as its file has it: read, and checked as a whole."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from switchover.record.errors import UsageError
+from switchover.record.paths import data_directory
+from switchover.record.toml import TomlText, load_model, parse_toml, read_toml, suggest
+from switchover.run.axes import Axis, flatten, make_word, read_axes
+from switchover.run.expectation import Expectation
+from switchover.run.keys import Key, KeyProblem, Target, check_capability, list_set, require_key
+from switchover.run.oracle import ORACLE, Rule, find_rule
+from switchover.run.schema import DEVICE_ID, SIDES, Expect, ScenarioFile
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Combinations left out: by axis, the words of its values."""
+
+    axes: Mapping[str, frozenset[str]]
+    because: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One question. ``name``: the file's, without its suffix. ``devices``: their ids, in the order of their slots.
+
+    ``fixed``: values that do not vary; ``rules``: its own expectations, the first that fits holds.
+    """
+
+    source: str
+    name: str
+    title: str
+    question: str
+    repeats: int
+    interleave: bool
+    devices: tuple[str, ...]
+    fixed: Mapping[Target, object]
+    axes: tuple[Axis, ...]
+    exclusions: tuple[Exclusion, ...]
+    rules: tuple[Rule, ...]
+
+
+def load_scenario(path: Path) -> Scenario:
+    """:raises UsageError: all that is wrong with the file, a line each: ``FILE:LINE: KEY: …``"""
+    return make_scenario(read_toml(path))
+
+
+def parse_scenario(text: str, source: str = "scenario.toml") -> Scenario:
+    """:raises UsageError: as :func:`load_scenario`"""
+    return make_scenario(parse_toml(text, source))
+
+
+def catalogue_directory() -> Path:
+    """The scenarios that ship with the project."""
+    return data_directory("testcases") / "scenarios"
+
+
+def list_scenarios(place: Path) -> list[Path]:
+    """A file, all scenarios of a directory, or one of the catalogue by its name. :raises UsageError: there is none"""
+    if place.is_dir():
+        found = sorted(place.glob("*.toml"))
+        if not found:
+            raise UsageError(f"{place} holds no scenario.", fix="name a file, or a directory with *.toml files")
+        return found
+    if place.exists():
+        return [place]
+    known = {path.stem: path for path in sorted(catalogue_directory().glob("*.toml"))}
+    if str(place) in known:
+        return [known[str(place)]]
+    names = suggest(str(place), list(known)).removeprefix("; ")
+    raise UsageError(
+        f"There is no scenario {place}.", why=f"it is no file, and the catalogue does not have it. {names}"
+    )
+
+
+def make_scenario(document: TomlText) -> Scenario:
+    """:raises UsageError: as :func:`load_scenario`"""
+    problems: list[str] = []
+    devices = _list_devices(document.data)
+    file: Any = None
+    try:
+        file = load_model(document, ScenarioFile)
+    except UsageError as error:
+        problems += error.what.splitlines()
+    axes = read_axes(document, document.data.get("axes"), devices, problems)
+    if file is None:
+        raise _as_error(problems)
+    checks = _Checks(document, devices, axes, problems)
+    fixed = checks.read_fixed(file)
+    exclusions = tuple(checks.read_exclusions(file))
+    rules = tuple(checks.read_rules(file))
+    if problems:
+        raise _as_error(problems)
+    name = Path(document.source).stem
+    about = file.scenario
+    return Scenario(
+        document.source, name, about.title, about.question, about.repeats, about.interleave, tuple(devices), fixed,
+        axes, exclusions, rules,
+    )  # fmt: skip
+
+
+def _as_error(problems: Sequence[str]) -> UsageError:
+    def line(problem: str) -> int:
+        found = re.search(r":(\d+): ", problem)
+        return int(found[1]) if found else 0
+
+    return UsageError("\n".join(sorted(dict.fromkeys(problems), key=line)))
+
+
+def _list_devices(data: Mapping[str, Any]) -> list[str]:
+    """Ids of the devices of a file that may be wrong."""
+    tables = data.get("devices")
+    if not isinstance(tables, list):
+        return [DEVICE_ID]
+    return [str(table["id"]) for table in tables if isinstance(table, Mapping) and "id" in table]
+
+
+@dataclass
+class _Checks:
+    """What pydantic cannot see: keys that do not go together. Problems are collected."""
+
+    document: TomlText
+    devices: Sequence[str]
+    axes: Sequence[Axis]
+    problems: list[str]
+
+    def complain(self, path: Sequence[str | int], text: str) -> None:
+        name = "".join(f"[{word}]" if isinstance(word, int) else f".{word}" for word in path).removeprefix(".")
+        self.problems.append(f"{self.document.place(path)}: {name}: {text}")
+
+    def read_fixed(self, file: Any) -> dict[Target, object]:
+        """What the tables set, the more general first."""
+        fixed: dict[Target, object] = {}
+        if file.device is not None and file.devices is not None:
+            self.complain(["device"], "a scenario has either [device] or [[devices]]")
+            return fixed
+        for number, identity in enumerate(self.devices):
+            if identity in self.devices[:number]:
+                self.complain(["devices", number, "id"], f"there is another device {identity!r}")
+        for path, prefix, table in _tables(file):
+            for name, value in list_set(prefix, table):
+                inner = name.removeprefix(prefix).split(".")
+                if path[0] == "devices" and inner == ["id"]:
+                    continue
+                try:
+                    key = require_key(name, self.devices)
+                    if path == ["migration"] and len(inner) == 2:
+                        check_capability(*inner)
+                except KeyProblem as problem:
+                    self.complain([*path, *inner], str(problem))
+                    continue
+                self._reject_without_effect(key, [*path, *inner])
+                for target in key.targets:
+                    # a key names the only fault; in the tables there may be more
+                    placed = ("faults", path[1], *target[2:]) if target[0] == "faults" else target
+                    fixed[placed] = value
+        self._check_faults(file)
+        return fixed
+
+    def _reject_without_effect(self, key: Key, path: Sequence[str | int]) -> None:
+        """A value that an axis replaces wherever it would hold."""
+        targets = set(key.targets)
+        for axis in self.axes:
+            varied = axis.targets()
+            variants = [value for value in axis.values if not targets & value.changes.keys()]
+            if targets <= varied and not variants:
+                self.complain(
+                    path, f"has no effect: axes.{axis.name} ({axis.place}) sets it too; leave one of them out"
+                )
+
+    def _check_faults(self, file: Any) -> None:
+        varied = [axis for axis in self.axes if any(target[0] == "faults" for target in axis.targets())]
+        if varied and len(file.faults) > 1:
+            self.problems.append(
+                f"{varied[0].place}: axes.{varied[0].name}: there are {len(file.faults)} [[faults]]; "
+                "an axis varies the only one"
+            )
+
+    def read_exclusions(self, file: Any) -> Iterator[Exclusion]:
+        for number, table in enumerate(file.exclude):
+            path: list[str | int] = ["exclude", number]
+            yield Exclusion(self._read_when(path, table.when), table.because, self.document.place(path))
+
+    def read_rules(self, file: Any) -> Iterator[Rule]:
+        for number, table in enumerate(file.rules):
+            path: list[str | int] = ["rules", number]
+            when = self._read_when(path, table.when)
+            yield self._read_expect([*path, "expect"], table.expect, f"rules[{number}]", when)
+        if file.expect is not None:
+            yield self._read_expect(["expect"], file.expect, "expect", {})
+
+    def _read_expect(
+        self, path: Sequence[str | int], expect: Expect, name: str, when: Mapping[str, frozenset[str]]
+    ) -> Rule:
+        place = self.document.place(path)
+        if expect.verdict is not None:
+            expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because)
+            return Rule(name, expectation, axes=when, place=place)
+        known = find_rule(expect.oracle or "")
+        if known is None:
+            names = [rule.name for rule in ORACLE]
+            self.complain([*path, "oracle"], f"has no row {expect.oracle!r}{suggest(expect.oracle or '', names)}")
+            known = ORACLE[0]
+        told = known.expectation
+        because = f"{expect.because} (oracle {known.name}: {told.because})"
+        expectation = Expectation(told.verdict, told.side, told.reason, because)
+        return Rule(name, expectation, axes=when, place=place)
+
+    def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+        read: dict[str, frozenset[str]] = {}
+        if not when:
+            self.complain([*path, "when"], "fits every case; name an axis and its values")
+        for inner, values in flatten(when):
+            name, where = ".".join(inner), [*path, "when", *inner]
+            axis = next((axis for axis in self.axes if axis.name == name), None)
+            if axis is None:
+                self.complain(where, f"is no axis{suggest(name, [axis.name for axis in self.axes])}")
+                continue
+            allowed = [value.word for value in axis.values]
+            words = [make_word(value) for value in (values if isinstance(values, list) else [values])]
+            for word in words:
+                if word not in allowed:
+                    self.complain(where, f"the axis has no value {word!r}{suggest(word, allowed)}")
+            read[name] = frozenset(words)
+        return read
+
+
+def _tables(file: Any) -> Iterator[tuple[list[str | int], str, Any]]:
+    """Tables that set values: where they stand in the file, how their keys begin, and the table."""
+    yield ["guest"], "guest.", file.guest
+    yield ["device"], "device.", file.device
+    for number, device in enumerate(file.devices or ()):
+        yield ["devices", number], f"devices.{device.id}.", device
+    for side in SIDES:
+        yield [side], f"{side}.", getattr(file, side)
+    yield ["migration"], "migration.", file.migration
+    yield ["bounds"], "bounds.", file.bounds
+    yield ["probes"], "probes.", getattr(file, "probes", None)
+    for number, fault in enumerate(file.faults):
+        yield ["faults", number], "fault.", fault

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a scenario file may hold: its tables and their keys. Every key that is accepted has an effect."""
+
+import dataclasses
+import re
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import AfterValidator, Field
+
+from switchover.devices.reference import TYPE, Knobs
+from switchover.guests.spec import GuestSpec
+from switchover.migration.settings import MigrationSettings
+from switchover.record.record import VerdictName
+from switchover.run.case import Case
+from switchover.run.faults import Fault
+from switchover.run.tables import OnOff, PropertyValue, Table, make_table
+
+VERSION = 1
+SIDES = ("source", "destination")
+DEVICE_ID = "dut"
+"""Id of the device of a scenario that has one."""
+
+
+def _names(of: type, *without: str) -> list[str]:
+    return [field.name for field in dataclasses.fields(of) if field.name not in without]
+
+
+def _check_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return text
+
+
+def _check_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text):
+        raise ValueError("must begin with a letter, then letters, digits, '-' and '_'")
+    return text
+
+
+Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+
+SETTINGS_BOUNDS = ("timeout_s", "settle_timeout_s", "hang_s")
+GUEST_BOUNDS = ("boot_timeout_s",)
+PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expectation")
+"""What is left of a case are its probes."""
+
+GUEST_KEYS = _names(GuestSpec, "name", "devices", *GUEST_BOUNDS)
+
+Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
+
+_DEVICE: dict[str, Any] = {
+    "type": (str, Field(default=TYPE, description="mdev type of the device")),
+    "properties": (
+        dict[str, PropertyValue],
+        Field(
+            default={},
+            description='properties of vfio-pci as on QEMU\'s command line; "" leaves one out that the harness would '
+            "set (`enable-migration` and `migration-events`, both on)",
+        ),
+    ),
+    "allow_pre_copy": (OnOff, Field(default=None, description="the property `x-allow-pre-copy` of patched QEMUs")),
+}
+Device: Any = make_table("Device", Knobs, _names(Knobs), **_DEVICE)
+_ID = (
+    Annotated[str, AfterValidator(_check_name)],
+    Field(description="what QEMU and the keys `devices.ID.…` call it"),
+)
+NamedDevice: Any = make_table("NamedDevice", Knobs, _names(Knobs), id=_ID, **_DEVICE)
+Side: Any = make_table(
+    "Side",
+    GuestSpec,
+    GUEST_KEYS,
+    host=(str, Field(default="", description="host of this side; without it, the one that the run is given")),
+    device=(Device, Field(default=None, description="what this side's devices have otherwise")),
+    devices=(dict[str, Device], Field(default={}, description="by id, what one of this side's devices has otherwise")),
+)
+Migration: Any = make_table("Migration", MigrationSettings, _names(MigrationSettings, *SETTINGS_BOUNDS))
+FaultTable: Any = make_table("Fault", Fault, _names(Fault))
+Probes: Any = make_table("Probes", Case, PROBES)
+_SETTINGS_BOUNDS_TABLE: Any = make_table("SettingsBounds", MigrationSettings, SETTINGS_BOUNDS)
+_GUEST_BOUNDS_TABLE: Any = make_table("GuestBounds", GuestSpec, GUEST_BOUNDS)
+
+
+class Bounds(_SETTINGS_BOUNDS_TABLE, _GUEST_BOUNDS_TABLE):  # type: ignore[misc]
+    """How long things may take, in seconds."""
+
+
+class About(Table):
+    """The question, and how often it is asked."""
+
+    title: Annotated[str, Field(min_length=1)]
+    """one line, for lists"""
+    question: str = ""
+    """what the scenario is to find out, and why"""
+    repeats: Annotated[int, Field(strict=True, ge=1)] = 1
+    """how often each case is run"""
+    interleave: OnOff = True
+    """repeats in turns over all cases, there and back, so that drift favours none; off: case by case"""
+
+
+class Expect(Table):
+    """What must happen, with the reason for expecting it; overrides the oracle."""
+
+    verdict: VerdictName | None = None
+    """what must happen"""
+    oracle: str | None = None
+    """instead of a verdict: a row of the oracle, for instance `A16`"""
+    side: Literal["source", "destination", ""] = ""
+    """the side that must say why"""
+    reason: Pattern = ""
+    """regular expression, searched for in the verdict's reason"""
+    because: Reason
+    """why this is to be expected"""
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_two(self) -> "Expect":
+        if (self.verdict is None) == (self.oracle is None):
+            raise ValueError("needs either verdict or oracle")
+        if self.oracle is not None and (self.side or self.reason):
+            raise ValueError("side and reason are those of the oracle's row")
+        return self
+
+
+class ScenarioRule(Table):
+    """An expectation for some of the cases; the first rule that fits a case holds."""
+
+    when: dict[str, Any]
+    """by axis, the value or the list of values for which it holds"""
+    expect: Expect
+    """what must happen then"""
+
+
+class Exclude(Table):
+    """Combinations that are not to be run."""
+
+    when: dict[str, Any]
+    """by axis, the value or the list of values"""
+    because: Reason
+    """why they make no sense"""
+
+
+class ScenarioFile(Table):
+    """A scenario of Switchover: one question."""
+
+    version: Literal[1]
+    """of this schema: 1"""
+    scenario: About
+    """the question, and how often it is asked"""
+    guest: Guest = Field(default=None)
+    """the guest, on both sides"""
+    source: Side = Field(default=None)
+    """what the source has otherwise than `[guest]` and `[device]`"""
+    destination: Side = Field(default=None)
+    """what the destination has otherwise than `[guest]` and `[device]`"""
+    device: Device = Field(default=None)
+    """the reference device of the guest: its knobs and properties, on both sides"""
+    devices: Annotated[tuple[NamedDevice, ...], Field(min_length=1)] | None = None
+    """instead of `[device]`, several devices"""
+    migration: Migration = Field(default=None)
+    """settings of the migration"""
+    faults: tuple[FaultTable, ...] = ()
+    """what is done to the migration on purpose"""
+    bounds: Bounds | None = None
+    """how long things may take"""
+    axes: dict[str, Any] = Field(default={})
+    """what is varied: a key and its values, or a name and its variants"""
+    exclude: tuple[Exclude, ...] = ()
+    """combinations of axis values that are not to be run"""
+    expect: Expect | None = None
+    """what must happen to every case without a rule; without it, what the oracle says"""
+    rules: tuple[ScenarioRule, ...] = ()
+    """what must happen to some of the cases"""
+
+
+if PROBES:
+    ScenarioFile = pydantic.create_model(  # type: ignore[misc]
+        "ScenarioFile", __base__=ScenarioFile, __doc__=ScenarioFile.__doc__,
+        probes=(Probes, Field(default=None, description="what is measured besides")),
+    )  # fmt: skip

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tables of scenario files whose keys are the fields of a dataclass: a knob or a setting is declared in one place."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import re
+import textwrap
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+_SIZE_NAME = re.compile(r"(?:^|_)bytes(?:_per_sec)?$|bandwidth$")
+_SIZE = re.compile(r"(\d+)\s*([KMGT]iB)")
+_FACTORS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+class Table(pydantic.BaseModel):
+    """A table in which an unknown key is an error."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+def _read_on_off(value: object) -> bool:
+    """YAML habits made ``off`` a boolean somewhere and a word elsewhere: here it is one thing, a word in quotes."""
+    if isinstance(value, bool):
+        raise ValueError(f'write "{"on" if value else "off"}", in quotes')
+    if value not in ("on", "off"):
+        raise ValueError('must be "on" or "off"')
+    return value == "on"
+
+
+def _read_size(value: object) -> object:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if not match:
+            raise ValueError('must be a number of bytes or a size such as "64 MiB"')
+        return int(match[1]) * _FACTORS[match[2]]
+    return value
+
+
+def _read_property(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f'write "{"on" if value else "off"}", in quotes')
+    return str(value) if isinstance(value, int) else value
+
+
+def _read_parameter(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f'write "{"on" if value else "off"}", in quotes')
+    if isinstance(value, str | int):
+        return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+    raise ValueError("must be a string or a whole number")
+
+
+_ON_OFF_SCHEMA = WithJsonSchema({"type": "string", "enum": ["on", "off"]})
+_WORD_SCHEMA = WithJsonSchema({"type": ["string", "integer"]})
+
+OnOff = Annotated[bool, BeforeValidator(_read_on_off), _ON_OFF_SCHEMA]
+"""``"on"`` or ``"off"``, in quotes."""
+Size = Annotated[
+    int,
+    BeforeValidator(_read_size),
+    Field(strict=True, ge=0),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}),
+]
+"""Bytes as a number, or with a unit: ``"64 MiB"``."""
+Whole = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True, ge=0)]
+PropertyValue = Annotated[str, BeforeValidator(_read_property), _WORD_SCHEMA]
+"""A property of a QEMU device, as on its command line."""
+Parameter = Annotated[object, BeforeValidator(_read_parameter), _WORD_SCHEMA]
+"""A migration parameter as QMP has it; ``"on"`` and ``"off"`` are booleans there."""
+
+DECLARED: dict[type[Table], type] = {}
+"""Tables by the dataclass that declares their keys."""
+_MAPPINGS = {bool: OnOff, str: PropertyValue, object: Parameter}
+
+
+def make_table(name: str, of: type, keys: typing.Iterable[str], **others: Any) -> type[Table]:
+    """A table with ``keys``, fields of the dataclass ``of``, with their types, defaults and documentation.
+
+    None is required, and which of them are set is in ``model_fields_set``. ``others``: more fields, as
+    :func:`pydantic.create_model` takes them. :raises TypeError: a field has a type that no TOML value is made for
+    """
+    hints = typing.get_type_hints(of)
+    fields = {field.name: field for field in dataclasses.fields(of)}
+    made: dict[str, Any] = {key: (toml_type(key, hints[key]), Field(default=_default_of(fields[key]))) for key in keys}
+    clashes = sorted(made.keys() & others.keys())
+    if clashes:
+        raise TypeError(f"{of.__name__} and {name} both have {', '.join(clashes)}")
+    table = pydantic.create_model(name, __base__=Table, **others, **made)
+    DECLARED[table] = of
+    return table
+
+
+def toml_type(name: str, hint: Any) -> Any:
+    """What a field of this type is written as."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is bool:
+        return OnOff
+    if hint is int:
+        return Size if _SIZE_NAME.search(name) else Whole
+    if hint is float:
+        return Number
+    if hint is str or origin is typing.Literal or (inspect.isclass(hint) and issubclass(hint, Enum)):
+        return hint
+    if inspect.isclass(origin) and issubclass(origin, Mapping) and arguments[1] in _MAPPINGS:
+        named: Any = dict
+        return named[str, _MAPPINGS[arguments[1]]]
+    if origin is tuple and arguments[1:] == (...,):
+        listed: Any = tuple
+        return listed[toml_type(name, arguments[0]), ...]
+    raise TypeError(f"{name}: nothing in TOML is known to stand for {hint}")
+
+
+def _default_of(field: Any) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return None if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def find_meanings(of: type) -> dict[str, str]:
+    """The string below each field of a class; what has none is left out."""
+    try:
+        body = ast.parse(textwrap.dedent(inspect.getsource(of))).body[0]
+    except (OSError, SyntaxError):
+        return {}
+    found: dict[str, str] = {}
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for field, below in itertools.pairwise(statements):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            found[field.target.id] = inspect.cleandoc(below.value.value)
+    return found

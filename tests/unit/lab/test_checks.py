@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Checks of the controller, each seen to fail."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from switchover.hosts import processes
+from switchover.hosts.checks import CheckResult, Outcome, run_checks
+from switchover.hosts.host import Completed
+from switchover.lab import checks as module
+from switchover.lab.accelerator import tcg
+from switchover.lab.checks import EVERYTHING, PROGRAMS, controller_checks
+from switchover.lab.images import Image
+from switchover.lab.labfile import LabFile, write_lab_file
+from switchover.lab.mirror import Mirror
+from switchover.lab.recipes import compute_digest
+from switchover.record.errors import CommandFailed
+from switchover.record.paths import data_directory
+
+SCRIPT = Path(__file__).parents[3] / "switchover"
+
+
+@pytest.fixture(autouse=True)
+def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty cache and state directories."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def run(name: str) -> CheckResult:
+    (check,) = [check for check in controller_checks() if check.name == name]
+    (result,) = run_checks([check])
+    return result
+
+
+def require_failed(name: str, seen: str, fix: str) -> CheckResult:
+    result = run(name)
+    assert result.outcome is Outcome.FAILED
+    assert seen in result.seen
+    assert fix in result.fix
+    return result
+
+
+def fake_run(monkeypatch: pytest.MonkeyPatch, answer: str | Exception) -> None:
+    """Commands of the controller answer this."""
+
+    def run_command(argv: Sequence[str], **_: object) -> Completed:
+        if isinstance(answer, Exception):
+            raise answer
+        return Completed(tuple(argv), 0, answer.encode(), b"")
+
+    monkeypatch.setattr(processes, "run", run_command)
+
+
+def test_names_and_blocks() -> None:
+    """Names are unique; what blocks anything blocks what the doctor knows."""
+    checks = controller_checks()
+    assert len({check.name for check in checks}) == len(checks)
+    assert {target for check in checks for target in check.blocks} == set(EVERYTHING)
+
+
+def test_programs_are_those_of_the_script() -> None:
+    """The doctor asks for what the script ``switchover`` installs."""
+    listed = re.search(r"^packages='([^']*)'", SCRIPT.read_text(), re.MULTILINE)
+    assert listed is not None
+    assert {tuple(reversed(entry.split(":"))) for entry in listed[1].split()} == set(PROGRAMS)
+
+
+def test_python() -> None:
+    """An older Python fails."""
+    assert module.check_python((3, 10, 9)).outcome is Outcome.FAILED
+    assert module.check_python((3, 11, 0)).outcome is module.check_python((4, 0, 0)).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize("name", ["qemu-system-x86_64", "mmdebstrap", "ssh", "unshare", "setpriv"])
+def test_programs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A program that is not there is named with its package."""
+    monkeypatch.setattr(shutil, "which", lambda program, path: None)
+    require_failed(f"program {name}", f"{name} was not found", "apt-get install ")
+
+
+def test_user_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without root needs newuidmap, root does not."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert module.user_programs() == (("newuidmap", "uidmap"),)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert module.user_programs() == ()
+
+
+def test_qemu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A QEMU without the link of lab hosts fails, whatever its version."""
+    monkeypatch.setattr(processes, "require_program", lambda name, **_: name)
+    fake_run(monkeypatch, "QEMU emulator version 99.0\nuser\ntap\n")
+    require_failed("QEMU for lab hosts", "version 99.0 has no -netdev stream", "QEMU 7.2")
+
+
+def test_accelerator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without an image KVM cannot be tried; a /dev/kvm that hangs is told, and blocks nothing."""
+    result = run("accelerator")
+    assert (result.outcome, result.blocks) == (Outcome.UNVERIFIABLE, ())
+    monkeypatch.setattr(module, "find_image", lambda name: Image(name, "d", tmp_path, 1, 1.0))
+    monkeypatch.setattr(module, "find_accelerator", lambda image: tcg("/dev/kvm opens, but hangs"))
+    assert run("accelerator").seen == "tcg: /dev/kvm opens, but hangs"
+
+
+def test_memory() -> None:
+    """Too little memory fails; with a lab that is up already it cannot be told."""
+    assert module.check_memory(available=7 << 30, labs=0).outcome is Outcome.PASSED
+    assert module.check_memory(available=1 << 30, labs=0).outcome is Outcome.FAILED
+    assert module.check_memory(available=1 << 30, labs=1).outcome is Outcome.UNVERIFIABLE
+
+
+@pytest.mark.parametrize("name", ["disk of the cache", "disk of runs"])
+def test_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A full disk fails with the variable that names another."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1 << 20}))
+    require_failed(name, "1.0 MiB free", "XDG_")
+
+
+@pytest.mark.parametrize("name", ["cache directory", "state directory"])
+def test_directories(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A directory that cannot be written fails."""
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    require_failed(name, "Permission denied", "XDG_")
+
+
+def test_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without namespaces images cannot be built; a user is told another way out than root."""
+    fake_run(monkeypatch, CommandFailed("unshare failed", why="Operation not permitted"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    require_failed("namespaces", "root gets no namespaces: Operation not permitted", "container")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    require_failed("namespaces", "a user gets no namespaces", "add-subuids")
+
+
+def test_keyring_and_mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keys that are missing, a mirror that is down, and no apt to ask with."""
+    monkeypatch.setattr("switchover.lab.mirror.KEYRING", tmp_path / "none")
+    require_failed("keys of Debian's archive", "is missing", "debian-archive-keyring")
+    monkeypatch.setattr(module, "read_mirror", lambda: Mirror("http://mirror.example/debian/", None, ()))
+    monkeypatch.setattr(module, "_APT_HELPER", tmp_path)
+    fake_run(monkeypatch, CommandFailed("apt-helper failed", why="Could not connect"))
+    url = "http://mirror.example/debian/dists/trixie/InRelease"
+    require_failed("Debian mirror", f"{url} cannot be had: Could not connect", "apt-get update")
+    monkeypatch.setattr(module, "_APT_HELPER", tmp_path / "none")
+    assert run("Debian mirror").outcome is Outcome.UNVERIFIABLE
+
+
+def test_building_blocks_nothing_once_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A mirror that is down blocks everything while an image is missing, and nothing after."""
+
+    def blocks() -> tuple[str, ...]:
+        return next(check.blocks for check in controller_checks() if check.name == "Debian mirror")
+
+    assert blocks() == EVERYTHING
+    monkeypatch.setattr(module, "find_image", lambda name: Image(name, "d", tmp_path, 1, 1.0))
+    assert blocks() == ()
+
+
+def test_images(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:
+    """Not built is no failure; a file that is gone or changed is one; older ones are counted."""
+    assert "not built yet" in run("image guest").seen
+    assert run("image guest").outcome is Outcome.PASSED
+    digest = compute_digest("guest", data_directory("images"))
+    image = directories / "cache" / "switchover" / "images" / f"guest-{digest}"
+    image.mkdir(parents=True)
+    require_failed("image guest", "is damaged", "switchover images build guest")
+    (image / "vmlinuz").write_text("kernel")
+    manifest = {"artifacts": {"vmlinuz": 6}, "sha256": {"vmlinuz": "0"}, "size": 6, "seconds": 1}
+    (image / "manifest.json").write_text(json.dumps(manifest))
+    require_failed("image guest", "vmlinuz is not what was built", f"rm -r {image}")
+    image.rename(image.with_name("guest-0000"))
+    assert run("older images").seen.startswith("1, 6 B")
+
+
+def make_lab(directories: Path, *, owner: int = 0) -> Path:
+    lab = directories / "state" / "switchover" / "labs" / "mine"
+    (lab / "hosta").mkdir(parents=True)
+    token = "switchover-lab-0123456789ab"
+    write_lab_file(lab, LabFile("mine", token, "/tmp/none", owner, {}, {}, ["hosta"], {"hosta": 1}))
+    return lab
+
+
+class Process:
+    """A QEMU of a lab host, as psutil lists it."""
+
+    def __init__(self, lab: Path) -> None:
+        self.pid = 4711
+        words = ["qemu", "-name", "switchover-lab-0123456789ab-hosta", "-serial", f"file:{lab}/hosta/console.log"]
+        self.info = {"cmdline": words}
+
+
+def test_labs(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:
+    """A lab without its processes, and one whose run is gone, are told with the command that stops them."""
+    assert run("labs").seen == "none is up"
+    lab = make_lab(directories)
+    require_failed("labs", "mine: 0 of 1 lab hosts run", "switchover lab down mine")
+    monkeypatch.setattr(psutil, "process_iter", lambda names: [Process(lab)])
+    assert run("labs").outcome is Outcome.PASSED
+    (lab / "lab.json").write_text((lab / "lab.json").read_text().replace('"owner": 0', f'"owner": {os.getpid()}'))
+    assert run("labs").outcome is Outcome.PASSED
+    (lab / "lab.json").write_text((lab / "lab.json").read_text().replace(f'"owner": {os.getpid()}', '"owner": 4194305'))
+    require_failed("labs", "the run that started it (process 4194305) is gone", "switchover lab down mine")
+
+
+def test_strays(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:
+    """A lab host whose lab is gone is a stray; one of any lab that is there is not."""
+    lab = make_lab(directories)
+    monkeypatch.setattr(psutil, "process_iter", lambda names: [Process(lab)])
+    assert run("lab hosts without a lab").outcome is Outcome.PASSED
+    (lab / "lab.json").unlink()
+    require_failed("lab hosts without a lab", "1 QEMU processes", "kill 4711")
+
+
+def test_packages_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that are missing block the tests only."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert require_failed("packages of the tests", "pytest, hypothesis", "./switchover test").blocks == ("test",)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A host that answers commands from a function."""
+
+import socket
+from collections.abc import Callable, Sequence
+
+from switchover.hosts.host import Completed, Running, check_completed
+from switchover.hosts.waiting import Invariant
+
+
+class ScriptedHost:
+    """``answer``: standard output for a command, or its exit status, or it raises. Keeps the commands."""
+
+    def __init__(self, answer: Callable[[Sequence[str]], str | int], name: str = "fake") -> None:
+        self.name = name
+        self.commands: list[Sequence[str]] = []
+        self._answer = answer
+
+    def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
+        self.commands.append(argv)
+        answer = self._answer(argv)
+        code, text = (0, answer) if isinstance(answer, str) else (answer, "")
+        completed = Completed(tuple(argv), code, text.encode(), b"")
+        return check_completed(self.name, completed) if check else completed
+
+    def start(self, argv: Sequence[str]) -> Running:
+        raise AssertionError("not asked for in these tests")
+
+    def open_stream(self, argv: Sequence[str]) -> socket.socket:
+        raise AssertionError("not asked for in these tests")
+
+    def open_unix(self, path: str, *, wait: float = 0, invariants: Sequence[Invariant] = ()) -> socket.socket:
+        raise AssertionError("not asked for in these tests")
+
+    def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
+        raise AssertionError("not asked for in these tests")
+
+    def read_file(self, path: str) -> bytes:
+        raise AssertionError("not asked for in these tests")
+
+    def write_file(self, path: str, data: bytes) -> None:
+        raise AssertionError("not asked for in these tests")

@@ -10,8 +10,9 @@ from switchover.migration.traces import TraceEvent
 from switchover.record.units import format_bytes
 
 PENDING_EVENTS = ("migrate_pending*", "migrate_transferred")
-"""Patterns of the trace events (migration/trace-events; a name that a QEMU does not have would be an error) that tell what is pending and the threshold. Several thousand a second while a
-migration spins, so they are switched on for a moment only."""
+"""Trace events (migration/trace-events) that tell what is pending and the threshold, as patterns: a name that a QEMU
+does not have would be an error. Several thousand a second while a migration spins, so they are switched on for a moment
+only."""
 _SMALLER = 0.99
 
 

@@ -9,9 +9,10 @@ from enum import StrEnum
 from switchover.migration.traces import TraceEvent
 from switchover.record.units import format_bytes
 
-PENDING_EVENTS = ("migrate_pending_estimate", "migrate_pending_exact", "migrate_transferred")
-"""Trace events (migration/trace-events) that tell what is pending and the threshold. Several thousand a second while a
-migration spins, so they are switched on for a moment only."""
+PENDING_EVENTS = ("migrate_pending*", "migrate_transferred")
+"""Trace events (migration/trace-events) that tell what is pending and the threshold, as patterns: a name that a QEMU
+does not have would be an error. Several thousand a second while a migration spins, so they are switched on for a moment
+only."""
 _SMALLER = 0.99
 
 
@@ -54,14 +55,16 @@ def parse_pending(events: Sequence[TraceEvent], at_s: float) -> Pending | None:
     """The last exact size pending, else the last estimate; None if neither was traced.
 
     Texts of QEMU 10.0: ``exact pending size N (pre = N post=N)``, ``estimate pending size N (…)``,
-    ``transferred N time_spent N bandwidth N switchover_bw N max_size N``.
+    ``transferred N time_spent N bandwidth N switchover_bw N max_size N``. QEMU 7.2 has one event ``migrate_pending``,
+    ``pending size N max N (…)``, and no ``switchover_bw``.
     """
-    last = {event.name: event.text for event in events if event.name in PENDING_EVENTS}
-    text = last.get("migrate_pending_exact", last.get("migrate_pending_estimate", ""))
+    last = {event.name: event.text for event in events}
+    names = ("migrate_pending_exact", "migrate_pending_estimate", "migrate_pending")
+    text = next((last[name] for name in names if name in last), "")
     size = re.search(r"pending size (\d+)", text)
     if size is None:
         return None
-    limits = re.search(r"switchover_bw (\d+) max_size (-?\d+)", last.get("migrate_transferred", ""))
+    limits = re.search(r"(?:switchover_bw|bandwidth) (\d+) max_size (-?\d+)", last.get("migrate_transferred", ""))
     threshold, bandwidth = (int(limits[2]), int(limits[1])) if limits else (None, None)
     return Pending(at_s, int(size[1]), threshold, bandwidth)
 

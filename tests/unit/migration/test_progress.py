@@ -47,6 +47,15 @@ def test_an_estimate_is_better_than_nothing() -> None:
     assert parse(ESTIMATE.format(n=1, size=900)) == Pending(5.5, 900, None, None)
 
 
+def test_what_is_pending_in_an_old_qemu() -> None:
+    """QEMU 7.2 has one event for both sizes, and one bandwidth."""
+    log = (
+        "7@1795301138.000001:migrate_pending pending size 1000 max 6710800 (pre = 1000 compat=0 post=0)\n"
+        "7@1795301138.000002:migrate_transferred transferred 5 time_spent 100 bandwidth 67108 max_size 6710800\n"
+    )
+    assert parse(log) == Pending(5.5, 1000, 6710800, 67108)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -14,7 +14,7 @@ from switchover.migration import watch
 from switchover.migration.progress import PENDING_EVENTS, Hang, HangKind
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.watch import HangWatch
-from switchover.record.errors import GuestCrashed, HostLost, NotReady
+from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
 
 BOUND = 30.0
 REPLY = {"ram": {"transferred": 5, "dirty-sync-count": 1, "remaining": 7}, "vfio": {"transferred": 3}}
@@ -199,9 +199,12 @@ def test_nothing_is_traced_before_there_is_reason_to(course: Course) -> None:
     assert course.traced == [(name, enable) for enable in (True, False) for name in PENDING_EVENTS]
 
 
-@pytest.mark.parametrize("error", [NotReady("did not answer within 10 s"), HostLost("gone")])
+@pytest.mark.parametrize(
+    "error",
+    [NotReady("did not answer within 10 s"), HostLost("gone"), Refused('unknown event "migrate_pending_exact"')],
+)
 def test_a_source_that_does_not_answer_tells_nothing(course: Course, error: Exception) -> None:
-    """A source that is silent for a while has no pending size, and that alone is no hang."""
+    """A source that is silent, or has no such events, has no pending size, and that alone is no hang."""
     course.error = error
     assert follow(course) is None
 

@@ -18,12 +18,14 @@ _SMALLER = 0.99
 
 class HangKind(StrEnum):
     """``ack-starved``: pending below the threshold, and no switchover. ``not converging``: pending above it, without
-    a new minimum. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log.
+    a new minimum. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log. ``no end``: it did not end
+    in its time, and more cannot be told.
     """
 
     ACK_STARVED = "ack-starved"
     NOT_CONVERGING = "not converging"
     NO_PROGRESS = "no progress at the destination"
+    NO_END = "no end"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def judge_pending(pendings: Sequence[Pending], bound_s: float, downtime_limit_ms
     if last.threshold is not None:
         limit = f"the threshold {format_bytes(last.threshold)} ({downtime_limit_ms} ms"
         limit += f" at {format_bytes(last.bandwidth * 1000)}/s)" if last.bandwidth else ")"
-    if last.threshold is not None and last.size <= last.threshold:
+    if last.size == 0 or (last.threshold is not None and last.size < last.threshold):
         evidence = f"pending {format_bytes(last.size)} is below {limit} and the switchover does not come"
         return Hang(HangKind.ACK_STARVED, seconds, evidence)
     evidence = f"pending {format_bytes(last.size)} stays above {limit}"

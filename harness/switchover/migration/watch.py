@@ -70,7 +70,7 @@ class HangWatch:
             if hang is not None:
                 return Hang(hang.kind, seconds, hang.evidence)
         remaining = reply.get("ram", {}).get("remaining")
-        return Hang(HangKind.NO_PROGRESS, seconds, f"status {status}, RAM remaining {remaining} bytes")
+        return Hang(HangKind.NO_END, seconds, f"status {status}, RAM remaining {remaining} bytes")
 
     def _look_at_pending(self) -> Pending | None:
         """Switch QEMU's trace events on for a moment; None if it has none, does not answer or told nothing."""

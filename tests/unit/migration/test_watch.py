@@ -223,7 +223,7 @@ def test_a_binary_that_does_not_trace(course: Course) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pending", "kind"), [(10, HangKind.ACK_STARVED), (5000, HangKind.NOT_CONVERGING), (None, HangKind.NO_PROGRESS)]
+    ("pending", "kind"), [(10, HangKind.ACK_STARVED), (5000, HangKind.NOT_CONVERGING), (None, HangKind.NO_END)]
 )
 def test_the_reason_at_the_deadline(course: Course, pending: int | None, kind: HangKind) -> None:
     """When the time is over, one look tells the kind; without it the counters are the evidence."""
@@ -237,7 +237,7 @@ def test_the_reason_at_the_deadline(course: Course, pending: int | None, kind: H
 def test_the_reason_of_another_status(course: Course) -> None:
     """Nothing is traced of a migration that is not active; a reply without counters is none."""
     hang = course.watch().find_reason(None, {}, 180)
-    assert (hang.kind, hang.evidence) == (HangKind.NO_PROGRESS, "status None, RAM remaining None bytes")
+    assert (hang.kind, hang.evidence) == (HangKind.NO_END, "status None, RAM remaining None bytes")
     assert course.traced == []
 
 

@@ -32,7 +32,6 @@ from switchover.run.probes import (
     seed_device,
 )
 
-
 NAMES = ["dut"]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field
 
-from switchover.record.toml import TomlText, suggest
+from switchover.record.toml import TomlText, explain_value, suggest
 from switchover.run.keys import Key, KeyProblem, Target, require_key
 from switchover.run.tables import Table
 
@@ -150,8 +150,9 @@ class _Reader:
             except pydantic.ValidationError as error:
                 for found in error.errors(include_url=False):
                     word = str(found["loc"][0])
-                    allowed = suggest(word, list(Variant.model_fields)) if found["type"] == "extra_forbidden" else ""
-                    self.complain(f"{found['msg']}{allowed}", number, word)
+                    unknown = f"unknown key{suggest(word, list(Variant.model_fields))}"
+                    told = {"extra_forbidden": unknown, "missing": "is missing"}.get(found["type"])
+                    self.complain(told or explain_value(found), number, word)
                 continue
             changes: dict[Target, object] = {}
             for path, value in flatten(variant.set):

@@ -8,10 +8,9 @@ from typing import Any
 
 import pydantic
 
-from switchover.record.toml import suggest
+from switchover.record.toml import explain_value, suggest
 from switchover.run.schema import (
     GUEST_BOUNDS,
-    PROBES,
     SIDES,
     Bounds,
     Device,
@@ -36,7 +35,7 @@ OWN_KEYS = {
 """Capabilities that are set by keys of their own, and by which."""
 _SECTIONS: Mapping[str, type[pydantic.BaseModel]] = {
     "guest": Guest, "device": Device, "migration": Migration, "bounds": Bounds, "fault": FaultTable,
-    **({"probes": Probes} if PROBES else {}),
+    "probes": Probes,
 }  # fmt: skip
 
 
@@ -61,9 +60,7 @@ class Key:
         try:
             read: Any = self.table.model_validate(nested)
         except pydantic.ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-            raise KeyProblem(f"{message} (it is {value!r})") from error
+            raise KeyProblem(explain_value(error.errors(include_url=False)[0])) from error
         read = getattr(read, self.words[0])
         return read[self.words[1]] if self.words[1:] else read
 
@@ -104,7 +101,7 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
         case ("fault", *inner):
             path = _require_word(inner, FaultTable, "fault.")
             return Key(name, (("faults", 0, *path),), FaultTable, path)
-        case ("probes", *inner) if PROBES:
+        case ("probes", *inner):
             path = _require_word(inner, Probes, "probes.")
             return Key(name, (("probes", *path),), Probes, path)
     allowed = [*_SECTIONS, *SIDES, "devices"]

@@ -164,6 +164,8 @@ class ScenarioFile(Table):
     """settings of the migration"""
     faults: tuple[FaultTable, ...] = ()
     """what is done to the migration on purpose"""
+    probes: Probes = Field(default=None)
+    """what is measured besides"""
     bounds: Bounds | None = None
     """how long things may take"""
     axes: dict[str, Any] = Field(default={})
@@ -174,10 +176,3 @@ class ScenarioFile(Table):
     """what must happen to every case without a rule; without it, what the oracle says"""
     rules: tuple[ScenarioRule, ...] = ()
     """what must happen to some of the cases"""
-
-
-if PROBES:
-    ScenarioFile = pydantic.create_model(  # type: ignore[misc]
-        "ScenarioFile", __base__=ScenarioFile, __doc__=ScenarioFile.__doc__,
-        probes=(Probes, Field(default=None, description="what is measured besides")),
-    )  # fmt: skip

@@ -100,7 +100,7 @@ def test_a_link_is_restored_whatever_happens(error: BaseException | None) -> Non
         link.disturb("netem", "loss", "100%")
         if error:
             raise error
-    assert host.log[-1] == RESTORED
+    assert RESTORED in host.log[-1]
 
 
 def test_a_link_that_could_not_be_disturbed_is_restored() -> None:
@@ -108,7 +108,7 @@ def test_a_link_that_could_not_be_disturbed_is_restored() -> None:
     host = make_host(fail_at=0)
     with pytest.raises(CommandFailed, match="no tc"), start_link(host, "link0") as link:
         link.disturb("netem")
-    assert host.log[-1] == RESTORED
+    assert RESTORED in host.log[-1]
 
 
 @pytest.mark.parametrize("error", [CommandFailed("it has its own"), HostLost("gone")])
@@ -117,7 +117,8 @@ def test_restoring_what_is_in_order_is_no_error(error: Exception) -> None:
     host = make_host(fail_at=0, error=error)
     with start_link(host, "link0"):
         pass
-    assert host.log == [RESTORED]
+    assert len(host.log) == 1
+    assert RESTORED in host.log[0]
 
 
 def test_the_error_of_the_block_is_the_one_that_passes() -> None:

@@ -4,7 +4,7 @@
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
-from switchover.hosts.host import Address, Completed, Running, check_completed
+from switchover.hosts.host import Completed, Running, check_completed
 from switchover.hosts.waiting import Invariant
 
 
@@ -16,10 +16,6 @@ class ScriptedHost:
         self.address: Mapping[str, str] = {"kind": "fake"}
         self.commands: list[Sequence[str]] = []
         self._answer = answer
-
-    @property
-    def address(self) -> Address:
-        return {"kind": "fake"}
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         self.commands.append(argv)

@@ -67,7 +67,7 @@ def test_a_whole_inventory(tmp_path: Path) -> None:
         ('pci = "3B:00.2"', "pci = 3B:00.2", ":16: this is no TOML"),
         ('pci = "3B:00.2"', "pci = 03:00:02", ":16: host.rack-1.device[0].pci: is a time to TOML; quote the value"),
         ('pci = "3B:00.2"', 'pci = "3B:00"', ":16: host.rack-1.device[0].pci: must be a PCI address"),
-        ("port = 2222", 'port = "2222"', ":6: host.rack-1.port: must be a valid integer (it is '2222')"),
+        ("port = 2222", 'port = "2222"', ":6: host.rack-1.port: must be a whole number (it is '2222')"),
         ("link =", "linc =", ":10: host.rack-1.linc: unknown key; did you mean 'link'? Allowed: address,"),
         ('address = "rack2"', "", ":22: host.rack2.address: is missing"),
         ("type =", "typ =", ":20: host.rack-1.device[1].mdev.typ: unknown key; did you mean 'type'?"),

@@ -171,7 +171,7 @@ def _outside(rounds: int, pair: Pair) -> int:
               + f"   {'yes' if is_supported(control) else 'no'}")  # fmt: skip
     smallest = find_smallest_period(controls)
     print(f"smallest supported period: {f'{smallest.period_s * 1e3:g} ms' if smallest else 'none'}")
-    return ExitCode.AS_EXPECTED if smallest else ExitCode.NOT_READY
+    return ExitCode.AS_EXPECTED if controls else ExitCode.NOT_READY
 
 
 def _series(what: str, turns: Iterable[Turn]) -> int:

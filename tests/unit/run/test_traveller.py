@@ -26,7 +26,7 @@ from switchover.run.traveller import Traveller, Watchers, migrate_again, start_t
 
 KEYS = GuestKeys("", "", "", "")
 LOOP = cast(LoopThread, None)
-CASE = make_case("x", with_one_device(Knobs(fail_at="STOP_COPY")))
+CASE = make_case("x", with_one_device(Knobs(fail_at="STOP_COPY")), heartbeat_us=0)
 CUT = replace(CASE, faults=(Fault(Action.CUT_LINK, Phase.ACTIVE),))
 
 
@@ -47,8 +47,9 @@ class World:
 
     @contextlib.contextmanager
     def start_side(
-        self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
-    ) -> Iterator[Side]:
+        self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool,
+        keep: Callable[[Any], None],
+    ) -> Iterator[Side]:  # fmt: skip
         self.note(f"start {name} on {host.name}")
         assert incoming is (name != "source")
         devices = tuple(
@@ -62,13 +63,17 @@ class World:
             name=name,
             host=host,
             exit_status=lambda: self.codes.get(name),
+            is_dead=lambda: name in self.codes,
             wait_until_reachable=lambda: self.note(f"boot {name}"),
             open_ssh=lambda keys: contextlib.nullcontext(host),
         )
         try:
             yield Side(spec, cast(Any, devices), cast(Any, guest))
         finally:
-            self.note(f"end {name}")
+            try:
+                keep(guest)
+            finally:
+                self.note(f"end {name}")
 
     def migrate(self, source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
         self.note(f"migrate {name_of(source)} to {name_of(destination)} at {address}")
@@ -77,7 +82,9 @@ class World:
             raise outcome
         return Migrated(outcome, {}, ((), ()))
 
-    def examine(self, source: Side, destination: Side, migrated: Migrated, before: Any, *_: Any) -> Passage:
+    def examine(
+        self, source: Side, destination: Side, migrated: Migrated, outside: Any, before: Any, *_: Any
+    ) -> Passage:
         self.note(f"examine {name_of(destination)}")
         self.before.append(before)
         return Passage(migrated.migration, {}, {})
@@ -118,7 +125,7 @@ def make_pair(world: World, link: str = "link0") -> Pair:
 def watch(world: World) -> Watchers:
     return Watchers(
         step=lambda step: None,
-        release=lambda side, name: world.note(f"keep {name}"),
+        release=lambda guest, name: world.note(f"keep {name}"),
         sides_started=lambda source, destination: world.note("both started"),
     )
 

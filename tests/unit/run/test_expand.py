@@ -18,6 +18,7 @@ from switchover.run.axes import make_word, parse_id, render_id
 from switchover.run.case import Case
 from switchover.run.expand import expand, list_repeats, select
 from switchover.run.expectation import COMPLETES
+from switchover.run.oracle import choose_rule, make_traits
 from switchover.run.scenario import catalogue_directory, load_scenario, parse_scenario
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 
@@ -143,6 +144,28 @@ expect = { verdict = "failed", side = "source", reason = "x", because = "of that
     assert (off.rule.name, off.case.expectation.verdict) == ("expect", VerdictName.REFUSED)
     assert off.case.expectation.because.startswith("I say so (oracle A16: ")
     assert "x-allow-pre-copy" in off.case.expectation.reason
+
+
+OUTCOMES = {
+    "fault.action": '["cancel", "kill source", "cut link"]',
+    "fault.phase": '["setup", "active"]',
+    "source.device.pre_copy": '["on", "off"]',
+    "migration.switchover_ack": '["on", "off"]',
+    "destination.memory_mib": "[256, 128]",
+    "destination.device.fail_at": '["none", "load"]',
+}
+
+
+@given(st.lists(st.sampled_from(sorted(OUTCOMES)), unique=True, max_size=4))
+def test_every_case_has_the_oracle_s_expectation(names: list[str]) -> None:
+    """What is remembered for cases that are alike is what the oracle says of each by itself."""
+    faults = {"fault.action", "fault.phase"}
+    if faults & set(names):
+        names = [*names, *sorted(faults - set(names))]
+    lines = [f'"{name}" = {OUTCOMES[name]}' for name in names]
+    for entry in expand(parse_scenario("\n".join([HEAD, "[axes]", *lines]))):
+        assert entry.rule is choose_rule(make_traits(entry.case))
+        assert entry.case.expectation is entry.rule.expectation
 
 
 def test_a_rule_without_a_case() -> None:

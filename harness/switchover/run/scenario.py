@@ -212,7 +212,7 @@ class _Checks:
     def _read_expect(
         self, path: Sequence[str | int], expect: Expect, name: str, when: Mapping[str, frozenset[str]]
     ) -> Rule:
-        place = self.document.place(path)
+        place = self.document.place(path[:2])
         if expect.verdict is not None:
             expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because)
             return Rule(name, expectation, axes=when, place=place)

@@ -40,6 +40,12 @@ def _check_name(text: str) -> str:
     return text
 
 
+def _check_some(devices: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not devices:
+        raise ValueError("needs at least one device")
+    return devices
+
+
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
@@ -158,7 +164,7 @@ class ScenarioFile(Table):
     """what the destination has otherwise than `[guest]` and `[device]`"""
     device: Device = Field(default=None)
     """the reference device of the guest: its knobs and properties, on both sides"""
-    devices: Annotated[tuple[NamedDevice, ...], Field(min_length=1)] | None = None
+    devices: Annotated[tuple[NamedDevice, ...], AfterValidator(_check_some)] | None = None
     """instead of `[device]`, several devices"""
     migration: Migration = Field(default=None)
     """settings of the migration"""

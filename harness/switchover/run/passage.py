@@ -190,7 +190,7 @@ def examine_stayed(
         grown = count_since(truths_before, source.read_truths())
         if was_reset := grown["resets"] > 0:
             for number in range(count):
-                reinitialise(guest, number)
+                checks += reinitialise(guest, number)
         after = ask_guest(guest, count)
         compared = compare_guest(before, after, loads=0)
         kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]

@@ -25,7 +25,7 @@ from switchover.run.passage import (
     make_failed,
     migrate_sides,
 )
-from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device
+from switchover.run.probes import GuestAnswers, ask_guest, mend_device, place_canary, seed_device
 from switchover.run.side import Side, start_side
 from switchover.run.verdict import judge_passage
 
@@ -161,6 +161,8 @@ class Traveller:
         for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
             device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
+            for number in range(len(self.side.devices)):
+                mend_device(guest, number)
             self.before = self._prepare_devices(guest)
 
     def take_knobs(self, spec: SideSpec) -> None:
@@ -174,6 +176,7 @@ class Traveller:
                 raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
         for device, _, wanted in pairs:
             device.set_live_knobs(wanted.knobs)
+        self.side = replace(self.side, spec=replace(self.side.spec, devices=spec.devices))
 
 
 def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:

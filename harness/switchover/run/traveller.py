@@ -34,6 +34,9 @@ from switchover.run.verdict import judge_passage
 class Watchers:
     """Who is told what happens: each step as it begins, each sample, the probe from outside when it ended, and each
     QEMU just before it is released (also one that did not come up).
+
+    ``attempted``: what an attempt came to, while both sides are still there; the destination is None if it did not come
+    up.
     """
 
     step: Callable[[str], None] = lambda step: None
@@ -41,6 +44,7 @@ class Watchers:
     outside: Callable[[OutsideProbe], None] = lambda probe: None
     release: Callable[[QemuGuest, str], None] = lambda guest, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
+    attempted: Callable[[Case, Side, Side | None, Passage | SwitchoverError], None] = lambda *came_to: None
 
 
 @dataclass
@@ -63,16 +67,22 @@ class Traveller:
         """
         with contextlib.ExitStack() as failed:
             there = failed.enter_context(contextlib.ExitStack())
-            self.watchers.step(f"start {name}")
-            arrival = there.enter_context(
-                start_side(
-                    case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
-                    incoming=True, keep=lambda guest: self.watchers.release(guest, name),
-                )
-            )  # fmt: skip
-            self.watchers.sides_started(self.side, arrival)
-            before = self._settle_in()
-            passage = self._pass(case, arrival, before)
+            arrival: Side | None = None
+            try:
+                self.watchers.step(f"start {name}")
+                arrival = there.enter_context(
+                    start_side(
+                        case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
+                        incoming=True, keep=lambda guest: self.watchers.release(guest, name),
+                    )
+                )  # fmt: skip
+                self.watchers.sides_started(self.side, arrival)
+                before = self._settle_in()
+                passage = self._pass(case, arrival, before)
+            except SwitchoverError as error:
+                self.watchers.attempted(case, self.side, arrival, error)
+                raise
+            self.watchers.attempted(case, self.side, arrival, passage)
             if passage.result and passage.result.status == "completed" and not passage.error:
                 self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
                 failed.pop_all()

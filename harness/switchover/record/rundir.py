@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from switchover.record.errors import NotReady
+from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import runs_directory
 from switchover.record.record import SCHEMA_VERSION, Record, read_record, render_record
 
@@ -69,6 +69,26 @@ def make_run_directory(title: str, parent: Path | None = None) -> RunDirectory:
     except OSError as error:
         raise NotReady(f"The run directory {path} cannot be written.", why=str(error)) from error
     return RunDirectory(path)
+
+
+def find_run(word: str, parent: Path | None = None) -> RunDirectory:
+    """A run by its path, its name, the start or any part of its name if only one has it, or ``last``.
+
+    ``parent``: where names are looked for (default: the state directory). :raises UsageError: there is none, or several
+    """
+    parent = parent or runs_directory()
+    if word != "last" and (Path(word) / "run.json").exists():
+        return RunDirectory(Path(word))
+    names = sorted(path.parent.name for path in parent.glob("*/run.json"))
+    if word == "last" and names:
+        return RunDirectory(parent / names[-1])
+    for fits in (str.__eq__, str.startswith, str.__contains__):
+        found = [name for name in names if fits(name, word)]
+        if len(found) == 1:
+            return RunDirectory(parent / found[0])
+        if found:
+            raise UsageError(f"{word!r} fits {len(found)} runs.", why=", ".join(found[-3:]), fix="say more of its name")
+    raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list")
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The case that a record is of, from the record alone. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -51,3 +51,26 @@ def parse_case(record: Record) -> Case:
             f"{'.'.join(str(key) for key in problem['loc'])}: {problem['msg']}" for problem in error.errors()
         )
         raise UsageError(f"The record of {named} cannot be read as a case.", why=why) from error
+
+
+def select_case(word: str, cases: Iterable[str]) -> str:
+    """The case with this id, or the only one that has it as a part. :raises UsageError: there is none, or several"""
+    known = list(dict.fromkeys(cases))
+    if word in known:
+        return word
+    found = [case for case in known if word in case]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{word!r} fits {len(found)} cases.", why=", ".join(found[:4]), fix="say more of its id")
+    raise UsageError(f"The run has no case {word!r}.", why=f"its cases: {', '.join(known[:4]) or 'none'}")
+
+
+def select_record(word: str, records: Sequence[Record]) -> Record:
+    """Of the case that ``word`` names, the first repeat that was not as expected, else the first one.
+
+    :raises UsageError: as :func:`select_case`
+    """
+    case = select_case(word, (record.case for record in records))
+    repeats = [record for record in records if record.case == case]
+    return next((record for record in repeats if record.mismatch), repeats[0])

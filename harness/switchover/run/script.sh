@@ -86,7 +86,8 @@ release_side() { # SIDE: its QEMU first, since removing a device waits until it 
         [ ! -e "/sys/class/net/$tap" ] || ip link delete dev "$tap"
     fi
     [ -z "$LOGS" ] || { mkdir -p "$LOGS" && cp -r "$WORK/$1" "$LOGS/"; } || say "no logs in $LOGS"
-    rm -rf "${WORK:?}/$1"
+    # a QEMU that was just ended still has its exit status written there
+    rm -rf "${WORK:?}/$1" 2>/dev/null || { sleep 1 && rm -rf "${WORK:?}/$1"; } || say "not removed: $WORK/$1"
     rmdir "$WORK" 2>/dev/null || :
 }
 
@@ -291,7 +292,7 @@ migrate() {
     side=source
     open_monitor
     set_up "$SOURCE_CAPABILITIES" "$PARAMETERS"
-    limit=$DEADLINE seconds=0
+    limit=$DEADLINE seconds=0 status=''
     enter before
     ask "{\"execute\": \"migrate\", \"arguments\": {\"uri\": \"tcp:$DESTINATION:$PORT\"}}" || {
         [ ! -e "$here/exit" ] || conclude crashed

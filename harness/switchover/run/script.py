@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``repro.sh``: a repeat as a shell script that needs neither Python nor this project. Pure, from the record alone.
 
-The script is a head made here, which says what the case is, and ``repro.sh`` beside this file, which is the same for
+The script is a head made here, which says what the case is, and ``script.sh`` beside this file, which is the same for
 every case. Guests get no keys: nothing in the script is a secret, and nobody logs in.
 """
 
@@ -25,15 +25,15 @@ from switchover.run.case import Case, SideSpec
 from switchover.run.faults import Action, Fault
 from switchover.run.recorded import parse_case
 
-NAME = "repro.sh"
+SCRIPT = "repro.sh"
 """In the directory of a repeat."""
 _NAMESPACE = uuid.UUID("5c0f7b5e-7d0b-4c3c-9a53-6a0d2f6a7d11")
 _SIDES = ("source", "destination")
-_BODY = Path(__file__).with_name("repro.sh")
+_BODY = Path(__file__).with_name("script.sh")
 _NO_VERDICT = (VerdictName.INFRASTRUCTURE_ERROR, VerdictName.NOT_SUPPORTED)
 
 
-def render_repro(record: Record) -> str:
+def render_script(record: Record) -> str:
     """The script. :raises UsageError: the record does not say all that is needed"""
     case = parse_case(record)
     ident = uuid.uuid5(_NAMESPACE, f"{record.case} {record.repeat} {record.started}").hex[:8]
@@ -144,7 +144,9 @@ def _needs(record: Record, case: Case) -> Iterator[str]:
     if any(device.knobs.dma_pages_per_sec for device in devices):
         yield from _comment("in the record the guest let its device do DMA, for which one has to log in: not so here")
     if record.verdict.name is VerdictName.CHECKS_FAILED:
-        yield from _comment("the checks above look into the guest, for which one has to log in: this script sees it complete")
+        yield from _comment(
+            "the checks above look into the guest, for which one has to log in: this script sees it complete"
+        )
     if record.verdict.name in _NO_VERDICT:
         yield from _comment(f"the record has no verdict on QEMU: this script looks for {case.expectation.verdict}")
 
@@ -195,12 +197,20 @@ def _recorded(record: Record, case: Case) -> Iterator[str]:
     impossible = "no shell can panic the guest: one has to log in" if Action.PANIC_GUEST in actions else ""
     values: list[tuple[str, str, str]] = [
         ("RECORDED", verdict, "verdict of the record"),
-        ("RECORDED_SEEN_FROM_SOURCE", "failed" if crashed_there else verdict, "the same with the destination elsewhere"),
+        (
+            "RECORDED_SEEN_FROM_SOURCE",
+            "failed" if crashed_there else verdict,
+            "the same with the destination elsewhere",
+        ),
         ("DEADLINE", str(math.ceil(deadline)), "seconds from migrate after which the migration hangs"),
         ("SOURCE_CAPABILITIES", _capabilities(case, "source"), ""),
         ("DESTINATION_CAPABILITIES", _capabilities(case, "destination"), ""),
         ("PARAMETERS", json.dumps(settings.first_parameters()), ""),
-        ("SETTLE", "yes" if settings.settle else "", "hold the switchover back until RAM and device pre-copy are drained"),
+        (
+            "SETTLE",
+            "yes" if settings.settle else "",
+            "hold the switchover back until RAM and device pre-copy are drained",
+        ),
         ("SETTLE_SECONDS", str(math.ceil(settings.settle_timeout_s)), "at most so long"),
         ("SETTLED_RAM", str(SETTLED_RAM), "bytes; no more of RAM may remain"),
         ("SETTLED_VFIO", str(settings.settle_vfio_bytes), "bytes that are enough of a device; 0: all"),

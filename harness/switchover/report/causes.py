@@ -194,7 +194,8 @@ _HANGS = (
     CauseRule("no progress", _hung(r"no progress"),
               Cause("no byte moves: the link is cut, or the destination hangs, often while it loads a device",
                     "look at destination.trace for the last section, at that host's kernel log, and at the link")),
-    CauseRule("too slow", lambda e: e.has(VerdictName.HUNG),
+    CauseRule("too slow", lambda e: e.has(VerdictName.HUNG)
+              and not any(kind in e.record.verdict.reason for kind in ("ack-starved", "not converging", "no progress")),
               Cause("a step took longer than it may", "the reason names the wait; migration.timeout_s bounds it")),
 )  # fmt: skip
 

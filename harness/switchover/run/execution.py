@@ -51,7 +51,7 @@ class Watcher(Protocol):
         """From another thread."""
 
     def end(self, turn: Turn, record: Record) -> None:
-        """Also of turns that are not run, and were never begun."""
+        """Also of the first turn of a case that is left out, which was never begun."""
 
 
 def list_turns(plans: Sequence[Plan]) -> list[Turn]:
@@ -160,7 +160,7 @@ def execute(
         progress.reason = f"{type(error).__name__}: {error}"
         raise
     finally:
-        _report_left(progress, directory, watcher)
+        _report_left(progress, directory)
 
 
 def start_execution(plans: Sequence[Plan], directory: RunDirectory) -> list[Turn]:
@@ -229,15 +229,19 @@ def _run_until_lost(
             raise _Lost(loss)
 
 
-def _report_left(progress: _Progress, directory: RunDirectory, watcher: Watcher) -> None:
+def _report_left(progress: _Progress, directory: RunDirectory) -> None:
     """A turn that was begun may have a record of its own, of what ended it."""
-    for turn in progress.left:
-        if (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists():
-            continue
+    unrun = [
+        turn
+        for turn in progress.left
+        if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()
+    ]
+    if unrun:
+        say(f"not run: {len(unrun)} of the planned repeats ({progress.reason})")
+    for turn in unrun:
         record = make_unrun(turn.line, turn.number, progress.reason, _now())
         with contextlib.suppress(SwitchoverError, OSError):  # such as a full disk: who reads the plan misses it anyway
             directory.repeat(turn.line.id, turn.number).write_record(record)
-        watcher.end(turn, record)
 
 
 def _now() -> str:

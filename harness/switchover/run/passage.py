@@ -121,7 +121,7 @@ def examine(
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
     explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
-    names = [device.mediated.uuid for device in source.devices]
+    names = [device.mediated.uuid for device in source.devices] if source.guest.spec.traced else []
     checks = [
         *compare_bytes(moved, names, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),

@@ -21,6 +21,8 @@ from switchover.run.expectation import find_mismatch
 from switchover.run.kept import Keeper
 from switchover.run.outside import OutsideProbe
 from switchover.run.passage import Passage
+from switchover.run.recorded import render_settings
+from switchover.run.script import SCRIPT, render_script
 from switchover.run.side import Side
 from switchover.run.traveller import Watchers, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
@@ -93,9 +95,7 @@ def run_repeat(
             verdict=verdict,
             expectation=asdict(case.expectation),
             mismatch=find_mismatch(case.expectation, verdict, passage.checks),
-            settings={"source": asdict(case.source), "destination": asdict(case.destination),
-                      "migration": asdict(case.settings), "faults": [asdict(fault) for fault in case.faults],
-                      "heartbeat_us": case.heartbeat_us},
+            settings=render_settings(case),
             fingerprint=found,
             seconds=watch.seconds,
             measurements=passage.measurements,
@@ -106,6 +106,7 @@ def run_repeat(
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
         )  # fmt: skip
         directory.write_record(record)
+        _write_script(record, directory)
     return record
 
 
@@ -186,6 +187,15 @@ def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> N
     except Exception as error:
         LOG.debug("evidence of %s: %s", name, error)
         say(f"not all evidence of the {name} could be kept: {error}")
+
+
+def _write_script(record: Record, directory: RepeatDirectory) -> None:
+    """``repro.sh`` beside the record; never hides what ended the repeat."""
+    try:
+        directory.write_text(SCRIPT, render_script(record))
+    except Exception as error:
+        LOG.debug("%s", SCRIPT, exc_info=True)
+        say(f"no {SCRIPT} could be written: {error}")
 
 
 def _transcript(qmp: QmpSession) -> Iterator[Mapping[str, Any]]:

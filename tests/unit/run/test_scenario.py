@@ -287,6 +287,33 @@ def test_contradictions(text: str, expected: str) -> None:
     assert fail(text + "\n") == [expected]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[[faults]]\naction = "cancel"\nphase = "setup"\nrate_bit = 1',
+            ['7: faults[0].rate_bit: has no effect with the action "cancel"'],
+        ),
+        ('[[faults]]\naction = "slow link"\nphase = "setup"\nrate_bit = 1', []),
+        (
+            '[migration]\nsettle = "off"\nsettle_vfio_bytes = 1\n[bounds]\nsettle_timeout_s = 1',
+            [
+                '6: migration.settle_vfio_bytes: has no effect with migration.settle = "off"',
+                '8: bounds.settle_timeout_s: has no effect with migration.settle = "off"',
+            ],
+        ),
+        ("[bounds]\nsettle_timeout_s = 1", []),
+        ('[bounds]\nsettle_timeout_s = 1\n[axes]\nmigration.settle = ["on", "off"]', []),
+    ],
+)
+def test_values_without_effect(text: str, expected: list[str]) -> None:
+    """What another value switches off is a mistake, unless an axis switches that on."""
+    if expected:
+        assert fail(text + "\n") == expected
+    else:
+        plan(text + "\n")
+
+
 def test_a_general_table_and_a_more_special_axis() -> None:
     """What holds for both sides may be varied for one."""
     cases = [entry.case for entry in plan('[guest]\nmachine = "a"\n[axes]\nsource.machine = ["b", "c"]\n')]

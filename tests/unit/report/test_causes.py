@@ -112,6 +112,17 @@ def test_words_of_the_other_side_come_last() -> None:
     assert "load-config-after-iter" in cause.likely
 
 
+def test_what_was_said_of_other_things() -> None:
+    """A completion has no cause among QEMU's words, and a check that failed after an expected refusal has its own."""
+    blocker = "dut: VFIO migration is not supported in kernel"
+    (passed,) = find_causes(Evidence(wrong(V.COMPLETED, expects="blocked"), blocker))
+    assert "stand in the way" in passed.likely
+    mismatch = "blocked as expected, and then not in order: a second migration completes, with all its checks"
+    record = wrong(V.BLOCKED, blocker, mismatch=mismatch, check="a second migration completes", expects="blocked")
+    (again,) = find_causes(Evidence(record, blocker))
+    assert "cannot be migrated any more" in again.likely
+
+
 def test_nothing_known() -> None:
     """A failure that no rule knows has no cause, and neither has a repeat that is in order."""
     assert find_causes(saying("something else")) == []

@@ -83,9 +83,10 @@ switchover-ack is on at one side only, or one device offers PRE_COPY and the oth
 
 
 @pytest.fixture(autouse=True)
-def called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is where it is installed."""
+def called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As it is where it is installed, with a test's runs in their usual place."""
     monkeypatch.delenv("SWITCHOVER_COMMAND", raising=False)
+    monkeypatch.setattr("switchover.record.rundir.runs_directory", lambda: tmp_path)
 
 
 def shown(text: str, run: RunDirectory) -> str:
@@ -127,6 +128,23 @@ def test_a_failure_whose_guests_are_kept(tmp_path: Path) -> None:
     text = shown(render_failure(read_run(run), HUNG), run)
     assert "look      switchover attach NAME device.pre_copy=off source|destination --qmp|--ssh|--console" in text
     assert "RUN/device.pre_copy=off/repro.sh" in text
+
+
+def test_warnings_are_no_cause(tmp_path: Path) -> None:
+    """The reference device without dirty tracking makes QEMU warn in each run; an error of the same words counts."""
+    record = replace(HUNG, verdict=Verdict(VerdictName.FAILED))
+    run = make_run(tmp_path, [record])
+    text = "dut: VFIO device doesn't support device and IOMMU dirty tracking\n"
+    (run.repeat_path(record.case, 1) / "source.stderr").write_text(f"qemu-system-x86_64: warning: {text}")
+    assert "dirty" not in render_failure(read_run(run), record)
+    (run.repeat_path(record.case, 1) / "source.stderr").write_text(f"qemu-system-x86_64: {text}")
+    assert "every page counts as dirty" in render_failure(read_run(run), record)
+
+
+def test_a_run_that_is_elsewhere(tmp_path: Path) -> None:
+    """Its commands name it by its path, which is where it is found."""
+    run = make_run(tmp_path / "elsewhere", [HUNG])
+    assert f"repeat    switchover repro {run.path} device.pre_copy=off" in render_failure(read_run(run), HUNG)
 
 
 def test_one_case_in_full(tmp_path: Path) -> None:

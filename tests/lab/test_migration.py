@@ -10,10 +10,11 @@ from tests.lab.case_runner import CaseRunner
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName, read_record
 from switchover.record.units import MIB
-from switchover.run.case import Case, Pair
+from switchover.run.case import Pair, make_case, with_one_device
 from switchover.run.endurance import migrate_there_and_back
 from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
 
+ON = replace(KNOBS, pre_copy=True)
 STATE = KNOBS.initial_bytes + KNOBS.stop_copy_bytes
 
 
@@ -75,16 +76,16 @@ def test_switchover_ack_is_given_by_the_destination(run_case: CaseRunner) -> Non
 
 def test_migration_off_is_a_blocker(run_case: CaseRunner) -> None:
     """``enable-migration=off`` makes QEMU reject the migrate command with its own text (oracle B1)."""
-    properties = (("enable-migration", "off"), ("migration-events", "on"))
-    record = run_case(replace(PRE_COPY_ON, id="enable-migration=off", device_properties=properties))
+    properties = {"enable-migration": "off", "migration-events": "on"}
+    record = run_case(make_case("enable-migration=off", with_one_device(ON, properties=properties)))
     assert record.verdict.name is VerdictName.BLOCKED
     assert "Migration is disabled for VFIO device" in record.verdict.reason
 
 
 def test_unknown_property_is_refused(run_case: CaseRunner) -> None:
     """A release QEMU has no ``x-allow-pre-copy`` and refuses to start with it (oracle A16)."""
-    properties = (("enable-migration", "on"), ("x-allow-pre-copy", "off"))
-    record = run_case(replace(PRE_COPY_ON, id="x-allow-pre-copy=off", device_properties=properties))
+    properties = {"enable-migration": "on", "x-allow-pre-copy": "off"}
+    record = run_case(make_case("x-allow-pre-copy=off", with_one_device(ON, properties=properties)))
     assert record.verdict.name is VerdictName.REFUSED
     assert "Property 'vfio-pci.x-allow-pre-copy' not found" in record.verdict.reason
 
@@ -99,22 +100,22 @@ def test_too_small_a_downtime_limit_never_converges(run_case: CaseRunner) -> Non
 
 def test_guest_that_panics_is_a_crash(run_case: CaseRunner) -> None:
     """A guest whose kernel panics at boot ends the wait at once, with the panic's own words."""
-    guest = replace(PRE_COPY_ON.guest, append="rdinit=/missing init=/missing")
-    record = run_case(replace(PRE_COPY_ON, id="no-init", guest=guest))
+    guest = replace(PRE_COPY_ON.source.guest, append="rdinit=/missing init=/missing")
+    record = run_case(make_case("no-init", replace(PRE_COPY_ON.source, guest=guest)))
     assert record.verdict.name is VerdictName.CRASHED, record.verdict
     assert record.seconds["guest boot"] < guest.boot_timeout_s / 2
 
 
 def test_guest_that_never_answers_is_reported(run_case: CaseRunner) -> None:
     """A guest that boots but never says that its SSH listens ends in the named wait's deadline."""
-    guest = replace(PRE_COPY_ON.guest, append="rdinit=/bin/busybox -- sleep 1000", boot_timeout_s=30)
-    record = run_case(replace(PRE_COPY_ON, id="silent", guest=guest))
+    guest = replace(PRE_COPY_ON.source.guest, append="rdinit=/bin/busybox -- sleep 1000", boot_timeout_s=30)
+    record = run_case(make_case("silent", replace(PRE_COPY_ON.source, guest=guest)))
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
     assert "to listen for SSH" in record.verdict.reason
 
 
 def test_there_and_back(pair: Pair) -> None:
     """The same guest migrates to the other host and back, all checks passing both times."""
-    case = Case(id="small", knobs=replace(KNOBS, initial_bytes=4 * MIB, save_bytes_per_sec=0))
+    case = make_case("small", with_one_device(replace(KNOBS, initial_bytes=4 * MIB, save_bytes_per_sec=0)))
     turns = list(migrate_there_and_back(case, pair, 1))
     assert [turn.failure for turn in turns] == ["", ""]

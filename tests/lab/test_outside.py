@@ -70,7 +70,7 @@ def test_a_stopped_guest_is_silent_and_sends_no_burst(pair: Pair) -> None:
 
 
 def test_nothing_else_leaves_the_lab(run_case: CaseRunner, pair: Pair) -> None:
-    """Over a whole migration without heartbeats nothing of the stream comes out, and of the rest a lab host's ARP only."""
+    """Over a migration without heartbeats nothing of the stream comes out, and nothing else but ARP of a lab host."""
     with _listen(pair) as listeners:
         record = run_case(replace(PRE_COPY_ON, heartbeat_us=0))
         assert record.verdict.name is VerdictName.COMPLETED, record.verdict

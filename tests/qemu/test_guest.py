@@ -119,7 +119,7 @@ def test_a_panic_is_found_out(guests: Guests) -> None:
     """A guest without anything to start panics; that ends the wait for it, with the kernel's own words."""
     with (
         guests.start("source", append="rdinit=/none init=/none root=/none panic=0") as guest,
-        pytest.raises(GuestCrashed, match="crashed: .*Kernel panic") as caught,
+        pytest.raises(GuestCrashed, match=r"crashed: .*Kernel panic") as caught,
     ):
         guest.wait_until_reachable()
     assert "Kernel panic - not syncing" in caught.value.why

@@ -33,7 +33,7 @@ def explain(
     source: QemuGuest, destination: QemuGuest, result: MigrationResult
 ) -> ExplainedDowntime | UnexplainedDowntime:
     here, there = (take_last_migration(parse_trace(guest.collect_evidence().log)) for guest in (source, destination))
-    return explain_downtime(here, there, result.clocks[source.side], result.clocks[destination.side])
+    return explain_downtime(here, there, result.clocks["source"], result.clocks["destination"])
 
 
 def require_consistent(source: QemuGuest, destination: QemuGuest, result: MigrationResult) -> None:
@@ -87,7 +87,9 @@ def require_limits(source: QemuGuest, result: MigrationResult, *, settle: bool) 
         for line in source.qmp.transcript
         if line.message.get("execute") == "migrate-set-parameters"
     ]
-    assert limits == ([HOLD_LIMIT_MS] if settle else []) + [PLAIN.downtime_limit_ms]
+    # an idle guest may have nothing left at all: then it passes the limit that holds back by itself
+    let_go = [PLAIN.downtime_limit_ms]
+    assert limits in ([[HOLD_LIMIT_MS, *let_go], [HOLD_LIMIT_MS]] if settle else [let_go])
     assert (result.source["ram"]["downtime-bytes"] <= SETTLED_RAM) is settle
 
 
@@ -99,7 +101,7 @@ def test_there_and_on(guests: Guests, loop: LoopThread) -> None:
         with guests.start("hop 2", incoming=True) as third:
             result = migrate(second, third, LOOPBACK, PLAIN, loop)
             assert result.status == "completed"
-            assert set(result.clocks) == {"hop 1", "hop 2"}
+            assert set(result.clocks) == {"source", "destination"}
             require_running(third)
             require_consistent(second, third, result)
 
@@ -141,12 +143,12 @@ def test_default_settings_on_this_qemu(guests: Guests) -> None:
     """The defaults are held by a QEMU that knows the switchover bandwidth, and refused by name by one that does not."""
     with guests.start("source") as source:
         if "avail-switchover-bandwidth" in source.qmp.execute("query-migrate-parameters"):
-            apply_settings(source.qmp, MigrationSettings())
+            apply_settings(source.qmp, MigrationSettings(), "source")
             held = source.qmp.execute("query-migrate-parameters")
             assert held["avail-switchover-bandwidth"] == MigrationSettings().switchover_bandwidth
         else:
             with pytest.raises(Refused, match="'avail-switchover-bandwidth' is unexpected"):
-                apply_settings(source.qmp, MigrationSettings())
+                apply_settings(source.qmp, MigrationSettings(), "source")
 
 
 class AfterSamples:
@@ -188,7 +190,8 @@ def test_a_destination_that_is_killed(guests: Guests, loop: LoopThread) -> None:
             result = migrate(source, destination, LOOPBACK, SLOW, loop, on_sample=killing)
             assert (result.status, result.destination_status) == ("failed", None)
             assert time.monotonic() - killing.at < 5
-            assert judge_result(result, []).name is VerdictName.FAILED
+            verdict = judge_result(result, [])
+            assert (verdict.name, verdict.side, result.destination_exit) == (VerdictName.CRASHED, "destination", -9)
         require_running(source)
         with guests.start("second destination", incoming=True) as second:
             assert migrate(source, second, LOOPBACK, PLAIN, loop).status == "completed"
@@ -202,7 +205,7 @@ def test_a_migration_that_is_cancelled(guests: Guests, loop: LoopThread) -> None
         cancel = AfterSamples(lambda: source.qmp.execute("migrate_cancel"))
         result = migrate(source, destination, LOOPBACK, SLOW, loop, on_sample=cancel)
         assert result.status == "cancelled"
-        assert judge_result(result, []).name is VerdictName.FAILED
+        assert judge_result(result, []).name is VerdictName.CANCELLED
         require_running(source)
 
 
@@ -214,8 +217,10 @@ def test_a_migration_without_an_end(guests: Guests, loop: LoopThread) -> None:
         assert result.status is None
         assert 2 <= time.monotonic() - start < 6
         verdict = judge_result(result, [])
-        assert verdict.name is VerdictName.HUNG
-        assert "status active, RAM remaining" in verdict.reason
+        assert (verdict.name, verdict.side) == (VerdictName.HUNG, "source")
+        assert "not converging: pending" in verdict.reason
+        assert source.qmp.execute("query-migrate")["status"] == "cancelled"
+        assert source.qmp.execute("query-status")["running"] is True
         remaining = [sample.reply["ram"]["remaining"] for sample in result.samples if "ram" in sample.reply]
         assert remaining[-1] > 10 * MIB
 
@@ -228,5 +233,6 @@ def test_another_machine_is_no_destination(guests: Guests, loop: LoopThread) -> 
     ):
         source.wait_until_reachable()
         result = migrate(source, destination, LOOPBACK, PLAIN, loop)
-        assert result.status == "failed"
+        verdict = judge_result(result, [])
+        assert (result.status, verdict.name, verdict.side) == ("failed", VerdictName.FAILED, "destination"), result
         require_running(source)

@@ -2,7 +2,7 @@
 """A host that answers commands from a function."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from switchover.hosts.host import Completed, Running, check_completed
 from switchover.hosts.waiting import Invariant
@@ -13,6 +13,7 @@ class ScriptedHost:
 
     def __init__(self, answer: Callable[[Sequence[str]], str | int], name: str = "fake") -> None:
         self.name = name
+        self.address: Mapping[str, str] = {"kind": "fake"}
         self.commands: list[Sequence[str]] = []
         self._answer = answer
 

@@ -5,11 +5,15 @@ import argparse
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
@@ -17,16 +21,23 @@ from switchover.lab.lab import Lab, start_lab
 from switchover.migration.outside import Control, find_smallest_period, is_supported
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
-from switchover.record.record import Record, exit_code_of
-from switchover.record.rundir import make_run_directory
+from switchover.record.measurement import Check, Measurement
+from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, write_plan
+from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
+from switchover.record.rundir import RunDirectory, make_run_directory
+from switchover.record.units import Direction, Unit, format_seconds
+from switchover.report.plan import render_plans
 from switchover.run.case import Case, Pair, pair_of_lab
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.outside import measure_control
+from switchover.run.overhead import alternate, compare_medians
+from switchover.run.plan import make_plan
 from switchover.run.repeat import run_repeat
+from switchover.run.scenario import parse_scenario
 from switchover.run.side import start_side
-from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.run.standard import BUSY, PRE_COPY_OFF, PRE_COPY_ON
 
 HEARTBEAT_PERIODS_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000)
 BENCH_S = 4.0
@@ -41,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("boots", 50, "guest boots in a row"),
         ("outside", 2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
+        ("busy", 50, "the same with DMA and interrupts going on: data lost or wrong"),
+        ("probes", 10, "the downtime with all probes on against QEMU's counters only, in pairs"),
+        ("plan", 5, "25,000 cases of a scenario planned and shown; needs no lab"),
+        ("show", 5, "a run of 1,000 cases shown, from a new process; needs no lab"),
         ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
     ):
         kind = kinds.add_parser(name, help=summary)
@@ -57,6 +72,16 @@ def run(arguments: argparse.Namespace) -> int:
             case "next":
                 with borrow_lab() as lab:
                     return _next(arguments.count, pair_of_lab(lab), Path(scratch))
+            case "busy":
+                with borrow_lab() as lab:
+                    return _series("busy migration", migrate_there_and_back(BUSY, pair_of_lab(lab), arguments.count))
+            case "probes":
+                with borrow_lab() as lab:
+                    return _probes(arguments.count, pair_of_lab(lab), Path(scratch))
+            case "plan":
+                return _plan(arguments.count)
+            case "show":
+                return _show(arguments.count, Path(scratch))
             case "boots":
                 with borrow_lab() as lab:
                     return _series("guest boot", boot_repeatedly(PRE_COPY_ON, pair_of_lab(lab), arguments.count))
@@ -70,6 +95,93 @@ def run(arguments: argparse.Namespace) -> int:
                 with borrow_lab() as lab:
                     turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
                     return _series("migration", turns)
+
+
+def _probes(count: int, pair: Pair, scratch: Path) -> int:
+    """QEMU's own downtime in both arms, since it is the one number that both have."""
+    values: dict[bool, list[float]] = {True: [], False: []}
+    records: list[Record] = []
+    for number, case in enumerate(alternate(PRE_COPY_ON, count), start=1):
+        record = _run_once(case, number, pair, scratch, {})
+        records.append(record)
+        seconds = record.measured("downtime.qemu")
+        say(f"#{number} {case.id}: {record.verdict.name} {record.verdict.reason}, {format_seconds(seconds or 0)}")
+        if seconds is not None and not record.mismatch:
+            values[case.source.guest.traced].append(seconds)
+    found = compare_medians(values[True], values[False])
+    print(f"all probes on      {format_seconds(found.on)}   (traces, heartbeats every {PRE_COPY_ON.heartbeat_us} us)")
+    print(f"QEMU's counters    {format_seconds(found.off)}")
+    print(f"ratio              {found.ratio:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  n={found.pairs} pairs")
+    return exit_code_of(records)
+
+
+def _plan(count: int) -> int:
+    """From the text of a scenario to the text of its plan."""
+    seconds: list[float] = []
+    plan = None
+    for _ in range(count):
+        start = time.monotonic()
+        plan = make_plan(parse_scenario(_LARGE))
+        render_plans([plan])
+        seconds.append(time.monotonic() - start)
+    print(f"plan of {len(plan.entries) if plan else 0} cases  {_spread(seconds)}")
+    return ExitCode.AS_EXPECTED
+
+
+def _show(count: int, scratch: Path) -> int:
+    """As a user waits for it: until the process that shows the run has ended."""
+    directory = _make_large_run(scratch)
+    argv = [sys.executable, "-P", "-m", "switchover", "show", str(directory.path)]
+    seconds: list[float] = []
+    for _ in range(count):
+        start = time.monotonic()
+        LocalHost().run(argv, timeout=120)
+        seconds.append(time.monotonic() - start)
+    print(f"show of {SHOWN_CASES} cases  {_spread(seconds, 2)}")
+    return ExitCode.AS_EXPECTED
+
+
+def _make_large_run(scratch: Path) -> RunDirectory:
+    """Cases of one repeat each, with as many measurements, checks and parts as a completed repeat has; every 100th is
+    not as expected.
+    """
+    directory = make_run_directory("bench", scratch)
+    settings = {side: asdict(PRE_COPY_ON.source) for side in ("source", "destination")}
+    parts = [{"name": f"part {number}", "meaning": "", "seconds": 0.1, "bound_s": 0} for number in range(5)]
+    fields: dict[str, Any] = {
+        "measurements": tuple(
+            Measurement(name, 0.5, Unit.SECONDS, Direction.LOWER, "what it means", "where it is from")
+            for name in ("downtime.explained", "downtime.qemu", "downtime.outside", *(f"more.{n}" for n in range(15)))
+        ),
+        "checks": tuple(Check(f"check {number}", True, "as before", "as before") for number in range(20)),
+        "downtime": {"seconds": 0.5, "bound_s": 0, "parts": parts, "saving": []},
+    }
+    lines = []
+    for number in range(SHOWN_CASES):
+        name, bad = f"device.pre_copy=on,number={number}", number % 100 == 0
+        verdict = Verdict(VerdictName.FAILED, "destination", "failed: x") if bad else Verdict(VerdictName.COMPLETED)
+        record = Record(name, 1, "", verdict, settings, {}, mismatch="expected completed" if bad else "", **fields)
+        directory.repeat(name, 1).write_record(record)
+        lines.append(PlanLine(name, name, "bench", 1, {"verdict": "completed"}, "", 25.0))
+    write_plan(directory, PlanFile((PlannedScenario("bench", "bench.toml", "1,000 cases", "", 1, True),), tuple(lines)))
+    return directory
+
+
+SHOWN_CASES = 1000
+_LARGE = """
+version = 1
+[scenario]
+title = "25,000 cases"
+[axes]
+device.pre_copy = ["on", "off"]
+device.p2p = ["on", "off"]
+migration.switchover_ack = ["on", "off"]
+source.machine = ["pc-q35-9.2", "pc-q35-10.0", "pc-q35-10.1", "pc-q35-10.2", "pc-q35-11.0"]
+destination.machine = ["pc-q35-9.2", "pc-q35-10.0", "pc-q35-10.1", "pc-q35-10.2", "pc-q35-11.0"]
+memory_mib = [128, 256, 512, 1024, 2048]
+source.device.initial_bytes = ["1 MiB", "4 MiB", "16 MiB", "64 MiB", "256 MiB"]
+migration.downtime_limit_ms = [100, 300, 1000, 3000, 10000]
+"""
 
 
 def _warm(count: int, scratch: Path) -> int:
@@ -136,7 +248,7 @@ def _outside(rounds: int, pair: Pair) -> int:
               + f"   {'yes' if is_supported(control) else 'no'}")  # fmt: skip
     smallest = find_smallest_period(controls)
     print(f"smallest supported period: {f'{smallest.period_s * 1e3:g} ms' if smallest else 'none'}")
-    return ExitCode.AS_EXPECTED if smallest else ExitCode.NOT_READY
+    return ExitCode.AS_EXPECTED if controls else ExitCode.NOT_READY
 
 
 def _series(what: str, turns: Iterable[Turn]) -> int:
@@ -169,8 +281,8 @@ def _kills(lab: Lab, count: int, seed: int | None, scratch: Path) -> int:
     return ExitCode.NOT_AS_EXPECTED if dirty else ExitCode.AS_EXPECTED
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float], digits: int = 1) -> str:
     if not values:
         return "none"
     low, middle, high = min(values), statistics.median(values), max(values)
-    return f"median {middle:5.1f} s  [{low:.1f} … {high:.1f}]  n={len(values)}"
+    return f"median {middle:5.{digits}f} s  [{low:.{digits}f} … {high:.{digits}f}]  n={len(values)}"

@@ -35,7 +35,7 @@ def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool) -> li
         *_fw_cfg(files, "authorized_keys", "ssh_host_ed25519_key"),
         *_devices(spec.devices),
         *("-msg", "timestamp=on", "-D", files.log),
-        *(word for pattern in TRACE_PATTERNS for word in ("-trace", pattern)),
+        *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),
     ]
 

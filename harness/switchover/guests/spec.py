@@ -50,6 +50,8 @@ class GuestSpec:
     """of its network"""
     devices: tuple[VfioDevice, ...] = ()
     boot_timeout_s: float = 180
+    traced: bool = True
+    """Whether QEMU traces the migration; without, only QEMU's own counters are left."""
     """until a guest answers over SSH"""
 
 

@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -86,6 +87,7 @@ def main(argv: Sequence[str]) -> None:
         poll.register(descriptor, select.POLLIN)
     arrivals: list[Arrival] = []
     gc.disable()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who asked may be gone, and then nobody wants the arrivals
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         for endpoint, side in sides.items():

@@ -20,7 +20,8 @@ Key = str | int
 M = TypeVar("M", bound=pydantic.BaseModel)
 
 _BDF = re.compile(r"=\s*\[?\s*((?:[0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])\b")
-_WORD = re.compile(r"=\s*([A-Za-z/~][^\s\"'#,]*)\s*(?:#.*)?$")
+_WORD = re.compile(r"[=\[,]\s*([A-Za-z/~][^\s\"'#,\]}=]*)\s*(?=[,\]}#]|$)")
+_STRING = re.compile(r"\"[^\"]*\"|'[^']*'")
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def load_model(document: TomlText, model: type[M]) -> M:
     try:
         return model.model_validate(document.data)
     except pydantic.ValidationError as error:
-        problems = error.errors(include_url=False)
-        raise UsageError("\n".join(_explain(document, model, problem) for problem in problems)) from error
+        # each arm of a union brings the same error
+        lines = dict.fromkeys(_explain(document, model, problem) for problem in error.errors(include_url=False))
+        raise UsageError("\n".join(lines)) from error
 
 
 def suggest(word: str, allowed: Sequence[str]) -> str:
@@ -88,6 +90,24 @@ def suggest(word: str, allowed: Sequence[str]) -> str:
     return f"{meant}Allowed: {', '.join(allowed)}" if allowed else ""
 
 
+def explain_value(problem: Any) -> str:
+    """What pydantic says of a value, in words of TOML: ``must be a table (it is 3)``."""
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    for theirs, ours in _WORDING.items():
+        message = message.replace(theirs, ours)
+    return f"{message}" if isinstance(problem["input"], Mapping) else f"{message} (it is {problem['input']!r})"
+
+
+_WORDING = {
+    "Input should": "must",
+    "String should": "must",
+    "a valid tuple": "a list",
+    "a valid list": "a list",
+    "a valid dictionary": "a table",
+    "a valid integer": "a whole number",
+}
+
+
 def _explain_syntax(text: str, source: str, message: str) -> UsageError:
     found = re.search(r"\(at line (\d+)", message)
     lines = text.splitlines()
@@ -96,8 +116,10 @@ def _explain_syntax(text: str, source: str, message: str) -> UsageError:
     candidates = [lines[index] for index in (number - 1, number - 2) if 0 <= index < len(lines)]
     fix = ""
     for line in candidates:
-        if (value := _BDF.search(line)) or ((value := _WORD.search(line)) and value[1] not in ("true", "false")):
-            fix = f'quote the value: "{value[1]}"'
+        values = [*_BDF.finditer(line), *_WORD.finditer(_STRING.sub("''", line))]
+        words = [value[1] for value in values if value[1] not in ("true", "false", "inf", "nan")]
+        if words:
+            fix = f'quote the value: "{words[0]}"'
             break
     return UsageError(f"{source}:{number}: this is no TOML.", why=message, fix=fix)
 
@@ -114,10 +136,7 @@ def _explain(document: TomlText, model: type[pydantic.BaseModel], problem: Any) 
         return f"{where}{name}: is missing"
     if isinstance(given, (date, datetime, time)) and kind.startswith("string"):
         return f"{where}{name}: is a time to TOML; quote the value"
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = message.replace("Input should be", "must be")
-    shown = "" if isinstance(given, Mapping) else f" (it is {given!r})"
-    return f"{where}{name + ': ' if name else ''}{message}{shown}"
+    return f"{where}{name + ': ' if name else ''}{explain_value(problem)}"
 
 
 def _path_in_data(data: Any, loc: Sequence[Key], *, keep_last: bool) -> tuple[Key, ...]:

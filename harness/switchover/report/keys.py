@@ -14,7 +14,7 @@ _INTRODUCTION = """\
 # Keys of scenario files
 
 Made by `switchover schema --reference`; how to use them: [scenarios.md](scenarios.md). An axis names a key as
-`TABLE.KEY`: `device.pre_copy`, `source.machine`, `migration.downtime_limit_ms`, `fault.phase`, `bounds.hang_s`. The keys
+`TABLE.KEY`: `device.pre_copy`, `source.machine`, `migration.downtime_limit_ms`, `fault.phase`, `bounds.hang_s`. Those
 of `[guest]` need no table: `machine`.
 
 "on" and "off" are words in quotes. Sizes are numbers of bytes or words such as "64 MiB"; rates are per second.

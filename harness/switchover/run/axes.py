@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field
 
-from switchover.record.toml import TomlText, suggest
+from switchover.record.toml import TomlText, explain_value, suggest
 from switchover.run.keys import Key, KeyProblem, Target, require_key
 from switchover.run.tables import Table
 
@@ -124,7 +124,9 @@ class _Reader:
             if value.word in words:
                 self.complain(f"is the same as [{words[value.word]}]", number)
             words.setdefault(value.word, number)
-        return Axis(self.name, tuple(read), self.document.place(self.path), tuple(keys))
+        # an array of tables has no line of its own: its first table's
+        place = self.document.place((*self.path, 0) if all(tables) else self.path)
+        return Axis(self.name, tuple(read), place, tuple(keys))
 
     def _read_values(self, values: Sequence[object]) -> tuple[list[AxisValue], list[Key]]:
         try:
@@ -150,8 +152,9 @@ class _Reader:
             except pydantic.ValidationError as error:
                 for found in error.errors(include_url=False):
                     word = str(found["loc"][0])
-                    allowed = suggest(word, list(Variant.model_fields)) if found["type"] == "extra_forbidden" else ""
-                    self.complain(f"{found['msg']}{allowed}", number, word)
+                    unknown = f"unknown key{suggest(word, list(Variant.model_fields))}"
+                    told = {"extra_forbidden": unknown, "missing": "is missing"}.get(found["type"])
+                    self.complain(told or explain_value(found), number, word)
                 continue
             changes: dict[Target, object] = {}
             for path, value in flatten(variant.set):

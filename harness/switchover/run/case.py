@@ -42,10 +42,7 @@ class SideSpec:
 
 @dataclass(frozen=True)
 class Case:
-    """``id`` is derived from the values that distinguish the case.
-
-    ``heartbeat_us``: period of the guest's heartbeats to the outside; 0: none.
-    """
+    """``id`` is derived from the values that distinguish the case."""
 
     id: str
     source: SideSpec = field(default_factory=SideSpec)
@@ -54,6 +51,7 @@ class Case:
     faults: tuple[Fault, ...] = ()
     expectation: Expectation = COMPLETES
     heartbeat_us: int = HEARTBEAT_US
+    """period of the heartbeats that the guest sends to the outside, microseconds; 0: none"""
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:

@@ -188,7 +188,9 @@ class _Parts:
             fields = {str(path[1]): value for path, value in values.items() if path[0] == number}
             missing = [name for name in ("action", "phase") if name not in fields]
             if missing:
-                raise UsageError(f"{self._scenario.source}: faults[{number}]: {' and '.join(missing)} is missing")
+                # only some variants of an axis set them
+                place = self._scenario.axes[self._axes["faults"][0]].place
+                raise UsageError(f"{place}: a fault without {' and '.join(missing)}; each variant needs both or none")
             faults.append(Fault(**fields))
         return tuple(faults)
 

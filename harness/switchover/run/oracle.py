@@ -20,6 +20,7 @@ from switchover.run.faults import Action, Fault
 PRE_COPY = "x-allow-pre-copy"
 _KNOBS = ("migration", "stop_copy", "pre_copy", "p2p", "fail_at", "corrupt")
 _SAVING = re.compile(r"PRE_COPY|PRE_COPY_P2P|STOP_COPY|STOP|read:.*")
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
 
 
@@ -193,7 +194,7 @@ def _fails(side: SideTraits, where: re.Pattern[str]) -> bool:
 
 def _expect(verdict: VerdictName, side: str, text: str, because: str) -> Expectation:
     """``text``: as QEMU prints it, with ``%s`` for what varies."""
-    return Expectation(verdict, side, re.escape(text).replace("%s", ".*"), because)
+    return Expectation(verdict, side, _SPECIAL.sub(r"\\\g<0>", text).replace("%s", ".*"), because)
 
 
 _QEMU = "QEMU 10.2"
@@ -207,7 +208,7 @@ ORACLE = (
         automatic=False,
     ),
     Rule(
-        "B1, realize",
+        "B1 (realize)",
         Expectation(VerdictName.REFUSED, "", "(?i)migration is not supported in kernel",
                 f"a driver without migration and enable-migration=on: realize fails ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: any(_lacks(side, "on", lambda knobs: not knobs.migration) for side in traits.sides()),
@@ -239,7 +240,7 @@ ORACLE = (
         ),
     ),
     Rule(
-        "B9, with a return path",
+        "B9 (return path)",
         _expect(VerdictName.REFUSED, "", "Background-snapshot is not compatible with return-path",
                 "QEMU, migration/options.c: check_caps_background_snapshot"),
         lambda traits: {"background-snapshot", "return-path"} <= traits.capabilities[0],
@@ -251,7 +252,7 @@ ORACLE = (
         lambda traits: "off" in _enabled(traits.source),
     ),
     Rule(
-        "B1, in kernel",
+        "B1 (kernel)",
         Expectation(VerdictName.BLOCKED, "source", "(?i)migration is not supported in kernel",
                 f"a driver without migration, and enable-migration=auto ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: _lacks(traits.source, "auto", lambda knobs: not knobs.migration),
@@ -282,53 +283,53 @@ ORACLE = (
         _other_machine,
     ),
     Rule(
-        "A15, memory",
+        "A15 (memory)",
         _expect(VerdictName.FAILED, "destination", "Size mismatch: pc.ram",
                 "QEMU, migration/ram.c: parse_ramblock"),
         lambda traits: traits.source.memory_mib != traits.destination.memory_mib,
     ),
     Rule(
-        "D, source killed",
+        "D kill source",
         Expectation(VerdictName.CRASHED, "source", because="its QEMU ends by a signal"),
         _fault(Action.KILL_SOURCE),
     ),
     Rule(
-        "D, destination killed",
+        "D kill destination",
         Expectation(VerdictName.CRASHED, "destination", because="its QEMU ends by a signal; the guest stays"),
         _fault(Action.KILL_DESTINATION),
     ),
     Rule(
-        "D, guest panics",
+        "D panic guest",
         Expectation(VerdictName.CRASHED, "source", "panic", "the guest's kernel is made to panic"),
         _fault(Action.PANIC_GUEST),
     ),
     Rule(
-        "D, cancelled",
+        "D cancel",
         Expectation(VerdictName.CANCELLED, "source", because="migrate_cancel while the migration goes on"),
         _cancelled_in_time,
     ),
     Rule(
-        "D, link cut",
+        "D cut link",
         Expectation(VerdictName.HUNG, "destination", because="no packet gets through, and TCP waits for longer"),
         _fault(Action.CUT_LINK),
     ),
     Rule(
-        "D, source's device",
+        "D source device",
         Expectation(VerdictName.FAILED, "source", because="the device fails a state change or a read on purpose"),
         lambda traits: _fails(traits.source, _SAVING),
     ),
     Rule(
-        "D, destination's device",
+        "D destination device",
         Expectation(VerdictName.FAILED, "destination", because="the device fails a state change or a write on purpose"),
         lambda traits: _fails(traits.destination, _LOADING),
     ),
     Rule(
-        "D, stream corrupt",
+        "D stream corrupt",
         Expectation(VerdictName.FAILED, "destination", because="the device refuses the last write"),
         lambda traits: traits.source.any_knob(lambda knobs: knobs.corrupt == "stream"),
     ),
     Rule(
-        "D, other device",
+        "D device type",
         Expectation(VerdictName.FAILED, "destination", because="the device there is of another type"),
         lambda traits: [d.type for d in traits.source.devices] != [d.type for d in traits.destination.devices],
     ),
@@ -352,7 +353,7 @@ ORACLE = (
         lambda traits: _acks(traits) == (True, False) and traits.source.pre_copy,
     ),
     Rule(
-        "A6, without pre-copy",
+        "A6 (no pre-copy)",
         Expectation(VerdictName.HUNG, "source", "ack-starved",
                     "the source waits for an ack that nobody gives: active for ever (seen with QEMU 10.0.2; 11.1.3 "
                     "completes)"),
@@ -382,7 +383,7 @@ ORACLE = (
         lambda traits: "on" in _transfer(traits.destination) and "off" in _transfer(traits.source),
     ),
     Rule(
-        "D, state corrupt",
+        "D state corrupt",
         Expectation(VerdictName.CHECKS_FAILED, "", "checksum", "the guest sees another state than was saved"),
         lambda traits: traits.destination.any_knob(lambda knobs: knobs.corrupt == "state"),
     ),

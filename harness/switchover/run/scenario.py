@@ -12,6 +12,7 @@ from switchover.record.paths import data_directory
 from switchover.record.toml import TomlText, load_model, parse_toml, read_toml, suggest
 from switchover.run.axes import Axis, flatten, make_word, read_axes
 from switchover.run.expectation import Expectation
+from switchover.run.faults import Action
 from switchover.run.keys import Key, KeyProblem, Target, check_capability, list_set, require_key
 from switchover.run.oracle import ORACLE, Rule, find_rule
 from switchover.run.schema import DEVICE_ID, SIDES, Expect, ScenarioFile
@@ -89,9 +90,10 @@ def make_scenario(document: TomlText) -> Scenario:
     except UsageError as error:
         problems += error.what.splitlines()
     axes = read_axes(document, document.data.get("axes"), devices, problems)
-    if file is None:
-        raise _as_error(problems)
     checks = _Checks(document, devices, axes, problems)
+    if file is None:
+        checks.check_conditions()
+        raise _as_error(problems)
     fixed = checks.read_fixed(file)
     exclusions = tuple(checks.read_exclusions(file))
     rules = tuple(checks.read_rules(file))
@@ -160,7 +162,8 @@ class _Checks:
                     # a key names the only fault; in the tables there may be more
                     placed = ("faults", path[1], *target[2:]) if target[0] == "faults" else target
                     fixed[placed] = value
-        self._check_faults(file)
+        self._check_faults(file, fixed)
+        self._check_effects(file, fixed)
         return fixed
 
     def _reject_without_effect(self, key: Key, path: Sequence[str | int]) -> None:
@@ -174,13 +177,38 @@ class _Checks:
                     path, f"has no effect: axes.{axis.name} ({axis.place}) sets it too; leave one of them out"
                 )
 
-    def _check_faults(self, file: Any) -> None:
+    def _check_faults(self, file: Any, fixed: Mapping[Target, object]) -> None:
+        """Each fault has an action and a phase, from its table or from an axis."""
         varied = [axis for axis in self.axes if any(target[0] == "faults" for target in axis.targets())]
         if varied and len(file.faults) > 1:
-            self.problems.append(
-                f"{varied[0].place}: axes.{varied[0].name}: there are {len(file.faults)} [[faults]]; "
-                "an axis varies the only one"
-            )
+            text = f"there are {len(file.faults)} [[faults]]; an axis varies the only one"
+            self.problems.append(f"{varied[0].place}: axes.{varied[0].name}: {text}")
+        by_axes = {target for axis in varied for target in axis.targets()}
+        for number in range(max(len(file.faults), bool(varied))):
+            place = self.document.place(["faults", number]) if file.faults else varied[0].place
+            for word in ("action", "phase"):
+                if ("faults", number, word) not in {*fixed, *by_axes}:
+                    self.problems.append(f"{place}: faults[{number}].{word}: is missing, and no axis sets it")
+
+    def _check_effects(self, file: Any, fixed: Mapping[Target, object]) -> None:
+        """Values that another value switches off, where no axis switches that on."""
+        by_axes = {target for axis in self.axes for target in axis.targets()}
+        if fixed.get(("settings", "settle")) is False and ("settings", "settle") not in by_axes:
+            for table, word in (("bounds", "settle_timeout_s"), ("migration", "settle_vfio_bytes")):
+                if ("settings", word) in fixed:
+                    self.complain([table, word], 'has no effect with migration.settle = "off"')
+        for number, fault in enumerate(file.faults):
+            action = fixed.get(("faults", number, "action"), Action.SLOW_LINK)
+            if "rate_bit" in fault.model_fields_set and action is not Action.SLOW_LINK:
+                self.complain(["faults", number, "rate_bit"], f'has no effect with the action "{action}"')
+
+    def check_conditions(self) -> None:
+        """``when`` of rules and exclusions, of a file that has other mistakes."""
+        for kind in ("rules", "exclude"):
+            tables = self.document.data.get(kind)
+            for number, table in enumerate(tables if isinstance(tables, list) else []):
+                if isinstance(table, Mapping) and isinstance(table.get("when"), Mapping):
+                    self._read_when([kind, number], table["when"])
 
     def read_exclusions(self, file: Any) -> Iterator[Exclusion]:
         for number, table in enumerate(file.exclude):
@@ -198,7 +226,7 @@ class _Checks:
     def _read_expect(
         self, path: Sequence[str | int], expect: Expect, name: str, when: Mapping[str, frozenset[str]]
     ) -> Rule:
-        place = self.document.place(path)
+        place = self.document.place(path[:2])
         if expect.verdict is not None:
             expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because)
             return Rule(name, expectation, axes=when, place=place)
@@ -241,6 +269,6 @@ def _tables(file: Any) -> Iterator[tuple[list[str | int], str, Any]]:
         yield [side], f"{side}.", getattr(file, side)
     yield ["migration"], "migration.", file.migration
     yield ["bounds"], "bounds.", file.bounds
-    yield ["probes"], "probes.", getattr(file, "probes", None)
+    yield ["probes"], "probes.", file.probes
     for number, fault in enumerate(file.faults):
         yield ["faults", number], "fault.", fault

@@ -40,6 +40,12 @@ def _check_name(text: str) -> str:
     return text
 
 
+def _check_some(devices: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not devices:
+        raise ValueError("needs at least one device")
+    return devices
+
+
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
@@ -158,12 +164,14 @@ class ScenarioFile(Table):
     """what the destination has otherwise than `[guest]` and `[device]`"""
     device: Device = Field(default=None)
     """the reference device of the guest: its knobs and properties, on both sides"""
-    devices: Annotated[tuple[NamedDevice, ...], Field(min_length=1)] | None = None
+    devices: Annotated[tuple[NamedDevice, ...], AfterValidator(_check_some)] | None = None
     """instead of `[device]`, several devices"""
     migration: Migration = Field(default=None)
     """settings of the migration"""
     faults: tuple[FaultTable, ...] = ()
     """what is done to the migration on purpose"""
+    probes: Probes = Field(default=None)
+    """what is measured besides"""
     bounds: Bounds | None = None
     """how long things may take"""
     axes: dict[str, Any] = Field(default={})
@@ -174,10 +182,3 @@ class ScenarioFile(Table):
     """what must happen to every case without a rule; without it, what the oracle says"""
     rules: tuple[ScenarioRule, ...] = ()
     """what must happen to some of the cases"""
-
-
-if PROBES:
-    ScenarioFile = pydantic.create_model(  # type: ignore[misc]
-        "ScenarioFile", __base__=ScenarioFile, __doc__=ScenarioFile.__doc__,
-        probes=(Probes, Field(default=None, description="what is measured besides")),
-    )  # fmt: skip

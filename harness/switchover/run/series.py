@@ -7,7 +7,7 @@ proof that it still can.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from switchover.hosts.loop import LoopThread
@@ -33,7 +33,7 @@ class Outcome:
 
 def run_series(
     cases: Sequence[Case], pair: Pair, on_start: Callable[[Case], None] = lambda case: None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Run each case once, in order."""
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(LoopThread())

@@ -25,7 +25,7 @@ from switchover.run.passage import (
     make_failed,
     migrate_sides,
 )
-from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device
+from switchover.run.probes import GuestAnswers, ask_guest, mend_device, place_canary, seed_device
 from switchover.run.side import Side, start_side
 from switchover.run.verdict import judge_passage
 
@@ -34,6 +34,9 @@ from switchover.run.verdict import judge_passage
 class Watchers:
     """Who is told what happens: each step as it begins, each sample, the probe from outside when it ended, and each
     QEMU just before it is released (also one that did not come up).
+
+    ``attempted``: what an attempt came to, while both sides are still there; the destination is None if it did not come
+    up.
     """
 
     step: Callable[[str], None] = lambda step: None
@@ -41,6 +44,7 @@ class Watchers:
     outside: Callable[[OutsideProbe], None] = lambda probe: None
     release: Callable[[QemuGuest, str], None] = lambda guest, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
+    attempted: Callable[[Case, Side, Side | None, Passage | SwitchoverError], None] = lambda *came_to: None
 
 
 @dataclass
@@ -63,16 +67,22 @@ class Traveller:
         """
         with contextlib.ExitStack() as failed:
             there = failed.enter_context(contextlib.ExitStack())
-            self.watchers.step(f"start {name}")
-            arrival = there.enter_context(
-                start_side(
-                    case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
-                    incoming=True, keep=lambda guest: self.watchers.release(guest, name),
-                )
-            )  # fmt: skip
-            self.watchers.sides_started(self.side, arrival)
-            before = self._settle_in()
-            passage = self._pass(case, arrival, before)
+            arrival: Side | None = None
+            try:
+                self.watchers.step(f"start {name}")
+                arrival = there.enter_context(
+                    start_side(
+                        case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
+                        incoming=True, keep=lambda guest: self.watchers.release(guest, name),
+                    )
+                )  # fmt: skip
+                self.watchers.sides_started(self.side, arrival)
+                before = self._settle_in()
+                passage = self._pass(case, arrival, before)
+            except SwitchoverError as error:
+                self.watchers.attempted(case, self.side, arrival, error)
+                raise
+            self.watchers.attempted(case, self.side, arrival, passage)
             if passage.result and passage.result.status == "completed" and not passage.error:
                 self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
                 failed.pop_all()
@@ -151,6 +161,8 @@ class Traveller:
         for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
             device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
+            for number in range(len(self.side.devices)):
+                mend_device(guest, number)
             self.before = self._prepare_devices(guest)
 
     def take_knobs(self, spec: SideSpec) -> None:
@@ -164,6 +176,7 @@ class Traveller:
                 raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
         for device, _, wanted in pairs:
             device.set_live_knobs(wanted.knobs)
+        self.side = replace(self.side, spec=replace(self.side.spec, devices=spec.devices))
 
 
 def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:

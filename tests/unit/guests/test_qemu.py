@@ -198,10 +198,10 @@ def test_a_qemu_that_ended_is_a_crash(started: Started) -> None:
 
 
 def test_last_words(started: Started) -> None:
-    """A QEMU that ended has its last line; one that runs has none."""
+    """A QEMU that ended has its words, without its name; one that runs has none."""
     assert started.guest.last_words() == ""
     started.process.code = 1
-    assert started.guest.last_words() == "qemu: its own words"
+    assert started.guest.last_words() == "its own words"
 
 
 def test_a_start_that_is_rejected(started: Started) -> None:
@@ -218,7 +218,7 @@ def test_a_start_that_is_rejected(started: Started) -> None:
 def test_a_panic_is_a_crash(started: Started) -> None:
     """A guest's panic is a crash though QEMU runs on, with the kernel's own line."""
     started.print("Kernel panic - not syncing: Fatal exception in interrupt\n")
-    with pytest.raises(GuestCrashed, match="crashed: .*Kernel panic") as caught:
+    with pytest.raises(GuestCrashed, match=r"crashed: .*Kernel panic") as caught:
         started.guest.require_alive()
     assert "Fatal exception in interrupt" in caught.value.why
 
@@ -236,7 +236,7 @@ def test_reachable_needs_both_words(started: Started) -> None:
 def test_a_boot_that_panics_is_not_waited_for(started: Started) -> None:
     """A panic ends the wait for the boot at once."""
     started.print("Kernel panic - not syncing: VFS\n")
-    with pytest.raises(GuestCrashed, match="crashed: .*Kernel panic"):
+    with pytest.raises(GuestCrashed, match=r"crashed: .*Kernel panic"):
         started.guest.wait_until_reachable()
 
 

@@ -48,6 +48,7 @@ class Limits(pydantic.BaseModel, extra="forbid"):
 class Device(pydantic.BaseModel, extra="forbid"):
     pci: str | None = None
     limits: Limits | None = None
+    either: Limits | list[Limits] | dict[str, Limits] | None = None
     many: list[dict[str, str]] | tuple[int, ...] = ()
 
 
@@ -132,6 +133,13 @@ def test_unknown_key_inside_an_array_and_a_union() -> None:
     )
 
 
+def test_unknown_key_where_more_than_one_kind_is_allowed() -> None:
+    """What pydantic adds to a location for a union is no key of the text."""
+    error = fail('version = 1\n[host.a]\naddress = "x"\n[[host.a.device]]\neither = [{ low = 1 }, { lo = 1 }]\n')
+    expected = "some.toml:5: host.a.device[0].either[1].lo: unknown key; did you mean 'low'? Allowed: low, high"
+    assert expected in error.what.splitlines()
+
+
 def test_all_errors_at_once() -> None:
     """Every error is told, not the first only: a missing key at its table, a bad value at its line."""
     error = fail("version = 1\n[host.a]\nport = 70000\n[[host.a.device]]\npci = 3\n")
@@ -150,6 +158,8 @@ def test_all_errors_at_once() -> None:
         ("list = [01:00.0]", 'quote the value: "01:00.0"'),
         ("pre_copy = off", 'quote the value: "off"'),
         ("qemu = /usr/bin/qemu-system-x86_64", 'quote the value: "/usr/bin/qemu-system-x86_64"'),
+        ("many = [true, off]", 'quote the value: "off"'),
+        ('many = ["a, b", on]  # off', 'quote the value: "on"'),
         ("a = true b", ""),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_lab_of_two() -> None:
     pair = pair_of_lab(make_lab("hosta", "hostb"))
     assert (str(pair.source.host), pair.source.address) == ("host hosta", "address of hosta")
     assert (str(pair.destination.host), pair.destination.address) == ("host hostb", "address of hostb")
-    assert (pair.source.outlet, pair.destination.outlet) == ("outlet of hosta", "outlet of hostb")
+    assert (str(pair.source.outlet), str(pair.destination.outlet)) == ("outlet of hosta", "outlet of hostb")
     assert (pair.keys.authorized, pair.keys.login) == ("public", "private")
     assert (pair.keys.host_private, pair.keys.host_public) == ("guest private", "guest public")
 
@@ -102,7 +102,9 @@ def test_a_case_with_sides_alike() -> None:
 
 def test_a_migration_in_order() -> None:
     """The guest is the source's, both sides are alike, nothing fails on purpose, and the switchover may take long."""
-    source = with_one_device(Knobs(fail_at="STOP_COPY", corrupt="stream", initial_bytes=5), properties={"x-y": "1"})
+    source = with_one_device(
+        Knobs(fail_at="STOP_COPY", corrupt="stream", state_change_ms=7, initial_bytes=5), properties={"x-y": "1"}
+    )
     source = replace(source, guest=replace(source.guest, machine="pc"))
     case = Case(
         "x",
@@ -117,8 +119,9 @@ def test_a_migration_in_order() -> None:
     assert healthy.source == healthy.destination
     assert healthy.source.guest == source.guest
     (device,) = healthy.source.devices
-    assert device == replace(source.devices[0], knobs=source.devices[0].knobs.without_faults())
-    assert (device.knobs.fail_at, device.knobs.corrupt, device.knobs.initial_bytes) == ("none", "none", 5)
+    assert device == replace(source.devices[0], knobs=source.devices[0].knobs.in_order())
+    assert (device.knobs.fail_at, device.knobs.corrupt, device.knobs.state_change_ms) == ("none", "none", 0)
+    assert device.knobs.initial_bytes == 5
     assert (healthy.faults, healthy.expectation) == ((), COMPLETES)
     assert healthy.settings == MigrationSettings(downtime_limit_ms=120_000)
     assert in_order(healthy).source == healthy.source

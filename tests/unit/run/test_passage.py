@@ -15,6 +15,7 @@ from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
+from switchover.migration.outside import UnseenDowntime
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotReady
 from switchover.record.measurement import Check
@@ -26,6 +27,7 @@ from switchover.run.probes import GuestAnswers
 from switchover.run.side import Side
 
 KEYS = GuestKeys("", "", "", "")
+UNSEEN = UnseenDowntime("no heartbeats")
 CLOCKS = {"source": EXACT, "destination": ClockOffset(-880_000_000, 0, 15)}
 STATES = {
     "source": ["pre-copy", "pre-copy-p2p", "stop-copy", "stop"],
@@ -92,6 +94,7 @@ class FakeQemu:
         self.side = name
         self.host = SimpleNamespace(read_file=lambda path: read_golden(path).encode())
         self.files = SimpleNamespace(log=name)
+        self.spec = SimpleNamespace(traced=True)
         self.console = SimpleNamespace(text=lambda: console)
         self.shell = shell
         self.code: int | None = None
@@ -116,6 +119,12 @@ class FakeQemu:
         return self.shell
 
 
+def make_device(truth: Truth) -> ReferenceDevice:
+    """A device of the golden migration."""
+    mediated = SimpleNamespace(uuid="1fa7cadf-3694-49dc-af72-d202b30c70c9")
+    return cast(ReferenceDevice, SimpleNamespace(read_truth=lambda: truth, mediated=mediated))
+
+
 def make_side(
     name: str,
     *truths: Truth,
@@ -124,7 +133,7 @@ def make_side(
 ) -> tuple[Side, FakeQemu]:
     """A side with a device for each of ``truths``, and the QEMU in it."""
     qemu = FakeQemu(name, shell or FakeGuest(make_answers(2, devices=len(truths))), console)
-    devices = tuple(cast(ReferenceDevice, SimpleNamespace(read_truth=lambda truth=truth: truth)) for truth in truths)
+    devices = tuple(make_device(truth) for truth in truths)
     spec = SideSpec(devices=tuple(DeviceSpec(id=f"dut{number}") for number in range(len(truths))))
     return Side(spec, devices, cast(QemuGuest, qemu)), qemu
 
@@ -136,7 +145,7 @@ def run_examine(
     migrated = Migrated(make_result(**values), states, BEFORE)
     source = source or make_side("source", AFTER[0])[0]
     destination = destination or make_side("destination", AFTER[1])[0]
-    return examine(source, destination, migrated, make_answers(), MigrationSettings(), KEYS)
+    return examine(source, destination, migrated, UNSEEN, make_answers(), MigrationSettings(), KEYS)
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
@@ -173,7 +182,7 @@ def test_states_are_compared_device_by_device() -> None:
         tuple(side * 2 for side in BEFORE),  # type: ignore[arg-type]
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
-    found = examine(*sides, migrated, make_answers(devices=2), MigrationSettings(), KEYS)
+    found = examine(*sides, migrated, UNSEEN, make_answers(devices=2), MigrationSettings(), KEYS)
     states = {check.name.split(":")[0]: check.passed for check in found.checks if "states by events" in check.name}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
     assert sum("fires" in check.name for check in found.checks) == 2
@@ -194,6 +203,13 @@ def test_a_passage_without_completion() -> None:
     found = make_failed(result, STATES, checks=(check,))
     assert (found.result, found.states, found.measurements, found.checks) == (result, STATES, (), (check,))
     assert found.downtime == {"reason": "the migration did not complete"}
+
+
+def test_a_fault_that_was_not_made_fails_a_check() -> None:
+    """A case whose fault did not happen says nothing about it, whether it completed or not."""
+    missed = ("cancel in setup",)
+    assert failed(run_examine(missed=missed).checks) == ["every fault was made"]
+    assert failed(make_failed(make_result("failed", missed=missed), {}).checks) == ["every fault was made"]
 
 
 def test_within_one_host_the_clocks_do_not_matter() -> None:

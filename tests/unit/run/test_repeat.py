@@ -41,7 +41,7 @@ CASE = make_case(
 def run_with(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Passage | BaseException, case: Case = CASE
 ) -> Any:
-    def execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any]) -> Passage:
+    def execute(case: Case, pair: Pair, watch: Stopwatch, directory: Any, found: dict[str, Any], _: object) -> Passage:
         watch.begin("start source")
         found["qemu"] = {"source": "10.0.2"}
         watch.begin("migrate")
@@ -77,7 +77,7 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     )
     (device,) = record.settings["destination"]["devices"]
     assert device["properties"] == {"enable-migration": "on", "migration-events": "on"}
-    assert set(record.settings) == {"source", "destination", "migration", "faults"}
+    assert set(record.settings) == {"source", "destination", "migration", "faults", "heartbeat_us"}
     assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
     on_disk = read_record(tmp_path / "record.json")
     assert on_disk.verdict == record.verdict

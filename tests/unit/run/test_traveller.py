@@ -26,7 +26,7 @@ from switchover.run.traveller import Traveller, Watchers, migrate_again, start_t
 
 KEYS = GuestKeys("", "", "", "")
 LOOP = cast(LoopThread, None)
-CASE = make_case("x", with_one_device(Knobs(fail_at="STOP_COPY")))
+CASE = make_case("x", with_one_device(Knobs(fail_at="STOP_COPY")), heartbeat_us=0)
 CUT = replace(CASE, faults=(Fault(Action.CUT_LINK, Phase.ACTIVE),))
 
 
@@ -47,8 +47,9 @@ class World:
 
     @contextlib.contextmanager
     def start_side(
-        self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool
-    ) -> Iterator[Side]:
+        self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool,
+        keep: Callable[[Any], None],
+    ) -> Iterator[Side]:  # fmt: skip
         self.note(f"start {name} on {host.name}")
         assert incoming is (name != "source")
         devices = tuple(
@@ -62,13 +63,17 @@ class World:
             name=name,
             host=host,
             exit_status=lambda: self.codes.get(name),
+            is_dead=lambda: name in self.codes,
             wait_until_reachable=lambda: self.note(f"boot {name}"),
             open_ssh=lambda keys: contextlib.nullcontext(host),
         )
         try:
             yield Side(spec, cast(Any, devices), cast(Any, guest))
         finally:
-            self.note(f"end {name}")
+            try:
+                keep(guest)
+            finally:
+                self.note(f"end {name}")
 
     def migrate(self, source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
         self.note(f"migrate {name_of(source)} to {name_of(destination)} at {address}")
@@ -77,7 +82,9 @@ class World:
             raise outcome
         return Migrated(outcome, {}, ((), ()))
 
-    def examine(self, source: Side, destination: Side, migrated: Migrated, before: Any, *_: Any) -> Passage:
+    def examine(
+        self, source: Side, destination: Side, migrated: Migrated, outside: Any, before: Any, *_: Any
+    ) -> Passage:
         self.note(f"examine {name_of(destination)}")
         self.before.append(before)
         return Passage(migrated.migration, {}, {})
@@ -100,6 +107,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "examine_stayed", world.examine_stayed)
     monkeypatch.setattr(traveller, "check_not_running", lambda side: Check("not running", True, "no", "no"))
     monkeypatch.setattr(traveller, "place_canary", lambda guest: world.note("canary"))
+    monkeypatch.setattr(traveller, "mend_device", lambda guest, number: world.note(f"mend {number}"))
     monkeypatch.setattr(traveller, "seed_device", lambda guest, generator, number: world.note(f"seed {number}"))
     monkeypatch.setattr(traveller, "ask_guest", lambda guest, count: make_answers(1, devices=count))
     return world
@@ -118,7 +126,7 @@ def make_pair(world: World, link: str = "link0") -> Pair:
 def watch(world: World) -> Watchers:
     return Watchers(
         step=lambda step: None,
-        release=lambda side, name: world.note(f"keep {name}"),
+        release=lambda guest, name: world.note(f"keep {name}"),
         sides_started=lambda source, destination: world.note("both started"),
     )
 
@@ -298,7 +306,7 @@ def test_healing(world: World) -> None:
         assert made.before == make_answers(1)
 
     travel(world, use)
-    assert world.log[:2] == ["knobs of source: fail_at none", "seed 0"]
+    assert world.log[:3] == ["knobs of source: fail_at none", "mend 0", "seed 0"]
 
 
 @pytest.mark.parametrize(
@@ -323,7 +331,7 @@ def test_migrating_again(world: World, outcome: Any, passed: bool, observed: str
     (check,) = checks
     assert (check.passed, check.observed) == (passed, observed)
     after = world.log[world.log.index("end destination") + 1 :]
-    assert after[:3] == ["knobs of source: fail_at none", "seed 0", "start second destination on b"]
+    assert after[:4] == ["knobs of source: fail_at none", "mend 0", "seed 0", "start second destination on b"]
     assert "canary" not in after
 
 

@@ -124,10 +124,10 @@ class LiveProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render)
         self._title = self._step = self._sample = ""
         self._since = 0.0
         self._count = self._done = 0
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render)
 
     def __enter__(self) -> "LiveProgress":
         self._live.start()

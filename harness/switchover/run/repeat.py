@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from switchover.guests.qemu import QemuGuest
+from switchover.guests.warm import SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.migration.session import Sample
@@ -45,10 +46,16 @@ class Stopwatch:
 
 
 def run_repeat(
-    case: Case, number: int, pair: Pair, directory: RepeatDirectory, fingerprint: Mapping[str, Any]
+    case: Case,
+    number: int,
+    pair: Pair,
+    directory: RepeatDirectory,
+    fingerprint: Mapping[str, Any],
+    saved_guests: SavedGuests | None = None,
 ) -> Record:
     """Run a case once and leave its record in ``directory``, whatever happens.
 
+    ``saved_guests``: where warm guests come from and stay for the next repeat; see :func:`start_traveller`.
     Errors of the product and of the environment become verdicts; an interruption and a bug of ours are recorded and
     then raised again.
     """
@@ -58,7 +65,7 @@ def run_repeat(
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     try:
-        passage = _execute(case, pair, watch, directory, found)
+        passage = _execute(case, pair, watch, directory, found, saved_guests)
         verdict = judge_passage(passage)
     except SwitchoverError as error:
         verdict = judge_error(error, watch.step)
@@ -91,7 +98,14 @@ def run_repeat(
     return record
 
 
-def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any]) -> Passage:
+def _execute(
+    case: Case,
+    pair: Pair,
+    watch: Stopwatch,
+    directory: RepeatDirectory,
+    found: dict[str, Any],
+    saved_guests: SavedGuests | None = None,
+) -> Passage:
     samples: list[Sample] = []
 
     def note_versions(source: Side, destination: Side) -> None:
@@ -110,7 +124,8 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
             release=lambda guest, name: _keep_evidence(guest, name, directory),
             sides_started=note_versions,
         )
-        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers))
+        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, saved_guests))
+        found["guest"] = _describe_start(traveller.side)
         passage = traveller.attempt(case)
         if passage.result is None or passage.result.status != "completed":
             watch.begin("second migration")
@@ -122,6 +137,11 @@ def _execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirector
                 passage = replace(passage, checks=(*passage.checks, again))
         watch.begin("release")
         return passage
+
+
+def _describe_start(source: Side) -> dict[str, Any]:
+    """How the guest began, for the fingerprint: what it was restored from is part of what the repeat ran on."""
+    return {"start": "warm", **source.saved.describe()} if source.saved else {"start": "cold"}
 
 
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from switchover.devices.reference import GuestDriver
 from switchover.guests.qemu import QemuGuest
+from switchover.guests.warm import SavedGuests, finish_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
@@ -25,7 +26,7 @@ from switchover.run.passage import (
     make_failed,
     migrate_sides,
 )
-from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device
+from switchover.run.probes import GuestAnswers, ask_guest, place_canary, seed_device, set_clock, wait_for_devices
 from switchover.run.side import Side, start_side
 from switchover.run.verdict import judge_passage
 
@@ -80,12 +81,19 @@ class Traveller:
             return passage
 
     def _settle_in(self) -> GuestAnswers:
-        """What the guest says before a migration; before the first one it boots and gets its state."""
+        """What the guest says before a migration; before the first one it boots, or is restored, and gets its state."""
         if self.before is None:
-            self.watchers.step("guest boot")
-            self.side.guest.wait_until_reachable()
+            if self.side.saved:
+                self.watchers.step("guest restore")
+                finish_restore(self.side.guest)
+            else:
+                self.watchers.step("guest boot")
+                self.side.guest.wait_until_reachable()
             self.watchers.step("ask before")
             with self.side.guest.open_ssh(self.pair.keys) as guest:
+                if self.side.saved:
+                    set_clock(guest)
+                    wait_for_devices(guest, len(self.side.spec.devices), [self.side.guest.require_alive])
                 place_canary(guest)
                 self.before = self._prepare_devices(guest)
         return self.before
@@ -190,17 +198,29 @@ def _ended(source: Side, destination: Side) -> str:
 
 @contextlib.contextmanager
 def start_traveller(
-    spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers | None = None
+    spec: SideSpec,
+    pair: Pair,
+    loop: LoopThread,
+    watchers: Watchers | None = None,
+    saved_guests: SavedGuests | None = None,
 ) -> Iterator[Traveller]:
-    """A guest started on the source of the pair; it boots while the first destination is started."""
+    """A guest started on the source of the pair; it boots, or is read, while the first destination is started.
+
+    ``saved_guests``: where a warm guest comes from, or stays for the next one; None: only this traveller has it.
+    """
     watchers = watchers or Watchers()
     with contextlib.ExitStack() as trips:
         stay = trips.enter_context(contextlib.ExitStack())
+        saved = None
+        if spec.guest.start == "warm":
+            watchers.step("save guest")
+            source = saved_guests or trips.enter_context(SavedGuests())
+            saved = source.require(spec.guest, len(spec.devices), pair.source.host, pair.keys, loop)
         watchers.step("start source")
         side = stay.enter_context(
             start_side(
                 spec, pair.source.host, "source", pair.keys, loop,
-                incoming=False, keep=lambda guest: watchers.release(guest, "source"),
+                incoming=False, saved=saved, keep=lambda guest: watchers.release(guest, "source"),
             )
         )  # fmt: skip
         yield Traveller(pair, loop, side, watchers, stay, trips)

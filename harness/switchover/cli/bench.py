@@ -22,12 +22,15 @@ from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import make_run_directory
 from switchover.record.units import MIB
+from switchover.report.plan import render_plans
 from switchover.run.case import Case, Pair, pair_of_lab, with_start
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.outside import measure_control
+from switchover.run.plan import make_plan
 from switchover.run.repeat import run_repeat
+from switchover.run.scenario import parse_scenario
 from switchover.run.side import start_side
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 
@@ -44,12 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("boots", 50, "guest boots in a row"),
         ("outside", 2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
+        ("plan", 5, "25,000 cases of a scenario planned and shown; needs no lab"),
         ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
     ):
         kind = kinds.add_parser(name, help=summary)
         kind.add_argument("--count", type=int, default=default, metavar="N", help=f"default: {default}")
         if name == "next":
-            kind.add_argument("--warm", action="store_true", help="each case with a cold guest and a warm one, in turns")
+            kind.add_argument(
+                "--warm", action="store_true", help="each case with a cold guest and a warm one, in turns"
+            )
         if name == "kills":
             kind.add_argument("--seed", type=int, help="of the moments; default: another one each time")
 
@@ -62,6 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
             case "next":
                 with borrow_lab() as lab:
                     return _next(arguments.count, pair_of_lab(lab), Path(scratch), warm=arguments.warm)
+            case "plan":
+                return _plan(arguments.count)
             case "boots":
                 with borrow_lab() as lab:
                     return _series("guest boot", boot_repeatedly(PRE_COPY_ON, pair_of_lab(lab), arguments.count))
@@ -75,6 +83,35 @@ def run(arguments: argparse.Namespace) -> int:
                 with borrow_lab() as lab:
                     turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
                     return _series("migration", turns)
+
+
+def _plan(count: int) -> int:
+    """From the text of a scenario to the text of its plan."""
+    seconds: list[float] = []
+    plan = None
+    for _ in range(count):
+        start = time.monotonic()
+        plan = make_plan(parse_scenario(_LARGE))
+        render_plans([plan])
+        seconds.append(time.monotonic() - start)
+    print(f"plan of {len(plan.entries) if plan else 0} cases  {_spread(seconds)}")
+    return ExitCode.AS_EXPECTED
+
+
+_LARGE = """
+version = 1
+[scenario]
+title = "25,000 cases"
+[axes]
+device.pre_copy = ["on", "off"]
+device.p2p = ["on", "off"]
+migration.switchover_ack = ["on", "off"]
+source.machine = ["pc-q35-9.2", "pc-q35-10.0", "pc-q35-10.1", "pc-q35-10.2", "pc-q35-11.0"]
+destination.machine = ["pc-q35-9.2", "pc-q35-10.0", "pc-q35-10.1", "pc-q35-10.2", "pc-q35-11.0"]
+memory_mib = [128, 256, 512, 1024, 2048]
+source.device.initial_bytes = ["1 MiB", "4 MiB", "16 MiB", "64 MiB", "256 MiB"]
+migration.downtime_limit_ms = [100, 300, 1000, 3000, 10000]
+"""
 
 
 def _warm(count: int, scratch: Path) -> int:

@@ -18,9 +18,7 @@ TRACE_PATTERNS = (
 """Trace events to record. Patterns, since names differ between QEMU versions and an unknown pattern is no error."""
 
 
-def build_arguments(
-    spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty_ports: int | None = None
-) -> list[str]:
+def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty_ports: int | None = None) -> list[str]:
     """QEMU's command line, program included. ``incoming``: wait for ``migrate-incoming`` (``-incoming defer``).
 
     ``empty_ports``: instead of the devices so many root ports, into which they can be plugged.

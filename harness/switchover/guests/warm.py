@@ -117,9 +117,7 @@ class SavedGuests:
 
 def make_key(spec: GuestSpec, ports: int, keys: GuestKeys, digests: Mapping[str, str]) -> str:
     """Digest of all that a saved guest depends on; pure. ``digests``: of the files on its host, by their role."""
-    argv = build_arguments(
-        replace(spec, devices=()), GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports
-    )
+    argv = build_arguments(replace(spec, devices=()), GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports)
     text = json.dumps([_FORMAT, argv, keys.authorized, keys.host_public, dict(digests)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

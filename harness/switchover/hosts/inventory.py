@@ -5,6 +5,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,11 +13,14 @@ import paramiko
 import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from switchover.hosts.host import Address, Host
 from switchover.hosts.local import LocalHost
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.record.toml import load_model, read_toml, suggest
 
+KIND = "inventory"
+"""Of the addresses of its hosts, see :attr:`Host.address`."""
 LOCAL = "local"
 """Name of the controller as a host; no host of an inventory may have it."""
 _ADDRESS = re.compile(r"([0-9a-fA-F]{4}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]")
@@ -150,8 +154,30 @@ def open_inventory_host(name: str, entry: HostEntry) -> Iterator[SshHost]:
         connection = LocalHost().open_tcp(entry.address, entry.port, timeout=_CONNECT_TIMEOUT_S)
     except OSError as error:
         raise HostLost(f"{name} does not answer at {entry.address} port {entry.port}.", why=str(error)) from error
-    with SshHost(login, connection) as host:
+    address = {
+        "kind": KIND,
+        "name": name,
+        "address": entry.address,
+        "port": str(entry.port),
+        "user": entry.user,
+        "key": entry.key,
+        "host_key": login.host_key,
+    }
+    with SshHost(login, connection, address=address) as host:
         yield host
+
+
+def reach_inventory_host(address: Address) -> AbstractContextManager[Host]:
+    """A host by the address that a journal has of it, whatever the inventory says by now.
+
+    :raises NotReady: this version cannot read the address
+    """
+    values = {key: value for key, value in address.items() if key not in ("kind", "name")}
+    try:
+        entry = HostEntry.model_validate({**values, "port": int(address["port"])})
+        return open_inventory_host(address["name"], entry)
+    except (KeyError, ValueError) as error:
+        raise NotReady(f"This version of switchover cannot reach a host with the address {dict(address)}.") from error
 
 
 def _read_private_key(name: str, entry: HostEntry) -> str:

@@ -11,8 +11,8 @@ from switchover.hosts.machine import Machine
 from switchover.record.errors import CommandFailed
 from switchover.record.kept import keep, read_kept
 
-TIMEOUT_S = 60
-"""A nested KVM under emulation takes 10 to 25 s to boot the kernel, a real one 2 s."""
+TIMEOUT_S = 120
+"""A nested KVM under emulation takes 10 to 25 s to boot the kernel, longer on a busy machine."""
 _KERNELS = ("/boot/vmlinuz-$(uname -r)", "/lib/modules/$(uname -r)/vmlinuz", "/usr/lib/switchover/guest/vmlinuz")
 _BOOTED = "Kernel panic - not syncing"
 _SCRIPT = f"""
@@ -37,7 +37,7 @@ _KEPT = pydantic.TypeAdapter(KvmProbe)
 def probe_kvm(host: Host, machine: Machine, qemu: str = "qemu-system-x86_64") -> KvmProbe:
     """Boot a kernel of the host's own without a root file system: it ends in a panic, which shows that it ran.
 
-    The answer is kept until the host boots again.
+    That it works is kept until the host boots again; that it does not may have been the load, and is tried again.
 
     :raises HostLost: the host does not answer
     """
@@ -48,7 +48,7 @@ def probe_kvm(host: Host, machine: Machine, qemu: str = "qemu-system-x86_64") ->
     with contextlib.suppress(pydantic.ValidationError):
         return _KEPT.validate_python(read_kept("kvm", key))
     probe = _boot(host, qemu)
-    if probe.works is not None and machine.boot_id:
+    if probe.works and machine.boot_id:
         keep("kvm", key, asdict(probe))
     return probe
 

@@ -29,6 +29,7 @@ from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
 from switchover.lab.labhost import MEMORY_MIB
 from switchover.lab.mirror import Mirror, read_mirror, require_keyring
 from switchover.lab.recipes import RECIPES, RELEASE, compute_digest
+from switchover.lab.release import find_dead_labs, undo_dead_journals
 from switchover.record.errors import CommandFailed
 from switchover.record.paths import cache_directory, data_directory, state_directory
 from switchover.record.units import MIB, format_bytes
@@ -71,6 +72,7 @@ def controller_checks() -> list[Check]:
         Check("older images", (), check_older_images),
         Check("labs", (), check_labs),
         Check("lab hosts without a lab", (), check_strays),
+        Check("runs that were killed", (), check_dead_runs),
         Check("packages of the tests", ("test",), check_test_packages),
     ]
 
@@ -215,20 +217,23 @@ def check_older_images() -> Finding:
 
 def check_labs() -> Finding:
     """Every lab has its processes, and the run that must stop it if it is one's own."""
-    seen, dead = [], []
-    for directory in find_labs():
-        file = read_lab_file(directory)
-        running = len(lab_processes(file))
-        text = f"{file.name}: {running} of {len(file.hosts)} lab hosts run"
-        ownerless = file.owner != 0 and not psutil.pid_exists(file.owner)
-        if ownerless:
-            text += f", the run that started it (process {file.owner}) is gone"
-        if ownerless or running < len(file.hosts):
-            dead.append(file.name)
-        seen.append(text)
+    dead = find_dead_labs()
     if dead:
-        return failed("; ".join(seen), "; ".join(f"switchover lab down {name}" for name in dead))
-    return passed("; ".join(seen) or "none is up")
+        return failed(f"nobody will stop: {', '.join(path.name for path in dead)}", "switchover clean")
+    files = [read_lab_file(directory) for directory in find_labs()]
+    running = {file.name: len(lab_processes(file)) for file in files}
+    seen = "; ".join(f"{file.name}: {running[file.name]} of {len(file.hosts)} lab hosts run" for file in files)
+    if broken := [file.name for file in files if running[file.name] < len(file.hosts)]:
+        return failed(seen, "; ".join(f"switchover lab down {name}" for name in broken))
+    return passed(seen or "none is up")
+
+
+def check_dead_runs() -> Finding:
+    """What harnesses that were killed changed on hosts and did not undo."""
+    dead = undo_dead_journals(dry_run=True)
+    if not dead:
+        return passed("none")
+    return failed("; ".join(f"{entry.owner}: {len(entry.outcomes)} changes" for entry in dead), "switchover clean")
 
 
 def check_strays() -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from switchover.hosts import journal
+from switchover.hosts import inventory, journal
 from switchover.hosts.host import Address, Host
 from switchover.hosts.journal import DeadJournal
 from switchover.hosts.local import LocalHost
@@ -53,6 +53,8 @@ def reach_host(address: Address) -> AbstractContextManager[Host] | None:
         case {"kind": "lab", "directory": directory, "token": token, "host": name}:
             file = _find_lab(Path(directory), token)
             return None if file is None or not _runs(file, name) else _connect(Path(directory), file, name)
+        case {"kind": inventory.KIND}:
+            return inventory.reach_inventory_host(address)
     raise NotReady(f"This version of switchover cannot reach a host with the address {dict(address)}.")
 
 

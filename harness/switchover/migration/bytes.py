@@ -33,7 +33,9 @@ class MigrationBytes:
     @property
     def residual(self) -> int | None:
         """Wire − RAM − VFIO."""
-        parts = (self.wire, self.ram_precopy, self.ram_downtime, self.vfio_transferred)
+        # a guest without a VFIO device has no counter for one
+        vfio = self.vfio_transferred if self.devices else self.vfio_transferred or 0
+        parts = (self.wire, self.ram_precopy, self.ram_downtime, vfio)
         if None in parts:
             return None
         wire, *others = (part for part in parts if part is not None)

@@ -9,20 +9,23 @@ from enum import StrEnum
 from switchover.migration.traces import TraceEvent
 from switchover.record.units import format_bytes
 
-PENDING_EVENTS = ("migrate_pending_estimate", "migrate_pending_exact", "migrate_transferred")
-"""Trace events (migration/trace-events) that tell what is pending and the threshold. Several thousand a second while a
-migration spins, so they are switched on for a moment only."""
+PENDING_EVENTS = ("migrate_pending*", "migrate_transferred")
+"""Trace events (migration/trace-events) that tell what is pending and the threshold, as patterns: a name that a QEMU
+does not have would be an error. Several thousand a second while a migration spins, so they are switched on for a moment
+only."""
 _SMALLER = 0.99
 
 
 class HangKind(StrEnum):
     """``ack-starved``: pending below the threshold, and no switchover. ``not converging``: pending above it, without
-    a new minimum. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log.
+    a new minimum. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log. ``no end``: it did not end
+    in its time, and more cannot be told.
     """
 
     ACK_STARVED = "ack-starved"
     NOT_CONVERGING = "not converging"
     NO_PROGRESS = "no progress at the destination"
+    NO_END = "no end"
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,16 @@ def parse_pending(events: Sequence[TraceEvent], at_s: float) -> Pending | None:
     """The last exact size pending, else the last estimate; None if neither was traced.
 
     Texts of QEMU 10.0: ``exact pending size N (pre = N post=N)``, ``estimate pending size N (…)``,
-    ``transferred N time_spent N bandwidth N switchover_bw N max_size N``.
+    ``transferred N time_spent N bandwidth N switchover_bw N max_size N``. QEMU 7.2 has one event ``migrate_pending``,
+    ``pending size N max N (…)``, and no ``switchover_bw``.
     """
-    last = {event.name: event.text for event in events if event.name in PENDING_EVENTS}
-    text = last.get("migrate_pending_exact", last.get("migrate_pending_estimate", ""))
+    last = {event.name: event.text for event in events}
+    names = ("migrate_pending_exact", "migrate_pending_estimate", "migrate_pending")
+    text = next((last[name] for name in names if name in last), "")
     size = re.search(r"pending size (\d+)", text)
     if size is None:
         return None
-    limits = re.search(r"switchover_bw (\d+) max_size (-?\d+)", last.get("migrate_transferred", ""))
+    limits = re.search(r"(?:switchover_bw|bandwidth) (\d+) max_size (-?\d+)", last.get("migrate_transferred", ""))
     threshold, bandwidth = (int(limits[2]), int(limits[1])) if limits else (None, None)
     return Pending(at_s, int(size[1]), threshold, bandwidth)
 
@@ -87,7 +92,7 @@ def judge_pending(pendings: Sequence[Pending], bound_s: float, downtime_limit_ms
     if last.threshold is not None:
         limit = f"the threshold {format_bytes(last.threshold)} ({downtime_limit_ms} ms"
         limit += f" at {format_bytes(last.bandwidth * 1000)}/s)" if last.bandwidth else ")"
-    if last.threshold is not None and last.size <= last.threshold:
+    if last.size == 0 or (last.threshold is not None and last.size < last.threshold):
         evidence = f"pending {format_bytes(last.size)} is below {limit} and the switchover does not come"
         return Hang(HangKind.ACK_STARVED, seconds, evidence)
     evidence = f"pending {format_bytes(last.size)} stays above {limit}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from qemu.qmp import QMPError
 from qemu.qmp.error import ProtocolError
+from qemu.qmp.qmp_client import ExecuteError
 
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.clock import ClockOffset, combine_offsets, measure_offset
@@ -21,7 +22,7 @@ from switchover.migration.phases import TERMINAL, Intervened, Intervention, Phas
 from switchover.migration.progress import Hang
 from switchover.migration.settings import MigrationSettings, apply_settings
 from switchover.migration.watch import HangWatch
-from switchover.record.errors import Deadline, GuestCrashed, NotReady
+from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 from switchover.record.units import MIB
 
 SAMPLE_INTERVAL_S = 0.1
@@ -127,17 +128,19 @@ def migrate(
         wall_seconds=wall,
         hang=hang,
         destination_exit=destination.exit_status(),
-        failed_first=find_failed_first(events, clocks),
+        failed_first=find_failed_first(events, clocks, ended=destination.exit_status() is not None),
         interventions=tuple(course.made),
         missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
     )
 
 
-def find_failed_first(events: Mapping[str, Sequence[Event]], clocks: Mapping[str, ClockOffset]) -> str:
+def find_failed_first(
+    events: Mapping[str, Sequence[Event]], clocks: Mapping[str, ClockOffset], *, ended: bool = False
+) -> str:
     """The side whose status became ``failed`` first, by QEMU's stamps on the controller's clock; pure.
 
     A side that fails closes the stream, and then the other one fails too, with words about the stream. Empty if none
-    failed, or if the clocks' bounds leave it open.
+    failed, or if the clocks' bounds leave it open. ``ended``: the destination's QEMU has.
     """
     times = {
         side: next(
@@ -152,7 +155,8 @@ def find_failed_first(events: Mapping[str, Sequence[Event]], clocks: Mapping[str
     }
     failed = {side: at for side, at in times.items() if at is not None}
     if len(failed) < 2:
-        return next(iter(failed), "")
+        # a destination that ends may take its event along
+        return "" if ended else next(iter(failed), "")
     (first, at), (_, later) = sorted(failed.items(), key=lambda item: item[1])
     return first if later - at > sum(clock.bound_ns for clock in clocks.values()) else ""
 
@@ -177,6 +181,7 @@ class _Course:
         self.due = list(interventions)
         self._held = settings.settle
         self._continued = False
+        self._submitted: dict[str, Future[Any]] = {}
         self.made: list[Intervened] = []
 
     def events(self) -> Sequence[Event]:
@@ -192,6 +197,7 @@ class _Course:
         watch = HangWatch(self._source, self._destination, self._settings)
 
         def advance() -> Hang | bool:
+            self._require_accepted()
             before = self.status()
             self.intervene()
             status = self.status()
@@ -200,12 +206,12 @@ class _Course:
             # only if it was there before the interventions: none that is due in this phase is passed over
             if before == status == Phase.PRE_SWITCHOVER and not self._continued:
                 self._continued = True
-                self._source.qmp.submit("migrate-continue", {"state": str(Phase.PRE_SWITCHOVER)})
+                self._submit("migrate-continue", {"state": str(Phase.PRE_SWITCHOVER)})
             samples = self._sampler.samples
             if self._held and (is_settled(samples, self._settings.settle_vfio_bytes) or time.monotonic() >= settle_end):
                 self._held = False
                 # nobody waits for the answer: QEMU may take its lock for the downtime before it gives one
-                self._source.qmp.submit("migrate-set-parameters", {"downtime-limit": self._settings.downtime_limit_ms})
+                self._submit("migrate-set-parameters", {"downtime-limit": self._settings.downtime_limit_ms})
             last = samples[-1].reply if samples else {}
             return watch.find_hang(status, last, len(self.events()), held=self._held) or False
 
@@ -221,6 +227,15 @@ class _Course:
             last = self._sampler.samples[-1].reply if self._sampler.samples else {}
             return watch.find_reason(self.status(), last, self._settings.timeout_s)
         return ended if isinstance(ended, Hang) else None
+
+    def _submit(self, command: str, arguments: Mapping[str, object]) -> None:
+        self._submitted[command] = self._source.qmp.submit(command, arguments)
+
+    def _require_accepted(self) -> None:
+        """:raises Refused: QEMU rejected what was submitted"""
+        for command, answer in self._submitted.items():
+            if answer.done() and isinstance(error := answer.exception(), ExecuteError):
+                raise Refused(f"{self._source.qmp.name} rejected {command}.", why=str(error))
 
     def intervene(self) -> None:
         """Make the interventions that are due now; each is made once."""

@@ -18,7 +18,7 @@ from switchover.migration.progress import (
 )
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import parse_trace
-from switchover.record.errors import Deadline, NotReady, SwitchoverError
+from switchover.record.errors import Deadline, NotReady, Refused, SwitchoverError
 
 _TRACED_S = 0.3
 """Three times QEMU's interval for migrate_transferred (BUFFER_DELAY, migration/migration.c)."""
@@ -70,10 +70,10 @@ class HangWatch:
             if hang is not None:
                 return Hang(hang.kind, seconds, hang.evidence)
         remaining = reply.get("ram", {}).get("remaining")
-        return Hang(HangKind.NO_PROGRESS, seconds, f"status {status}, RAM remaining {remaining} bytes")
+        return Hang(HangKind.NO_END, seconds, f"status {status}, RAM remaining {remaining} bytes")
 
     def _look_at_pending(self) -> Pending | None:
-        """Switch QEMU's trace events on for a moment; None if it does not answer or told nothing."""
+        """Switch QEMU's trace events on for a moment; None if it has none, does not answer or told nothing."""
         end = time.monotonic() + _TRACED_S
         try:
             for name in PENDING_EVENTS:
@@ -83,8 +83,8 @@ class HangWatch:
             for name in PENDING_EVENTS:
                 self._trace(name, enable=False)
             tail = self._source.host.run(["tail", "-c", str(_TAIL), self._source.files.log]).stdout
-        except (NotReady, Deadline):
-            return None
+        except (NotReady, Deadline, Refused):
+            return None  # Refused: a QEMU older than 8.0 has not these events
         return parse_pending(parse_trace(tail.decode(errors="replace")), time.monotonic())
 
     def _trace(self, name: str, *, enable: bool) -> None:

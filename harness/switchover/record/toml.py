@@ -74,8 +74,9 @@ def load_model(document: TomlText, model: type[M]) -> M:
     try:
         return model.model_validate(document.data)
     except pydantic.ValidationError as error:
-        problems = error.errors(include_url=False)
-        raise UsageError("\n".join(_explain(document, model, problem) for problem in problems)) from error
+        # each arm of a union brings the same error
+        lines = dict.fromkeys(_explain(document, model, problem) for problem in error.errors(include_url=False))
+        raise UsageError("\n".join(lines)) from error
 
 
 def suggest(word: str, allowed: Sequence[str]) -> str:

@@ -6,45 +6,36 @@ What is missing is named. It is never derived from version numbers, and what nob
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
 
+from switchover.devices.abilities import Ability, QemuAbilities
+from switchover.devices.survey import HostSurvey
 from switchover.record.record import Verdict, VerdictName
 from switchover.run.case import Case, SideSpec
 from switchover.run.faults import Action
 from switchover.run.schema import SIDES
 
 
-class Need(StrEnum):
-    """Kinds of things that a QEMU knows by name, or not."""
-
-    PROPERTY = "property"
-    """of vfio-pci"""
-    CAPABILITY = "migration capability"
-    PARAMETER = "migration parameter"
-    MACHINE = "machine type"
-    ACCELERATOR = "accelerator"
-
-
-class Abilities(Protocol):
-    """A QEMU binary as the gate sees it."""
-
-    def can(self, kind: Any, name: str) -> bool:
-        """``kind``: a :class:`Need`, or an equal string."""
-
-
 @dataclass(frozen=True)
 class HostFacts:
-    """A host. ``binaries``: by the name that scenarios give them; one that was looked for and is not there has None.
+    """A host. ``binaries``: by the name that scenarios give them; one that was looked for and does not answer has None.
 
-    ``device_types``: mdev types that it can make; None: not known. ``link``: whether it has a network interface to the
-    other host that faults may disturb.
+    ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
+    nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb.
     """
 
     name: str
-    binaries: Mapping[str, Abilities | None] = field(default_factory=dict)
+    binaries: Mapping[str, QemuAbilities | None] = field(default_factory=dict)
     device_types: frozenset[str] | None = None
+    kvm: str = ""
     link: bool = True
+
+
+def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
+    """What the gate needs of a survey; ``link`` as in :class:`HostFacts`."""
+    silent = [part.removeprefix("qemu ") for part in survey.problems if part.startswith("qemu ")]
+    types = None if survey.devices is None else frozenset(entry.type for entry in survey.devices.mdev_types)
+    kvm = survey.kvm.reason if survey.kvm is not None and survey.kvm.works is False else ""
+    return HostFacts(survey.name, {**survey.qemus, **dict.fromkeys(silent)}, types, kvm, link)
 
 
 @dataclass(frozen=True)
@@ -92,22 +83,23 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
         spec = case.source if side == "source" else case.destination
         binary = facts.binaries.get(spec.guest.qemu)
         if binary is not None and case.expectation.verdict is not VerdictName.REFUSED:
-            lacking = [_name(kind, name) for kind, name in list_needs(case, side) if not binary.can(kind, name)]
-            missing += [f"{spec.guest.qemu} of {facts.name} has no {what}" for what in lacking]
+            missing += [
+                f"{spec.guest.qemu} of {facts.name} has no {lack}" for lack in binary.missing(list_needs(case, side))
+            ]
     return Decision(tuple(dict.fromkeys(missing)), asked=True)
 
 
-def list_needs(case: Case, side: str) -> list[tuple[Need, str]]:
+def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:
     """What QEMU must know on a side."""
     spec: SideSpec = case.source if side == "source" else case.destination
     properties = sorted({name for device in spec.devices for name in device.properties})
     capabilities = [name for name, state in case.settings.all_capabilities(side).items() if state]
     return [
-        (Need.MACHINE, spec.guest.machine.partition(",")[0]),
-        (Need.ACCELERATOR, spec.guest.accel.partition(",")[0]),
-        *((Need.PROPERTY, name) for name in properties),
-        *((Need.CAPABILITY, name) for name in capabilities),
-        *((Need.PARAMETER, name) for name in case.settings.first_parameters()),
+        (Ability.MACHINE, spec.guest.machine.partition(",")[0]),
+        (Ability.ACCELERATOR, spec.guest.accel.partition(",")[0]),
+        *((Ability.PROPERTY, name) for name in properties),
+        *((Ability.CAPABILITY, name) for name in capabilities),
+        *((Ability.PARAMETER, name) for name in case.settings.first_parameters()),
     ]
 
 
@@ -115,13 +107,11 @@ def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
     spec = case.source if side == "source" else case.destination
     if facts.binaries.get(spec.guest.qemu, "not asked") is None:
         yield f"{facts.name} has no {spec.guest.qemu}"
+    if facts.kvm and spec.guest.accel.startswith("kvm"):
+        yield f"KVM of {facts.name} does not work: {facts.kvm}"
     if facts.device_types is not None:
         for device_type in dict.fromkeys(device.type for device in spec.devices):
             if device_type not in facts.device_types:
                 yield f"{facts.name} can make no mediated device of the type {device_type!r}"
     if not facts.link and any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults):
         yield f"{facts.name} has no network interface that faults may disturb"
-
-
-def _name(kind: Need, name: str) -> str:
-    return f"vfio-pci {kind} {name!r}" if kind is Need.PROPERTY else f"{kind} {name!r}"

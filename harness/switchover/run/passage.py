@@ -121,8 +121,9 @@ def examine(
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
     explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
+    names = [device.mediated.uuid for device in source.devices]
     checks = [
-        *compare_bytes(moved, migrated.truths_before, truths_after),
+        *compare_bytes(moved, names, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
         *_check_faults(result),
         *_check_arrived(destination, before, keys),

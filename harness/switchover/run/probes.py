@@ -167,16 +167,26 @@ def count_since(before: Sequence[Truth], after: Sequence[Truth]) -> dict[str, in
     return grown
 
 
-def compare_bytes(moved: MigrationBytes, before: Truths, after: Truths) -> list[Check]:
-    """QEMU's traces and counters against the counters of the devices."""
+def compare_bytes(moved: MigrationBytes, names: Sequence[str], before: Truths, after: Truths) -> list[Check]:
+    """QEMU's traces and counters against the counters of the devices. ``names``: QEMU's of the source's devices."""
+    traced = {device.device: device for device in moved.devices}
+    checks = []
+    for number, (name, old, new) in enumerate(zip(names, before[0], after[0], strict=True)):
+        grown, seen = count_since([old], [new]), traced.get(name)
+        checks += [
+            check_equal(f"traced {phase} bytes equal the device's{_of(number)}", grown[counter], found)
+            for phase, counter, found in (
+                ("pre-copy", "precopy_bytes_read", seen and seen.precopy),
+                ("stop-copy", "stop_copy_bytes_read", seen and seen.stop_copy),
+            )
+        ]
     source, destination = (count_since(old, new) for old, new in zip(before, after, strict=True))
-    read = source["precopy_bytes_read"] + source["stop_copy_bytes_read"]
+    read = source.get("precopy_bytes_read", 0) + source.get("stop_copy_bytes_read", 0)
     residual = moved.residual
     return [
-        check_equal("traced pre-copy bytes equal the device's", source["precopy_bytes_read"], moved.vfio_precopy),
-        check_equal("traced stop-copy bytes equal the device's", source["stop_copy_bytes_read"], moved.vfio_stop_copy),
-        check_equal("destination's device took every byte", read, destination["bytes_written"]),
-        check_equal("query-migrate's vfio.transferred equals them", read, moved.vfio_transferred),
+        *checks,
+        check_equal("destination's devices took every byte", read, destination.get("bytes_written", 0)),
+        check_equal("query-migrate's vfio.transferred equals them", read, moved.vfio_transferred or 0),
         Check(
             "wire - RAM - VFIO is what headers and other devices take",
             residual is not None and 0 <= residual <= RESIDUAL_BOUND,

@@ -172,6 +172,7 @@ class Traveller:
                 raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
         for device, _, wanted in pairs:
             device.set_live_knobs(wanted.knobs)
+        self.side = replace(self.side, spec=replace(self.side.spec, devices=spec.devices))
 
 
 def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:

@@ -49,6 +49,7 @@ _SIDE_OF_HANG = {
     HangKind.ACK_STARVED: "source",
     HangKind.NOT_CONVERGING: "source",
     HangKind.NO_PROGRESS: "destination",
+    HangKind.NO_END: "",
 }
 
 

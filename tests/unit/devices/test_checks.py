@@ -144,5 +144,5 @@ def test_a_host_that_is_down() -> None:
     survey = lost_host("rack1", "inventory", HostLost("rack1 does not answer.", why="refused", fix="switch it on"))
     first, *others = run_checks(host_checks(survey, [FUNCTION]))
     assert (first.outcome, first.seen, first.fix) == (FAILED, "rack1 does not answer. refused", "switch it on")
-    assert {result.outcome for result in others} == {UNVERIFIABLE}
+    assert {(result.outcome, result.seen) for result in others} == {(UNVERIFIABLE, "the host was not reached")}
     assert find_blocking([first, *others], ["host rack1"]) == [first]

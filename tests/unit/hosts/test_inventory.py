@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The inventory: what it may say, what is said when it is wrong, and how its hosts are reached."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tests.unit.fakes import SshServer, start_ssh_server
 
 from switchover.hosts.inventory import HostEntry, Inventory, load_inventory, open_inventory_host
 from switchover.lab.keys import generate_key_pair
+from switchover.lab.release import reach_host
 from switchover.record.errors import HostLost, NotReady, UsageError
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
@@ -65,7 +67,7 @@ def test_a_whole_inventory(tmp_path: Path) -> None:
         ('pci = "3B:00.2"', "pci = 3B:00.2", ":16: this is no TOML"),
         ('pci = "3B:00.2"', "pci = 03:00:02", ":16: host.rack-1.device[0].pci: is a time to TOML; quote the value"),
         ('pci = "3B:00.2"', 'pci = "3B:00"', ":16: host.rack-1.device[0].pci: must be a PCI address"),
-        ("port = 2222", 'port = "2222"', ":6: host.rack-1.port: must be a valid integer (it is '2222')"),
+        ("port = 2222", 'port = "2222"', ":6: host.rack-1.port: must be a whole number (it is '2222')"),
         ("link =", "linc =", ":10: host.rack-1.linc: unknown key; did you mean 'link'? Allowed: address,"),
         ('address = "rack2"', "", ":22: host.rack2.address: is missing"),
         ("type =", "typ =", ":20: host.rack-1.device[1].mdev.typ: unknown key; did you mean 'type'?"),
@@ -116,6 +118,20 @@ def test_commands_run_on_a_host(tmp_path: Path) -> None:
     with start_ssh_server() as server, open_inventory_host("rack1", make_entry(server, tmp_path)) as host:
         assert host.name == "rack1"
         assert host.run(["echo", "there"]).text == "there\n"
+
+
+def test_reached_again_by_its_address(tmp_path: Path) -> None:
+    """The next process reaches the host by its address alone, which is plain text, without the inventory."""
+    with start_ssh_server() as server:
+        with open_inventory_host("rack1", make_entry(server, tmp_path)) as host:
+            address = json.loads(json.dumps(dict(host.address)))
+        context = reach_host(address)
+        assert context is not None
+        with context as again:
+            assert (again.name, again.run(["echo", "there"]).text) == ("rack1", "there\n")
+    for damaged in ({**address, "port": "x"}, {"kind": "inventory", "name": "rack1"}, {**address, "later": "1"}):
+        with pytest.raises(NotReady, match="cannot reach a host with the address"):
+            reach_host(damaged)
 
 
 def test_another_host_key(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Processes on the controller: they end, with all their children, and they say why they failed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -28,6 +29,17 @@ def find_by_argument(word: str) -> list[psutil.Process]:
 
 def wait_until_gone(word: str) -> None:
     wait_until(f"the end of {word}", lambda: not find_by_argument(word), timeout=5)
+
+
+def wait_until_sleeping(word: str) -> None:
+    """Until HANG is what it becomes: before that, setpriv may not have asked the kernel to end it with the harness."""
+
+    def is_sleeping() -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return "sleep" in [process.name() for process in find_by_argument(word)]
+        return False
+
+    wait_until("the command", is_sleeping, timeout=10)
 
 
 @pytest.fixture
@@ -106,7 +118,7 @@ def test_an_interrupt_ends_the_command(word: str) -> None:
         "except KeyboardInterrupt: sys.exit(42)\n"
     )
     harness = subprocess.Popen([sys.executable, "-c", script, *HANG, word], env=os.environ | {"PYTHONPATH": "harness"})
-    wait_until("the command", lambda: len(find_by_argument(word)) > 1, timeout=10)
+    wait_until_sleeping(word)
     harness.send_signal(signal.SIGINT)
     assert harness.wait(10) == 42
     wait_until_gone(word)
@@ -116,7 +128,7 @@ def test_a_command_dies_with_the_harness(word: str) -> None:
     """A harness that is killed leaves no command behind."""
     script = "import sys; from switchover.hosts import processes; processes.run(sys.argv[1:])"
     harness = subprocess.Popen([sys.executable, "-c", script, *HANG, word], env=os.environ | {"PYTHONPATH": "harness"})
-    wait_until("the command", lambda: len(find_by_argument(word)) > 1, timeout=10)
+    wait_until_sleeping(word)
     harness.kill()
     harness.wait(10)
     wait_until_gone(word)
@@ -164,7 +176,7 @@ def test_a_command_that_is_waited_for_dies_with_its_thread(word: str) -> None:
         "threading.Thread(target=processes.run, args=(sys.argv[1:],)).start()\n"
     )
     harness = subprocess.Popen([sys.executable, "-c", script, *HANG, word], env=os.environ | {"PYTHONPATH": "harness"})
-    wait_until("the command", lambda: len(find_by_argument(word)) > 1, timeout=10)
+    wait_until_sleeping(word)
     harness.kill()
     harness.wait(10)
     wait_until_gone(word)

@@ -16,6 +16,7 @@ import pytest
 from switchover.hosts import processes
 from switchover.hosts.checks import CheckResult, Outcome, run_checks
 from switchover.hosts.host import Completed
+from switchover.hosts.journal import Change, render_change
 from switchover.lab import checks as module
 from switchover.lab.accelerator import tcg
 from switchover.lab.checks import EVERYTHING, PROGRAMS, controller_checks
@@ -24,7 +25,7 @@ from switchover.lab.labfile import LabFile, write_lab_file
 from switchover.lab.mirror import Mirror
 from switchover.lab.recipes import compute_digest
 from switchover.record.errors import CommandFailed
-from switchover.record.paths import data_directory
+from switchover.record.paths import data_directory, journals_directory
 
 SCRIPT = Path(__file__).parents[3] / "switchover"
 
@@ -187,11 +188,11 @@ def test_images(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:
     assert run("older images").seen.startswith("1, 6 B")
 
 
-def make_lab(directories: Path, *, owner: int = 0) -> Path:
+def make_lab(directories: Path) -> Path:
     lab = directories / "state" / "switchover" / "labs" / "mine"
     (lab / "hosta").mkdir(parents=True)
     token = "switchover-lab-0123456789ab"
-    write_lab_file(lab, LabFile("mine", token, "/tmp/none", owner, {}, {}, ["hosta"], {"hosta": 1}))
+    write_lab_file(lab, LabFile("mine", token, "/tmp/none", 0, {}, {}, ["hosta"], {"hosta": 1}))
     return lab
 
 
@@ -205,16 +206,27 @@ class Process:
 
 
 def test_labs(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:
-    """A lab without its processes, and one whose run is gone, are told with the command that stops them."""
+    """A lab that nobody will stop, and one with a lab host missing, are told with the command that stops them."""
     assert run("labs").seen == "none is up"
     lab = make_lab(directories)
-    require_failed("labs", "mine: 0 of 1 lab hosts run", "switchover lab down mine")
+    require_failed("labs", "nobody will stop: mine", "switchover clean")
     monkeypatch.setattr(psutil, "process_iter", lambda names: [Process(lab)])
     assert run("labs").outcome is Outcome.PASSED
-    (lab / "lab.json").write_text((lab / "lab.json").read_text().replace('"owner": 0', f'"owner": {os.getpid()}'))
-    assert run("labs").outcome is Outcome.PASSED
-    (lab / "lab.json").write_text((lab / "lab.json").read_text().replace(f'"owner": {os.getpid()}', '"owner": 4194305'))
-    require_failed("labs", "the run that started it (process 4194305) is gone", "switchover lab down mine")
+    (lab / "lab.json").write_text((lab / "lab.json").read_text().replace('"hosta"\n', '"hosta", "hostb"\n'))
+    require_failed("labs", "mine: 1 of 2 lab hosts run", "switchover lab down mine")
+
+
+def test_runs_that_were_killed(directories: Path) -> None:
+    """What a dead process has in its journal is told, and only listed."""
+    assert run("runs that were killed").outcome is Outcome.PASSED
+    change = Change(1, {"kind": "local"}, "local", "tap sw1", ("false",), ("false",))
+    journals_directory().mkdir(parents=True)
+    path = journals_directory() / "a.jsonl"
+    head = {"journal": 1, "owner": "process 4711: switchover demo", "started": "2026-01-01T00:00:00+00:00"}
+    text = json.dumps(head) + "\n" + json.dumps(render_change(change)) + "\n"
+    path.write_text(text)
+    require_failed("runs that were killed", "process 4711: switchover demo: 1 changes", "switchover clean")
+    assert path.read_text() == text
 
 
 def test_strays(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:

@@ -4,6 +4,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -166,8 +167,10 @@ class Side:
                 self._require_open()
                 return side.qmp.execute(command, arguments)
 
-            def submit(self, command: str, arguments: dict[str, Any] | None = None) -> None:
-                self.execute(command, arguments)
+            def submit(self, command: str, arguments: dict[str, Any] | None = None) -> Future[object]:
+                answer: Future[object] = Future()
+                answer.set_result(self.execute(command, arguments))
+                return answer
 
             def _require_open(self) -> None:
                 if not side.open:

@@ -48,6 +48,7 @@ class Limits(pydantic.BaseModel, extra="forbid"):
 class Device(pydantic.BaseModel, extra="forbid"):
     pci: str | None = None
     limits: Limits | None = None
+    either: Limits | list[Limits] | dict[str, Limits] | None = None
     many: list[dict[str, str]] | tuple[int, ...] = ()
 
 
@@ -130,6 +131,13 @@ def test_unknown_key_inside_an_array_and_a_union() -> None:
     assert error.what == (
         "some.toml:5: host.a.device[0].limits.hight: unknown key; did you mean 'high'? Allowed: low, high"
     )
+
+
+def test_unknown_key_where_more_than_one_kind_is_allowed() -> None:
+    """What pydantic adds to a location for a union is no key of the text."""
+    error = fail('version = 1\n[host.a]\naddress = "x"\n[[host.a.device]]\neither = [{ low = 1 }, { lo = 1 }]\n')
+    expected = "some.toml:5: host.a.device[0].either[1].lo: unknown key; did you mean 'low'? Allowed: low, high"
+    assert expected in error.what.splitlines()
 
 
 def test_all_errors_at_once() -> None:

@@ -14,6 +14,7 @@ from switchover.report.terminal import explain_difference, render_comparison, re
 
 RECORD = """\
 device.pre_copy=on  verdict completed
+  slow link    in active (status active), took 1 µs
   source       pre-copy → stop-copy → stop
   destination  no state change
   device       64.0 MiB in pre-copy, 1.0 MiB in stop-copy
@@ -27,7 +28,8 @@ device.pre_copy=on  verdict completed
   checks       1 of 1 passed"""
 
 FAILED = """\
-device.pre_copy=on  verdict checks-failed: seed: expected 1, observed 2
+device.pre_copy=on  verdict checks-failed; NOT AS EXPECTED: expected completed, was checks-failed: \
+seed: expected 1, observed 2
   downtime     not explained: the traces have no src-vm-stopped
   checks       1 of 2 passed
     FAILED seed: expected 1, observed 2"""
@@ -61,6 +63,8 @@ def test_a_repeat_that_failed() -> None:
         states={},
         checks=(Check("boot", True, "a", "a"), Check("seed", False, "1", "2")),
         downtime={"reason": "the traces have no src-vm-stopped"},
+        interventions=(),
+        mismatch="expected completed, was checks-failed",
     )
     assert render_record(record) == FAILED
 
@@ -69,7 +73,13 @@ def test_one_line_for_a_repeat() -> None:
     """The case, the repeat, the verdict with its reason, and the numbers that are there."""
     assert render_repeat(make_record()) == "device.pre_copy=on #1: completed (downtime 250.0 ms, took 11.5 s)"
     blocked = replace(make_record(), verdict=Verdict(VerdictName.BLOCKED, "source", "blocker"), measurements=())
-    assert render_repeat(blocked) == "device.pre_copy=on #1: blocked: blocker (took 11.5 s)"
+    line = "device.pre_copy=on #1: blocked (source), as expected: blocker (took 11.5 s)"
+    assert render_repeat(blocked) == line
+    wrong = replace(
+        blocked, verdict=replace(blocked.verdict, reason="blocker\n  why: x"), mismatch="expected completed"
+    )
+    expected = "device.pre_copy=on #1: blocked (source); NOT AS EXPECTED: expected completed: blocker (took 11.5 s)"
+    assert render_repeat(wrong) == expected
 
 
 def test_cases_side_by_side() -> None:

@@ -14,10 +14,15 @@ from switchover.record.errors import CommandFailed, GuestSilent, HostLost, NotRe
 from switchover.run.faults import Action, Fault, Link, make_intervention, start_link
 
 KEYS = GuestKeys("", "", "", "")
+RESTORED = "tc qdisc del dev link0 root"
 
 
 def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
-    return FaultyHost(lambda method, argument: argument, "", fail_at=fail_at, error=error or CommandFailed("no tc"))
+    def label(_: str, argument: str) -> str:
+        # what the journal's undo runs: to restore, then to look
+        return RESTORED if RESTORED in argument and "tc qdisc show" in argument else argument
+
+    return FaultyHost(label, "", fail_at=fail_at, error=error or CommandFailed("no tc"))
 
 
 def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
@@ -87,9 +92,6 @@ def test_a_panic() -> None:
     assert act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=shell) == ["log in to source"]
     assert "sysrq-trigger" in shell.log[0]
     assert act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=GuestSilent("silent")) == ["log in to source"]
-
-
-RESTORED = "tc qdisc del dev link0 root"
 
 
 @pytest.mark.parametrize("error", [None, ValueError("in use"), KeyboardInterrupt()])

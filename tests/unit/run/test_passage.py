@@ -118,6 +118,12 @@ class FakeQemu:
         return self.shell
 
 
+def make_device(truth: Truth) -> ReferenceDevice:
+    """A device of the golden migration."""
+    mediated = SimpleNamespace(uuid="1fa7cadf-3694-49dc-af72-d202b30c70c9")
+    return cast(ReferenceDevice, SimpleNamespace(read_truth=lambda: truth, mediated=mediated))
+
+
 def make_side(
     name: str,
     *truths: Truth,
@@ -126,7 +132,7 @@ def make_side(
 ) -> tuple[Side, FakeQemu]:
     """A side with a device for each of ``truths``, and the QEMU in it."""
     qemu = FakeQemu(name, shell or FakeGuest(make_answers(2, devices=len(truths))), console)
-    devices = tuple(cast(ReferenceDevice, SimpleNamespace(read_truth=lambda truth=truth: truth)) for truth in truths)
+    devices = tuple(make_device(truth) for truth in truths)
     spec = SideSpec(devices=tuple(DeviceSpec(id=f"dut{number}") for number in range(len(truths))))
     return Side(spec, devices, cast(QemuGuest, qemu)), qemu
 

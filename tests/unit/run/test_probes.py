@@ -32,6 +32,8 @@ from switchover.run.probes import (
     seed_device,
 )
 
+NAMES = ["dut"]
+
 
 def failed(checks: Sequence[Check]) -> list[str]:
     return [check.name for check in checks if not check.passed]
@@ -114,7 +116,7 @@ AFTER = (
 
 def test_bytes_that_agree_pass() -> None:
     """Traces, query-migrate and both devices' counters agree on this migration, whatever was counted before it."""
-    checks = compare_bytes(make_moved(64, 16), BEFORE, AFTER)
+    checks = compare_bytes(make_moved(64, 16), NAMES, BEFORE, AFTER)
     assert len(checks) == 5
     assert failed(checks) == []
 
@@ -155,7 +157,7 @@ def with_device(precopy: int, stop_copy: int) -> Callable[[MigrationBytes], Migr
 )
 def test_bytes_that_disagree_fail(change: Callable[[MigrationBytes], MigrationBytes], names: list[str]) -> None:
     """A byte that was counted elsewhere, or is missing, fails the check of its source."""
-    assert failed(compare_bytes(change(make_moved(64, 16)), BEFORE, AFTER)) == names
+    assert failed(compare_bytes(change(make_moved(64, 16)), NAMES, BEFORE, AFTER)) == names
 
 
 def test_the_residuals_edges_pass() -> None:
@@ -163,13 +165,13 @@ def test_the_residuals_edges_pass() -> None:
     moved = make_moved(64, 16)
     assert moved.wire is not None
     for wire in (moved.wire - 50, moved.wire - 50 + RESIDUAL_BOUND):
-        assert failed(compare_bytes(replace(moved, wire=wire), BEFORE, AFTER)) == []
+        assert failed(compare_bytes(replace(moved, wire=wire), NAMES, BEFORE, AFTER)) == []
 
 
 def test_bytes_that_did_not_arrive_fail() -> None:
     """A destination's device that took fewer bytes than were read is found out."""
     lossy = (AFTER[0], (make_truth(precopy_bytes_read=7, bytes_written=82),))
-    assert failed(compare_bytes(make_moved(64, 16), BEFORE, lossy)) == ["destination's device took every byte"]
+    assert failed(compare_bytes(make_moved(64, 16), NAMES, BEFORE, lossy)) == ["destination's devices took every byte"]
 
 
 OLD = make_truth("RUNNING_P2P", "RUNNING")

@@ -99,6 +99,7 @@ def test_checks_do_not_hide_a_failure() -> None:
         (HangKind.ACK_STARVED, "source"),
         (HangKind.NOT_CONVERGING, "source"),
         (HangKind.NO_PROGRESS, "destination"),
+        (HangKind.NO_END, ""),
     ],
 )
 def test_hung(kind: HangKind, side: str) -> None:

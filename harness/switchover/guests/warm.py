@@ -8,6 +8,7 @@ own before the one that a case is about, with their history, and a device that d
 import contextlib
 import hashlib
 import json
+import re
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -152,10 +153,19 @@ def finish_restore(guest: QemuGuest) -> None:
     for number, device in enumerate(guest.spec.devices, start=1):
         # QMP's own device_add wants each property in its type; this one reads them as the command line does
         words = {"command-line": f"device_add {render_device(device, number)}"}
-        answer = guest.qmp.execute("human-monitor-command", words).strip()
-        if answer:
-            raise Refused(f"{guest.label} rejected the device {device.id}.", why=answer.removeprefix("Error: "))
+        if error := find_error(guest.qmp.execute("human-monitor-command", words)):
+            raise Refused(f"{guest.label} rejected the device {device.id}.", why=error)
     guest.qmp.execute("cont")
+
+
+def find_error(answer: str) -> str:
+    """What the human monitor says after ``Error: ``, to the end; empty if it only warns, or says nothing.
+
+    >>> find_error("warning: slow\\r\\nError: vfio x: no such device\\r\\n")
+    'vfio x: no such device'
+    """
+    found = re.search(r"^Error: (.*)", answer, re.MULTILINE | re.DOTALL)
+    return found[1].replace("\r", "").strip() if found else ""
 
 
 def _not_restored(guest: QemuGuest, error: Exception) -> NotReady:

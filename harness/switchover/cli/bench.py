@@ -21,18 +21,19 @@ from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import make_run_directory
-from switchover.record.units import MIB
+from switchover.record.units import MIB, format_seconds
 from switchover.report.plan import render_plans
 from switchover.run.case import Case, Pair, pair_of_lab, with_start
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.outside import measure_control
+from switchover.run.overhead import alternate, compare_medians
 from switchover.run.plan import make_plan
 from switchover.run.repeat import run_repeat
 from switchover.run.scenario import parse_scenario
 from switchover.run.side import start_side
-from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.run.standard import BUSY, PRE_COPY_OFF, PRE_COPY_ON
 
 HEARTBEAT_PERIODS_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000)
 BENCH_S = 4.0
@@ -47,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("boots", 50, "guest boots in a row"),
         ("outside", 2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
+        ("busy", 50, "the same with DMA and interrupts going on: data lost or wrong"),
+        ("probes", 10, "the downtime with all probes on against QEMU's counters only, in pairs"),
         ("plan", 5, "25,000 cases of a scenario planned and shown; needs no lab"),
         ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
     ):
@@ -68,6 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
             case "next":
                 with borrow_lab() as lab:
                     return _next(arguments.count, pair_of_lab(lab), Path(scratch), warm=arguments.warm)
+            case "busy":
+                with borrow_lab() as lab:
+                    return _series("busy migration", migrate_there_and_back(BUSY, pair_of_lab(lab), arguments.count))
+            case "probes":
+                with borrow_lab() as lab:
+                    return _probes(arguments.count, pair_of_lab(lab), Path(scratch))
             case "plan":
                 return _plan(arguments.count)
             case "boots":
@@ -83,6 +92,24 @@ def run(arguments: argparse.Namespace) -> int:
                 with borrow_lab() as lab:
                     turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
                     return _series("migration", turns)
+
+
+def _probes(count: int, pair: Pair, scratch: Path) -> int:
+    """QEMU's own downtime in both arms, since it is the one number that both have."""
+    values: dict[bool, list[float]] = {True: [], False: []}
+    records: list[Record] = []
+    for number, case in enumerate(alternate(PRE_COPY_ON, count), start=1):
+        record = _run_once(case, number, pair, scratch, {})
+        records.append(record)
+        seconds = record.measured("downtime.qemu")
+        say(f"#{number} {case.id}: {record.verdict.name} {record.verdict.reason}, {format_seconds(seconds or 0)}")
+        if seconds is not None and not record.mismatch:
+            values[case.source.guest.traced].append(seconds)
+    found = compare_medians(values[True], values[False])
+    print(f"all probes on      {format_seconds(found.on)}   (traces, heartbeats every {PRE_COPY_ON.heartbeat_us} us)")
+    print(f"QEMU's counters    {format_seconds(found.off)}")
+    print(f"ratio              {found.ratio:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  n={found.pairs} pairs")
+    return exit_code_of(records)
 
 
 def _plan(count: int) -> int:
@@ -166,7 +193,7 @@ def _run_once(
     saved_guests: SavedGuests | None = None,
 ) -> Record:
     directory = make_run_directory("bench", scratch)
-    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, saved_guests)
+    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, saved_guests=saved_guests)
 
 
 def _outside(rounds: int, pair: Pair) -> int:

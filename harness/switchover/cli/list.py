@@ -9,6 +9,7 @@ from pathlib import Path
 from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.paths import runs_directory
 from switchover.record.rundir import RunDirectory
+from switchover.report.rundata import read_run
 from switchover.run.expand import expand
 from switchover.run.scenario import catalogue_directory, load_scenario
 
@@ -22,7 +23,9 @@ class ScenarioLine:
 
 @dataclass(frozen=True)
 class RunLine:
-    """``started``: ISO 8601. ``right`` and ``wrong``: repeats; ``problem``: why the run cannot be read."""
+    """``started``: ISO 8601. ``right`` and ``wrong``: repeats, those among the wrong that were not run; ``skipped``:
+    cases that are not supported; ``problem``: why the run cannot be read.
+    """
 
     name: str
     title: str
@@ -30,6 +33,7 @@ class RunLine:
     cases: int = 0
     right: int = 0
     wrong: int = 0
+    skipped: int = 0
     problem: str = ""
 
 
@@ -52,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"\nruns ({directory})" if runs else f"\nno runs in {directory}")
     for line in runs:
         told = line.problem or f"{line.cases} cases, {line.right} repeats right, {line.wrong} wrong"
+        told += f", {line.skipped} cases not supported" if line.skipped and not line.problem else ""
         print(f"  {line.started[:16]:<16}  {line.title:<16} {told}\n    {line.name}")
     return ExitCode.AS_EXPECTED
 
@@ -68,8 +73,10 @@ def _summarise(path: Path) -> RunLine:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return RunLine(path.name, "", "", problem=f"run.json cannot be read: {error!r}")
     try:
-        records = RunDirectory(path).records()
+        found = read_run(RunDirectory(path))
     except (OSError, SwitchoverError) as error:
         return RunLine(path.name, title, started, problem=str(error).splitlines()[0])
-    wrong = sum(bool(record.mismatch) for record in records)
-    return RunLine(path.name, title, started, len({record.case for record in records}), len(records) - wrong, wrong)
+    skipped = sum(case.skipped for case in found.cases)
+    wrong = sum(bool(record.mismatch) for record in found.records)
+    right = len(found.records) - wrong - skipped
+    return RunLine(path.name, title, started, len(found.cases), right, wrong, skipped)

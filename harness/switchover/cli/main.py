@@ -17,7 +17,11 @@ from switchover.record.log import set_up_logging
 VERBS = {
     "demo": "build the images, boot the lab, migrate a guest with device pre-copy off and on, explain the difference",
     "plan": "show the cases of scenarios, what is expected of them, and how long they take; touches nothing",
+    "run": "run the cases of scenarios, and tell what came of them",
+    "show": "show a run again, from its directory alone",
     "list": "list the scenarios of the catalogue and the runs",
+    "repro": "repeat a case of a run, from its record alone",
+    "attach": "get to the monitor, the shell or the console of a guest that a run keeps",
     "schema": "print the keys of scenario files, for editors or for people",
     "test": "run the project's own tests (unit, qemu, lab)",
     "images": "list, build or clean the images of lab hosts and guests",

@@ -335,6 +335,10 @@ class GuestDriver:
         words = " ".join(str(word) for word in scratch)
         self._guest.run(["sh", "-c", f"{self._find} echo {words} >scratch && echo {seed} >seed"])
 
+    def is_enabled(self) -> bool:
+        """Whether the device raises interrupts; after a reset it does not."""
+        return self._read_files("enabled /dev/null")["enabled"].strip() == "1"
+
     def reinitialise(self) -> None:
         """Set the device up again after a reset that the guest did not ask for."""
         self._echo("1", "reinit")

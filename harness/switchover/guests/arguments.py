@@ -38,7 +38,7 @@ def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty
         *_fw_cfg(files, "authorized_keys", "ssh_host_ed25519_key"),
         *(_devices(spec.devices) if empty_ports is None else _ports(empty_ports)),
         *("-msg", "timestamp=on", "-D", files.log),
-        *(word for pattern in TRACE_PATTERNS for word in ("-trace", pattern)),
+        *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),
     ]
 

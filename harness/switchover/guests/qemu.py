@@ -2,6 +2,7 @@
 """A guest run by QEMU on a host, driven through QMP."""
 
 import contextlib
+import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -92,11 +93,10 @@ class QemuGuest:
         self._process.kill()
 
     def last_words(self) -> str:
-        """Last line of the standard error of a QEMU that ended; empty while it runs, or if it said nothing."""
+        """What a QEMU that ended wrote to its standard error, warnings left out; empty while it runs."""
         if self._process.wait(timeout=0) is None:
             return ""
-        lines = self._process.stderr().strip().splitlines()
-        return lines[-1] if lines else ""
+        return condense_words(self._process.stderr())
 
     def require_accepted(self) -> None:
         """Invariant while QEMU starts: with exit status 1 it rejects what it was given, and says so in its own words.
@@ -156,6 +156,19 @@ class QemuGuest:
         with contextlib.suppress(HostLost):
             return GuestEvidence(paste(self.argv), texts[0], texts[1], self._process.stderr())
         return GuestEvidence(paste(self.argv), texts[0], texts[1], "")
+
+
+_PREFIX = re.compile(r"^(?:\S+Z )?[\w./-]*qemu[\w.-]*: ")
+
+
+def condense_words(stderr: str) -> str:
+    """QEMU's errors in one line: without its name and times, and without warnings.
+
+    >>> condense_words("2026-11-22T02:11:31.68Z qemu-system-x86_64: warning: x\\nqemu-kvm: no: Invalid argument")
+    'no: Invalid argument'
+    """
+    lines = [_PREFIX.sub("", line.strip()) for line in stderr.splitlines() if line.strip()]
+    return "; ".join(line for line in lines if ": warning: " not in f": {line}" and not line.startswith("warning: "))
 
 
 @contextlib.contextmanager

@@ -56,6 +56,8 @@ class GuestSpec:
     """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
     without its devices, and plugs them in"""
     boot_timeout_s: float = 180
+    traced: bool = True
+    """Whether QEMU traces the migration; without, only QEMU's own counters are left."""
     """until a guest answers over SSH"""
 
 

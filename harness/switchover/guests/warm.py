@@ -11,12 +11,13 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Self
 
 from switchover.guests.arguments import build_arguments, render_device
+from switchover.guests.console import find_trouble
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.hosts.host import Host
@@ -39,7 +40,8 @@ class SavedGuest:
     """A guest in a file of its host, stopped, without devices.
 
     ``key``: digest of all that it was made from, equal for saved guests that are interchangeable; ``sha256``: of the
-    file itself; ``bytes``: what the file takes; ``seconds``: how long booting and saving took; ``made``: when, ISO 8601.
+    file itself; ``bytes``: what the file takes; ``seconds``: how long booting and saving took; ``made``: when it
+    was begun, ISO 8601.
     """
 
     key: str
@@ -74,8 +76,18 @@ class SavedGuests:
                 stack.enter_context(release)
             self._guests.clear()
 
-    def require(self, spec: GuestSpec, ports: int, host: Host, keys: GuestKeys, loop: LoopThread) -> SavedGuest:
+    def require(
+        self,
+        spec: GuestSpec,
+        ports: int,
+        host: Host,
+        keys: GuestKeys,
+        loop: LoopThread,
+        keep: Callable[[QemuGuest], None] = lambda guest: None,
+    ) -> SavedGuest:
         """The saved guest for a spec, booted and saved if there is none yet. ``ports``: for how many devices.
+
+        ``keep``: called with the guest that was booted, see :func:`start_guest`.
 
         :raises Refused: QEMU rejected what it was given; :raises GuestCrashed: it ended, or its guest did
         :raises NotReady: it could not be saved
@@ -86,7 +98,7 @@ class SavedGuests:
             found = self._guests.pop(place, None)
             if found is None:
                 self._make_room(place[0])
-                found = _make(key, spec, ports, host, keys, loop)
+                found = _make(key, spec, ports, host, keys, loop, keep)
             self._guests[place] = found  # the last one: those that were not wanted for longest go first
             return found[0]
 
@@ -179,7 +191,13 @@ def _set_mapped_ram(guest: QemuGuest, *, state: bool) -> None:
 
 
 def _make(
-    key: str, spec: GuestSpec, ports: int, host: Host, keys: GuestKeys, loop: LoopThread
+    key: str,
+    spec: GuestSpec,
+    ports: int,
+    host: Host,
+    keys: GuestKeys,
+    loop: LoopThread,
+    keep: Callable[[QemuGuest], None],
 ) -> tuple[SavedGuest, contextlib.ExitStack]:
     """Boot and save; what is returned with the guest removes it."""
     begun = datetime.now(UTC)
@@ -190,9 +208,11 @@ def _make(
         stack.enter_context(own_journal().change(host, f"saved guest {directory}", undo=undo, gone=gone))
         host.run(["mkdir", "-m", "700", directory])
         bare = replace(spec, devices=())
-        with start_guest(bare, host, "saved", keys, loop, incoming=False, empty_ports=ports) as guest:
+        with start_guest(bare, host, "saved", keys, loop, incoming=False, empty_ports=ports, keep=keep) as guest:
             guest.wait_until_reachable()
             guest.open_ssh(keys).close()
+            if trouble := find_trouble(guest.console.text()):  # of the boot, which no case with it would see
+                raise NotReady(f"The guest of {guest.label} is not fit to be saved.", why="; ".join(trouble))
             _save(guest, path)
         size, sha256 = _measure(host, path)
         seconds = (datetime.now(UTC) - begun).total_seconds()

@@ -4,6 +4,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from switchover.hosts.journal import DeadJournal
@@ -20,11 +21,12 @@ DEFAULT = "default"
 
 
 @contextlib.contextmanager
-def borrow_lab(name: str | None = None) -> Iterator[Lab]:
+def borrow_lab(name: str | None = None, *, stays: bool = False) -> Iterator[Lab]:
     """The lab that is up (``default``), or one of the run's own. Who starts a lab stops it: one that was up stays up.
 
     What harnesses that were killed left on any host is undone first. A lab that was made from other images than
-    today's recipes make is not used. With ``name`` it is that lab or none.
+    today's recipes make is not used. With ``name`` it is that lab or none. ``stays``: one that has to be started is
+    left running if the block ends without error; as ``default`` if there is none.
 
     :raises UsageError: there is no lab ``name``; :raises NotReady: it is in use, or has leftovers
     """
@@ -37,7 +39,13 @@ def borrow_lab(name: str | None = None) -> Iterator[Lab]:
             lab: Lab | None = stack.enter_context(contextlib.closing(Lab(directory)))
         else:
             lab = _find_usable(remains, stack)
-        yield lab or stack.enter_context(start_lab(f"run-{os.getpid()}"))
+        yield lab or stack.enter_context(_start_own(stays=stays))
+
+
+def _start_own(*, stays: bool) -> AbstractContextManager[Lab]:
+    if not stays:
+        return start_lab(f"run-{os.getpid()}")
+    return start_lab(f"run-{os.getpid()}" if (labs_directory() / DEFAULT).exists() else DEFAULT, stays=True)
 
 
 def _find_usable(remains: list[DeadJournal], stack: contextlib.ExitStack) -> Lab | None:

@@ -17,7 +17,8 @@ from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, outlet_socket
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import labs_directory
 
-_HOST_NAMES = ("hosta", "hostb")
+LAB_HOSTS = ("hosta", "hostb")
+"""Names of lab hosts; a lab with one has the first."""
 
 
 class Lab:
@@ -93,7 +94,7 @@ def start_lab(name: str, *, hosts: int = 2, stays: bool = False) -> Iterator[Lab
                 raise NotReady(f"A lab named {name!r} is running.", fix=f"switchover lab down {name}")
             stop_lab(directory)
         stack.callback(_stop, directory)
-        boot_lab(directory, name, images, _HOST_NAMES[:hosts], stays=stays)
+        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays)
         lab = stack.enter_context(contextlib.closing(Lab(directory)))
         yield lab
         if stays:

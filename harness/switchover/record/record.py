@@ -70,11 +70,19 @@ class Record:
         return next((entry.value for entry in self.measurements if entry.name == name), None)
 
 
-def exit_code_of(records: Iterable[Record]) -> ExitCode:
-    """A case that was not as expected comes before an environment that failed."""
-    wrong = {record.verdict.name for record in records if record.mismatch}
+def exit_code_of(records: Iterable[Record], *, strict: bool = False) -> ExitCode:
+    """A case that was not as expected comes before an environment that failed.
+
+    ``strict``: nothing but not-supported is an environment that is not ready.
+    """
+    names = set()
+    wrong = set()
+    for record in records:
+        names.add(record.verdict.name)
+        if record.mismatch:
+            wrong.add(record.verdict.name)
     if not wrong:
-        return ExitCode.AS_EXPECTED
+        return ExitCode.NOT_READY if strict and names <= {VerdictName.NOT_SUPPORTED} else ExitCode.AS_EXPECTED
     return ExitCode.NOT_READY if wrong == {VerdictName.INFRASTRUCTURE_ERROR} else ExitCode.NOT_AS_EXPECTED
 
 

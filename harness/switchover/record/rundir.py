@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The run directory: its layout, and writing into it so that no half of a file is ever seen."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from switchover.record.errors import NotReady
+from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import runs_directory
 from switchover.record.record import SCHEMA_VERSION, Record, read_record, render_record
 
@@ -34,17 +35,53 @@ class RepeatDirectory:
         self.write_text("record.json", render_record(record))
 
 
+def folder_of(case: str) -> str:
+    """Name of a case's folder. Ids that differ in other characters only share one; long ones end in a digest."""
+    name = re.sub(r"^\.+", "_", re.sub(r"[^\w=.,+@-]", "_", case))
+    if len(name.encode()) <= _LONGEST:
+        return name
+    kept = name.encode()[: _LONGEST - 17].decode(errors="ignore")
+    return f"{kept}~{hashlib.sha256(case.encode()).hexdigest()[:16]}"
+
+
+_LONGEST = 200
+"""Bytes; file systems take 255, and names are prefixed while a file is written."""
+
+
+@dataclass(frozen=True)
+class RunHead:
+    """What ``run.json`` holds. ``started``: ISO 8601."""
+
+    title: str
+    command: str
+    started: str
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """A directory with ``run.json`` and one folder per case, in it one per repeat."""
 
     path: Path
 
+    def repeat_path(self, case: str, number: int) -> Path:
+        """Whether it is there or not."""
+        return self.path / folder_of(case) / f"{number:02}"
+
     def repeat(self, case: str, number: int) -> RepeatDirectory:
-        name = re.sub(r"[^\w=.,+-]", "_", case)
-        path = self.path / re.sub(r"^\.+", "_", name) / f"{number:02}"
+        path = self.repeat_path(case, number)
         path.mkdir(parents=True, exist_ok=True)
         return RepeatDirectory(path)
+
+    def write_text(self, name: str, text: str) -> None:
+        _write_whole(self.path / name, text)
+
+    def read_head(self) -> RunHead:
+        """:raises UsageError: there is no run, or one of a newer version"""
+        fields = read_versioned(self.path / "run.json")
+        try:
+            return RunHead(str(fields["title"]), str(fields["command"]), str(fields["started"]))
+        except KeyError as error:
+            raise UsageError(f"{self.path / 'run.json'} lacks {error}.") from error
 
     def records(self) -> list[Record]:
         """All records, by case and repeat."""
@@ -69,6 +106,43 @@ def make_run_directory(title: str, parent: Path | None = None) -> RunDirectory:
     except OSError as error:
         raise NotReady(f"The run directory {path} cannot be written.", why=str(error)) from error
     return RunDirectory(path)
+
+
+def read_versioned(path: Path) -> dict[str, Any]:
+    """A file of the run directory that has ``schema_version``.
+
+    :raises UsageError: it cannot be read, or is of a newer version of switchover
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        version = int(fields["schema_version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read.", why=repr(error)) from error
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"{path} has version {version}; this switchover reads up to {SCHEMA_VERSION}.", fix="update switchover"
+        )
+    return dict(fields)
+
+
+def find_run(word: str, parent: Path | None = None) -> RunDirectory:
+    """A run by its path, its name, the start or any part of its name if only one has it, or ``last``.
+
+    ``parent``: where names are looked for (default: the state directory). :raises UsageError: there is none, or several
+    """
+    parent = parent or runs_directory()
+    if word != "last" and (Path(word) / "run.json").exists():
+        return RunDirectory(Path(word))
+    names = sorted(path.parent.name for path in parent.glob("*/run.json"))
+    if word == "last" and names:
+        return RunDirectory(parent / names[-1])
+    for fits in (str.__eq__, str.startswith, str.__contains__):
+        found = [name for name in names if fits(name, word)]
+        if len(found) == 1:
+            return RunDirectory(parent / found[0])
+        if found:
+            raise UsageError(f"{word!r} fits {len(found)} runs.", why=", ".join(found[-3:]), fix="say more of its name")
+    raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list")
 
 
 def _write_whole(path: Path, text: str) -> None:

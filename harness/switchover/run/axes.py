@@ -124,7 +124,9 @@ class _Reader:
             if value.word in words:
                 self.complain(f"is the same as [{words[value.word]}]", number)
             words.setdefault(value.word, number)
-        return Axis(self.name, tuple(read), self.document.place(self.path), tuple(keys))
+        # an array of tables has no line of its own: its first table's
+        place = self.document.place((*self.path, 0) if all(tables) else self.path)
+        return Axis(self.name, tuple(read), place, tuple(keys))
 
     def _read_values(self, values: Sequence[object]) -> tuple[list[AxisValue], list[Key]]:
         try:

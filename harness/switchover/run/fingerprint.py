@@ -10,13 +10,18 @@ from switchover.lab.lab import Lab
 from switchover.run.case import Pair
 
 
-def collect_fingerprint(lab: Lab, pair: Pair, qemu: str = "qemu-system-x86_64") -> dict[str, object]:
-    """Harness, controller, images, accelerator, and each host's kernel, CPU and QEMU binary."""
+def collect_fingerprint(
+    lab: Lab, pair: Pair, qemu: str = "qemu-system-x86_64", destination_qemu: str = ""
+) -> dict[str, object]:
+    """Harness, controller, images, accelerator, and each host's kernel, CPU and QEMU binary.
+
+    ``qemu``: of both sides, if the destination has none of its own.
+    """
     return {
         "switchover": __version__,
         "python": platform.python_version(),
         "controller": read_facts(LocalHost(), qemu),
         "lab": {"images": lab.file.images, "accelerator": lab.file.accelerator},
         "source": read_facts(pair.source.host, qemu),
-        "destination": read_facts(pair.destination.host, qemu),
+        "destination": read_facts(pair.destination.host, destination_qemu or qemu),
     }

@@ -74,7 +74,7 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
         if rest == ("host",):
             return Key(name, (("hosts", words[0]),), Side, rest)
         if rest[0] not in ("device", "devices"):
-            _require_word(rest, Guest, f"{words[0]}.", ["host", "device", "devices"])
+            _require_word(rest, Guest, words[0], ["host", "device", "devices"])
             rest = ("guest", *rest)
     elif words[0] in Guest.model_fields:
         rest = ("guest", *words)
@@ -82,7 +82,7 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
         rest = words
     match rest:
         case ("guest", *inner):
-            path = _require_word(inner, Guest, "guest.")
+            path = _require_word(inner, Guest, "guest")
             return Key(name, tuple((side, "guest", *path) for side in sides), Guest, path)
         case ("device", *inner):
             return _device_key(name, sides, devices, inner)
@@ -91,18 +91,18 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
                 raise KeyProblem(f"there is no device {identity!r}{suggest(identity, devices)}")
             return _device_key(name, sides, [identity], inner)
         case ("migration", *inner):
-            path = _require_word(inner, Migration, "migration.")
+            path = _require_word(inner, Migration, "migration")
             _reject_second_way(path)
             return Key(name, (("settings", *path),), Migration, path)
         case ("bounds", *inner):
-            path = _require_word(inner, Bounds, "bounds.")
+            path = _require_word(inner, Bounds, "bounds")
             targets = tuple((side, "guest", *path) for side in SIDES) if path[0] in GUEST_BOUNDS else None
             return Key(name, targets or (("settings", *path),), Bounds, path)
         case ("fault", *inner):
-            path = _require_word(inner, FaultTable, "fault.")
+            path = _require_word(inner, FaultTable, "fault")
             return Key(name, (("faults", 0, *path),), FaultTable, path)
         case ("probes", *inner):
-            path = _require_word(inner, Probes, "probes.")
+            path = _require_word(inner, Probes, "probes")
             return Key(name, (("probes", *path),), Probes, path)
     allowed = [*_SECTIONS, *SIDES, "devices"]
     whole = [f"{section}.{field}" for section, table in _SECTIONS.items() for field in table.model_fields]
@@ -111,22 +111,22 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
 
 
 def _device_key(name: str, sides: Sequence[str], devices: Sequence[str], inner: Sequence[str]) -> Key:
-    path = _require_word(inner, Device, name[: len(name) - len(".".join(inner))])
+    path = _require_word(inner, Device, name.removesuffix(".".join(inner)).removesuffix("."))
     target = ("properties", PRE_COPY_PROPERTY) if path == ("allow_pre_copy",) else path
     targets = tuple((side, "devices", identity, *target) for side in sides for identity in devices)
     return Key(name, targets, Device, path)
 
 
 def _require_word(
-    words: Sequence[str], table: type[pydantic.BaseModel], prefix: str, others: Sequence[str] = ()
+    words: Sequence[str], table: type[pydantic.BaseModel], place: str, others: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """``words`` as the way to one value in a table. :raises KeyProblem: there is none there"""
     if not words or words[0] not in table.model_fields:
         word = words[0] if words else ""
-        raise KeyProblem(f"unknown key in {prefix[:-1]}{suggest(word, [*table.model_fields, *others])}")
+        raise KeyProblem(f"unknown key in {place}{suggest(word, [*table.model_fields, *others])}")
     wanted = 2 if is_mapping(table, words[0]) else 1
     if len(words) != wanted:
-        form = f"{prefix}{words[0]}" + (".NAME" if wanted == 2 else "")
+        form = f"{place}.{words[0]}" + (".NAME" if wanted == 2 else "")
         raise KeyProblem(f"one value has the form {form}")
     return tuple(words)
 

@@ -20,6 +20,7 @@ from switchover.run.faults import Action, Fault
 PRE_COPY = "x-allow-pre-copy"
 _KNOBS = ("migration", "stop_copy", "pre_copy", "p2p", "fail_at", "corrupt")
 _SAVING = re.compile(r"PRE_COPY|PRE_COPY_P2P|STOP_COPY|STOP|read:.*")
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
 
 
@@ -193,7 +194,7 @@ def _fails(side: SideTraits, where: re.Pattern[str]) -> bool:
 
 def _expect(verdict: VerdictName, side: str, text: str, because: str) -> Expectation:
     """``text``: as QEMU prints it, with ``%s`` for what varies."""
-    return Expectation(verdict, side, re.escape(text).replace("%s", ".*"), because)
+    return Expectation(verdict, side, _SPECIAL.sub(r"\\\g<0>", text).replace("%s", ".*"), because)
 
 
 _QEMU = "QEMU 10.2"

@@ -121,7 +121,7 @@ def examine(
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
     explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
-    names = [device.mediated.uuid for device in source.devices]
+    names = [device.mediated.uuid for device in source.devices] if source.guest.spec.traced else []
     checks = [
         *compare_bytes(moved, names, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
@@ -190,7 +190,7 @@ def examine_stayed(
         grown = count_since(truths_before, source.read_truths())
         if was_reset := grown["resets"] > 0:
             for number in range(count):
-                reinitialise(guest, number)
+                checks += reinitialise(guest, number)
         after = ask_guest(guest, count)
         compared = compare_guest(before, after, loads=0)
         kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]

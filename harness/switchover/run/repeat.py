@@ -3,7 +3,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,8 +19,11 @@ from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.case import Case, Pair
 from switchover.run.expectation import find_mismatch
+from switchover.run.kept import Keeper
 from switchover.run.outside import OutsideProbe
 from switchover.run.passage import Passage
+from switchover.run.recorded import render_settings
+from switchover.run.script import SCRIPT, render_script
 from switchover.run.side import Side
 from switchover.run.traveller import Watchers, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
@@ -45,12 +48,25 @@ class Stopwatch:
             self.seconds[self.step] = round(time.monotonic() - self._since, 3)
 
 
+@dataclass(frozen=True)
+class Observer:
+    """Who is told where a repeat is: each step as it begins, each sample.
+
+    ``keeper``: keeps the guests of a case that is not as expected; None: they are released.
+    """
+
+    step: Callable[[str], None] = lambda step: None
+    sample: Callable[[Sample], None] = lambda sample: None
+    keeper: Keeper | None = None
+
+
 def run_repeat(
     case: Case,
     number: int,
     pair: Pair,
     directory: RepeatDirectory,
     fingerprint: Mapping[str, Any],
+    observer: Observer | None = None,
     saved_guests: SavedGuests | None = None,
 ) -> Record:
     """Run a case once and leave its record in ``directory``, whatever happens.
@@ -65,7 +81,7 @@ def run_repeat(
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     try:
-        passage = _execute(case, pair, watch, directory, found, saved_guests)
+        passage = _execute(case, pair, watch, directory, found, observer or Observer(), saved_guests)
         verdict = judge_passage(passage)
     except SwitchoverError as error:
         verdict = judge_error(error, watch.step)
@@ -82,9 +98,7 @@ def run_repeat(
             verdict=verdict,
             expectation=asdict(case.expectation),
             mismatch=find_mismatch(case.expectation, verdict, passage.checks),
-            settings={"source": asdict(case.source), "destination": asdict(case.destination),
-                      "migration": asdict(case.settings), "faults": [asdict(fault) for fault in case.faults],
-                      "heartbeat_us": case.heartbeat_us},
+            settings=render_settings(case),
             fingerprint=found,
             seconds=watch.seconds,
             measurements=passage.measurements,
@@ -95,6 +109,7 @@ def run_repeat(
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
         )  # fmt: skip
         directory.write_record(record)
+        _write_script(record, directory)
     return record
 
 
@@ -104,9 +119,23 @@ def _execute(
     watch: Stopwatch,
     directory: RepeatDirectory,
     found: dict[str, Any],
+    observer: Observer,
     saved_guests: SavedGuests | None = None,
 ) -> Passage:
     samples: list[Sample] = []
+    keeper = observer.keeper
+
+    def begin(step: str) -> None:
+        watch.begin(step)
+        observer.step(step)
+
+    def note_sample(sample: Sample) -> None:
+        samples.append(sample)
+        observer.sample(sample)
+
+    def keep_wrong(case: Case, source: Side, destination: Side | None, outcome: Passage | SwitchoverError) -> None:
+        if keeper is not None:
+            keeper.keep_if_wrong(case, source, destination, outcome, pair, directory)
 
     def note_versions(source: Side, destination: Side) -> None:
         found.setdefault("qemu", {
@@ -118,24 +147,26 @@ def _execute(
         loop = stack.enter_context(LoopThread())
         stack.callback(lambda: directory.write_lines("samples.jsonl", _render_samples(samples)))
         watchers = Watchers(
-            step=watch.begin,
-            sample=samples.append,
+            step=begin,
+            sample=note_sample,
             outside=lambda probe: _keep_arrivals(probe, directory),
             release=lambda guest, name: _keep_evidence(guest, name, directory),
             sides_started=note_versions,
+            attempted=keep_wrong,
         )
         traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, saved_guests))
         found["guest"] = _describe_start(traveller.side)
         passage = traveller.attempt(case)
-        if passage.result is None or passage.result.status != "completed":
-            watch.begin("second migration")
+        kept = keeper is not None and keeper.used
+        if not kept and (passage.result is None or passage.result.status != "completed"):
+            begin("second migration")
             watchers.step = lambda step: None
             watchers.sample = lambda sample: None
             watchers.outside = lambda probe: None
             if passage.ended != "source" and not isinstance(passage.error, Refused):
                 again = migrate_again(traveller, case, "second destination")
                 passage = replace(passage, checks=(*passage.checks, again))
-        watch.begin("release")
+        begin("release")
         return passage
 
 
@@ -171,6 +202,15 @@ def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> N
     except Exception as error:
         LOG.debug("evidence of %s: %s", name, error)
         say(f"not all evidence of the {name} could be kept: {error}")
+
+
+def _write_script(record: Record, directory: RepeatDirectory) -> None:
+    """``repro.sh`` beside the record; never hides what ended the repeat."""
+    try:
+        directory.write_text(SCRIPT, render_script(record))
+    except Exception as error:
+        LOG.debug("%s", SCRIPT, exc_info=True)
+        say(f"no {SCRIPT} could be written: {error}")
 
 
 def _transcript(qmp: QmpSession) -> Iterator[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from switchover.record.paths import data_directory
 from switchover.record.toml import TomlText, load_model, parse_toml, read_toml, suggest
 from switchover.run.axes import Axis, flatten, make_word, read_axes
 from switchover.run.expectation import Expectation
+from switchover.run.faults import Action
 from switchover.run.keys import Key, KeyProblem, Target, check_capability, list_set, require_key
 from switchover.run.oracle import ORACLE, Rule, find_rule
 from switchover.run.schema import DEVICE_ID, SIDES, Expect, ScenarioFile
@@ -162,6 +163,7 @@ class _Checks:
                     placed = ("faults", path[1], *target[2:]) if target[0] == "faults" else target
                     fixed[placed] = value
         self._check_faults(file, fixed)
+        self._check_effects(file, fixed)
         return fixed
 
     def _reject_without_effect(self, key: Key, path: Sequence[str | int]) -> None:
@@ -188,6 +190,18 @@ class _Checks:
                 if ("faults", number, word) not in {*fixed, *by_axes}:
                     self.problems.append(f"{place}: faults[{number}].{word}: is missing, and no axis sets it")
 
+    def _check_effects(self, file: Any, fixed: Mapping[Target, object]) -> None:
+        """Values that another value switches off, where no axis switches that on."""
+        by_axes = {target for axis in self.axes for target in axis.targets()}
+        if fixed.get(("settings", "settle")) is False and ("settings", "settle") not in by_axes:
+            for table, word in (("bounds", "settle_timeout_s"), ("migration", "settle_vfio_bytes")):
+                if ("settings", word) in fixed:
+                    self.complain([table, word], 'has no effect with migration.settle = "off"')
+        for number, fault in enumerate(file.faults):
+            action = fixed.get(("faults", number, "action"), Action.SLOW_LINK)
+            if "rate_bit" in fault.model_fields_set and action is not Action.SLOW_LINK:
+                self.complain(["faults", number, "rate_bit"], f'has no effect with the action "{action}"')
+
     def check_conditions(self) -> None:
         """``when`` of rules and exclusions, of a file that has other mistakes."""
         for kind in ("rules", "exclude"):
@@ -212,7 +226,7 @@ class _Checks:
     def _read_expect(
         self, path: Sequence[str | int], expect: Expect, name: str, when: Mapping[str, frozenset[str]]
     ) -> Rule:
-        place = self.document.place(path)
+        place = self.document.place(path[:2])
         if expect.verdict is not None:
             expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because)
             return Rule(name, expectation, axes=when, place=place)

@@ -40,6 +40,12 @@ def _check_name(text: str) -> str:
     return text
 
 
+def _check_some(devices: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not devices:
+        raise ValueError("needs at least one device")
+    return devices
+
+
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
@@ -49,6 +55,9 @@ PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expe
 """What is left of a case are its probes."""
 
 GUEST_KEYS = _names(GuestSpec, "name", "devices", *GUEST_BOUNDS)
+
+GUEST_ONLY = ("start",)
+"""Keys that no side has of its own: only the source starts a guest."""
 
 Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
 
@@ -73,7 +82,7 @@ NamedDevice: Any = make_table("NamedDevice", Knobs, _names(Knobs), id=_ID, **_DE
 Side: Any = make_table(
     "Side",
     GuestSpec,
-    GUEST_KEYS,
+    [key for key in GUEST_KEYS if key not in GUEST_ONLY],
     host=(str, Field(default="", description="host of this side; without it, the one that the run is given")),
     device=(Device, Field(default=None, description="what this side's devices have otherwise")),
     devices=(dict[str, Device], Field(default={}, description="by id, what one of this side's devices has otherwise")),
@@ -158,7 +167,7 @@ class ScenarioFile(Table):
     """what the destination has otherwise than `[guest]` and `[device]`"""
     device: Device = Field(default=None)
     """the reference device of the guest: its knobs and properties, on both sides"""
-    devices: Annotated[tuple[NamedDevice, ...], Field(min_length=1)] | None = None
+    devices: Annotated[tuple[NamedDevice, ...], AfterValidator(_check_some)] | None = None
     """instead of `[device]`, several devices"""
     migration: Migration = Field(default=None)
     """settings of the migration"""

@@ -129,7 +129,7 @@ def find_meanings(of: type) -> dict[str, str]:
     """The string below each field of a class; what has none is left out."""
     try:
         body = ast.parse(textwrap.dedent(inspect.getsource(of))).body[0]
-    except (OSError, SyntaxError):
+    except (OSError, TypeError, SyntaxError):
         return {}
     found: dict[str, str] = {}
     statements = body.body if isinstance(body, ast.ClassDef) else []

@@ -77,7 +77,7 @@ static int refdev_init_device(struct vfio_device *vdev)
 	spin_lock_init(&rd->history_lock);
 	refdev_irq_init(rd);
 	refdev_pci_init(rd);
-	refdev_pci_reset(rd);
+	refdev_pci_reset(rd, true);
 	return 0;
 
 err_dma:

@@ -250,7 +250,7 @@ void refdev_migration_restart(struct refdev *rd, enum refdev_cause cause)
 	refdev_close_stream(rd);
 	if (cause != REFDEV_CAUSE_CLOSE) {
 		refdev_irq_set_state(rd, &no_irqs);
-		refdev_pci_reset(rd);
+		refdev_pci_reset(rd, cause == REFDEV_CAUSE_OPEN);
 		refdev_set_active(rd, true);
 	}
 	WRITE_ONCE(rd->state, VFIO_DEVICE_STATE_RUNNING);

@@ -59,13 +59,11 @@ void refdev_pci_init(struct refdev *rd)
 			   wmask + REFDEV_MSIX_CAP + PCI_MSIX_FLAGS);
 }
 
-/* Everything that a guest sees as after power-on. */
-void refdev_pci_reset(struct refdev *rd)
+static void refdev_config_init(struct refdev *rd)
 {
 	u8 *config = rd->config;
 	unsigned int i;
 
-	mutex_lock(&rd->reg_lock);
 	memset(config, 0, sizeof(rd->config));
 	put_unaligned_le16(REFDEV_PCI_VENDOR, config + PCI_VENDOR_ID);
 	put_unaligned_le16(REFDEV_PCI_DEVICE, config + PCI_DEVICE_ID);
@@ -88,7 +86,18 @@ void refdev_pci_reset(struct refdev *rd)
 		rd->msix_table[(i * PCI_MSIX_ENTRY_SIZE +
 				PCI_MSIX_ENTRY_VECTOR_CTRL) / 4] =
 			cpu_to_le32(PCI_MSIX_ENTRY_CTRL_MASKBIT);
+}
 
+/*
+ * Registers as after power-on. A user who comes finds configuration space and
+ * MSI-X table so too; VFIO_DEVICE_RESET keeps them, as a function keeps what
+ * pci_try_reset_function() saves and restores around its reset.
+ */
+void refdev_pci_reset(struct refdev *rd, bool config)
+{
+	mutex_lock(&rd->reg_lock);
+	if (config)
+		refdev_config_init(rd);
 	memset(&rd->regs, 0, sizeof(rd->regs));
 	rd->regs.seed = rd->default_seed;
 	refdev_state_changed(rd);

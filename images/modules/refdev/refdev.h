@@ -226,7 +226,7 @@ static inline void refdev_count(struct refdev *rd, enum refdev_counter counter,
 
 /* pci.c */
 void refdev_pci_init(struct refdev *rd);
-void refdev_pci_reset(struct refdev *rd);
+void refdev_pci_reset(struct refdev *rd, bool config);
 ssize_t refdev_pci_read(struct vfio_device *vdev, char __user *buf,
 			size_t count, loff_t *ppos);
 ssize_t refdev_pci_write(struct vfio_device *vdev, const char __user *buf,

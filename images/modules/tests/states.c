@@ -2,11 +2,28 @@
 /*
  * Identity, migration flags, and every arc of the state machine.
  */
+#include <linux/pci_regs.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "refdev_vfio_test.h"
+
+/* A guest's driver goes on with its BARs after a reset behind its back. */
+static void check_command(struct device *dev)
+{
+	off_t at = dev->offset[VFIO_PCI_CONFIG_REGION_INDEX] + PCI_COMMAND;
+	uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, found = 0;
+
+	check(pwrite(dev->fd, &command, 2, at) == 2, "command register");
+	reset(dev);
+	check(pread(dev->fd, &found, 2, at) == 2 && found == command,
+	      "reset keeps configuration space: command %#x", found);
+	close_device(dev);
+	open_device(dev);
+	check(pread(dev->fd, &found, 2, at) == 2 && !found,
+	      "opening does not: command %#x", found);
+}
 
 static void test_identity(void)
 {
@@ -24,6 +41,7 @@ static void test_identity(void)
 	      id[0] == REFDEV_PCI_VENDOR && id[1] == REFDEV_PCI_DEVICE,
 	      "PCI identity");
 	check_equal(read_reg(&dev, REFDEV_REG_ID), REFDEV_ID, "identity register");
+	check_command(&dev);
 	check_equal(feature(&dev, VFIO_DEVICE_FEATURE_GET | 12, &none, 8), ENOTTY,
 		    "an unknown feature is ENOTTY");
 	check_equal(feature(&dev, VFIO_DEVICE_FEATURE_PROBE |

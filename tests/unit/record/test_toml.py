@@ -158,6 +158,8 @@ def test_all_errors_at_once() -> None:
         ("list = [01:00.0]", 'quote the value: "01:00.0"'),
         ("pre_copy = off", 'quote the value: "off"'),
         ("qemu = /usr/bin/qemu-system-x86_64", 'quote the value: "/usr/bin/qemu-system-x86_64"'),
+        ("many = [true, off]", 'quote the value: "off"'),
+        ('many = ["a, b", on]  # off', 'quote the value: "on"'),
         ("a = true b", ""),
     ],
 )

@@ -41,7 +41,7 @@ CASE = make_case(
 def run_with(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Passage | BaseException, case: Case = CASE
 ) -> Any:
-    def execute(case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any]) -> Passage:
+    def execute(case: Case, pair: Pair, watch: Stopwatch, directory: Any, found: dict[str, Any], _: object) -> Passage:
         watch.begin("start source")
         found["qemu"] = {"source": "10.0.2"}
         watch.begin("migrate")

@@ -107,6 +107,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "examine_stayed", world.examine_stayed)
     monkeypatch.setattr(traveller, "check_not_running", lambda side: Check("not running", True, "no", "no"))
     monkeypatch.setattr(traveller, "place_canary", lambda guest: world.note("canary"))
+    monkeypatch.setattr(traveller, "mend_device", lambda guest, number: world.note(f"mend {number}"))
     monkeypatch.setattr(traveller, "seed_device", lambda guest, generator, number: world.note(f"seed {number}"))
     monkeypatch.setattr(traveller, "ask_guest", lambda guest, count: make_answers(1, devices=count))
     return world
@@ -305,7 +306,7 @@ def test_healing(world: World) -> None:
         assert made.before == make_answers(1)
 
     travel(world, use)
-    assert world.log[:2] == ["knobs of source: fail_at none", "seed 0"]
+    assert world.log[:3] == ["knobs of source: fail_at none", "mend 0", "seed 0"]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,7 @@ def test_migrating_again(world: World, outcome: Any, passed: bool, observed: str
     (check,) = checks
     assert (check.passed, check.observed) == (passed, observed)
     after = world.log[world.log.index("end destination") + 1 :]
-    assert after[:3] == ["knobs of source: fail_at none", "seed 0", "start second destination on b"]
+    assert after[:4] == ["knobs of source: fail_at none", "mend 0", "seed 0", "start second destination on b"]
     assert "canary" not in after
 
 

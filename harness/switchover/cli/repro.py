@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover repro``: a case of a run again, from its record alone."""
+
+import argparse
+import itertools
+from pathlib import Path
+
+from switchover.guests.warm import SavedGuests
+from switchover.lab.borrow import borrow_lab
+from switchover.record.invocation import command
+from switchover.record.log import say, step
+from switchover.record.record import Record, exit_code_of
+from switchover.record.rundir import find_run, make_run_directory
+from switchover.report.terminal import render_repeat
+from switchover.run.case import pair_of_lab
+from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.recorded import parse_case, select_record
+from switchover.run.repeat import run_repeat
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
+    parser.add_argument("case", metavar="CASE", help="an id, or a part of it")
+    parser.add_argument(
+        "--repeat", type=_positive, metavar="N", help="so many times; default: once, or see --until-fail"
+    )
+    parser.add_argument(
+        "--until-fail",
+        action="store_true",
+        help="until the verdict is not the expected one; with --repeat at most N times",
+    )
+    parser.add_argument("--lab", metavar="NAME", help="in this lab; default: the one that is up, or one of its own")
+    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
+    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where the new run directory goes")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    recorded = select_record(arguments.case, find_run(arguments.run_name, arguments.runs).records())
+    case = parse_case(recorded)
+    say(f"{case.id}: expected {case.expectation.verdict}; repeat {recorded.repeat} of the record: {_tell(recorded)}")
+    directory = make_run_directory("repro", arguments.output)
+    say(f"run directory: {directory.path}")
+    most = arguments.repeat or (None if arguments.until_fail else 1)
+    records: list[Record] = []
+    try:
+        with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
+            pair = pair_of_lab(lab)
+            fingerprint = collect_fingerprint(lab, pair)
+            for number in itertools.count(1) if most is None else range(1, most + 1):
+                with step(f"{case.id} #{number}"):
+                    place = directory.repeat(case.id, number)
+                    record = run_repeat(case, number, pair, place, fingerprint, saved_guests=saved_guests)
+                records.append(record)
+                say(render_repeat(record))
+                if arguments.until_fail and record.mismatch:
+                    break
+    finally:
+        print(_summarise(records, recorded))
+        print(f"{command()} show {directory.path.name}")
+    return exit_code_of(records)
+
+
+def _tell(record: Record) -> str:
+    return f"{record.verdict.name}{f' ({record.verdict.side})' if record.verdict.side else ''}"
+
+
+def _summarise(records: list[Record], recorded: Record) -> str:
+    """How often it came to what was expected, and to what was recorded."""
+    wrong = [record for record in records if record.mismatch]
+    same = sum(_tell(record) == _tell(recorded) for record in records)
+    lines = [
+        f"{recorded.case}: {len(records)} repeats, {len(records) - len(wrong)} as expected, "
+        f"{same} with the verdict of the record, {_tell(recorded)}"
+    ]
+    lines += [f"  #{record.repeat}: {record.mismatch}" for record in wrong[:10]]
+    return "\n".join(lines)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value

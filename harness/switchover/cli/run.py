@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover run``: the cases of scenarios, one after the other, into a run directory."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from switchover.cli.plan import make_plans
+from switchover.hosts.inventory import load_inventory
+from switchover.lab.borrow import borrow_lab
+from switchover.lab.lab import LAB_HOSTS
+from switchover.record.errors import UsageError
+from switchover.record.invocation import command
+from switchover.record.log import say
+from switchover.record.record import Record, exit_code_of
+from switchover.record.rundir import RunDirectory, make_run_directory
+from switchover.record.toml import suggest
+from switchover.report.failures import list_attach
+from switchover.report.junit import render_junit
+from switchover.report.live import LiveProgress, PlainProgress, find_group
+from switchover.report.rundata import read_run
+from switchover.report.summary import render_run
+from switchover.run.execution import Turn, Watcher, execute, start_execution
+from switchover.run.kept import Keeper, Kept
+from switchover.run.plan import Plan
+from switchover.run.stage import LabStage, Stage
+
+JUNIT = "junit.xml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenarios", nargs="+", type=Path, metavar="FILE|DIRECTORY|NAME",
+        help="scenario files, directories of them, or names in the catalogue",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
+    )
+    parser.add_argument(
+        "--repeat", type=_positive, metavar="N", help="repeats of each case, whatever the scenario says"
+    )
+    parser.add_argument(
+        "--keep-on-fail", action="store_true",
+        help="stop at the first case that is not as expected, and keep its guests until Enter (on a terminal)",
+    )  # fmt: skip
+    parser.add_argument("--keep-lab", action="store_true", help="leave a lab that had to be started running")
+    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where run directories go")
+    parser.add_argument("--strict", action="store_true", help="nothing but not-supported is a failure (exit code 3)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    plans = make_plans(arguments.scenarios, arguments.only)
+    if arguments.repeat:
+        plans = [replace(plan, scenario=replace(plan.scenario, repeats=arguments.repeat)) for plan in plans]
+    if arguments.keep_on_fail and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "--keep-on-fail needs a terminal.",
+            why="guests end with the process that started them, and here nobody could tell it when to end",
+            fix="run it in a terminal, such as a tmux session on this machine",
+        )
+    unsupported = _find_unsupported(plans)
+    directory = make_run_directory(_make_title(arguments.scenarios, plans), arguments.output)
+    turns = start_execution(plans, directory)
+    say(f"run directory: {directory.path}")
+    with _open_watcher() as (watcher, pause):
+        keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
+        try:
+            execute(turns, directory, _make_lease(arguments.keep_lab), watcher, unsupported=unsupported, keeper=keeper)
+        except BaseException:
+            pause()
+            _conclude(directory)
+            raise
+    return exit_code_of(_conclude(directory), strict=arguments.strict)
+
+
+def _conclude(directory: RunDirectory) -> list[Record]:
+    """The answers, from the run directory; they are printed however the run ended."""
+    found = read_run(directory)
+    directory.write_text(JUNIT, render_junit(found))
+    print(f"\n{render_run(found)}", flush=True)
+    return found.records
+
+
+def _make_title(places: Sequence[Path], plans: Sequence[Plan]) -> str:
+    title = plans[0].scenario.name if len(plans) == 1 else places[0].resolve().name if len(places) == 1 else "run"
+    return "".join(character if character.isalnum() or character in "-_." else "_" for character in title)
+
+
+def _make_lease(keep_lab: bool) -> Callable[[], AbstractContextManager[Stage]]:
+    @contextlib.contextmanager
+    def lease() -> Iterator[Stage]:
+        with borrow_lab(stays=keep_lab) as lab:
+            yield LabStage(lab)
+
+    return lease
+
+
+def _find_unsupported(plans: Sequence[Plan]) -> Callable[[Turn], str]:
+    """Cases that name a host of the inventory. :raises UsageError: a host is named that there is not"""
+    named = {name for plan in plans for entry in plan.entries for name in entry.planned.hosts if name}
+    others = named - set(LAB_HOSTS)
+    if others:
+        known = [*LAB_HOSTS, *load_inventory().host]
+        for name in sorted(others):
+            if name not in known:
+                raise UsageError(f"There is no host {name!r}{suggest(name, known)}.", fix="switchover hosts")
+
+    def judge(turn: Turn) -> str:
+        found = [name for name in turn.hosts if name in others]
+        return (
+            f"a guest and devices on {found[0]}, a host of the inventory: cases run on lab hosts only" if found else ""
+        )
+
+    return judge
+
+
+@contextlib.contextmanager
+def _open_watcher() -> Iterator[tuple[Watcher, Callable[[], None]]]:
+    """Progress, and what ends it before its time."""
+    group = find_group(os.environ)
+    if group is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with LiveProgress() as live:
+            yield live, live.pause
+    else:
+        plain = PlainProgress(group)
+        try:
+            yield plain, plain.close
+        finally:
+            plain.close()
+
+
+def _make_hold(directory: RunDirectory, pause: Callable[[], None]) -> Callable[[Kept], None]:
+    def hold(kept: Kept) -> None:
+        pause()
+        sides = ", ".join(f"{name} on {side.host}" for name, side in kept.sides.items())
+        lines = [
+            f"\n{kept.case}: {kept.mismatch}",
+            *(kept.verdict.reason.splitlines()[:8]),
+            f"kept: {sides}; what is there is in {kept.path / 'kept.json'}",
+            "look, in another terminal:",
+            *(f"  {line}" for line in list_attach(directory.path.name, kept.case)),
+            "Enter or Ctrl-C here ends the guests and the run.",
+            f"Should this process be gone: {command()} clean undoes what it left.",
+        ]
+        print("\n".join(lines), file=sys.stderr, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.stdin.readline()
+
+    return hold
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A repeat that was not as expected, told in a fixed shape, from the run directory alone."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from switchover.record.invocation import command
+from switchover.record.planfile import NOT_RUN
+from switchover.record.record import Record, VerdictName
+from switchover.report.causes import Evidence, find_causes
+from switchover.report.moments import read_moment
+from switchover.report.rundata import RunData
+
+_FILES = ("record.json", "source.stderr", "destination.stderr", "source.trace", "destination.trace", "source.console",
+          "destination.console", "source.events.jsonl", "destination.events.jsonl", "samples.jsonl",
+          "outside.jsonl")  # fmt: skip
+_SAID = ("source.stderr", "destination.stderr")
+_MOST_BYTES = 64 << 10
+"""Of what a QEMU said: the end."""
+
+
+def render_failure(run: RunData, record: Record) -> str:
+    """Claim, observed, when, likely cause, evidence, how to repeat, how to look."""
+    rows = [
+        ("claim", _describe_claim(record)),
+        ("observed", _describe_observed(record)),
+        ("when", _describe_moment(run.repeat_path(record), record)),
+        *(("cause", f"{cause.likely}\n{f'→ {cause.change}' if cause.change else ''}".strip())
+          for cause in find_causes(collect_evidence(run, record)) or ()),
+        ("evidence", "\n".join(_list_files(run.repeat_path(record)))),
+        ("repeat", "\n".join(_list_repeats(run, record))),
+        ("look", _describe_look(run, record)),
+    ]  # fmt: skip
+    if not any(name == "cause" for name, _ in rows):
+        rows.insert(3, ("cause", "no rule knows it: the evidence has to tell"))
+    lines = [f"NOT AS EXPECTED  {record.case} #{record.repeat}: {record.mismatch.splitlines()[0]}"]
+    for name, text in rows:
+        first, *more = text.splitlines() or ["nothing"]
+        lines += [f"  {name:<9} {first}", *(f"  {'':<9} {line}" for line in more)]
+    return "\n".join(lines)
+
+
+def collect_evidence(run: RunData, record: Record) -> Evidence:
+    """What rules look at; a file that is not there says nothing."""
+    path = run.repeat_path(record)
+    texts = [record.verdict.reason, record.mismatch, *(_read_end(path / name) for name in _SAID)]
+    return Evidence(record, "\n".join(texts))
+
+
+def _read_end(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _MOST_BYTES))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _describe_claim(record: Record) -> str:
+    expected = record.expectation
+    if not expected:
+        return "completed, with all checks"
+    side = f" by the {expected['side']}" if expected.get("side") else ""
+    reason = f", with the words {expected['reason']!r}" if expected.get("reason") else ""
+    because = f"\nbecause: {expected['because']}" if expected.get("because") else ""
+    return f"{expected.get('verdict', 'completed')}{side}{reason}{because}"
+
+
+def _describe_observed(record: Record) -> str:
+    verdict = record.verdict
+    side = f" by the {verdict.side}" if verdict.side else ""
+    lines = [f"{verdict.name}{side}", *verdict.reason.splitlines()]
+    lines += [
+        f"not in order: {check.name}: expected {check.expected}, observed {check.observed}"
+        for check in record.checks
+        if not check.passed
+    ]
+    return "\n".join(lines)
+
+
+def _describe_moment(path: Path, record: Record) -> str:
+    if record.verdict.reason.startswith(NOT_RUN):
+        return "never"
+    moment = read_moment(path)
+    last = list(record.seconds)[-1:]
+    if moment is None:
+        step = f"in the step {last[0]!r}" if last else "before its first step"
+        return f"before migrate, {step}, {sum(record.seconds.values()):.1f} s after the repeat began"
+    text = str(moment)
+    if record.verdict.name is VerdictName.HUNG:
+        text += " (by the harness, which gave it up)"
+    if record.verdict.name in (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED):
+        text += "; what is not in order was found after that"
+    return text
+
+
+def _list_files(path: Path) -> Iterator[str]:
+    names = [name for name in _FILES if (path / name).exists()]
+    if not names:
+        yield f"{path} (nothing is there)"
+        return
+    yield f"{path}/"
+    line = ""
+    for name in names:
+        if len(line) + len(name) > 90:
+            yield f"  {line}"
+            line = ""
+        line = f"{line} {name}".strip()
+    yield f"  {line}"
+
+
+def _list_repeats(run: RunData, record: Record) -> Iterator[str]:
+    yield shlex.join([command(), "repro", run.directory.path.name, record.case])
+    for script in (run.repeat_path(record) / "repro.sh", run.repeat_path(record).parent / "repro.sh"):
+        if script.exists():
+            yield str(script)
+
+
+def _describe_look(run: RunData, record: Record) -> str:
+    if (run.repeat_path(record) / "kept.json").exists():
+        return "\n".join(list_attach(run.directory.path.name, record.case))
+    case = next((entry.line for entry in run.cases if entry.id == record.case), None)
+    files = {scenario.name: scenario.file for scenario in run.scenarios}
+    if case is None or case.scenario not in files:
+        return shlex.join([command(), "show", run.directory.path.name, record.case])
+    words = [command(), "run", files[case.scenario], "--only", case.case, "--keep-on-fail"]
+    return f"{shlex.join(words)}, then switchover attach"
+
+
+def list_attach(run: str, case: str) -> list[str]:
+    """How to get to guests that are kept."""
+    words = shlex.join([command(), "attach", run, case])
+    return [f"{words} source|destination --qmp|--ssh|--console"]

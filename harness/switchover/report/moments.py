@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When a migration ended the way it did, from the events of its source. Pure but for one file."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_TERMINAL = ("completed", "failed", "cancelled")
+_ENDING = ("cancelling", "failing")
+"""Statuses on the way to a terminal one (``failing``: QEMU 11)."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """``seconds`` since ``migrate`` (its status ``setup``); ``status``: the last one before the migration ended.
+
+    ``end``: how it ended, empty if no event says so. ``device``: last device state of the source before that.
+    """
+
+    seconds: float
+    status: str
+    end: str = ""
+    device: str = ""
+
+    def __str__(self) -> str:
+        device = f", the source's device in {self.device}" if self.device else ""
+        what = f"{self.end} after {self.status}" if self.end else f"last event in {self.status}"
+        return f"{self.seconds:.1f} s after migrate, {what}{device}"
+
+
+def find_moment(events: Iterable[Mapping[str, Any]]) -> Moment | None:
+    """From lines of ``source.events.jsonl``, of the first migration in them; None if none began."""
+    start: int | None = None
+    status = device = ""
+    last = 0
+    for event in events:
+        try:
+            at, name, data = int(event["arrived_ns"]), event["event"], event["data"]
+            if name == "MIGRATION":
+                word = str(data["status"])
+                if start is None:
+                    start = at
+                if word in (*_TERMINAL, *_ENDING):
+                    return Moment((at - start) / 1e9, status or word, word, device)
+                status = word
+            elif name == "VFIO_MIGRATION" and start is not None:
+                device = str(data["device-state"])
+            last = at
+        except (KeyError, TypeError, ValueError):
+            continue
+    return None if start is None else Moment((last - start) / 1e9, status, "", device)
+
+
+def read_moment(repeat: Path) -> Moment | None:
+    """Of a repeat's directory; None if the migration did not begin, or the file is not there."""
+    return find_moment(_read_lines(repeat / "source.events.jsonl"))
+
+
+def _read_lines(path: Path) -> Iterable[Mapping[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A run, read back from its directory: each planned case with its verdicts, those that are missing included."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from switchover.record.errors import UsageError
+from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, find_plan, make_unrun
+from switchover.record.record import Record, VerdictName, read_record
+from switchover.record.rundir import RunDirectory, RunHead
+
+NO_RECORD = "it has no record: the run goes on, or was killed before"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """A case of a run. ``records`` by repeat, as many as were planned, but one if the case is not supported.
+
+    ``title``: of its scenario, empty for a run without a plan.
+    """
+
+    line: PlanLine
+    records: tuple[Record, ...]
+
+    @property
+    def id(self) -> str:
+        return self.line.id
+
+    @property
+    def mismatches(self) -> list[Record]:
+        return [record for record in self.records if record.mismatch]
+
+    @property
+    def skipped(self) -> bool:
+        return any(record.verdict.name is VerdictName.NOT_SUPPORTED for record in self.records)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """``scenarios`` is empty for a run that was made without a plan, such as a demo."""
+
+    directory: RunDirectory
+    head: RunHead
+    scenarios: tuple[PlannedScenario, ...]
+    cases: tuple[CaseResult, ...]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for case in self.cases for record in case.records]
+
+    def repeat_path(self, record: Record) -> Path:
+        return self.directory.repeat_path(record.case, record.repeat)
+
+    def select(self, pattern: str) -> list[CaseResult]:
+        """Cases with this id, or that fit a pattern: with ``*`` or ``?`` the whole id, else any part of it.
+
+        :raises UsageError: there is none
+        """
+        found = [case for case in self.cases if case.id == pattern]
+        if not found and any(character in pattern for character in "*?["):
+            found = [case for case in self.cases if fnmatchcase(case.id, pattern)]
+        elif not found:
+            found = [case for case in self.cases if pattern in case.id]
+        if not found:
+            some = ", ".join(case.id for case in self.cases[:4])
+            raise UsageError(
+                f"The run has no case {pattern!r}.", why=f"its cases: {some}{', …'[: 3 * (len(self.cases) > 4)]}"
+            )
+        return found
+
+
+def read_run(directory: RunDirectory) -> RunData:
+    """:raises UsageError: it is no run directory, is damaged, or is of a newer version of switchover"""
+    head = directory.read_head()
+    plan = find_plan(directory)
+    found = _read_records(directory)
+    if plan is None:
+        plan = PlanFile((), tuple(_make_line(case, records) for case, records in found.items()))
+    cases = tuple(CaseResult(line, tuple(_complete(line, found.get(line.id, {})))) for line in plan.cases)
+    return RunData(directory, head, plan.scenarios, cases)
+
+
+def _read_records(directory: RunDirectory) -> dict[str, dict[int, Record]]:
+    found: dict[str, dict[int, Record]] = {}
+    for path in sorted(directory.path.glob("*/*/record.json")):
+        try:
+            record = read_record(path)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error.what}", why=error.why, fix=error.fix) from error
+        found.setdefault(record.case, {})[record.repeat] = record
+    return {case: dict(sorted(records.items())) for case, records in found.items()}
+
+
+def _complete(line: PlanLine, records: dict[int, Record]) -> Sequence[Record]:
+    if any(record.verdict.name is VerdictName.NOT_SUPPORTED for record in records.values()):
+        return list(records.values())
+    numbers = sorted({*range(1, line.repeats + 1), *records})
+    return [records.get(number) or make_unrun(line, number, NO_RECORD) for number in numbers]
+
+
+def _make_line(case: str, records: dict[int, Record]) -> PlanLine:
+    first = next(iter(records.values()))
+    return PlanLine(case, case, "", max(records), first.expectation, "", 0.0)

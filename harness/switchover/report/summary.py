@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A whole run for people and for programs: the answers in few lines, then what was not as expected."""
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from switchover.record.planfile import NOT_RUN
+from switchover.record.record import Record, VerdictName
+from switchover.record.units import format_bytes, format_seconds
+from switchover.report.causes import find_causes
+from switchover.report.failures import collect_evidence, render_failure
+from switchover.report.moments import read_moment
+from switchover.report.rundata import CaseResult, RunData
+from switchover.report.terminal import render_record
+
+SCHEMA_VERSION = 1
+
+
+def render_run(run: RunData) -> str:
+    """Per scenario its cases with their answers; the failures in full; how many of each; the run directory."""
+    lines: list[str] = []
+    titles = {scenario.name: scenario.title for scenario in run.scenarios}
+    for name in dict.fromkeys(case.line.scenario for case in run.cases):
+        lines.append(f"{name}: {titles[name]}" if name in titles else run.head.title)
+        for case in run.cases:
+            if case.line.scenario == name:
+                lines += [f"  {line}" for line in render_case(case)]
+        lines.append("")
+    for record in run.records:
+        if record.mismatch and not record.verdict.reason.startswith(NOT_RUN):
+            lines += [render_failure(run, record), ""]
+    lines += [render_counts(run), f"run directory: {run.directory.path}"]
+    return "\n".join(lines)
+
+
+def render_counts(run: RunData) -> str:
+    """``4 cases: 2 as expected, 1 not as expected, 1 not supported``."""
+    counts: dict[str, int] = {}
+    for case in run.cases:
+        word = _word_for(case)
+        counts[word] = counts.get(word, 0) + 1
+    return f"{_plural(len(run.cases), 'case')}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def _word_for(case: CaseResult) -> str:
+    if case.skipped:
+        return "not supported"
+    wrong = case.mismatches
+    if not wrong:
+        return "as expected"
+    if all(record.verdict.reason.startswith(NOT_RUN) for record in wrong):
+        return "not run" if len(wrong) == len(case.records) else "not run to the end"
+    if all(record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR for record in wrong):
+        return "with an infrastructure error"
+    return "not as expected"
+
+
+def render_case(case: CaseResult) -> list[str]:
+    """The verdict; of completed repeats downtime, its parts in percent, what the outside saw, and bytes."""
+    lines = [f"{case.id}  {_render_verdicts(case)}"]
+    good = [record for record in case.records if record.measured("downtime.explained") is not None]
+    if good:
+        lines.append(f"  downtime {_spread(good, 'downtime.explained')}: {_render_parts(good)}{_render_others(good)}")
+    if any(record.measured("bytes.vfio.stop_copy") is not None for record in case.records):
+        lines.append(f"  bytes    {_render_bytes(case.records)}")
+    return lines
+
+
+def _render_verdicts(case: CaseResult) -> str:
+    """The verdicts with their counts; a reason where it is not that the case completed, in one line."""
+    groups: dict[str, list[Record]] = {}
+    for record in case.records:
+        by = f" ({record.verdict.side})" if record.verdict.side else ""
+        groups.setdefault(f"{record.verdict.name}{by}", []).append(record)
+    texts = []
+    for name, records in groups.items():
+        first = records[0]
+        count = f" {len(records)} of {len(case.records)}" if len(case.records) > 1 else ""
+        wrong = [record for record in records if record.mismatch]
+        judged = ""
+        if wrong:
+            judged = ", NOT AS EXPECTED" + (f" in {len(wrong)}" if len(wrong) < len(records) else "")
+        elif first.verdict.name not in (VerdictName.COMPLETED, VerdictName.NOT_SUPPORTED):
+            judged = ", as expected"
+        reason = f": {first.verdict.reason.splitlines()[0]}" if first.verdict.reason.strip() else ""
+        texts.append(f"{name}{count}{judged}{reason}")
+    return "; ".join(texts)
+
+
+def _render_parts(records: Sequence[Record]) -> str:
+    """Shares of the median parts, the largest first; those below one percent are left out."""
+    parts: dict[str, list[float]] = {}
+    for record in records:
+        for part in record.downtime.get("parts", ()):
+            parts.setdefault(part["name"], []).append(part["seconds"])
+    middles = {name: statistics.median(seconds) for name, seconds in parts.items()}
+    whole = sum(middles.values())
+    shares = sorted(((value / whole, name) for name, value in middles.items() if whole), reverse=True)
+    return ", ".join(f"{name} {share:.0%}" for share, name in shares if share >= 0.005) or "not explained"
+
+
+def _render_others(records: Sequence[Record]) -> str:
+    outside = _values(records, "downtime.outside")
+    reported = _values(records, "downtime.qemu")
+    texts = [f"; QEMU says {_spread(records, 'downtime.qemu')}"] if reported else []
+    texts += [f"; outside {_spread(records, 'downtime.outside')}"] if outside else []
+    return "".join(texts)
+
+
+def _render_bytes(records: Sequence[Record]) -> str:
+    def shown(name: str) -> str:
+        values = _values(records, name)
+        return format_bytes(round(statistics.median(values))) if values else "?"
+
+    return (
+        f"device {shown('bytes.vfio.precopy')} in pre-copy, {shown('bytes.vfio.stop_copy')} in stop-copy; "
+        f"RAM {shown('bytes.ram.precopy')} in pre-copy, {shown('bytes.ram.downtime')} in the downtime; "
+        f"wire {shown('bytes.wire')}"
+    )
+
+
+def _values(records: Sequence[Record], name: str) -> list[float]:
+    return [value for record in records if (value := record.measured(name)) is not None]
+
+
+def _spread(records: Sequence[Record], name: str) -> str:
+    """The median; with several values also the smallest and the largest."""
+    values = _values(records, name)
+    middle = format_seconds(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} [{format_seconds(min(values))} … {format_seconds(max(values))}]"
+
+
+def render_cases_in_full(run: RunData, cases: Sequence[CaseResult]) -> str:
+    """Each repeat explained, then its failure text."""
+    return "\n\n".join(text for case in cases for record in case.records for text in _render_repeat(run, record))
+
+
+def _render_repeat(run: RunData, record: Record) -> Iterator[str]:
+    if not record.verdict.reason.startswith(NOT_RUN):
+        yield f"#{record.repeat} {render_record(record)}"
+    if record.mismatch:
+        yield render_failure(run, record)
+
+
+def list_run(run: RunData, cases: Sequence[CaseResult]) -> dict[str, Any]:
+    """What ``show --json`` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": str(run.directory.path),
+        **asdict(run.head),
+        "scenarios": [asdict(scenario) for scenario in run.scenarios],
+        "cases": [
+            {
+                **asdict(case.line),
+                "outcome": _word_for(case),
+                "repeats": [_list_repeat(run, record) for record in case.records],
+            }
+            for case in cases
+        ],
+    }
+
+
+def _list_repeat(run: RunData, record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = {"directory": str(run.repeat_path(record)), "record": asdict(record)}
+    if record.mismatch:
+        moment = read_moment(run.repeat_path(record))
+        found["moment"] = asdict(moment) if moment else None
+        found["causes"] = [asdict(cause) for cause in find_causes(collect_evidence(run, record))]
+    return found
+
+
+def render_json(run: RunData, cases: Sequence[CaseResult]) -> str:
+    return json.dumps(list_run(run, cases), indent=1, ensure_ascii=False)
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"

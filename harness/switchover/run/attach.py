@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ways to guests that were kept: what ``kept.json`` says, and the commands that lead there. Pure, but for reading it."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pydantic
+
+from switchover.record.errors import NotReady, UsageError
+
+KEPT = "kept.json"
+"""In the directory of a repeat, as long as its guests are kept."""
+_VERSION = 1
+_ALIAS = "kept-guest"
+"""Name under which OpenSSH looks up the guest's host key."""
+
+
+@dataclass(frozen=True)
+class KeptSide:
+    """A QEMU that lives. ``address``: of its host, as in journals; ``monitor`` and ``console``: paths there.
+
+    ``guest_address``: the guest's, reached from its host; ``key``: path, on the controller, of the private key that it
+    lets in; ``host_key``: the guest's own, public.
+    """
+
+    host: str
+    address: Mapping[str, str]
+    monitor: str
+    console: str
+    guest_address: str
+    key: str
+    host_key: str
+
+
+_SIDES = pydantic.TypeAdapter(dict[str, KeptSide])
+
+
+def require_kept(repeat: Path, side: str) -> KeptSide:
+    """A side of a repeat whose guests are kept.
+
+    :raises UsageError: they are not, or not this side's; :raises NotReady: who kept them has ended, and they with it
+    """
+    try:
+        fields = json.loads((repeat / KEPT).read_text(encoding="utf-8"))
+        version, process, case = int(fields["schema_version"]), int(fields["process"]), str(fields["case"])
+        if version > _VERSION:
+            raise UsageError(f"{repeat / KEPT} is of a newer version of switchover.", fix="update switchover")
+        sides = _SIDES.validate_python(fields["sides"])
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"No guest is kept of the repeat in {repeat}.",
+            why="guests are kept while switchover run --keep-on-fail waits, of the first case that is not as expected",
+            fix="switchover run SCENARIO --only CASE --keep-on-fail",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{repeat / KEPT} cannot be read.", why=str(error)) from error
+    if not psutil.pid_exists(process):
+        raise NotReady(
+            f"The guests of {case} are gone.",
+            why=f"process {process}, which kept them, has ended",
+            fix="switchover clean undoes what it left",
+        )
+    if side not in sides:
+        raise UsageError(f"The {side} of {case} is not kept: its QEMU ended.", fix=f"kept: {', '.join(sides)}")
+    return sides[side]
+
+
+def build_console_command(side: KeptSide) -> list[str]:
+    """Print the guest's console from its start and follow it."""
+    return [*_on_host(side), *_words(side, ["tail", "-c", "+1", "-F", side.console])]
+
+
+def build_ssh_command(side: KeptSide) -> list[str]:
+    """A shell in the guest, through its host; only the guest's own host key is accepted, and no file is written."""
+    way = _on_host(side)
+    proxy = ["-o", f"ProxyCommand={shlex.join([*way, '-W', '%h:%p'])}"] if way else []
+    kind, key = side.host_key.split()[:2]
+    return [
+        *("ssh", "-F", "none", *proxy),
+        *("-i", side.key, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"),
+        *("-o", f"HostKeyAlias={_ALIAS}", "-o", "StrictHostKeyChecking=yes"),
+        *("-o", "GlobalKnownHostsFile=/dev/null", "-o", "UserKnownHostsFile=/dev/null"),
+        *("-o", f"KnownHostsCommand=/bin/echo {_ALIAS} {kind} {key}"),
+        f"root@{side.guest_address}",
+    ]
+
+
+def _on_host(side: KeptSide) -> list[str]:
+    """OpenSSH to the host of a side, for a command to follow; empty for this machine."""
+    match side.address:
+        case {"kind": "local"}:
+            return []
+        case {"kind": "lab", "directory": directory, "host": name}:
+            return ["ssh", "-F", str(Path(directory) / "ssh_config"), name]
+    raise NotReady(f"{side.host} cannot be reached by this version of switchover.", why=str(dict(side.address)))
+
+
+def _words(side: KeptSide, command: list[str]) -> list[str]:
+    """OpenSSH hands one line to the host's shell."""
+    return command if side.address.get("kind") == "local" else [shlex.join(command)]

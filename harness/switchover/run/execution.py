@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The execution of plans: every planned case ends in exactly one verdict for each repeat, on disk, whatever happens."""
+
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
+
+from switchover.guests.warm import SavedGuests
+from switchover.migration.session import Sample
+from switchover.record.errors import NotReady, SwitchoverError, UsageError
+from switchover.record.log import say
+from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, make_skipped, make_unrun, write_plan
+from switchover.record.record import Record, VerdictName
+from switchover.record.rundir import RunDirectory, folder_of
+from switchover.run.case import Case
+from switchover.run.expand import list_repeats
+from switchover.run.gate import Decision, decide
+from switchover.run.kept import Keeper
+from switchover.run.plan import Plan
+from switchover.run.repeat import Observer, run_repeat
+from switchover.run.stage import HostNames, Stage
+
+MOST_LOSSES = 3
+"""A run that loses its hosts once more is not going to end well."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One repeat in the order of a run. ``case`` has the id that it has in the run."""
+
+    line: PlanLine
+    case: Case
+    hosts: HostNames
+    number: int
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes on, for people to see."""
+
+    def start(self, turns: Sequence[Turn]) -> None:
+        """Before anything else."""
+
+    def begin(self, turn: Turn) -> None: ...
+
+    def step(self, step: str) -> None:
+        """A step of the repeat that was begun."""
+
+    def sample(self, sample: Sample) -> None:
+        """From another thread."""
+
+    def end(self, turn: Turn, record: Record) -> None:
+        """Also of turns that are not run, and were never begun."""
+
+
+def list_turns(plans: Sequence[Plan]) -> list[Turn]:
+    """In the order in which they are run: scenario by scenario, each interleaved as it says.
+
+    With several scenarios, a case is named ``CASE@SCENARIO``. :raises UsageError: two cases would have one name
+    """
+    turns: list[Turn] = []
+    for plan in plans:
+        scenario = plan.scenario
+        cases: list[tuple[PlanLine, Case, HostNames]] = []
+        for entry in plan.entries:
+            case = entry.planned.case
+            name = case.id if len(plans) == 1 else f"{case.id}@{scenario.name}"
+            line = PlanLine(
+                name, case.id, scenario.name, scenario.repeats, asdict(case.expectation), entry.planned.rule.name,
+                entry.seconds,
+            )  # fmt: skip
+            cases.append((line, replace(case, id=name), entry.planned.hosts))
+        for (line, case, hosts), number in list_repeats(cases, scenario.repeats, interleave=scenario.interleave):
+            turns.append(Turn(line, case, hosts, number))
+    _require_distinct({turn.line.id: turn.line for turn in turns}.values(), len(_list_lines(plans)))
+    return turns
+
+
+def _list_lines(plans: Sequence[Plan]) -> list[str]:
+    return [entry.planned.case.id for plan in plans for entry in plan.entries]
+
+
+def _require_distinct(lines: Collection[PlanLine], count: int) -> None:
+    folders: dict[str, str] = {}
+    for line in lines:
+        other = folders.setdefault(folder_of(line.id), line.id)
+        if other != line.id:
+            raise UsageError(f"The cases {other!r} and {line.id!r} would have the same directory.")
+    if len(lines) < count:
+        raise UsageError("Two scenarios with the same file name have a case of the same id.", fix="rename one of them")
+
+
+def make_plan_file(plans: Sequence[Plan], turns: Sequence[Turn]) -> PlanFile:
+    scenarios = tuple(
+        PlannedScenario(
+            plan.scenario.name, plan.scenario.source, plan.scenario.title, plan.scenario.question,
+            plan.scenario.repeats, plan.scenario.interleave,
+        )
+        for plan in plans
+    )  # fmt: skip
+    return PlanFile(scenarios, tuple({turn.line.id: turn.line for turn in turns if turn.number == 1}.values()))
+
+
+class _Lost(Exception):
+    """The hosts of a stage are lost; raised, so that whoever leased them does not take them as in order."""
+
+
+@dataclass
+class _Progress:
+    """``left``: turns without a verdict, in order. ``reason``: why those that are left at the end were not run."""
+
+    left: list[Turn]
+    reason: str = "the run ended before"
+    losses: int = 0
+    asked: bool = False
+    kept: bool = False
+
+
+def execute(
+    turns: Sequence[Turn],
+    directory: RunDirectory,
+    lease: Callable[[], AbstractContextManager[Stage]],
+    watcher: Watcher,
+    *,
+    unsupported: Callable[[Turn], str] = lambda turn: "",
+    keeper: Keeper | None = None,
+    run: Callable[..., Record] = run_repeat,
+) -> None:
+    """Run all turns, each into its directory. ``plan.json`` must be there before.
+
+    ``lease``: hosts; when they are lost the case that ran is an infrastructure error, they are leased anew, and the run
+    goes on, at most :data:`MOST_LOSSES` times. ``unsupported``: in words, why a case cannot be run, before hosts are
+    asked. ``keeper``: the run stops at the first case whose guests it keeps.
+
+    Whatever ends a run, what was not run has a record that says so, and why; then an error is raised again.
+    """
+    progress = _Progress(list(turns))
+    watcher.start(turns)
+    try:
+        _leave_out(progress, directory, watcher, lambda turn: _as_decision(unsupported(turn)))
+        while progress.left and not progress.kept:
+            try:
+                with lease() as stage:
+                    if not progress.asked:
+                        _gate(progress, directory, watcher, stage)
+                    _run_until_lost(progress, directory, watcher, stage, keeper, run)
+            except _Lost as loss:
+                progress.losses += 1
+                say(f"the lab is lost: {loss}")
+                if progress.left and progress.losses > MOST_LOSSES:
+                    raise NotReady(f"The lab was lost {progress.losses} times.", why=str(loss)) from None
+    except KeyboardInterrupt:
+        progress.reason = "interrupted"
+        raise
+    except SwitchoverError as error:
+        progress.reason = error.what
+        raise
+    except BaseException as error:
+        progress.reason = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        _report_left(progress, directory, watcher)
+
+
+def start_execution(plans: Sequence[Plan], directory: RunDirectory) -> list[Turn]:
+    """The turns of a run, with ``plan.json`` written. :raises UsageError: as :func:`list_turns`"""
+    turns = list_turns(plans)
+    write_plan(directory, make_plan_file(plans, turns))
+    return turns
+
+
+def _as_decision(missing: str) -> Decision:
+    return Decision((missing,)) if missing else Decision()
+
+
+def _leave_out(
+    progress: _Progress, directory: RunDirectory, watcher: Watcher, judge: Callable[[Turn], Decision]
+) -> None:
+    """A case that cannot be run has one record, not one for each repeat."""
+    decisions: dict[str, Decision] = {}
+    staying = []
+    for turn in progress.left:
+        if turn.line.id not in decisions:
+            decisions[turn.line.id] = decision = judge(turn)
+            if decision.verdict is not None:
+                record = make_skipped(turn.line, decision.verdict, _now())
+                directory.repeat(turn.line.id, 1).write_record(record)
+                watcher.end(turn, record)
+        if decisions[turn.line.id].runs:
+            staying.append(turn)
+    progress.left = staying
+
+
+def _gate(progress: _Progress, directory: RunDirectory, watcher: Watcher, stage: Stage) -> None:
+    known = stage.ask((turn.case, turn.hosts) for turn in progress.left)
+    _leave_out(progress, directory, watcher, lambda turn: decide(turn.case, turn.hosts, known))
+    progress.asked = True
+
+
+def _run_until_lost(
+    progress: _Progress,
+    directory: RunDirectory,
+    watcher: Watcher,
+    stage: Stage,
+    keeper: Keeper | None,
+    run: Callable[..., Record],
+) -> None:
+    """:raises _Lost: the hosts are; the turn that was on them has its record"""
+    observer = Observer(watcher.step, watcher.sample, keeper)
+    with SavedGuests() as saved_guests:
+        _run_turns(progress, directory, watcher, stage, observer, partial(run, saved_guests=saved_guests))
+
+
+def _run_turns(
+    progress: _Progress,
+    directory: RunDirectory,
+    watcher: Watcher,
+    stage: Stage,
+    observer: Observer,
+    run: Callable[..., Record],
+) -> None:
+    """:raises _Lost: as :func:`_run_until_lost`"""
+    keeper = observer.keeper
+    while progress.left:
+        turn = progress.left[0]
+        watcher.begin(turn)
+        repeat = directory.repeat(turn.line.id, turn.number)
+        try:
+            pair, fingerprint = stage.pair(turn.hosts), stage.fingerprint(turn.case, turn.hosts)
+        except NotReady as error:
+            record = make_unrun(turn.line, turn.number, str(error), _now())
+            repeat.write_record(record)
+        else:
+            record = run(turn.case, turn.number, pair, repeat, fingerprint, observer)
+        progress.left.pop(0)
+        watcher.end(turn, record)
+        if keeper is not None and keeper.used:
+            progress.kept = True
+            progress.reason = f"the run stopped at {turn.line.id}, whose guests were kept"
+            return
+        if record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR and (loss := stage.find_loss()):
+            raise _Lost(loss)
+
+
+def _report_left(progress: _Progress, directory: RunDirectory, watcher: Watcher) -> None:
+    """A turn that was begun may have a record of its own, of what ended it."""
+    for turn in progress.left:
+        if (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists():
+            continue
+        record = make_unrun(turn.line, turn.number, progress.reason, _now())
+        with contextlib.suppress(SwitchoverError, OSError):  # such as a full disk: who reads the plan misses it anyway
+            directory.repeat(turn.line.id, turn.number).write_record(record)
+        watcher.end(turn, record)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests of a case that was not as expected, kept for somebody to look at; ``kept.json`` says how to get to them.
+
+They live as long as this process and its connections to the hosts: a QEMU dies with its harness. So the harness waits,
+and what it changed stays in its journal as open, for ``switchover clean`` should it be killed meanwhile.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from switchover.record.errors import HostLost, SwitchoverError
+from switchover.record.record import Verdict
+from switchover.record.rundir import RepeatDirectory
+from switchover.run.case import Case, Pair
+from switchover.run.expectation import find_mismatch
+from switchover.run.passage import Passage
+from switchover.run.side import Side
+from switchover.run.verdict import judge_error, judge_passage
+
+KEPT = "kept.json"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class KeptSide:
+    """A QEMU that lives. ``address``: of its host, as in journals; ``monitor``, ``console``, ``log``: paths there.
+
+    ``guest_address``: the guest's, reached from its host; ``key``: path, on the controller, of the private key that it
+    lets in; ``host_key``: the guest's own, public. Nobody is connected to the monitor.
+    """
+
+    host: str
+    address: Mapping[str, str]
+    pid: int
+    monitor: str
+    console: str
+    log: str
+    guest_address: str
+    key: str
+    host_key: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """``sides``: ``source``, ``destination``, if their QEMUs live; ``process``: the harness that holds them."""
+
+    case: str
+    verdict: Verdict
+    mismatch: str
+    path: Path
+    sides: Mapping[str, KeptSide]
+    process: int = field(default_factory=os.getpid)
+
+
+class Keeper:
+    """Keeps the guests of the first case that is not as expected. ``hold`` returns when they may go."""
+
+    def __init__(self, hold: Callable[[Kept], None]) -> None:
+        self._hold = hold
+        self.used = False
+
+    def keep_if_wrong(
+        self,
+        case: Case,
+        source: Side,
+        destination: Side | None,
+        outcome: Passage | SwitchoverError,
+        pair: Pair,
+        directory: RepeatDirectory,
+    ) -> None:
+        """``kept.json`` is in the repeat's directory while they are held, and the key beside it (mode 0600)."""
+        if isinstance(outcome, Passage):
+            verdict, checks = judge_passage(outcome), outcome.checks
+        else:
+            verdict, checks = judge_error(outcome, "migrate" if destination else "start destination"), ()
+        mismatch = find_mismatch(case.expectation, verdict, checks)
+        if self.used or not mismatch or isinstance(outcome, HostLost):
+            return
+        key = directory.path / "kept.key"
+        found = {"source": source, "destination": destination}
+        sides = {
+            name: _describe(side, pair, key)
+            for name, side in found.items()
+            if side is not None and side.guest.exit_status() is None
+        }
+        if not sides:
+            return
+        self.used = True
+        kept = Kept(case.id, verdict, mismatch, directory.path, sides)
+        try:
+            _write_private(key, pair.keys.login)
+            directory.write_text(KEPT, json.dumps(_render(kept), indent=1))
+            for name in sides:
+                found[name].guest.qmp.close()  # type: ignore[union-attr]
+            self._hold(kept)
+        finally:
+            (directory.path / KEPT).unlink(missing_ok=True)
+            key.unlink(missing_ok=True)
+
+
+def _describe(side: Side, pair: Pair, key: Path) -> KeptSide:
+    guest = side.guest
+    return KeptSide(
+        guest.host.name, dict(guest.host.address), guest.pid, guest.files.monitor, guest.files.console,
+        guest.files.log, guest.spec.address, str(key), pair.keys.host_public.strip(),
+    )  # fmt: skip
+
+
+def _render(kept: Kept) -> dict[str, object]:
+    return {
+        "schema_version": VERSION,
+        "case": kept.case,
+        "mismatch": kept.mismatch,
+        "process": kept.process,
+        "sides": {name: asdict(side) for name, side in kept.sides.items()},
+    }
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The case that a record is of, from the record alone. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pydantic
+
+from switchover.record.errors import UsageError
+from switchover.record.record import Record
+from switchover.run.case import Case
+
+_CASE = pydantic.TypeAdapter(Case)
+
+
+def render_settings(case: Case) -> dict[str, Any]:
+    """What a record keeps of a case as its ``settings``; id and expectation are fields of their own."""
+    return {
+        "source": asdict(case.source),
+        "destination": asdict(case.destination),
+        "migration": asdict(case.settings),
+        "faults": [asdict(fault) for fault in case.faults],
+        "heartbeat_us": case.heartbeat_us,
+    }
+
+
+def parse_case(record: Record) -> Case:
+    """The inverse of :func:`render_settings`. What an older record does not name is as it is by default.
+
+    :raises UsageError: the record does not say all: of a case that was not run, or made by an older switchover
+    """
+    settings: Mapping[str, Any] = record.settings
+    named = f"repeat {record.repeat} of {record.case}"
+    if not {"source", "destination", "migration"} <= settings.keys():
+        why = "it was not run" if not settings else "its record is of an older version of switchover"
+        raise UsageError(f"The record does not say how to repeat {named}.", why=why)
+    fields = {
+        "id": record.case,
+        "source": settings["source"],
+        "destination": settings["destination"],
+        "settings": settings["migration"],
+        "faults": settings.get("faults", ()),
+        **({"expectation": record.expectation} if record.expectation else {}),
+        **({"heartbeat_us": settings["heartbeat_us"]} if "heartbeat_us" in settings else {}),
+    }
+    try:
+        return _CASE.validate_python(fields)
+    except pydantic.ValidationError as error:
+        why = "; ".join(
+            f"{'.'.join(str(key) for key in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        )
+        raise UsageError(f"The record of {named} cannot be read as a case.", why=why) from error
+
+
+def select_case(word: str, cases: Iterable[str]) -> str:
+    """The case with this id, or the only one that has it as a part. :raises UsageError: there is none, or several"""
+    known = list(dict.fromkeys(cases))
+    if word in known:
+        return word
+    found = [case for case in known if word in case]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{word!r} fits {len(found)} cases.", why=", ".join(found[:4]), fix="say more of its id")
+    raise UsageError(f"The run has no case {word!r}.", why=f"its cases: {', '.join(known[:4]) or 'none'}")
+
+
+def select_record(word: str, records: Sequence[Record]) -> Record:
+    """Of the case that ``word`` names, the first repeat that was not as expected, else the first one.
+
+    :raises UsageError: as :func:`select_case`
+    """
+    case = select_case(word, (record.case for record in records))
+    repeats = [record for record in records if record.case == case]
+    return next((record for record in repeats if record.mismatch), repeats[0])

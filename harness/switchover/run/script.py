@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``repro.sh``: a repeat as a shell script that needs neither Python nor this project. Pure, from the record alone.
+
+The script is a head made here, which says what the case is, and ``script.sh`` beside this file, which is the same for
+every case. Guests get no keys: nothing in the script is a secret, and nobody logs in.
+"""
+
+import json
+import math
+import re
+import shlex
+import textwrap
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from switchover.devices.reference import PARENT, render_knob
+from switchover.guests.arguments import build_arguments
+from switchover.guests.spec import GuestFiles, VfioDevice
+from switchover.migration.session import SETTLED_RAM
+from switchover.record.record import Record, VerdictName
+from switchover.run.case import Case, SideSpec
+from switchover.run.faults import Action, Fault
+from switchover.run.recorded import parse_case
+
+SCRIPT = "repro.sh"
+"""In the directory of a repeat."""
+_NAMESPACE = uuid.UUID("5c0f7b5e-7d0b-4c3c-9a53-6a0d2f6a7d11")
+_SIDES = ("source", "destination")
+_BODY = Path(__file__).with_name("script.sh")
+_NO_VERDICT = (VerdictName.INFRASTRUCTURE_ERROR, VerdictName.NOT_SUPPORTED)
+
+
+def render_script(record: Record) -> str:
+    """The script. :raises UsageError: the record does not say all that is needed"""
+    case = parse_case(record)
+    ident = uuid.uuid5(_NAMESPACE, f"{record.case} {record.repeat} {record.started}").hex[:8]
+    parts = (
+        *_describe(record, case),
+        *_variables(case, ident),
+        *_recorded(record, case),
+        *_faults(case),
+        *_side("source", case.source, ident),
+        *_side("destination", case.destination, ident),
+    )
+    return "\n".join(parts) + "\n" + _BODY.read_text(encoding="utf-8")
+
+
+def _describe(record: Record, case: Case) -> Iterator[str]:
+    verdict, expected = record.verdict, case.expectation
+    because = f", because {expected.because}" if expected.because else ""
+    reason = f": {expected.reason}" if expected.reason else ""
+    yield "#!/bin/sh"
+    yield "# SPDX-License-Identifier: GPL-2.0-or-later"
+    yield "#"
+    yield from _comment("One live migration that Switchover recorded, to be repeated with QEMU, a shell and socat.")
+    yield "#"
+    yield from _comment(f"case: {record.case}, repeat {record.repeat}, {record.started}")
+    yield from _comment(f"observed: {_by(verdict.name, verdict.side)}{f': {verdict.reason}' if verdict.reason else ''}")
+    yield from _comment(f"expected: {_by(expected.verdict, expected.side)}{reason}{because}")
+    if record.mismatch:
+        yield from _comment(f"not right: {record.mismatch}")
+    for check in record.checks:
+        if not check.passed:
+            yield from _comment(f"check: {check.name}: expected {check.expected}, observed {check.observed}")
+    for fault in case.faults:
+        yield from _comment(f"on purpose: {fault.action} in {fault.phase}")
+    yield from _difference(case)
+    yield "#"
+    yield from _versions(record.fingerprint)
+    yield "#"
+    yield from _needs(record, case)
+    yield "#"
+    yield from _comment(
+        "On one host:    sh repro.sh all\n"
+        "On two hosts:   export DESTINATION=ADDRESS, where the destination's host is reached, on both; then\n"
+        "                sh repro.sh destination   on the destination's host,\n"
+        "                sh repro.sh source        on the source's host, and, once both are ready,\n"
+        "                sh repro.sh migrate       on the source's host, from another shell.\n"
+        "Anything left:  sh repro.sh clean, on each host.\n"
+        "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if nothing\n"
+        "could be tried."
+    )
+
+
+def _by(name: str, side: str) -> str:
+    return f"{name} ({side})" if side else name
+
+
+def _comment(text: str) -> Iterator[str]:
+    """Lines of a comment, whatever the text has in it."""
+    for line in text.splitlines():
+        clean = "".join(char if char.isprintable() else "?" for char in line.rstrip())
+        indent = " " * (len(clean) - len(clean.lstrip()))
+        wrapped = textwrap.wrap(clean, 116, subsequent_indent=indent + "  ") if len(clean) > 118 else [clean]
+        yield from (f"# {part}".rstrip() for part in wrapped)
+
+
+def _difference(case: Case) -> Iterator[str]:
+    """In what the sides differ, which may be all that the case is about."""
+    here, there = (_flatten(asdict(side)) for side in (case.source, case.destination))
+    for key in sorted(here.keys() | there.keys()):
+        if here.get(key) != there.get(key):
+            yield from _comment(f"sides differ: {key}: source {here.get(key)}, destination {there.get(key)}")
+
+
+def _flatten(value: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        items = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, (list, tuple)):
+        items = [(str(number), inner) for number, inner in enumerate(value)]
+    else:
+        return {path: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat |= _flatten(inner, f"{path}.{key}" if path else key)
+    return flat
+
+
+def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
+    qemus = fingerprint.get("qemu", {})
+    yield from _comment("made on")
+    for side in _SIDES:
+        facts, version = fingerprint.get(side, {}), qemus.get(side, {})
+        number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro")) if version else "unknown"
+        words = [f"QEMU {number}", str(version.get("package", "")), f"Linux {facts.get('kernel', 'unknown')}"]
+        words += [facts["cpu"]] if "cpu" in facts else []
+        yield from _comment(f"  {side}: {', '.join(word for word in words if word)}")
+    yield from _comment(f"  switchover {fingerprint.get('switchover', 'unknown')}")
+    for name, digest in fingerprint.get("lab", {}).get("images", {}).items():
+        yield from _comment(f"  image {name}: {digest}")
+
+
+def _needs(record: Record, case: Case) -> Iterator[str]:
+    devices = [*case.source.devices, *case.destination.devices]
+    if case.source.guest.start == "warm":
+        yield from _comment("in the record the guest was restored, its devices plugged in; this script boots it")
+    types = ", ".join(sorted({device.type for device in devices}))
+    yield from _comment("needed on each host: QEMU, socat, a kernel and an initrd for the guest (KERNEL, INITRD)")
+    if devices:
+        yield from _comment(f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded")
+    guest = case.source.guest
+    yield from _comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs; for the verb all, twice that")
+    if any(device.knobs.dma_pages_per_sec for device in devices):
+        yield from _comment("in the record the guest let its device do DMA, for which one has to log in: not so here")
+    if record.verdict.name is VerdictName.CHECKS_FAILED:
+        yield from _comment(
+            "the checks above look into the guest, for which one has to log in: this script sees it complete"
+        )
+    if record.verdict.name in _NO_VERDICT:
+        yield from _comment(f"the record has no verdict on QEMU: this script looks for {case.expectation.verdict}")
+
+
+def _variables(case: Case, ident: str) -> Iterator[str]:
+    yield "\nset -eu\n"
+    yield "# --- To be set here or in the environment"
+    rows = [
+        ("QEMU", "", "program; empty: as in the record, as the four below"),
+        ("KERNEL", "", "of the guest"),
+        ("INITRD", "", "of the guest"),
+        ("ACCEL", "", "-accel"),
+        ("CPU", "", "-cpu"),
+        ("BRIDGE", "", "bridge for the guest's NIC; empty: it is connected to nothing"),
+        ("DESTINATION", "127.0.0.1", "address at which the destination listens"),
+        ("PORT", "4444", "port of it"),
+        ("LINK", "", "network interface between the hosts, where the case disturbs it"),
+        ("BOOTED", "switchover-guest: ready", "pattern on the guest's console; empty: do not wait"),
+        ("BOOT_SECONDS", f"{math.ceil(case.source.guest.boot_timeout_s)}", "until the guest has booted"),
+        ("LOGS", "", "directory for consoles, traces and QMP; empty: they are not kept"),
+        ("WORK", f"/tmp/switchover-repro-{ident}", "directory that the script makes and removes"),
+    ]
+    for side, spec in zip(_SIDES, (case.source, case.destination), strict=True):
+        for number, device in enumerate(spec.devices, start=1):
+            drawn = str(uuid.uuid5(_NAMESPACE, f"{ident} {side} {number}"))
+            rows.append((_uuid_variable(side, number), drawn, f"the {side}'s device {device.id}"))
+    for name, value, meaning in rows:
+        quoted = shlex.quote(value) if value else ""
+        yield f"{name}=${{{name}-{quoted}}}  # {next(_comment(meaning)).removeprefix('# ')}"
+
+
+def _uuid_variable(side: str, number: int) -> str:
+    return f"{side.upper()}_UUID_{number}"
+
+
+def _recorded(record: Record, case: Case) -> Iterator[str]:
+    settings = case.settings
+    verdict = record.verdict.name
+    if verdict is VerdictName.CHECKS_FAILED:
+        verdict = VerdictName.COMPLETED
+    elif verdict in _NO_VERDICT:
+        verdict = case.expectation.verdict
+    crashed_there = verdict is VerdictName.CRASHED and record.verdict.side == "destination"
+    deadline = settings.timeout_s
+    if verdict is VerdictName.HUNG:
+        deadline = min(deadline, 2 * record.seconds.get("migrate", deadline) + 10)
+    actions = {fault.action for fault in case.faults}
+    impossible = "no shell can panic the guest: one has to log in" if Action.PANIC_GUEST in actions else ""
+    values: list[tuple[str, str, str]] = [
+        ("RECORDED", verdict, "verdict of the record"),
+        (
+            "RECORDED_SEEN_FROM_SOURCE",
+            "failed" if crashed_there else verdict,
+            "the same with the destination elsewhere",
+        ),
+        ("DEADLINE", str(math.ceil(deadline)), "seconds from migrate after which the migration hangs"),
+        ("SOURCE_CAPABILITIES", _capabilities(case, "source"), ""),
+        ("DESTINATION_CAPABILITIES", _capabilities(case, "destination"), ""),
+        ("PARAMETERS", json.dumps(settings.first_parameters()), ""),
+        (
+            "SETTLE",
+            "yes" if settings.settle else "",
+            "hold the switchover back until RAM and device pre-copy are drained",
+        ),
+        ("SETTLE_SECONDS", str(math.ceil(settings.settle_timeout_s)), "at most so long"),
+        ("SETTLED_RAM", str(SETTLED_RAM), "bytes; no more of RAM may remain"),
+        ("SETTLED_VFIO", str(settings.settle_vfio_bytes), "bytes that are enough of a device; 0: all"),
+        ("DOWNTIME_LIMIT", str(settings.downtime_limit_ms), "ms, once the switchover is let go"),
+        ("PARENT", PARENT, "where mediated devices are made"),
+        ("IMPOSSIBLE", impossible, "why this case cannot be repeated by a script"),
+        ("NEEDS_LINK", "yes" if actions & {Action.CUT_LINK, Action.SLOW_LINK} else "", ""),
+        ("NEEDS_DESTINATION", "yes" if Action.KILL_DESTINATION in actions else "", ""),
+    ]
+    yield "\n# --- The case"
+    for name, value, meaning in values:
+        yield f"{name}={shlex.quote(value)}{f'  # {meaning}' if meaning else ''}"
+
+
+def _capabilities(case: Case, side: str) -> str:
+    """Those that are on: QEMU has all of them off by itself."""
+    wanted = case.settings.all_capabilities(side)
+    return json.dumps([{"capability": name, "state": True} for name, state in wanted.items() if state])
+
+
+def _faults(case: Case) -> Iterator[str]:
+    yield "\nfaults() { # PHASE: what is done on purpose in it"
+    yield "    case $1 in"
+    for phase in dict.fromkeys(fault.phase for fault in case.faults):
+        yield f"    {shlex.quote(phase)})"
+        yield from (f"        {_command(fault)}" for fault in case.faults if fault.phase is phase)
+        yield "        ;;"
+    yield "    esac"
+    yield "}"
+
+
+def _command(fault: Fault) -> str:
+    match fault.action:
+        case Action.CANCEL:
+            return "cancel"
+        case Action.KILL_SOURCE:
+            return "kill_side source"
+        case Action.KILL_DESTINATION:
+            return "kill_side destination"
+        case Action.CUT_LINK:
+            return "disturb_link loss 100%"
+        case Action.SLOW_LINK:
+            return f"disturb_link rate {fault.rate_bit}bit"
+        case Action.PANIC_GUEST:
+            return 'give_up "$IMPOSSIBLE"'
+
+
+def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
+    guest = spec.guest
+    yield f"\nstart_{side}() {{"
+    for name, value in (
+        ("qemu", guest.qemu), ("kernel", guest.kernel), ("initrd", guest.initramfs), ("accel", guest.accel),
+        ("cpu", guest.cpu),
+    ):  # fmt: skip
+        variable = name.upper()
+        yield f"    {name}=${{{variable}:-{shlex.quote(value)}}}"
+    yield f"    begin_side {side}"
+    for number, device in enumerate(spec.devices, start=1):
+        yield f'    make_device "${_uuid_variable(side, number)}" {shlex.quote(device.type)}'
+        for knob, setting in asdict(device.knobs).items():
+            yield f"    knob {knob} {shlex.quote(render_knob(setting))}"
+    if guest.bridge:
+        yield f"    connect_guest sw{ident}{side[0]}"
+    yield "    start_qemu \\"
+    lines = list(_group(_arguments(side, spec)))
+    yield from (f"        {line} \\" for line in lines[:-1])
+    yield f"        {lines[-1]}"
+    yield "}"
+
+
+def _variable(name: str) -> str:
+    """A shell variable inside a word: NUL cannot be in an argument."""
+    return f"\0{name}\0"
+
+
+def _arguments(side: str, spec: SideSpec) -> list[str]:
+    """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
+    devices = tuple(
+        VfioDevice(device.id, f"{_variable('MDEV')}/{_variable(_uuid_variable(side, number))}", device.properties)
+        for number, device in enumerate(spec.devices, start=1)
+    )
+    guest = replace(
+        spec.guest, devices=devices, qemu=_variable("qemu"), kernel=_variable("kernel"), initramfs=_variable("initrd"),
+        accel=_variable("accel"), cpu=_variable("cpu"),
+    )  # fmt: skip
+    words = build_arguments(guest, GuestFiles(_variable("here"), "tap"), incoming=side == "destination")
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "-fw_cfg":
+            next(rest)
+        elif word == "-netdev":
+            next(rest)
+            kept += [word, _variable("netdev")]
+        else:
+            kept.append(word)
+    return kept
+
+
+def _group(words: Sequence[str]) -> Iterator[str]:
+    """An option and its value on each line."""
+    line: list[str] = []
+    for word in words:
+        if word.startswith("-") and line:
+            yield " ".join(line)
+            line = []
+        line.append(_quote(word))
+    yield " ".join(line)
+
+
+def _quote(word: str) -> str:
+    """A word for the shell, its variables left to be expanded.
+
+    >>> _quote("unix:" + _variable("here") + "/a b"), _quote("a b")
+    ('"unix:$here/a b"', "'a b'")
+    """
+    parts = word.split("\0")
+    if len(parts) == 1:
+        return shlex.quote(word)
+    quoted = ""
+    for number, part in enumerate(parts):
+        if number % 2 == 0:
+            quoted += re.sub(r'([\\"$`])', r"\\\1", part)
+        else:
+            follows = parts[number + 1][:1]
+            quoted += f"${{{part}}}" if follows.isalnum() or follows == "_" else f"${part}"
+    return f'"{quoted}"'

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the cases of a run take place: hosts that are leased, until they are given back or lost."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from switchover.devices.abilities import QemuAbilities, read_abilities
+from switchover.devices.functions import read_devices
+from switchover.hosts.host import Host
+from switchover.lab.lab import Lab
+from switchover.lab.labfile import is_running
+from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
+from switchover.record.log import LOG
+from switchover.run.case import LAB_LINK, Case, End, Pair, pair_of_lab
+from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.gate import HostFacts, Known
+
+HostNames = tuple[str, str]
+"""Of source and destination; empty: whichever the stage has."""
+
+
+class Stage(Protocol):
+    """Hosts for some time."""
+
+    def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
+        """What the gate has to know for these cases. :raises HostLost: a host does not answer"""
+
+    def pair(self, hosts: HostNames) -> Pair: ...
+
+    def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]: ...
+
+    def find_loss(self) -> str:
+        """Why no further case can run here; empty if it can."""
+
+
+class LabStage:
+    """The lab hosts of a lab, which cases may also name."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._fingerprints: dict[tuple[str, ...], Mapping[str, Any]] = {}
+
+    def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
+        default = pair_of_lab(self._lab)
+        hosts: dict[str, Host] = {name: self._lab.host(name) for name in self._lab.file.hosts}
+        wanted: dict[str, set[str]] = {name: set() for name in hosts}
+        for case, names in cases:
+            ends = zip(names, (default.source, default.destination), (case.source, case.destination), strict=True)
+            for name, end, side in ends:
+                if (name or end.host.name) in wanted:
+                    wanted[name or end.host.name].add(side.guest.qemu)
+        facts = {name: _ask_host(host, wanted[name], link=len(hosts) == 2) for name, host in hosts.items()}
+        return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
+
+    def pair(self, hosts: HostNames) -> Pair:
+        """:raises UsageError: the lab has no such host"""
+        default = pair_of_lab(self._lab)
+        ends = [
+            self._end(name) if name else end
+            for name, end in zip(hosts, (default.source, default.destination), strict=True)
+        ]
+        return Pair(ends[0], ends[1], default.keys)
+
+    def _end(self, name: str) -> End:
+        if name not in self._lab.file.hosts:
+            raise UsageError(f"The lab has no host {name!r}.")
+        link = LAB_LINK if len(self._lab.file.hosts) == 2 else ""
+        return End(self._lab.host(name), self._lab.link_address(name), link, self._lab.outlet(name))
+
+    def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
+        key = (*hosts, case.source.guest.qemu, case.destination.guest.qemu)
+        if key not in self._fingerprints:
+            qemus = (case.source.guest.qemu, case.destination.guest.qemu)
+            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus)
+        return self._fingerprints[key]
+
+    def find_loss(self) -> str:
+        if not is_running(self._lab.directory):
+            return "a lab host ended"
+        try:
+            for host in self._lab.hosts():
+                host.run(["true"])
+        except SwitchoverError as error:
+            return error.what
+        return ""
+
+
+def _ask_host(host: Host, qemus: Iterable[str], *, link: bool) -> HostFacts:
+    binaries: dict[str, QemuAbilities | None] = {}
+    for qemu in sorted(qemus):
+        try:
+            binaries[qemu] = read_abilities(host, qemu)
+        except HostLost:
+            raise
+        except NotReady as error:
+            LOG.debug("%s", error)
+            binaries[qemu] = None
+    types = frozenset(entry.type for entry in read_devices(host).mdev_types)
+    return HostFacts(host.name, binaries, types, link)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The verbs about scenarios as commands: plan, list, schema."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.builders import make_record
+from tests.unit.run.scenarios import HEAD
+
+from switchover.cli.main import main
+from switchover.record.rundir import make_run_directory
+
+
+def write(path: Path, text: str = "") -> str:
+    path.write_text(HEAD + text)
+    return str(path)
+
+
+def test_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files, directories and names of the catalogue; each file once, and only those with selected cases."""
+    write(tmp_path / "a.toml", "[axes]\nvcpus = [1, 2]\n")
+    write(tmp_path / "b.toml", "[axes]\nmemory_mib = [64, 128]\n")
+    assert main(["plan", str(tmp_path), str(tmp_path / "a.toml"), "precopy"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("vcpus=1") == 1
+    assert "6 cases, about 2 min 30 s" in text
+    assert main(["plan", str(tmp_path), "--only", "vcpus=2", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [case["id"] for entry in listed["scenarios"] for case in entry["cases"]] == ["vcpus=2"]
+    assert main(["plan", str(tmp_path), "--only", "vcpus=2", "--commands"]) == 0
+    assert "-smp 2" in capsys.readouterr().out
+
+
+def test_plan_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pattern that selects nothing is a mistake of the user, not an empty success."""
+    path = write(tmp_path / "a.toml")
+    assert main(["plan", path, "--only", "nothing"]) == 2
+    assert "No case fits --only 'nothing'." in capsys.readouterr().err
+    assert main(["plan", str(tmp_path / "none.toml")]) == 2
+    assert "There is no scenario" in capsys.readouterr().err
+
+
+def test_plan_of_wrong_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong with every file is told, in one go."""
+    write(tmp_path / "a.toml", "[load]\n")
+    write(tmp_path / "b.toml", "[axes]\nvcpus = [on]\n")
+    write(tmp_path / "c.toml")
+    assert main(["plan", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path}/a.toml:4: load: unknown key" in told
+    assert f"{tmp_path}/b.toml:5: this is no TOML." in told
+    assert 'fix: quote the value: "on"' in told
+
+
+def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scenarios with their titles and cases; runs with what came of them, and those that cannot be read."""
+    runs = tmp_path / "runs"
+    run = make_run_directory("demo", runs)
+    run.repeat("device.pre_copy=on", 1).write_record(make_record())
+    (runs / "broken").mkdir()
+    (runs / "broken" / "run.json").write_text("{")
+    newer = make_run_directory("newer", runs)
+    newer.repeat("x", 1).write_text("record.json", '{"schema_version": 99}')
+    assert main(["list", "--runs", str(runs)]) == 0
+    text = capsys.readouterr().out
+    assert "precopy" in text
+    assert "2 cases  The same device with its pre-copy off and on" in text
+    assert "1 cases, 1 repeats right, 0 wrong" in text
+    assert "run.json cannot be read" in text
+    assert "The record has version 99" in text
+    assert main(["list", "--runs", str(runs), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"faults", "hangs", "precopy", "refusals"} <= {entry["name"] for entry in listed["scenarios"]}
+    assert len(listed["runs"]) == 3
+
+
+def test_list_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A machine where nothing was run yet is no error."""
+    assert main(["list", "--runs", str(tmp_path / "none")]) == 0
+    assert f"no runs in {tmp_path / 'none'}" in capsys.readouterr().out
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """For editors as a JSON schema, for people as Markdown."""
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "ScenarioFile"
+    assert main(["schema", "--reference"]) == 0
+    assert capsys.readouterr().out.startswith("# Keys of scenario files\n")
+
+
+def test_bench_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    """The figure is about as many cases as it says."""
+    assert main(["bench", "plan", "--count", "1"]) == 0
+    assert capsys.readouterr().out.startswith("plan of 25000 cases  median")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Plans as people read them."""
+
+from tests.unit.run.scenarios import HEAD
+
+from switchover.report.plan import list_plans, render_plans
+from switchover.run.gate import HostFacts, Known
+from switchover.run.plan import make_plan
+from switchover.run.scenario import parse_scenario
+
+TEXT = (
+    HEAD
+    + """repeats = 2
+[axes]
+device.properties.enable-migration = ["on", "off"]
+[[rules]]
+when = { device.properties.enable-migration = "off" }
+expect = { verdict = "failed", side = "source", because = "of that" }
+"""
+)
+
+
+def test_for_people() -> None:
+    """A line for each case with its time, what is expected and why; the whole at the end."""
+    assert render_plans([make_plan(parse_scenario(TEXT))]) == (
+        "scenario.toml: a question\n"
+        "  2 cases × 2 repeats, interleaved, about 2 min 0 s\n"
+        "  device.properties.enable-migration=on     25 s  completed\n"
+        "  device.properties.enable-migration=off    35 s  failed (source): of that\n"
+        "\n"
+        "2 cases, about 2 min 0 s; no host was asked what it can do"
+    )
+
+
+def test_what_cannot_be_run() -> None:
+    """A case that the gate leaves out says what is missing, and is counted."""
+    known = Known((HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b")))
+    text = render_plans([make_plan(parse_scenario(HEAD), known=known)])
+    assert "  scenario  not-supported: a has no qemu-system-x86_64\n" in text
+    assert text.endswith("1 cases, about 0 s; 1 of them cannot be run")
+
+
+def test_a_selection() -> None:
+    """How many cases there would be is told."""
+    text = render_plans([make_plan(parse_scenario(TEXT), only="=off")])
+    assert "  1 of 2 cases × 2 repeats" in text
+
+
+def test_commands() -> None:
+    """On request the command lines follow their case."""
+    lines = render_plans([make_plan(parse_scenario(HEAD))], commands=True).splitlines()
+    assert lines[3].startswith("    source: qemu-system-x86_64 -name guest")
+    assert lines[4].startswith("    destination: qemu-system-x86_64 ")
+
+
+def test_for_programs() -> None:
+    """The same as values, with where each expectation comes from."""
+    listed = list_plans([make_plan(parse_scenario(TEXT))])
+    assert (listed["schema_version"], listed["seconds"]) == (1, 120)
+    (scenario,) = listed["scenarios"]
+    first, second = scenario["cases"]
+    assert first["expected"]["rule"] == ""
+    assert "commands" not in first
+    assert second["values"] == {"device.properties.enable-migration": "off"}
+    assert second["expected"] == {
+        "verdict": "failed", "side": "source", "reason": "", "because": "of that", "rule": "rules[0]",
+        "place": "scenario.toml:7",
+    }  # fmt: skip
+    assert second["gate"] == {"runs": True, "asked": False, "missing": []}
+    assert (
+        "source" in list_plans([make_plan(parse_scenario(HEAD))], commands=True)["scenarios"][0]["cases"][0]["commands"]
+    )

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The gate: what is missing is named, and what nobody asked is not taken for missing."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.run.scenarios import plan
+from tests.unit.surveys import ABILITIES, SURVEY
+
+from switchover.devices.abilities import Ability, QemuAbilities
+from switchover.hosts.kvm import KvmProbe
+from switchover.record.record import VerdictName
+from switchover.run.case import Case
+from switchover.run.gate import NOT_ASKED, HostFacts, Known, decide, list_needs, make_facts
+
+QEMU = "qemu-system-x86_64"
+ABLE: QemuAbilities = replace(
+    ABILITIES,
+    capabilities=dict.fromkeys(("events", "return-path", "switchover-ack"), False),
+    parameters=dict.fromkeys(("downtime-limit", "max-bandwidth", "avail-switchover-bandwidth")),
+)
+GOOD = HostFacts("hosta", {QEMU: ABLE}, frozenset({"refdev-4vec"}))
+PAIR = Known((GOOD, replace(GOOD, name="hostb")))
+PLAIN = Case("plain")
+
+
+def missing(text: str, known: Known) -> tuple[str, ...]:
+    """What is missing for the one case of a scenario."""
+    (planned,) = plan(text)
+    return decide(planned.case, planned.hosts, known).missing
+
+
+def with_source(**changes: object) -> Known:
+    return Known((replace(GOOD, **changes), PAIR.pair[1]))  # type: ignore[arg-type]
+
+
+def test_nothing_is_missing() -> None:
+    """A case whose needs are all met runs."""
+    decision = decide(PLAIN, ("", ""), PAIR)
+    assert decision.runs
+    assert decision.asked
+    assert decision.verdict is None
+
+
+def test_nobody_asked() -> None:
+    """Without facts a case runs, as far as is known."""
+    decision = decide(PLAIN, ("", ""), None)
+    assert decision is NOT_ASKED
+    assert decision.runs
+    assert not decision.asked
+    assert decide(PLAIN, ("", ""), Known((HostFacts("a"), HostFacts("b")))).runs
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[device]\nallow_pre_copy = "on"', "vfio-pci property 'x-allow-pre-copy'"),
+        ('[migration]\ncapabilities.multifd = "on"', "migration capability 'multifd'"),
+        ("[migration]\nparameters.multifd-channels = 2", "migration parameter 'multifd-channels'"),
+        ('[guest]\nmachine = "pc-q35-99.0,usb=off"', "machine type 'pc-q35-99.0'"),
+        ('[guest]\naccel = "tcg"', "accelerator 'tcg'"),
+    ],
+)
+def test_what_qemu_lacks(text: str, told: str) -> None:
+    """What a binary does not know is named, with the binary and the host, for each side."""
+    assert missing(text + "\n", PAIR) == (f"{QEMU} of hosta has no {told}", f"{QEMU} of hostb has no {told}")
+
+
+def test_one_side_only() -> None:
+    """What the destination alone needs is asked of the destination alone."""
+    text = '[migration]\ndestination_capabilities.multifd = "on"\n'
+    assert missing(text, PAIR) == (f"{QEMU} of hostb has no migration capability 'multifd'",)
+
+
+def test_a_case_that_is_to_be_refused_runs() -> None:
+    """Where the lack is the question, it is no reason not to ask; a missing host or binary still is."""
+    text = '[device]\nallow_pre_copy = "on"\n[expect]\noracle = "A16"\nbecause = "x"\n'
+    assert missing(text, PAIR) == ()
+    assert missing(text, with_source(binaries={QEMU: None})) == (f"hosta has no {QEMU}",)
+
+
+def test_what_a_host_lacks() -> None:
+    """A binary, a device type, KVM, a link that faults may disturb, the host itself."""
+    assert missing("", with_source(binaries={QEMU: None})) == (f"hosta has no {QEMU}",)
+    assert missing("", with_source(device_types=frozenset())) == (
+        "hosta can make no mediated device of the type 'refdev-4vec'",
+    )
+    assert missing("", with_source(device_types=None)) == ()
+    assert missing("", with_source(kvm="it hangs")) == ("KVM of hosta does not work: it hangs",)
+    fault = '[[faults]]\naction = "cut link"\nphase = "active"\n'
+    assert missing(fault, with_source(link=False)) == ("hosta has no network interface that faults may disturb",)
+    assert missing("", with_source(link=False)) == ()
+    named = Known(PAIR.pair, {"rack1": replace(GOOD, name="rack1", binaries={QEMU: None})})
+    assert missing('[source]\nhost = "rack1"\n', named) == (f"rack1 has no {QEMU}",)
+    assert missing('[destination]\nhost = "rack2"\n', named) == ("destination: there is no host 'rack2'",)
+
+
+def test_the_verdict_of_a_case_that_is_not_run() -> None:
+    """It is not-supported, with all that is missing."""
+    decision = decide(PLAIN, ("x", "y"), PAIR)
+    assert not decision.runs
+    assert decision.verdict is not None
+    assert decision.verdict.name is VerdictName.NOT_SUPPORTED
+    assert decision.verdict.reason == "source: there is no host 'x'; destination: there is no host 'y'"
+
+
+def test_needs() -> None:
+    """What QEMU must know: what it is given by name, capabilities only if they are on."""
+    needs = list_needs(PLAIN, "source")
+    assert (Ability.MACHINE, "q35") in needs
+    assert (Ability.PROPERTY, "enable-migration") in needs
+    assert (Ability.CAPABILITY, "return-path") in needs
+    assert (Ability.CAPABILITY, "switchover-ack") not in needs
+    assert (Ability.PARAMETER, "downtime-limit") in needs
+
+
+def test_facts_of_a_survey() -> None:
+    """A survey tells binaries that answer and that do not, mdev types, and whether KVM works."""
+    survey = replace(SURVEY, problems={"qemu /none": "there is none"}, kvm=KvmProbe(False, "it hangs"))
+    facts = make_facts(survey, link=False)
+    assert (facts.name, facts.kvm, facts.link) == ("rack1", "it hangs", False)
+    assert facts.binaries["/none"] is None
+    assert set(facts.binaries) == {*SURVEY.qemus, "/none"}
+    assert survey.devices is not None
+    assert facts.device_types == frozenset(entry.type for entry in survey.devices.mdev_types)
+    assert make_facts(replace(survey, devices=None, kvm=KvmProbe(None, "?")), link=True).device_types is None
+    assert make_facts(replace(survey, kvm=KvmProbe(None, "?")), link=True).kvm == ""

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rules of the oracle: each fits the case that it is about, and not the same case put right."""
+
+import re
+
+import pytest
+from tests.unit.run.scenarios import plan
+
+from switchover.record.record import Verdict, VerdictName
+from switchover.run.case import Case
+from switchover.run.expectation import find_mismatch
+from switchover.run.oracle import DEFAULT, ORACLE, Rule, choose_rule, find_rule, make_traits
+
+V = VerdictName
+ACK = 'migration.switchover_ack = "on"'
+NO_RETURN = 'migration.return_path = "off"'
+ACK_AT_SOURCE = f'{ACK}, migration.destination_capabilities.switchover-ack = "off"'
+TWO = '[[devices]]\nid = "a"\n[[devices]]\nid = "b"\n'
+
+EXAMPLES = [
+    # rule, what the case sets, what puts it right, verdict, side, what QEMU or the harness would say
+    ("B1 (realize)", 'device.migration = "off"', 'device.migration = "on"', V.REFUSED, "",
+     "d: VFIO migration is not supported in kernel"),
+    ("B1 (realize)", 'destination.device.migration = "off"', "", V.REFUSED, "",
+     "d: VFIO migration init failed: migration is not supported in kernel"),
+    ("B2", 'device.stop_copy = "off"', "", V.REFUSED, "",
+     "d: Migration couldn't be initialized for VFIO device, err: -95 (Operation not supported)"),
+    ("A8", f"{ACK}, {NO_RETURN}", ACK, V.REFUSED, "",
+     "Capability 'switchover-ack' requires capability 'return-path'"),
+    ("B9 (return path)", 'migration.capabilities.background-snapshot = "on"', "", V.REFUSED, "",
+     "Background-snapshot is not compatible with return-path"),
+    ("B1", 'device.properties.enable-migration = "off"', "", V.BLOCKED, "source",
+     "0000:01:00.0: Migration is disabled for VFIO device"),
+    ("B1 (kernel)", 'device.properties.enable-migration = "auto", device.migration = "off"', "", V.BLOCKED, "source",
+     "d: VFIO migration is not supported in kernel"),
+    ("B3", 'device.properties.enable-migration = "auto"', "", V.BLOCKED, "source",
+     "d: VFIO device doesn't support device and IOMMU dirty tracking"),
+    ("B3", 'device.properties.enable-migration = ""', "", V.BLOCKED, "source",
+     "d: VFIO device doesn't support device and IOMMU dirty tracking"),
+    ("B8", 'migration.capabilities.postcopy-ram = "on"', "", V.BLOCKED, "source",
+     "d: VFIO migration is not supported with postcopy migration"),
+    ("B9", f'migration.capabilities.background-snapshot = "on", {NO_RETURN}', NO_RETURN, V.BLOCKED, "source",
+     "d: VFIO migration is not supported with background snapshot"),
+    ("A15", 'source.machine = "pc-q35-9.2,usb=off", destination.machine = "pc-q35-10.0"',
+     'source.machine = "q35", destination.machine = "pc-q35-10.0"', V.FAILED, "destination",
+     "Machine type received is 'pc-q35-9.2' and local is 'pc-q35-10.0'"),
+    ("A15 (memory)", "destination.memory_mib = 128", "memory_mib = 128", V.FAILED, "destination",
+     "Size mismatch: pc.ram: 0x10000000 != 0x8000000: Invalid argument"),
+    ("D kill source", 'fault.action = "kill source", fault.phase = "active"', "", V.CRASHED, "source", "SIGKILL"),
+    ("D kill destination", 'fault.action = "kill destination", fault.phase = "active"', "", V.CRASHED, "destination",
+     "SIGKILL"),
+    ("D panic guest", 'fault.action = "panic guest", fault.phase = "active"', "", V.CRASHED, "source",
+     "Kernel panic - not syncing"),
+    ("D cancel", 'fault.action = "cancel", fault.phase = "active"', 'fault.action = "cancel", fault.phase = "before"',
+     V.CANCELLED, "source", ""),
+    ("D cut link", 'fault.action = "cut link", fault.phase = "active"',
+     'fault.action = "slow link", fault.phase = "active"', V.HUNG, "destination", "no progress"),
+    ("D source device", 'source.device.fail_at = "STOP_COPY"', 'destination.device.fail_at = "STOP_COPY"',
+     V.FAILED, "source", "failed: x"),
+    ("D source device", 'source.device.fail_at = "read:4096"', 'source.device.fail_at = "write:4096"',
+     V.FAILED, "source", "failed: x"),
+    ("D destination device", 'destination.device.fail_at = "write:4096"', 'source.device.fail_at = "RESUMING"',
+     V.FAILED, "destination", "failed: x"),
+    ("D destination device", 'destination.device.fail_at = "load"', "", V.FAILED, "destination", "failed: x"),
+    ("D stream corrupt", 'source.device.corrupt = "stream"', 'destination.device.corrupt = "stream"',
+     V.FAILED, "destination", "failed: x"),
+    ("D device type", 'destination.device.type = "refdev-16vec"', 'device.type = "refdev-16vec"',
+     V.FAILED, "destination", "failed: x"),
+    ("A4", f'{ACK}, destination.device.pre_copy = "off"', 'destination.device.pre_copy = "off"',
+     V.FAILED, "destination", "d: Received INIT_DATA_SENT but switchover ack is not used"),
+    ("A5", f'{ACK}, source.device.pre_copy = "off"', f'{ACK}, device.pre_copy = "off"', V.HUNG, "source",
+     "ack-starved: pending 0 B is below the threshold"),
+    ("A5", f'{ACK}, source.device.allow_pre_copy = "off"', f'{ACK}, device.allow_pre_copy = "off"', V.HUNG, "source",
+     "ack-starved: pending 0 B is below the threshold"),
+    ("A6", ACK_AT_SOURCE, 'migration.destination_capabilities.switchover-ack = "on"', V.FAILED, "destination",
+     "d: Received INIT_DATA_SENT but switchover ack is not used"),
+    ("A6 (no pre-copy)", f'{ACK_AT_SOURCE}, device.pre_copy = "off"', 'device.pre_copy = "off"', V.HUNG, "source",
+     "ack-starved: pending 0 B is below the threshold"),
+    ("C1", 'device.properties.x-migration-multifd-transfer = "on"',
+     'device.properties.x-migration-multifd-transfer = "on", migration.capabilities.multifd = "on"', V.FAILED, "",
+     "d: Multifd device transfer requested but unsupported in the current config"),
+    ("C2", 'source.device.properties.x-migration-multifd-transfer = "on", migration.capabilities.multifd = "on", '
+     'destination.device.properties.x-migration-multifd-transfer = "off"', 'migration.capabilities.multifd = "on"',
+     V.FAILED, "destination", "d: got device state packet but not doing multifd transfer"),
+    ("C3", 'destination.device.properties.x-migration-multifd-transfer = "on", migration.capabilities.multifd = "on", '
+     'source.device.properties.x-migration-multifd-transfer = "off"', "", V.FAILED, "destination",
+     "d: got DEV_CONFIG_STATE in main migration channel but doing multifd transfer"),
+    ("D state corrupt", 'destination.device.corrupt = "state"', 'source.device.corrupt = "state"', V.CHECKS_FAILED, "",
+     "state checksum of the device: expected 1, observed 2"),
+]  # fmt: skip
+
+
+def case_with(changes: str, tables: str = "") -> tuple[Case, Rule]:
+    (planned,) = plan(f'{tables}[axes]\n[[axes.it]]\nname = "x"\nset = {{ {changes} }}\n')
+    return planned.case, planned.rule
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "right", "verdict", "side", "reason"),
+    EXAMPLES,
+    ids=[f"{name} {number}" for number, (name, *_) in enumerate(EXAMPLES)],
+)
+def test_rule(name: str, changes: str, right: str, verdict: VerdictName, side: str, reason: str) -> None:
+    """The rule fits its case, what happens then is right by it, and put right the case completes."""
+    case, rule = case_with(changes)
+    assert rule.name == name
+    assert rule.expectation.because
+
+    assert find_mismatch(case.expectation, Verdict(verdict, side, reason), ()) == ""
+    assert find_mismatch(case.expectation, Verdict(V.COMPLETED), ())
+    if rule.expectation.reason:
+        assert find_mismatch(case.expectation, Verdict(verdict, side, "something else"), ())
+    assert case_with(right)[1] is DEFAULT
+
+
+def test_b4() -> None:
+    """Two devices: the rule is about the one without P2P, whichever it is; one device alone needs none."""
+    for changes in ('devices.a.p2p = "off"', 'devices.b.p2p = "off"', 'source.device.p2p = "off"'):
+        case, rule = case_with(changes, TWO)
+        assert rule.name == "B4"
+        text = "Multiple VFIO devices migration is supported only if all of them support P2P migration"
+        assert find_mismatch(case.expectation, Verdict(V.REFUSED, "", f"start source: {text}"), ()) == ""
+    assert case_with("", TWO)[1] is DEFAULT
+    assert case_with('device.p2p = "off"')[1] is DEFAULT
+
+
+def test_a16_only_where_a_scenario_names_it() -> None:
+    """A property that this QEMU may lack makes no expectation by itself: lacking it is a skip, not a success."""
+    case, rule = case_with('device.allow_pre_copy = "off"')
+    assert rule is DEFAULT
+    a16 = find_rule("A16")
+    assert a16 is not None
+    assert not a16.automatic
+    assert a16.condition(make_traits(case))
+    assert not a16.condition(make_traits(Case("plain")))
+    assert re.search(a16.expectation.reason, "Property 'vfio-pci.x-allow-pre-copy' not found")
+
+
+def test_every_rule_has_an_example() -> None:
+    """No rule without a test, no two of one name."""
+    names = [rule.name for rule in ORACLE]
+    assert len(set(names)) == len(names)
+    assert {name for name, *_ in EXAMPLES} | {"B4", "A16"} == set(names)
+    assert find_rule("Z1") is None
+
+
+def test_a_case_made_by_hand() -> None:
+    """The oracle is about cases, however they were made."""
+    assert choose_rule(make_traits(Case("plain"))) is DEFAULT
+
+
+def test_earlier_rules_win() -> None:
+    """What stops a case first is what it ends in: realize before capabilities before migrate before the way."""
+    order = [
+        'device.migration = "off"',
+        f"{ACK}, {NO_RETURN}",
+        'migration.capabilities.postcopy-ram = "on"',
+        'fault.action = "cancel", fault.phase = "active"',
+        'source.device.fail_at = "STOP_COPY"',
+    ]
+    first = [case_with(changes)[1] for changes in order]
+    for number in range(len(order)):
+        assert case_with(", ".join(order[number:]))[1] is first[number]

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Plans: which cases, how long, and with which commands."""
+
+import pytest
+from tests.unit.run.scenarios import HEAD
+
+from switchover.run.gate import HostFacts, Known
+from switchover.run.plan import CASE_S, SECOND_MIGRATION_S, list_commands, make_plan
+from switchover.run.scenario import parse_scenario
+
+
+@pytest.mark.parametrize(
+    ("expect", "seconds"),
+    [
+        ('verdict = "completed"', CASE_S),
+        ('verdict = "blocked"', CASE_S),
+        ('verdict = "failed"\nside = "source"', CASE_S + SECOND_MIGRATION_S),
+        ('verdict = "crashed"\nside = "source"', CASE_S),
+        ('verdict = "crashed"\nside = "destination"', CASE_S + SECOND_MIGRATION_S),
+        ('verdict = "hung"', CASE_S + SECOND_MIGRATION_S + 9),
+    ],
+)
+def test_estimates(expect: str, seconds: float) -> None:
+    """A case costs its measured time, a second migration where the guest stays, and a hang's bound; in all repeats."""
+    scenario = parse_scenario(f'{HEAD}repeats = 3\n[bounds]\nhang_s = 9\n[expect]\n{expect}\nbecause = "x"\n')
+    plan = make_plan(scenario)
+    assert [entry.seconds for entry in plan.entries] == [seconds]
+    assert plan.seconds == 3 * seconds
+
+
+def test_a_case_that_is_not_run_takes_no_time() -> None:
+    """What the gate leaves out costs nothing."""
+    pair = (HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b"))
+    plan = make_plan(parse_scenario(HEAD), known=Known(pair))
+    assert plan.seconds == 0
+    assert plan.entries[0].decision.missing == ("a has no qemu-system-x86_64",)
+
+
+def test_selected_cases() -> None:
+    """Only what is selected is planned; how many there are in all is known."""
+    plan = make_plan(parse_scenario(HEAD + "[axes]\nvcpus = [1, 2, 3]\n"), only="vcpus=2")
+    assert [entry.planned.case.id for entry in plan.entries] == ["vcpus=2"]
+    assert plan.of == 3
+
+
+def test_commands() -> None:
+    """Both command lines are those that a run builds, each with its own side's values."""
+    text = """
+[[devices]]
+id = "one"
+[[devices]]
+id = "two"
+[destination]
+machine = "pc-q35-9.2"
+[source.devices.two]
+allow_pre_copy = "off"
+"""
+    (entry,) = make_plan(parse_scenario(HEAD + text)).entries
+    commands = list_commands(entry.planned.case)
+    source, destination = commands["source"], commands["destination"]
+    assert source[source.index("-machine") + 1] == "q35"
+    assert destination[destination.index("-machine") + 1] == "pc-q35-9.2"
+    assert destination[-2:] == ["-incoming", "defer"]
+    assert "-incoming" not in source
+    devices = [word for word in source if word.startswith("vfio-pci,")]
+    assert devices[0].startswith("vfio-pci,id=one,sysfsdev=/sys/bus/mdev/devices/UUID_one,")
+    assert ["x-allow-pre-copy=off" in word for word in devices] == [False, True]

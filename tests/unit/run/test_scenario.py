@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Scenario files: what they set, and every mistake told with file, line, key and what is allowed."""
+
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.run.scenarios import HEAD, plan
+
+from switchover.devices.reference import Knobs
+from switchover.guests.spec import GuestSpec
+from switchover.migration.phases import Phase
+from switchover.migration.settings import MigrationSettings
+from switchover.record.errors import UsageError
+from switchover.run.case import Case
+from switchover.run.expand import expand
+from switchover.run.faults import Action, Fault
+from switchover.run.keys import KeyProblem, is_mapping, list_set, require_key
+from switchover.run.scenario import catalogue_directory, list_scenarios, load_scenario, parse_scenario
+from switchover.run.schema import Bounds, Device, Guest, Migration, ScenarioFile
+from switchover.run.tables import find_meanings, make_table, toml_type
+
+
+def fail(text: str) -> list[str]:
+    """What is said of a file that begins with HEAD: the lines of ``what``, without the file's name."""
+    with pytest.raises(UsageError) as error:
+        plan(text)
+    return [line.removeprefix("scenario.toml:") for line in error.value.what.splitlines()]
+
+
+def only(text: str) -> Case:
+    """The one case of a scenario."""
+    (planned,) = plan(text)
+    return planned.case
+
+
+def test_nothing_set_is_the_default_case() -> None:
+    """A scenario that sets nothing has one case, named after its file, with everything as the harness has it."""
+    (planned,) = expand(parse_scenario(HEAD, "some/where/plain.toml"))
+    assert planned.case == Case("plain")
+    assert planned.hosts == ("", "")
+
+
+def test_what_a_side_has_otherwise() -> None:
+    """Tables of a side override those of both, per device and per key; hosts are named."""
+    (planned,) = plan("""
+[guest]
+machine = "pc-q35-10.0"
+vcpus = 2
+[source]
+host = "rack1"
+machine = "pc-q35-9.2"
+[source.devices.second]
+p2p = "off"
+properties.x = "1"
+[destination.device]
+stop_copy_bytes = "2 MiB"
+[[devices]]
+id = "first"
+type = "refdev-16vec"
+[[devices]]
+id = "second"
+properties = { enable-migration = "auto", migration-events = "", y = 2 }
+irq_rates = [100, 0, 50]
+""")
+    source, destination = planned.case.source, planned.case.destination
+    assert planned.hosts == ("rack1", "")
+    assert (source.guest.machine, destination.guest.machine) == ("pc-q35-9.2", "pc-q35-10.0")
+    assert (source.guest.vcpus, destination.guest.vcpus) == (2, 2)
+    assert [(device.id, device.type) for device in source.devices] == [
+        ("first", "refdev-16vec"), ("second", "refdev-4vec"),
+    ]  # fmt: skip
+    assert [device.knobs.p2p for device in source.devices] == [True, False]
+    assert [device.knobs.p2p for device in destination.devices] == [True, True]
+    assert [device.knobs.stop_copy_bytes for device in destination.devices] == [2 << 20, 2 << 20]
+    assert source.devices[0].knobs.stop_copy_bytes == Knobs().stop_copy_bytes
+    assert source.devices[1].properties == {"enable-migration": "auto", "y": "2", "x": "1"}
+    assert destination.devices[1].properties == {"enable-migration": "auto", "y": "2"}
+    assert source.devices[1].knobs.irq_rates == (100, 0, 50)
+
+
+def test_settings_bounds_probes_faults() -> None:
+    """Settings, bounds, probes and faults come to the case, in the types that it has."""
+    case = only("""
+[migration]
+switchover_ack = "on"
+switchover_bandwidth = "1 GiB"
+parameters = { multifd-channels = 4, x = "on", y = "none" }
+destination_capabilities.switchover-ack = "off"
+[bounds]
+hang_s = 3
+boot_timeout_s = 7.5
+[probes]
+heartbeat_us = 5000
+[[faults]]
+action = "slow link"
+phase = "active"
+rate_bit = 1000
+[[faults]]
+action = "cancel"
+phase = "device pre-copy"
+""")
+    assert case.settings == MigrationSettings(
+        switchover_ack=True, switchover_bandwidth=1 << 30, hang_s=3,
+        parameters={"multifd-channels": 4, "x": True, "y": "none"}, destination_capabilities={"switchover-ack": False},
+    )  # fmt: skip
+    assert case.source.guest.boot_timeout_s == case.destination.guest.boot_timeout_s == 7.5
+    assert case.heartbeat_us == 5000
+    assert case.faults == (
+        Fault(Action.SLOW_LINK, Phase.ACTIVE, 1000), Fault(Action.CANCEL, Phase.DEVICE_PRE_COPY),
+    )  # fmt: skip
+
+
+def test_allow_pre_copy_is_a_property() -> None:
+    """``allow_pre_copy`` is the property of patched QEMUs, on the side that it is set for."""
+    case = only('[source.device]\nallow_pre_copy = "off"\n')
+    assert case.source.devices[0].properties["x-allow-pre-copy"] == "off"
+    assert "x-allow-pre-copy" not in case.destination.devices[0].properties
+
+
+def test_every_field_is_a_key() -> None:
+    """Every knob, setting and guest value can be set; none is accepted twice or without effect."""
+    assert {field.name for field in fields(Knobs)} <= set(Device.model_fields)
+    assert {field.name for field in fields(MigrationSettings)} == (
+        set(Migration.model_fields) | set(Bounds.model_fields) - {"boot_timeout_s"}
+    )
+    assert set(Migration.model_fields) & set(Bounds.model_fields) == set()
+    left = {field.name for field in fields(GuestSpec)} - set(Guest.model_fields)
+    assert left == {"name", "devices", "boot_timeout_s"}
+
+
+@pytest.mark.parametrize("side", ["", "source.", "destination."])
+@pytest.mark.parametrize("knob", [field.name for field in fields(Knobs)])
+def test_every_knob_has_its_effect(knob: str, side: str) -> None:
+    """Each knob changes exactly itself, on the sides that it is set for."""
+    default = getattr(Knobs(), knob)
+    text: str
+    expected: object
+    match default:
+        case bool():
+            text, expected = '"off"', False
+        case int():
+            text, expected = "77", 77
+        case tuple():
+            text, expected = "[7]", (7,)
+        case _:
+            words = {"fail_at": "load", "fail_times": "always", "fail_device": "error", "corrupt": "state"}
+            text, expected = f'"{words[knob]}"', words[knob]
+    case = only(f"[{side}device]\n{knob} = {text}\n")
+    for name, spec in (("source.", case.source), ("destination.", case.destination)):
+        changed = {key: value for key, value in asdict(spec.devices[0].knobs).items() if value != getattr(Knobs(), key)}
+        assert changed == ({knob: expected} if side in ("", name) else {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[load]\nkind = 1", ["4: load: unknown key; Allowed: version, scenario, guest, source, "]),
+        ('[guest]\nmachin = "q35"', ["5: guest.machin: unknown key; did you mean 'machine'? Allowed: qemu, machine"]),
+        ('[guest]\nvcpus = "2"', ["5: guest.vcpus: must be a whole number (it is '2')"]),
+        ("[guest]\nmachine = 8.0", ["5: guest.machine: must be a valid string (it is 8.0)"]),
+        ("[device]\npre_copy = true", ['5: device.pre_copy: write "on", in quotes (it is True)']),
+        ("[device]\npre_copy = false", ['5: device.pre_copy: write "off", in quotes (it is False)']),
+        ('[device]\npre_copy = "no"', ['5: device.pre_copy: must be "on" or "off" (it is \'no\')']),
+        ('[device]\ninitial_bytes = "1 MB"', ["5: device.initial_bytes: must be a number of bytes or a size such as"]),
+        ("[device]\nproperties.a = true", ['5: device.properties.a: write "on", in quotes (it is True)']),
+        ("[migration]\nparameters.a = 1.5", ["5: migration.parameters.a: must be a string or a whole number"]),
+        (
+            '[migration.capabilities]\nswitchover-ack = "on"\nevents = "off"',
+            [
+                "5: migration.capabilities.switchover-ack: write migration.switchover_ack",
+                "6: migration.capabilities.events: is always on: the harness needs it",
+            ],
+        ),
+        ("[bounds]\nhang_s = -1", ["5: bounds.hang_s: must be greater than or equal to 0 (it is -1)"]),
+        (
+            '[[faults]]\naction = "cancle"\nphase = "setup"',
+            ["5: faults[0].action: must be 'cancel', 'kill source',"],
+        ),
+        ('[[faults]]\naction = "cancel"', ["4: faults[0].phase: is missing, and no axis sets it"]),
+        ('[device]\n[[devices]]\nid = "a"', ["4: device: a scenario has either [device] or [[devices]]"]),
+        ('[[devices]]\nid = "a"\n[[devices]]\nid = "a"', ["7: devices[1].id: there is another device 'a'"]),
+        ('[[devices]]\np2p = "on"', ["4: devices[0].id: is missing"]),
+        ('[[devices]]\nid = "a b"', ["5: devices[0].id: must begin with a letter, then"]),
+        (
+            '[[devices]]\nid = "first"\n[source.devices.firts]\np2p = "on"',
+            ["7: source.devices.firts.p2p: there is no device 'firts'; did you mean 'first'? Allowed: first"],
+        ),
+        ('[expect]\nverdict = "failed"', ["4: expect.because: is missing"]),
+        ('[expect]\nverdict = "fails"\nbecause = "x"', ["5: expect.verdict: must be 'completed', 'checks-failed',"]),
+        ('[expect]\nbecause = "x"', ["4: expect: needs either verdict or oracle"]),
+        ('[expect]\noracle = "A5"\nside = "source"\nbecause = "x"', ["4: expect: side and reason are those of the"]),
+        ('[expect]\noracle = "A55"\nbecause = "x"', ["5: expect.oracle: has no row 'A55'; did you mean 'A5'?"]),
+        (
+            '[expect]\nverdict = "failed"\nbecause = ""',
+            ["6: expect.because: must have at least 1 character (it is '')"],
+        ),
+        (
+            '[expect]\nverdict = "failed"\nreason = "("\nbecause = "x"',
+            ["6: expect.reason: is no regular expression: missing ), unterminated subpattern"],
+        ),
+    ],
+)
+def test_mistakes_in_tables(text: str, expected: list[str]) -> None:
+    """Each mistake is told with its line, its key, and what is allowed."""
+    told = fail(text + "\n")
+    assert len(told) == len(expected)
+    for line, start in zip(told, expected, strict=True):
+        assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("device.pre_copy = [true]", '5: axes.device.pre_copy[0]: write "on", in quotes (it is True)'),
+        ("device.pre_copy = []", "5: axes.device.pre_copy: must be a list with at least one value (it is [])"),
+        ('device.pre_copy = "on"', "5: axes.device.pre_copy: must be a list with at least one value (it is 'on')"),
+        ('vcpus = [1, "2"]', "5: axes.vcpus[1]: must be a whole number (it is '2')"),
+        ('machine = ["a", "b", "a"]', "5: axes.machine[2]: is the same as [0]"),
+        ('device.pre_coppy = ["on"]', "5: axes.device.pre_coppy: unknown key in device; did you mean 'pre_copy'?"),
+        ('machin = ["a"]', "5: axes.machin: unknown key; did you mean 'machine'? Allowed: qemu, machine"),
+        ('source.hots = ["a"]', "5: axes.source.hots: unknown key in source; did you mean 'host'?"),
+        ('device = ["a"]', "5: axes.device: unknown key in device; Allowed: "),
+        ('device.properties = ["a"]', "5: axes.device.properties: one value has the form device.properties.NAME"),
+        ('machine.x = ["a"]', "5: axes.machine.x: one value has the form guest.machine"),
+        ('devices.x.p2p = ["on"]', "5: axes.devices.x.p2p: there is no device 'x'; Allowed: dut"),
+        (
+            'migration.capabilities.return-path = ["on"]',
+            "5: axes.migration.capabilities.return-path: write migration.return_path",
+        ),
+        ('x = [1, { name = "a" }]', "5: axes.x: must have either values or variants, not both"),
+        ('x = [{ nam = "a", set = {} }]', "5: axes.x[0].name: is missing"),
+        ('x = [{ name = "a", set = { machin = "q35" } }]', "5: axes.x[0].set.machin: machin: unknown key;"),
+        ('x = [{ name = "a", set = { vcpus = "1" } }]', "5: axes.x[0].set.vcpus: vcpus: must be a whole number"),
+        (
+            'x = [{ name = "a", set = { machine = "b", source.machine = "c" } }]',
+            "5: axes.x[0].set.source.machine: source.machine: is set twice",
+        ),
+        ('fault.action = ["cancel"]', "5: faults[0].phase: is missing, and no axis sets it"),
+    ],
+)
+def test_mistakes_in_axes(text: str, expected: str) -> None:
+    """An axis that names no key, or a value that the key does not take, is told with its line."""
+    assert fail(f"[axes]\n{text}\n")[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[axes]\nmachine = ["a", "b"]\nguest.machine = ["c"]',
+            "6: axes.guest.machine: sets what axes.machine (scenario.toml:5) sets too",
+        ),
+        (
+            '[axes]\nmachine = ["a", "b"]\nsource.machine = ["c"]',
+            "6: axes.source.machine: sets what axes.machine (scenario.toml:5) sets too",
+        ),
+        (
+            '[axes]\ndevice.allow_pre_copy = ["on"]\n"device.properties.x-allow-pre-copy" = ["off"]',
+            "6: axes.device.properties.x-allow-pre-copy: sets what axes.device.allow_pre_copy (scenario.toml:5) sets"
+            " too",
+        ),
+        (
+            '[guest]\nmachine = "a"\n[axes]\nmachine = ["a", "b"]',
+            "5: guest.machine: has no effect: axes.machine (scenario.toml:7) sets it too; leave one of them out",
+        ),
+        (
+            '[source]\nmachine = "a"\n[axes]\nmachine = ["a", "b"]',
+            "5: source.machine: has no effect: axes.machine (scenario.toml:7) sets it too; leave one of them out",
+        ),
+        (
+            '[[faults]]\naction = "cancel"\nphase = "setup"\n[axes]\nfault.phase = ["active"]',
+            "6: faults[0].phase: has no effect: axes.fault.phase (scenario.toml:8) sets it too; leave one of them out",
+        ),
+        (
+            '[[faults]]\naction = "cancel"\nphase = "setup"\n[[faults]]\naction = "cut link"\nphase = "setup"\n'
+            "[axes]\nfault.rate_bit = [1]",
+            "11: axes.fault.rate_bit: there are 2 [[faults]]; an axis varies the only one",
+        ),
+    ],
+)
+def test_contradictions(text: str, expected: str) -> None:
+    """Two axes, or an axis and a table, that set the same thing are a mistake: one would have no effect."""
+    assert fail(text + "\n") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[[faults]]\naction = "cancel"\nphase = "setup"\nrate_bit = 1',
+            ['7: faults[0].rate_bit: has no effect with the action "cancel"'],
+        ),
+        ('[[faults]]\naction = "slow link"\nphase = "setup"\nrate_bit = 1', []),
+        (
+            '[migration]\nsettle = "off"\nsettle_vfio_bytes = 1\n[bounds]\nsettle_timeout_s = 1',
+            [
+                '6: migration.settle_vfio_bytes: has no effect with migration.settle = "off"',
+                '8: bounds.settle_timeout_s: has no effect with migration.settle = "off"',
+            ],
+        ),
+        ("[bounds]\nsettle_timeout_s = 1", []),
+        ('[bounds]\nsettle_timeout_s = 1\n[axes]\nmigration.settle = ["on", "off"]', []),
+    ],
+)
+def test_values_without_effect(text: str, expected: list[str]) -> None:
+    """What another value switches off is a mistake, unless an axis switches that on."""
+    if expected:
+        assert fail(text + "\n") == expected
+    else:
+        plan(text + "\n")
+
+
+def test_a_general_table_and_a_more_special_axis() -> None:
+    """What holds for both sides may be varied for one."""
+    cases = [entry.case for entry in plan('[guest]\nmachine = "a"\n[axes]\nsource.machine = ["b", "c"]\n')]
+    assert [(case.source.guest.machine, case.destination.guest.machine) for case in cases] == [("b", "a"), ("c", "a")]
+
+
+def test_yaml_habits() -> None:
+    """Words and addresses without quotes are no TOML: the line is named, and the quotes."""
+    for text, fix in (
+        ("[device]\npre_copy = off", '"off"'),
+        ("[axes]\ndevice.pre_copy = [on, off]", '"on"'),
+        ("[source]\nhost = 01:00.0", '"01:00.0"'),
+    ):
+        with pytest.raises(UsageError) as error:
+            plan(text + "\n")
+        assert error.value.what == "scenario.toml:5: this is no TOML."
+        assert error.value.fix == f"quote the value: {fix}"
+
+
+def test_all_mistakes_at_once() -> None:
+    """Mistakes of tables, axes and rules are told together, in the order of their lines."""
+    told = fail("""
+[[rules]]
+when = { machin = "a" }
+expect = { verdict = "failed" }
+[axes]
+machine = ["a", 1]
+[guest]
+vcpu = 1
+""")
+    assert [line.partition(":")[0] for line in told] == ["6", "7", "9", "11"]
+
+
+def test_versions() -> None:
+    """A file without a version, or of another one, is not read."""
+    with pytest.raises(UsageError, match=r"scenario.toml: version: is missing"):
+        parse_scenario('[scenario]\ntitle = "x"\n')
+    with pytest.raises(UsageError, match=r"scenario.toml:1: version: must be 1 \(it is 2\)"):
+        parse_scenario('version = 2\n[scenario]\ntitle = "x"\n')
+
+
+LINES = ("", "# a comment", "[guest]", "vcpus = 1", "[device]", "p2p = 'on'", "[migration]", "settle = 'off'")
+TABLES = {"guest": Guest, "device": Device, "migration": Migration, "bounds": Bounds}
+
+
+@given(st.sampled_from(sorted(TABLES)), st.data(), st.integers(0, 5))
+def test_unknown_keys(table: str, data: st.DataObject, blank: int) -> None:
+    """Any key with one character too many is told with its line, and with the key that it was meant to be."""
+    key = data.draw(st.sampled_from(sorted(TABLES[table].model_fields)))
+    at = data.draw(st.integers(0, len(key)))
+    wrong = key[:at] + "z" + key[at:]
+    told = fail("\n" * blank + f"[{table}]\n{wrong} = 1\n")
+    assert len(told) == 1
+    assert re.match(rf"{5 + blank}: {table}\.{wrong}: unknown key; did you mean '\w+'\? Allowed: ", told[0])
+    assert key in told[0]
+
+
+@given(st.permutations(["guest", "device", "migration", "bounds"]), st.data())
+def test_every_mistake_names_its_line(tables: list[str], data: st.DataObject) -> None:
+    """However many mistakes there are, and wherever, the lines told are those of the mistakes."""
+    lines = HEAD.splitlines()
+    wrong = []
+    for table in tables:
+        lines += ["#"] * data.draw(st.integers(0, 2)) + [f"[{table}]"]
+        for key in data.draw(st.lists(st.sampled_from(["zzz", "yyy", "xxx"]), unique=True)):
+            lines.append(f"{key} = 1")
+            wrong.append(len(lines))
+    text = "\n".join(lines)
+    if not wrong:
+        parse_scenario(text)
+        return
+    with pytest.raises(UsageError) as error:
+        parse_scenario(text)
+    told = [int(line.split(":")[1]) for line in error.value.what.splitlines()]
+    assert told == wrong
+
+
+@given(st.text("abc[]{}=\"'\n.,# 1on", max_size=60))
+def test_any_text_is_read_or_told(text: str) -> None:
+    """No text of a scenario brings up another error than ours."""
+    try:
+        plan(text)
+    except UsageError:
+        return
+
+
+def test_rules_and_exclusions_name_axes() -> None:
+    """``when`` names axes and values that exist."""
+    axes = '[axes]\nmachine = ["a", "b"]\n'
+    because = 'because = "x"\n'
+    assert fail(axes + '[[exclude]]\nwhen = { machin = "a" }\n' + because) == [
+        "7: exclude[0].when.machin: is no axis; did you mean 'machine'? Allowed: machine"
+    ]
+    assert fail(axes + '[[exclude]]\nwhen = { machine = ["a", "c"] }\n' + because) == [
+        "7: exclude[0].when.machine: the axis has no value 'c'; Allowed: a, b"
+    ]
+    assert fail(axes + "[[exclude]]\nwhen = {}\n" + because) == [
+        "7: exclude[0].when: fits every case; name an axis and its values"
+    ]
+
+
+def test_places(tmp_path: Path) -> None:
+    """A file, a directory, or a name in the catalogue; anything else is told, with the names there are."""
+    (tmp_path / "b.toml").write_text(HEAD)
+    (tmp_path / "a.toml").write_text(HEAD)
+    assert [path.name for path in list_scenarios(tmp_path)] == ["a.toml", "b.toml"]
+    assert list_scenarios(tmp_path / "b.toml") == [tmp_path / "b.toml"]
+    assert list_scenarios(Path("precopy")) == [catalogue_directory() / "precopy.toml"]
+    with pytest.raises(UsageError, match="did you mean 'precopy'"):
+        list_scenarios(Path("precpy"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no scenario"):
+        list_scenarios(tmp_path / "empty")
+    (tmp_path / "bad.toml").write_text("version = 1\n")
+    with pytest.raises(UsageError, match=r"bad.toml: scenario: is missing"):
+        load_scenario(tmp_path / "bad.toml")
+
+
+def test_keys_of_tables_are_keys_of_axes() -> None:
+    """What a table can set, an axis can."""
+    for prefix, table in (("guest.", Guest), ("device.", Device), ("migration.", Migration), ("bounds.", Bounds)):
+        for name in table.model_fields:
+            if is_mapping(table, name):
+                with pytest.raises(KeyProblem, match="one value has the form"):
+                    require_key(prefix + name, ["dut"])
+                assert require_key(f"{prefix}{name}.x", ["dut"]).words == (name, "x")
+            else:
+                assert require_key(prefix + name, ["dut"]).words == (name,)
+
+
+def test_values_set_are_listed() -> None:
+    """Only what a file sets is listed, one value each."""
+    device = Device.model_validate({"p2p": "off", "properties": {"a": "b"}})
+    assert list(list_set("device.", device)) == [("device.properties.a", "b"), ("device.p2p", False)]
+    assert list(list_set("device.", None)) == []
+
+
+def test_what_no_toml_stands_for() -> None:
+    """A field whose type has no TOML is noticed when the harness is made, not when a scenario is read."""
+    with pytest.raises(TypeError, match="nothing in TOML"):
+        toml_type("x", dict[str, list[int]])
+    with pytest.raises(TypeError, match="both have pre_copy"):
+        make_table("T", Knobs, ["pre_copy"], pre_copy=(int, 1))
+
+
+def test_meanings() -> None:
+    """The string below a field is its meaning."""
+    assert find_meanings(Fault)["rate_bit"] == "of a slowed link, bits per second"
+    assert find_meanings(ScenarioFile)["version"] == "of this schema: 1"
+    assert find_meanings(int) == {}

@@ -5,10 +5,10 @@ import argparse
 from pathlib import Path
 
 from qemu.qmp import QMPError
+from qemu.qmp.error import ProtocolError
 from qemu.qmp.qmp_shell import QMPShell
 
 from switchover.hosts import processes
-from switchover.hosts.qmp import ProtocolError
 from switchover.lab.release import reach_host
 from switchover.record.errors import ExitCode, NotReady, UsageError
 from switchover.record.rundir import RunDirectory, find_run

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Ways to guests that were kept: what ``kept.json`` says, and the commands that lead there. Pure, but for reading it."""
+"""Ways to guests that were kept: what ``kept.json`` says, and the commands that lead there."""
 
 import json
 import shlex

@@ -96,4 +96,4 @@ def _ask_host(host: Host, qemus: Iterable[str], *, link: bool) -> HostFacts:
             LOG.debug("%s", error)
             binaries[qemu] = None
     types = frozenset(entry.type for entry in read_devices(host).mdev_types)
-    return HostFacts(host.name, binaries, types, link)
+    return HostFacts(host.name, binaries, types, link=link)

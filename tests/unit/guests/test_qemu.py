@@ -198,10 +198,10 @@ def test_a_qemu_that_ended_is_a_crash(started: Started) -> None:
 
 
 def test_last_words(started: Started) -> None:
-    """A QEMU that ended has its last line; one that runs has none."""
+    """A QEMU that ended has its words, without its name; one that runs has none."""
     assert started.guest.last_words() == ""
     started.process.code = 1
-    assert started.guest.last_words() == "qemu: its own words"
+    assert started.guest.last_words() == "its own words"
 
 
 def test_a_start_that_is_rejected(started: Started) -> None:

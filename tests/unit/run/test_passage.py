@@ -94,6 +94,7 @@ class FakeQemu:
         self.side = name
         self.host = SimpleNamespace(read_file=lambda path: read_golden(path).encode())
         self.files = SimpleNamespace(log=name)
+        self.spec = SimpleNamespace(traced=True)
         self.console = SimpleNamespace(text=lambda: console)
         self.shell = shell
         self.code: int | None = None

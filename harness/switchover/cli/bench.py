@@ -30,7 +30,7 @@ from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.outside import measure_control
 from switchover.run.overhead import alternate, compare_medians
 from switchover.run.plan import make_plan
-from switchover.run.repeat import run_repeat
+from switchover.run.repeat import Observer, run_repeat
 from switchover.run.scenario import parse_scenario
 from switchover.run.side import start_side
 from switchover.run.standard import BUSY, PRE_COPY_OFF, PRE_COPY_ON
@@ -193,7 +193,8 @@ def _run_once(
     saved_guests: SavedGuests | None = None,
 ) -> Record:
     directory = make_run_directory("bench", scratch)
-    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, saved_guests=saved_guests)
+    observer = Observer(saved_guests=saved_guests)
+    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer)
 
 
 def _outside(rounds: int, pair: Pair) -> int:

@@ -15,7 +15,7 @@ from switchover.report.terminal import render_repeat
 from switchover.run.case import pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.recorded import parse_case, select_record
-from switchover.run.repeat import run_repeat
+from switchover.run.repeat import Observer, run_repeat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)
-                    record = run_repeat(case, number, pair, place, fingerprint, saved_guests=saved_guests)
+                    record = run_repeat(case, number, pair, place, fingerprint, Observer(saved_guests=saved_guests))
                 records.append(record)
                 say(render_repeat(record))
                 if arguments.until_fail and record.mismatch:

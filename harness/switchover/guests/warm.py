@@ -26,7 +26,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 
-CAPABILITY = "mapped-ram"
+SAVE_CAPABILITY = "mapped-ram"
 """Each page has its place in the file: none twice, holes for pages of zeros, fast to read. QEMU 9.0 and newer."""
 KEPT = 3
 """Saved guests of one host at a time; each takes about 80 MiB, of memory where /tmp is in memory."""
@@ -187,7 +187,7 @@ def _not_restored(guest: QemuGuest, error: Exception) -> NotReady:
 
 
 def _set_mapped_ram(guest: QemuGuest, *, state: bool) -> None:
-    guest.qmp.execute("migrate-set-capabilities", {"capabilities": [{"capability": CAPABILITY, "state": state}]})
+    guest.qmp.execute("migrate-set-capabilities", {"capabilities": [{"capability": SAVE_CAPABILITY, "state": state}]})
 
 
 def _make(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Protocol
 
 from switchover.guests.warm import SavedGuests
@@ -53,7 +52,7 @@ class Watcher(Protocol):
         """From another thread."""
 
     def end(self, turn: Turn, record: Record) -> None:
-        """Also of turns that are not run, and were never begun."""
+        """Also of the first turn of a case that is left out, which was never begun."""
 
 
 def list_turns(plans: Sequence[Plan]) -> list[Turn]:
@@ -162,7 +161,7 @@ def execute(
         progress.reason = f"{type(error).__name__}: {error}"
         raise
     finally:
-        _report_left(progress, directory, watcher)
+        _report_left(progress, directory)
 
 
 def start_execution(plans: Sequence[Plan], directory: RunDirectory) -> list[Turn]:
@@ -209,9 +208,10 @@ def _run_until_lost(
     run: Callable[..., Record],
 ) -> None:
     """:raises _Lost: the hosts are; the turn that was on them has its record"""
-    observer = Observer(watcher.step, watcher.sample, keeper)
     with SavedGuests() as saved_guests:
-        _run_turns(progress, directory, watcher, stage, observer, partial(run, saved_guests=saved_guests))
+        _run_turns(
+            progress, directory, watcher, stage, Observer(watcher.step, watcher.sample, keeper, saved_guests), run
+        )
 
 
 def _run_turns(
@@ -245,15 +245,19 @@ def _run_turns(
             raise _Lost(loss)
 
 
-def _report_left(progress: _Progress, directory: RunDirectory, watcher: Watcher) -> None:
+def _report_left(progress: _Progress, directory: RunDirectory) -> None:
     """A turn that was begun may have a record of its own, of what ended it."""
-    for turn in progress.left:
-        if (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists():
-            continue
+    unrun = [
+        turn
+        for turn in progress.left
+        if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()
+    ]
+    if unrun:
+        say(f"not run: {len(unrun)} of the planned repeats ({progress.reason})")
+    for turn in unrun:
         record = make_unrun(turn.line, turn.number, progress.reason, _now())
         with contextlib.suppress(SwitchoverError, OSError):  # such as a full disk: who reads the plan misses it anyway
             directory.repeat(turn.line.id, turn.number).write_record(record)
-        watcher.end(turn, record)
 
 
 def _now() -> str:

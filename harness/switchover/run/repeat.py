@@ -52,12 +52,14 @@ class Stopwatch:
 class Observer:
     """Who is told where a repeat is: each step as it begins, each sample.
 
-    ``keeper``: keeps the guests of a case that is not as expected; None: they are released.
+    ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where warm
+    guests come from and stay for the next repeat; see :func:`start_traveller`.
     """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
     keeper: Keeper | None = None
+    saved_guests: SavedGuests | None = None
 
 
 def run_repeat(
@@ -67,11 +69,9 @@ def run_repeat(
     directory: RepeatDirectory,
     fingerprint: Mapping[str, Any],
     observer: Observer | None = None,
-    saved_guests: SavedGuests | None = None,
 ) -> Record:
     """Run a case once and leave its record in ``directory``, whatever happens.
 
-    ``saved_guests``: where warm guests come from and stay for the next repeat; see :func:`start_traveller`.
     Errors of the product and of the environment become verdicts; an interruption and a bug of ours are recorded and
     then raised again.
     """
@@ -81,7 +81,7 @@ def run_repeat(
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     try:
-        passage = _execute(case, pair, watch, directory, found, observer or Observer(), saved_guests)
+        passage = _execute(case, pair, watch, directory, found, observer or Observer())
         verdict = judge_passage(passage)
     except SwitchoverError as error:
         verdict = judge_error(error, watch.step)
@@ -114,13 +114,7 @@ def run_repeat(
 
 
 def _execute(
-    case: Case,
-    pair: Pair,
-    watch: Stopwatch,
-    directory: RepeatDirectory,
-    found: dict[str, Any],
-    observer: Observer,
-    saved_guests: SavedGuests | None = None,
+    case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any], observer: Observer
 ) -> Passage:
     samples: list[Sample] = []
     keeper = observer.keeper
@@ -154,7 +148,7 @@ def _execute(
             sides_started=note_versions,
             attempted=keep_wrong,
         )
-        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, saved_guests))
+        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, observer.saved_guests))
         found["guest"] = _describe_start(traveller.side)
         passage = traveller.attempt(case)
         kept = keeper is not None and keeper.used

@@ -72,8 +72,8 @@ class SavedGuests:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.ExitStack() as stack:
-            for _, release in self._guests.values():
-                stack.enter_context(release)
+            for entry in self._guests.values():
+                stack.enter_context(entry[1])
             self._guests.clear()
 
     def require(
@@ -164,9 +164,9 @@ def finish_restore(guest: QemuGuest) -> None:
         raise _not_restored(guest, error) from error
     for number, device in enumerate(guest.spec.devices, start=1):
         # QMP's own device_add wants each property in its type; this one reads them as the command line does
-        words = {"command-line": f"device_add {render_device(device, number)}"}
-        if error := find_error(guest.qmp.execute("human-monitor-command", words)):
-            raise Refused(f"{guest.label} rejected the device {device.id}.", why=error)
+        line = {"command-line": f"device_add {render_device(device, number)}"}
+        if words := find_error(guest.qmp.execute("human-monitor-command", line)):
+            raise Refused(f"{guest.label} rejected the device {device.id}.", why=words)
     guest.qmp.execute("cont")
 
 

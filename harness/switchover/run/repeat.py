@@ -52,8 +52,8 @@ class Stopwatch:
 class Observer:
     """Who is told where a repeat is: each step as it begins, each sample.
 
-    ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where warm
-    guests come from and stay for the next repeat; see :func:`start_traveller`.
+    ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where
+    warm guests come from and stay for the next repeat; see :func:`start_traveller`.
     """
 
     step: Callable[[str], None] = lambda step: None

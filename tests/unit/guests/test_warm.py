@@ -187,7 +187,7 @@ def loop() -> Iterator[LoopThread]:
         yield thread
 
 
-MONITOR = {"stop": {}, "migrate-set-capabilities": {}, "migrate-set-parameters": {}, "migrate": {}}
+MONITOR: dict[str, object] = {"stop": {}, "migrate-set-capabilities": {}, "migrate-set-parameters": {}, "migrate": {}}
 
 
 @pytest.fixture

@@ -136,6 +136,8 @@ def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
 
 def _needs(record: Record, case: Case) -> Iterator[str]:
     devices = [*case.source.devices, *case.destination.devices]
+    if case.source.guest.start == "warm":
+        yield from _comment("in the record the guest was restored, its devices plugged in; this script boots it")
     types = ", ".join(sorted({device.type for device in devices}))
     yield from _comment("needed on each host: QEMU, socat, a kernel and an initrd for the guest (KERNEL, INITRD)")
     if devices:

@@ -12,7 +12,8 @@ from switchover.hosts import processes
 from switchover.lab.release import reach_host
 from switchover.record.errors import ExitCode, NotReady, UsageError
 from switchover.record.rundir import RunDirectory, find_run
-from switchover.run.attach import KEPT, KeptSide, build_console_command, build_ssh_command, require_kept
+from switchover.run.attach import build_console_command, build_ssh_command, require_kept
+from switchover.run.kept import KEPT, KeptSide
 from switchover.run.recorded import select_case
 
 
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _find_repeat(directory: RunDirectory, word: str) -> Path:
-    """The repeat whose guests are kept; while they are, it has no record yet."""
+    """The repeat whose guests are kept; while they are, it has no record yet, and its folder tells the case."""
     kept = {path.parent.parent.name: path.parent for path in sorted(directory.path.glob(f"*/*/{KEPT}"))}
     if kept:
         return kept[select_case(word, kept)]

@@ -109,7 +109,7 @@ def test_the_comments_say_what_it_is_about() -> None:
         "# expected: completed, because nothing is in its way",
         "# not right: expected completed, was failed",
         "# sides differ: guest.machine: source q35, destination pc-q35-9.2",
-        "#   source: QEMU 10.0.2, Debian 1:10.0.2, Linux 6.12.1",
+        "#   source: QEMU 10.0.2 Debian 1:10.0.2, Linux 6.12.1",
         "#   destination: QEMU unknown, Linux unknown",
     ):
         assert line in text.splitlines()

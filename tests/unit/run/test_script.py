@@ -254,6 +254,20 @@ def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
     assert (tmp_path / "work" / "source").is_dir()
 
 
+def test_a_directory_of_somebody_else(tmp_path: Path) -> None:
+    """Under a name that can be foreseen there may be a link, or another user's directory: nothing is put there."""
+    script = tmp_path / "repro.sh"
+    script.write_text(render_script(record_of(Case("x", SideSpec(devices=()), SideSpec(devices=())))), encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "work").symlink_to(tmp_path / "other")
+    environment = {"PATH": os.environ["PATH"], "WORK": str(tmp_path / "work")}
+    ran = subprocess.run(
+        ["sh", script, "all"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, "is somebody else's" in ran.stderr) == (2, True)
+    assert list((tmp_path / "other").iterdir()) == []
+
+
 def test_usage(tmp_path: Path) -> None:
     """Without a verb the script says which there are."""
     script = tmp_path / "repro.sh"

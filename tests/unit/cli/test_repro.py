@@ -149,6 +149,16 @@ def test_attach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, progr
     assert [command[0] for command in became] == [program]
 
 
+def test_attach_to_a_monitor_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The environment is not ready; no trace."""
+    run = make_run(tmp_path, [record_of(PRE_COPY_OFF)])
+    side = SIDE | {"monitor": str(tmp_path / "none")}
+    kept = {"schema_version": 1, "case": "a=1", "process": os.getpid(), "sides": {"source": side}}
+    run.repeat("a=1", 1).write_text("kept.json", json.dumps(kept))
+    assert main(["attach", "last", "a=1", "source", "--qmp", "--runs", str(tmp_path)]) == 3
+    assert "does not answer" in capsys.readouterr().err
+
+
 def test_attach_to_a_run_that_keeps_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its guests are gone, or never were kept: said with how they would be."""
     make_run(tmp_path, [record_of(PRE_COPY_OFF)])

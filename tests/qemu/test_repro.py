@@ -154,13 +154,16 @@ def test_a_verb_for_each_host(scripts: Scripts) -> None:
         assert process.wait(30) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_an_end_before_its_time(scripts: Scripts, number: int) -> None:
-    """A script that is told to end while the guest boots ends its QEMUs, and has no verdict."""
-    script = scripts.make(Verdict(VerdictName.COMPLETED))
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGTERM, "waiting for"), (signal.SIGHUP, "waiting for"), (signal.SIGTERM, "source active")],
+)
+def test_an_end_before_its_time(scripts: Scripts, number: int, moment: str) -> None:
+    """A script that is told to end, while the guest boots or migrates, ends its QEMUs, and has no verdict."""
+    script = scripts.make(Verdict(VerdictName.COMPLETED), SLOW)
     process = script.start("all")
     assert process.stdout is not None
-    assert any("waiting for" in line for line in process.stdout)
+    assert any(moment in line for line in process.stdout)
     pids = [int((script.work / side / "pid").read_text()) for side in ("source", "destination")]
     time.sleep(0.5)
     process.send_signal(number)

@@ -124,14 +124,20 @@ def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
     qemus = fingerprint.get("qemu", {})
     yield from _comment("made on")
     for side in _SIDES:
-        facts, version = fingerprint.get(side, {}), qemus.get(side, {})
-        numbers = [str(version.get("qemu", {}).get(part, "?")) for part in ("major", "minor", "micro")]
-        words = [f"QEMU {'.'.join(numbers)}" if version else "QEMU unknown", str(version.get("package", ""))]
-        words += [f"Linux {facts.get('kernel', 'unknown')}", str(facts.get("cpu", ""))]
+        facts = fingerprint.get(side, {})
+        words = [_tell_qemu(qemus.get(side)), f"Linux {facts.get('kernel', 'unknown')}", str(facts.get("cpu", ""))]
         yield from _comment(f"  {side}: {', '.join(word for word in words if word)}")
     yield from _comment(f"  switchover {fingerprint.get('switchover', 'unknown')}")
     for name, digest in fingerprint.get("lab", {}).get("images", {}).items():
         yield from _comment(f"  image {name}: {digest}")
+
+
+def _tell_qemu(version: object) -> str:
+    """``version``: the answer to ``query-version``, if there was one."""
+    match version:
+        case {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": package}:
+            return f"QEMU {major}.{minor}.{micro} {package}".strip()
+    return "QEMU unknown"
 
 
 def _needs(record: Record, case: Case) -> Iterator[str]:

@@ -22,10 +22,15 @@ begin_side() { # SIDE
     side=$1
     here=$WORK/$side
     mkdir -p "$WORK"
+    check_work
     mkdir "$here" 2>/dev/null || give_up "$here exists: it runs already, or was not cleaned up; sh $0 clean"
     mine="$mine $side"
     : >"$here/devices"
     : >"$here/console.log"
+}
+
+check_work() { # anybody may have made a directory of a name that can be foreseen
+    [ ! -e "$WORK" ] || [ -n "$(find "$WORK" -prune -type d -user "$(id -u)")" ] || give_up "$WORK is somebody else's"
 }
 
 make_device() { # UUID TYPE
@@ -374,6 +379,7 @@ trap release EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 command -v socat >/dev/null || give_up "socat was not found"
+check_work
 
 case ${1:-} in
 source)

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from switchover.record.errors import NotReady, UsageError
-from switchover.run.attach import KEPT, KeptSide, build_console_command, build_ssh_command, require_kept
+from switchover.run.attach import build_console_command, build_ssh_command, require_kept
+from switchover.run.kept import KEPT, KeptSide
 
 LAB = {"kind": "lab", "directory": "/labs/a b", "token": "t", "host": "hosta"}
 SIDE: dict[str, Any] = {
@@ -27,7 +28,9 @@ def write_kept(directory: Path, **changes: Any) -> None:
 
 
 def side_at(address: dict[str, str]) -> KeptSide:
-    return KeptSide("h", address, "/m", "/tmp/g/console.log", "10.77.0.101", "/k", "ssh-ed25519 AAAA x")
+    return KeptSide(
+        "h", address, 7, "/m", "/tmp/g/console.log", "/tmp/g/qemu.log", "10.77.0.101", "/k", "ssh-ed25519 AAAA x"
+    )
 
 
 def test_a_side_that_is_kept(tmp_path: Path) -> None:

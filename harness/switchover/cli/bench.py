@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from switchover.guests.spec import Start
+from switchover.guests.warm import SavedGuests
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.lab.borrow import borrow_lab
@@ -25,16 +27,16 @@ from switchover.record.measurement import Check, Measurement
 from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, write_plan
 from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
 from switchover.record.rundir import RunDirectory, make_run_directory
-from switchover.record.units import Direction, Unit, format_seconds
+from switchover.record.units import MIB, Direction, Unit, format_seconds
 from switchover.report.plan import render_plans
-from switchover.run.case import Case, Pair, pair_of_lab
+from switchover.run.case import Case, Pair, pair_of_lab, with_start
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.outside import measure_control
 from switchover.run.overhead import alternate, compare_medians
 from switchover.run.plan import make_plan
-from switchover.run.repeat import run_repeat
+from switchover.run.repeat import Observer, run_repeat
 from switchover.run.scenario import parse_scenario
 from switchover.run.side import start_side
 from switchover.run.standard import BUSY, PRE_COPY_OFF, PRE_COPY_ON
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, default, summary in (
         ("warm", 3, "images built: from nothing to the record of one migration, lab boot included"),
-        ("next", 5, "in a running lab: one more case with a guest booted cold, and where its time goes"),
+        ("next", 5, "in a running lab: one more case, and where its time goes"),
         ("boots", 50, "guest boots in a row"),
         ("outside", 2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
@@ -60,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         kind = kinds.add_parser(name, help=summary)
         kind.add_argument("--count", type=int, default=default, metavar="N", help=f"default: {default}")
+        if name == "next":
+            kind.add_argument(
+                "--warm", action="store_true", help="each case with a cold guest and a warm one, in turns"
+            )
         if name == "kills":
             kind.add_argument("--seed", type=int, help="of the moments; default: another one each time")
 
@@ -71,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return _warm(arguments.count, Path(scratch))
             case "next":
                 with borrow_lab() as lab:
-                    return _next(arguments.count, pair_of_lab(lab), Path(scratch))
+                    return _next(arguments.count, pair_of_lab(lab), Path(scratch), warm=arguments.warm)
             case "busy":
                 with borrow_lab() as lab:
                     return _series("busy migration", migrate_there_and_back(BUSY, pair_of_lab(lab), arguments.count))
@@ -203,27 +209,41 @@ def _warm(count: int, scratch: Path) -> int:
     return exit_code_of(records)
 
 
-def _next(count: int, pair: Pair, scratch: Path) -> int:
-    totals: list[float] = []
-    steps: dict[str, list[float]] = {}
-    records: list[Record] = []
-    for number in range(1, count + 1):
-        case = (PRE_COPY_OFF, PRE_COPY_ON)[number % 2]
-        record = _run_once(case, number, pair, scratch, {})
-        records.append(record)
-        totals.append(sum(record.seconds.values()))
-        say(f"#{number} {case.id}: {totals[-1]:.1f} s, {record.verdict.name} {record.verdict.reason}")
-        for step, seconds in record.seconds.items():
-            steps.setdefault(step, []).append(seconds)
-    print(f"next case          {_spread(totals)}")
-    for step, values in steps.items():
-        print(f"  {step:<18}{_spread(values)}")
-    return exit_code_of(records)
+def _next(count: int, pair: Pair, scratch: Path, *, warm: bool) -> int:
+    """``warm``: booting and saving the guest is done once and timed apart, since the next case does not pay for it."""
+    starts: tuple[Start, ...] = ("cold", "warm") if warm else ("cold",)
+    records: dict[Start, list[Record]] = {start: [] for start in starts}
+    with SavedGuests() as saved_guests:
+        if warm:
+            with LoopThread() as loop:
+                spec = PRE_COPY_ON.source
+                saved = saved_guests.require(spec.guest, len(spec.devices), pair.source.host, pair.keys, loop)
+            say(f"guest booted and saved in {saved.seconds:.1f} s, {saved.bytes / MIB:.0f} MiB")
+        for number in range(1, count + 1):
+            for start in starts if number % 2 else reversed(starts):
+                case = with_start((PRE_COPY_OFF, PRE_COPY_ON)[number // len(starts) % 2], start)
+                record = _run_once(case, number, pair, scratch, {}, saved_guests)
+                records[start].append(record)
+                seconds = sum(record.seconds.values())
+                say(f"#{number} {case.id}, {start}: {seconds:.1f} s, {record.verdict.name} {record.verdict.reason}")
+    for start, mine in records.items():
+        print(f"next case, {start:<8}{_spread([sum(record.seconds.values()) for record in mine])}")
+        for step in dict.fromkeys(step for record in mine for step in record.seconds):
+            print(f"  {step:<18}{_spread([record.seconds[step] for record in mine if step in record.seconds])}")
+    return exit_code_of([record for mine in records.values() for record in mine])
 
 
-def _run_once(case: Case, number: int, pair: Pair, scratch: Path, fingerprint: dict[str, object]) -> Record:
+def _run_once(
+    case: Case,
+    number: int,
+    pair: Pair,
+    scratch: Path,
+    fingerprint: dict[str, object],
+    saved_guests: SavedGuests | None = None,
+) -> Record:
     directory = make_run_directory("bench", scratch)
-    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint)
+    observer = Observer(saved_guests=saved_guests)
+    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer)
 
 
 def _outside(rounds: int, pair: Pair) -> int:

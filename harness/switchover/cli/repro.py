@@ -5,6 +5,7 @@ import argparse
 import itertools
 from pathlib import Path
 
+from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
 from switchover.record.invocation import command
 from switchover.record.log import say, step
@@ -14,7 +15,7 @@ from switchover.report.terminal import render_repeat
 from switchover.run.case import pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.recorded import parse_case, select_record
-from switchover.run.repeat import run_repeat
+from switchover.run.repeat import Observer, run_repeat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     most = arguments.repeat or (None if arguments.until_fail else 1)
     records: list[Record] = []
     try:
-        with borrow_lab(arguments.lab) as lab:
+        with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
             pair = pair_of_lab(lab)
             fingerprint = collect_fingerprint(lab, pair)
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
-                    record = run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint)
+                    place = directory.repeat(case.id, number)
+                    record = run_repeat(case, number, pair, place, fingerprint, Observer(saved_guests=saved_guests))
                 records.append(record)
                 say(render_repeat(record))
                 if arguments.until_fail and record.mismatch:

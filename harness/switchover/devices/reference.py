@@ -270,6 +270,14 @@ def parse_dma_verification(text: str) -> DmaVerification:
     raise ValueError(f"the guest's driver says of its DMA buffer: {text[:200]!r}")
 
 
+def count_devices(guest: Host) -> int:
+    """How many reference devices the driver of a guest has taken."""
+    return len(guest.run(["sh", "-c", f"ls -d {_DRIVEN}"], check=False).text.split())
+
+
+_DRIVEN = "/sys/bus/pci/drivers/refdev_guest/*/refdev"
+
+
 class GuestDriver:
     """The driver of a reference device inside a guest that is reached over SSH. ``number``: which, from 0, by slot."""
 
@@ -277,7 +285,7 @@ class GuestDriver:
 
     def __init__(self, guest: Host, number: int = 0) -> None:
         self._guest = guest
-        self._find = f'set -- /sys/bus/pci/drivers/refdev_guest/*/refdev; shift {number}; cd "$1" && '
+        self._find = f'set -- {_DRIVEN}; shift {number}; cd "$1" && '
 
     def read(self) -> GuestView:
         """The checksum is computed by the device and, word by word, by the guest."""

@@ -18,8 +18,11 @@ TRACE_PATTERNS = (
 """Trace events to record. Patterns, since names differ between QEMU versions and an unknown pattern is no error."""
 
 
-def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool) -> list[str]:
-    """QEMU's command line, program included. ``incoming``: wait for ``migrate-incoming`` (``-incoming defer``)."""
+def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty_ports: int | None = None) -> list[str]:
+    """QEMU's command line, program included. ``incoming``: wait for ``migrate-incoming`` (``-incoming defer``).
+
+    ``empty_ports``: instead of the devices so many root ports, into which they can be plugged.
+    """
     append = f"console=ttyS0 quiet panic=-1 net.ifnames=0 switchover.address={spec.address}/{spec.prefix} {spec.append}"
     return [
         spec.qemu,
@@ -33,7 +36,7 @@ def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool) -> li
         *(_network(spec, files) if spec.bridge else ()),
         *("-device", "virtio-rng-pci"),
         *_fw_cfg(files, "authorized_keys", "ssh_host_ed25519_key"),
-        *_devices(spec.devices),
+        *(_devices(spec.devices) if empty_ports is None else _ports(empty_ports)),
         *("-msg", "timestamp=on", "-D", files.log),
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),
@@ -56,8 +59,20 @@ def _devices(devices: tuple[VfioDevice, ...]) -> list[str]:
     """Each behind a root port of its own, as a physical device would be, and as hot-plug needs it."""
     words = []
     for number, device in enumerate(devices, start=1):
-        # QEMU's option parser reads a doubled comma as one
-        properties = "".join(f",{name}={value.replace(',', ',,')}" for name, value in device.properties.items())
-        words += ["-device", f"pcie-root-port,id=port{number},chassis={number}"]
-        words += ["-device", f"vfio-pci,id={device.id},sysfsdev={device.sysfsdev},bus=port{number}{properties}"]
+        words += [*_port(number), "-device", render_device(device, number)]
     return words
+
+
+def _ports(count: int) -> list[str]:
+    return [word for number in range(1, count + 1) for word in _port(number)]
+
+
+def _port(number: int) -> list[str]:
+    return ["-device", f"pcie-root-port,id=port{number},chassis={number}"]
+
+
+def render_device(device: VfioDevice, number: int) -> str:
+    """A device for the root port with this number (from 1), for ``-device`` and the monitor's ``device_add``."""
+    # QEMU's option parser reads a doubled comma as one
+    properties = "".join(f",{name}={value.replace(',', ',,')}" for name, value in device.properties.items())
+    return f"vfio-pci,id={device.id},sysfsdev={device.sysfsdev},bus=port{number}{properties}"

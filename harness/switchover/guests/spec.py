@@ -3,9 +3,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 LAB_KERNEL = "/usr/lib/switchover/guest/vmlinuz"
 LAB_INITRAMFS = "/usr/lib/switchover/guest/initramfs.cpio"
+
+Start = Literal["cold", "warm"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class GuestSpec:
     prefix: int = 24
     """of its network"""
     devices: tuple[VfioDevice, ...] = ()
+    start: Start = "cold"
+    """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
+    without its devices, and plugs them in"""
     boot_timeout_s: float = 180
     traced: bool = True
     """Whether QEMU traces the migration; without, only QEMU's own counters are left."""

@@ -16,7 +16,14 @@ def render_repeat(record: Record) -> str:
     downtime = record.measured("downtime.explained")
     total = sum(record.seconds.values())
     numbers = f"downtime {format_seconds(downtime)}, " if downtime is not None else ""
-    return f"{record.case} #{record.repeat}: {_render_verdict(record)} ({numbers}took {total:.1f} s)"
+    guest = "warm guest, " if is_warm(record) else ""
+    return f"{record.case} #{record.repeat}: {_render_verdict(record)} ({numbers}{guest}took {total:.1f} s)"
+
+
+def is_warm(record: Record) -> bool:
+    """Whether the guest was to be restored instead of booted."""
+    guest = record.settings.get("source", {}).get("guest", {})
+    return bool(guest.get("start") == "warm")
 
 
 def _render_verdict(record: Record) -> str:
@@ -33,6 +40,8 @@ def _render_verdict(record: Record) -> str:
 def render_record(record: Record) -> str:
     """One repeat explained: states, bytes, downtime with its parts in percent, failed checks."""
     lines = [f"{record.case}  verdict {_render_verdict(record)}"]
+    if is_warm(record):
+        lines.append(f"  {'guest':<12} {_render_saved(record.fingerprint.get('guest', {}))}")
     for made in record.interventions:
         seconds = (made["ended_ns"] - made["began_ns"]) / 1e9
         lines.append(
@@ -56,6 +65,12 @@ def render_record(record: Record) -> str:
         if not check.passed
     ]
     return "\n".join(lines)
+
+
+def _render_saved(guest: Mapping[str, Any]) -> str:
+    if "sha256" not in guest:
+        return "warm, but none was restored"
+    return f"warm: restored from sha256 {guest['sha256'][:12]}…, its devices plugged in"
 
 
 def _render_bytes(record: Record) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.qemu import GuestKeys
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestSpec, Start
 from switchover.hosts.heartbeat import Outlet
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
@@ -62,6 +62,14 @@ def make_case(id: str, side: SideSpec, **others: object) -> Case:
 def with_one_device(knobs: Knobs, **others: object) -> SideSpec:
     """A side with one reference device. ``others``: fields of :class:`DeviceSpec`."""
     return SideSpec(devices=(replace(DeviceSpec(), knobs=knobs, **others),))  # type: ignore[arg-type]
+
+
+def with_start(case: Case, start: Start) -> Case:
+    """The same case with its guest booted (``cold``) or restored (``warm``)."""
+    source, destination = (
+        replace(side, guest=replace(side.guest, start=start)) for side in (case.source, case.destination)
+    )
+    return replace(case, source=source, destination=destination)
 
 
 def in_order(case: Case) -> Case:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from switchover.guests.warm import SavedGuests
 from switchover.migration.session import Sample
 from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
@@ -207,7 +208,22 @@ def _run_until_lost(
     run: Callable[..., Record],
 ) -> None:
     """:raises _Lost: the hosts are; the turn that was on them has its record"""
-    observer = Observer(watcher.step, watcher.sample, keeper)
+    with SavedGuests() as saved_guests:
+        _run_turns(
+            progress, directory, watcher, stage, Observer(watcher.step, watcher.sample, keeper, saved_guests), run
+        )
+
+
+def _run_turns(
+    progress: _Progress,
+    directory: RunDirectory,
+    watcher: Watcher,
+    stage: Stage,
+    observer: Observer,
+    run: Callable[..., Record],
+) -> None:
+    """:raises _Lost: as :func:`_run_until_lost`"""
+    keeper = observer.keeper
     while progress.left:
         turn = progress.left[0]
         watcher.begin(turn)

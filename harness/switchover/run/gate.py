@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.survey import HostSurvey
+from switchover.guests.warm import SAVE_CAPABILITY
 from switchover.record.record import Verdict, VerdictName
 from switchover.run.case import Case, SideSpec
 from switchover.run.faults import Action
@@ -93,12 +94,13 @@ def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:
     """What QEMU must know on a side."""
     spec: SideSpec = case.source if side == "source" else case.destination
     properties = sorted({name for device in spec.devices for name in device.properties})
+    saved = [SAVE_CAPABILITY] if side == "source" and spec.guest.start == "warm" else []
     capabilities = [name for name, state in case.settings.all_capabilities(side).items() if state]
     return [
         (Ability.MACHINE, spec.guest.machine.partition(",")[0]),
         (Ability.ACCELERATOR, spec.guest.accel.partition(",")[0]),
         *((Ability.PROPERTY, name) for name in properties),
-        *((Ability.CAPABILITY, name) for name in capabilities),
+        *((Ability.CAPABILITY, name) for name in dict.fromkeys([*capabilities, *saved])),
         *((Ability.PARAMETER, name) for name in case.settings.first_parameters()),
     ]
 

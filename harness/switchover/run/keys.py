@@ -74,7 +74,7 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
         if rest == ("host",):
             return Key(name, (("hosts", words[0]),), Side, rest)
         if rest[0] not in ("device", "devices"):
-            _require_word(rest, Guest, words[0], ["host", "device", "devices"])
+            _require_word(rest, Side, words[0])
             rest = ("guest", *rest)
     elif words[0] in Guest.model_fields:
         rest = ("guest", *words)

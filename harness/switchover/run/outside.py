@@ -79,11 +79,12 @@ class OutsideProbe:
 
 
 @contextlib.contextmanager
-def start_outside(pair: Pair, guest: QemuGuest, period_us: int) -> Iterator[OutsideProbe]:
+def start_outside(pair: Pair, guest: QemuGuest, period_us: int, login: Host | None = None) -> Iterator[OutsideProbe]:
     """Heartbeats of a guest that runs on the pair's source, for a ``with`` block around its migration.
 
     The block begins after the control interval. Where there can be no heartbeats (no outlet, one host as both ends,
-    ``period_us`` 0, a guest without the sender), it is entered all the same, and the probe says why.
+    ``period_us`` 0, a guest without the sender), it is entered all the same, and the probe says why. ``login``: to the
+    guest; None: one of its own.
     """
     missing = find_obstacle(pair, period_us)
     if missing:
@@ -96,7 +97,7 @@ def start_outside(pair: Pair, guest: QemuGuest, period_us: int) -> Iterator[Outs
         token = secrets.randbits(63)
         sockets = {side: outlet.socket for side, outlet in outlets.items()}
         receiver = stack.enter_context(start_receiver(sockets, token))
-        login = stack.enter_context(guest.open_ssh(pair.keys))
+        login = login or stack.enter_context(guest.open_ssh(pair.keys))
         sender = stack.enter_context(_start_sender(login, period_us, outlets["source"], token))
         probe = OutsideProbe(period_us, receiver=receiver, sender=sender)
         try:

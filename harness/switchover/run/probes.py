@@ -2,10 +2,12 @@
 """What a guest is asked before and after a migration, and what must hold between the two answers."""
 
 import random
+import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from switchover.devices.reference import GuestDriver, GuestView, InterruptCounts, ReferenceDevice, Truth
+from switchover.devices.reference import GuestDriver, GuestView, InterruptCounts, ReferenceDevice, Truth, count_devices
 from switchover.guests.console import find_trouble
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import Invariant, wait_until
@@ -36,8 +38,34 @@ def ask_guest(guest: Host, devices: int = 1) -> GuestAnswers:
 
 
 def place_canary(guest: Host) -> None:
-    """Fill some MiB of the guest's memory with what no other guest has."""
-    guest.run(["sh", "-c", f"head -c {_CANARY_BYTES} /dev/urandom >{_CANARY}"], timeout=60)
+    """Fill some MiB of the guest's memory with what no other guest has.
+
+    Guests that were restored from one file would draw the same numbers: hence a word of the harness before them.
+    """
+    script = f"{{ echo {secrets.token_hex(32)}; head -c {_CANARY_BYTES} /dev/urandom; }} >{_CANARY}"
+    guest.run(["sh", "-c", script], timeout=60)
+
+
+def set_clock(guest: Host) -> None:
+    """A guest that was restored goes on at the time when it was saved: set its clock to the controller's."""
+    guest.run(["date", "-u", "-s", f"@{round(time.time())}"])
+
+
+def wait_for_devices(guest: Host, count: int, invariants: Sequence[Invariant]) -> None:
+    """Until the guest's driver has taken all devices, which were plugged in.
+
+    :raises Deadline: it has not
+    """
+    wait_until(
+        f"the guest's driver to take {count} devices",
+        lambda: count_devices(guest) == count,
+        timeout=_PROBE_TIMEOUT_S,
+        invariants=invariants,
+        poll=0.2,
+    )
+
+
+_PROBE_TIMEOUT_S = 30
 
 
 _CANARY = "/canary"  # the root of the lab's guests is memory

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from switchover.guests.qemu import QemuGuest
+from switchover.guests.warm import SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.migration.session import Sample
@@ -51,12 +52,14 @@ class Stopwatch:
 class Observer:
     """Who is told where a repeat is: each step as it begins, each sample.
 
-    ``keeper``: keeps the guests of a case that is not as expected; None: they are released.
+    ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where
+    warm guests come from and stay for the next repeat; see :func:`start_traveller`.
     """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
     keeper: Keeper | None = None
+    saved_guests: SavedGuests | None = None
 
 
 def run_repeat(
@@ -146,7 +149,8 @@ def _execute(
             sides_started=note_versions,
             attempted=keep_wrong,
         )
-        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers))
+        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, observer.saved_guests))
+        found["guest"] = _describe_start(traveller.side)
         passage = traveller.attempt(case)
         kept = keeper is not None and keeper.used
         if not kept and (passage.result is None or passage.result.status != "completed"):
@@ -159,6 +163,11 @@ def _execute(
                 passage = replace(passage, checks=(*passage.checks, again))
         begin("release")
         return passage
+
+
+def _describe_start(source: Side) -> dict[str, Any]:
+    """How the guest began, for the fingerprint: what it was restored from is part of what the repeat ran on."""
+    return {"start": "warm", **source.saved.describe()} if source.saved else {"start": "cold"}
 
 
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:

@@ -56,6 +56,9 @@ PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expe
 
 GUEST_KEYS = _names(GuestSpec, "name", "devices", *GUEST_BOUNDS)
 
+GUEST_ONLY = ("start",)
+"""Keys that no side has of its own: only the source starts a guest."""
+
 Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
 
 _DEVICE: dict[str, Any] = {
@@ -79,7 +82,7 @@ NamedDevice: Any = make_table("NamedDevice", Knobs, _names(Knobs), id=_ID, **_DE
 Side: Any = make_table(
     "Side",
     GuestSpec,
-    GUEST_KEYS,
+    [key for key in GUEST_KEYS if key not in GUEST_ONLY],
     host=(str, Field(default="", description="host of this side; without it, the one that the run is given")),
     device=(Device, Field(default=None, description="what this side's devices have otherwise")),
     devices=(dict[str, Device], Field(default={}, description="by id, what one of this side's devices has otherwise")),

@@ -58,7 +58,8 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
     yield from _comment("One live migration that Switchover recorded, to be repeated with QEMU, a shell and socat.")
     yield "#"
     yield from _comment(f"case: {record.case}, repeat {record.repeat}, {record.started}")
-    yield from _comment(f"observed: {_by(verdict.name, verdict.side)}{f': {verdict.reason}' if verdict.reason else ''}")
+    said = f": {verdict.reason}" if verdict.reason else ""
+    yield from _comment(f"observed: {_by(verdict.name, verdict.side)}{said}")
     yield from _comment(f"expected: {_by(expected.verdict, expected.side)}{reason}{because}")
     if record.mismatch:
         yield from _comment(f"not right: {record.mismatch}")
@@ -80,8 +81,8 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
         "                sh repro.sh source        on the source's host, and, once both are ready,\n"
         "                sh repro.sh migrate       on the source's host, from another shell.\n"
         "Anything left:  sh repro.sh clean, on each host.\n"
-        "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if nothing\n"
-        "could be tried."
+        "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if\n"
+        "nothing could be tried."
     )
 
 
@@ -124,9 +125,9 @@ def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
     yield from _comment("made on")
     for side in _SIDES:
         facts, version = fingerprint.get(side, {}), qemus.get(side, {})
-        number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro")) if version else "unknown"
-        words = [f"QEMU {number}", str(version.get("package", "")), f"Linux {facts.get('kernel', 'unknown')}"]
-        words += [facts["cpu"]] if "cpu" in facts else []
+        numbers = [str(version.get("qemu", {}).get(part, "?")) for part in ("major", "minor", "micro")]
+        words = [f"QEMU {'.'.join(numbers)}" if version else "QEMU unknown", str(version.get("package", ""))]
+        words += [f"Linux {facts.get('kernel', 'unknown')}", str(facts.get("cpu", ""))]
         yield from _comment(f"  {side}: {', '.join(word for word in words if word)}")
     yield from _comment(f"  switchover {fingerprint.get('switchover', 'unknown')}")
     for name, digest in fingerprint.get("lab", {}).get("images", {}).items():
@@ -135,6 +136,8 @@ def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
 
 def _needs(record: Record, case: Case) -> Iterator[str]:
     devices = [*case.source.devices, *case.destination.devices]
+    if case.source.guest.start == "warm":
+        yield from _comment("in the record the guest was restored, its devices plugged in; this script boots it")
     types = ", ".join(sorted({device.type for device in devices}))
     yield from _comment("needed on each host: QEMU, socat, a kernel and an initrd for the guest (KERNEL, INITRD)")
     if devices:
@@ -304,7 +307,7 @@ def _arguments(side: str, spec: SideSpec) -> list[str]:
             next(rest)
         elif word == "-netdev":
             next(rest)
-            kept += [word, _variable("netdev")]
+            kept += [word, _variable("netdev"), word, "hubport,id=nowhere,hubid=0"]
         else:
             kept.append(word)
     return kept

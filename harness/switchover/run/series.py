@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
+from switchover.guests.warm import SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import SwitchoverError
 from switchover.record.measurement import Check
@@ -37,13 +38,14 @@ def run_series(
     """Run each case once, in order."""
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(LoopThread())
+        saved_guests = stack.enter_context(SavedGuests())
         stay = stack.enter_context(contextlib.ExitStack())
         traveller: Traveller | None = None
         for case, following in zip(cases, [*cases[1:], None], strict=True):
             on_start(case)
             start = time.monotonic()
             if traveller is None:
-                traveller = stay.enter_context(start_traveller(case.source, pair, loop))
+                traveller = stay.enter_context(start_traveller(case.source, pair, loop, saved_guests=saved_guests))
             outcome, survived = _run_one(traveller, case, following or case, start)
             yield outcome
             if not survived:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from switchover.devices.reference import ReferenceDevice, Truth, start_reference_device
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import VfioDevice
+from switchover.guests.warm import SavedGuest, begin_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.run.case import SideSpec
@@ -15,11 +16,15 @@ from switchover.run.case import SideSpec
 
 @dataclass(frozen=True)
 class Side:
-    """``devices`` in the order of the spec, which is that of their slots in the guest."""
+    """``devices`` in the order of the spec, which is that of their slots in the guest.
+
+    ``saved``: the guest that is being restored, to be finished by :func:`finish_restore`.
+    """
 
     spec: SideSpec
     devices: tuple[ReferenceDevice, ...]
     guest: QemuGuest
+    saved: SavedGuest | None = None
 
     def read_truths(self) -> tuple[Truth, ...]:
         return tuple(device.read_truth() for device in self.devices)
@@ -34,11 +39,12 @@ def start_side(
     loop: LoopThread,
     *,
     incoming: bool,
+    saved: SavedGuest | None = None,
     keep: Callable[[QemuGuest], None] = lambda guest: None,
 ) -> Iterator[Side]:
     """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait.
 
-    ``keep``: see :func:`start_guest`.
+    ``keep``: see :func:`start_guest`. ``saved``: the guest that QEMU is to begin with, instead of booting one.
     """
     with contextlib.ExitStack() as stack:
         devices = tuple(
@@ -49,6 +55,11 @@ def start_side(
             for wanted, device in zip(spec.devices, devices, strict=True)
         )
         guest = stack.enter_context(
-            start_guest(replace(spec.guest, devices=passed), host, name, keys, loop, incoming=incoming, keep=keep)
-        )
-        yield Side(spec, devices, guest)
+            start_guest(
+                replace(spec.guest, devices=passed), host, name, keys, loop,
+                incoming=incoming or saved is not None, empty_ports=len(passed) if saved else None, keep=keep,
+            )
+        )  # fmt: skip
+        if saved:
+            begin_restore(guest, saved)
+        yield Side(spec, devices, guest, saved)

@@ -4,10 +4,13 @@
 import contextlib
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from switchover.devices.reference import GuestDriver
 from switchover.guests.qemu import QemuGuest
+from switchover.guests.warm import SavedGuests, finish_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
@@ -25,7 +28,15 @@ from switchover.run.passage import (
     make_failed,
     migrate_sides,
 )
-from switchover.run.probes import GuestAnswers, ask_guest, mend_device, place_canary, seed_device
+from switchover.run.probes import (
+    GuestAnswers,
+    ask_guest,
+    mend_device,
+    place_canary,
+    seed_device,
+    set_clock,
+    wait_for_devices,
+)
 from switchover.run.side import Side, start_side
 from switchover.run.verdict import judge_passage
 
@@ -67,38 +78,63 @@ class Traveller:
         """
         with contextlib.ExitStack() as failed:
             there = failed.enter_context(contextlib.ExitStack())
+            logins = failed.enter_context(contextlib.ExitStack())
             arrival: Side | None = None
             try:
                 self.watchers.step(f"start {name}")
-                arrival = there.enter_context(
-                    start_side(
-                        case.destination, self.pair.destination.host, name, self.pair.keys, self.loop,
-                        incoming=True, keep=lambda guest: self.watchers.release(guest, name),
-                    )
-                )  # fmt: skip
+                start = partial(self._start_arrival, there, case.destination, name)
+                settled = None
+                if self.before is None and self.side.saved:
+                    # a guest that boots does so by itself; one that is restored is given its devices meanwhile
+                    with ThreadPoolExecutor(1, name) as aside:
+                        starting = aside.submit(start)
+                        settled = self._settle_in(logins)
+                    arrival = starting.result()
+                else:
+                    arrival = start()
                 self.watchers.sides_started(self.side, arrival)
-                before = self._settle_in()
-                passage = self._pass(case, arrival, before)
+                before, login = settled or self._settle_in(logins)
+                passage = self._pass(case, arrival, before, login)
             except SwitchoverError as error:
                 self.watchers.attempted(case, self.side, arrival, error)
                 raise
             self.watchers.attempted(case, self.side, arrival, passage)
             if passage.result and passage.result.status == "completed" and not passage.error:
                 self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
+                logins.close()
                 failed.pop_all()
                 self._move(there, arrival, before)
             return passage
 
-    def _settle_in(self) -> GuestAnswers:
-        """What the guest says before a migration; before the first one it boots and gets its state."""
+    def _start_arrival(self, there: contextlib.ExitStack, spec: SideSpec, name: str) -> Side:
+        return there.enter_context(
+            start_side(
+                spec, self.pair.destination.host, name, self.pair.keys, self.loop,
+                incoming=True, keep=lambda guest: self.watchers.release(guest, name),
+            )
+        )  # fmt: skip
+
+    def _settle_in(self, logins: contextlib.ExitStack) -> tuple[GuestAnswers, Host | None]:
+        """What the guest says before a migration; before the first one it boots, or is restored, and gets its state.
+
+        Then with a login, which others can use too, since one costs almost a second in the lab.
+        """
+        guest = None
         if self.before is None:
-            self.watchers.step("guest boot")
-            self.side.guest.wait_until_reachable()
+            if self.side.saved:
+                self.watchers.step("guest restore")
+                finish_restore(self.side.guest)
+            else:
+                self.watchers.step("guest boot")
+                self.side.guest.wait_until_reachable()
             self.watchers.step("ask before")
-            with self.side.guest.open_ssh(self.pair.keys) as guest:
-                place_canary(guest)
-                self.before = self._prepare_devices(guest)
-        return self.before
+            guest = logins.enter_context(self.side.guest.open_ssh(self.pair.keys))
+            if self.side.saved:
+                set_clock(guest)
+                wait_for_devices(guest, len(self.side.spec.devices), [self.side.guest.require_alive])
+            place_canary(guest)
+            self.before = self._prepare_devices(guest)
+        return self.before, guest
 
     def _prepare_devices(self, guest: Host) -> GuestAnswers:
         for number, device in enumerate(self.side.spec.devices):
@@ -107,7 +143,7 @@ class Traveller:
                 GuestDriver(guest, number).enable_dma()
         return ask_guest(guest, len(self.side.spec.devices))
 
-    def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
+    def _pass(self, case: Case, arrival: Side, before: GuestAnswers, login: Host | None) -> Passage:
         truths = self.side.read_truths()
         error: Refused | GuestCrashed
         with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
@@ -121,7 +157,7 @@ class Traveller:
             ]
             if case.heartbeat_us:
                 self.watchers.step("control interval")
-            probe = probes.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us))
+            probe = probes.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us, login))
             probes.callback(self.watchers.outside, probe)
             self.watchers.step("migrate")
             try:
@@ -203,17 +239,32 @@ def _ended(source: Side, destination: Side) -> str:
 
 @contextlib.contextmanager
 def start_traveller(
-    spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers | None = None
+    spec: SideSpec,
+    pair: Pair,
+    loop: LoopThread,
+    watchers: Watchers | None = None,
+    saved_guests: SavedGuests | None = None,
 ) -> Iterator[Traveller]:
-    """A guest started on the source of the pair; it boots while the first destination is started."""
+    """A guest started on the source of the pair; it boots, or is read, while the first destination is started.
+
+    ``saved_guests``: where a warm guest comes from, or stays for the next one; None: only this traveller has it.
+    """
     watchers = watchers or Watchers()
     with contextlib.ExitStack() as trips:
         stay = trips.enter_context(contextlib.ExitStack())
+        saved = None
+        if spec.guest.start == "warm":
+            watchers.step("save guest")
+            source = saved_guests or trips.enter_context(SavedGuests())
+            saved = source.require(
+                spec.guest, len(spec.devices), pair.source.host, pair.keys, loop,
+                keep=lambda guest: watchers.release(guest, "saved"),
+            )  # fmt: skip
         watchers.step("start source")
         side = stay.enter_context(
             start_side(
                 spec, pair.source.host, "source", pair.keys, loop,
-                incoming=False, keep=lambda guest: watchers.release(guest, "source"),
+                incoming=False, saved=saved, keep=lambda guest: watchers.release(guest, "source"),
             )
         )  # fmt: skip
         yield Traveller(pair, loop, side, watchers, stay, trips)

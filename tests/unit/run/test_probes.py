@@ -310,12 +310,14 @@ def test_asking_a_guest_with_two_devices() -> None:
 
 
 def test_the_canary_is_the_guests_own() -> None:
-    """The canary comes from the guest's random numbers and lies where the digest is taken."""
+    """The canary lies where the digest is taken; two guests with the same random numbers still have two of them."""
     guest = Guest((0, 0))
     place_canary(guest)
+    place_canary(guest)
     ask_guest(guest)
-    (placed, asked) = guest.log[:2]
-    assert "/dev/urandom >/canary" in placed
+    (placed, other, asked) = guest.log[:3]
+    assert "/dev/urandom; } >/canary" in placed
+    assert placed != other
     assert "md5sum </canary" in asked
 
 

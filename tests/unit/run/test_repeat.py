@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Knobs
 from switchover.guests.qemu import GuestKeys
+from switchover.guests.warm import SavedGuest
 from switchover.hosts.loop import LoopThread
 from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
@@ -117,12 +119,15 @@ def test_a_crash_in_the_migration_is_recorded_with_its_side(monkeypatch: pytest.
 class FakeTraveller:
     """Stands where a :class:`Traveller` is used, and comes to what it is told, one attempt after the other."""
 
-    def __init__(self, *outcomes: Passage | Exception, heals: Exception | None = None) -> None:
+    def __init__(
+        self, *outcomes: Passage | Exception, heals: Exception | None = None, saved: SavedGuest | None = None
+    ) -> None:
         self.outcomes = list(outcomes)
         self.heals = heals
         self.log: list[str] = []
         self.cases: list[Case] = []
         self.watchers = Watchers()
+        self.side = SimpleNamespace(saved=saved)
 
     def attempt(self, case: Case, name: str = "destination") -> Passage:
         self.log.append(name)
@@ -139,7 +144,9 @@ class FakeTraveller:
             raise self.heals
 
     @contextlib.contextmanager
-    def start(self, spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers) -> Iterator[Self]:
+    def start(
+        self, spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers, saved_guests: object
+    ) -> Iterator[Self]:
         assert spec == CASE.source
         self.watchers = watchers
         yield self
@@ -154,6 +161,18 @@ FAILED = make_failed(make_result("failed", error="why"), {}, checks=(STAYED,))
 def run_fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, traveller: FakeTraveller) -> Record:
     monkeypatch.setattr(repeat, "start_traveller", traveller.start)
     return run_repeat(CASE, 1, PAIR, RepeatDirectory(tmp_path), {})
+
+
+def test_the_record_says_how_the_guest_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Booted, or restored from what: the fingerprint has the digests, and no path of a file that is gone."""
+    record = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED))
+    assert record.fingerprint["guest"] == {"start": "cold"}
+    saved = SavedGuest("c0ffee", "/tmp/x/guest", "5eed", 80, 20.5, "2026-11-22T02:00:00+00:00")
+    record = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED, saved=saved))
+    assert record.fingerprint["guest"] == {
+        "start": "warm", "key": "c0ffee", "sha256": "5eed", "bytes": 80, "seconds": 20.5,
+        "made": "2026-11-22T02:00:00+00:00",
+    }  # fmt: skip
 
 
 def test_a_completed_migration_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class World:
         self.log: list[str] = []
 
     @contextmanager
-    def start_traveller(self, spec: SideSpec, pair: Pair, loop: object) -> Iterator[Any]:
+    def start_traveller(self, spec: SideSpec, pair: Pair, loop: object, **_: object) -> Iterator[Any]:
         self.log.append("boot")
         yield self
         self.log.append("end")

@@ -13,12 +13,13 @@ from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Knobs
 from switchover.guests.qemu import GuestKeys
+from switchover.guests.warm import SavedGuest, SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.migration.phases import Phase
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, NotReady, Refused
 from switchover.record.measurement import Check
 from switchover.run import traveller
-from switchover.run.case import Case, End, Pair, SideSpec, in_order, make_case, with_one_device
+from switchover.run.case import Case, End, Pair, SideSpec, in_order, make_case, with_one_device, with_start
 from switchover.run.faults import Action, Fault
 from switchover.run.passage import Migrated, Passage
 from switchover.run.side import Side
@@ -48,7 +49,7 @@ class World:
     @contextlib.contextmanager
     def start_side(
         self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool,
-        keep: Callable[[Any], None],
+        keep: Callable[[Any], None], saved: Any = None,
     ) -> Iterator[Side]:  # fmt: skip
         self.note(f"start {name} on {host.name}")
         assert incoming is (name != "source")
@@ -64,11 +65,12 @@ class World:
             host=host,
             exit_status=lambda: self.codes.get(name),
             is_dead=lambda: name in self.codes,
+            require_alive=lambda: None,
             wait_until_reachable=lambda: self.note(f"boot {name}"),
             open_ssh=lambda keys: contextlib.nullcontext(host),
         )
         try:
-            yield Side(spec, cast(Any, devices), cast(Any, guest))
+            yield Side(spec, cast(Any, devices), cast(Any, guest), saved)
         finally:
             try:
                 keep(guest)
@@ -109,6 +111,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "place_canary", lambda guest: world.note("canary"))
     monkeypatch.setattr(traveller, "mend_device", lambda guest, number: world.note(f"mend {number}"))
     monkeypatch.setattr(traveller, "seed_device", lambda guest, generator, number: world.note(f"seed {number}"))
+    monkeypatch.setattr(traveller, "finish_restore", lambda guest: world.note(f"restore {guest.name}"))
+    monkeypatch.setattr(traveller, "set_clock", lambda guest: world.note("clock"))
+    monkeypatch.setattr(traveller, "wait_for_devices", lambda guest, count, _: world.note(f"{count} devices taken"))
     monkeypatch.setattr(traveller, "ask_guest", lambda guest, count: make_answers(1, devices=count))
     return world
 
@@ -348,6 +353,62 @@ def test_a_guest_that_cannot_be_healed(world: World) -> None:
     travel(world, use)
     assert (checks[0].passed, checks[0].observed) == (False, "device busy")
     assert world.log.count("start destination on b") == 1
+
+
+WARM = with_start(CASE, "warm")
+
+
+class FakeSavedGuests:
+    """Stands where :class:`SavedGuests` is used."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def require(self, spec: Any, ports: int, host: FaultyHost, *_: Any, **__: Any) -> SavedGuest:
+        self.world.note(f"saved guest with {ports} ports on {host.name}")
+        return SavedGuest("key", "/tmp/x/guest", "5eed", 80, 20.5, "")
+
+    def start(self, use: Callable[[Traveller], None]) -> None:
+        saved_guests = cast(SavedGuests, self)
+        pair = make_pair(self.world)
+        with start_traveller(WARM.source, pair, LOOP, watch(self.world), saved_guests) as made:
+            use(made)
+
+
+def test_a_warm_guest_is_restored_while_the_destination_starts(world: World) -> None:
+    """It is given its devices, the time and its state; nothing waits for a boot, and everything is there to migrate."""
+    world.outcomes = [COMPLETED, COMPLETED]
+
+    def use(made: Traveller) -> None:
+        made.attempt(WARM)
+        made.attempt(WARM, "source again")
+
+    FakeSavedGuests(world).start(use)
+    assert world.log[:2] == ["saved guest with 1 ports on a", "start source on a"]
+    begun = world.log.index("both started")
+    assert sorted(world.log[2:begun]) == sorted(
+        ["start destination on b", "restore source", "clock", "1 devices taken", "canary", "seed 0"]
+    )
+    assert [line for line in world.log[2:begun] if not line.startswith("start")] == [
+        "restore source", "clock", "1 devices taken", "canary", "seed 0",
+    ]  # fmt: skip
+    assert world.log[begun + 1] == "migrate source to destination at at b"
+    again = world.log[world.log.index("start source again on a") :]
+    assert again[:3] == ["start source again on a", "both started", "migrate destination to source again at at a"]
+
+
+@pytest.mark.parametrize("step", ["start destination on b", "restore source", "1 devices taken"])
+def test_a_warm_start_that_fails_releases_both_sides(world: World, step: str) -> None:
+    """Whichever of the two that are started together fails, each side that was started ends once."""
+    world.fail = {step: Refused("no")}
+
+    def use(made: Traveller) -> None:
+        with pytest.raises(Refused, match="no"):
+            made.attempt(WARM)
+
+    FakeSavedGuests(world).start(use)
+    assert world.log.count("end source") == 1
+    assert world.log.count("end destination") == (step != "start destination on b")
 
 
 def test_the_second_destination_is_as_the_source(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Warm guests: saved once for all that is alike, restored in the right order, and gone at the end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.unit.fakes import Answer, FakeMonitor, FaultyHost, ScriptedQmp
+
+from switchover.guests import warm
+from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.guests.spec import GuestSpec, VfioDevice
+from switchover.guests.warm import SavedGuest, SavedGuests, begin_restore, find_error, finish_restore, make_key
+from switchover.hosts.loop import LoopThread
+from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
+from switchover.record.paths import journals_directory
+
+KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
+SPEC = GuestSpec(start="warm")
+DIGESTS = {"qemu": "1", "kernel": "2", "initramfs": "3"}
+SAVED = SavedGuest("key", "/tmp/switchover-saved-x/guest", "5eed", 80, 20.5, "")
+
+
+@pytest.mark.parametrize(
+    ("spec", "ports", "keys", "digests"),
+    [
+        (replace(SPEC, memory_mib=512), 1, KEYS, DIGESTS),
+        (replace(SPEC, machine="pc-q35-8.0"), 1, KEYS, DIGESTS),
+        (replace(SPEC, append="threadirqs"), 1, KEYS, DIGESTS),
+        (replace(SPEC, address="10.77.0.102"), 1, KEYS, DIGESTS),
+        (SPEC, 2, KEYS, DIGESTS),
+        (SPEC, 1, replace(KEYS, authorized="another"), DIGESTS),
+        (SPEC, 1, replace(KEYS, host_public="another"), DIGESTS),
+        (SPEC, 1, KEYS, DIGESTS | {"qemu": "4"}),
+        (SPEC, 1, KEYS, DIGESTS | {"initramfs": "4"}),
+    ],
+)
+def test_guests_that_differ_are_not_taken_for_each_other(
+    spec: GuestSpec, ports: int, keys: GuestKeys, digests: dict[str, str]
+) -> None:
+    """Whatever the saved state depends on is in its key."""
+    assert make_key(spec, ports, keys, digests) != make_key(SPEC, 1, KEYS, DIGESTS)
+
+
+def test_devices_are_not_in_the_key() -> None:
+    """A saved guest has none: cases whose devices differ can share it."""
+    with_device = replace(SPEC, devices=(VfioDevice("dut", "/sys/x"),))
+    assert make_key(with_device, 1, KEYS, DIGESTS) == make_key(SPEC, 1, KEYS, DIGESTS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ("", ""),
+        ("warning: vfio x: Could not enable error recovery for the device\r\n", ""),
+        ("warning: slow\r\nError: vfio x: no such device\r\n", "vfio x: no such device"),
+        ("Error: one\r\ntwo\r\n", "one\ntwo"),
+    ],
+)
+def test_errors_of_the_human_monitor(answer: str, error: str) -> None:
+    """A warning is no error; an error is told in QEMU's words."""
+    assert find_error(answer) == error
+
+
+class Guest:
+    """A guest whose QEMU answers as it is told."""
+
+    def __init__(self, **answers: Answer) -> None:
+        given = {name.replace("_", "-"): answer for name, answer in answers.items()}
+        usual: dict[str, Answer] = {
+            "migrate-set-capabilities": lambda _: {},
+            "migrate-incoming": lambda _: {},
+            "query-status": lambda _: {"status": "paused"},
+            "human-monitor-command": lambda _: "",
+            "cont": lambda _: {},
+        }
+        self.scripted = ScriptedQmp(usual | given)
+        devices = (VfioDevice("dut", "/sys/a", {"enable-migration": "on"}), VfioDevice("other", "/sys/b"))
+        self.guest = cast(
+            QemuGuest,
+            SimpleNamespace(
+                qmp=self.scripted.session(), spec=GuestSpec(devices=devices), label="the source QEMU on a",
+                require_alive=lambda: None,
+            ),
+        )  # fmt: skip
+
+
+def refuse(_: object) -> object:
+    raise Refused("rejected", why="no")
+
+
+def crash(_: object) -> object:
+    raise GuestCrashed("it ended")
+
+
+def test_restoring() -> None:
+    """The file is read, what only reading it needed is off again, and the devices are there before the guest runs."""
+    states = iter(["inmigrate", "paused"])
+    made = Guest(query_status=lambda _: {"status": next(states)})
+    begin_restore(made.guest, SAVED)
+    finish_restore(made.guest)
+
+    def mapped_ram(state: bool) -> tuple[str, dict[str, Any]]:
+        return "migrate-set-capabilities", {"capabilities": [{"capability": "mapped-ram", "state": state}]}
+
+    assert made.scripted.commands == [
+        mapped_ram(True),
+        ("migrate-incoming", {"uri": "file:/tmp/switchover-saved-x/guest"}),
+        ("query-status", {}),
+        ("query-status", {}),
+        mapped_ram(False),
+        (
+            "human-monitor-command",
+            {"command-line": "device_add vfio-pci,id=dut,sysfsdev=/sys/a,bus=port1,enable-migration=on"},
+        ),
+        ("human-monitor-command", {"command-line": "device_add vfio-pci,id=other,sysfsdev=/sys/b,bus=port2"}),
+        ("cont", {}),
+    ]
+
+
+def test_a_device_that_is_rejected() -> None:
+    """As on a command line: refused, in QEMU's words; the guest does not run without it."""
+    made = Guest(human_monitor_command=lambda _: "Error: vfio: no migration\r\n")
+    with pytest.raises(Refused) as error:
+        finish_restore(made.guest)
+    assert error.value.why == "vfio: no migration"
+    assert "cont" not in [name for name, _ in made.scripted.commands]
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [("migrate_set_capabilities", refuse), ("migrate_incoming", refuse), ("query_status", crash)],
+)
+def test_a_restore_that_fails_is_no_verdict_on_the_product(command: str, answer: Answer) -> None:
+    """A saved guest that cannot be read says nothing about the case: the environment is not ready."""
+    made = Guest(**{command: answer})
+
+    def restore() -> None:
+        begin_restore(made.guest, SAVED)
+        finish_restore(made.guest)
+
+    with pytest.raises(NotReady, match="could not be restored"):
+        restore()
+
+
+def label(method: str, argument: str) -> str:
+    match method:
+        case "run" if "%d %i" in argument:
+            return "identify files"
+        case "run" if "sha256sum" in argument:
+            return f"digest of {argument.split()[-1].split('-')[0]}"
+        case "run" if argument.startswith("mkdir"):
+            return "make place"
+        case "run" if "rm -rf /tmp/switchover-saved" in argument:
+            return "remove saved"
+        case "run" if "stat -c" in argument:
+            return "measure"
+        case "run" if "pkill" in argument:
+            return "end processes"
+        case "run":
+            return "make files" if "mkdir" in argument else "remove files"
+    return method
+
+
+FIRST = ["identify files", *(f"digest of /{name}" for name in ("qemu", "kernel", "initramfs"))]
+SAVING = [
+    "make place", "make files", "start", "open_stream", "open_unix", "log in", "kill process", "remove files",
+    "measure", "digest of /tmp/switchover",
+]  # fmt: skip
+
+
+def answer(argv: Sequence[str]) -> bytes:
+    text = " ".join(argv)
+    if "%d %i" in text:
+        return b"/qemu 1 2 3 4\n/kernel 1 3 3 4\n/initramfs 1 4 3 4\n"
+    if "sha256sum" in text:
+        return b"5eed  x\n"
+    return b"16 512\n" if "stat -c" in text else b""
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    with LoopThread() as thread:
+        yield thread
+
+
+MONITOR: dict[str, object] = {"stop": {}, "migrate-set-capabilities": {}, "migrate-set-parameters": {}, "migrate": {}}
+
+
+@pytest.fixture
+def make_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FaultyHost]]:
+    hosts: list[FaultyHost] = []
+    monitors: list[FakeMonitor] = []
+
+    def make(status: str = "completed", **others: Any) -> FaultyHost:
+        monitor = FakeMonitor(tmp_path / f"qmp{len(monitors)}", {**MONITOR, "query-migrate": {"status": status}})
+        monitors.append(monitor)
+        monitor.__enter__()
+        host = FaultyHost(label, monitor.path, outputs=answer, **others)
+        hosts.append(host)
+        return host
+
+    def log_in(self: QemuGuest, keys: GuestKeys) -> Any:
+        cast(FaultyHost, self.host).log.append("log in")
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(QemuGuest, "wait_until_reachable", lambda self: None)
+    monkeypatch.setattr(QemuGuest, "open_ssh", log_in)
+    yield make
+    for monitor in monitors:
+        monitor.__exit__()
+    for host in hosts:
+        host.close()
+
+
+def test_saved_once_and_gone_at_the_end(make_host: Callable[..., FaultyHost], loop: LoopThread) -> None:
+    """The second case with the same guest only looks whether its files are the same; at the end nothing is left."""
+    host = make_host()
+    with SavedGuests() as saved_guests:
+        first = saved_guests.require(SPEC, 1, host, KEYS, loop)
+        assert host.log == [*FIRST, *SAVING]
+        assert saved_guests.require(SPEC, 1, host, KEYS, loop) == first
+        assert host.log[len(FIRST + SAVING) :] == ["identify files"]
+        assert (first.bytes, first.sha256) == (8192, "5eed")
+        assert len(list(journals_directory().iterdir())) == 1
+    assert host.log[-1] == "remove saved"
+    assert list(journals_directory().iterdir()) == []
+
+
+OTHERS = ("log in", "kill process", "remove files")
+"""No requests that a host can fail at, or those of a release, which raises nothing."""
+
+
+@pytest.mark.parametrize("step", [n for n, name in enumerate(FIRST + SAVING) if n >= len(FIRST) and name not in OTHERS])
+def test_a_guest_that_could_not_be_saved_leaves_nothing(
+    make_host: Callable[..., FaultyHost], loop: LoopThread, step: int
+) -> None:
+    """Whichever step fails, what was made is removed at once, and the next case tries again."""
+    host = make_host(fail_at=step, error=HostLost("injected"))
+    with SavedGuests() as saved_guests:
+        with pytest.raises(HostLost, match="injected"):
+            saved_guests.require(SPEC, 1, host, KEYS, loop)
+        assert host.log[-1] == "remove saved"
+        assert list(journals_directory().iterdir()) == []
+        saved_guests.require(SPEC, 1, host, KEYS, loop)
+
+
+def test_saving_that_fails_is_said(make_host: Callable[..., FaultyHost], loop: LoopThread) -> None:
+    """QEMU could not write the file: not ready, and never a cold guest instead."""
+    host = make_host(status="failed")
+    with SavedGuests() as saved_guests, pytest.raises(NotReady, match="could not be saved"):
+        saved_guests.require(SPEC, 1, host, KEYS, loop)
+
+
+def test_a_guest_with_trouble_is_not_saved(
+    make_host: Callable[..., FaultyHost], loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No case would see what the guest reported while it booted."""
+    monkeypatch.setattr(warm, "find_trouble", lambda text: ["WARNING: CPU: 0"])
+    with SavedGuests() as saved_guests, pytest.raises(NotReady, match="not fit to be saved"):
+        saved_guests.require(SPEC, 1, make_host(), KEYS, loop)
+
+
+def test_only_so_many_are_kept(make_host: Callable[..., FaultyHost], loop: LoopThread) -> None:
+    """Of those of a host the one that was not wanted for longest goes, before the next takes memory; others stay."""
+    host, other = make_host(), make_host(address={"kind": "fake", "name": "other"})
+    with SavedGuests(kept=2) as saved_guests:
+        for address in ("1", "2", "1", "3"):
+            saved_guests.require(replace(SPEC, address=address), 1, host, KEYS, loop)
+        saved_guests.require(SPEC, 1, other, KEYS, loop)
+        removed = host.log.index("remove saved")
+        assert host.log[removed + 1] == "make place"
+        assert host.log.count("remove saved") == 1
+        before = len(host.log)
+        saved_guests.require(replace(SPEC, address="1"), 1, host, KEYS, loop)
+        assert host.log[before:] == ["identify files"]
+    assert (host.log.count("remove saved"), other.log.count("remove saved")) == (3, 1)

@@ -127,9 +127,10 @@ def _execute(
         samples.append(sample)
         observer.sample(sample)
 
-    def keep_wrong(case: Case, source: Side, destination: Side | None, outcome: Passage | SwitchoverError) -> None:
+    def keep_wrong(tried: Case, source: Side, destination: Side | None, outcome: Passage | SwitchoverError) -> None:
         if keeper is not None:
-            keeper.keep_if_wrong(case, source, destination, outcome, pair, directory)
+            # of a second migration, too, what is kept belongs to the case
+            keeper.keep_if_wrong(replace(tried, id=case.id), source, destination, outcome, pair, directory)
 
     def note_versions(source: Side, destination: Side) -> None:
         found.setdefault("qemu", {

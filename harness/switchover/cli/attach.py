@@ -11,8 +11,10 @@ from qemu.qmp.qmp_shell import QMPShell
 from switchover.hosts import processes
 from switchover.lab.release import reach_host
 from switchover.record.errors import ExitCode, NotReady, UsageError
+from switchover.record.log import say
 from switchover.record.rundir import RunDirectory, find_run
-from switchover.run.attach import KEPT, KeptSide, build_console_command, build_ssh_command, require_kept
+from switchover.run.attach import build_console_command, build_ssh_command, require_kept
+from switchover.run.kept import KEPT, KeptSide
 from switchover.run.recorded import select_case
 
 
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _find_repeat(directory: RunDirectory, word: str) -> Path:
-    """The repeat whose guests are kept; while they are, it has no record yet."""
+    """The repeat whose guests are kept; while they are, it has no record yet, and its folder tells the case."""
     kept = {path.parent.parent.name: path.parent for path in sorted(directory.path.glob(f"*/*/{KEPT}"))}
     if kept:
         return kept[select_case(word, kept)]
@@ -53,16 +55,14 @@ def _open_monitor(side: KeptSide) -> None:
     reached = reach_host(side.address)
     if reached is None:
         raise NotReady(f"{side.host} is gone.")
-    with reached as host, host.open_unix(side.monitor) as stream:
-        try:
-            # its class asks for an address and passes it on to one that takes a socket too
-            with QMPShell(stream) as shell:  # type: ignore[arg-type]
-                shell.connect()
-                for _ in shell.repl():
-                    pass
-        except (QMPError, ProtocolError, EOFError, OSError) as error:
-            raise NotReady(
-                f"The monitor at {side.monitor} does not answer.",
-                why=str(error) or type(error).__name__,
-                fix="one at a time can be connected to it: leave it elsewhere",
-            ) from error
+    say(f"the monitor of {side.host}:{side.monitor}; if nothing comes now, somebody else is connected to it")
+    try:
+        # its class asks for an address and passes it on to one that takes a socket too
+        with reached as host, host.open_unix(side.monitor) as stream, QMPShell(stream) as shell:  # type: ignore[arg-type]
+            shell.connect()
+            for _ in shell.repl():
+                pass
+    except (QMPError, ProtocolError, EOFError, OSError) as error:
+        raise NotReady(
+            f"The monitor at {side.monitor} does not answer.", why=str(error) or type(error).__name__
+        ) from error

@@ -5,13 +5,17 @@ import argparse
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from switchover.guests.spec import Start
 from switchover.guests.warm import SavedGuests
+from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
@@ -19,9 +23,11 @@ from switchover.lab.lab import Lab, start_lab
 from switchover.migration.outside import Control, find_smallest_period, is_supported
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
-from switchover.record.record import Record, exit_code_of
-from switchover.record.rundir import make_run_directory
-from switchover.record.units import MIB, format_seconds
+from switchover.record.measurement import Check, Measurement
+from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, write_plan
+from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
+from switchover.record.rundir import RunDirectory, make_run_directory
+from switchover.record.units import MIB, Direction, Unit, format_seconds
 from switchover.report.plan import render_plans
 from switchover.run.case import Case, Pair, pair_of_lab, with_start
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
@@ -51,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("busy", 50, "the same with DMA and interrupts going on: data lost or wrong"),
         ("probes", 10, "the downtime with all probes on against QEMU's counters only, in pairs"),
         ("plan", 5, "25,000 cases of a scenario planned and shown; needs no lab"),
+        ("show", 5, "a run of 1,000 cases shown, from a new process; needs no lab"),
         ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
     ):
         kind = kinds.add_parser(name, help=summary)
@@ -79,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
                     return _probes(arguments.count, pair_of_lab(lab), Path(scratch))
             case "plan":
                 return _plan(arguments.count)
+            case "show":
+                return _show(arguments.count, Path(scratch))
             case "boots":
                 with borrow_lab() as lab:
                     return _series("guest boot", boot_repeatedly(PRE_COPY_ON, pair_of_lab(lab), arguments.count))
@@ -125,6 +134,46 @@ def _plan(count: int) -> int:
     return ExitCode.AS_EXPECTED
 
 
+def _show(count: int, scratch: Path) -> int:
+    """As a user waits for it: until the process that shows the run has ended."""
+    directory = _make_large_run(scratch)
+    argv = [sys.executable, "-P", "-m", "switchover", "show", str(directory.path)]
+    seconds: list[float] = []
+    for _ in range(count):
+        start = time.monotonic()
+        LocalHost().run(argv, timeout=120)
+        seconds.append(time.monotonic() - start)
+    print(f"show of {SHOWN_CASES} cases  {_spread(seconds, 2)}")
+    return ExitCode.AS_EXPECTED
+
+
+def _make_large_run(scratch: Path) -> RunDirectory:
+    """Cases of one repeat each, with as many measurements, checks and parts as a completed repeat has; every 100th is
+    not as expected.
+    """
+    directory = make_run_directory("bench", scratch)
+    settings = {side: asdict(PRE_COPY_ON.source) for side in ("source", "destination")}
+    parts = [{"name": f"part {number}", "meaning": "", "seconds": 0.1, "bound_s": 0} for number in range(5)]
+    fields: dict[str, Any] = {
+        "measurements": tuple(
+            Measurement(name, 0.5, Unit.SECONDS, Direction.LOWER, "what it means", "where it is from")
+            for name in ("downtime.explained", "downtime.qemu", "downtime.outside", *(f"more.{n}" for n in range(15)))
+        ),
+        "checks": tuple(Check(f"check {number}", True, "as before", "as before") for number in range(20)),
+        "downtime": {"seconds": 0.5, "bound_s": 0, "parts": parts, "saving": []},
+    }
+    lines = []
+    for number in range(SHOWN_CASES):
+        name, bad = f"device.pre_copy=on,number={number}", number % 100 == 0
+        verdict = Verdict(VerdictName.FAILED, "destination", "failed: x") if bad else Verdict(VerdictName.COMPLETED)
+        record = Record(name, 1, "", verdict, settings, {}, mismatch="expected completed" if bad else "", **fields)
+        directory.repeat(name, 1).write_record(record)
+        lines.append(PlanLine(name, name, "bench", 1, {"verdict": "completed"}, "", 25.0))
+    write_plan(directory, PlanFile((PlannedScenario("bench", "bench.toml", "1,000 cases", "", 1, True),), tuple(lines)))
+    return directory
+
+
+SHOWN_CASES = 1000
 _LARGE = """
 version = 1
 [scenario]
@@ -252,8 +301,8 @@ def _kills(lab: Lab, count: int, seed: int | None, scratch: Path) -> int:
     return ExitCode.NOT_AS_EXPECTED if dirty else ExitCode.AS_EXPECTED
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float], digits: int = 1) -> str:
     if not values:
         return "none"
     low, middle, high = min(values), statistics.median(values), max(values)
-    return f"median {middle:5.1f} s  [{low:.1f} … {high:.1f}]  n={len(values)}"
+    return f"median {middle:5.{digits}f} s  [{low:.{digits}f} … {high:.{digits}f}]  n={len(values)}"

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
             pair = pair_of_lab(lab)
-            fingerprint = collect_fingerprint(lab, pair)
+            fingerprint = collect_fingerprint(lab, pair, case.source.guest.qemu, case.destination.guest.qemu)
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)

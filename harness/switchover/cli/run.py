@@ -143,7 +143,7 @@ def _make_hold(directory: RunDirectory, pause: Callable[[], None]) -> Callable[[
             *(kept.verdict.reason.splitlines()[:8]),
             f"kept: {sides}; what is there is in {kept.path / 'kept.json'}",
             "look, in another terminal:",
-            *(f"  {line}" for line in list_attach(directory.path.name, kept.case)),
+            *(f"  {line}" for line in list_attach(directory.word, kept.case)),
             "Enter or Ctrl-C here ends the guests and the run.",
             f"Should this process be gone: {command()} clean undoes what it left.",
         ]

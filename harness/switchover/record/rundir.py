@@ -63,6 +63,11 @@ class RunDirectory:
 
     path: Path
 
+    @property
+    def word(self) -> str:
+        """How a user names the run: by its name, or by its path if it is not where runs are looked for."""
+        return self.path.name if self.path.parent == runs_directory() else str(self.path)
+
     def repeat_path(self, case: str, number: int) -> Path:
         """Whether it is there or not."""
         return self.path / folder_of(case) / f"{number:02}"

@@ -26,16 +26,14 @@ class Evidence:
     def has(self, *names: VerdictName) -> bool:
         return self.record.verdict.name in names
 
+    @property
+    def as_expected_at_first(self) -> bool:
+        """Whether the verdict is the expected one, and only a check after it is not in order."""
+        return "and then not in order" in self.record.mismatch
+
     def failed(self, pattern: str) -> bool:
         """Whether a check with such a name did not pass."""
         return any(not check.passed and re.search(pattern, check.name) for check in self.record.checks)
-
-    def asked(self, *path: str) -> object:
-        """A value of the record's settings; None if it has none."""
-        value: object = self.record.settings
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,17 @@ def _hung(*patterns: str) -> Callable[[Evidence], bool]:
 
 
 def find_causes(evidence: Evidence) -> list[Cause]:
-    """Of all rules that fit, those of the first kind: what was said in so many words before what follows from it."""
-    for rules in (_OURS, _WORDS, _HANGS, _CHECKS, _CONSEQUENCES):
+    """Of all rules that fit, those of the first kind: what was said in so many words before what follows from it.
+
+    Where it is a check that is not as it must be, or nothing stood in the way, what QEMU said of other things is no
+    cause.
+    """
+    kinds = [_OURS, _WORDS, _HANGS, _CHECKS, _CONSEQUENCES]
+    if evidence.has(VerdictName.COMPLETED):
+        kinds = [_OURS, _CHECKS, _CONSEQUENCES]
+    elif evidence.has(VerdictName.CHECKS_FAILED) or evidence.as_expected_at_first:
+        kinds = [_OURS, _CHECKS, _WORDS, _CONSEQUENCES]
+    for rules in kinds:
         found = [rule.cause for rule in rules if rule.fits(evidence)]
         if found:
             return found
@@ -194,7 +201,8 @@ _HANGS = (
     CauseRule("no progress", _hung(r"no progress"),
               Cause("no byte moves: the link is cut, or the destination hangs, often while it loads a device",
                     "look at destination.trace for the last section, at that host's kernel log, and at the link")),
-    CauseRule("too slow", lambda e: e.has(VerdictName.HUNG),
+    CauseRule("too slow", lambda e: e.has(VerdictName.HUNG)
+              and not any(kind in e.record.verdict.reason for kind in ("ack-starved", "not converging", "no progress")),
               Cause("a step took longer than it may", "the reason names the wait; migration.timeout_s bounds it")),
 )  # fmt: skip
 

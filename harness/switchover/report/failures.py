@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A repeat that was not as expected, told in a fixed shape, from the run directory alone."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,9 +43,12 @@ def render_failure(run: RunData, record: Record) -> str:
 
 
 def collect_evidence(run: RunData, record: Record) -> Evidence:
-    """What rules look at; a file that is not there says nothing."""
+    """What rules look at; a file that is not there says nothing, and warnings do not count."""
     path = run.repeat_path(record)
-    texts = [record.verdict.reason, record.mismatch, *(_read_end(path / name) for name in _SAID)]
+    said = [
+        line for name in _SAID for line in _read_end(path / name).splitlines() if not re.search(r"\bwarning: ", line)
+    ]
+    texts = [record.verdict.reason, record.mismatch, *said]
     return Evidence(record, "\n".join(texts))
 
 
@@ -111,7 +115,7 @@ def _list_files(path: Path) -> Iterator[str]:
 
 
 def _list_repeats(run: RunData, record: Record) -> Iterator[str]:
-    yield shlex.join([command(), "repro", run.directory.path.name, record.case])
+    yield shlex.join([command(), "repro", run.directory.word, record.case])
     for script in (run.repeat_path(record) / "repro.sh", run.repeat_path(record).parent / "repro.sh"):
         if script.exists():
             yield str(script)
@@ -119,16 +123,16 @@ def _list_repeats(run: RunData, record: Record) -> Iterator[str]:
 
 def _describe_look(run: RunData, record: Record) -> str:
     if (run.repeat_path(record) / "kept.json").exists():
-        return "\n".join(list_attach(run.directory.path.name, record.case))
+        return "\n".join(list_attach(run.directory.word, record.case))
     case = next((entry.line for entry in run.cases if entry.id == record.case), None)
     files = {scenario.name: scenario.file for scenario in run.scenarios}
     if case is None or case.scenario not in files:
-        return shlex.join([command(), "show", run.directory.path.name, record.case])
+        return shlex.join([command(), "show", run.directory.word, record.case])
     words = [command(), "run", files[case.scenario], "--only", case.case, "--keep-on-fail"]
     return f"{shlex.join(words)}, then switchover attach"
 
 
 def list_attach(run: str, case: str) -> list[str]:
-    """How to get to guests that are kept."""
+    """How to get to guests that are kept. ``run``: as a user names it."""
     words = shlex.join([command(), "attach", run, case])
     return [f"{words} source|destination --qmp|--ssh|--console"]

@@ -124,10 +124,10 @@ class LiveProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render)
         self._title = self._step = self._sample = ""
-        self._since = 0.0
+        self._since = self._began = 0.0
         self._count = self._done = 0
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._render)
 
     def __enter__(self) -> "LiveProgress":
         self._live.start()
@@ -146,6 +146,7 @@ class LiveProgress:
 
     def begin(self, turn: Turn) -> None:
         self._title = f"{turn.line.id} #{turn.number}"
+        self._began = time.monotonic()
         self.step("")
 
     def step(self, step: str) -> None:
@@ -163,8 +164,8 @@ class LiveProgress:
     def _render(self) -> Group:
         if not self._count:
             return Group()
-        left = self._estimate.seconds_left()
-        about = f", about {format_duration(left)} left" if left else ""
+        left = self._estimate.seconds_left() - (time.monotonic() - self._began if self._title else 0)
+        about = f", about {format_duration(left)} left" if left > 0 else ""
         head = Text(f"{self._done} of {self._count} repeats{about}")
         rows: list[Text | ProgressBar] = [head, ProgressBar(total=self._count, completed=self._done, width=40)]
         if self._title:

@@ -74,18 +74,21 @@ def _render_verdicts(case: CaseResult) -> str:
     groups: dict[str, list[Record]] = {}
     for record in case.records:
         by = f" ({record.verdict.side})" if record.verdict.side else ""
-        groups.setdefault(f"{record.verdict.name}{by}", []).append(record)
+        unrun = record.verdict.reason.startswith(NOT_RUN)
+        groups.setdefault(NOT_RUN if unrun else f"{record.verdict.name}{by}", []).append(record)
     texts = []
     for name, records in groups.items():
         first = records[0]
         count = f" {len(records)} of {len(case.records)}" if len(case.records) > 1 else ""
         wrong = [record for record in records if record.mismatch]
         judged = ""
-        if wrong:
+        reason = f": {first.verdict.reason.splitlines()[0]}" if first.verdict.reason.strip() else ""
+        if name == NOT_RUN:
+            reason = reason.replace(f"{NOT_RUN}: ", "", 1)
+        elif wrong:
             judged = ", NOT AS EXPECTED" + (f" in {len(wrong)}" if len(wrong) < len(records) else "")
         elif first.verdict.name not in (VerdictName.COMPLETED, VerdictName.NOT_SUPPORTED):
             judged = ", as expected"
-        reason = f": {first.verdict.reason.splitlines()[0]}" if first.verdict.reason.strip() else ""
         texts.append(f"{name}{count}{judged}{reason}")
     return "; ".join(texts)
 

@@ -3,39 +3,16 @@
 
 import json
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pydantic
 
 from switchover.record.errors import NotReady, UsageError
+from switchover.run.kept import KEPT, VERSION, KeptSide
 
-KEPT = "kept.json"
-"""In the directory of a repeat, as long as its guests are kept."""
-_VERSION = 1
 _ALIAS = "kept-guest"
 """Name under which OpenSSH looks up the guest's host key."""
-
-
-@dataclass(frozen=True)
-class KeptSide:
-    """A QEMU that lives. ``address``: of its host, as in journals; ``monitor`` and ``console``: paths there.
-
-    ``guest_address``: the guest's, reached from its host; ``key``: path, on the controller, of the private key that it
-    lets in; ``host_key``: the guest's own, public.
-    """
-
-    host: str
-    address: Mapping[str, str]
-    monitor: str
-    console: str
-    guest_address: str
-    key: str
-    host_key: str
-
-
 _SIDES = pydantic.TypeAdapter(dict[str, KeptSide])
 
 
@@ -47,7 +24,7 @@ def require_kept(repeat: Path, side: str) -> KeptSide:
     try:
         fields = json.loads((repeat / KEPT).read_text(encoding="utf-8"))
         version, process, case = int(fields["schema_version"]), int(fields["process"]), str(fields["case"])
-        if version > _VERSION:
+        if version > VERSION:
             raise UsageError(f"{repeat / KEPT} is of a newer version of switchover.", fix="update switchover")
         sides = _SIDES.validate_python(fields["sides"])
     except FileNotFoundError as error:

@@ -119,6 +119,9 @@ def fire_interrupt(guest: Host, invariants: Sequence[Invariant], number: int = 0
     return check_equal(name, wanted, observed)
 
 
+_CAUGHT_UP_S = 10.0
+
+
 def check_interrupts(guest: Host, device: ReferenceDevice, invariants: Sequence[Invariant], number: int = 0) -> Check:
     """Stop the device's interrupts at a rate, and see that the handlers have seen the last one of each vector."""
     device.set_knob("irq_rates", ())
@@ -130,7 +133,7 @@ def check_interrupts(guest: Host, device: ReferenceDevice, invariants: Sequence[
         return counts if counts.seen == counts.raised else None
 
     try:
-        counts = wait_until(name, caught_up, timeout=10, invariants=invariants)
+        counts = wait_until(name, caught_up, timeout=_CAUGHT_UP_S, invariants=invariants)
     except Deadline:
         counts = driver.read_interrupts()
     arrived = sum(counts.raised) > 0

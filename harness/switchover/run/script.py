@@ -58,7 +58,8 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
     yield from _comment("One live migration that Switchover recorded, to be repeated with QEMU, a shell and socat.")
     yield "#"
     yield from _comment(f"case: {record.case}, repeat {record.repeat}, {record.started}")
-    yield from _comment(f"observed: {_by(verdict.name, verdict.side)}{f': {verdict.reason}' if verdict.reason else ''}")
+    said = f": {verdict.reason}" if verdict.reason else ""
+    yield from _comment(f"observed: {_by(verdict.name, verdict.side)}{said}")
     yield from _comment(f"expected: {_by(expected.verdict, expected.side)}{reason}{because}")
     if record.mismatch:
         yield from _comment(f"not right: {record.mismatch}")
@@ -80,8 +81,8 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
         "                sh repro.sh source        on the source's host, and, once both are ready,\n"
         "                sh repro.sh migrate       on the source's host, from another shell.\n"
         "Anything left:  sh repro.sh clean, on each host.\n"
-        "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if nothing\n"
-        "could be tried."
+        "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if\n"
+        "nothing could be tried."
     )
 
 
@@ -123,14 +124,20 @@ def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
     qemus = fingerprint.get("qemu", {})
     yield from _comment("made on")
     for side in _SIDES:
-        facts, version = fingerprint.get(side, {}), qemus.get(side, {})
-        number = ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro")) if version else "unknown"
-        words = [f"QEMU {number}", str(version.get("package", "")), f"Linux {facts.get('kernel', 'unknown')}"]
-        words += [facts["cpu"]] if "cpu" in facts else []
+        facts = fingerprint.get(side, {})
+        words = [_tell_qemu(qemus.get(side)), f"Linux {facts.get('kernel', 'unknown')}", str(facts.get("cpu", ""))]
         yield from _comment(f"  {side}: {', '.join(word for word in words if word)}")
     yield from _comment(f"  switchover {fingerprint.get('switchover', 'unknown')}")
     for name, digest in fingerprint.get("lab", {}).get("images", {}).items():
         yield from _comment(f"  image {name}: {digest}")
+
+
+def _tell_qemu(version: object) -> str:
+    """``version``: the answer to ``query-version``, if there was one."""
+    match version:
+        case {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": package}:
+            return f"QEMU {major}.{minor}.{micro} {package}".strip()
+    return "QEMU unknown"
 
 
 def _needs(record: Record, case: Case) -> Iterator[str]:
@@ -306,7 +313,7 @@ def _arguments(side: str, spec: SideSpec) -> list[str]:
             next(rest)
         elif word == "-netdev":
             next(rest)
-            kept += [word, _variable("netdev")]
+            kept += [word, _variable("netdev"), word, "hubport,id=nowhere,hubid=0"]
         else:
             kept.append(word)
     return kept

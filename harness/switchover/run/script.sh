@@ -22,10 +22,15 @@ begin_side() { # SIDE
     side=$1
     here=$WORK/$side
     mkdir -p "$WORK"
+    check_work
     mkdir "$here" 2>/dev/null || give_up "$here exists: it runs already, or was not cleaned up; sh $0 clean"
     mine="$mine $side"
     : >"$here/devices"
     : >"$here/console.log"
+}
+
+check_work() { # anybody may have made a directory of a name that can be foreseen
+    [ ! -e "$WORK" ] || [ -n "$(find "$WORK" -prune -type d -user "$(id -u)")" ] || give_up "$WORK is somebody else's"
 }
 
 make_device() { # UUID TYPE
@@ -42,6 +47,7 @@ knob() { # NAME VALUE, of the device made last
 }
 
 connect_guest() { # TAP: the guest's NIC, in a bridge if one is named; sets $netdev
+    # a hub, whose other port (see QEMU's arguments) takes what the guest sends: with none the NIC would stall
     netdev='hubport,id=net,hubid=0'
     [ -n "$BRIDGE" ] || return 0
     netdev="tap,id=net,ifname=$1,script=no,downscript=no"
@@ -85,10 +91,14 @@ release_side() { # SIDE: its QEMU first, since removing a device waits until it 
         read -r tap <"$WORK/$1/tap"
         [ ! -e "/sys/class/net/$tap" ] || ip link delete dev "$tap"
     fi
-    [ -z "$LOGS" ] || { mkdir -p "$LOGS" && cp -r "$WORK/$1" "$LOGS/"; } || say "no logs in $LOGS"
+    [ -z "$LOGS" ] || keep_logs "$1" || say "not all logs are in $LOGS"
     # a QEMU that was just ended still has its exit status written there
     rm -rf "${WORK:?}/$1" 2>/dev/null || { sleep 1 && rm -rf "${WORK:?}/$1"; } || say "not removed: $WORK/$1"
     rmdir "$WORK" 2>/dev/null || :
+}
+
+keep_logs() { # SIDE
+    mkdir -p "$LOGS/$1" && cp "$WORK/$1"/*.log "$WORK/$1/stderr" "$LOGS/$1"
 }
 
 release() {
@@ -137,7 +147,10 @@ tell() { # JSON: a command whose answer nobody waits for
 
 next_line() { # what comes next, in $line; fails once QEMU ended ($error) or $limit seconds are over
     IFS= read -r line <&4 || return 1
-    [ "$line" = tick ] || printf '%s\n' "$line" >>"$here/qmp.log"
+    case $line in
+    tick | *'"event": "MIGRATION_PASS"'*) ;; # thousands of them
+    *) printf '%s\n' "$line" >>"$here/qmp.log" ;;
+    esac
     case $line in
     tick)
         seconds=$((seconds + 1))
@@ -242,9 +255,9 @@ follow() { # the source, until the migration has ended; fails as next_line does
     while next_line; do
         case $line in
         *'"event": "'*) ;;
-        *'"ram": {'*)
+        *'"return": '*)
             asked=''
-            note_counters
+            case $line in *'"ram": {'*) note_counters ;; esac
             ;;
         tick)
             if [ "$status" = pre-switchover ] && [ -z "$continued" ]; then
@@ -353,7 +366,7 @@ look_at_destination() {
 show_stderr() { # SIDE
     [ -s "$WORK/$1/stderr" ] || return 0
     say "QEMU of the $1 said:"
-    sed 's/^/    /' "$WORK/$1/stderr"
+    sed 's/^/    /' "$WORK/$1/stderr" || : # removed meanwhile, by clean in another shell
 }
 
 wait_for_end() { # of the QEMU that this shell started
@@ -366,6 +379,7 @@ trap release EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 command -v socat >/dev/null || give_up "socat was not found"
+check_work
 
 case ${1:-} in
 source)

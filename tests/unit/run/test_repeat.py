@@ -87,6 +87,21 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert on_disk.interventions == record.interventions
 
 
+def test_a_script_beside_the_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """However a repeat ended there is a script that repeats it; one that cannot be made hides nothing."""
+    run_with(monkeypatch, tmp_path, HostLost("gone"))
+    assert "# observed: infrastructure-error: migrate: gone" in (tmp_path / "repro.sh").read_text()
+
+    def fail(record: Record) -> str:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(repeat, "render_script", fail)
+    (tmp_path / "repro.sh").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run_with(monkeypatch, tmp_path, KeyboardInterrupt())
+    assert not (tmp_path / "repro.sh").exists()
+
+
 @pytest.mark.parametrize(("expected", "right"), [(VerdictName.HUNG, True), (VerdictName.COMPLETED, False)])
 def test_the_expectation_decides(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, expected: VerdictName, right: bool

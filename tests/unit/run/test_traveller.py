@@ -424,3 +424,34 @@ def test_the_second_destination_is_as_the_source(world: World, monkeypatch: pyte
     world.outcomes = [COMPLETED]
     travel(world, lambda made: cast(None, migrate_again(made, CUT)))
     assert tried == [in_order(CUT)]
+
+
+@pytest.mark.parametrize("outcome", [COMPLETED, FAILED, GuestCrashed("it ended")])
+def test_an_attempt_is_told_while_both_sides_are_there(world: World, outcome: Any) -> None:
+    """However it went: nothing is released before, so that somebody may look."""
+    world.outcomes = [outcome]
+
+    def use(made: Traveller) -> None:
+        made.watchers.attempted = lambda case, source, destination, came_to: world.note(
+            f"attempted {case.id}: {name_of(source)}, {name_of(destination) if destination else 'nobody'}"
+        )
+        made.attempt(CASE)
+
+    travel(world, use)
+    told = world.log.index(f"attempted {CASE.id}: source, destination")
+    assert not any(line.startswith(("keep", "end")) for line in world.log[:told])
+    assert any(line.startswith("end") for line in world.log[told:])
+
+
+def test_a_destination_that_did_not_come_up_is_told(world: World) -> None:
+    """The source is there alone, and the error passes."""
+    world.fail = {"start destination on b": Refused("no such property")}
+    told: list[Any] = []
+
+    def use(made: Traveller) -> None:
+        made.watchers.attempted = lambda *came_to: told.append((came_to[2], type(came_to[3])))
+        made.attempt(CASE)
+
+    with pytest.raises(Refused):
+        travel(world, use)
+    assert told == [(None, Refused)]

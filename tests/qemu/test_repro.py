@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``repro.sh`` on this machine, with guests that have no VFIO device: every verdict that a shell can see."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.qemu.conftest import Guests
+
+from switchover.hosts.waiting import wait_until
+from switchover.migration.phases import Phase
+from switchover.migration.settings import MigrationSettings
+from switchover.record.record import Record, Verdict, VerdictName
+from switchover.record.units import MIB
+from switchover.run.case import Case, SideSpec
+from switchover.run.expectation import Expectation
+from switchover.run.faults import Action, Fault
+from switchover.run.recorded import render_settings
+from switchover.run.script import render_script
+
+# without what QEMU 7.2 does not know
+PLAIN = MigrationSettings(switchover_bandwidth=0)
+# some minutes for what is in RAM
+SLOW = replace(PLAIN, max_bandwidth=MIB, downtime_limit_ms=1, settle=False)
+
+
+@dataclass(frozen=True)
+class Script:
+    path: Path
+    work: Path
+
+    def environment(self, port: int) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "WORK": str(self.work), "PORT": str(port)}
+
+    def run(self, verb: str, port: int = 4501) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["sh", self.path, verb],
+            env=self.environment(port),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def start(self, verb: str, port: int = 4501) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            ["sh", self.path, verb],
+            env=self.environment(port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+class Scripts:
+    """Makes the script of a record with a verdict, for guests of this tier."""
+
+    def __init__(self, guests: Guests, directory: Path) -> None:
+        self._guests = guests
+        self._directory = directory
+
+    def make(self, verdict: Verdict, settings: MigrationSettings = PLAIN, *faults: Fault, **destination: Any) -> Script:
+        guest = replace(self._guests.spec, memory_mib=192)
+        case = Case(
+            "made", SideSpec(guest, ()), SideSpec(replace(guest, **destination), ()), settings, faults,
+            Expectation(verdict.name),
+        )  # fmt: skip
+        record = Record(
+            case.id, 1, "", verdict, render_settings(case), {}, {"migrate": 3.0}, expectation=asdict(case.expectation)
+        )
+        path = self._directory / "repro.sh"
+        path.write_text(render_script(record), encoding="utf-8")
+        return Script(path, self._directory / "work")
+
+
+@pytest.fixture
+def scripts(guests: Guests, tmp_path: Path) -> Iterator[Scripts]:
+    """What they leave in spite of their promise, the fixture ``clean`` of this tier finds."""
+    yield Scripts(guests, tmp_path)
+    assert not (tmp_path / "work").exists()
+
+
+FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "settings", "faults", "destination", "said"),
+    [
+        (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, '"running": true'),
+        (Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
+        (Verdict(VerdictName.CANCELLED), SLOW, (FAULT[Action.CANCEL],), {}, "source cancelled"),
+        (Verdict(VerdictName.CRASHED, "destination"), SLOW, (FAULT[Action.KILL_DESTINATION],), {}, "source failed"),
+        (Verdict(VerdictName.CRASHED, "source"), SLOW, (FAULT[Action.KILL_SOURCE],), {}, "QEMU of the source ended"),
+        (Verdict(VerdictName.HUNG, "source"), SLOW, (), {}, "after 16 s the status is 'active'"),
+        (Verdict(VerdictName.REFUSED), replace(PLAIN, capabilities={"nonsense": True}), (), {}, "nonsense"),
+    ],
+    ids=lambda value: f"{value.name}-{value.side}" if isinstance(value, Verdict) else "",
+)  # fmt: skip
+def test_each_verdict(
+    scripts: Scripts,
+    verdict: Verdict,
+    settings: MigrationSettings,
+    faults: tuple[Fault, ...],
+    destination: dict[str, Any],
+    said: str,
+) -> None:
+    """The script comes to the verdict of the record, says what QEMU said, and leaves nothing."""
+    ran = scripts.make(verdict, settings, *faults, **destination).run("all")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert said in ran.stdout
+    assert f"verdict: {verdict.name}, as recorded" in ran.stdout
+
+
+def test_another_verdict(scripts: Scripts) -> None:
+    """A migration that completes where one failed in the record: the exit status tells."""
+    ran = scripts.make(Verdict(VerdictName.FAILED, "source")).run("all")
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "verdict: completed; the recorded one is failed" in ran.stdout
+
+
+def test_a_migration_that_is_blocked(scripts: Scripts) -> None:
+    """``migrate`` itself is rejected: the source was given an address that is none."""
+    script = scripts.make(Verdict(VerdictName.BLOCKED))
+    text = script.path.read_text()
+    script.path.write_text(
+        text.replace('"uri\\": \\"tcp:$DESTINATION:$PORT\\"}}" || {', '"uri\\": \\"nonsense\\"}}" || {')
+    )
+    ran = script.run("all")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "verdict: blocked, as recorded" in ran.stdout
+
+
+def test_a_verb_for_each_host(scripts: Scripts) -> None:
+    """Source and destination stay until clean ends them; migrate comes to the verdict."""
+    script = scripts.make(Verdict(VerdictName.COMPLETED))
+    started = [script.start("destination"), script.start("source")]
+    try:
+        for process, ready in zip(started, ("the destination listens", "ready: sh"), strict=True):
+            assert process.stdout is not None
+            assert any(ready in line for line in process.stdout)
+        ran = script.run("migrate")
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert "verdict: completed, as recorded" in ran.stdout
+    finally:
+        cleaned = script.run("clean")
+    assert cleaned.returncode == 0, cleaned.stderr
+    for process in started:
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGTERM, "waiting for"), (signal.SIGHUP, "waiting for"), (signal.SIGTERM, "source active")],
+)
+def test_an_end_before_its_time(scripts: Scripts, number: int, moment: str) -> None:
+    """A script that is told to end, while the guest boots or migrates, ends its QEMUs, and has no verdict."""
+    script = scripts.make(Verdict(VerdictName.COMPLETED), SLOW)
+    process = script.start("all")
+    assert process.stdout is not None
+    assert any(moment in line for line in process.stdout)
+    pids = [int((script.work / side / "pid").read_text()) for side in ("source", "destination")]
+    time.sleep(0.5)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    wait_until("both QEMUs to be gone", lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), timeout=10)

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Executing a plan: order, and a verdict for each planned repeat, whatever ends the run."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.builders import make_record
+from tests.unit.fakes import FaultyHost
+from tests.unit.run.scenarios import HEAD
+
+from switchover.guests.qemu import GuestKeys
+from switchover.migration.session import Sample
+from switchover.record.errors import HostLost, NotReady, UsageError
+from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
+from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
+from switchover.report.rundata import read_run
+from switchover.run.case import Case, End, Pair
+from switchover.run.execution import MOST_LOSSES, Turn, execute, list_turns, start_execution
+from switchover.run.gate import HostFacts, Known
+from switchover.run.plan import Plan, make_plan
+from switchover.run.repeat import Observer
+from switchover.run.scenario import Scenario, parse_scenario
+from switchover.run.stage import HostNames
+
+HOST = FaultyHost(lambda method, argument: method, "")
+PAIR = Pair(End(HOST, "a"), End(HOST, "b"), GuestKeys("", "", "", ""))
+THREE = "[axes]\nvcpus = [1, 2, 3]\n"
+
+
+def plan_of(text: str = THREE, *, repeats: int = 1, interleave: str = "on", name: str = "one") -> Plan:
+    head = f'{HEAD}repeats = {repeats}\ninterleave = "{interleave}"\n'
+    scenario: Scenario = parse_scenario(head + text, f"{name}.toml")
+    return make_plan(scenario)
+
+
+class World:
+    """Hosts that may be lost, and cases that come to what they are told."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.outcomes: dict[str, list[VerdictName | BaseException]] = {}
+        self.losses = 0
+        self.lacking: frozenset[str] = frozenset()
+        self.lease_errors: list[Exception | None] = []
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator["World"]:
+        error = self.lease_errors.pop(0) if self.lease_errors else None
+        if error:
+            raise error
+        self.log.append("lease")
+        try:
+            yield self
+        finally:
+            self.log.append("give back")
+
+    def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
+        self.log.append(f"ask for {len(list(cases))}")
+        facts = HostFacts("hosta", dict.fromkeys(self.lacking))
+        return Known((facts, facts))
+
+    def pair(self, hosts: HostNames) -> Pair:
+        return PAIR
+
+    def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
+        return {"switchover": "0.1.0"}
+
+    def find_loss(self) -> str:
+        if self.losses:
+            self.losses -= 1
+            return "hosta does not answer"
+        return ""
+
+    def run(
+        self, case: Case, number: int, pair: Pair, directory: RepeatDirectory, found: Mapping[str, Any], see: Observer
+    ) -> Record:
+        self.log.append(f"{case.id} #{number}")
+        see.step("migrate")
+        outcomes = self.outcomes.get(f"{case.id} #{number}", [])
+        outcome = outcomes.pop(0) if outcomes else VerdictName.COMPLETED
+        name = VerdictName.INFRASTRUCTURE_ERROR if isinstance(outcome, BaseException) else outcome
+        record = make_record(case.id, number)
+        if name is not VerdictName.COMPLETED:
+            record = Record(case.id, number, "", Verdict(name), {}, {}, mismatch=f"expected completed, was {name}")
+        directory.write_record(record)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return record
+
+    # the watcher's part
+
+    def start(self, turns: Sequence[Turn]) -> None:
+        self.log.append(f"{len(turns)} turns")
+
+    def begin(self, turn: Turn) -> None:
+        """Seen by what is run."""
+
+    def step(self, step: str) -> None:
+        """Seen by what is run."""
+
+    def sample(self, sample: Sample) -> None:
+        """There are none."""
+
+    def end(self, turn: Turn, record: Record) -> None:
+        self.log.append(f"ended {record.case} #{record.repeat} {record.verdict.name}")
+
+    @property
+    def ran(self) -> list[str]:
+        return [entry for entry in self.log if " #" in entry and not entry.startswith("ended")]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return make_run_directory("one", tmp_path / "runs")
+
+
+def carry_out(
+    world: World, directory: RunDirectory, *plans: Plan, unsupported: Callable[[Turn], str] = lambda turn: ""
+) -> None:
+    turns = start_execution(plans, directory)
+    execute(turns, directory, world.lease, world, unsupported=unsupported, run=world.run)
+
+
+def verdicts(directory: RunDirectory) -> dict[str, str]:
+    return {f"{r.case} #{r.repeat}": r.verdict.reason or r.verdict.name for r in read_run(directory).records}
+
+
+def test_repeats_are_interleaved_there_and_back(world: World, directory: RunDirectory) -> None:
+    """Each turn goes over all cases, every other one the other way round; hosts are leased and asked once."""
+    carry_out(world, directory, plan_of(repeats=2))
+    assert world.ran == [
+        f"vcpus={case} #{number}" for number, cases in ((1, (1, 2, 3)), (2, (3, 2, 1))) for case in cases
+    ]
+    assert world.log[:3] == ["6 turns", "lease", "ask for 6"]
+    assert world.log.count("lease") == 1
+    assert set(verdicts(directory).values()) == {"completed"}
+
+
+def test_case_by_case(world: World, directory: RunDirectory) -> None:
+    """Without interleaving all repeats of a case come before the next case."""
+    carry_out(world, directory, plan_of("[axes]\nvcpus = [1, 2]\n", repeats=2, interleave="off"))
+    assert world.ran == ["vcpus=1 #1", "vcpus=1 #2", "vcpus=2 #1", "vcpus=2 #2"]
+
+
+def test_the_plan_is_there_before_anything_is_run(directory: RunDirectory) -> None:
+    """A run that was killed at once reports all its repeats as without a record."""
+    start_execution([plan_of(repeats=2)], directory)
+    found = read_run(directory)
+    assert [case.id for case in found.cases] == ["vcpus=1", "vcpus=2", "vcpus=3"]
+    assert len(found.records) == 6
+    assert all("no record" in record.mismatch for record in found.records)
+    assert exit_code_of(found.records) == 3
+
+
+def test_several_scenarios(world: World, directory: RunDirectory) -> None:
+    """Cases of equal ids in two scenarios stay apart."""
+    carry_out(world, directory, plan_of(name="one"), plan_of(name="two"))
+    assert world.ran == [f"vcpus={case}@{name} #1" for name in ("one", "two") for case in (1, 2, 3)]
+    assert {case.line.scenario for case in read_run(directory).cases} == {"one", "two"}
+
+
+def test_cases_that_would_share_a_directory() -> None:
+    """Two cases of one name, or of one folder, are an error before anything is done."""
+    with pytest.raises(UsageError, match="same id"):
+        list_turns([plan_of(name="one"), plan_of(name="one")])
+    alike = '[axes]\nappend = ["a/b", "a_b"]\n'
+    with pytest.raises(UsageError, match="same directory"):
+        list_turns([plan_of(alike)])
+
+
+def test_a_case_that_the_gate_leaves_out(world: World, directory: RunDirectory) -> None:
+    """What is missing is named, once for a case however many repeats were planned; the others run."""
+    world.lacking = frozenset({"/opt/qemu"})
+    text = '[axes]\nqemu = ["qemu-system-x86_64", "/opt/qemu"]\n'
+    carry_out(world, directory, plan_of(text, repeats=2))
+    assert len(world.ran) == 2
+    (left_out,) = [case for case in read_run(directory).cases if case.skipped]
+    (record,) = left_out.records
+    assert record.verdict == Verdict(VerdictName.NOT_SUPPORTED, reason="hosta has no /opt/qemu")
+    assert record.mismatch == ""
+    assert exit_code_of(read_run(directory).records, strict=True) == 0
+
+
+def test_nothing_that_can_be_run(world: World, directory: RunDirectory) -> None:
+    """If it is known before, no host is leased; with --strict it is an environment that is not ready."""
+    carry_out(world, directory, plan_of(), unsupported=lambda turn: "a host of the inventory")
+    assert "lease" not in world.log
+    records = read_run(directory).records
+    assert {record.verdict.name for record in records} == {VerdictName.NOT_SUPPORTED}
+    assert (exit_code_of(records), exit_code_of(records, strict=True)) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyboardInterrupt(), "not run: interrupted"),
+        (ValueError("a bug"), "not run: ValueError: a bug"),
+        (NotReady("The disk is full."), "not run: The disk is full."),
+    ],
+)
+def test_what_ends_a_run(world: World, directory: RunDirectory, error: BaseException, reason: str) -> None:
+    """What was not run has a record that says so and why; the one that was interrupted has its own; it is raised."""
+    world.outcomes["vcpus=2 #1"] = [error]
+    with pytest.raises(type(error)):
+        carry_out(world, directory, plan_of())
+    assert verdicts(directory) == {
+        "vcpus=1 #1": "completed",
+        "vcpus=2 #1": "infrastructure-error",
+        "vcpus=3 #1": reason,
+    }
+    assert world.log[-1] == "give back" or "ended" in world.log[-1]
+    assert len(list(directory.path.glob("*/*/record.json"))) == 3
+
+
+def test_a_lab_that_does_not_start(world: World, directory: RunDirectory) -> None:
+    """No case was run, and each says why."""
+    world.lease_errors = [NotReady("No lab.")]
+    with pytest.raises(NotReady):
+        carry_out(world, directory, plan_of())
+    assert set(verdicts(directory).values()) == {"not run: No lab."}
+
+
+def test_a_lab_that_is_lost(world: World, directory: RunDirectory) -> None:
+    """The case that ran on it is an infrastructure error; the run goes on in a new lab, which is not asked again."""
+    world.outcomes["vcpus=2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.losses = 1
+    carry_out(world, directory, plan_of())
+    assert world.ran == ["vcpus=1 #1", "vcpus=2 #1", "vcpus=3 #1"]
+    assert [entry for entry in world.log if entry in ("lease", "give back", "ask for 3")] == [
+        "lease", "ask for 3", "give back", "lease", "give back",
+    ]  # fmt: skip
+
+
+def test_an_infrastructure_error_in_a_lab_that_lives(world: World, directory: RunDirectory) -> None:
+    """It is no reason for a new lab."""
+    world.outcomes["vcpus=2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    carry_out(world, directory, plan_of())
+    assert world.log.count("lease") == 1
+
+
+def test_a_lab_that_is_lost_again_and_again(world: World, directory: RunDirectory) -> None:
+    """After some losses the run gives up, and says what was not run."""
+    world.losses = 99
+    count = MOST_LOSSES + 3
+    world.outcomes = {f"vcpus={n} #1": [VerdictName.INFRASTRUCTURE_ERROR] for n in range(1, count + 1)}
+    with pytest.raises(NotReady, match="lost"):
+        carry_out(world, directory, plan_of(f"[axes]\nvcpus = {list(range(1, count + 1))}\n"))
+    assert len(world.ran) == MOST_LOSSES + 1
+    assert len(read_run(directory).records) == count
+
+
+def test_a_lab_that_is_lost_with_the_last_case(world: World, directory: RunDirectory) -> None:
+    """There is no need of another."""
+    world.outcomes["vcpus=3 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.losses = 1
+    carry_out(world, directory, plan_of())
+    assert world.log.count("lease") == 1
+
+
+def test_hosts_that_cannot_be_paired(world: World, directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that cannot be had is told in the case's record, and the lab is looked at."""
+
+    def lose(hosts: HostNames) -> Pair:
+        world.losses = 1
+        monkeypatch.undo()
+        raise HostLost("hosta does not answer")
+
+    monkeypatch.setattr(world, "pair", lose)
+    carry_out(world, directory, plan_of())
+    assert world.ran == ["vcpus=2 #1", "vcpus=3 #1"]
+    assert verdicts(directory)["vcpus=1 #1"] == "not run: hosta does not answer"
+
+
+class UsedKeeper:
+    """A keeper that keeps the guests of a case."""
+
+    used = False
+
+
+def test_a_run_stops_where_guests_were_kept(world: World, directory: RunDirectory) -> None:
+    """What comes after is reported as not run."""
+    keeper = UsedKeeper()
+
+    def run(case: Case, number: int, *others: Any) -> Record:
+        keeper.used = number == 1 and case.id == "vcpus=2"
+        return world.run(case, number, *others)
+
+    turns = start_execution([plan_of()], directory)
+    execute(turns, directory, world.lease, world, keeper=keeper, run=run)  # type: ignore[arg-type]
+    assert world.ran == ["vcpus=1 #1", "vcpus=2 #1"]
+    assert "kept" in verdicts(directory)["vcpus=3 #1"]

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A record says all that is needed to make its case again."""
+
+from dataclasses import asdict, replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.builders import make_record
+
+from switchover.devices.reference import Knobs
+from switchover.guests.spec import GuestSpec, VfioDevice
+from switchover.migration.phases import Phase
+from switchover.migration.settings import MigrationSettings
+from switchover.record.errors import UsageError
+from switchover.record.record import Record, Verdict, VerdictName, parse_record, render_record
+from switchover.run.case import Case, DeviceSpec, SideSpec
+from switchover.run.expectation import Expectation
+from switchover.run.faults import Action, Fault
+from switchover.run.recorded import parse_case, render_settings, select_case, select_record
+from switchover.run.standard import PRE_COPY_ON
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+NUMBER = st.integers(0, 1 << 60)
+SECONDS = st.one_of(st.floats(0, 1e6), st.integers(0, 10**6).map(float))
+BOOLS = st.dictionaries(TEXT, st.booleans(), max_size=2)
+SIDES = st.builds(
+    SideSpec,
+    st.builds(
+        GuestSpec, name=TEXT, qemu=TEXT, memory_mib=NUMBER, boot_timeout_s=SECONDS,
+        devices=st.tuples(st.builds(VfioDevice, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=1))),
+    ),
+    st.lists(
+        st.builds(
+            DeviceSpec, TEXT, TEXT,
+            st.builds(Knobs, pre_copy=st.booleans(), irq_rates=st.lists(NUMBER, max_size=3).map(tuple), fail_at=TEXT),
+            st.dictionaries(TEXT, TEXT, max_size=2),
+        ),
+        max_size=2,
+    ).map(tuple),
+)  # fmt: skip
+SETTINGS = st.builds(
+    MigrationSettings, downtime_limit_ms=NUMBER, settle=st.booleans(), timeout_s=SECONDS, hang_s=SECONDS,
+    parameters=st.dictionaries(TEXT, st.one_of(NUMBER, st.booleans(), TEXT), max_size=2),
+    capabilities=BOOLS, destination_capabilities=BOOLS,
+)  # fmt: skip
+CASES = st.builds(
+    Case, TEXT, SIDES, SIDES, SETTINGS,
+    st.lists(st.builds(Fault, st.sampled_from(Action), st.sampled_from(Phase), NUMBER), max_size=2).map(tuple),
+    st.builds(Expectation, st.sampled_from(VerdictName), TEXT, TEXT, TEXT),
+    NUMBER,
+)  # fmt: skip
+
+
+def record_of(case: Case) -> Record:
+    return Record(
+        case=case.id,
+        repeat=1,
+        started="",
+        verdict=Verdict(VerdictName.COMPLETED),
+        settings=render_settings(case),
+        fingerprint={},
+        expectation=asdict(case.expectation),
+    )
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(CASES)
+def test_a_case_survives_its_record(case: Case) -> None:
+    """Whatever a case is, its record on disk gives the same case again; of parameters, in which any
+    value may be, the types too.
+    """
+    again = parse_case(parse_record(render_record(record_of(case))))
+    assert again == case
+    assert repr(again.settings.parameters) == repr(case.settings.parameters)
+
+
+def test_what_a_record_does_not_name_is_as_by_default() -> None:
+    """A knob that came later, faults and heartbeats that were not recorded yet: as they are without being asked for."""
+    record = record_of(PRE_COPY_ON)
+    older = {key: value for key, value in record.settings.items() if key in ("source", "destination", "migration")}
+    del older["source"]["devices"][0]["knobs"]["corrupt"]
+    assert parse_case(replace(record, settings=older)) == PRE_COPY_ON
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({}, "it was not run"),
+        ({"migration": {"settle": True}, "knobs": {}}, "older version"),
+        ({"source": {}, "destination": {}, "migration": {"timeout_s": "long"}}, "settings.timeout_s: "),
+    ],
+)
+def test_a_record_that_does_not_say_enough(changed: dict[str, object], why: str) -> None:
+    """The reason is named, with the field where there is one."""
+    with pytest.raises(UsageError) as caught:
+        parse_case(replace(record_of(PRE_COPY_ON), settings=changed))
+    assert why in caught.value.why
+
+
+def test_a_case_is_named_by_its_id_or_the_only_one_that_has_a_part() -> None:
+    """An id that is part of another one is still itself."""
+    assert select_case("a=1", ["a=1", "a=12"]) == "a=1"
+    assert select_case("12", ["a=1", "a=12"]) == "a=12"
+    with pytest.raises(UsageError, match="fits 2 cases"):
+        select_case("a", ["a=1", "a=12"])
+    with pytest.raises(UsageError, match="no case 'b'") as caught:
+        select_case("b", ["a=1", "a=12"])
+    assert "a=1, a=12" in caught.value.why
+
+
+def test_the_repeat_that_was_not_right_is_the_one_to_repeat() -> None:
+    """Else the first."""
+    first, second, other = make_record("x", 1), replace(make_record("x", 2), mismatch="was failed"), make_record("y", 1)
+    assert select_record("x", [first, second, other]) is second
+    assert select_record("y", [first, second, other]) is other

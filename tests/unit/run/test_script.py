@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``repro.sh`` is a sound shell script, says what it is about, and starts what the record says."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from switchover.devices.reference import Knobs
+from switchover.guests.arguments import build_arguments
+from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.migration.phases import Phase
+from switchover.migration.settings import MigrationSettings
+from switchover.record.errors import UsageError
+from switchover.record.measurement import Check
+from switchover.record.record import Record, Verdict, VerdictName
+from switchover.run.case import Case, DeviceSpec, SideSpec
+from switchover.run.expectation import Expectation
+from switchover.run.faults import Action, Fault
+from switchover.run.recorded import render_settings
+from switchover.run.script import _quote, _variable, render_script
+from switchover.run.standard import PRE_COPY_ON
+
+QEMU_VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "Debian 1:10.0.2"}
+ODD = SideSpec(
+    GuestSpec(name="it's $HOME", append='a="b c" `id` ${PATH}}', qemu="/opt/a b/qemu", bridge="br0", memory_mib=512),
+    (
+        DeviceSpec("du't", knobs=Knobs(irq_rates=(100, 0, 50), dma_pages_per_sec=5), properties={"x-a": "1,2 $y"}),
+        DeviceSpec("second"),
+    ),
+)  # fmt: skip
+
+
+def record_of(case: Case, verdict: Verdict | VerdictName = VerdictName.COMPLETED, **others: Any) -> Record:
+    return Record(
+        case=case.id,
+        repeat=2,
+        started="2026-11-21T10:00:00+00:00",
+        verdict=verdict if isinstance(verdict, Verdict) else Verdict(verdict),
+        settings=render_settings(case),
+        fingerprint={"switchover": "0.1.0", "source": {"kernel": "6.12.1"}, "qemu": {"source": QEMU_VERSION}},
+        expectation=asdict(case.expectation),
+        **others,
+    )
+
+
+def with_faults(*actions: Action) -> Case:
+    return replace(PRE_COPY_ON, faults=tuple(Fault(action, Phase.DEVICE_PRE_COPY) for action in actions))
+
+
+def head_of(script: str) -> dict[str, str]:
+    """Variables at the start of lines, without their quotes."""
+    found = re.findall(r"^([A-Z_0-9]+)=(\S*|'[^']*')(?:  #.*)?$", script, re.MULTILINE)
+    return {name: value.strip("'") for name, value in found}
+
+
+SCRIPTS = {
+    "plain": record_of(PRE_COPY_ON),
+    "odd": record_of(Case("x; rm -rf /\n$(id)", ODD, replace(ODD, devices=()))),
+    "every fault": record_of(with_faults(*Action)),
+    "failed": record_of(
+        replace(PRE_COPY_ON, settings=MigrationSettings(settle=False, switchover_ack=True)),
+        Verdict(VerdictName.FAILED, "destination", 'two\nlines "quoted" $(id) `id`\r\x1b[31m'),
+        mismatch="expected completed, was failed",
+        checks=(Check("guest runs on the source", False, "yes", "no\nno"),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_script_is_sound(name: str, tmp_path: Path) -> None:
+    """A shell parses it, shellcheck has nothing to say about it (where it is installed), and all before the first
+    command is a comment, whatever the record says.
+    """
+    path = tmp_path / "repro.sh"
+    text = render_script(SCRIPTS[name])
+    path.write_text(text, encoding="utf-8")
+    subprocess.run(["sh", "-n", path], check=True)
+    if shutil.which("shellcheck"):
+        checked = subprocess.run(
+            ["shellcheck", "--severity=warning", path], capture_output=True, text=True, check=False
+        )
+        assert (checked.returncode, checked.stdout) == (0, "")
+    comments = text[: text.index("\nset -eu\n")].splitlines()
+    assert all(line.startswith("#") or not line for line in comments)
+    assert all(line.isprintable() and len(line) <= 120 for line in comments)
+    assert "fw_cfg" not in text
+    assert "PRIVATE" not in text
+
+
+def test_the_comments_say_what_it_is_about() -> None:
+    """Case, what was observed and expected, in what the sides differ, and what it was made on."""
+    there = replace(PRE_COPY_ON.destination, guest=GuestSpec(machine="pc-q35-9.2"))
+    case = replace(
+        PRE_COPY_ON, destination=there, expectation=Expectation(VerdictName.COMPLETED, because="nothing is in its way")
+    )
+    verdict = Verdict(VerdictName.FAILED, "source", "no space")
+    text = render_script(record_of(case, verdict, mismatch="expected completed, was failed"))
+    for line in (
+        "# case: device.pre_copy=on, repeat 2, 2026-11-21T10:00:00+00:00",
+        "# observed: failed (source): no space",
+        "# expected: completed, because nothing is in its way",
+        "# not right: expected completed, was failed",
+        "# sides differ: guest.machine: source q35, destination pc-q35-9.2",
+        "#   source: QEMU 10.0.2 Debian 1:10.0.2, Linux 6.12.1",
+        "#   destination: QEMU unknown, Linux unknown",
+    ):
+        assert line in text.splitlines()
+
+
+def test_the_same_record_gives_the_same_script() -> None:
+    """And another repeat has devices of its own, so that two scripts do not meet."""
+    one, other = record_of(PRE_COPY_ON), replace(record_of(PRE_COPY_ON), repeat=3)
+    assert render_script(one) == render_script(one)
+    uuids = [re.findall(r"_UUID_1-([0-9a-f-]{36})\}", render_script(record)) for record in (one, other)]
+    assert len({*uuids[0], *uuids[1]}) == 4
+
+
+def test_a_record_of_a_case_that_was_not_run_has_no_script() -> None:
+    """It is an error that says so."""
+    with pytest.raises(UsageError, match="does not say how to repeat"):
+        render_script(replace(record_of(PRE_COPY_ON), settings={}))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "side", "expected", "from_source"),
+    [
+        (VerdictName.FAILED, "destination", "failed", "failed"),
+        (VerdictName.CRASHED, "destination", "crashed", "failed"),
+        (VerdictName.CRASHED, "source", "crashed", "crashed"),
+        (VerdictName.CHECKS_FAILED, "", "completed", "completed"),
+        (VerdictName.INFRASTRUCTURE_ERROR, "", "blocked", "blocked"),
+    ],
+)
+def test_the_verdict_to_look_for(verdict: VerdictName, side: str, expected: str, from_source: str) -> None:
+    """That of the record, as far as a shell can see it; where the record has none on QEMU, the expected one."""
+    case = replace(PRE_COPY_ON, expectation=Expectation(VerdictName.BLOCKED))
+    head = head_of(render_script(record_of(case, Verdict(verdict, side))))
+    assert (head["RECORDED"], head["RECORDED_SEEN_FROM_SOURCE"]) == (expected, from_source)
+
+
+@pytest.mark.parametrize(("seconds", "deadline"), [({"migrate": 20.2}, "51"), ({"migrate": 300.0}, "180"), ({}, "180")])
+def test_a_hang_is_not_waited_for_longer_than_needed(seconds: dict[str, float], deadline: str) -> None:
+    """Twice what the record took and some seconds, and never beyond the case's own bound."""
+    assert head_of(render_script(record_of(PRE_COPY_ON, VerdictName.HUNG, seconds=seconds)))["DEADLINE"] == deadline
+    assert head_of(render_script(record_of(PRE_COPY_ON, VerdictName.FAILED, seconds=seconds)))["DEADLINE"] == "180"
+
+
+@pytest.mark.parametrize(
+    ("action", "command", "needs"),
+    [
+        (Action.CANCEL, "cancel", {}),
+        (Action.KILL_SOURCE, "kill_side source", {}),
+        (Action.KILL_DESTINATION, "kill_side destination", {"NEEDS_DESTINATION": "yes"}),
+        (Action.CUT_LINK, "disturb_link loss 100%", {"NEEDS_LINK": "yes"}),
+        (Action.SLOW_LINK, "disturb_link rate 8000000bit", {"NEEDS_LINK": "yes"}),
+        (
+            Action.PANIC_GUEST,
+            'give_up "$IMPOSSIBLE"',
+            {"IMPOSSIBLE": "no shell can panic the guest: one has to log in"},
+        ),
+    ],
+)
+def test_faults(action: Action, command: str, needs: dict[str, str]) -> None:
+    """Each fault is a command in its phase, and what it needs is known before anything starts."""
+    text = render_script(record_of(with_faults(action)))
+    assert f"    'device pre-copy')\n        {command}\n        ;;\n" in text
+    names = ("NEEDS_LINK", "NEEDS_DESTINATION", "IMPOSSIBLE")
+    assert {name: value for name, value in head_of(text).items() if name in names and value} == needs
+
+
+def test_capabilities_by_side() -> None:
+    """Only those that are on are named: a QEMU need not know the others."""
+    settings = MigrationSettings(
+        switchover_ack=True, capabilities={"multifd": True}, destination_capabilities={"switchover-ack": False}
+    )
+    head = head_of(render_script(record_of(replace(PRE_COPY_ON, settings=settings))))
+    listed = {
+        name: re.findall(r'"capability": "([\w-]+)"', head[f"{name}_CAPABILITIES"])
+        for name in ("SOURCE", "DESTINATION")
+    }
+    assert listed == {
+        "SOURCE": ["events", "return-path", "switchover-ack", "multifd"],
+        "DESTINATION": ["events", "return-path", "multifd"],
+    }
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.text(st.sampled_from("$`\"'\\ {}h_1*~#!\n;é"), max_size=8), st.booleans()), min_size=1))
+def test_words_reach_the_program_as_they_are(words: list[tuple[str, bool]]) -> None:
+    """Whatever is in a word, a shell hands it on unchanged, with the value of a variable in the middle of it."""
+    here = "va'l \"$ue"
+    rendered = " ".join(_quote(f"{text}{_variable('here')}{text}" if middle else text) for text, middle in words)
+    ran = subprocess.run(
+        ["sh", "-c", f"here=$1; set -- {rendered}; for word; do printf '%s\\0' \"$word\"; done", "sh", here],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    wanted = [f"{text}{here}{text}" if middle else text for text, middle in words]
+    assert ran.stdout.decode().split("\0")[:-1] == wanted
+
+
+@pytest.mark.parametrize("bridge", ["", "none"])
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_qemu_is_started_as_in_the_record(tmp_path: Path, side: str, bridge: str) -> None:
+    """QEMU gets the words that the harness gives it, but for the keys and the network, and its own words are shown.
+    A QEMU that does not start is a refusal.
+    """
+    spec = SideSpec(replace(ODD.guest, bridge=bridge), ())
+    case = Case("odd", spec, spec)
+    script = tmp_path / "repro.sh"
+    script.write_text(render_script(record_of(case, Verdict(VerdictName.REFUSED, side))), encoding="utf-8")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    _write_program(programs / "qemu", f'printf "%s\\0" "$@" >"{tmp_path}/words"; echo "no such thing" >&2; exit 1')
+    _write_program(programs / "socat", "exec sleep 30")
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}", "QEMU": str(programs / "qemu"), "WORK": str(tmp_path / "work"),
+        "KERNEL": "/other/kernel",
+    }  # fmt: skip
+    ran = subprocess.run(["sh", script, side], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "no such thing" in ran.stdout
+    assert "verdict: refused, as recorded" in ran.stdout
+    assert not (tmp_path / "work").exists()
+    files = GuestFiles(str(tmp_path / "work" / side), "tap")
+    wanted = build_arguments(replace(spec.guest, kernel="/other/kernel"), files, incoming=side == "destination")[1:]
+    while "-fw_cfg" in wanted:
+        at = wanted.index("-fw_cfg")
+        del wanted[at : at + 2]
+    if bridge:
+        at = wanted.index("-netdev")
+        wanted[at : at + 2] = ["-netdev", "hubport,id=net,hubid=0", "-netdev", "hubport,id=nowhere,hubid=0"]
+    assert (tmp_path / "words").read_text().split("\0")[:-1] == wanted
+
+
+def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
+    """A directory that exists is somebody else's: it is left alone, and the exit status is that of nothing tried."""
+    script = tmp_path / "repro.sh"
+    script.write_text(render_script(record_of(Case("x", SideSpec(devices=()), SideSpec(devices=())))), encoding="utf-8")
+    (tmp_path / "work" / "source").mkdir(parents=True)
+    environment = {"PATH": os.environ["PATH"], "WORK": str(tmp_path / "work")}
+    ran = subprocess.run(
+        ["sh", script, "all"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 2
+    assert "runs already, or was not cleaned up" in ran.stderr
+    assert (tmp_path / "work" / "source").is_dir()
+
+
+def test_a_directory_of_somebody_else(tmp_path: Path) -> None:
+    """Under a name that can be foreseen there may be a link, or another user's directory: nothing is put there."""
+    script = tmp_path / "repro.sh"
+    script.write_text(render_script(record_of(Case("x", SideSpec(devices=()), SideSpec(devices=())))), encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "work").symlink_to(tmp_path / "other")
+    environment = {"PATH": os.environ["PATH"], "WORK": str(tmp_path / "work")}
+    ran = subprocess.run(
+        ["sh", script, "all"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, "is somebody else's" in ran.stderr) == (2, True)
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_usage(tmp_path: Path) -> None:
+    """Without a verb the script says which there are."""
+    script = tmp_path / "repro.sh"
+    script.write_text(render_script(record_of(PRE_COPY_ON)), encoding="utf-8")
+    ran = subprocess.run(["sh", script], capture_output=True, text=True, check=False)
+    assert (ran.returncode, "all | source | destination | migrate | clean" in ran.stderr) == (2, True)
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)

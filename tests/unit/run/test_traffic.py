@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""DMA and interrupts at a rate that went on through a migration: what was lost or is wrong is found."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+from tests.unit.scripted_host import ScriptedHost
+
+from switchover.devices.reference import KnobValue, ReferenceDevice
+from switchover.run import probes
+from switchover.run.probes import check_dma, check_interrupts, fire_interrupt, mend_device
+
+
+class Device:
+    """A device whose rates can be set."""
+
+    def __init__(self) -> None:
+        self.set: list[tuple[str, KnobValue]] = []
+
+    def set_knob(self, name: str, value: KnobValue) -> None:
+        self.set.append((name, value))
+
+
+def make_guest(**files: str) -> ScriptedHost:
+    """A guest whose driver's files read so."""
+
+    def answer(argv: Sequence[str]) -> str:
+        return "".join(f"==> {name} <==\n{text}\n" for name, text in files.items())
+
+    return ScriptedHost(answer)
+
+
+def make_interrupts(raised: str, hard: str, thread: str) -> ScriptedHost:
+    return make_guest(irq_hard="0 5", irq_thread="0 5", irq_raised=f"0 {raised}", irq_seen=f"0 {hard} {thread}")
+
+
+@pytest.mark.parametrize(
+    ("raised", "hard", "thread", "passed"),
+    [("9", "9", "9", True), ("9", "8", "9", False), ("9", "9", "8", False), ("0", "0", "0", False)],
+)
+def test_interrupts(monkeypatch: pytest.MonkeyPatch, raised: str, hard: str, thread: str, passed: bool) -> None:
+    """Once the device stops, handler and thread have seen the last one; none at all proves nothing."""
+    monkeypatch.setattr(probes, "_CAUGHT_UP_S", 0.1)
+    device = Device()
+    check = check_interrupts(make_interrupts(raised, hard, thread), cast(ReferenceDevice, device), [])
+    assert check.passed is passed
+    assert device.set == [("irq_rates", ())]
+
+
+@pytest.mark.parametrize(("text", "passed"), [("ok 12", True), ("ok 0", False), ("wrong 12 1\n3 0 0x1 0x2", False)])
+def test_dma(text: str, passed: bool) -> None:
+    """All pages are whole, and there were some; a wrong page is named."""
+    check = check_dma(make_guest(dma_verify=text))
+    assert check.passed is passed
+    if text.startswith("wrong"):
+        assert "page=3" in check.observed
+
+
+def test_a_driver_that_refuses_an_interrupt() -> None:
+    """A device that was reset behind its guest fails the check; the harness goes on."""
+    guest = make_guest(scratch="1", generation="1", seed="2", checksum="c", checksum_expected="c", irq_hard="0 5",
+                       irq_thread="0 5", irq_raised="0 5", irq_seen="0 5 5")  # fmt: skip
+    working = guest._answer
+
+    def answer(argv: Sequence[str]) -> str | int:
+        return 1 if ">trigger" in argv[-1] else working(argv)
+
+    guest._answer = answer
+    check = fire_interrupt(guest, [])
+    assert not check.passed
+    assert check.name == "interrupt of vector 0 fires (primary handler, thread)"
+
+
+@pytest.mark.parametrize(("enabled", "mended"), [("1", False), ("0", True)])
+def test_only_a_device_that_was_reset_is_mended(enabled: str, mended: bool) -> None:
+    """The driver sets it up again if it raises no interrupts any more, and only then."""
+    guest = make_guest(enabled=enabled)
+    mend_device(guest)
+    assert any("reinit" in command[-1] for command in guest.commands) is mended

@@ -40,6 +40,18 @@ device.pre_copy=off       1/1                      1.25 s   256.0 ms           1
 device.pre_copy=on        3/4 250.0 ms [100.0 ms … 2.00 s]   256.0 ms           1.0 MiB         64.0 MiB"""
 
 
+def test_a_warm_guest_is_told() -> None:
+    """In the line of a repeat and in its explanation; of a cold one nothing is said."""
+    record = make_record()
+    assert "warm" not in render_repeat(record) + render_record(record)
+    settings = {**record.settings, "source": {"guest": {"start": "warm"}}}
+    warm = replace(record, settings=settings, fingerprint={"guest": {"start": "warm", "sha256": "5eed" * 16}})
+    assert "(downtime 250.0 ms, warm guest, took 11.5 s)" in render_repeat(warm)
+    assert "  guest        warm: restored from sha256 5eed5eed5eed…" in render_record(warm)
+    unsaved = replace(warm, fingerprint={})
+    assert "  guest        warm, but none was restored" in render_record(unsaved)
+
+
 def test_what_the_outside_saw() -> None:
     """One more line, after QEMU's number, if there is such a number."""
     record = make_record()

@@ -56,6 +56,7 @@ def test_nobody_asked() -> None:
     [
         ('[device]\nallow_pre_copy = "on"', "vfio-pci property 'x-allow-pre-copy'"),
         ('[migration]\ncapabilities.multifd = "on"', "migration capability 'multifd'"),
+        ('[guest]\nstart = "warm"', "migration capability 'mapped-ram'"),
         ("[migration]\nparameters.multifd-channels = 2", "migration parameter 'multifd-channels'"),
         ('[guest]\nmachine = "pc-q35-99.0,usb=off"', "machine type 'pc-q35-99.0'"),
         ('[guest]\naccel = "tcg"', "accelerator 'tcg'"),

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.run.scenarios import HEAD
 
 from switchover.run.gate import HostFacts, Known
-from switchover.run.plan import CASE_S, SECOND_MIGRATION_S, list_commands, make_plan
+from switchover.run.plan import CASE_S, SECOND_MIGRATION_S, WARM_CASE_S, list_commands, make_plan
 from switchover.run.scenario import parse_scenario
 
 
@@ -26,6 +26,15 @@ def test_estimates(expect: str, seconds: float) -> None:
     plan = make_plan(scenario)
     assert [entry.seconds for entry in plan.entries] == [seconds]
     assert plan.seconds == 3 * seconds
+
+
+def test_a_warm_case_is_estimated_as_such() -> None:
+    """An axis over both starts: the warm case costs less, and each case says how its guest starts."""
+    plan = make_plan(parse_scenario(f'{HEAD}[axes]\nstart = ["cold", "warm"]\n'))
+    assert [(entry.planned.case.id, entry.seconds) for entry in plan.entries] == [
+        ("start=cold", CASE_S), ("start=warm", WARM_CASE_S),
+    ]  # fmt: skip
+    assert [entry.planned.case.source.guest.start for entry in plan.entries] == ["cold", "warm"]
 
 
 def test_a_case_that_is_not_run_takes_no_time() -> None:

@@ -159,6 +159,8 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
     ("text", "expected"),
     [
         ("[load]\nkind = 1", ["4: load: unknown key; Allowed: version, scenario, guest, source, "]),
+        ('[source]\nstart = "warm"', ["5: source.start: unknown key; "]),
+        ('[guest]\nstart = "hot"', ["5: guest.start: "]),
         ('[guest]\nmachin = "q35"', ["5: guest.machin: unknown key; did you mean 'machine'? Allowed: qemu, machine"]),
         ('[guest]\nvcpus = "2"', ["5: guest.vcpus: must be a whole number (it is '2')"]),
         ("[guest]\nmachine = 8.0", ["5: guest.machine: must be a valid string (it is 8.0)"]),
@@ -222,6 +224,7 @@ def test_mistakes_in_tables(text: str, expected: list[str]) -> None:
         ('machine = ["a", "b", "a"]', "5: axes.machine[2]: is the same as [0]"),
         ('device.pre_coppy = ["on"]', "5: axes.device.pre_coppy: unknown key in device; did you mean 'pre_copy'?"),
         ('machin = ["a"]', "5: axes.machin: unknown key; did you mean 'machine'? Allowed: qemu, machine"),
+        ('destination.start = ["warm"]', "5: axes.destination.start: unknown key in destination; "),
         ('source.hots = ["a"]', "5: axes.source.hots: unknown key in source; did you mean 'host'?"),
         ('device = ["a"]', "5: axes.device: unknown key in device; Allowed: "),
         ('device.properties = ["a"]', "5: axes.device.properties: one value has the form device.properties.NAME"),

@@ -18,9 +18,9 @@ from switchover.cli.main import main
 from switchover.hosts import processes
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.case import Case
-from switchover.run.recorded import render_settings
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.scenarios.case import Case
+from switchover.scenarios.recorded import render_settings
 
 
 def record_of(case: Case, number: int = 1, verdict: VerdictName = VerdictName.COMPLETED) -> Record:

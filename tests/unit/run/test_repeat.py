@@ -23,12 +23,13 @@ from switchover.record.measurement import Check
 from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory
 from switchover.run import repeat
-from switchover.run.case import Case, End, Pair, SideSpec, in_order, make_case, with_one_device
-from switchover.run.expectation import Expectation
-from switchover.run.faults import Action, Fault
+from switchover.run.pair import End, Pair
 from switchover.run.passage import Passage, make_failed
 from switchover.run.repeat import Observer, Stopwatch, run_repeat
 from switchover.run.traveller import Watchers
+from switchover.scenarios.case import Case, SideSpec, in_order, make_case, with_one_device
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.faults import Action, Fault
 
 HOST = FaultyHost(lambda method, argument: method, "")
 PAIR = Pair(End(HOST, "a"), End(HOST, "b"), GuestKeys("", "", "", ""))

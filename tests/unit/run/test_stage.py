@@ -10,8 +10,8 @@ import pytest
 from switchover.lab.lab import Lab
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.run import stage
-from switchover.run.case import Case
 from switchover.run.stage import LabStage
+from switchover.scenarios.case import Case
 
 
 class World:

@@ -21,12 +21,12 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import Record, Verdict, VerdictName
-from switchover.run.case import Case, DeviceSpec, SideSpec
-from switchover.run.expectation import Expectation
-from switchover.run.faults import Action, Fault
-from switchover.run.recorded import render_settings
-from switchover.run.script import _quote, _variable, render_script
 from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.recorded import render_settings
+from switchover.scenarios.script import _quote, _variable, render_script
 
 QEMU_VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "Debian 1:10.0.2"}
 ODD = SideSpec(

@@ -21,9 +21,9 @@ from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, VfioDevice
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
-from switchover.run.case import Case, SideSpec
-from switchover.run.faults import Action, Fault
-from switchover.run.recorded import parse_case
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.recorded import parse_case
 
 SCRIPT = "repro.sh"
 """In the directory of a repeat."""

@@ -18,6 +18,7 @@ from switchover.cli.main import main
 from switchover.hosts import processes
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.run.repeat import Observer
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case
 from switchover.scenarios.recorded import render_settings
@@ -43,7 +44,13 @@ class Harness:
         self.ran: list[Case] = []
 
     def run(
-        self, case: Case, number: int, pair: object, directory: RepeatDirectory, fingerprint: Mapping[str, Any]
+        self,
+        case: Case,
+        number: int,
+        pair: object,
+        directory: RepeatDirectory,
+        fingerprint: Mapping[str, Any],
+        observer: Observer,
     ) -> Record:
         self.ran.append(case)
         record = record_of(case, number, self.verdicts.pop(0))

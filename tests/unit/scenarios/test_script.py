@@ -115,6 +115,15 @@ def test_the_comments_say_what_it_is_about() -> None:
         assert line in text.splitlines()
 
 
+def test_what_is_not_as_in_the_record_is_said() -> None:
+    """A guest that was restored, DMA that the guest let its device do, checks that need a login."""
+    side = replace(ODD, guest=replace(ODD.guest, start="warm"))
+    lines = render_script(record_of(Case("odd", side, side), VerdictName.CHECKS_FAILED)).splitlines()
+    for words in ("here it boots", "let its device do DMA", "this script sees it complete"):
+        assert any(line.startswith("#") and words in line for line in lines)
+    assert "here it boots" not in render_script(record_of(PRE_COPY_ON))
+
+
 def test_the_same_record_gives_the_same_script() -> None:
     """And another repeat has devices of its own, so that two scripts do not meet."""
     one, other = record_of(PRE_COPY_ON), replace(record_of(PRE_COPY_ON), repeat=3)

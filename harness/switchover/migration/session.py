@@ -19,7 +19,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event, QmpSession
 from switchover.hosts.waiting import wait_until
 from switchover.migration.phases import TERMINAL, Intervened, Intervention, Phase, is_in, last_status
-from switchover.migration.progress import Hang
+from switchover.migration.progress import Hang, HangKind
 from switchover.migration.settings import MigrationSettings, apply_settings
 from switchover.migration.watch import HangWatch
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
@@ -107,6 +107,8 @@ def migrate(
         if hang:
             on_hang()
             _end_hung(source, destination, course)
+            if hang.kind is HangKind.NO_PROGRESS and course.status() != "completed":
+                destination.kill()  # it may be stuck in its device, and would answer nothing that it is asked
         if course.status() == "completed":
             _wait_until_running(destination)
             hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled

@@ -47,11 +47,19 @@ def run_series(
             start = time.monotonic()
             if traveller is None:
                 traveller = stay.enter_context(start_traveller(case.source, pair, loop, saved_guests=saved_guests))
-            outcome, survived = _run_one(traveller, case, following or case, start)
+            goes_on = following is not None and _is_same_guest(case, following)
+            outcome, survived = _run_one(traveller, case, following if following and goes_on else case, start)
             yield outcome
-            if not survived:
+            if not (survived and goes_on):
                 stay.close()
                 traveller = None
+
+
+def _is_same_guest(case: Case, following: Case) -> bool:
+    """Whether the guest of a case can be that of the following one."""
+    mine, next_one = case.source, following.source
+    devices = [[(device.id, device.type) for device in side.devices] for side in (mine, next_one)]
+    return mine.guest == next_one.guest and devices[0] == devices[1]
 
 
 def _run_one(traveller: Traveller, case: Case, following: Case, start: float) -> tuple[Outcome, bool]:

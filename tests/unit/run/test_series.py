@@ -10,6 +10,7 @@ from tests.unit.builders import make_result
 from tests.unit.fakes import FaultyHost
 
 from switchover.guests.qemu import GuestKeys
+from switchover.guests.spec import GuestSpec
 from switchover.record.errors import GuestCrashed, HostLost
 from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
@@ -86,6 +87,16 @@ def test_a_guest_that_cannot_go_on_is_told(monkeypatch: pytest.MonkeyPatch) -> N
         "completed as expected, and then not in order: again",
     ]
     assert world.log.count("boot") == 2
+
+
+def test_another_guest_is_booted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case with another guest than the one before has one of its own; the one before goes on to a side of its own."""
+    world = World({"x": COMPLETED, "y": COMPLETED})
+    monkeypatch.setattr(series, "start_traveller", world.start_traveller)
+    monkeypatch.setattr(series, "migrate_again", world.migrate_again)
+    larger = Case("y", source=SideSpec(GuestSpec(memory_mib=512)))
+    assert [outcome.mismatch for outcome in run_series([Case("x"), larger], PAIR)] == ["", ""]
+    assert world.log == ["boot", "x", "on to x", "end", "boot", "y", "on to y", "end"]
 
 
 def test_a_lost_host_is_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.case import Case
 from switchover.run.recorded import render_settings
+from switchover.run.repeat import Observer
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 
 
@@ -43,8 +44,10 @@ class Harness:
         self.ran: list[Case] = []
 
     def run(
-        self, case: Case, number: int, pair: object, directory: RepeatDirectory, fingerprint: Mapping[str, Any]
-    ) -> Record:
+        self, case: Case, number: int, pair: object, directory: RepeatDirectory, fingerprint: Mapping[str, Any],
+        observer: Observer,
+    ) -> Record:  # fmt: skip
+        assert observer.saved_guests is not None, "a warm guest is saved once for all repeats"
         self.ran.append(case)
         record = record_of(case, number, self.verdicts.pop(0))
         directory.write_record(record)

@@ -56,7 +56,6 @@ def test_nobody_asked() -> None:
     [
         ('[device]\nallow_pre_copy = "on"', "vfio-pci property 'x-allow-pre-copy'"),
         ('[migration]\ncapabilities.multifd = "on"', "migration capability 'multifd'"),
-        ('[guest]\nstart = "warm"', "migration capability 'mapped-ram'"),
         ("[migration]\nparameters.multifd-channels = 2", "migration parameter 'multifd-channels'"),
         ('[guest]\nmachine = "pc-q35-99.0,usb=off"', "machine type 'pc-q35-99.0'"),
         ('[guest]\naccel = "tcg"', "accelerator 'tcg'"),
@@ -65,6 +64,14 @@ def test_nobody_asked() -> None:
 def test_what_qemu_lacks(text: str, told: str) -> None:
     """What a binary does not know is named, with the binary and the host, for each side."""
     assert missing(text + "\n", PAIR) == (f"{QEMU} of hosta has no {told}", f"{QEMU} of hostb has no {told}")
+
+
+def test_a_warm_guest_needs_its_source_to_save_it() -> None:
+    """The destination takes the guest as it takes any other."""
+    told = f"{QEMU} of hosta has no migration capability 'mapped-ram'"
+    assert missing('[guest]\nstart = "warm"\n', PAIR) == (told,)
+    able = replace(ABLE, capabilities={**ABLE.capabilities, "mapped-ram": False})
+    assert missing('[guest]\nstart = "warm"\n', with_source(binaries={QEMU: able})) == ()
 
 
 def test_one_side_only() -> None:

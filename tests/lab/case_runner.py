@@ -6,8 +6,9 @@ from typing import Any
 
 from switchover.record.record import Record
 from switchover.record.rundir import make_run_directory
-from switchover.run.case import Case, Pair
+from switchover.run.pair import Pair
 from switchover.run.repeat import run_repeat
+from switchover.scenarios.case import Case
 
 
 class CaseRunner:

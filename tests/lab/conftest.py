@@ -15,8 +15,8 @@ from switchover.hosts.host import Host
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers
-from switchover.run.case import Pair, pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.pair import Pair, pair_of_lab
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,11 @@ from tests.lab.conftest import list_oopses
 
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers
-from switchover.run.case import Case, Pair
-from switchover.run.expand import expand
-from switchover.run.scenario import catalogue_directory, load_scenario
+from switchover.run.pair import Pair
 from switchover.run.series import Outcome, run_series
+from switchover.scenarios.case import Case
+from switchover.scenarios.expand import expand
+from switchover.scenarios.scenario import catalogue_directory, load_scenario
 
 SCENARIOS = ("faults", "device-faults", "hangs")
 

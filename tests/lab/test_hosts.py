@@ -20,7 +20,7 @@ from switchover.hosts.checks import Outcome, run_checks
 from switchover.hosts.host import Host
 from switchover.hosts.inventory import DeviceEntry
 from switchover.lab.lab import Lab
-from switchover.run.case import Pair
+from switchover.run.pair import Pair
 
 REFERENCE = DeviceEntry.model_validate({"mdev": {"parent": PARENT, "type": TYPE}})
 

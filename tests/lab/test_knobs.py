@@ -14,10 +14,11 @@ from switchover.hosts.loop import LoopThread
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
 from switchover.record.units import MIB
-from switchover.run.case import Case, DeviceSpec, Pair, SideSpec
+from switchover.run.pair import Pair
 from switchover.run.passage import Passage
 from switchover.run.traveller import start_traveller
 from switchover.run.verdict import judge_passage
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 
 KNOBS = Knobs(initial_bytes=4 * MIB, stop_copy_bytes=4 * MIB)
 TURNED: dict[str, dict[str, Any]] = {

@@ -10,9 +10,10 @@ from tests.lab.case_runner import CaseRunner
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName, read_record
 from switchover.record.units import MIB
-from switchover.run.case import Pair, make_case, with_one_device
 from switchover.run.endurance import migrate_there_and_back
+from switchover.run.pair import Pair
 from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
+from switchover.scenarios.case import make_case, with_one_device
 
 ON = replace(KNOBS, pre_copy=True)
 STATE = KNOBS.initial_bytes + KNOBS.stop_copy_bytes

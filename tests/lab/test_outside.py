@@ -16,8 +16,8 @@ from switchover.hosts.waiting import wait_until
 from switchover.migration.outside import count_traffic
 from switchover.record.measurement import Measurement
 from switchover.record.record import VerdictName
-from switchover.run.case import Pair
 from switchover.run.outside import start_outside
+from switchover.run.pair import Pair
 from switchover.run.side import start_side
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 

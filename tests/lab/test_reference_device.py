@@ -18,7 +18,7 @@ from switchover.migration.session import migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import CommandFailed
 from switchover.record.units import MIB
-from switchover.run.case import End, Pair
+from switchover.run.pair import End, Pair
 
 OTHER_KNOBS = Knobs(
     migration=False,

@@ -19,10 +19,11 @@ from switchover.lab.labfile import lab_processes
 from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.run.case import DEVICE_PROPERTIES, LAB_LINK, Pair, pair_of_lab, with_one_device
-from switchover.run.faults import start_link
+from switchover.run.interventions import start_link
+from switchover.run.pair import LAB_LINK, Pair, pair_of_lab
 from switchover.run.repeat import run_repeat
 from switchover.run.standard import KNOBS, PRE_COPY_ON
+from switchover.scenarios.case import DEVICE_PROPERTIES, with_one_device
 
 _REPEAT = """
 import sys
@@ -30,7 +31,7 @@ from pathlib import Path
 from switchover.lab.lab import Lab
 from switchover.record.log import set_up_logging
 from switchover.record.rundir import RunDirectory
-from switchover.run.case import pair_of_lab
+from switchover.run.pair import pair_of_lab
 from switchover.run.repeat import run_repeat
 from switchover.run.standard import PRE_COPY_ON
 

@@ -13,10 +13,11 @@ from switchover.hosts.waiting import wait_until
 from switchover.lab.release import list_leftovers
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
-from switchover.run.case import Case, Pair, SideSpec, with_one_device
-from switchover.run.expectation import Expectation
-from switchover.run.script import SCRIPT
+from switchover.run.pair import Pair
 from switchover.run.standard import KNOBS, PRE_COPY_ON
+from switchover.scenarios.case import Case, SideSpec, with_one_device
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.script import SCRIPT
 
 DEVICE_FAILS = Case(
     "destination fails at RESUMING",

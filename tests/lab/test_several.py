@@ -14,10 +14,11 @@ from switchover.guests.spec import GuestSpec
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.record.units import MIB
-from switchover.run.case import DeviceSpec, Pair, SideSpec, make_case
-from switchover.run.expand import PlannedCase, expand
+from switchover.run.pair import Pair
 from switchover.run.repeat import run_repeat
-from switchover.run.scenario import catalogue_directory, load_scenario
+from switchover.scenarios.case import DeviceSpec, SideSpec, make_case
+from switchover.scenarios.expand import PlannedCase, expand
+from switchover.scenarios.scenario import catalogue_directory, load_scenario
 
 KNOBS = Knobs(initial_bytes=8 * MIB, stop_copy_bytes=2 * MIB)
 FIRST = GuestSpec(name="first", memory_mib=192)

@@ -9,9 +9,10 @@ from switchover.lab.release import list_leftovers
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.report.terminal import render_repeat
-from switchover.run.case import Case, Pair, with_start
+from switchover.run.pair import Pair
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.scenarios.case import Case, with_start
 
 
 def test_two_cases_from_one_saved_guest(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> None:

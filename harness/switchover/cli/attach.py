@@ -15,7 +15,7 @@ from switchover.record.log import say
 from switchover.record.rundir import RunDirectory, find_run
 from switchover.run.attach import build_console_command, build_ssh_command, require_kept
 from switchover.run.kept import KEPT, KeptSide
-from switchover.run.recorded import select_case
+from switchover.scenarios.recorded import select_case
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

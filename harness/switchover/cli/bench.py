@@ -29,17 +29,18 @@ from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
 from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.record.units import MIB, Direction, Unit, format_seconds
 from switchover.report.plan import render_plans
-from switchover.run.case import Case, Pair, pair_of_lab, with_start
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.outside import measure_control
 from switchover.run.overhead import alternate, compare_medians
-from switchover.run.plan import make_plan
+from switchover.run.pair import Pair, pair_of_lab
 from switchover.run.repeat import Observer, run_repeat
-from switchover.run.scenario import parse_scenario
 from switchover.run.side import start_side
 from switchover.run.standard import BUSY, PRE_COPY_OFF, PRE_COPY_ON
+from switchover.scenarios.case import Case, with_start
+from switchover.scenarios.plan import make_plan
+from switchover.scenarios.scenario import parse_scenario
 
 HEARTBEAT_PERIODS_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000)
 BENCH_S = 4.0

@@ -10,8 +10,8 @@ from switchover.record.record import exit_code_of
 from switchover.record.rundir import make_run_directory
 from switchover.record.units import format_bytes
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
-from switchover.run.case import pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
+from switchover.run.pair import pair_of_lab
 from switchover.run.repeat import run_repeat
 from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
 

@@ -10,8 +10,8 @@ from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.paths import runs_directory
 from switchover.record.rundir import RunDirectory
 from switchover.report.rundata import read_run
-from switchover.run.expand import expand
-from switchover.run.scenario import catalogue_directory, load_scenario
+from switchover.scenarios.expand import expand
+from switchover.scenarios.scenario import catalogue_directory, load_scenario
 
 
 @dataclass(frozen=True)

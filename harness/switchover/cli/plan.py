@@ -7,8 +7,8 @@ from pathlib import Path
 
 from switchover.record.errors import ExitCode, UsageError
 from switchover.report.plan import list_plans, render_plans
-from switchover.run.plan import Plan, make_plan
-from switchover.run.scenario import list_scenarios, load_scenario
+from switchover.scenarios.plan import Plan, make_plan
+from switchover.scenarios.scenario import list_scenarios, load_scenario
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,10 +12,10 @@ from switchover.record.log import say, step
 from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import find_run, make_run_directory
 from switchover.report.terminal import render_repeat
-from switchover.run.case import pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.recorded import parse_case, select_record
+from switchover.run.pair import pair_of_lab
 from switchover.run.repeat import Observer, run_repeat
+from switchover.scenarios.recorded import parse_case, select_record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,8 +27,8 @@ from switchover.report.rundata import read_run
 from switchover.report.summary import render_run
 from switchover.run.execution import Turn, Watcher, execute, start_execution
 from switchover.run.kept import Keeper, Kept
-from switchover.run.plan import Plan
 from switchover.run.stage import LabStage, Stage
+from switchover.scenarios.plan import Plan
 
 JUNIT = "junit.xml"
 

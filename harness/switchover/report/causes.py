@@ -67,8 +67,7 @@ def _hung(*patterns: str) -> Callable[[Evidence], bool]:
 def find_causes(evidence: Evidence) -> list[Cause]:
     """Of all rules that fit, those of the first kind: what was said in so many words before what follows from it.
 
-    Where it is a check that is not as it must be, or nothing stood in the way, what QEMU said of other things is no
-    cause.
+    Where a check is not as it must be, or nothing stood in the way, what QEMU said of other things is no cause.
     """
     kinds = [_OURS, _WORDS, _HANGS, _CHECKS, _CONSEQUENCES]
     if evidence.has(VerdictName.COMPLETED):

@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import pydantic
 
-from switchover.run.schema import ScenarioFile
-from switchover.run.tables import DECLARED, find_meanings
+from switchover.scenarios.schema import ScenarioFile
+from switchover.scenarios.tables import DECLARED, find_meanings
 
 _HEADINGS = {"faults": "[[faults]]", "exclude": "[[exclude]]", "rules": "[[rules]]", "devices": "[[devices]]"}
 _INTRODUCTION = """\

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from switchover.record.units import format_duration
-from switchover.run.expectation import Expectation
-from switchover.run.plan import Entry, Plan, list_commands
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.plan import Entry, Plan, list_commands
 
 SCHEMA_VERSION = 1
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import SwitchoverError
-from switchover.run.case import Case, Pair
+from switchover.run.pair import Pair
 from switchover.run.probes import check_console, fire_interrupt
 from switchover.run.side import start_side
 from switchover.run.traveller import start_traveller
 from switchover.run.verdict import judge_error, judge_passage
+from switchover.scenarios.case import Case
 
 
 @dataclass(frozen=True)

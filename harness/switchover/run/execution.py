@@ -15,13 +15,13 @@ from switchover.record.log import say
 from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, make_skipped, make_unrun, write_plan
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RunDirectory, folder_of
-from switchover.run.case import Case
-from switchover.run.expand import list_repeats
-from switchover.run.gate import Decision, decide
 from switchover.run.kept import Keeper
-from switchover.run.plan import Plan
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.stage import HostNames, Stage
+from switchover.scenarios.case import Case
+from switchover.scenarios.expand import list_repeats
+from switchover.scenarios.gate import Decision, decide
+from switchover.scenarios.plan import Plan
 
 MOST_LOSSES = 3
 """A run that loses its hosts once more is not going to end well."""

@@ -7,7 +7,7 @@ from switchover import __version__
 from switchover.hosts.facts import read_facts
 from switchover.hosts.local import LocalHost
 from switchover.lab.lab import Lab
-from switchover.run.case import Pair
+from switchover.run.pair import Pair
 
 
 def collect_fingerprint(

@@ -14,11 +14,12 @@ from pathlib import Path
 from switchover.record.errors import HostLost, SwitchoverError
 from switchover.record.record import Verdict
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.case import Case, Pair
-from switchover.run.expectation import find_mismatch
+from switchover.run.pair import Pair
 from switchover.run.passage import Passage
 from switchover.run.side import Side
 from switchover.run.verdict import judge_error, judge_passage
+from switchover.scenarios.case import Case
+from switchover.scenarios.expectation import find_mismatch
 
 KEPT = "kept.json"
 VERSION = 1

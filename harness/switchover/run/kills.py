@@ -16,7 +16,7 @@ from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.errors import NotReady
 from switchover.record.log import set_up_logging
 from switchover.record.rundir import make_run_directory
-from switchover.run.case import pair_of_lab
+from switchover.run.pair import pair_of_lab
 from switchover.run.repeat import run_repeat
 from switchover.run.standard import PRE_COPY_ON
 

@@ -24,7 +24,7 @@ from switchover.migration.outside import (
 )
 from switchover.record.errors import Deadline
 from switchover.record.log import LOG
-from switchover.run.case import Pair
+from switchover.run.pair import Pair
 
 _SENDER = "/usr/bin/switchover-heartbeat"
 _CONTROL_S = 1.0

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from switchover.run.case import Case, SideSpec
+from switchover.scenarios.case import Case, SideSpec
 
 _RESAMPLES = 5000
 

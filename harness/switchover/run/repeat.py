@@ -17,16 +17,17 @@ from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.case import Case, Pair
-from switchover.run.expectation import find_mismatch
 from switchover.run.kept import Keeper
 from switchover.run.outside import OutsideProbe
+from switchover.run.pair import Pair
 from switchover.run.passage import Passage
-from switchover.run.recorded import render_settings
-from switchover.run.script import SCRIPT, render_script
 from switchover.run.side import Side
 from switchover.run.traveller import Watchers, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
+from switchover.scenarios.case import Case
+from switchover.scenarios.expectation import find_mismatch
+from switchover.scenarios.recorded import render_settings
+from switchover.scenarios.script import SCRIPT, render_script
 
 
 @dataclass
@@ -127,9 +128,10 @@ def _execute(
         samples.append(sample)
         observer.sample(sample)
 
-    def keep_wrong(case: Case, source: Side, destination: Side | None, outcome: Passage | SwitchoverError) -> None:
+    def keep_wrong(tried: Case, source: Side, destination: Side | None, outcome: Passage | SwitchoverError) -> None:
         if keeper is not None:
-            keeper.keep_if_wrong(case, source, destination, outcome, pair, directory)
+            # of a second migration, too, what is kept belongs to the case
+            keeper.keep_if_wrong(replace(tried, id=case.id), source, destination, outcome, pair, directory)
 
     def note_versions(source: Side, destination: Side) -> None:
         found.setdefault("qemu", {

@@ -15,10 +15,11 @@ from switchover.hosts.loop import LoopThread
 from switchover.record.errors import SwitchoverError
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
-from switchover.run.case import Case, Pair
-from switchover.run.expectation import find_mismatch
+from switchover.run.pair import Pair
 from switchover.run.traveller import Traveller, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
+from switchover.scenarios.case import Case
+from switchover.scenarios.expectation import find_mismatch
 
 
 @dataclass(frozen=True)

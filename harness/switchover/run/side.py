@@ -11,7 +11,7 @@ from switchover.guests.spec import VfioDevice
 from switchover.guests.warm import SavedGuest, begin_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
-from switchover.run.case import SideSpec
+from switchover.scenarios.case import SideSpec
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
 from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
 from switchover.record.log import LOG
-from switchover.run.case import LAB_LINK, Case, End, Pair, pair_of_lab
 from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.gate import HostFacts, Known
+from switchover.run.pair import LAB_LINK, End, Pair, pair_of_lab
+from switchover.scenarios.case import Case
+from switchover.scenarios.gate import HostFacts, Known
 
 HostNames = tuple[str, str]
 """Of source and destination; empty: whichever the stage has."""

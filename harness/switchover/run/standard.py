@@ -6,7 +6,7 @@ from dataclasses import replace
 from switchover.devices.reference import Knobs
 from switchover.migration.settings import MigrationSettings
 from switchover.record.units import MIB
-from switchover.run.case import Case, make_case, with_one_device
+from switchover.scenarios.case import Case, make_case, with_one_device
 
 KNOBS = Knobs(initial_bytes=64 * MIB, stop_copy_bytes=1 * MIB, save_bytes_per_sec=64 * MIB)
 

@@ -17,9 +17,9 @@ from switchover.migration.session import Sample
 from switchover.record.errors import GuestCrashed, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
-from switchover.run.case import Case, Pair, SideSpec, in_order
-from switchover.run.faults import Action, make_intervention, start_link
+from switchover.run.interventions import make_intervention, start_link
 from switchover.run.outside import OutsideProbe, start_outside
+from switchover.run.pair import Pair
 from switchover.run.passage import (
     Passage,
     check_not_running,
@@ -39,6 +39,8 @@ from switchover.run.probes import (
 )
 from switchover.run.side import Side, start_side
 from switchover.run.verdict import judge_passage
+from switchover.scenarios.case import Case, SideSpec, in_order
+from switchover.scenarios.faults import Action
 
 
 @dataclass

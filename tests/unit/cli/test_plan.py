@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.builders import make_record
-from tests.unit.run.scenarios import HEAD
+from tests.unit.scenarios.samples import HEAD
 
 from switchover.cli.main import main
 from switchover.record.rundir import make_run_directory

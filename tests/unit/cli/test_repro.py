@@ -18,10 +18,10 @@ from switchover.cli.main import main
 from switchover.hosts import processes
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.case import Case
-from switchover.run.recorded import render_settings
 from switchover.run.repeat import Observer
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.scenarios.case import Case
+from switchover.scenarios.recorded import render_settings
 
 
 def record_of(case: Case, number: int = 1, verdict: VerdictName = VerdictName.COMPLETED) -> Record:
@@ -44,9 +44,14 @@ class Harness:
         self.ran: list[Case] = []
 
     def run(
-        self, case: Case, number: int, pair: object, directory: RepeatDirectory, fingerprint: Mapping[str, Any],
+        self,
+        case: Case,
+        number: int,
+        pair: object,
+        directory: RepeatDirectory,
+        fingerprint: Mapping[str, Any],
         observer: Observer,
-    ) -> Record:  # fmt: skip
+    ) -> Record:
         assert observer.saved_guests is not None, "a warm guest is saved once for all repeats"
         self.ran.append(case)
         record = record_of(case, number, self.verdicts.pop(0))

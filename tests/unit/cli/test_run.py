@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.run.scenarios import HEAD
 from tests.unit.run.test_execution import World
+from tests.unit.scenarios.samples import HEAD
 
 from switchover.cli import run as verb
 from switchover.cli.main import main

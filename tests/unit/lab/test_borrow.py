@@ -2,6 +2,7 @@
 """Borrowing a lab: the one that is up if it fits and is free, else one of the run's own."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,8 +52,8 @@ class World:
         return self.remains
 
     @contextlib.contextmanager
-    def start(self, name: str) -> Iterator[object]:
-        self.log.append("start own")
+    def start(self, name: str, *, stays: bool = False) -> Iterator[object]:
+        self.log.append(f"start {name}, which stays" if stays else "start own")
         yield SimpleNamespace(up=0)
         self.log.append("stop own")
 
@@ -105,6 +106,18 @@ def test_else_one_of_its_own(world: World, why: str) -> None:
     with borrow_lab() as lab:
         assert vars(lab)["up"] == 0
     assert [line for line in world.log if "own" in line] == ["start own", "stop own"]
+
+
+def test_one_of_its_own_that_stays(world: World) -> None:
+    """It becomes the lab that the next run finds, unless there is one of that name already."""
+    world.up = False
+    with borrow_lab(stays=True):
+        pass
+    (labs_directory() / "default").mkdir(parents=True)
+    with borrow_lab(stays=True):
+        pass
+    started = [line for line in world.log if line.startswith("start")]
+    assert started == ["start default, which stays", f"start run-{os.getpid()}, which stays"]
 
 
 def test_its_own_is_stopped_after_an_error(monkeypatch: pytest.MonkeyPatch, world: World) -> None:

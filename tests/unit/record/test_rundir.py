@@ -10,7 +10,7 @@ import pytest
 from tests.unit.builders import make_record
 
 from switchover.record.errors import NotReady
-from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
+from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of, make_run_directory
 
 
 def test_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +114,14 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotReady, match="file"):
         make_run_directory("x", tmp_path / "file")
+
+
+def test_a_long_name_of_a_case(tmp_path: Path) -> None:
+    """A case of many axes has a folder, too, and not that of another one that begins alike."""
+    run = RunDirectory(tmp_path)
+    names = ["axis=value,ä" * 60 + end for end in ("1", "2")]
+    for name in names:
+        run.repeat(name, 1).write_record(make_record(name))
+    assert [record.case for record in run.records()] == sorted(names, key=lambda name: folder_of(name))
+    assert len({folder_of(name) for name in names}) == 2
+    assert all(len(folder_of(name).encode()) <= 200 for name in names)

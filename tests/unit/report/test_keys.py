@@ -7,7 +7,7 @@ from pathlib import Path
 
 from switchover.devices.reference import Knobs
 from switchover.report.keys import make_json_schema, render_reference
-from switchover.run.schema import ScenarioFile
+from switchover.scenarios.schema import ScenarioFile
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "scenario-keys.md"
 

@@ -16,8 +16,8 @@ from tests.unit.runs import make_line
 from switchover.migration.session import Sample
 from switchover.record.record import Verdict, VerdictName
 from switchover.report.live import Estimate, LiveProgress, PlainProgress, describe_sample, find_group
-from switchover.run.case import Case
 from switchover.run.execution import Turn
+from switchover.scenarios.case import Case
 
 NAMES = ("device.pre_copy=on", "device.pre_copy=off")
 TURNS = [Turn(make_line(name, 2), Case(name), ("", ""), number) for number in (1, 2) for name in NAMES]

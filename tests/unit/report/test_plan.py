@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Plans as people read them."""
 
-from tests.unit.run.scenarios import HEAD
+from tests.unit.scenarios.samples import HEAD
 
 from switchover.report.plan import list_plans, render_plans
-from switchover.run.gate import HostFacts, Known
-from switchover.run.plan import make_plan
-from switchover.run.scenario import parse_scenario
+from switchover.scenarios.gate import HostFacts, Known
+from switchover.scenarios.plan import make_plan
+from switchover.scenarios.scenario import parse_scenario
 
 TEXT = (
     HEAD

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.builders import make_record
 from tests.unit.fakes import FaultyHost
-from tests.unit.run.scenarios import HEAD
+from tests.unit.scenarios.samples import HEAD
 
 from switchover.guests.qemu import GuestKeys
 from switchover.migration.session import Sample
@@ -17,13 +17,14 @@ from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
 from switchover.report.rundata import read_run
-from switchover.run.case import Case, End, Pair
 from switchover.run.execution import MOST_LOSSES, Turn, execute, list_turns, start_execution
-from switchover.run.gate import HostFacts, Known
-from switchover.run.plan import Plan, make_plan
+from switchover.run.pair import End, Pair
 from switchover.run.repeat import Observer
-from switchover.run.scenario import Scenario, parse_scenario
 from switchover.run.stage import HostNames
+from switchover.scenarios.case import Case
+from switchover.scenarios.gate import HostFacts, Known
+from switchover.scenarios.plan import Plan, make_plan
+from switchover.scenarios.scenario import Scenario, parse_scenario
 
 HOST = FaultyHost(lambda method, argument: method, "")
 PAIR = Pair(End(HOST, "a"), End(HOST, "b"), GuestKeys("", "", "", ""))

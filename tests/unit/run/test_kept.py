@@ -15,11 +15,12 @@ from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.record.errors import HostLost, Refused, SwitchoverError
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.case import Case, Pair
-from switchover.run.expectation import Expectation
 from switchover.run.kept import Keeper, Kept
+from switchover.run.pair import Pair
 from switchover.run.passage import Passage, make_failed
 from switchover.run.side import Side
+from switchover.scenarios.case import Case
+from switchover.scenarios.expectation import Expectation
 
 COMPLETED = Passage(make_result(), {}, {})
 FAILED = make_failed(make_result("failed", error="x"), {})

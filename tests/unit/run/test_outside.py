@@ -13,9 +13,9 @@ from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDo
 from switchover.migration.outside import Control, Gap, OutsideDowntime, Traffic, UnseenDowntime
 from switchover.record.measurement import Measurement
 from switchover.record.units import Unit
-from switchover.run.case import End, Pair
 from switchover.run.measurements import measure_outside
 from switchover.run.outside import find_obstacle, parse_sent, start_outside
+from switchover.run.pair import End, Pair
 from switchover.run.probes import compare_with_outside
 
 HOST = FaultyHost(lambda method, argument: method, "")

@@ -21,10 +21,10 @@ from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotRea
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
 from switchover.run import passage
-from switchover.run.case import DeviceSpec, SideSpec
 from switchover.run.passage import Migrated, _states_by_device, examine, examine_stayed, make_failed
 from switchover.run.probes import GuestAnswers
 from switchover.run.side import Side
+from switchover.scenarios.case import DeviceSpec, SideSpec
 
 KEYS = GuestKeys("", "", "", "")
 UNSEEN = UnseenDowntime("no heartbeats")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 from tests.unit.builders import EXACT, make_measurement, make_result, make_sample
@@ -23,12 +23,13 @@ from switchover.record.measurement import Check
 from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory
 from switchover.run import repeat
-from switchover.run.case import Case, End, Pair, SideSpec, in_order, make_case, with_one_device
-from switchover.run.expectation import Expectation
-from switchover.run.faults import Action, Fault
+from switchover.run.pair import End, Pair
 from switchover.run.passage import Passage, make_failed
-from switchover.run.repeat import Stopwatch, run_repeat
+from switchover.run.repeat import Observer, Stopwatch, run_repeat
 from switchover.run.traveller import Watchers
+from switchover.scenarios.case import Case, SideSpec, in_order, make_case, with_one_device
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.faults import Action, Fault
 
 HOST = FaultyHost(lambda method, argument: method, "")
 PAIR = Pair(End(HOST, "a"), End(HOST, "b"), GuestKeys("", "", "", ""))
@@ -257,6 +258,46 @@ def test_a_second_migration_that_is_not_in_order(
     (check,) = [check for check in record.checks if not check.passed]
     assert check.name == SECOND
     assert observed in check.observed
+
+
+class ToldKeeper:
+    """Keeps what does not complete, from the attempt with this number on."""
+
+    def __init__(self, first: int = 1) -> None:
+        self.used = False
+        self.told: list[str] = []
+        self._first = first
+
+    def keep_if_wrong(self, case: Case, source: Any, destination: Any, outcome: Passage, *_: Any) -> None:
+        self.told.append(case.id)
+        self.used = len(self.told) >= self._first and outcome is not COMPLETED
+
+
+@pytest.mark.parametrize(("first", "log"), [(1, ["destination"]), (2, ["destination", "heal", "second destination"])])
+def test_a_case_whose_guests_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: int, log: list[str]
+) -> None:
+    """Each attempt is told, under the case's name; after one that was kept nothing more is tried with the guests. The
+    observer is told each step and each sample of the first migration.
+    """
+    traveller = FakeTraveller(FAILED, FAILED)
+    attempt = FakeTraveller.attempt
+
+    def tell(self: FakeTraveller, case: Case, name: str = "destination") -> Passage:
+        passage = attempt(self, case, name)
+        self.watchers.attempted(case, cast(Any, None), None, passage)
+        return passage
+
+    monkeypatch.setattr(FakeTraveller, "attempt", tell)
+    monkeypatch.setattr(repeat, "start_traveller", traveller.start)
+    keeper, steps, samples = ToldKeeper(first), list[str](), list[Any]()
+    observer = Observer(steps.append, samples.append, cast(Any, keeper))
+    record = run_repeat(CASE, 1, PAIR, RepeatDirectory(tmp_path), {}, observer)
+    assert traveller.log == log
+    assert keeper.told == [CASE.id] * first
+    assert steps == (["release"] if first == 1 else ["second migration", "release"])
+    assert len(samples) == 1
+    assert record.mismatch == "expected completed, was failed"
 
 
 def test_a_guest_that_cannot_be_healed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

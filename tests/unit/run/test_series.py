@@ -14,10 +14,11 @@ from switchover.record.errors import GuestCrashed, HostLost
 from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
 from switchover.run import series
-from switchover.run.case import Case, End, Pair, SideSpec
-from switchover.run.expectation import Expectation
+from switchover.run.pair import End, Pair
 from switchover.run.passage import Passage, make_failed
 from switchover.run.series import run_series
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.expectation import Expectation
 
 HOST = FaultyHost(lambda method, argument: method, "")
 PAIR = Pair(End(HOST, "a"), End(HOST, "b"), GuestKeys("", "", "", ""))

@@ -11,8 +11,9 @@ from switchover.devices.reference import Knobs
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import HostLost, SwitchoverError
-from switchover.run.case import End, Pair, with_one_device
+from switchover.run.pair import End, Pair
 from switchover.run.side import start_side
+from switchover.scenarios.case import with_one_device
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
 SPEC = with_one_device(Knobs())

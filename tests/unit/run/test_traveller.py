@@ -19,11 +19,12 @@ from switchover.migration.phases import Phase
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, NotReady, Refused
 from switchover.record.measurement import Check
 from switchover.run import traveller
-from switchover.run.case import Case, End, Pair, SideSpec, in_order, make_case, with_one_device, with_start
-from switchover.run.faults import Action, Fault
+from switchover.run.pair import End, Pair
 from switchover.run.passage import Migrated, Passage
 from switchover.run.side import Side
 from switchover.run.traveller import Traveller, Watchers, migrate_again, start_traveller
+from switchover.scenarios.case import Case, SideSpec, in_order, make_case, with_one_device, with_start
+from switchover.scenarios.faults import Action, Fault
 
 KEYS = GuestKeys("", "", "", "")
 LOOP = cast(LoopThread, None)

@@ -1,39 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is done to a migration on purpose: cancelled, a QEMU killed, the link cut or slowed, the guest panicked."""
+"""Faults made real: a migration cancelled, a QEMU killed, the link cut or slowed, the guest panicked."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.host import Host
 from switchover.hosts.journal import own_journal
-from switchover.migration.phases import Intervention, Phase
+from switchover.migration.phases import Intervention
 from switchover.record.errors import NotReady, SwitchoverError
-
-
-class Action(StrEnum):
-    """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``)."""
-
-    CANCEL = "cancel"
-    KILL_SOURCE = "kill source"
-    KILL_DESTINATION = "kill destination"
-    CUT_LINK = "cut link"
-    SLOW_LINK = "slow link"
-    PANIC_GUEST = "panic guest"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """An action in a phase of the migration. ``rate_bit``: of a slowed link, bits per second."""
-
-    action: Action
-    """what is done"""
-    phase: Phase
-    """when: as soon as the migration is seen in this phase"""
-    rate_bit: int = 8_000_000
-    """of a slowed link, bits per second"""
+from switchover.scenarios.faults import Action, Fault
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, VfioDevice
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
-from switchover.run.case import Case, SideSpec
-from switchover.run.faults import Action, Fault
-from switchover.run.recorded import parse_case
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.recorded import parse_case
 
 SCRIPT = "repro.sh"
 """In the directory of a repeat."""
@@ -150,6 +150,8 @@ def _needs(record: Record, case: Case) -> Iterator[str]:
         yield from _comment(f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded")
     guest = case.source.guest
     yield from _comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs; for the verb all, twice that")
+    if guest.start == "warm":
+        yield from _comment("in the record the guest was restored from one that had been booted; here it boots")
     if any(device.knobs.dma_pages_per_sec for device in devices):
         yield from _comment("in the record the guest let its device do DMA, for which one has to log in: not so here")
     if record.verdict.name is VerdictName.CHECKS_FAILED:

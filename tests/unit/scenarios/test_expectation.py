@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
-from switchover.run.expectation import COMPLETES, Expectation, find_mismatch
+from switchover.scenarios.expectation import COMPLETES, Expectation, find_mismatch
 
 PASSED = Check("guest runs on the source", True, "yes", "yes")
 FAILED = Check("device seed is kept", False, "1", "2")

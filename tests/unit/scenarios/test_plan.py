@@ -2,11 +2,11 @@
 """Plans: which cases, how long, and with which commands."""
 
 import pytest
-from tests.unit.run.scenarios import HEAD
+from tests.unit.scenarios.samples import HEAD
 
-from switchover.run.gate import HostFacts, Known
-from switchover.run.plan import CASE_S, SECOND_MIGRATION_S, WARM_CASE_S, list_commands, make_plan
-from switchover.run.scenario import parse_scenario
+from switchover.scenarios.gate import HostFacts, Known
+from switchover.scenarios.plan import CASE_S, SECOND_MIGRATION_S, WARM_CASE_S, list_commands, make_plan
+from switchover.scenarios.scenario import parse_scenario
 
 
 @pytest.mark.parametrize(

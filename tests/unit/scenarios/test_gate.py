@@ -4,14 +4,14 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.run.scenarios import plan
+from tests.unit.scenarios.samples import plan
 from tests.unit.surveys import ABILITIES, SURVEY
 
 from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.hosts.kvm import KvmProbe
 from switchover.record.record import VerdictName
-from switchover.run.case import Case
-from switchover.run.gate import NOT_ASKED, HostFacts, Known, decide, list_needs, make_facts
+from switchover.scenarios.case import Case
+from switchover.scenarios.gate import NOT_ASKED, HostFacts, Known, decide, list_needs, make_facts
 
 QEMU = "qemu-system-x86_64"
 ABLE: QemuAbilities = replace(
@@ -78,6 +78,12 @@ def test_one_side_only() -> None:
     """What the destination alone needs is asked of the destination alone."""
     text = '[migration]\ndestination_capabilities.multifd = "on"\n'
     assert missing(text, PAIR) == (f"{QEMU} of hostb has no migration capability 'multifd'",)
+
+
+def test_a_warm_guest_is_saved_on_the_source() -> None:
+    """Saving asks for a capability of the QEMU that saves, and of that one only."""
+    lacks = (f"{QEMU} of hosta has no migration capability 'mapped-ram'",)
+    assert missing('[guest]\nstart = "warm"\n', PAIR) == lacks
 
 
 def test_a_case_that_is_to_be_refused_runs() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pydantic
 
 from switchover.record.toml import explain_value, suggest
-from switchover.run.schema import (
+from switchover.scenarios.schema import (
     GUEST_BOUNDS,
     SIDES,
     Bounds,

@@ -13,9 +13,9 @@ from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
-from switchover.run.case import Case, SideSpec
-from switchover.run.expectation import COMPLETES, Expectation
-from switchover.run.faults import Action, Fault
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.expectation import COMPLETES, Expectation
+from switchover.scenarios.faults import Action, Fault
 
 PRE_COPY = "x-allow-pre-copy"
 _KNOBS = ("migration", "stop_copy", "pre_copy", "p2p", "fail_at", "corrupt")

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.run.scenarios import HEAD, plan
+from tests.unit.scenarios.samples import HEAD, plan
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.run.case import Case
-from switchover.run.expand import expand
-from switchover.run.faults import Action, Fault
-from switchover.run.keys import KeyProblem, is_mapping, list_set, require_key
-from switchover.run.scenario import catalogue_directory, list_scenarios, load_scenario, parse_scenario
-from switchover.run.schema import Bounds, Device, Guest, Migration, ScenarioFile
-from switchover.run.tables import find_meanings, make_table, toml_type
+from switchover.scenarios.case import Case
+from switchover.scenarios.expand import expand
+from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.keys import KeyProblem, is_mapping, list_set, require_key
+from switchover.scenarios.scenario import catalogue_directory, list_scenarios, load_scenario, parse_scenario
+from switchover.scenarios.schema import Bounds, Device, Guest, Migration, ScenarioFile
+from switchover.scenarios.tables import find_meanings, make_table, toml_type
 
 
 def fail(text: str) -> list[str]:

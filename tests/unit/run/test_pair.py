@@ -14,18 +14,11 @@ from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import VerdictName
-from switchover.run.case import (
-    DEVICE_PROPERTIES,
-    Case,
-    SideSpec,
-    in_order,
-    make_case,
-    pair_of_lab,
-    with_one_device,
-)
-from switchover.run.expectation import COMPLETES, Expectation
-from switchover.run.faults import Action, Fault
+from switchover.run.pair import pair_of_lab
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.scenarios.case import DEVICE_PROPERTIES, Case, SideSpec, in_order, make_case, with_one_device
+from switchover.scenarios.expectation import COMPLETES, Expectation
+from switchover.scenarios.faults import Action, Fault
 
 
 def make_lab(*names: str) -> Lab:

@@ -14,11 +14,11 @@ from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record, Verdict, VerdictName, parse_record, render_record
-from switchover.run.case import Case, DeviceSpec, SideSpec
-from switchover.run.expectation import Expectation
-from switchover.run.faults import Action, Fault
-from switchover.run.recorded import parse_case, render_settings, select_case, select_record
 from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.recorded import parse_case, render_settings, select_case, select_record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 NUMBER = st.integers(0, 1 << 60)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, VfioDevice
 from switchover.record.record import VerdictName
-from switchover.run.case import Case, SideSpec
-from switchover.run.expand import PlannedCase, expand, select
-from switchover.run.gate import Decision, Known, decide
-from switchover.run.scenario import Scenario
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.expand import PlannedCase, expand, select
+from switchover.scenarios.gate import Decision, Known, decide
+from switchover.scenarios.scenario import Scenario
 
 CASE_S = 25.0
 """One more case in a running lab under TCG, guest booted cold; seconds, as ``switchover bench next`` measures."""

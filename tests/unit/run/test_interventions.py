@@ -11,7 +11,8 @@ from tests.unit.fakes import FaultyHost, ScriptedQmp
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.migration.phases import Phase
 from switchover.record.errors import CommandFailed, GuestSilent, HostLost, NotReady
-from switchover.run.faults import Action, Fault, Link, make_intervention, start_link
+from switchover.run.interventions import Link, make_intervention, start_link
+from switchover.scenarios.faults import Action, Fault
 
 KEYS = GuestKeys("", "", "", "")
 RESTORED = "tc qdisc del dev link0 root"

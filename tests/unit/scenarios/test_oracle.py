@@ -4,12 +4,12 @@
 import re
 
 import pytest
-from tests.unit.run.scenarios import plan
+from tests.unit.scenarios.samples import plan
 
 from switchover.record.record import Verdict, VerdictName
-from switchover.run.case import Case
-from switchover.run.expectation import find_mismatch
-from switchover.run.oracle import DEFAULT, ORACLE, Rule, choose_rule, find_rule, make_traits
+from switchover.scenarios.case import Case
+from switchover.scenarios.expectation import find_mismatch
+from switchover.scenarios.oracle import DEFAULT, ORACLE, Rule, choose_rule, find_rule, make_traits
 
 V = VerdictName
 ACK = 'migration.switchover_ack = "on"'

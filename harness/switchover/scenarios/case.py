@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A case with all its values fixed, and the pair of hosts it runs on."""
+"""A case with all its values fixed. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from switchover.devices.reference import TYPE, Knobs
-from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestSpec, Start
-from switchover.hosts.heartbeat import Outlet
-from switchover.hosts.host import Host
-from switchover.lab.lab import Lab
 from switchover.migration.settings import MigrationSettings
-from switchover.record.errors import UsageError
-from switchover.run.expectation import COMPLETES, Expectation
-from switchover.run.faults import Fault
+from switchover.scenarios.expectation import COMPLETES, Expectation
+from switchover.scenarios.faults import Fault
 
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
@@ -82,49 +77,3 @@ def in_order(case: Case) -> Case:
     )
     settings = MigrationSettings(downtime_limit_ms=120_000)
     return Case(f"{case.id}, in order", healthy, healthy, settings, heartbeat_us=0)
-
-
-@dataclass(frozen=True)
-class End:
-    """A host as one end of migrations. ``address``: where the other end's QEMU reaches it.
-
-    ``link``: its network interface to the other end; empty if it is none of ours to disturb. ``outlet``: where what its
-    guests send to the outside reaches the controller, if it does.
-    """
-
-    host: Host
-    address: str
-    link: str = ""
-    outlet: Outlet | None = None
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Source and destination, and how to get into guests on them."""
-
-    source: End
-    destination: End
-    keys: GuestKeys
-
-    def reversed(self) -> "Pair":
-        return Pair(self.destination, self.source, self.keys)
-
-
-def pair_of_lab(lab: Lab) -> Pair:
-    """The two lab hosts of a lab, or one as both ends. :raises UsageError: the lab has more or none"""
-    names = lab.file.hosts
-    if not 1 <= len(names) <= 2:
-        raise UsageError(f"The lab {lab.name} has {len(names)} hosts; a migration needs a source and a destination.")
-    link = LAB_LINK if len(names) == 2 else ""
-    ends = [End(lab.host(name), lab.link_address(name), link, lab.outlet(name)) for name in names]
-    keys = GuestKeys(
-        authorized=lab.authorized_key,
-        login=lab.private_key,
-        host_private=lab.guest_host_key.private,
-        host_public=lab.guest_host_key.public,
-    )
-    return Pair(ends[0], ends[-1], keys)
-
-
-LAB_LINK = "link0"
-"""A lab host's NIC on the private link (images/labhost/rc)."""

@@ -12,9 +12,9 @@ from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
-from switchover.run.case import Case
-from switchover.run.faults import Fault
-from switchover.run.tables import OnOff, PropertyValue, Table, make_table
+from switchover.scenarios.case import Case
+from switchover.scenarios.faults import Fault
+from switchover.scenarios.tables import OnOff, PropertyValue, Table, make_table
 
 VERSION = 1
 SIDES = ("source", "destination")

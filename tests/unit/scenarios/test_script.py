@@ -21,12 +21,12 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import Record, Verdict, VerdictName
-from switchover.run.case import Case, DeviceSpec, SideSpec
-from switchover.run.expectation import Expectation
-from switchover.run.faults import Action, Fault
-from switchover.run.recorded import render_settings
-from switchover.run.script import _quote, _variable, render_script
 from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.recorded import render_settings
+from switchover.scenarios.script import _quote, _variable, render_script
 
 QEMU_VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "Debian 1:10.0.2"}
 ODD = SideSpec(
@@ -113,6 +113,15 @@ def test_the_comments_say_what_it_is_about() -> None:
         "#   destination: QEMU unknown, Linux unknown",
     ):
         assert line in text.splitlines()
+
+
+def test_what_is_not_as_in_the_record_is_said() -> None:
+    """A guest that was restored, DMA that the guest let its device do, checks that need a login."""
+    side = replace(ODD, guest=replace(ODD.guest, start="warm"))
+    lines = render_script(record_of(Case("odd", side, side), VerdictName.CHECKS_FAILED)).splitlines()
+    for words in ("here it boots", "let its device do DMA", "this script sees it complete"):
+        assert any(line.startswith("#") and words in line for line in lines)
+    assert "here it boots" not in render_script(record_of(PRE_COPY_ON))
 
 
 def test_the_same_record_gives_the_same_script() -> None:

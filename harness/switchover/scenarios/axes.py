@@ -9,8 +9,8 @@ import pydantic
 from pydantic import Field
 
 from switchover.record.toml import TomlText, explain_value, suggest
-from switchover.run.keys import Key, KeyProblem, Target, require_key
-from switchover.run.tables import Table
+from switchover.scenarios.keys import Key, KeyProblem, Target, require_key
+from switchover.scenarios.tables import Table
 
 Values = Mapping[str, str]
 """A point of the axes: by the name of each, its value in words."""

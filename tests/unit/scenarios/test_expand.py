@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.run.scenarios import HEAD, plan
+from tests.unit.scenarios.samples import HEAD, plan
 
 from switchover.migration.phases import Phase
 from switchover.record.errors import UsageError
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RunDirectory
-from switchover.run.axes import make_word, parse_id, render_id
-from switchover.run.case import Case
-from switchover.run.expand import expand, list_repeats, select
-from switchover.run.expectation import COMPLETES
-from switchover.run.oracle import choose_rule, make_traits
-from switchover.run.scenario import catalogue_directory, load_scenario, parse_scenario
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.scenarios.axes import make_word, parse_id, render_id
+from switchover.scenarios.case import Case
+from switchover.scenarios.expand import expand, list_repeats, select
+from switchover.scenarios.expectation import COMPLETES
+from switchover.scenarios.oracle import choose_rule, make_traits
+from switchover.scenarios.scenario import catalogue_directory, load_scenario, parse_scenario
 
 CATALOGUE = sorted(catalogue_directory().glob("*.toml"))
 AXES = {

@@ -12,11 +12,11 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.run.axes import Values, render_id
-from switchover.run.case import DEVICE_PROPERTIES, Case, DeviceSpec, SideSpec
-from switchover.run.faults import Fault
-from switchover.run.keys import Target
-from switchover.run.oracle import (
+from switchover.scenarios.axes import Values, render_id
+from switchover.scenarios.case import DEVICE_PROPERTIES, Case, DeviceSpec, SideSpec
+from switchover.scenarios.faults import Fault
+from switchover.scenarios.keys import Target
+from switchover.scenarios.oracle import (
     Rule,
     SideTraits,
     Traits,
@@ -25,8 +25,8 @@ from switchover.run.oracle import (
     list_capabilities,
     make_side_traits,
 )
-from switchover.run.scenario import Scenario
-from switchover.run.schema import SIDES
+from switchover.scenarios.scenario import Scenario
+from switchover.scenarios.schema import SIDES
 
 T = TypeVar("T")
 Point = tuple[int, ...]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scenarios as texts."""
 
-from switchover.run.expand import PlannedCase, expand
-from switchover.run.scenario import parse_scenario
+from switchover.scenarios.expand import PlannedCase, expand
+from switchover.scenarios.scenario import parse_scenario
 
 HEAD = 'version = 1\n[scenario]\ntitle = "a question"\n'
 """Three lines that every file begins with."""

@@ -11,9 +11,9 @@ from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.survey import HostSurvey
 from switchover.guests.warm import SAVE_CAPABILITY
 from switchover.record.record import Verdict, VerdictName
-from switchover.run.case import Case, SideSpec
-from switchover.run.faults import Action
-from switchover.run.schema import SIDES
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.faults import Action
+from switchover.scenarios.schema import SIDES
 
 
 @dataclass(frozen=True)

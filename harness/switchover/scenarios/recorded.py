@@ -9,7 +9,7 @@ import pydantic
 
 from switchover.record.errors import UsageError
 from switchover.record.record import Record
-from switchover.run.case import Case
+from switchover.scenarios.case import Case
 
 _CASE = pydantic.TypeAdapter(Case)
 

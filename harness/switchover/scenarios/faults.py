@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a case does to its migration on purpose. Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from switchover.migration.phases import Phase
+
+
+class Action(StrEnum):
+    """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``)."""
+
+    CANCEL = "cancel"
+    KILL_SOURCE = "kill source"
+    KILL_DESTINATION = "kill destination"
+    CUT_LINK = "cut link"
+    SLOW_LINK = "slow link"
+    PANIC_GUEST = "panic guest"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An action in a phase of the migration. ``rate_bit``: of a slowed link, bits per second."""
+
+    action: Action
+    """what is done"""
+    phase: Phase
+    """when: as soon as the migration is seen in this phase"""
+    rate_bit: int = 8_000_000
+    """of a slowed link, bits per second"""

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A lab as the place where cases run."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from switchover.lab.lab import Lab
+from switchover.record.errors import HostLost, NotReady, UsageError
+from switchover.run import stage
+from switchover.run.stage import LabStage
+from switchover.scenarios.case import Case
+
+
+class World:
+    """A lab with two hosts, and what is asked of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.lost: list[str] = []
+        self.running = True
+        self.hosts = {name: SimpleNamespace(name=name, run=lambda argv: None) for name in ("hosta", "hostb")}
+        lab = SimpleNamespace(
+            name="mine", directory=Path("lab"), file=SimpleNamespace(hosts=["hosta", "hostb"]), host=self.host,
+            link_address=lambda name: f"link of {name}", outlet=lambda name: None, authorized_key="", private_key="",
+            guest_host_key=SimpleNamespace(private="", public=""),
+            hosts=lambda: [self.host(name) for name in self.hosts],
+        )  # fmt: skip
+        self.stage = LabStage(cast(Lab, lab))
+        monkeypatch.setattr(stage, "is_running", lambda directory: self.running)
+        monkeypatch.setattr(stage, "read_abilities", self.read_abilities)
+        types = (SimpleNamespace(type="refdev-4vec"),)
+        monkeypatch.setattr(stage, "read_devices", lambda host: SimpleNamespace(mdev_types=types))
+        monkeypatch.setattr(stage, "collect_fingerprint", self.collect)
+
+    def host(self, name: str) -> Any:
+        if name in self.lost:
+            raise HostLost(f"{name} does not answer.")
+        return self.hosts[name]
+
+    def read_abilities(self, host: Any, qemu: str) -> str:
+        self.log.append(f"{qemu} of {host.name}")
+        if qemu == "missing":
+            raise NotReady("there is none")
+        return qemu
+
+    def collect(self, lab: Any, pair: Any, *qemus: str) -> dict[str, Any]:
+        self.log.append("fingerprint")
+        return {"source": pair.source.host.name, "qemu": qemus}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def make_case(source: str = "qemu", destination: str = "qemu") -> Case:
+    sides = (SimpleNamespace(guest=SimpleNamespace(qemu=name)) for name in (source, destination))
+    return cast(Case, SimpleNamespace(**dict(zip(("source", "destination"), sides, strict=True))))
+
+
+def test_what_the_gate_has_to_know(world: World) -> None:
+    """Each binary is asked once on each host where a case needs it; one that is not there is told as that."""
+    known = world.stage.ask([(make_case(), ("", "")), (make_case("qemu", "missing"), ("", "")),
+                             (make_case("other", "qemu"), ("hostb", "hostb"))])  # fmt: skip
+    assert sorted(world.log) == ["missing of hostb", "other of hostb", "qemu of hosta", "qemu of hostb"]
+    source, destination = known.pair
+    assert (source.name, destination.name) == ("hosta", "hostb")
+    assert destination.binaries["missing"] is None
+    assert source.device_types == frozenset({"refdev-4vec"})
+    assert (source.kvm, source.link) == ("", True)
+    assert known.named == {"hosta": source, "hostb": destination}
+
+
+def test_pairs(world: World) -> None:
+    """The lab's two hosts, unless a case names others of them."""
+    pair = world.stage.pair(("", ""))
+    assert (pair.source.host.name, pair.destination.address) == ("hosta", "link of hostb")
+    turned = world.stage.pair(("hostb", "hosta"))
+    assert (turned.source.host.name, turned.destination.host.name) == ("hostb", "hosta")
+    assert turned.source.link == "link0"
+    with pytest.raises(UsageError, match="no host 'rack1'"):
+        world.stage.pair(("rack1", ""))
+
+
+def test_fingerprints_are_taken_once(world: World) -> None:
+    """For each pair of hosts and binaries."""
+    for hosts in (("", ""), ("", ""), ("hostb", "hosta")):
+        assert world.stage.fingerprint(make_case(), hosts)["qemu"] == ("qemu", "qemu")
+    assert world.log.count("fingerprint") == 2
+
+
+def test_whether_it_is_lost(world: World) -> None:
+    """A lab host that ended, or does not answer, is a loss; else there is none."""
+    assert world.stage.find_loss() == ""
+    world.lost = ["hostb"]
+    assert world.stage.find_loss() == "hostb does not answer."
+    world.running = False
+    assert world.stage.find_loss() == "a lab host ended"

@@ -14,7 +14,7 @@ from switchover.scenarios.scenario import Scenario
 CASE_S = 25.0
 """One more case in a running lab under TCG, guest booted cold; seconds, as ``switchover bench next`` measures."""
 WARM_CASE_S = 14.0
-"""The same with a warm guest that is saved already; what all cases of a run save is in neither."""
+"""The same without the boot, for a warm guest; booting and saving it once per run is not in it."""
 SECOND_MIGRATION_S = 10.0
 """A second migration of the guest that stayed, on top of that."""
 _TRIED_AGAIN = (VerdictName.FAILED, VerdictName.HUNG, VerdictName.CANCELLED, VerdictName.CRASHED)

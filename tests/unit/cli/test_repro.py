@@ -52,6 +52,7 @@ class Harness:
         fingerprint: Mapping[str, Any],
         observer: Observer,
     ) -> Record:
+        assert observer.saved_guests is not None, "a warm guest is saved once for all repeats"
         self.ran.append(case)
         record = record_of(case, number, self.verdicts.pop(0))
         directory.write_record(record)

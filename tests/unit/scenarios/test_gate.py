@@ -66,6 +66,14 @@ def test_what_qemu_lacks(text: str, told: str) -> None:
     assert missing(text + "\n", PAIR) == (f"{QEMU} of hosta has no {told}", f"{QEMU} of hostb has no {told}")
 
 
+def test_a_warm_guest_needs_its_source_to_save_it() -> None:
+    """The destination takes the guest as it takes any other."""
+    told = f"{QEMU} of hosta has no migration capability 'mapped-ram'"
+    assert missing('[guest]\nstart = "warm"\n', PAIR) == (told,)
+    able = replace(ABLE, capabilities={**ABLE.capabilities, "mapped-ram": False})
+    assert missing('[guest]\nstart = "warm"\n', with_source(binaries={QEMU: able})) == ()
+
+
 def test_one_side_only() -> None:
     """What the destination alone needs is asked of the destination alone."""
     text = '[migration]\ndestination_capabilities.multifd = "on"\n'

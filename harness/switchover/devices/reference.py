@@ -29,32 +29,42 @@ class Knobs:
     """
 
     migration: bool = True
+    """whether it supports migration at all"""
     stop_copy: bool = True
+    """the flag ``VFIO_MIGRATION_STOP_COPY``; without it every state change is refused"""
     pre_copy: bool = True
+    """the flag ``VFIO_MIGRATION_PRE_COPY``: whether state can be read while the guest runs"""
     p2p: bool = True
+    """the flag ``VFIO_MIGRATION_P2P``"""
     initial_bytes: int = 4 * MIB
+    """state that pre-copy can move while the guest runs, bytes of the stream"""
     stop_copy_bytes: int = 1 * MIB
+    """state that is moved in the downtime in any case, bytes of the stream"""
     dirty_bytes_per_sec: int = 0
+    """how fast state that was read in pre-copy becomes dirty again, bytes per second"""
     save_bytes_per_sec: int = 0
+    """how fast state can be read, bytes per second; 0: as fast as it can"""
     load_bytes_per_sec: int = 0
+    """how fast state can be loaded, bytes per second; 0: as fast as it can"""
     load_initial_ms: int = 0
-    """How long the write takes that completes the initial bytes."""
+    """how long the write takes that completes the initial bytes, milliseconds"""
     state_change_ms: int = 0
-    """How long each single arc takes."""
+    """how long each single arc takes, milliseconds"""
     dma_pages_per_sec: int = 0
-    """Pages of 4 KiB that the device writes to the guest's buffer, where the guest has enabled that; 0: none."""
+    """pages of 4 KiB per second that the device writes to the guest's buffer, where the guest enabled that; 0: none"""
     irq_rates: tuple[int, ...] = ()
-    """Interrupts per second of each vector from 0 on; a rate that the guest sets wins."""
+    """interrupts per second of each vector from 0 on; a rate that the guest sets wins"""
     fail_at: str = "none"
-    """``none``, the target of an arc as in the history, ``read:BYTE``, ``write:BYTE``, or ``load``."""
+    """where a fault happens: ``none``, the target of an arc as in the history, ``read:BYTE``, ``write:BYTE``, ``load``"""
     fail_errno: int = 5
+    """the errno that a fault of ``fail_at`` gives"""
     fail_times: Literal["once", "always"] = "once"
-    """``once``: until ``fail_at`` is set again."""
+    """how often; ``once``: not again until ``fail_at`` is set again"""
     fail_device: Literal["stays", "error"] = "stays"
-    """``error``: the device goes to ERROR, which it leaves by a reset only."""
+    """``error``: with the fault the device goes to ERROR, which it leaves by a reset only"""
     corrupt: Literal["none", "stream", "state"] = "none"
     """``stream``: of a saving device, the last write to the destination's refuses it. ``state``: of a loading one, the
-    guest sees another checksum than the state's."""
+    guest sees another checksum than the state's"""
 
     def offers(self) -> tuple[bool, ...]:
         return tuple(getattr(self, name) for name in OFFERS)

@@ -25,6 +25,7 @@ class GuestSpec:
     """One side's guest. Source and destination differ in ``devices`` only, which each host has its own of."""
 
     name: str = "guest"
+    """name of the guest in QEMU"""
     qemu: str = "qemu-system-x86_64"
     """program: a path, or a name in PATH"""
     machine: str = "q35"
@@ -56,9 +57,9 @@ class GuestSpec:
     """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
     without its devices, and plugs them in"""
     boot_timeout_s: float = 180
+    """until a guest answers over SSH, seconds"""
     traced: bool = True
-    """Whether QEMU traces the migration; without, only QEMU's own counters are left."""
-    """until a guest answers over SSH"""
+    """whether QEMU traces the migration; without, only QEMU's own counters are left"""
 
 
 @dataclass(frozen=True)

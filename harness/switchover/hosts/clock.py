@@ -29,11 +29,14 @@ class Exchange:
 
 @dataclass(frozen=True)
 class ClockOffset:
-    """``host clock = controller clock + offset_ns``, within ``± bound_ns``, from ``exchanges`` exchanges."""
+    """How a host's real-time clock relates to the controller's."""
 
     offset_ns: int
+    """clock of the host = clock of the controller + this, nanoseconds"""
     bound_ns: int
+    """error of the offset: at most ± this, nanoseconds"""
     exchanges: int
+    """questions and answers that it is from"""
 
 
 def estimate_offset(exchanges: Sequence[Exchange]) -> ClockOffset:

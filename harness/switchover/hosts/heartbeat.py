@@ -26,12 +26,16 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A heartbeat and where it came out. ``at_ns``: the controller's CLOCK_MONOTONIC; ``guest_ns`` is information."""
+    """A heartbeat and where it came out."""
 
     side: str
+    """`source` or `destination`: the host that it came out of"""
     at_ns: int
+    """when, controller's monotonic clock"""
     sequence: int
+    """its number, from 0"""
     guest_ns: int
+    """the guest's own monotonic clock as it was sent; for information"""
 
 
 @dataclass(frozen=True)

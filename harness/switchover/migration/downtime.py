@@ -33,31 +33,40 @@ _PARTS = (
 
 @dataclass(frozen=True)
 class Part:
-    """A span of the downtime. ``bound_s``: error bound of its length, 0 within one host."""
+    """A span of the downtime."""
 
     name: str
+    """which part"""
     meaning: str
+    """what happens in it"""
     seconds: float
+    """length, seconds"""
     bound_s: float
+    """error bound of the length, seconds; 0: within one host"""
 
 
 @dataclass(frozen=True)
 class ExplainedDowntime:
-    """Length in seconds with its bound, parts that add up to it, and what happened inside them.
-
-    ``start_ns`` and ``end_ns`` on the controller's real-time clock. ``ends_at``: the trace event that ends it.
-    """
+    """Length, parts that add up to it, and what happened inside them."""
 
     seconds: float
+    """length, seconds"""
     bound_s: float
+    """error bound of the length, seconds"""
     start_ns: int
+    """when it began, controller's real-time clock"""
     end_ns: int
+    """when it ended, controller's real-time clock"""
     ends_at: str
+    """the trace event that ends it"""
     parts: tuple[Part, ...]
+    """they follow each other and add up to `seconds`"""
     saving: tuple[SectionTime, ...]
+    """sections as the source saved them, in the downtime"""
     loading: tuple[SectionTime, ...]
+    """sections as the destination loaded them; overlaps with `saving` in time"""
     transitions: tuple[StateTransition, ...]
-    """Device state changes inside the downtime, both sides, times on the controller's clock."""
+    """device state changes inside the downtime, of the source, then of the destination"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class UnexplainedDowntime:
     """No explanation, and why: a number that is missing is missing."""
 
     reason: str
+    """why there is no explanation"""
 
 
 def explain_downtime(

@@ -35,13 +35,18 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Intervened:
-    """An intervention that was made. ``status``: the migration's when it began; times on CLOCK_MONOTONIC."""
+    """An intervention that was made."""
 
     name: str
+    """what was done"""
     phase: Phase
+    """in which phase of the migration it was to be done"""
     status: str | None
+    """QEMU's own when it began; null: none yet"""
     began_ns: int
+    """when it began, controller's monotonic clock"""
     ended_ns: int
+    """when it was done, controller's monotonic clock"""
 
 
 def last_status(events: Sequence[Event]) -> str | None:

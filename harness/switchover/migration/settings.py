@@ -34,7 +34,7 @@ class MigrationSettings:
     """
 
     downtime_limit_ms: int = 4_000
-    """QEMU's ``downtime-limit``: a prediction of more than this delays the switchover"""
+    """QEMU's ``downtime-limit``: a prediction of more than this, in milliseconds, delays the switchover"""
     switchover_bandwidth: int = 64 * MIB
     """QEMU's ``avail-switchover-bandwidth``, bytes per second; 0: what QEMU measures"""
     max_bandwidth: int = 0
@@ -46,13 +46,13 @@ class MigrationSettings:
     settle: bool = True
     """hold the switchover back until RAM and the devices' pre-copy are drained"""
     timeout_s: float = 180
-    """from ``migrate`` to a terminal status"""
+    """from ``migrate`` to a terminal status, seconds"""
     settle_timeout_s: float = 120
-    """until the switchover is let go, drained or not"""
+    """until the switchover is let go, drained or not, seconds"""
     settle_vfio_bytes: int = 0
     """a device that dirties its state counts as drained once this many of its bytes were moved; 0: it must drain"""
     hang_s: float = 30
-    """a migration that got nowhere for so long hangs"""
+    """a migration that got nowhere for so long hangs, seconds"""
     pause_before_switchover: bool = False
     """the capability ``pause-before-switchover``"""
     parameters: Mapping[str, object] = field(default_factory=dict)

@@ -26,24 +26,28 @@ class TraceEvent:
 
 @dataclass(frozen=True)
 class StateTransition:
-    """A VFIO state ioctl of one device, from before to after; ``end_ns`` is None if it did not return well."""
+    """A VFIO state ioctl of one device, from before to after."""
 
     device: str
+    """UUID of the mediated device"""
     state: str
+    """the state it was to go to, as in traces"""
     start_ns: int
+    """when it began; in records on the controller's real-time clock"""
     end_ns: int | None
+    """when it had succeeded, likewise; null: it did not"""
 
 
 @dataclass(frozen=True)
 class SectionTime:
-    """Time to save or load one section of the stream during the downtime, as QEMU measured it.
-
-    ``kind``: ``iterable`` or ``non-iterable``. ``name``: QEMU's idstr; that of a VFIO device ends in ``/vfio``.
-    """
+    """Time to save or load one section of the stream during the downtime, as QEMU measured it."""
 
     kind: str
+    """`iterable` or `non-iterable`"""
     name: str
+    """QEMU's idstr, that of a VFIO device ends in `/vfio`; non-iterable sections are one entry, with their number"""
     seconds: float
+    """time, seconds"""
 
 
 @dataclass(frozen=True)

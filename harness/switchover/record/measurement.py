@@ -8,26 +8,38 @@ from switchover.record.units import Direction, Unit
 
 @dataclass(frozen=True)
 class Measurement:
-    """``value`` None: it was not had, and ``note`` says why. ``bound``: its error is at most this, in the same unit."""
+    """A number, with all that is needed to read it."""
 
     name: str
+    """which number it is"""
     value: float | int | None
+    """the number, in `unit`; null: it was not had, and `note` says why"""
     unit: Unit
+    """of `value` and `bound`; `s` are seconds"""
     direction: Direction
+    """which way is better"""
     definition: str
+    """what the number is"""
     source: str
+    """where it comes from"""
     bound: float | None = None
+    """its error is at most this, in the same unit; null: no bound is known"""
     note: str = ""
+    """why it is missing, or how to read it"""
 
 
 @dataclass(frozen=True)
 class Check:
-    """Something that must hold after a migration: what, whether it did, and both values as text."""
+    """Something that must hold after a migration."""
 
     name: str
+    """what must hold"""
     passed: bool
+    """whether it did"""
     expected: str
+    """as text"""
     observed: str
+    """as text"""
 
 
 def check_equal(name: str, expected: object, observed: object) -> Check:

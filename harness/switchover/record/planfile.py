@@ -14,27 +14,40 @@ _NAME = "plan.json"
 
 @dataclass(frozen=True)
 class PlannedScenario:
-    """A scenario with cases in the run. ``file``: where it was read from."""
+    """A scenario with cases in the run."""
 
     name: str
+    """of its file, without `.toml`"""
     file: str
+    """where it was read from"""
     title: str
+    """one line, for lists"""
     question: str
+    """what the scenario is to find out, and why"""
     repeats: int
+    """how often each case is to be run"""
     interleave: bool
+    """whether repeats go in turns over all cases; else case by case"""
 
 
 @dataclass(frozen=True)
 class PlanLine:
-    """A case. ``id``: unique in the run; ``case``: in its scenario. ``seconds``: the estimate for one repeat."""
+    """A case of the run."""
 
     id: str
+    """unique in the run: `case` of its records"""
     case: str
+    """id of the case in its scenario"""
     scenario: str
+    """name of its scenario"""
     repeats: int
+    """how often it is to be run"""
     expectation: Mapping[str, str]
+    """what is to happen"""
     rule: str
+    """of the oracle, which the expectation is from; empty: none"""
     seconds: float
+    """estimate for one repeat, seconds"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,9 @@ class PlanFile:
     """Cases in the order of their scenarios, which need not be the one in which they run."""
 
     scenarios: tuple[PlannedScenario, ...]
+    """those with cases in the run"""
     cases: tuple[PlanLine, ...]
+    """all cases of the run, whether their hosts can run them or not"""
 
 
 def write_plan(directory: RunDirectory, plan: PlanFile) -> None:

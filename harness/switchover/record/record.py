@@ -31,39 +31,52 @@ class VerdictName(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """``side``: the one that said why, where that is known. ``reason``: in its words."""
+    """What happened to a repeat, and who said why."""
 
     name: VerdictName
+    """what happened, one of the verdicts"""
     side: str = ""
+    """the one that said why, `source` or `destination`; empty: none in particular, or not known"""
     reason: str = ""
+    """why, in the words of that side; may be empty"""
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything one repeat produced, but for the long files beside it.
-
-    ``expectation``: what was to happen; ``mismatch``: why what happened is not that, empty if the case is right.
-    ``settings``: what was asked for. ``interventions``: what was done on purpose, when, and in which status.
-    ``seconds``: where the time went, by step. ``downtime``: the explanation, or ``{"reason": …}``. ``states``: VFIO
-    states by side, from QEMU's events. ``clocks``: offset and bound by side, in ns.
-    """
+    """Everything one repeat produced, but for the long files beside it."""
 
     case: str
+    """id of the case"""
     repeat: int
+    """number of the repeat, from 1"""
     started: str
+    """date and time, ISO 8601 with zone"""
     verdict: Verdict
+    """what happened"""
     settings: Mapping[str, Any]
+    """what was asked for; empty: the case was not run"""
     fingerprint: Mapping[str, Any]
+    """what it ran on"""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    """time by step, seconds; steps that there were, in their order. After a failure the last one is where it failed"""
     measurements: tuple[Measurement, ...] = ()
+    """the numbers of a migration that completed; empty: it did not"""
     checks: tuple[Check, ...] = ()
+    """what must hold after the migration, or, if it did not complete, of the guest that stayed"""
     downtime: Mapping[str, Any] = field(default_factory=dict)
+    """the explained downtime; or only `reason`: why there is none"""
     states: Mapping[str, list[str]] = field(default_factory=dict)
+    """VFIO states in order, from QEMU's events: `source`, `destination`; further devices: `source ID` …"""
     clocks: Mapping[str, Any] = field(default_factory=dict)
+    """by side, how the host's real-time clock relates to the controller's"""
     expectation: Mapping[str, str] = field(default_factory=dict)
+    """what was to happen"""
     mismatch: str = ""
+    """why what happened is not that; empty: the case is right"""
     interventions: tuple[Mapping[str, Any], ...] = ()
+    """what was done to the migration on purpose, in order"""
     schema_version: int = SCHEMA_VERSION
+    """of the run directory"""
 
     def measured(self, name: str) -> float | None:
         """Value of a measurement; None if it is missing."""

@@ -50,11 +50,14 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class RunHead:
-    """What ``run.json`` holds. ``started``: ISO 8601."""
+    """What ``run.json`` holds, besides ``schema_version``."""
 
     title: str
+    """`demo`, or the scenario's name"""
     command: str
+    """command line that made it"""
     started: str
+    """date and time, ISO 8601 with zone"""
 
 
 @dataclass(frozen=True)

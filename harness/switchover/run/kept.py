@@ -27,33 +27,44 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class KeptSide:
-    """A QEMU that lives. ``address``: of its host, as in journals; ``monitor``, ``console``, ``log``: paths there.
-
-    ``guest_address``: the guest's, reached from its host; ``key``: path, on the controller, of the private key that it
-    lets in; ``host_key``: the guest's own, public. Nobody is connected to the monitor.
-    """
+    """A QEMU that lives."""
 
     host: str
+    """name of its host"""
     address: Mapping[str, str]
+    """how another process reaches the host, as in journals"""
     pid: int
+    """process id of QEMU, on its host"""
     monitor: str
+    """unix socket of QEMU's monitor, on its host; nobody is connected to it"""
     console: str
+    """file with the guest's console, on its host"""
     log: str
+    """file with QEMU's log, on its host"""
     guest_address: str
+    """IPv4 address of the guest, reached from its host"""
     key: str
+    """path, on the controller, of the private key that the guest lets in"""
     host_key: str
+    """the guest's own public key"""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """``sides``: ``source``, ``destination``, if their QEMUs live; ``process``: the harness that holds them."""
+    """Guests that are kept, and by whom."""
 
     case: str
+    """id of the case"""
     verdict: Verdict
+    """what happened to it; not in the file"""
     mismatch: str
+    """why it is not as expected"""
     path: Path
+    """the repeat's directory; not in the file"""
     sides: Mapping[str, KeptSide]
+    """`source` and `destination`, each if its QEMU lives"""
     process: int = field(default_factory=os.getpid)
+    """process id of the harness that holds them"""
 
 
 class Keeper:

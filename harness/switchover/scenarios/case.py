@@ -22,9 +22,13 @@ class DeviceSpec:
     """A reference device of a guest: its mdev type, its knobs, and the properties that vfio-pci gets."""
 
     id: str = "dut"
+    """of the device in QEMU"""
     type: str = TYPE
+    """mdev type of the device"""
     knobs: Knobs = field(default_factory=Knobs)
+    """those of the reference device that the harness sets"""
     properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES))
+    """of vfio-pci, as on QEMU's command line"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class SideSpec:
     """What one side is made of; the other side may be made otherwise."""
 
     guest: GuestSpec = field(default_factory=GuestSpec)
+    """the guest, without its devices"""
     devices: tuple[DeviceSpec, ...] = (DeviceSpec(),)
+    """the devices that it gets, in the order of their slots"""
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ from switchover.record.record import Verdict, VerdictName
 
 @dataclass(frozen=True)
 class Expectation:
-    """``side`` and ``reason`` (a regular expression, searched for in the verdict's reason) only if they matter.
-
-    ``because``: why this is to be expected, with its source.
-    """
+    """What must happen to a case."""
 
     verdict: VerdictName
+    """what must happen"""
     side: str = ""
+    """the side that must say why; empty: it does not matter"""
     reason: str = ""
+    """regular expression, searched for in the verdict's reason; empty: it does not matter"""
     because: str = ""
+    """why this is to be expected, with its source"""
 
 
 COMPLETES = Expectation(VerdictName.COMPLETED)

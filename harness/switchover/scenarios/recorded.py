@@ -2,27 +2,38 @@
 """The case that a record is of, from the record alone. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pydantic
 
+from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.faults import Fault
 
 _CASE = pydantic.TypeAdapter(Case)
 
 
-def render_settings(case: Case) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Settings:
     """What a record keeps of a case as its ``settings``; id and expectation are fields of their own."""
-    return {
-        "source": asdict(case.source),
-        "destination": asdict(case.destination),
-        "migration": asdict(case.settings),
-        "faults": [asdict(fault) for fault in case.faults],
-        "heartbeat_us": case.heartbeat_us,
-    }
+
+    source: SideSpec
+    """what the source was made of"""
+    destination: SideSpec
+    """what the destination was made of"""
+    migration: MigrationSettings
+    """what QEMU was told, and the harness's bounds"""
+    faults: tuple[Fault, ...]
+    """what was to be done to the migration on purpose; what was done is in `interventions`"""
+    heartbeat_us: int
+    """period of the guest's heartbeats to the outside, microseconds; 0: none"""
+
+
+def render_settings(case: Case) -> dict[str, Any]:
+    return asdict(Settings(case.source, case.destination, case.settings, case.faults, case.heartbeat_us))
 
 
 def parse_case(record: Record) -> Case:

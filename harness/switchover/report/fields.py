@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The fields of what a run leaves behind, as a reference for people, from the classes that are written there."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+from switchover.devices.reference import Knobs
+from switchover.guests.spec import GuestSpec
+from switchover.hosts.clock import ClockOffset
+from switchover.hosts.heartbeat import Arrival
+from switchover.migration.bytes import MigrationBytes
+from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
+from switchover.migration.outside import UnseenDowntime
+from switchover.migration.phases import Intervened
+from switchover.migration.settings import MigrationSettings
+from switchover.migration.traces import SectionTime, StateTransition
+from switchover.record.measurement import Check, Measurement
+from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario
+from switchover.record.record import SCHEMA_VERSION, Record, Verdict
+from switchover.record.rundir import RunHead
+from switchover.run.kept import Kept, KeptSide
+from switchover.run.measurements import measure, measure_outside
+from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.faults import Fault
+from switchover.scenarios.recorded import Settings
+from switchover.scenarios.tables import find_meanings
+
+_INTRODUCTION = f"""\
+# Fields of the results
+
+Made by `switchover schema --record`, for version {SCHEMA_VERSION} of the run directory. Which file is where, what versions
+mean, and the files of QEMU's own words: [run-directory.md](run-directory.md). What the numbers mean:
+[concepts.md](concepts.md).
+
+Fields whose names end in `_ns` are integers in nanoseconds, those in `_s` seconds. Sizes are in bytes, rates per second. A
+field that is an object or a list of objects has a table of its own.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of the reference. ``inside`` a file's table; ``left_out``: fields that have no row."""
+
+    heading: str
+    of: type
+    about: str = ""
+    inside: bool = True
+    versioned: bool = False
+    """the file has ``schema_version`` beside the fields of the class"""
+    left_out: tuple[str, ...] = ()
+
+
+SECTIONS = (
+    Section("run.json", RunHead, inside=False, versioned=True),
+    Section("plan.json", PlanFile, "What the run was going to do.", inside=False, versioned=True),
+    Section("scenarios", PlannedScenario),
+    Section("cases", PlanLine),
+    Section("record.json", Record, "One repeat.", inside=False),
+    Section("verdict", Verdict, "Which verdict means what: [concepts.md](concepts.md#verdicts)."),
+    Section("expectation", Expectation),
+    Section("checks", Check),
+    Section("interventions", Intervened),
+    Section("clocks", ClockOffset),
+    Section("measurements", Measurement),
+    Section("downtime", ExplainedDowntime),
+    Section("downtime, where there is none", UnexplainedDowntime),
+    Section("parts", Part, "Which there are: [concepts.md](concepts.md#downtime-three-numbers)."),
+    Section("saving and loading", SectionTime),
+    Section("transitions", StateTransition),
+    Section("settings", Settings),
+    Section("source and destination", SideSpec),
+    Section("guest", GuestSpec, "`devices` is empty here: those of a side are beside its guest.", left_out=("devices",)),
+    Section("devices", DeviceSpec),
+    Section("knobs", Knobs, "Ranges, and what exactly they do: [reference-device.md](reference-device.md)."),
+    Section("migration", MigrationSettings),
+    Section("faults", Fault),
+    Section("outside.jsonl", Arrival, "Each line but the first, which [is described here](run-directory.md#outsidejsonl).",
+            inside=False),
+    Section("kept.json", Kept, "There while [guests are kept](running.md#looking-at-guests-that-are-kept).",
+            inside=False, versioned=True, left_out=("verdict", "path")),
+    Section("sides", KeptSide),
+)  # fmt: skip
+_ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
+_FREE = {"downtime": "downtime", "clocks": "clocks", "expectation": "expectation", "interventions": "interventions",
+         "settings": "settings"}  # fmt: skip
+"""Fields that a record holds as plain objects, by the section of the class that they are made from."""
+_WORDS: Mapping[type, str] = {str: "text", int: "integer", float: "number", bool: "true or false"}
+
+
+def render_fields() -> str:
+    """All tables, in Markdown."""
+    lines = [_INTRODUCTION]
+    for section in SECTIONS:
+        lines += [f"{'###' if section.inside else '##'} {section.heading}", ""]
+        lines += [section.about, ""] if section.about else []
+        lines += ["| field | value | meaning |", "|---|---|---|", *_render_rows(section), ""]
+        if section.of is Measurement:
+            lines += [*_render_catalogue(), ""]
+    return "\n".join(lines).rstrip()
+
+
+def list_fields(section: Section) -> dict[str, str]:
+    """Names of a table's fields, with their meanings; empty where the class has none."""
+    meanings = find_meanings(section.of)
+    names = [field.name for field in dataclasses.fields(section.of) if field.name not in section.left_out]
+    versions = {"schema_version": "of the run directory"} if section.versioned else {}
+    if section.of is Kept:
+        versions = {"schema_version": "of this file: 1"}
+    return {**versions, **{name: meanings.get(name, "") for name in names}}
+
+
+def _render_rows(section: Section) -> Iterator[str]:
+    hints = typing.get_type_hints(section.of)
+    for name, meaning in list_fields(section).items():
+        kind = _describe_field(section, name, hints.get(name, int))
+        meaning = " ".join(meaning.replace("``", "`").split())
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", kind, meaning)) + " |"
+
+
+def _render_catalogue() -> Iterator[str]:
+    """Every number that there can be, with what the harness itself says of it."""
+    unexplained, unseen = UnexplainedDowntime(""), UnseenDowntime("")
+    nothing = MigrationBytes((), None, None, None, None)
+    yield "Of a migration that completed there are these; `downtime.outside` and what belongs to it also without heartbeats,"
+    yield "as missing."
+    yield ""
+    yield "| name | unit | better | definition | source |"
+    yield "|---|---|---|---|---|"
+    for entry in (*measure(unexplained, nothing, {}, MigrationSettings()), *measure_outside(unseen, unexplained)):
+        better = "" if entry.direction == "neither" else str(entry.direction)
+        yield f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
+
+
+def _describe_field(section: Section, name: str, hint: Any) -> str:
+    if section.of is Record and name in _ELSEWHERE:
+        return f"[object]({_ELSEWHERE[name]})"
+    if section.of in (Record, PlanLine) and name in _FREE:
+        kind = {"interventions": "list of objects", "clocks": "object of objects"}.get(name, "object")
+        return f"[{kind}](#{_FREE[name]})"
+    return _describe(hint)
+
+
+def _describe(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _WORDS:
+        return _WORDS[hint]
+    if link := _find_link(hint):
+        return f"[object](#{link})"
+    if origin is Literal:
+        return ", ".join(f'"{word}"' for word in arguments)
+    if inspect.isclass(hint) and issubclass(hint, Enum):
+        return ", ".join(f'"{member.value}"' for member in hint)
+    if origin is tuple or origin is list:
+        link = _find_link(arguments[0])
+        return f"[list of objects](#{link})" if link else f"list of {_describe(arguments[0])}"
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        link = _find_link(arguments[1])
+        return f"[object of objects](#{link})" if link else "object"
+    if types := [argument for argument in arguments if argument is not type(None)]:
+        words = ["number"] if set(types) == {int, float} else [_describe(kind) for kind in types]
+        return " or ".join((*words, "null") if type(None) in arguments else words)
+    raise TypeError(f"no word is known for {hint}")
+
+
+def _find_link(of: Any) -> str:
+    """The heading of a class's table, as a link names it; empty: it has none."""
+    headings = (section.heading for section in SECTIONS if section.of is of)
+    return next(headings, "").replace(" ", "-").replace(",", "").replace(".", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The documentation as a site: ``tox -e docs``. Markdown that also reads well where it lies; any warning is an error."""
+"""The documentation as a site: ``tox -e docs``. Markdown that also reads well where it lies; a warning is an error."""
 
 project = "Switchover"
 extensions = ["myst_parser"]

@@ -22,7 +22,7 @@ VERBS = {
     "list": "list the scenarios of the catalogue and the runs",
     "repro": "repeat a case of a run, from its record alone",
     "attach": "get to the monitor, the shell or the console of a guest that a run keeps",
-    "schema": "print the keys of scenario files, for editors or for people",
+    "schema": "print the keys of scenario files, for editors or for people, and the fields of results",
     "test": "run the project's own tests (unit, qemu, lab)",
     "images": "list, build or clean the images of lab hosts and guests",
     "lab": "start, look at, enter or stop a lab",

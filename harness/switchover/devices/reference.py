@@ -55,7 +55,7 @@ class Knobs:
     irq_rates: tuple[int, ...] = ()
     """interrupts per second of each vector from 0 on; a rate that the guest sets wins"""
     fail_at: str = "none"
-    """where a fault happens: ``none``, the target of an arc as in the history, ``read:BYTE``, ``write:BYTE``, ``load``"""
+    """where a fault happens: ``none``, an arc's target as in the history, ``read:BYTE``, ``write:BYTE``, ``load``"""
     fail_errno: int = 5
     """the errno that a fault of ``fail_at`` gives"""
     fail_times: Literal["once", "always"] = "once"

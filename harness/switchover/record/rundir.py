@@ -53,7 +53,7 @@ class RunHead:
     """What ``run.json`` holds, besides ``schema_version``."""
 
     title: str
-    """`demo`, or the scenario's name"""
+    """`demo`, `repro`, or the name of the scenario or of the directory that was run"""
     command: str
     """command line that made it"""
     started: str

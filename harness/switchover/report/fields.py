@@ -34,12 +34,12 @@ from switchover.scenarios.tables import find_meanings
 _INTRODUCTION = f"""\
 # Fields of the results
 
-Made by `switchover schema --record`, for version {SCHEMA_VERSION} of the run directory. Which file is where, what versions
-mean, and the files of QEMU's own words: [run-directory.md](run-directory.md). What the numbers mean:
+Made by `switchover schema --record`, for version {SCHEMA_VERSION} of the run directory. Which file is where, what
+versions mean, and the files without fields: [run-directory.md](run-directory.md). What the numbers mean:
 [concepts.md](concepts.md).
 
-Fields whose names end in `_ns` are integers in nanoseconds, those in `_s` seconds. Sizes are in bytes, rates per second. A
-field that is an object or a list of objects has a table of its own.
+Fields whose names end in `_ns` are integers in nanoseconds, those in `_s` seconds. Sizes are in bytes, rates per
+second. An object whose fields are fixed has a table of its own.
 """
 
 
@@ -75,13 +75,13 @@ SECTIONS = (
     Section("transitions", StateTransition),
     Section("settings", Settings),
     Section("source and destination", SideSpec),
-    Section("guest", GuestSpec, "`devices` is empty here: those of a side are beside its guest.", left_out=("devices",)),
+    Section("guest", GuestSpec, "`devices` is empty here: a side has them beside its guest.", left_out=("devices",)),
     Section("devices", DeviceSpec),
     Section("knobs", Knobs, "Ranges, and what exactly they do: [reference-device.md](reference-device.md)."),
     Section("migration", MigrationSettings),
     Section("faults", Fault),
-    Section("outside.jsonl", Arrival, "Each line but the first, which [is described here](run-directory.md#outsidejsonl).",
-            inside=False),
+    Section("outside.jsonl", Arrival,
+            "Each line but the first, which has [fields of its own](run-directory.md#outsidejsonl).", inside=False),
     Section("kept.json", Kept, "There while [guests are kept](running.md#looking-at-guests-that-are-kept).",
             inside=False, versioned=True, left_out=("verdict", "path")),
     Section("sides", KeptSide),
@@ -127,8 +127,7 @@ def _render_catalogue() -> Iterator[str]:
     """Every number that there can be, with what the harness itself says of it."""
     unexplained, unseen = UnexplainedDowntime(""), UnseenDowntime("")
     nothing = MigrationBytes((), None, None, None, None)
-    yield "Of a migration that completed there are these; `downtime.outside` and what belongs to it also without heartbeats,"
-    yield "as missing."
+    yield "A migration that completed has all of these. One that could not be had is null, and its `note` says why."
     yield ""
     yield "| name | unit | better | definition | source |"
     yield "|---|---|---|---|---|"

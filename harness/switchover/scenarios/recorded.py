@@ -26,14 +26,14 @@ class Settings:
     """what the destination was made of"""
     migration: MigrationSettings
     """what QEMU was told, and the harness's bounds"""
-    faults: tuple[Fault, ...]
+    faults: list[Fault]
     """what was to be done to the migration on purpose; what was done is in `interventions`"""
     heartbeat_us: int
     """period of the guest's heartbeats to the outside, microseconds; 0: none"""
 
 
 def render_settings(case: Case) -> dict[str, Any]:
-    return asdict(Settings(case.source, case.destination, case.settings, case.faults, case.heartbeat_us))
+    return asdict(Settings(case.source, case.destination, case.settings, list(case.faults), case.heartbeat_us))
 
 
 def parse_case(record: Record) -> Case:

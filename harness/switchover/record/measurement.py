@@ -30,5 +30,13 @@ class Check:
     observed: str
 
 
+@dataclass(frozen=True)
+class NotChecked:
+    """A check that was not made, and what the guest lacks for it."""
+
+    check: str
+    lacking: str
+
+
 def check_equal(name: str, expected: object, observed: object) -> Check:
     return Check(name, expected == observed, str(expected), str(observed))

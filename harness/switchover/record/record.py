@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from switchover.record.errors import ExitCode, UsageError
-from switchover.record.measurement import Check, Measurement
+from switchover.record.measurement import Check, Measurement, NotChecked
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class VerdictName(StrEnum):
@@ -43,9 +43,10 @@ class Record:
     """Everything one repeat produced, but for the long files beside it.
 
     ``expectation``: what was to happen; ``mismatch``: why what happened is not that, empty if the case is right.
-    ``settings``: what was asked for. ``interventions``: what was done on purpose, when, and in which status.
-    ``seconds``: where the time went, by step. ``downtime``: the explanation, or ``{"reason": …}``. ``states``: VFIO
-    states by side, from QEMU's events. ``clocks``: offset and bound by side, in ns.
+    ``not_checked``: checks that were not made, since the guest lacks something. ``settings``: what was asked for.
+    ``interventions``: what was done on purpose, when, and in which status. ``seconds``: where the time went, by step.
+    ``downtime``: the explanation, or ``{"reason": …}``. ``states``: VFIO states by side, from QEMU's events.
+    ``clocks``: offset and bound by side, in ns.
     """
 
     case: str
@@ -63,6 +64,7 @@ class Record:
     expectation: Mapping[str, str] = field(default_factory=dict)
     mismatch: str = ""
     interventions: tuple[Mapping[str, Any], ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def measured(self, name: str) -> float | None:
@@ -102,6 +104,7 @@ def parse_record(text: str) -> Record:
         fields["verdict"] = Verdict(VerdictName(fields["verdict"].pop("name")), **fields["verdict"])
         fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
         fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
+        fields["not_checked"] = tuple(NotChecked(**entry) for entry in fields.get("not_checked", ()))
         fields["interventions"] = tuple(fields.get("interventions", ()))
         if fields["schema_version"] == 1 and fields["verdict"].name is not VerdictName.COMPLETED:
             fields["mismatch"] = f"expected completed, was {fields['verdict'].name}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from switchover.record.errors import HostLost, SwitchoverError
+from switchover.record.errors import HostLost, NotSupported, SwitchoverError
 from switchover.record.record import Verdict
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.pair import Pair
@@ -30,7 +30,7 @@ class KeptSide:
     """A QEMU that lives. ``address``: of its host, as in journals; ``monitor``, ``console``, ``log``: paths there.
 
     ``guest_address``: the guest's, reached from its host; ``key``: path, on the controller, of the private key that it
-    lets in; ``host_key``: the guest's own, public. Nobody is connected to the monitor.
+    lets in; ``host_key``: the guest's own, public; ``user``: who logs in. Nobody is connected to the monitor.
     """
 
     host: str
@@ -42,6 +42,7 @@ class KeptSide:
     guest_address: str
     key: str
     host_key: str
+    user: str = "root"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Keeper:
         else:
             verdict, checks = judge_error(outcome, "migrate" if destination else "start destination"), ()
         mismatch = find_mismatch(case.expectation, verdict, checks)
-        if self.used or not mismatch or isinstance(outcome, HostLost):
+        if self.used or not mismatch or isinstance(outcome, HostLost | NotSupported):
             return
         key = directory.path / "kept.key"
         found = {"source": source, "destination": destination}
@@ -107,6 +108,7 @@ def _describe(side: Side, pair: Pair, key: Path) -> KeptSide:
     return KeptSide(
         guest.host.name, dict(guest.host.address), guest.pid, guest.files.monitor, guest.files.console,
         guest.files.log, guest.spec.address, str(key), pair.keys.host_public.strip(),
+        pair.keys.user,
     )  # fmt: skip
 
 

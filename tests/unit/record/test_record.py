@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.builders import make_record
 
 from switchover.record.errors import UsageError
-from switchover.record.measurement import Check, Measurement
+from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.record import (
     SCHEMA_VERSION,
     Record,
@@ -26,7 +26,7 @@ from switchover.record.record import (
 from switchover.record.units import Direction, Unit
 
 DATA = Path(__file__).parent.parent / "data"
-SCHEMA = DATA / "record-2.json"
+SCHEMA = DATA / "record-3.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -64,6 +64,7 @@ RECORDS = st.builds(
     expectation=st.dictionaries(st.text(), st.text(), max_size=3),
     mismatch=st.text(),
     interventions=st.lists(OBJECTS, max_size=2).map(tuple),
+    not_checked=st.lists(st.builds(NotChecked, st.text(), st.text()), max_size=2).map(tuple),
 )
 
 
@@ -96,7 +97,7 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 2 is read for good."""
+    """A record that was written by version 3 is read for good."""
     record = read_record(SCHEMA)
     assert record == make_record()
     assert record.measured("downtime.qemu") == 0.256
@@ -104,10 +105,16 @@ def test_the_golden_record_can_be_read() -> None:
     assert record.measured("no such") is None
 
 
+def test_a_record_of_version_2_can_be_read() -> None:
+    """Version 2 knew no checks that were not made."""
+    record = read_record(DATA / "record-2.json")
+    assert record == replace(make_record(), schema_version=2, not_checked=())
+
+
 def test_a_record_of_version_1_can_be_read() -> None:
     """Version 1 had neither expectation nor interventions; whatever it was of was to complete."""
     record = read_record(DATA / "record-1.json")
-    assert record == replace(make_record(), schema_version=1, expectation={}, interventions=())
+    assert record == replace(make_record(), schema_version=1, expectation={}, interventions=(), not_checked=())
     assert record.mismatch == ""
     assert exit_code_of([record]) == 0
 

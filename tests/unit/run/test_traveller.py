@@ -109,13 +109,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "examine", world.examine)
     monkeypatch.setattr(traveller, "examine_stayed", world.examine_stayed)
     monkeypatch.setattr(traveller, "check_not_running", lambda side: Check("not running", True, "no", "no"))
-    monkeypatch.setattr(traveller, "place_canary", lambda guest: world.note("canary"))
+    monkeypatch.setattr(traveller, "place_canary", lambda guest, means: world.note("canary"))
     monkeypatch.setattr(traveller, "mend_device", lambda guest, number: world.note(f"mend {number}"))
     monkeypatch.setattr(traveller, "seed_device", lambda guest, generator, number: world.note(f"seed {number}"))
     monkeypatch.setattr(traveller, "finish_restore", lambda guest: world.note(f"restore {guest.name}"))
     monkeypatch.setattr(traveller, "set_clock", lambda guest: world.note("clock"))
     monkeypatch.setattr(traveller, "wait_for_devices", lambda guest, count, _: world.note(f"{count} devices taken"))
-    monkeypatch.setattr(traveller, "ask_guest", lambda guest, count: make_answers(1, devices=count))
+    monkeypatch.setattr(traveller, "ask_guest", lambda guest, count, means: make_answers(1, devices=count))
     return world
 
 

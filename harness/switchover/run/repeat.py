@@ -116,7 +116,7 @@ def run_repeat(
 
 
 def _find_mismatch(case: Case, verdict: Verdict, passage: Passage) -> str:
-    """A case that its guest cannot take part in is left out, as one that the gate leaves out: neither right nor wrong."""
+    """A case that its guest cannot take part in is like one that the gate leaves out: neither right nor wrong."""
     if verdict.name is VerdictName.NOT_SUPPORTED:
         return ""
     return find_mismatch(case.expectation, verdict, passage.checks)

@@ -5,7 +5,6 @@ The cases run in a row with one guest, which is booted again only after a case t
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from tests.lab.conftest import list_oopses
@@ -13,22 +12,9 @@ from tests.lab.conftest import list_oopses
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers
 from switchover.run.pair import Pair
-from switchover.run.series import Outcome, run_series
-from switchover.scenarios.case import Case, with_start
-from switchover.scenarios.expand import expand
-from switchover.scenarios.scenario import catalogue_directory, load_scenario
+from switchover.run.series import Outcome, load_matrix, run_series
 
-SCENARIOS = ("faults", "device-faults", "hangs")
-
-
-def _load(name: str) -> list[Case]:
-    planned = expand(load_scenario(catalogue_directory() / f"{name}.toml"))
-    # a guest that is booted again after each case that ended one is better restored; nothing here is about booting
-    cases = [with_start(entry.case, "warm") for entry in planned]
-    return [replace(case, id=f"{name}: {case.id}", heartbeat_us=0) for case in cases]
-
-
-CASES = {case.id: case for name in SCENARIOS for case in _load(name)}
+CASES = {case.id: case for case in load_matrix()}
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_with_pre_copy_only_the_rest_moves_in_the_downtime(run_case: CaseRunner)
     assert record.measured("bytes.vfio.precopy") == KNOBS.initial_bytes
     assert record.measured("bytes.vfio.stop_copy") == KNOBS.stop_copy_bytes
     assert all(check.passed for check in record.checks)
-    assert len(record.checks) == 17
+    assert len(record.checks) == 19
     _explained_adds_up_and_agrees_with_qemu(run_case)
     _evidence_is_complete(run_case)
 
@@ -59,7 +59,8 @@ def _explained_adds_up_and_agrees_with_qemu(run_case: CaseRunner) -> None:
 def _evidence_is_complete(run_case: CaseRunner) -> None:
     names = {path.name for path in run_case.directory.iterdir()}
     kinds = ("command", "console", "trace", "stderr", "qmp.jsonl", "events.jsonl")
-    assert names == {"record.json", "samples.jsonl", *(f"{s}.{k}" for s in ("source", "destination") for k in kinds)}
+    of_sides = {f"{side}.{kind}" for side in ("source", "destination") for kind in kinds}
+    assert names == {"record.json", "samples.jsonl", "outside.jsonl", "repro.sh", *of_sides}
     transcript = [json.loads(line) for line in (run_case.directory / "source.qmp.jsonl").read_text().splitlines()]
     sent = [line["sent"]["execute"] for line in transcript if "sent" in line]
     assert sent.count("migrate") == 1

@@ -36,6 +36,7 @@ from switchover.run.outside import measure_control
 from switchover.run.overhead import alternate, compare_medians
 from switchover.run.pair import Pair, pair_of_lab
 from switchover.run.repeat import Observer, run_repeat
+from switchover.run.series import load_matrix, run_series
 from switchover.run.side import start_side
 from switchover.run.standard import BUSY, PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case, with_start
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("there-and-back", 20, "migrations there and back in a row, each with all checks"),
         ("busy", 50, "the same with DMA and interrupts going on: data lost or wrong"),
         ("probes", 10, "the downtime with all probes on against QEMU's counters only, in pairs"),
+        ("matrix", 1, "the fault scenarios of the catalogue with one guest: cells run and right"),
         ("plan", 5, "25,000 cases of a scenario planned and shown; needs no lab"),
         ("show", 5, "a run of 1,000 cases shown, from a new process; needs no lab"),
         ("kills", 20, "the harness killed at random moments of a repeat: what is left after the next command"),
@@ -85,6 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
             case "probes":
                 with borrow_lab() as lab:
                     return _probes(arguments.count, pair_of_lab(lab), Path(scratch))
+            case "matrix":
+                with borrow_lab() as lab:
+                    return _matrix(arguments.count, pair_of_lab(lab))
             case "plan":
                 return _plan(arguments.count)
             case "show":
@@ -102,6 +107,19 @@ def run(arguments: argparse.Namespace) -> int:
                 with borrow_lab() as lab:
                     turns = migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count)
                     return _series("migration", turns)
+
+
+def _matrix(count: int, pair: Pair) -> int:
+    outcomes = []
+    for outcome in run_series(load_matrix() * count, pair):
+        outcomes.append(outcome)
+        right = f"NOT AS EXPECTED: {outcome.mismatch}" if outcome.mismatch else "right"
+        say(f"{outcome.case.id}: {outcome.verdict.name} {outcome.verdict.side}, {right} ({outcome.seconds:.1f} s)")
+    wrong = [outcome for outcome in outcomes if outcome.mismatch]
+    print(
+        f"{len(outcomes)} cells run, {len(outcomes) - len(wrong)} right; {_spread([one.seconds for one in outcomes])}"
+    )
+    return ExitCode.NOT_AS_EXPECTED if wrong else ExitCode.AS_EXPECTED
 
 
 def _probes(count: int, pair: Pair, scratch: Path) -> int:

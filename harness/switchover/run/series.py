@@ -8,7 +8,7 @@ proof that it still can.
 import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from switchover.guests.warm import SavedGuests
 from switchover.hosts.loop import LoopThread
@@ -18,8 +18,24 @@ from switchover.record.record import Verdict, VerdictName
 from switchover.run.pair import Pair
 from switchover.run.traveller import Traveller, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import Case, with_start
+from switchover.scenarios.expand import expand
 from switchover.scenarios.expectation import find_mismatch
+from switchover.scenarios.scenario import catalogue_directory, load_scenario
+
+MATRIX = ("faults", "device-faults", "hangs")
+"""Scenarios of the catalogue that are about what goes wrong."""
+
+
+def load_matrix() -> list[Case]:
+    """Their cases, each with its scenario's name. A guest that is booted again after a case that ended it is better
+    restored, and nothing here is about heartbeats.
+    """
+    return [
+        replace(with_start(entry.case, "warm"), id=f"{name}: {entry.case.id}", heartbeat_us=0)
+        for name in MATRIX
+        for entry in expand(load_scenario(catalogue_directory() / f"{name}.toml"))
+    ]
 
 
 @dataclass(frozen=True)

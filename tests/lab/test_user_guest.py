@@ -15,7 +15,7 @@ from switchover.report.terminal import render_record
 from switchover.run.needs import Need
 from switchover.run.pair import Pair
 from switchover.run.standard import PRE_COPY_ON
-from switchover.scenarios.case import make_case
+from switchover.scenarios.case import make_case, with_start
 
 INITRAMFS = "/tmp/test-user-guest.cpio"
 DISK = "/tmp/test-user-guest.raw"
@@ -97,6 +97,15 @@ def test_a_guest_of_the_user_migrates(user_guest: GuestSpec, run_case: CaseRunne
     assert outside.value is None
     assert Need.SENDER in outside.note
     assert "7 checks not made" in render_record(record)
+
+
+def test_a_warm_guest_of_the_user(user_guest: GuestSpec, run_case: CaseRunner) -> None:
+    """It is saved with its own keys, restored, and migrates; a guest without our driver is not waited for."""
+    guest = replace(user_guest, disk="", disk_readonly=False)
+    record = run_case(with_start(make_case("user", replace(PRE_COPY_ON.source, guest=guest)), "warm"))
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    assert record.fingerprint["guest"]["start"] == "warm"
+    assert {entry.lacking for entry in record.not_checked} == {Need.DRIVER, Need.SENDER}
 
 
 def test_another_host_key_is_not_accepted(user_guest: GuestSpec, run_case: CaseRunner) -> None:

@@ -154,7 +154,7 @@ def failed(checks: Sequence[Check]) -> list[str]:
 
 
 def test_what_the_guest_lacks_is_not_checked() -> None:
-    """Without a console and a driver neither is asked, though the console has an oops: the checks of the hosts remain."""
+    """Without console and driver neither is looked at, though there is an oops: the checks of the hosts remain."""
     means = LAB_MEANS.without(Need.CONSOLE, Need.DRIVER)
     before = replace(make_answers(), devices=(), means=means)
     sides = [

@@ -327,7 +327,8 @@ class SshServer:
 
 
 @contextlib.contextmanager
-def start_ssh_server() -> Iterator[SshServer]:
+def start_ssh_server(*others: paramiko.PKey) -> Iterator[SshServer]:
+    """``others``: host keys that it has besides."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = SshServer(listener.getsockname()[1], generate_key_pair(), generate_key_pair())
     key = paramiko.Ed25519Key.from_private_key(io.StringIO(server.host_key.private))
@@ -337,7 +338,8 @@ def start_ssh_server() -> Iterator[SshServer]:
             while True:
                 connection, _ = listener.accept()
                 transport = paramiko.Transport(connection)
-                transport.add_server_key(key)
+                for each in (key, *others):
+                    transport.add_server_key(each)
                 session = _SshSession(server.user_key.public)
                 session.transport = transport
                 server.transports.append(transport)

@@ -30,7 +30,10 @@ def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-machine", spec.machine, "-accel", spec.accel, "-cpu", spec.cpu),
         *("-smp", str(spec.vcpus), "-m", f"{spec.memory_mib}M"),
-        *("-kernel", spec.kernel, "-initrd", spec.initramfs, "-append", append.strip()),
+        *(() if spec.boots_from_disk else ("-kernel", spec.kernel_file)),
+        *(("-initrd", spec.initramfs_file) if spec.initramfs_file and not spec.boots_from_disk else ()),
+        *(() if spec.boots_from_disk else ("-append", append.strip())),
+        *(_disk(spec) if spec.disk else ()),
         *("-chardev", f"file,id=console,path={files.console}", "-serial", "chardev:console"),
         *("-qmp", f"unix:{files.monitor},server=on,wait=off"),
         *(_network(spec, files) if spec.bridge else ()),
@@ -41,6 +44,23 @@ def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),
     ]
+
+
+def _disk(spec: GuestSpec) -> list[str]:
+    """Not cached where both hosts must see the same bytes. QEMU's image lock stays on: a destination takes it only when
+    the source has given it up, so that migration passes, and a second guest on the same disk does not.
+    """
+    access = "cache=writeback,readonly=on" if spec.disk_readonly else "cache=none"
+    first = ",bootindex=1" if spec.boots_from_disk else ""
+    return [
+        *("-drive", f"if=none,id=disk,file={_double_commas(spec.disk)},format={spec.disk_format},{access}"),
+        *("-device", f"virtio-blk-pci,drive=disk{first}"),
+    ]
+
+
+def _double_commas(value: str) -> str:
+    """QEMU's option parser reads a doubled comma as one."""
+    return value.replace(",", ",,")
 
 
 def _network(spec: GuestSpec, files: GuestFiles) -> list[str]:
@@ -73,6 +93,5 @@ def _port(number: int) -> list[str]:
 
 def render_device(device: VfioDevice, number: int) -> str:
     """A device for the root port with this number (from 1), for ``-device`` and the monitor's ``device_add``."""
-    # QEMU's option parser reads a doubled comma as one
-    properties = "".join(f",{name}={value.replace(',', ',,')}" for name, value in device.properties.items())
+    properties = "".join(f",{name}={_double_commas(value)}" for name, value in device.properties.items())
     return f"vfio-pci,id={device.id},sysfsdev={device.sysfsdev},bus=port{number}{properties}"

@@ -6,10 +6,11 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.console import Console, find_fatal, find_trouble
+from switchover.guests.login import read_host_key, read_private_key
 from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.hosts.host import Host, Running, paste
 from switchover.hosts.journal import own_journal
@@ -18,19 +19,40 @@ from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.undo import end_processes
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
+from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused, UsageError
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
+_ASK_S = 1.0
+_GREETING_S = 5.0
 
 
 @dataclass(frozen=True)
 class GuestKeys:
-    """How one gets into a guest: the key it lets in (public), the key to log in with, and its own host key pair."""
+    """How one gets into a guest: the key it lets in (public), the key to log in with, and its own host key pair.
+
+    ``user``: who logs in.
+    """
 
     authorized: str
     login: str
     host_private: str
     host_public: str
+    user: str = "root"
+
+    def for_guest(self, spec: GuestSpec) -> "GuestKeys":
+        """With the guest's own in place of those that it would be given. The latter are offered all the same.
+
+        :raises UsageError: one of its own cannot be read any more
+        """
+        try:
+            return replace(
+                self,
+                login=read_private_key(spec.ssh_key) if spec.ssh_key else self.login,
+                host_public=read_host_key(spec.ssh_host_key) if spec.ssh_host_key else self.host_public,
+                user=spec.ssh_user,
+            )
+        except ValueError as error:
+            raise UsageError(f"A key of the guest {spec.name} cannot be had.", why=str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -108,17 +130,31 @@ class QemuGuest:
         self.require_alive()
 
     def wait_until_reachable(self) -> None:
-        """Until the guest's SSH listens, from what it says on its console.
+        """Until the guest's SSH listens: from what it says on its console, which a guest of the user need not say.
 
         :raises Deadline: it does not in the spec's ``boot_timeout_s``
         :raises GuestCrashed: QEMU ended or the guest panicked
         """
+        asks = bool(self.spec.bridge) and not self.spec.is_of_lab
         wait_until(
             f"the guest of {self.label} to listen for SSH",
-            lambda: all(text in self.console.text() for text in _READY),
+            lambda: self._says_ready() or (asks and self._answers()),
             timeout=self.spec.boot_timeout_s,
             invariants=[self.require_alive],
+            poll=_ASK_S if asks else 0.05,
         )
+
+    def _says_ready(self) -> bool:
+        return all(text in self.console.text() for text in _READY)
+
+    def _answers(self) -> bool:
+        """Whether an SSH server greets at the guest's address."""
+        try:
+            with self.host.open_tcp(self.spec.address, 22, timeout=_GREETING_S) as connection:
+                connection.settimeout(_GREETING_S)
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
 
     def open_ssh(self, keys: GuestKeys) -> SshHost:
         """Log in to the guest, through its host.
@@ -132,7 +168,7 @@ class QemuGuest:
                 return self.host.open_tcp(self.spec.address, 22)
             return None
 
-        login = SshLogin(f"guest {self.spec.name}", keys.login, keys.host_public)
+        login = SshLogin(f"guest {self.spec.name}", keys.login, keys.host_public, keys.user)
         try:
             connection = wait_until(
                 f"the guest's SSH port at {self.spec.address} through {self.host.name}",

@@ -3,12 +3,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NewType
 
 LAB_KERNEL = "/usr/lib/switchover/guest/vmlinuz"
 LAB_INITRAMFS = "/usr/lib/switchover/guest/initramfs.cpio"
 
 Start = Literal["cold", "warm"]
+DiskFormat = Literal["raw", "qcow2"]
+KeyFile = NewType("KeyFile", str)
+"""Path of a private SSH key on the controller; empty: none."""
+HostKey = NewType("HostKey", str)
+"""A public SSH key, ``TYPE BASE64``, or the path of a file with one on the controller; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,34 @@ class GuestSpec:
     """``-m``, MiB"""
     vcpus: int = 1
     """``-smp``"""
-    kernel: str = LAB_KERNEL
-    """path of the guest's kernel on its host"""
-    initramfs: str = LAB_INITRAMFS
-    """path of the guest's initramfs on its host"""
+    kernel: str = ""
+    """path of the guest's kernel on its host; without it that of the lab's guest, or with `disk` none: QEMU boots from
+    the disk"""
+    initramfs: str = ""
+    """path of the guest's initramfs on its host; without it that of the lab's guest, or with `disk` none"""
     append: str = ""
     """more words for the guest's kernel command line"""
+    disk: str = ""
+    """path of a disk image on both hosts, where the same storage must be on both; the guest has it as virtio-blk"""
+    disk_format: DiskFormat = "raw"
+    """format of the disk image"""
+    disk_readonly: bool = False
+    """the guest cannot write to the disk; then each host may have a copy of the image"""
     bridge: str = "br0"
     """bridge of the host that the guest's tap joins; empty: the guest has no network"""
     mac: str = "52:54:00:53:67:01"
     """of the guest's NIC"""
     address: str = "10.77.0.101"
-    """IPv4 address of the guest"""
+    """IPv4 address of the guest: on the kernel command line as `switchover.address`, or its own"""
     prefix: int = 24
     """of its network"""
+    ssh_user: str = "root"
+    """who logs in to the guest"""
+    ssh_key: KeyFile = KeyFile("")
+    """path of a private key, on the controller, that the guest lets in; without it, the guest is given one"""
+    ssh_host_key: HostKey = HostKey("")
+    """the only host key that is accepted of the guest, `TYPE BASE64` or a file with it on the controller; without it,
+    the guest is given one"""
     devices: tuple[VfioDevice, ...] = ()
     start: Start = "cold"
     """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
@@ -60,6 +79,25 @@ class GuestSpec:
     """until a guest answers over SSH, seconds"""
     traced: bool = True
     """whether QEMU traces the migration; without, only QEMU's own counters are left"""
+
+    @property
+    def boots_from_disk(self) -> bool:
+        return bool(self.disk) and not self.kernel
+
+    @property
+    def kernel_file(self) -> str:
+        """What QEMU gets; empty: the guest boots from its disk."""
+        return self.kernel or ("" if self.disk else LAB_KERNEL)
+
+    @property
+    def initramfs_file(self) -> str:
+        """What QEMU gets; empty: none."""
+        return self.initramfs or ("" if self.disk else LAB_INITRAMFS)
+
+    @property
+    def is_of_lab(self) -> bool:
+        """Whether the guest is the one that the lab brings, which is known to have all that probes need."""
+        return self.initramfs_file == LAB_INITRAMFS and not self.boots_from_disk
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class SavedGuests:
         :raises Refused: a file is not there
         """
         script = 'for file; do stat -L -c "%n %d %i %s %Y" -- "$(command -v -- "$file" || echo "$file")" || exit; done'
-        wanted = {"qemu": spec.qemu, "kernel": spec.kernel, "initramfs": spec.initramfs}
+        wanted = {"qemu": spec.qemu, "kernel": spec.kernel_file, "initramfs": spec.initramfs_file}
         completed = host.run(["sh", "-c", script, "sh", *wanted.values()], check=False)
         if completed.returncode:
             words = completed.stderr.decode(errors="replace").strip()

@@ -48,9 +48,10 @@ class SshHost:
         self._transport.banner_timeout = timeout
         self._transport.auth_timeout = timeout
         try:
+            self._ask_for_host_key(login.host_key)
             self._transport.start_client(timeout=timeout)
             self._check_host_key()
-            key = paramiko.Ed25519Key.from_private_key(io.StringIO(login.private_key))
+            key = _parse_private_key(login.private_key)
             self._transport.auth_publickey(login.user, key)
         except BaseException as error:
             self._transport.close()
@@ -58,6 +59,14 @@ class SshHost:
                 raise HostLost(f"SSH to {login.name} failed.", why=str(error) or type(error).__name__) from error
             raise
         self._transport.set_keepalive(5)
+
+    def _ask_for_host_key(self, host_key: str) -> None:
+        """A server may have keys of several types: let it present that of the one which is accepted."""
+        kind = host_key.partition(" ")[0]
+        options = self._transport.get_security_options()
+        wanted = [name for name in options.key_types if name == kind or (kind == "ssh-rsa" and name in _RSA_SHA2)]
+        if wanted:
+            options.key_types = wanted
 
     def _check_host_key(self) -> None:
         key = self._transport.get_remote_server_key()
@@ -196,6 +205,23 @@ class RemoteProcess:
         while self._channel.recv_stderr_ready():
             self._stderr += self._channel.recv_stderr(65536)
         return self._stderr.decode(errors="replace")
+
+
+_RSA_SHA2 = ("rsa-sha2-512", "rsa-sha2-256")  # signatures by a key that is named ssh-rsa
+_KEYS: Sequence[type[paramiko.PKey]] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+
+
+def _parse_private_key(text: str) -> paramiko.PKey:
+    """:raises paramiko.SSHException: it is of no type that is known, is damaged, or wants a passphrase"""
+    problems = []
+    for kind in _KEYS:
+        try:
+            return kind.from_private_key(io.StringIO(text))
+        except paramiko.PasswordRequiredException as error:
+            raise paramiko.SSHException("the private key wants a passphrase; use one without") from error
+        except (paramiko.SSHException, ValueError, IndexError) as error:
+            problems.append(str(error) or type(error).__name__)
+    raise paramiko.SSHException(f"the private key cannot be read: {problems[0]}")
 
 
 @contextlib.contextmanager

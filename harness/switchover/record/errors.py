@@ -78,6 +78,12 @@ class GuestSilent(NotReady):
     """A guest does not answer over SSH, while its host does."""
 
 
+class NotSupported(SwitchoverError):
+    """What a case needs is not there, and named; nothing went wrong."""
+
+    exit_code = ExitCode.NOT_READY
+
+
 class Refused(SwitchoverError):
     """QEMU rejected a property, capability, parameter or command; ``why`` is its own text."""
 

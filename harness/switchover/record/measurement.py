@@ -42,5 +42,15 @@ class Check:
     """as text"""
 
 
+@dataclass(frozen=True)
+class NotChecked:
+    """A check that was not made, and what the guest lacks for it."""
+
+    check: str
+    """what was not checked, without the side and the number of the device"""
+    lacking: str
+    """what the guest lacks for it"""
+
+
 def check_equal(name: str, expected: object, observed: object) -> Check:
     return Check(name, expected == observed, str(expected), str(observed))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from switchover.record.errors import ExitCode, UsageError
-from switchover.record.measurement import Check, Measurement
+from switchover.record.measurement import Check, Measurement, NotChecked
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class VerdictName(StrEnum):
@@ -75,6 +75,8 @@ class Record:
     """why what happened is not that; empty: the case is right"""
     interventions: tuple[Mapping[str, Any], ...] = ()
     """what was done to the migration on purpose, in order"""
+    not_checked: tuple[NotChecked, ...] = ()
+    """checks that were not made, since the guest lacks something; without the side and the number of the device"""
     schema_version: int = SCHEMA_VERSION
     """of the run directory"""
 
@@ -115,6 +117,7 @@ def parse_record(text: str) -> Record:
         fields["verdict"] = Verdict(VerdictName(fields["verdict"].pop("name")), **fields["verdict"])
         fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
         fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
+        fields["not_checked"] = tuple(NotChecked(**entry) for entry in fields.get("not_checked", ()))
         fields["interventions"] = tuple(fields.get("interventions", ()))
         if fields["schema_version"] == 1 and fields["verdict"].name is not VerdictName.COMPLETED:
             fields["mismatch"] = f"expected completed, was {fields['verdict'].name}"

@@ -19,7 +19,7 @@ from switchover.migration.outside import UnseenDowntime
 from switchover.migration.phases import Intervened
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import SectionTime, StateTransition
-from switchover.record.measurement import Check, Measurement
+from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario
 from switchover.record.record import SCHEMA_VERSION, Record, Verdict
 from switchover.record.rundir import RunHead
@@ -65,6 +65,7 @@ SECTIONS = (
     Section("verdict", Verdict, "Which verdict means what: [concepts.md](concepts.md#verdicts)."),
     Section("expectation", Expectation),
     Section("checks", Check),
+    Section("not_checked", NotChecked),
     Section("interventions", Intervened),
     Section("clocks", ClockOffset),
     Section("measurements", Measurement),
@@ -146,6 +147,7 @@ def _describe_field(section: Section, name: str, hint: Any) -> str:
 
 
 def _describe(hint: Any) -> str:
+    hint = getattr(hint, "__supertype__", hint)  # a NewType is written as what it is made of
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in _WORDS:
         return _WORDS[hint]

@@ -14,7 +14,7 @@ from switchover.report.causes import find_causes
 from switchover.report.failures import collect_evidence, render_failure
 from switchover.report.moments import read_moment
 from switchover.report.rundata import CaseResult, RunData
-from switchover.report.terminal import render_record
+from switchover.report.terminal import count_not_checked, render_record
 
 SCHEMA_VERSION = 1
 
@@ -66,6 +66,9 @@ def render_case(case: CaseResult) -> list[str]:
         lines.append(f"  downtime {_spread(good, 'downtime.explained')}: {_render_parts(good)}{_render_others(good)}")
     if any(record.measured("bytes.vfio.stop_copy") is not None for record in case.records):
         lines.append(f"  bytes    {_render_bytes(case.records)}")
+    if unmade := next((record for record in case.records if record.not_checked), None):
+        lacking = "; ".join(dict.fromkeys(entry.lacking for entry in unmade.not_checked))
+        lines.append(f"  guest    {count_not_checked(unmade)}; it lacks {lacking}")
     return lines
 
 

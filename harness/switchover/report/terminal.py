@@ -17,7 +17,8 @@ def render_repeat(record: Record) -> str:
     total = sum(record.seconds.values())
     numbers = f"downtime {format_seconds(downtime)}, " if downtime is not None else ""
     guest = "warm guest, " if is_warm(record) else ""
-    return f"{record.case} #{record.repeat}: {_render_verdict(record)} ({numbers}{guest}took {total:.1f} s)"
+    unmade = f"{count_not_checked(record)}, " if record.not_checked else ""
+    return f"{record.case} #{record.repeat}: {_render_verdict(record)} ({numbers}{guest}{unmade}took {total:.1f} s)"
 
 
 def is_warm(record: Record) -> bool:
@@ -64,7 +65,25 @@ def render_record(record: Record) -> str:
         for check in record.checks
         if not check.passed
     ]
+    lines += _render_not_checked(record)
     return "\n".join(lines)
+
+
+def _render_not_checked(record: Record) -> list[str]:
+    """What was not looked at, by what the guest lacks for it."""
+    if not record.not_checked:
+        return []
+    by_lack: dict[str, list[str]] = {}
+    for entry in record.not_checked:
+        by_lack.setdefault(entry.lacking, []).append(entry.check)
+    lines = [f"  not checked  {count_not_checked(record)}, since the guest lacks"]
+    return [*lines, *(f"    {lacking}: {'; '.join(checks)}" for lacking, checks in by_lack.items())]
+
+
+def count_not_checked(record: Record) -> str:
+    """``N checks not made``; empty if all were."""
+    count = len(record.not_checked)
+    return f"{count} check{'s' * (count != 1)} not made" if count else ""
 
 
 def _render_saved(guest: Mapping[str, Any]) -> str:

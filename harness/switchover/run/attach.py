@@ -62,7 +62,7 @@ def build_ssh_command(side: KeptSide) -> list[str]:
         *("-o", f"HostKeyAlias={_ALIAS}", "-o", "StrictHostKeyChecking=yes"),
         *("-o", "GlobalKnownHostsFile=/dev/null", "-o", "UserKnownHostsFile=/dev/null"),
         *("-o", f"KnownHostsCommand=/bin/echo {_ALIAS} {kind} {key}"),
-        f"root@{side.guest_address}",
+        f"{side.user}@{side.guest_address}",
     ]
 
 

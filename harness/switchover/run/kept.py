@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from switchover.record.errors import HostLost, SwitchoverError
+from switchover.record.errors import HostLost, NotSupported, SwitchoverError
 from switchover.record.record import Verdict
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.pair import Pair
@@ -47,6 +47,8 @@ class KeptSide:
     """path, on the controller, of the private key that the guest lets in"""
     host_key: str
     """the guest's own public key"""
+    user: str = "root"
+    """who logs in to the guest"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Keeper:
         else:
             verdict, checks = judge_error(outcome, "migrate" if destination else "start destination"), ()
         mismatch = find_mismatch(case.expectation, verdict, checks)
-        if self.used or not mismatch or isinstance(outcome, HostLost):
+        if self.used or not mismatch or isinstance(outcome, HostLost | NotSupported):
             return
         key = directory.path / "kept.key"
         found = {"source": source, "destination": destination}
@@ -118,6 +120,7 @@ def _describe(side: Side, pair: Pair, key: Path) -> KeptSide:
     return KeptSide(
         guest.host.name, dict(guest.host.address), guest.pid, guest.files.monitor, guest.files.console,
         guest.files.log, guest.spec.address, str(key), pair.keys.host_public.strip(),
+        pair.keys.user,
     )  # fmt: skip
 
 

@@ -79,14 +79,16 @@ class OutsideProbe:
 
 
 @contextlib.contextmanager
-def start_outside(pair: Pair, guest: QemuGuest, period_us: int, login: Host | None = None) -> Iterator[OutsideProbe]:
+def start_outside(
+    pair: Pair, guest: QemuGuest, period_us: int, login: Host | None = None, lacking: str = ""
+) -> Iterator[OutsideProbe]:
     """Heartbeats of a guest that runs on the pair's source, for a ``with`` block around its migration.
 
     The block begins after the control interval. Where there can be no heartbeats (no outlet, one host as both ends,
     ``period_us`` 0, a guest without the sender), it is entered all the same, and the probe says why. ``login``: to the
-    guest; None: one of its own.
+    guest; None: one of its own. ``lacking``: why the guest cannot send, if that is known.
     """
-    missing = find_obstacle(pair, period_us)
+    missing = find_obstacle(pair, period_us) or lacking
     if missing:
         yield OutsideProbe(period_us, missing)
         return

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The pair of hosts that a case runs on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from switchover.guests.qemu import GuestKeys
+from switchover.guests.spec import GuestSpec
 from switchover.hosts.heartbeat import Outlet
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
@@ -34,6 +35,11 @@ class Pair:
 
     def reversed(self) -> "Pair":
         return Pair(self.destination, self.source, self.keys)
+
+    def for_guest(self, spec: GuestSpec) -> "Pair":
+        """With the keys that a guest has of its own. :raises UsageError: they cannot be read"""
+        keys = self.keys.for_guest(spec)
+        return self if keys == self.keys else replace(self, keys=keys)
 
 
 def pair_of_lab(lab: Lab) -> Pair:

@@ -98,12 +98,13 @@ def run_repeat(
             started=started,
             verdict=verdict,
             expectation=asdict(case.expectation),
-            mismatch=find_mismatch(case.expectation, verdict, passage.checks),
+            mismatch=_find_mismatch(case, verdict, passage),
             settings=render_settings(case),
             fingerprint=found,
             seconds=watch.seconds,
             measurements=passage.measurements,
             checks=passage.checks,
+            not_checked=passage.not_checked,
             downtime=passage.downtime,
             states=passage.states,
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
@@ -114,10 +115,18 @@ def run_repeat(
     return record
 
 
+def _find_mismatch(case: Case, verdict: Verdict, passage: Passage) -> str:
+    """A case that its guest cannot take part in is like one that the gate leaves out: neither right nor wrong."""
+    if verdict.name is VerdictName.NOT_SUPPORTED:
+        return ""
+    return find_mismatch(case.expectation, verdict, passage.checks)
+
+
 def _execute(
     case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any], observer: Observer
 ) -> Passage:
     samples: list[Sample] = []
+    pair = pair.for_guest(case.source.guest)
     keeper = observer.keeper
 
     def begin(step: str) -> None:

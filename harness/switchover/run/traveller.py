@@ -14,10 +14,19 @@ from switchover.guests.warm import SavedGuests, finish_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
-from switchover.record.errors import GuestCrashed, Refused, SwitchoverError, UsageError
+from switchover.record.errors import CommandFailed, Deadline, GuestCrashed, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
 from switchover.run.interventions import make_intervention, start_link
+from switchover.run.needs import (
+    WARM,
+    GuestMeans,
+    Need,
+    find_means,
+    lacking_for_outside,
+    list_not_checked,
+    require_means,
+)
 from switchover.run.outside import OutsideProbe, start_outside
 from switchover.run.pair import Pair
 from switchover.run.passage import (
@@ -96,7 +105,9 @@ class Traveller:
                     arrival = start()
                 self.watchers.sides_started(self.side, arrival)
                 before, login = settled or self._settle_in(logins)
-                passage = self._pass(case, arrival, before, login)
+                passage = replace(
+                    self._pass(case, arrival, before, login), not_checked=list_not_checked(case, before.means)
+                )
             except SwitchoverError as error:
                 self.watchers.attempted(case, self.side, arrival, error)
                 raise
@@ -131,21 +142,44 @@ class Traveller:
                 self.side.guest.wait_until_reachable()
             self.watchers.step("ask before")
             guest = logins.enter_context(self.side.guest.open_ssh(self.pair.keys))
-            if self.side.saved:
-                set_clock(guest)
-                wait_for_devices(guest, len(self.side.spec.devices), [self.side.guest.require_alive])
-            place_canary(guest)
-            self.before = self._prepare_devices(guest)
+            means = self._place_canary(guest, self._find_means(guest))
+            self.before = self._prepare_devices(guest, means)
         return self.before, guest
 
-    def _prepare_devices(self, guest: Host) -> GuestAnswers:
-        for number, device in enumerate(self.side.spec.devices):
+    def _find_means(self, guest: Host) -> GuestMeans:
+        """What the guest has for probes, its devices taken by its driver. :raises Deadline: not those of the lab's"""
+        spec, count = self.side.spec.guest, len(self.side.spec.devices)
+        means = find_means(guest, spec)
+        if self.side.saved and not means.lacks(WARM):
+            set_clock(guest)
+        if means.has_device and (self.side.saved or not spec.is_of_lab):
+            try:
+                wait_for_devices(guest, count, [self.side.guest.require_alive])
+            except Deadline:
+                if spec.is_of_lab:
+                    raise
+                return means.without(Need.DRIVER)
+        return means
+
+    def _place_canary(self, guest: Host, means: GuestMeans) -> GuestMeans:
+        if means.has_canary:
+            try:
+                place_canary(guest, means)
+            except CommandFailed:
+                if self.side.spec.guest.is_of_lab:
+                    raise
+                return means.without(Need.MEMORY)
+        return means
+
+    def _prepare_devices(self, guest: Host, means: GuestMeans) -> GuestAnswers:
+        for number, device in enumerate(self.side.spec.devices if means.has_device else ()):
             seed_device(guest, random.Random(), number)
             if device.knobs.dma_pages_per_sec:
                 GuestDriver(guest, number).enable_dma()
-        return ask_guest(guest, len(self.side.spec.devices))
+        return ask_guest(guest, len(self.side.spec.devices), means)
 
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers, login: Host | None) -> Passage:
+        require_means(case, before.means)
         truths = self.side.read_truths()
         error: Refused | GuestCrashed
         with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
@@ -159,7 +193,9 @@ class Traveller:
             ]
             if case.heartbeat_us:
                 self.watchers.step("control interval")
-            probe = probes.enter_context(start_outside(self.pair, self.side.guest, case.heartbeat_us, login))
+            probe = probes.enter_context(
+                start_outside(self.pair, self.side.guest, case.heartbeat_us, login, lacking_for_outside(before.means))
+            )
             probes.callback(self.watchers.outside, probe)
             self.watchers.step("migrate")
             try:
@@ -199,9 +235,10 @@ class Traveller:
         for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
             device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
-            for number in range(len(self.side.devices)):
+            means = self.before.means if self.before else find_means(guest, self.side.spec.guest)
+            for number in range(len(self.side.devices) if means.has_device else 0):
                 mend_device(guest, number)
-            self.before = self._prepare_devices(guest)
+            self.before = self._prepare_devices(guest, means)
 
     def take_knobs(self, spec: SideSpec) -> None:
         """Give the devices where the guest lives the knobs of another case; what they offer stays as it is.
@@ -252,6 +289,7 @@ def start_traveller(
     ``saved_guests``: where a warm guest comes from, or stays for the next one; None: only this traveller has it.
     """
     watchers = watchers or Watchers()
+    pair = pair.for_guest(spec.guest)
     with contextlib.ExitStack() as trips:
         stay = trips.enter_context(contextlib.ExitStack())
         saved = None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
-from switchover.record.errors import Deadline, GuestCrashed, Refused, SwitchoverError
+from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refused, SwitchoverError
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
 from switchover.run.passage import Passage
@@ -61,6 +61,8 @@ def judge_error(error: BaseException, phase: str) -> Verdict:
             return Verdict(VerdictName.BLOCKED, "source", error.why)
         case Refused():
             return Verdict(VerdictName.REFUSED, reason=reason)
+        case NotSupported():
+            return Verdict(VerdictName.NOT_SUPPORTED, reason=reason)
         case GuestCrashed():
             return Verdict(VerdictName.CRASHED, reason=reason)
         case Deadline() if phase == "migrate":

@@ -65,6 +65,7 @@ class Decision:
 
 
 NOT_ASKED = Decision()
+WARM_DISK = "a warm guest with a disk: what was saved does not know what was written to the disk since"
 
 
 def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
@@ -72,9 +73,9 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
 
     A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
     """
+    missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
     if known is None:
-        return NOT_ASKED
-    missing: list[str] = []
+        return Decision(tuple(missing)) if missing else NOT_ASKED
     for number, side in enumerate(SIDES):
         facts = known.named.get(hosts[number]) if hosts[number] else known.pair[number]
         if facts is None:

@@ -197,10 +197,27 @@ class _Checks:
             for table, word in (("bounds", "settle_timeout_s"), ("migration", "settle_vfio_bytes")):
                 if ("settings", word) in fixed:
                     self.complain([table, word], 'has no effect with migration.settle = "off"')
+        self._check_guest(fixed, by_axes)
         for number, fault in enumerate(file.faults):
             action = fixed.get(("faults", number, "action"), Action.SLOW_LINK)
             if "rate_bit" in fault.model_fields_set and action is not Action.SLOW_LINK:
                 self.complain(["faults", number, "rate_bit"], f'has no effect with the action "{action}"')
+
+    def _check_guest(self, fixed: Mapping[Target, object], by_axes: set[Target]) -> None:
+        """Keys of a guest of the user that need one another."""
+        own = {target[2] for target in {*fixed, *by_axes} if len(target) == 3 and target[1] == "guest"}
+
+        def given(word: str) -> bool:
+            return ("source", "guest", word) in fixed
+
+        if given("ssh_key") and "ssh_host_key" not in own:
+            self.complain(["guest", "ssh_key"], "needs ssh_host_key, the only host key that is accepted of the guest")
+        for word in ("disk_format", "disk_readonly"):
+            if given(word) and "disk" not in own:
+                self.complain(["guest", word], "has no effect without disk")
+        for word in ("append", "initramfs"):
+            if given(word) and given("disk") and "kernel" not in own:
+                self.complain(["guest", word], "has no effect with disk and no kernel: QEMU boots from the disk")
 
     def check_conditions(self) -> None:
         """``when`` of rules and exclusions, of a file that has other mistakes."""

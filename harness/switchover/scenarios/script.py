@@ -18,7 +18,7 @@ from typing import Any
 
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
 from switchover.scenarios.case import Case, SideSpec
@@ -145,10 +145,16 @@ def _needs(record: Record, case: Case) -> Iterator[str]:
     if case.source.guest.start == "warm":
         yield from _comment("in the record the guest was restored, its devices plugged in; this script boots it")
     types = ", ".join(sorted({device.type for device in devices}))
-    yield from _comment("needed on each host: QEMU, socat, a kernel and an initrd for the guest (KERNEL, INITRD)")
+    guest = case.source.guest
+    needed = "" if guest.boots_from_disk else ", a kernel and an initrd for the guest (KERNEL, INITRD)"
+    yield from _comment(f"needed on each host: QEMU, socat{needed}")
+    if guest.disk:
+        shared = "" if guest.disk_readonly else ", which is the same storage on both hosts"
+        yield from _comment(f"  the guest's disk at {guest.disk}{shared}")
+    if not guest.is_of_lab:
+        yield from _comment("  the guest is no guest of Switchover: BOOTED must be what it says once it has booted")
     if devices:
         yield from _comment(f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded")
-    guest = case.source.guest
     yield from _comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs; for the verb all, twice that")
     if guest.start == "warm":
         yield from _comment("in the record the guest was restored from one that had been booted; here it boots")
@@ -163,6 +169,7 @@ def _needs(record: Record, case: Case) -> Iterator[str]:
 
 
 def _variables(case: Case, ident: str) -> Iterator[str]:
+    booted = "switchover-guest: ready" if case.source.guest.is_of_lab else ""
     yield "\nset -eu\n"
     yield "# --- To be set here or in the environment"
     rows = [
@@ -175,7 +182,11 @@ def _variables(case: Case, ident: str) -> Iterator[str]:
         ("DESTINATION", "127.0.0.1", "address at which the destination listens"),
         ("PORT", "4444", "port of it"),
         ("LINK", "", "network interface between the hosts, where the case disturbs it"),
-        ("BOOTED", "switchover-guest: ready", "pattern on the guest's console; empty: do not wait"),
+        (
+            "BOOTED",
+            booted,
+            "pattern on the guest's console; empty: do not wait",
+        ),
         ("BOOT_SECONDS", f"{math.ceil(case.source.guest.boot_timeout_s)}", "until the guest has booted"),
         ("LOGS", "", "directory for consoles, traces and QMP; empty: they are not kept"),
         ("WORK", f"/tmp/switchover-repro-{ident}", "directory that the script makes and removes"),
@@ -273,9 +284,12 @@ def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
     guest = spec.guest
     yield f"\nstart_{side}() {{"
     for name, value in (
-        ("qemu", guest.qemu), ("kernel", guest.kernel), ("initrd", guest.initramfs), ("accel", guest.accel),
+        ("qemu", guest.qemu),
+        *((("kernel", guest.kernel_file),) if guest.kernel_file else ()),
+        *((("initrd", guest.initramfs_file),) if _has_initramfs(guest) else ()),
+        ("accel", guest.accel),
         ("cpu", guest.cpu),
-    ):  # fmt: skip
+    ):
         variable = name.upper()
         yield f"    {name}=${{{variable}:-{shlex.quote(value)}}}"
     yield f"    begin_side {side}"
@@ -292,6 +306,10 @@ def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
     yield "}"
 
 
+def _has_initramfs(guest: GuestSpec) -> bool:
+    return bool(guest.initramfs_file) and not guest.boots_from_disk
+
+
 def _variable(name: str) -> str:
     """A shell variable inside a word: NUL cannot be in an argument."""
     return f"\0{name}\0"
@@ -304,9 +322,14 @@ def _arguments(side: str, spec: SideSpec) -> list[str]:
         for number, device in enumerate(spec.devices, start=1)
     )
     guest = replace(
-        spec.guest, devices=devices, qemu=_variable("qemu"), kernel=_variable("kernel"), initramfs=_variable("initrd"),
-        accel=_variable("accel"), cpu=_variable("cpu"),
-    )  # fmt: skip
+        spec.guest,
+        devices=devices,
+        qemu=_variable("qemu"),
+        kernel=_variable("kernel") if spec.guest.kernel_file else "",
+        initramfs=_variable("initrd") if _has_initramfs(spec.guest) else "",
+        accel=_variable("accel"),
+        cpu=_variable("cpu"),
+    )
     words = build_arguments(guest, GuestFiles(_variable("here"), "tap"), incoming=side == "destination")
     kept: list[str] = []
     rest = iter(words)

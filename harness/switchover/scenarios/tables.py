@@ -13,7 +13,10 @@ from enum import Enum
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from switchover.guests.login import read_host_key, read_private_key
+from switchover.guests.spec import HostKey, KeyFile
 
 _SIZE_NAME = re.compile(r"(?:^|_)bytes(?:_per_sec)?$|bandwidth$")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]iB)")
@@ -58,6 +61,16 @@ def _read_parameter(value: object) -> object:
     raise ValueError("must be a string or a whole number")
 
 
+def _check_key_file(path: str) -> str:
+    read_private_key(path)
+    return path
+
+
+def _check_host_key(word: str) -> str:
+    read_host_key(word)
+    return word
+
+
 _ON_OFF_SCHEMA = WithJsonSchema({"type": "string", "enum": ["on", "off"]})
 _WORD_SCHEMA = WithJsonSchema({"type": ["string", "integer"]})
 
@@ -79,6 +92,10 @@ Parameter = Annotated[object, BeforeValidator(_read_parameter), _WORD_SCHEMA]
 
 DECLARED: dict[type[Table], type] = {}
 """Tables by the dataclass that declares their keys."""
+_CHECKED: dict[object, Any] = {
+    KeyFile: Annotated[str, AfterValidator(_check_key_file)],
+    HostKey: Annotated[str, AfterValidator(_check_host_key)],
+}
 _MAPPINGS = {bool: OnOff, str: PropertyValue, object: Parameter}
 
 
@@ -102,6 +119,8 @@ def make_table(name: str, of: type, keys: typing.Iterable[str], **others: Any) -
 def toml_type(name: str, hint: Any) -> Any:
     """What a field of this type is written as."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _CHECKED:
+        return _CHECKED[hint]
     if hint is bool:
         return OnOff
     if hint is int:

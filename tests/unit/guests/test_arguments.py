@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.guests.arguments import TRACE_PATTERNS, build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, VfioDevice
 
 FILES = GuestFiles("/tmp/switchover-guest-source-0", "sw0")
 NAMES = st.from_regex(r"[a-z][a-z-]{0,20}", fullmatch=True)
@@ -92,6 +92,32 @@ def test_the_spec_is_used(field: str, value: object, option: str) -> None:
     """Each value of the spec is what QEMU is told."""
     spec = replace(GuestSpec(), **{field: value})  # type: ignore[arg-type]
     assert values(build(spec), option) == [str(value)]
+
+
+def test_a_disk_without_a_kernel_is_booted_from() -> None:
+    """QEMU is told no kernel, and no words for one; the disk comes first, and no page cache is between the hosts."""
+    words = build(GuestSpec(disk="/shared/a,b.qcow2", disk_format="qcow2"))
+    assert not {"-kernel", "-initrd", "-append"} & set(words)
+    assert values(words, "-drive") == ["if=none,id=disk,file=/shared/a,,b.qcow2,format=qcow2,cache=none"]
+    assert "virtio-blk-pci,drive=disk,bootindex=1" in values(words, "-device")
+
+
+def test_a_disk_beside_a_kernel() -> None:
+    """The kernel is booted, without an initramfs that nobody named; a disk that nobody writes may be cached."""
+    words = build(GuestSpec(disk="/d", disk_readonly=True, kernel="/k", append="root=/dev/vda"))
+    assert values(words, "-kernel") == ["/k"]
+    assert "-initrd" not in words
+    assert "root=/dev/vda" in values(words, "-append")[0]
+    assert values(words, "-drive") == ["if=none,id=disk,file=/d,format=raw,cache=writeback,readonly=on"]
+    assert "virtio-blk-pci,drive=disk" in values(words, "-device")
+    assert values(build(GuestSpec(disk="/d", kernel="/k", initramfs="/i")), "-initrd") == ["/i"]
+
+
+def test_without_a_disk_the_labs_guest_is_booted() -> None:
+    """A kernel of one's own does not change the initramfs."""
+    assert (values(build(), "-kernel"), values(build(), "-initrd")) == ([LAB_KERNEL], [LAB_INITRAMFS])
+    assert values(build(GuestSpec(kernel="/k")), "-initrd") == [LAB_INITRAMFS]
+    assert "-drive" not in build()
 
 
 def test_program_and_memory() -> None:

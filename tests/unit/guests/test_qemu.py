@@ -2,6 +2,7 @@
 """Starting a guest: whatever fails at whichever step, all that was acquired is released, last first."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.hosts.journal import parse_journal
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
+from switchover.record.errors import Deadline, GuestCrashed, HostLost, NotReady, Refused
 from switchover.record.paths import journals_directory
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
@@ -231,6 +232,31 @@ def test_reachable_needs_both_words(started: Started) -> None:
         started.guest.wait_until_reachable()
     started.print("[101] Nov 21 10:00:00 Not backgrounding\n")
     started.guest.wait_until_reachable()
+
+
+@pytest.mark.parametrize(("greeting", "answers"), [(b"SSH-2.0-x\r\n", True), (b"HTTP/1.1", False), (b"", False)])
+def test_a_guest_of_the_user_is_reachable_when_ssh_answers(
+    started: Started, monkeypatch: pytest.MonkeyPatch, greeting: bytes, answers: bool
+) -> None:
+    """Its console says nothing of ours: it is waited for until an SSH server greets; the lab's guest is not asked."""
+    asked: list[tuple[str, int]] = []
+
+    def open_tcp(address: str, port: int, *, timeout: float) -> socket.socket:
+        asked.append((address, port))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            theirs.sendall(greeting)
+        return ours
+
+    monkeypatch.setattr(started.guest.host, "open_tcp", open_tcp, raising=False)
+    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    with pytest.raises(Deadline):
+        started.guest.wait_until_reachable()
+    assert asked == []
+    started.guest.spec = GuestSpec(boot_timeout_s=0.1, disk="/disk", address="10.0.0.9")
+    with contextlib.nullcontext() if answers else pytest.raises(Deadline):
+        started.guest.wait_until_reachable()
+    assert asked[0] == ("10.0.0.9", 22)
 
 
 def test_a_boot_that_panics_is_not_waited_for(started: Started) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A host over SSH, against a server in this process: who gets in, what comes back, and what happens when it breaks."""
 
+import io
 import os
 import socket
 import threading
@@ -8,11 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 from tests.unit.fakes import SshServer, start_ssh_server
 
 from switchover.hosts.host import UNKNOWN_SIGNAL
-from switchover.hosts.ssh import SshHost, SshLogin
+from switchover.hosts.ssh import SshHost, SshLogin, _parse_private_key
 from switchover.hosts.waiting import wait_until
 from switchover.lab.keys import generate_key_pair
 from switchover.record.errors import CommandFailed, HostLost
@@ -43,6 +45,28 @@ def test_a_comment_in_the_host_key_does_not_matter(server: SshServer) -> None:
     """A public key file may end in a comment and a newline."""
     login = SshLogin("hosta", server.user_key.private, server.host_key.public + " root@hosta\n")
     SshHost(login, server.connect()).close()
+
+
+def test_the_type_of_the_host_key_is_asked_for() -> None:
+    """A server with keys of several types presents that of the one which is accepted, whichever it prefers."""
+    keys = (paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(2048))
+    with start_ssh_server(*keys) as server:
+        for key in (server.host_key.public, *(f"{key.get_name()} {key.get_base64()}" for key in keys)):
+            SshHost(SshLogin("guest", server.user_key.private, key), server.connect()).close()
+
+
+def test_keys_of_other_types() -> None:
+    """A user's key may be of any usual type; one that wants a passphrase is told as such, and so is what is no key."""
+    for key in (paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(2048)):
+        text = io.StringIO()
+        key.write_private_key(text)
+        assert _parse_private_key(text.getvalue()).get_base64() == key.get_base64()
+        text = io.StringIO()
+        key.write_private_key(text, password="secret")
+        with pytest.raises(paramiko.SSHException, match="wants a passphrase"):
+            _parse_private_key(text.getvalue())
+    with pytest.raises(paramiko.SSHException, match="cannot be read"):
+        _parse_private_key("-----BEGIN OPENSSH PRIVATE KEY-----\n")
 
 
 @pytest.mark.parametrize("wrong", ["key", "user"])

@@ -15,7 +15,7 @@ from tests.unit.builders import make_measurement, make_record
 from tests.unit.runs import make_line, make_run
 
 from switchover.record.errors import UsageError
-from switchover.record.measurement import Check, Measurement
+from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.planfile import make_skipped, make_unrun
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, find_run
@@ -299,3 +299,11 @@ def test_no_record_breaks_a_report(records: list[Record]) -> None:
         assert render_cases_in_full(run, run.cases)
         assert json.loads(render_json(run, run.cases))
         ElementTree.fromstring(render_junit(run))
+
+
+def test_a_case_tells_what_was_not_checked(tmp_path: Path) -> None:
+    """A completed case whose guest lacks something does not look like one with all checks, in JUnit neither."""
+    lacking = (NotChecked("a", "the driver"), NotChecked("b", "the driver"), NotChecked("c", "head"))
+    run = read_run(make_run(tmp_path, [replace(make_record(), not_checked=lacking)]))
+    assert "    guest    3 checks not made; it lacks the driver; head" in render_run(run).splitlines()
+    assert "3 checks not made" in render_junit(run)

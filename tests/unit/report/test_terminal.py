@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import make_measurement, make_record
 
-from switchover.record.measurement import Check
+from switchover.record.measurement import Check, NotChecked
 from switchover.record.record import Verdict, VerdictName
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
 
@@ -155,3 +155,15 @@ def test_any_downtime_can_be_shown(parts: list[int]) -> None:
 def test_a_part_that_is_longer_than_the_whole() -> None:
     """The clocks of two hosts can make one part longer than the whole and another one negative: the bar stays short."""
     assert max(len(line) for line in show_parts([100, -99]).splitlines()) < 120
+
+
+def test_what_was_not_checked_is_told() -> None:
+    """A check that was not made is told beside those that were, by what the guest lacks, also in the one line."""
+    lacking = (NotChecked("a", "the driver"), NotChecked("b", "the driver"), NotChecked("c", "head"))
+    record = replace(make_record(), not_checked=lacking)
+    assert render_record(record).splitlines()[-3:] == [
+        "  not checked  3 checks not made, since the guest lacks",
+        "    the driver: a; b",
+        "    head: c",
+    ]
+    assert "3 checks not made, took" in render_repeat(record)

@@ -21,6 +21,7 @@ from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotRea
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
 from switchover.run import passage
+from switchover.run.needs import LAB_MEANS, Need
 from switchover.run.passage import Migrated, _states_by_device, examine, examine_stayed, make_failed
 from switchover.run.probes import GuestAnswers
 from switchover.run.side import Side
@@ -150,6 +151,19 @@ def run_examine(
 
 def failed(checks: Sequence[Check]) -> list[str]:
     return [check.name for check in checks if not check.passed]
+
+
+def test_what_the_guest_lacks_is_not_checked() -> None:
+    """Without console and driver neither is looked at, though there is an oops: the checks of the hosts remain."""
+    means = LAB_MEANS.without(Need.CONSOLE, Need.DRIVER)
+    before = replace(make_answers(), devices=(), means=means)
+    sides = [
+        make_side(name, AFTER[number], console="BUG: x\n")[0] for number, name in enumerate(("source", "destination"))
+    ]
+    migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES, BEFORE)
+    found = examine(sides[0], sides[1], migrated, UNSEEN, before, MigrationSettings(), KEYS)
+    assert failed(found.checks) == []
+    assert len(found.checks) == 5 + 2 + (1 + 2)
 
 
 def test_a_real_migration_is_in_order() -> None:

@@ -18,8 +18,8 @@ from switchover.guests.warm import SavedGuest
 from switchover.hosts.loop import LoopThread
 from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
-from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, Refused
-from switchover.record.measurement import Check
+from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotSupported, Refused
+from switchover.record.measurement import Check, NotChecked
 from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory
 from switchover.run import repeat
@@ -120,6 +120,22 @@ def test_an_error_where_completion_was_expected(monkeypatch: pytest.MonkeyPatch,
     """A repeat that ended in an error is measured by the expectation too."""
     record = run_with(monkeypatch, tmp_path, HostLost("gone"))
     assert record.mismatch == "expected completed, was infrastructure-error"
+
+
+def test_a_guest_that_lacks_something_is_no_mismatch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A case that its guest cannot take part in is neither right nor wrong, as one that the gate leaves out."""
+    record = run_with(monkeypatch, tmp_path, NotSupported("The guest lacks, for the load x: the driver."))
+    assert record.verdict.name is VerdictName.NOT_SUPPORTED
+    assert "for the load x: the driver" in record.verdict.reason
+    assert record.mismatch == ""
+
+
+def test_what_was_not_checked_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is on disk with what the guest lacks, and does not make the case wrong."""
+    lacking = (NotChecked("device seed is kept", "the driver"),)
+    record = run_with(monkeypatch, tmp_path, Passage(make_result(), {}, {}, not_checked=lacking))
+    assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
+    assert read_record(tmp_path / "record.json").not_checked == lacking
 
 
 def test_a_crash_in_the_migration_is_recorded_with_its_side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_nobody_asked() -> None:
     assert decide(PLAIN, ("", ""), Known((HostFacts("a"), HostFacts("b")))).runs
 
 
+def test_a_warm_guest_has_no_disk() -> None:
+    """Not even where nobody was asked: the saved memory would not fit what is on the disk."""
+    text = '[guest]\nstart = "warm"\ndisk = "/d"\n'
+    assert missing(text, PAIR)[0].startswith("a warm guest with a disk")
+    (planned,) = plan(text)
+    assert not decide(planned.case, planned.hosts, None).runs
+    assert missing('[guest]\ndisk = "/d"\n', PAIR) == ()
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

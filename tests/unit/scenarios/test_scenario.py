@@ -168,6 +168,12 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ("[device]\npre_copy = false", ['5: device.pre_copy: write "off", in quotes (it is False)']),
         ('[device]\npre_copy = "no"', ['5: device.pre_copy: must be "on" or "off" (it is \'no\')']),
         ('[device]\ninitial_bytes = "1 MB"', ["5: device.initial_bytes: must be a number of bytes or a size such as"]),
+        ('[guest]\nssh_key = "id"', ["5: guest.ssh_key: must be an absolute path of the controller"]),
+        ('[guest]\nssh_key = "/no/such"', ["5: guest.ssh_key: /no/such: No such file or directory"]),
+        ('[guest]\nssh_key = "/dev/null"', ["5: guest.ssh_key: /dev/null holds no private SSH key"]),
+        ('[guest]\nssh_host_key = "x"', ["5: guest.ssh_host_key: must be a public key"]),
+        ('[guest]\ndisk_format = "vmdk"', ["5: guest.disk_format: "]),
+        ('[source]\nssh_user = "me"', ["5: source.ssh_user: unknown key"]),
         ("[device]\nproperties.a = true", ['5: device.properties.a: write "on", in quotes (it is True)']),
         ("[migration]\nparameters.a = 1.5", ["5: migration.parameters.a: must be a string or a whole number"]),
         (
@@ -306,6 +312,16 @@ def test_contradictions(text: str, expected: str) -> None:
             ],
         ),
         ("[bounds]\nsettle_timeout_s = 1", []),
+        (
+            '[guest]\ndisk_format = "raw"\ndisk_readonly = "on"',
+            ["5: guest.disk_format: has no effect without disk", "6: guest.disk_readonly: has no effect without disk"],
+        ),
+        (
+            '[guest]\ndisk = "/d"\nappend = "quiet"',
+            ["6: guest.append: has no effect with disk and no kernel: QEMU boots from the disk"],
+        ),
+        ('[guest]\ndisk = "/d"\ndisk_format = "qcow2"\nkernel = "/k"\nappend = "quiet"', []),
+        ('[guest]\ndisk_readonly = "on"\n[axes]\ndisk = ["/a", "/b"]', []),
         ('[bounds]\nsettle_timeout_s = 1\n[axes]\nmigration.settle = ["on", "off"]', []),
     ],
 )
@@ -315,6 +331,14 @@ def test_values_without_effect(text: str, expected: list[str]) -> None:
         assert fail(text + "\n") == expected
     else:
         plan(text + "\n")
+
+
+def test_a_key_needs_the_host_key(tmp_path: Path) -> None:
+    """Whoever is logged in to with a key of the user is known by its host key."""
+    (tmp_path / "id").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    text = f'[guest]\nssh_key = "{tmp_path}/id"\n'
+    assert fail(text) == ["5: guest.ssh_key: needs ssh_host_key, the only host key that is accepted of the guest"]
+    plan(text + f'ssh_host_key = "ssh-ed25519 {"A" * 68}"\n')
 
 
 def test_a_general_table_and_a_more_special_axis() -> None:

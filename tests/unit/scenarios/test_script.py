@@ -22,7 +22,7 @@ from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.run.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import render_settings
@@ -64,6 +64,7 @@ def head_of(script: str) -> dict[str, str]:
 SCRIPTS = {
     "plain": record_of(PRE_COPY_ON),
     "odd": record_of(Case("x; rm -rf /\n$(id)", ODD, replace(ODD, devices=()))),
+    "disk": record_of(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME", disk_format="qcow2")))),
     "every fault": record_of(with_faults(*Action)),
     "failed": record_of(
         replace(PRE_COPY_ON, settings=MigrationSettings(settle=False, switchover_ack=True)),
@@ -122,6 +123,17 @@ def test_what_is_not_as_in_the_record_is_said() -> None:
     for words in ("here it boots", "let its device do DMA", "this script sees it complete"):
         assert any(line.startswith("#") and words in line for line in lines)
     assert "here it boots" not in render_script(record_of(PRE_COPY_ON))
+
+
+def test_a_guest_that_boots_from_a_disk() -> None:
+    """The script names the disk and no kernel, and does not wait for words that the guest does not say."""
+    text = render_script(SCRIPTS["disk"])
+    assert "# needed on each host: QEMU, socat\n" in text
+    assert "#   the guest's disk at /it's $HOME, which is the same storage on both hosts" in text
+    assert "-kernel" not in text
+    assert "${KERNEL:-" not in text
+    assert "BOOTED=${BOOTED-}" in text
+    assert "BOOTED=${BOOTED-'switchover-guest: ready'}" in render_script(SCRIPTS["plain"])
 
 
 def test_the_same_record_gives_the_same_script() -> None:

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What probes, loads and faults need of a guest, and what a guest has of it.
+
+The lab's guest has all of it. A guest of the user is asked once, with one command; what it lacks is told, and the
+checks that need it are not made.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from switchover.guests.spec import GuestSpec
+from switchover.hosts.host import Host
+from switchover.record.errors import CommandFailed, NotSupported
+from switchover.record.measurement import NotChecked
+from switchover.scenarios.case import Case
+from switchover.scenarios.faults import Action
+
+
+class Need(StrEnum):
+    """Something in a guest; the value is how people are told that it is not there."""
+
+    BOOT_ID = "/proc/sys/kernel/random/boot_id"
+    MEMORY = "a writable directory in memory (of /dev/shm, /run, /tmp, /) with room for 4 MiB"
+    DIGEST = "head, and md5sum or sha256sum"
+    CONSOLE = "a console of its kernel on ttyS0 (in /proc/consoles)"
+    DRIVER = "the driver refdev_guest, with all devices taken"
+    ROOT = "a login as root"
+    SENDER = "/usr/bin/switchover-heartbeat"
+    SYSRQ = "/proc/sysrq-trigger, writable"
+    CLOCK = "date"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """``checks``: claims that are made with it, as they are in records, without side and number of the device."""
+
+    needs: tuple[Need, ...]
+    checks: tuple[str, ...]
+
+
+_BOOT = Probe((Need.BOOT_ID,), ("guest is the same boot",))
+_CANARY = Probe((Need.MEMORY, Need.DIGEST), ("guest memory keeps its canary",))
+_CONSOLE = Probe((Need.CONSOLE,), ("guest console is free of oopses",))
+_DEVICE = Probe(
+    (Need.DRIVER, Need.ROOT),
+    (
+        "device generation counts its loads",
+        "device scratch registers are kept",
+        "device seed is kept",
+        "device state checksum is the source's",
+        "guest computes the same checksum",
+        "interrupt of the last vector fires (primary handler, thread)",
+    ),
+)
+_OUTSIDE = Probe((Need.SENDER, Need.ROOT), ("the outside hears nothing while no vCPU runs",))
+PROBES = (_BOOT, _CANARY, _CONSOLE, _DEVICE, _OUTSIDE)
+"""Those that need something of the guest; checks of bytes and states are made on the hosts."""
+LOADS = {"dma_pages_per_sec": (Need.DRIVER, Need.ROOT), "irq_rates": (Need.DRIVER, Need.ROOT)}
+"""Knobs of the device that put a load on the guest, which has to take part."""
+FAULTS = {Action.PANIC_GUEST: (Need.SYSRQ,)}
+"""Faults that are made inside the guest."""
+WARM = (Need.CLOCK, Need.ROOT)
+"""Of a guest that is restored, whose clock is set."""
+
+
+@dataclass(frozen=True)
+class GuestMeans:
+    """What a guest has. ``directory``: in memory, for the canary; ``digest``: the program that reads it."""
+
+    has: frozenset[Need]
+    directory: str = ""
+    digest: str = ""
+
+    @property
+    def canary(self) -> str:
+        """Path of the file that must stay as it is."""
+        return f"{self.directory.rstrip('/')}/canary"
+
+    def lacks(self, needs: Iterable[Need]) -> str:
+        """In words, which of these a guest lacks; empty if none."""
+        return "; ".join(need for need in needs if need not in self.has)
+
+    def allows(self, probe: Probe) -> bool:
+        return not self.lacks(probe.needs)
+
+    @property
+    def has_device(self) -> bool:
+        """Whether the guest can be asked about its devices."""
+        return self.allows(_DEVICE)
+
+    @property
+    def has_canary(self) -> bool:
+        return self.allows(_CANARY)
+
+    @property
+    def has_console(self) -> bool:
+        return self.allows(_CONSOLE)
+
+    def without(self, *needs: Need) -> "GuestMeans":
+        return replace(self, has=self.has - set(needs))
+
+
+LAB_MEANS = GuestMeans(frozenset(Need), "/", "md5sum")
+"""Of the lab's guest, the root of which is in memory."""
+
+_DIRECTORIES = ("/dev/shm", "/run", "/tmp", "/")
+_SCRIPT = r"""
+[ -r /proc/sys/kernel/random/boot_id ] && echo boot_id
+while read -r device place type options; do
+    case $type in tmpfs | ramfs | rootfs) [ -w "$place" ] && echo "memory $place" ;; esac
+done </proc/mounts
+if command -v head >/dev/null; then
+    for program in sha256sum md5sum; do command -v $program >/dev/null && echo "digest $program"; done
+fi
+while read -r name rest; do [ "$name" = ttyS0 ] && echo console; done </proc/consoles
+[ -e /sys/bus/pci/drivers/refdev_guest ] && echo driver
+[ "$(id -u)" = 0 ] && echo root
+[ -x /usr/bin/switchover-heartbeat ] && echo sender
+[ -w /proc/sysrq-trigger ] && echo sysrq
+command -v date >/dev/null && echo clock
+true
+"""
+
+
+def find_means(guest: Host, spec: GuestSpec) -> GuestMeans:
+    """Ask a guest what it has, with one command; the lab's is not asked. A guest without a shell has nothing."""
+    if spec.is_of_lab:
+        return LAB_MEANS
+    try:
+        return parse_means(guest.run(["sh", "-c", _SCRIPT], timeout=60).text)
+    except CommandFailed:
+        return GuestMeans(frozenset())
+
+
+def parse_means(text: str) -> GuestMeans:
+    """Lines of a word, or of a word and a value; others are left alone.
+
+    >>> parse_means("digest md5sum\\nmemory /run\\nroot\\n").canary
+    '/run/canary'
+    """
+    has: set[Need] = set()
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        word, _, value = line.strip().partition(" ")
+        if word.upper() in Need.__members__ and word == word.lower():
+            has.add(Need[word.upper()])
+            found.setdefault(word, []).append(value)
+    directory = next((place for place in _DIRECTORIES if place in found.get("memory", ())), "")
+    digest = next((name for name in found.get("digest", ()) if name), "")
+    means = GuestMeans(frozenset(has), directory, digest)
+    missing = [need for need, value in ((Need.MEMORY, directory), (Need.DIGEST, digest)) if not value]
+    return means.without(*missing)
+
+
+def list_not_checked(case: Case, means: GuestMeans) -> tuple[NotChecked, ...]:
+    """Checks that the case would have, and for want of what its guest does not."""
+    wanted: Sequence[Probe] = PROBES if case.heartbeat_us else PROBES[:-1]
+    if not case.source.devices:
+        wanted = [probe for probe in wanted if probe is not _DEVICE]
+    return tuple(
+        NotChecked(check, means.lacks(probe.needs))
+        for probe in wanted
+        if not means.allows(probe)
+        for check in probe.checks
+    )
+
+
+def lacking_for_outside(means: GuestMeans) -> str:
+    """Why a guest can send no heartbeats; empty if it can."""
+    lacking = means.lacks(_OUTSIDE.needs)
+    return f"the guest lacks {lacking}" if lacking else ""
+
+
+def require_means(case: Case, means: GuestMeans) -> None:
+    """A load or a fault that the guest cannot take part in is not left out: the case would be another question.
+
+    :raises NotSupported: there is one, with what the guest lacks
+    """
+    devices = [*case.source.devices, *case.destination.devices]
+    wanted = {knob: needs for knob, needs in LOADS.items() if any(getattr(device.knobs, knob) for device in devices)}
+    problems = {f"the load {knob}": means.lacks(needs) for knob, needs in wanted.items()}
+    problems |= {f"the fault {fault.action}": means.lacks(FAULTS.get(fault.action, ())) for fault in case.faults}
+    if case.source.guest.start == "warm":
+        problems["a warm guest"] = means.lacks(WARM)
+    lacking = [f"for {what}: {words}" for what, words in problems.items() if words]
+    if lacking:
+        raise NotSupported(f"The guest lacks, {', and '.join(lacking)}.")

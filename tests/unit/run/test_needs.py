@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What probes need of a guest: found out once, told by name, and never taken for passed."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.builders import make_answers
+
+from switchover.devices.reference import Knobs
+from switchover.guests.spec import GuestSpec
+from switchover.hosts.host import Completed, Host
+from switchover.hosts.local import LocalHost
+from switchover.migration.phases import Phase
+from switchover.record.errors import CommandFailed, HostLost, NotSupported
+from switchover.record.record import VerdictName
+from switchover.run.needs import (
+    FAULTS,
+    LAB_MEANS,
+    LOADS,
+    PROBES,
+    WARM,
+    GuestMeans,
+    Need,
+    find_means,
+    lacking_for_outside,
+    list_not_checked,
+    parse_means,
+    require_means,
+)
+from switchover.run.outside import find_obstacle
+from switchover.run.probes import ask_guest, compare_guest
+from switchover.run.verdict import judge_error
+from switchover.scenarios.case import Case, make_case, with_one_device, with_start
+from switchover.scenarios.faults import Action, Fault
+
+OWN = GuestSpec(initramfs="/own.cpio")
+NOTHING = GuestMeans(frozenset())
+FULL = """\
+boot_id
+memory /
+memory /dev/shm
+memory /sys/fs/cgroup
+memory /run
+digest sha256sum
+digest md5sum
+console
+driver
+root
+sender
+sysrq
+clock
+"""
+
+
+class Shell:
+    """A guest that answers every command alike."""
+
+    name = "guest"
+
+    def __init__(self, answer: str | BaseException) -> None:
+        self.answer = answer
+        self.asked: list[list[str]] = []
+
+    def run(self, argv: list[str], **_: object) -> Completed:
+        self.asked.append(argv)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return Completed(tuple(argv), 0, self.answer.encode(), b"")
+
+
+def as_host(shell: Shell) -> Host:
+    return cast(Host, shell)
+
+
+def test_the_labs_guest_is_not_asked() -> None:
+    """It is known to have everything: a thing it lacks is an error there, and no check that is left out."""
+    shell = Shell("")
+    assert find_means(as_host(shell), GuestSpec()) is LAB_MEANS
+    assert shell.asked == []
+    assert LAB_MEANS.canary == "/canary"
+    assert list_not_checked(Case("plain"), LAB_MEANS) == ()
+    assert lacking_for_outside(LAB_MEANS) == ""
+
+
+def test_a_guest_is_asked_once() -> None:
+    """One command finds all; of the directories in memory one is taken that is made for passing files."""
+    shell = Shell(FULL)
+    means = find_means(as_host(shell), OWN)
+    assert len(shell.asked) == 1
+    assert means.has == frozenset(Need)
+    assert (means.canary, means.digest) == ("/dev/shm/canary", "sha256sum")
+
+
+@pytest.mark.parametrize("need", list(Need))
+def test_what_is_not_answered_is_lacking(need: Need) -> None:
+    """Without its line a need is lacking, and no other is."""
+    text = "\n".join(line for line in FULL.splitlines() if line.split()[0] != need.name.lower())
+    assert frozenset(Need) - parse_means(text).has == {need}
+
+
+def test_a_guest_without_a_shell_has_nothing() -> None:
+    """A command that fails is a guest that lacks everything; a guest that is gone is another matter."""
+    assert find_means(as_host(Shell(CommandFailed("no sh"))), OWN) == NOTHING
+    with pytest.raises(HostLost):
+        find_means(as_host(Shell(HostLost("gone"))), OWN)
+
+
+@given(st.text())
+def test_any_answer_is_read(text: str) -> None:
+    """Whatever a guest prints: what has no value of its own is not taken for there."""
+    means = parse_means(text)
+    assert (Need.MEMORY in means.has) is bool(means.directory)
+    assert (Need.DIGEST in means.has) is bool(means.digest)
+
+
+def test_the_command_is_one_for_a_plain_shell() -> None:
+    """It runs through in sh on a machine that has none of our things, and finds what every Linux has."""
+    shell = Shell("")
+    find_means(as_host(shell), OWN)
+    done = LocalHost().run(shell.asked[0])
+    assert done.stderr == b""
+    means = parse_means(done.text)
+    assert {Need.BOOT_ID, Need.DIGEST, Need.CLOCK} <= means.has
+    assert Need.DRIVER not in means.has
+
+
+def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
+    """Each check of every probe is there once, with what it lacks."""
+    told = list_not_checked(Case("plain"), NOTHING)
+    assert [entry.check for entry in told] == [check for probe in PROBES for check in probe.checks]
+    assert all(entry.lacking for entry in told)
+    assert not any("outside" in entry.check for entry in list_not_checked(Case("plain", heartbeat_us=0), NOTHING))
+
+
+def test_checks_made_and_checks_told_add_up() -> None:
+    """Of two answers that are compared: what is not among the checks is among those that were not made."""
+    for missing in (Need.BOOT_ID, Need.DIGEST, Need.MEMORY, Need.DRIVER, Need.ROOT):
+        means = LAB_MEANS.without(missing)
+        whole = make_answers()
+        part = replace(
+            whole,
+            boot_id=whole.boot_id if Need.BOOT_ID in means.has else "",
+            canary=whole.canary if means.has_canary else "",
+            devices=whole.devices if means.has_device else (),
+        )
+        made = {check.name for check in compare_guest(part, part, loads=0)}
+        every = {check.name for check in compare_guest(whole, whole, loads=0)}
+        told = {entry.check for entry in list_not_checked(Case("plain"), means)}
+        told |= {"device generation is as before"} & every if "device generation counts its loads" in told else set()
+        assert every - made == every & told
+
+
+def test_asking_without_means() -> None:
+    """A guest is not asked for what it cannot tell."""
+    shell = Shell("3f1c\nd41d8c  -\n")
+    answers = ask_guest(as_host(shell), 1, LAB_MEANS.without(Need.DRIVER))
+    assert (answers.boot_id, answers.canary, answers.devices) == ("3f1c", "d41d8c", ())
+    nothing = Shell(AssertionError("asked"))
+    assert ask_guest(as_host(nothing), 1, NOTHING).boot_id == ""
+    without_boot = Shell("\nd41d8c  -\n")
+    answers = ask_guest(as_host(without_boot), 1, LAB_MEANS.without(Need.DRIVER, Need.BOOT_ID))
+    assert (answers.boot_id, answers.canary) == ("", "d41d8c")
+
+
+def test_a_number_that_is_missing_says_why() -> None:
+    """What the guest lacks for heartbeats is the note of the measurements that are made of them."""
+    assert lacking_for_outside(LAB_MEANS.without(Need.SENDER)) == f"the guest lacks {Need.SENDER}"
+    assert find_obstacle(cast(Any, None), 0) == "the probe is off"
+
+
+LOADED = {"dma_pages_per_sec": Knobs(dma_pages_per_sec=1), "irq_rates": Knobs(irq_rates=(1,))}
+
+
+@pytest.mark.parametrize("knob", list(LOADS))
+def test_a_load_is_not_left_out(knob: str) -> None:
+    """A case with a load that the guest cannot take part in is not supported, by name; with another guest it is."""
+    case = make_case("x", with_one_device(LOADED[knob]))
+    require_means(case, LAB_MEANS)
+    with pytest.raises(NotSupported, match=f"for the load {knob}: the driver refdev_guest"):
+        require_means(case, LAB_MEANS.without(Need.DRIVER))
+
+
+def test_a_fault_in_the_guest_is_not_left_out() -> None:
+    """A guest that cannot be panicked makes the case not-supported; other faults need nothing of it."""
+    panic = replace(Case("x"), faults=(Fault(Action.PANIC_GUEST, Phase.ACTIVE),))
+    require_means(panic, LAB_MEANS)
+    with pytest.raises(NotSupported, match="for the fault panic guest: /proc/sysrq-trigger") as caught:
+        require_means(panic, NOTHING)
+    assert judge_error(caught.value, "migrate").name is VerdictName.NOT_SUPPORTED
+    for action in set(Action) - FAULTS.keys():
+        require_means(replace(Case("x"), faults=(Fault(action, Phase.ACTIVE),)), NOTHING)
+
+
+def test_a_warm_guest_has_its_clock_set() -> None:
+    """A guest whose clock cannot be set is not restored silently with an old one."""
+    case = with_start(Case("x"), "warm")
+    require_means(case, LAB_MEANS)
+    for need in WARM:
+        with pytest.raises(NotSupported, match="for a warm guest"):
+            require_means(case, LAB_MEANS.without(need))

@@ -37,8 +37,7 @@ def test_two_cases_from_one_saved_guest(pair: Pair, fingerprint: dict[str, Any],
         assert "guest boot" not in record.seconds
     assert cold.fingerprint["guest"] == {"start": "cold"}
     assert first.fingerprint["guest"] == second.fingerprint["guest"]
-    boots = {check.expected for record in (first, second) for check in record.checks if "same boot" in check.name}
-    assert len(boots) == 1
+    # not by their boot ids: the kernel makes one when it is first read, which is after the restore
     canaries = {check.expected for record in (first, second) for check in record.checks if "canary" in check.name}
     assert len(canaries) == 2, "each repeat has memory of its own"
     assert second.seconds["save guest"] < first.seconds["save guest"] / 2

@@ -189,7 +189,7 @@ def examine_stayed(
     with guest:
         count = len(source.devices)
         grown = count_since(truths_before, source.read_truths())
-        if (was_reset := grown["resets"] > 0) and before.means.has_device:
+        if (was_reset := grown.get("resets", 0) > 0) and before.means.has_device:
             for number in range(count):
                 checks += reinitialise(guest, number)
         after = ask_guest(guest, count, before.means)

@@ -163,16 +163,21 @@ def _execute(
         found["guest"] = _describe_start(traveller.side)
         passage = traveller.attempt(case)
         kept = keeper is not None and keeper.used
-        if not kept and (passage.result is None or passage.result.status != "completed"):
+        if not kept and _calls_for_another(passage):
             begin("second migration")
             watchers.step = lambda step: None
             watchers.sample = lambda sample: None
             watchers.outside = lambda probe: None
-            if passage.ended != "source" and not isinstance(passage.error, Refused):
-                again = migrate_again(traveller, case, "second destination")
-                passage = replace(passage, checks=(*passage.checks, again))
+            again = migrate_again(traveller, case, "second destination")
+            passage = replace(passage, checks=(*passage.checks, again))
         begin("release")
         return passage
+
+
+def _calls_for_another(passage: Passage) -> bool:
+    """Whether a guest has stayed that a migration was started of."""
+    completed = passage.result is not None and passage.result.status == "completed"
+    return not completed and passage.ended != "source" and not isinstance(passage.error, Refused)
 
 
 def _describe_start(source: Side) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from switchover.hosts import journal
 from switchover.hosts.journal import Journal
+from switchover.record import invocation
 
 # no deadline: a busy machine is no failure; no database: nothing is written into the checkout
 settings.register_profile("unit", deadline=None, max_examples=40, database=None)
@@ -16,6 +17,7 @@ settings.load_profile("unit")
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Journals and labs of a test are its own, not the user's nor another test's."""
+    """Journals and labs of a test are its own, not the user's nor another test's; so is how the program was called."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(journal, "_OWN", [Journal()])
+    monkeypatch.delenv(invocation.VARIABLE, raising=False)

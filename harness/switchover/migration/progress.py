@@ -81,18 +81,16 @@ def last_minimum(pendings: Sequence[Pending]) -> Pending:
 
 
 def judge_pending(pendings: Sequence[Pending], bound_s: float, downtime_limit_ms: int) -> Hang | None:
-    """A hang, once there has been no new minimum for ``bound_s`` seconds."""
+    """A hang, once there has been no new minimum for ``bound_s`` seconds; which one, only the threshold can tell."""
     if not pendings:
         return None
     since, last = last_minimum(pendings), pendings[-1]
     seconds = last.at_s - since.at_s
-    if seconds < bound_s:
+    if seconds < bound_s or last.threshold is None:
         return None
-    limit = "an unknown threshold"
-    if last.threshold is not None:
-        limit = f"the threshold {format_bytes(last.threshold)} ({downtime_limit_ms} ms"
-        limit += f" at {format_bytes(last.bandwidth * 1000)}/s)" if last.bandwidth else ")"
-    if last.size == 0 or (last.threshold is not None and last.size < last.threshold):
+    limit = f"the threshold {format_bytes(last.threshold)} ({downtime_limit_ms} ms"
+    limit += f" at {format_bytes(last.bandwidth * 1000)}/s)" if last.bandwidth else ")"
+    if last.size == 0 or last.size < last.threshold:
         evidence = f"pending {format_bytes(last.size)} is below {limit} and the switchover does not come"
         return Hang(HangKind.ACK_STARVED, seconds, evidence)
     evidence = f"pending {format_bytes(last.size)} stays above {limit}"

@@ -22,7 +22,15 @@ from switchover.record.errors import Deadline, NotReady, Refused, SwitchoverErro
 
 _TRACED_S = 0.3
 """Three times QEMU's interval for migrate_transferred (BUFFER_DELAY, migration/migration.c)."""
-_TAIL = 20_000
+_LOOK_S = 5.0
+"""How long a busy machine may take for that."""
+_LAST_OF_EACH = """
+tail -c +"$1" "$2" | awk 'match(line, /migrate_(pending[a-z_]*|transferred)/) { last[substr(line, RSTART, RLENGTH)] = line }
+                          { line = $0 }
+                          END { for (name in last) print last[name] }'
+"""
+"""The last whole line of each event, from a byte of the log on. Thousands of the others lie between two that tell the
+threshold; the very last line of a log may be cut short."""
 
 
 class HangWatch:
@@ -73,19 +81,28 @@ class HangWatch:
         return Hang(HangKind.NO_END, seconds, f"status {status}, RAM remaining {remaining} bytes")
 
     def _look_at_pending(self) -> Pending | None:
-        """Switch QEMU's trace events on for a moment; None if it has none, does not answer or told nothing."""
-        end = time.monotonic() + _TRACED_S
+        """Switch QEMU's trace events on until it told what is pending and the threshold.
+
+        None if it has no such events, does not answer or did not tell both.
+        """
         try:
+            begin = int(self._source.host.run(["stat", "-c", "%s", self._source.files.log]).text) + 1
             for name in PENDING_EVENTS:
                 self._trace(name, enable=True)
-            wait_until("some iterations to be traced", lambda: time.monotonic() >= end, timeout=_TRACED_S + 1,
-                       invariants=[self._source.require_alive])  # fmt: skip
-            for name in PENDING_EVENTS:
-                self._trace(name, enable=False)
-            tail = self._source.host.run(["tail", "-c", str(_TAIL), self._source.files.log]).stdout
+            try:
+                return wait_until("the pending size and the threshold to be traced", lambda: self._read_pending(begin),
+                                  timeout=_LOOK_S, poll=_TRACED_S, invariants=[self._source.require_alive])  # fmt: skip
+            finally:
+                for name in PENDING_EVENTS:
+                    self._trace(name, enable=False)
         except (NotReady, Deadline, Refused):
             return None  # Refused: a QEMU older than 8.0 has not these events
-        return parse_pending(parse_trace(tail.decode(errors="replace")), time.monotonic())
+
+    def _read_pending(self, begin: int) -> Pending | None:
+        argv = ["sh", "-c", _LAST_OF_EACH, "switchover", str(begin), self._source.files.log]
+        lines = self._source.host.run(argv).stdout.decode(errors="replace")
+        pending = parse_pending(parse_trace(lines), time.monotonic())
+        return None if pending is None or pending.threshold is None else pending
 
     def _trace(self, name: str, *, enable: bool) -> None:
         self._source.qmp.execute(

@@ -20,7 +20,7 @@ from switchover.hosts.clock import ClockOffset
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
-from switchover.migration import session
+from switchover.migration import session, watch
 from switchover.migration.phases import Intervention, Phase
 from switchover.migration.progress import Hang, HangKind
 from switchover.migration.session import (
@@ -270,8 +270,9 @@ def test_a_destination_that_ended_has_the_last_word() -> None:
     assert (result.error, result.destination_error) == ("why it failed", pair.destination.words)
 
 
-def test_the_deadline() -> None:
+def test_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an end within ``timeout_s`` it is cancelled, the status is None, and it says why it hung."""
+    monkeypatch.setattr(watch, "_LOOK_S", 0.1)  # these QEMUs trace nothing
     pair = Pair(*["active"] * 1000)
     result = pair.migrate(MigrationSettings(settle=False, timeout_s=0.5))
     assert result.status is None

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The watch for hangs: when it looks closer, at what, and what it makes of it; the QEMUs and the clock are scripted."""
 
-from collections.abc import Iterator, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,10 +13,10 @@ from tests.unit.fakes import FaultyHost, ScriptedQmp
 
 from switchover.guests.qemu import QemuGuest
 from switchover.migration import watch
-from switchover.migration.progress import PENDING_EVENTS, Hang, HangKind
+from switchover.migration.progress import PENDING_EVENTS, Hang, HangKind, Pending
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.watch import HangWatch
-from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
+from switchover.record.errors import Deadline, GuestCrashed, HostLost, NotReady, Refused
 
 BOUND = 30.0
 REPLY = {"ram": {"transferred": 5, "dirty-sync-count": 1, "remaining": 7}, "vfio": {"transferred": 3}}
@@ -24,9 +26,10 @@ REPLY = {"ram": {"transferred": 5, "dirty-sync-count": 1, "remaining": 7}, "vfio
 class Course:
     """Two QEMUs in a migration, and a clock that stands still until it is told."""
 
+    directory: Path
     now: float = 1000.0
     pending: int | None = 5000
-    threshold: int = 1000
+    threshold: int | None = 1000
     log_size: int = 0
     exits: int | None = None
     traced: list[tuple[str, bool]] = field(default_factory=list)
@@ -38,14 +41,23 @@ class Course:
     def answer(self, argv: Sequence[str]) -> bytes:
         if argv[0] == "stat":
             return f"{self.log_size}\n".encode()
-        assert list(argv[:2]) == ["tail", "-c"]
-        if self.pending is None:
-            return b"qemu: no traces here\n"
-        return (
-            f"7@1795301138.000001:migrate_pending_exact exact pending size {self.pending} (pre = 0 post=0)\n"
-            "7@1795301138.000002:migrate_transferred transferred 1 time_spent 1 bandwidth 1 "
-            f"switchover_bw 1 max_size {self.threshold}\n"
-        ).encode()
+        log = self.directory / "log"
+        log.write_text("".join(f"{line}\n" for line in self.lines()))
+        return subprocess.run([*argv[:-1], str(log)], capture_output=True, check=True).stdout
+
+    def lines(self) -> Iterator[str]:
+        """What the log has from its byte ``log_size`` on: thousands of sizes after the last threshold."""
+        yield "." * self.log_size + "qemu: no traces here"
+        if self.pending is not None and self.threshold is not None:
+            yield (
+                "7@1795301138.000002:migrate_transferred transferred 1 time_spent 1 bandwidth 1 "
+                f"switchover_bw 1 max_size {self.threshold}"
+            )
+        if self.pending is not None:
+            yield from [
+                f"7@1795301138.000003:migrate_pending_exact exact pending size {self.pending} (pre = 0 post=0)"
+            ] * 500
+            yield "7@1795301138.000004:migrate_pending_exact exact pending size 1"
 
     def trace(self, arguments: dict[str, Any]) -> object:
         if self.error:
@@ -72,10 +84,16 @@ class Course:
 
 
 @pytest.fixture
-def course(monkeypatch: pytest.MonkeyPatch) -> Iterator[Course]:
-    course = Course()
+def course(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Course]:
+    course = Course(tmp_path)
+
+    def look_once(name: str, condition: Callable[[], Pending | None], **_: object) -> Pending:
+        if (found := condition()) is None:
+            raise Deadline(name)
+        return found
+
     monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: course.now))
-    monkeypatch.setattr(watch, "wait_until", lambda *_, **__: True)
+    monkeypatch.setattr(watch, "wait_until", look_once)
     yield course
     course.host.close()
 
@@ -214,6 +232,12 @@ def test_a_source_that_ended_is_a_crash(course: Course) -> None:
     course.error = GuestCrashed("closed its monitor")
     with pytest.raises(GuestCrashed):
         follow(course)
+
+
+def test_a_threshold_that_is_not_told(course: Course) -> None:
+    """Without the threshold it cannot be told which hang it is, and so none is told."""
+    course.threshold = None
+    assert follow(course) is None
 
 
 def test_a_binary_that_does_not_trace(course: Course) -> None:

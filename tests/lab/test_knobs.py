@@ -94,7 +94,9 @@ def test_the_destination_takes_its_time_for_the_initial_bytes(passages: dict[str
 def test_state_changes_take_their_time(passages: dict[str, Passage]) -> None:
     """State ioctls of the downtime take as long as their arcs: 150 ms each, and from RESUMING to RUNNING are two."""
     transitions = passages["state_change_ms"].downtime["transitions"]
-    seconds = {one["state"]: (one["end_ns"] - one["start_ns"]) / 1e9 for one in transitions if one["end_ns"] is not None}
+    seconds = {
+        one["state"]: (one["end_ns"] - one["start_ns"]) / 1e9 for one in transitions if one["end_ns"] is not None
+    }
     assert seconds["pre-copy-p2p"] >= 0.15
     assert seconds["stop-copy"] >= 0.15
     assert seconds["running"] >= 0.3  # the device that it arrives at has no P2P states

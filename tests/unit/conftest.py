@@ -17,7 +17,7 @@ settings.load_profile("unit")
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Journals and labs of a test are its own, not the user's nor another test's; so is how the program was called."""
+    """Journals, labs and the word the program was called with are a test's own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr(journal, "_OWN", [Journal()])
     monkeypatch.delenv(invocation.VARIABLE, raising=False)

@@ -25,9 +25,10 @@ _TRACED_S = 0.3
 _LOOK_S = 5.0
 """How long a busy machine may take for that."""
 _LAST_OF_EACH = """
-tail -c +"$1" "$2" | awk 'match(line, /migrate_(pending[a-z_]*|transferred)/) { last[substr(line, RSTART, RLENGTH)] = line }
-                          { line = $0 }
-                          END { for (name in last) print last[name] }'
+tail -c +"$1" "$2" | awk '
+    match(line, /migrate_(pending[a-z_]*|transferred)/) { last[substr(line, RSTART, RLENGTH)] = line }
+    { line = $0 }
+    END { for (name in last) print last[name] }'
 """
 """The last whole line of each event, from a byte of the log on. Thousands of the others lie between two that tell the
 threshold; the very last line of a log may be cut short."""

@@ -147,7 +147,7 @@ def test_a_hang_needs_its_bound(sizes: list[int], bound: int, threshold: int) ->
 
 
 def test_the_evidence() -> None:
-    """The evidence has what was pending, the threshold, and what that is made of; without a threshold no hang is told."""
+    """The evidence has what was pending, the threshold, and what that is made of; without one no hang is told."""
     looks = [Pending(at, 9 * MIB, 4 * MIB, 1048) for at in (0, 31)]
     assert str(judge_pending(looks, 30, 4000)) == (
         "not converging: pending 9.0 MiB stays above the threshold 4.0 MiB (4000 ms at 1023.4 KiB/s), for 31 s"

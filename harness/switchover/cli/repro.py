@@ -7,6 +7,8 @@ from pathlib import Path
 
 from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
+from switchover.lab.images import build_images
+from switchover.lab.toolchains import find_toolchains, provide_toolchain
 from switchover.record.invocation import command
 from switchover.record.log import say, step
 from switchover.record.record import Record, exit_code_of
@@ -43,9 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     most = arguments.repeat or (None if arguments.until_fail else 1)
     records: list[Record] = []
     try:
+        qemus = (case.source.guest.qemu, case.destination.guest.qemu)
+        build_images(find_toolchains(qemus))
         with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
             pair = pair_of_lab(lab)
-            fingerprint = collect_fingerprint(lab, pair, case.source.guest.qemu, case.destination.guest.qemu)
+            for end, qemu in zip((pair.source, pair.destination), qemus, strict=True):
+                for toolchain in find_toolchains([qemu]):
+                    provide_toolchain(lab, end.host.name, toolchain)
+            fingerprint = collect_fingerprint(lab, pair, *qemus)
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)

@@ -13,7 +13,9 @@ from pathlib import Path
 from switchover.cli.plan import make_plans
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
+from switchover.lab.images import build_images
 from switchover.lab.lab import LAB_HOSTS
+from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import UsageError
 from switchover.record.invocation import command
 from switchover.record.log import say
@@ -28,7 +30,7 @@ from switchover.report.summary import render_run
 from switchover.run.execution import Turn, Watcher, execute, start_execution
 from switchover.run.kept import Keeper, Kept
 from switchover.run.stage import LabStage, Stage
-from switchover.scenarios.plan import Plan
+from switchover.scenarios.plan import Plan, list_qemus
 
 JUNIT = "junit.xml"
 
@@ -70,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _open_watcher() as (watcher, pause):
         keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
         try:
-            execute(turns, directory, _make_lease(arguments.keep_lab), watcher, unsupported=unsupported, keeper=keeper)
+            execute(turns, directory, _make_lease(plans, arguments.keep_lab), watcher, unsupported=unsupported, keeper=keeper)
         except BaseException:
             pause()
             _conclude(directory)
@@ -91,9 +93,13 @@ def _make_title(places: Sequence[Path], plans: Sequence[Plan]) -> str:
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in title)
 
 
-def _make_lease(keep_lab: bool) -> Callable[[], AbstractContextManager[Stage]]:
+def _make_lease(plans: Sequence[Plan], keep_lab: bool) -> Callable[[], AbstractContextManager[Stage]]:
+    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
+    toolchains = find_toolchains(list_qemus(plans))
+
     @contextlib.contextmanager
     def lease() -> Iterator[Stage]:
+        build_images(toolchains)
         with borrow_lab(stays=keep_lab) as lab:
             yield LabStage(lab)
 

@@ -13,7 +13,7 @@ from switchover.lab.boot import boot_lab, connect_labhost, link_address
 from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
 from switchover.lab.labfile import find_starter, is_running, lab_processes, read_lab_file, starter_path, stop_lab
-from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, outlet_socket
+from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, monitor_socket, outlet_socket
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import labs_directory
 
@@ -59,6 +59,10 @@ class Lab:
         """Where frames of a lab host's guests reach the controller."""
         socket = outlet_socket(Path(self.file.sockets), name)
         return Outlet(str(socket), OUTLET_ADDRESS, OUTLET_MAC)
+
+    def monitor(self, name: str) -> Path:
+        """Socket of the monitor of the QEMU that a lab host runs in."""
+        return monitor_socket(Path(self.file.sockets), name)
 
     def hosts(self) -> list[SshHost]:
         return [self.host(name) for name in self.file.hosts]

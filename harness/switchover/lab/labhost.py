@@ -18,6 +18,9 @@ OUTLET_ADDRESS = "10.77.0.250"
 OUTLET_MAC = f"{_OBSERVE_MAC}:ff"
 """What a guest sends here leaves its lab host for the controller (images/labhost/rc); no machine has this address."""
 
+TOOLCHAIN_BUS = "toolchains"
+"""Disks with other QEMUs are plugged in here while the lab runs."""
+
 
 class LinkEnd(StrEnum):
     """Which end of the private link a lab host holds; ``NONE`` for a lab of one."""
@@ -45,11 +48,16 @@ class LabHostSpec:
 
     @property
     def monitor(self) -> Path:
-        return self.sockets / f"{self.name}.qmp"
+        return monitor_socket(self.sockets, self.name)
 
     @property
     def console(self) -> Path:
         return self.directory / "console.log"
+
+
+def monitor_socket(sockets: Path, name: str) -> Path:
+    """Of the QEMU that the lab host ``name`` runs in."""
+    return sockets / f"{name}.qmp"
 
 
 def outlet_socket(sockets: Path, name: str) -> Path:
@@ -83,6 +91,7 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         *("-device", f"virtio-net-pci,netdev=user,mac={_USER_MAC}:01,romfile="),
         *link,
         *_outlet_arguments(spec),
+        *("-device", f"virtio-scsi-pci,id={TOOLCHAIN_BUS}"),
         *_fw_cfg(spec, "name", "link_address", "authorized_keys", "ssh_host_ed25519_key"),
     ]
 

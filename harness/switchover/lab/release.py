@@ -111,7 +111,7 @@ def _is_dead(directory: Path) -> bool:
 def list_leftovers(host: Host) -> list[str]:
     """QEMUs of guests, their files, taps, mediated devices and disturbed links on a lab host where none should be."""
     script = (
-        "pgrep -a qemu-system; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
+        "pgrep -af '[q]emu-system|/opt/[q]emu/'; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
         "ls /sys/class/net | grep ^sw; tc qdisc show | grep netem; true"
     )
     return host.run(["sh", "-c", script]).text.splitlines()

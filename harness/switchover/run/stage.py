@@ -9,6 +9,7 @@ from switchover.devices.functions import read_devices
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
+from switchover.lab.toolchains import find_toolchains, provide_toolchain
 from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
 from switchover.record.log import LOG
 from switchover.run.fingerprint import collect_fingerprint
@@ -24,7 +25,10 @@ class Stage(Protocol):
     """Hosts for some time."""
 
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
-        """What the gate has to know for these cases. :raises HostLost: a host does not answer"""
+        """What the gate has to know for these cases, whose QEMUs are made to be there if that can be done.
+
+        :raises HostLost: a host does not answer; :raises NotReady: a toolchain cannot be had
+        """
 
     def pair(self, hosts: HostNames) -> Pair: ...
 
@@ -50,6 +54,9 @@ class LabStage:
             for name, end, side in ends:
                 if (name or end.host.name) in wanted:
                     wanted[name or end.host.name].add(side.guest.qemu)
+        for name, qemus in wanted.items():
+            for toolchain in find_toolchains(sorted(qemus)):
+                provide_toolchain(self._lab, name, toolchain)
         facts = {name: _ask_host(host, wanted[name], link=len(hosts) == 2) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What would happen if scenarios were run: cases, whether they can be, what is expected, how long it takes. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from switchover.guests.arguments import build_arguments
@@ -68,6 +69,12 @@ def estimate_seconds(case: Case) -> float:
 
 _ENDED = (VerdictName.CRASHED, "source")
 """Then there is no guest left to migrate again."""
+
+
+def list_qemus(plans: Iterable[Plan]) -> list[str]:
+    """The QEMUs that cases name which are run, each once."""
+    cases = [entry.planned.case for plan in plans for entry in plan.entries if entry.decision.runs]
+    return list(dict.fromkeys(side.guest.qemu for case in cases for side in (case.source, case.destination)))
 
 
 def list_commands(case: Case) -> dict[str, list[str]]:

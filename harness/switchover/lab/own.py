@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMUs of the user's own, as recipes: a patch of Debian's source, a source tree, or a tree of binaries.
+
+What was asked for is kept in the cache directory under its name, patches included, so that a scenario can name it. Its
+digest is that of what was there then: a tree that changed since is another toolchain once it is asked for again.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pydantic
+
+from switchover.lab.recipes import QEMU_BUILD_S, RECIPES, TOOLCHAIN, Recipe, compute_files_digest
+from switchover.record.errors import UsageError
+from switchover.record.paths import cache_directory
+
+DEFAULT_NAME = "qemu-mine"
+LABHOST_QEMU = "qemu-10.0"
+"""Name under which a lab host has its own QEMU, that of its release (images/labhost/build)."""
+_NAME = re.compile(r"qemu-(?!system|kvm)[a-z0-9][a-z0-9.+-]{0,40}")
+_PROGRAMS = ("bin/qemu-system-x86_64", "qemu-system-x86_64", "usr/bin/qemu-system-x86_64")
+_FIRMWARE = ("share/qemu", "pc-bios", "usr/share/qemu")
+_KEPT = pydantic.TypeAdapter(Recipe)
+
+
+def find_own(name: str) -> Recipe | None:
+    """The recipe kept under a name; None without, or if it is of a version of Switchover with other recipes."""
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        return _KEPT.validate_json((_directory(name) / "recipe.json").read_text())
+    except (OSError, pydantic.ValidationError):
+        return None
+
+
+def list_own() -> list[Recipe]:
+    """All that are kept, by name."""
+    names = sorted(path.parent.name for path in _directory("").glob("*/recipe.json"))
+    return [recipe for name in names if (recipe := find_own(name)) is not None]
+
+
+def keep_own(name: str, *, patches: Sequence[Path] = (), source: Path | None = None, tree: Path | None = None) -> None:
+    """Keep a recipe under a name, in place of an older one; nothing is built.
+
+    ``patches`` are applied in their order to ``source``, or to the source of Debian's package.
+
+    :raises UsageError: the name will not do, or a file or folder is not what it has to be
+    """
+    if not _NAME.fullmatch(name) or name in RECIPES or name == LABHOST_QEMU:
+        why = "a name begins with qemu-, and is none of a program or of a toolchain of the project"
+        raise UsageError(f"A QEMU of your own cannot have the name {name!r}.", why=why, fix=f"--name {DEFAULT_NAME}")
+    if tree is not None and (patches or source is not None):
+        raise UsageError("A tree of binaries is taken as it is: --tree goes with neither --patch nor --source.")
+    for patch in patches:
+        if not patch.is_file():
+            raise UsageError(f"There is no patch {patch}.")
+    if source is not None and not (source / "configure").is_file():
+        raise UsageError(f"{source} is no source tree of QEMU: it has no file configure.")
+    directory = _directory(name)
+    shutil.rmtree(directory, ignore_errors=True)
+    (directory / "patches").mkdir(parents=True)
+    for number, patch in enumerate(patches, start=1):
+        shutil.copy(patch, directory / "patches" / f"{number:04}-{patch.stem}.patch")
+    recipe = _make_tree_recipe(name, tree) if tree else _make_source_recipe(name, directory / "patches", source)
+    (directory / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe)))
+
+
+def _make_source_recipe(name: str, patches: Path, source: Path | None) -> Recipe:
+    inputs = {"patches": patches} | ({"source": source.resolve()} if source else {})
+    made_of = f"{source}" if source else "Debian's source"
+    count = len(list(patches.iterdir()))
+    return Recipe(
+        name,
+        f"your own, built from {made_of}" + (f" with {count} patch{'es' * (count > 1)}" if count else ""),
+        sources=("qemu",),
+        needs=("qemu-buildroot",),
+        artifacts=TOOLCHAIN,
+        estimate_s=QEMU_BUILD_S,
+        root="qemu-buildroot",
+        script="qemu/from-source",
+        inputs=tuple((word, str(path)) for word, path in inputs.items()),
+        inputs_digest=compute_files_digest(inputs.values()),
+    )
+
+
+def _make_tree_recipe(name: str, tree: Path) -> Recipe:
+    """:raises UsageError: there is no QEMU in it"""
+    program = next((tree / place for place in _PROGRAMS if (tree / place).is_file()), None)
+    if program is None:
+        raise UsageError(f"{tree} has no QEMU.", why=f"looked for {', '.join(_PROGRAMS)}")
+    firmware = [tree / place for place in _FIRMWARE if (tree / place).is_dir()]
+    return Recipe(
+        name,
+        f"your own, of the binary {program}",
+        sources=("qemu",),
+        needs=("qemu-buildroot",),
+        artifacts=TOOLCHAIN,
+        root="qemu-buildroot",
+        script="qemu/from-tree",
+        # its libraries are those of this machine
+        inputs=(("tree", str(tree.resolve())), ("machine", "/")),
+        inputs_digest=compute_files_digest([program, *firmware]),
+    )
+
+
+def _directory(name: str) -> Path:
+    return cache_directory() / "toolchains" / name

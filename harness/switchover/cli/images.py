@@ -61,7 +61,7 @@ def _build(arguments: argparse.Namespace) -> None:
         if names != [OWN] or not (arguments.patch or arguments.source or arguments.tree):
             raise UsageError(
                 "A QEMU of your own is made of a patch, a source tree or a tree of binaries.",
-                fix=f"{command()} images build {OWN} --patch FILE | --source DIRECTORY | --tree DIRECTORY [--name NAME]",
+                fix=f"{command()} images build {OWN} --patch FILE, or --source DIRECTORY, or --tree DIRECTORY",
             )
         name = arguments.name or DEFAULT_NAME
         keep_own(name, patches=arguments.patch, source=arguments.source, tree=arguments.tree)

@@ -69,10 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
     directory = make_run_directory(_make_title(arguments.scenarios, plans), arguments.output)
     turns = start_execution(plans, directory)
     say(f"run directory: {directory.path}")
+    lease = _make_lease(plans, arguments.keep_lab)
     with _open_watcher() as (watcher, pause):
         keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
         try:
-            execute(turns, directory, _make_lease(plans, arguments.keep_lab), watcher, unsupported=unsupported, keeper=keeper)
+            execute(turns, directory, lease, watcher, unsupported=unsupported, keeper=keeper)
         except BaseException:
             pause()
             _conclude(directory)

@@ -76,12 +76,12 @@ def _make_source_recipe(name: str, patches: Path, source: Path | None) -> Recipe
     return Recipe(
         name,
         f"your own, built from {made_of}" + (f" with {count} patch{'es' * (count > 1)}" if count else ""),
-        sources=("qemu",),
+        sources=("qemu", "qemu-from-source"),
         needs=("qemu-buildroot",),
         artifacts=TOOLCHAIN,
         estimate_s=QEMU_BUILD_S,
         root="qemu-buildroot",
-        script="qemu/from-source",
+        script="qemu-from-source/build",
         inputs=tuple((word, str(path)) for word, path in inputs.items()),
         inputs_digest=compute_files_digest(inputs.values()),
     )
@@ -96,11 +96,11 @@ def _make_tree_recipe(name: str, tree: Path) -> Recipe:
     return Recipe(
         name,
         f"your own, of the binary {program}",
-        sources=("qemu",),
+        sources=("qemu", "qemu-from-tree"),
         needs=("qemu-buildroot",),
         artifacts=TOOLCHAIN,
         root="qemu-buildroot",
-        script="qemu/from-tree",
+        script="qemu-from-tree/build",
         # its libraries are those of this machine
         inputs=(("tree", str(tree.resolve())), ("machine", "/")),
         inputs_digest=compute_files_digest([program, *firmware]),

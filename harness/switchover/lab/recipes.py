@@ -127,7 +127,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "qemu-7.2",
             "QEMU 7.2 of Debian 12, VFIO migration protocol 1",
-            sources=("qemu", "qemu-7.2"),
+            sources=("qemu", "qemu-from-packages", "qemu-7.2"),
             needs=("buildroot", "qemu-7.2-root"),
             artifacts=TOOLCHAIN,
             estimate_s=10,
@@ -135,7 +135,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "qemu-11.1",
             "QEMU 11.1 of Debian's backports",
-            sources=("qemu", "qemu-11.1"),
+            sources=("qemu", "qemu-from-packages", "qemu-11.1"),
             needs=("buildroot", "qemu-11.1-root"),
             artifacts=TOOLCHAIN,
             estimate_s=10,
@@ -143,7 +143,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "qemu-x-allow-pre-copy",
             "QEMU 10.0 with vfio-pci's property x-allow-pre-copy",
-            sources=("qemu", "qemu-x-allow-pre-copy"),
+            sources=("qemu", "qemu-from-source", "qemu-x-allow-pre-copy"),
             needs=("qemu-buildroot",),
             artifacts=TOOLCHAIN,
             estimate_s=QEMU_BUILD_S,

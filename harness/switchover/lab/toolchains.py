@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMUs in a lab besides the lab host's own: each is a disk, plugged in when a case names it, and a name in PATH.
 
-A disk is mounted read-only at ``/opt/qemu/NAME-DIGEST``, and ``/usr/local/bin/NAME`` starts its QEMU. It stays until the
-lab is stopped: it is a part of the lab as its other images are, and no change that a journal would undo.
+A disk is mounted read-only at ``/opt/qemu/NAME-DIGEST``, and ``/usr/local/bin/NAME`` starts its QEMU. It stays until
+the lab is stopped: it is a part of the lab as its other images are, and no change that a journal would undo.
 """
 
 from collections.abc import Iterable

@@ -46,12 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     records: list[Record] = []
     try:
         qemus = (case.source.guest.qemu, case.destination.guest.qemu)
-        build_images(find_toolchains(qemus))
+        toolchains = find_toolchains(qemus)
+        build_images(toolchains)
         with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
             pair = pair_of_lab(lab)
-            for end, qemu in zip((pair.source, pair.destination), qemus, strict=True):
-                for toolchain in find_toolchains([qemu]):
-                    provide_toolchain(lab, end.host.name, toolchain)
+            for toolchain in toolchains:
+                for name in lab.file.hosts:
+                    provide_toolchain(lab, name, toolchain)
             fingerprint = collect_fingerprint(lab, pair, *qemus)
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):

@@ -111,6 +111,8 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
 
 
 def _device_key(name: str, sides: Sequence[str], devices: Sequence[str], inner: Sequence[str]) -> Key:
+    if not devices:
+        raise KeyProblem("the guest has no device")
     path = _require_word(inner, Device, name.removesuffix(".".join(inner)).removesuffix("."))
     target = ("properties", PRE_COPY_PROPERTY) if path == ("allow_pre_copy",) else path
     targets = tuple((side, "devices", identity, *target) for side in sides for identity in devices)

@@ -258,6 +258,19 @@ ORACLE = (
         lambda traits: _lacks(traits.source, "auto", lambda knobs: not knobs.migration),
     ),
     Rule(
+        "B1 (protocol 1)",
+        _expect(VerdictName.BLOCKED, "source", "VFIO device doesn't support migration",
+                "a QEMU that knows version 1 of VFIO's migration protocol only, and a device with version 2 (QEMU 7.2, "
+                "hw/vfio/migration.c: vfio_migration_probe)"),
+        automatic=False,
+    ),
+    Rule(
+        "B1 (destination)",
+        _expect(VerdictName.FAILED, "destination", "Unknown savevm section or instance",
+                "the destination's QEMU registered no handler for the device's section (QEMU, migration/savevm.c)"),
+        automatic=False,
+    ),
+    Rule(
         "B3",
         _expect(VerdictName.BLOCKED, "source", "VFIO device doesn't support device and IOMMU dirty tracking",
                 "the reference device logs no DMA itself and has no IOMMU, so enable-migration=auto adds a blocker"
@@ -268,13 +281,13 @@ ORACLE = (
         "B8",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with postcopy migration",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "postcopy-ram" in traits.capabilities[0],
+        lambda traits: "postcopy-ram" in traits.capabilities[0] and bool(traits.source.devices),
     ),
     Rule(
         "B9",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with background snapshot",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "background-snapshot" in traits.capabilities[0],
+        lambda traits: "background-snapshot" in traits.capabilities[0] and bool(traits.source.devices),
     ),
     Rule(
         "A15",

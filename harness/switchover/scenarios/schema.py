@@ -40,12 +40,6 @@ def _check_name(text: str) -> str:
     return text
 
 
-def _check_some(devices: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not devices:
-        raise ValueError("needs at least one device")
-    return devices
-
-
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
@@ -167,8 +161,8 @@ class ScenarioFile(Table):
     """what the destination has otherwise than `[guest]` and `[device]`"""
     device: Device = Field(default=None)
     """the reference device of the guest: its knobs and properties, on both sides"""
-    devices: Annotated[tuple[NamedDevice, ...], AfterValidator(_check_some)] | None = None
-    """instead of `[device]`, several devices"""
+    devices: tuple[NamedDevice, ...] | None = None
+    """instead of `[device]`, several devices; `devices = []`: none, so that only the guest's memory migrates"""
     migration: Migration = Field(default=None)
     """settings of the migration"""
     faults: tuple[FaultTable, ...] = ()

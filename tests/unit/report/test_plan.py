@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Plans as people read them."""
 
+from pathlib import Path
+
+import pytest
 from tests.unit.scenarios.samples import HEAD
 
 from switchover.report.plan import list_plans, render_plans
@@ -38,6 +41,16 @@ def test_what_cannot_be_run() -> None:
     text = render_plans([make_plan(parse_scenario(HEAD), known=known)])
     assert "  scenario  not-supported: a has no qemu-system-x86_64\n" in text
     assert text.endswith("1 cases, about 0 s; 1 of them cannot be run")
+
+
+def test_what_is_built_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A toolchain that is not built is named, once; a program that hosts have or have not is none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    text = HEAD + '[axes]\nsource.qemu = ["qemu-11.1", "qemu-system-x86_64"]\ndestination.qemu = ["qemu-11.1", "/q"]\n'
+    plans = [make_plan(parse_scenario(text))]
+    assert "; to be built first: qemu-11.1; no host" in render_plans(plans)
+    assert list_plans(plans)["to_build"] == ["qemu-11.1"]
+    assert list_plans([make_plan(parse_scenario(TEXT))])["to_build"] == []
 
 
 def test_a_selection() -> None:

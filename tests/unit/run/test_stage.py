@@ -34,6 +34,7 @@ class World:
         types = (SimpleNamespace(type="refdev-4vec"),)
         monkeypatch.setattr(stage, "read_devices", lambda host: SimpleNamespace(mdev_types=types))
         monkeypatch.setattr(stage, "collect_fingerprint", self.collect)
+        monkeypatch.setattr(stage, "provide_toolchain", lambda lab, host, name: self.log.append(f"{name} to {host}"))
 
     def host(self, name: str) -> Any:
         if name in self.lost:
@@ -42,7 +43,7 @@ class World:
 
     def read_abilities(self, host: Any, qemu: str) -> str:
         self.log.append(f"{qemu} of {host.name}")
-        if qemu == "missing":
+        if qemu in ("missing", "qemu-9.9"):
             raise NotReady("there is none")
         return qemu
 

@@ -22,7 +22,7 @@ from switchover.run.pair import Pair, pair_of_lab
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Two lab hosts, for all tests of the session. QEMUs that tests need are built first: it would slow the lab down."""
+    """Two lab hosts, for all tests of the session. QEMUs that tests need are built before it starts."""
     marks = [mark for item in request.session.items for mark in item.iter_markers("toolchains")]
     build_images(sorted({name for mark in marks for name in mark.args}))
     with borrow_lab() as lab:

@@ -75,6 +75,13 @@ def test_what_the_gate_has_to_know(world: World) -> None:
     assert known.named == {"hosta": source, "hostb": destination}
 
 
+def test_toolchains_are_provided(world: World) -> None:
+    """A toolchain that a case names is made to be there, on the host that needs it, before the binary is asked."""
+    world.stage.ask([(make_case("qemu-11.1", "qemu"), ("", "")), (make_case("qemu-9.9", "qemu"), ("", ""))])
+    assert [entry for entry in world.log if "qemu-11.1" in entry] == ["qemu-11.1 to hosta", "qemu-11.1 of hosta"]
+    assert "qemu-9.9 to hosta" not in world.log
+
+
 def test_pairs(world: World) -> None:
     """The lab's two hosts, unless a case names others of them."""
     pair = world.stage.pair(("", ""))

@@ -21,7 +21,7 @@ import filelock
 
 from switchover.hosts import processes
 from switchover.lab.mirror import read_mirror, require_keyring
-from switchover.lab.own import find_own, list_own
+from switchover.lab.own import find_own, list_own, require_inputs
 from switchover.lab.recipes import RECIPES, RELEASE, Recipe, compute_digest, order_recipes, parse_word_list
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.log import say, step
@@ -251,6 +251,7 @@ def _list_hooks(recipe: Recipe) -> list[str]:
 
 def _run_build_script(recipe: Recipe, directory: Path) -> None:
     """``images/NAME/build`` inside the build root."""
+    require_inputs(recipe)
     recipes = data_directory("images")
     inputs = {"recipes": recipes} | {
         name: require_image(name).directory for name in recipe.needs if name != recipe.root

@@ -9,13 +9,13 @@ import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pydantic
 
 from switchover.lab.recipes import QEMU_BUILD_S, RECIPES, TOOLCHAIN, Recipe, compute_files_digest
-from switchover.record.errors import UsageError
+from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import cache_directory
 
 DEFAULT_NAME = "qemu-mine"
@@ -69,6 +69,33 @@ def keep_own(name: str, *, patches: Sequence[Path] = (), source: Path | None = N
     (directory / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe)))
 
 
+def require_inputs(recipe: Recipe) -> None:
+    """Before a recipe is built whose image was removed, or never finished.
+
+    :raises NotReady: what it is made of is gone, or is not what it was when it was asked for
+    """
+    inputs = {word: Path(path) for word, path in recipe.inputs}
+    gone = [path for path in inputs.values() if not path.is_dir()]
+    if not gone and (not inputs or _digest_inputs(inputs) == recipe.inputs_digest):
+        return
+    why = f"{gone[0]} is gone" if gone else f"{' and '.join(map(str, inputs.values()))} changed since it was asked for"
+    fix = f"switchover images build qemu … --name {recipe.name}"
+    raise NotReady(f"{recipe.name} cannot be built as it was asked for.", why=why, fix=fix)
+
+
+def _digest_inputs(inputs: Mapping[str, Path]) -> str:
+    tree = inputs.get("tree")
+    return compute_files_digest(inputs.values() if tree is None else _list_parts(tree))
+
+
+def _list_parts(tree: Path) -> list[Path]:
+    """What is used of a tree of binaries: the program first, then firmware. :raises UsageError: there is no program"""
+    program = next((tree / place for place in _PROGRAMS if (tree / place).is_file()), None)
+    if program is None:
+        raise UsageError(f"{tree} has no QEMU.", why=f"looked for {', '.join(_PROGRAMS)}")
+    return [program, *(tree / place for place in _FIRMWARE if (tree / place).is_dir())]
+
+
 def _make_source_recipe(name: str, patches: Path, source: Path | None) -> Recipe:
     inputs = {"patches": patches} | ({"source": source.resolve()} if source else {})
     made_of = f"{source}" if source else "Debian's source"
@@ -83,27 +110,24 @@ def _make_source_recipe(name: str, patches: Path, source: Path | None) -> Recipe
         root="qemu-buildroot",
         script="qemu-from-source/build",
         inputs=tuple((word, str(path)) for word, path in inputs.items()),
-        inputs_digest=compute_files_digest(inputs.values()),
+        inputs_digest=_digest_inputs(inputs),
     )
 
 
 def _make_tree_recipe(name: str, tree: Path) -> Recipe:
     """:raises UsageError: there is no QEMU in it"""
-    program = next((tree / place for place in _PROGRAMS if (tree / place).is_file()), None)
-    if program is None:
-        raise UsageError(f"{tree} has no QEMU.", why=f"looked for {', '.join(_PROGRAMS)}")
-    firmware = [tree / place for place in _FIRMWARE if (tree / place).is_dir()]
+    # its libraries are those of this machine
+    inputs = {"tree": tree.resolve(), "machine": Path("/")}
     return Recipe(
         name,
-        f"your own, of the binary {program}",
+        f"your own, of the binary {_list_parts(tree)[0]}",
         sources=("qemu", "qemu-from-tree"),
         needs=("qemu-buildroot",),
         artifacts=TOOLCHAIN,
         root="qemu-buildroot",
         script="qemu-from-tree/build",
-        # its libraries are those of this machine
-        inputs=(("tree", str(tree.resolve())), ("machine", "/")),
-        inputs_digest=compute_files_digest([program, *firmware]),
+        inputs=tuple((word, str(path)) for word, path in inputs.items()),
+        inputs_digest=_digest_inputs(inputs),
     )
 
 

@@ -11,6 +11,8 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.measurement import Measurement
 from switchover.record.units import Direction, Unit
 
+_NOT_TOLD = "QEMU did not tell"
+
 
 def measure(
     explained: ExplainedDowntime | UnexplainedDowntime,
@@ -50,7 +52,11 @@ def _reported(reply: Mapping[str, Any], settings: MigrationSettings) -> Measurem
         Direction.LOWER,
         "as QEMU reports it: from before the vCPUs are paused to the end of the return path",
         "query-migrate downtime (whole milliseconds)",
-        note="" if settings.return_path else "without return-path: the destination's load and start are not in it",
+        note=_NOT_TOLD
+        if milliseconds is None
+        else ""
+        if settings.return_path
+        else "without return-path: the destination's load and start are not in it",
     )
 
 
@@ -63,6 +69,7 @@ def _total_time(reply: Mapping[str, Any]) -> Measurement:
         Direction.LOWER,
         "from migrate to completion, as QEMU reports it",
         "query-migrate total-time",
+        note=_NOT_TOLD if milliseconds is None else "",
     )
 
 
@@ -83,9 +90,8 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
         ("bytes.residual", moved.residual, Direction.NEITHER, "wire - RAM - VFIO: headers and all other devices",
          "computed"),
     )  # fmt: skip
-    note = "QEMU did not tell"
     return [
-        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else note)
+        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else _NOT_TOLD)
         for name, value, direction, definition, source in rows
     ]
 

@@ -7,9 +7,9 @@ import pytest
 
 from switchover.lab import images
 from switchover.lab.images import Image, clean_store, find_image, find_recipe, store_directory
-from switchover.lab.own import find_own, keep_own, list_own
+from switchover.lab.own import find_own, keep_own, list_own, require_inputs
 from switchover.lab.recipes import RECIPES, compute_digest
-from switchover.record.errors import UsageError
+from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import data_directory
 
 
@@ -119,6 +119,25 @@ def test_what_cannot_be_read_is_not_there(place: Path) -> None:
     assert find_own("qemu-mine") is None
     assert list_own() == []
     assert find_image("qemu-mine") is None
+
+
+@pytest.mark.parametrize("how", ["gone", "changed"])
+@pytest.mark.parametrize(("made_of", "file"), [("source", "source/hw/a.c"), ("tree", "prefix/bin/qemu-system-x86_64")])
+def test_what_it_was_made_of_has_to_be_there(place: Path, how: str, made_of: str, file: str) -> None:
+    """An image that has to be built again is the one that was asked for, or none."""
+    folder = place / file.partition("/")[0]
+    keep_own("qemu-mine", **{made_of: folder})  # type: ignore[arg-type]
+    recipe = find_own("qemu-mine")
+    assert recipe is not None
+    require_inputs(recipe)
+    if how == "gone":
+        folder.rename(place / "elsewhere")
+    else:
+        (place / file).write_text("another")
+    with pytest.raises(NotReady, match="as it was asked for") as caught:
+        require_inputs(recipe)
+    assert how in caught.value.why
+    assert "--name qemu-mine" in caught.value.fix
 
 
 def test_its_image_is_no_older_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

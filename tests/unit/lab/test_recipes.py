@@ -83,6 +83,15 @@ def test_another_artifact_changes_the_digest(images: Path, monkeypatch: pytest.M
     assert compute_digest("top", images) != before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"release": "sid"}, {"backports": True}, {"unpacked": True}, {"source_package": "qemu"}, {"inputs_digest": "1"}],
+)
+def test_how_it_is_made_changes_the_digest(images: Path, change: dict[str, str | bool]) -> None:
+    """Other packages, or other files of the user's, are another image."""
+    assert compute_digest(replace(TOP, **change), images) != compute_digest(TOP, images)  # type: ignore[arg-type]
+
+
 def test_the_digest_is_stable(images: Path, tmp_path: Path) -> None:
     """Another place, other times, other modes but the executable bit, a folder beside: the same digest."""
     before = compute_digest("top", images)

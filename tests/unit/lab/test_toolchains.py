@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Toolchains in a lab: which names are some, and how a lab host gets one."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from switchover.hosts import processes
 from switchover.hosts.host import Completed
 from switchover.lab import toolchains
 from switchover.lab.images import Image
@@ -15,6 +17,7 @@ from switchover.lab.lab import Lab
 from switchover.lab.labhost import monitor_socket
 from switchover.lab.toolchains import find_toolchains, list_unbuilt, provide_toolchain
 from switchover.record.errors import NotReady, Refused
+from switchover.record.paths import data_directory
 
 IMAGE = Image("qemu-11.1", "0123456789abcdef", Path("/cache/qemu-11.1-0123456789abcdef"), 0, 0)
 
@@ -127,3 +130,21 @@ def test_a_lab_that_takes_no_disks(world: World) -> None:
     with pytest.raises(NotReady, match="cannot be plugged") as caught:
         provide_toolchain(world.lab, "hosta", "qemu-11.1")
     assert "toolchains.0" in caught.value.why
+
+
+def test_the_script_that_starts_it(tmp_path: Path) -> None:
+    """Through any link to it, with its own loader, libraries, modules and firmware; arguments stay as they are."""
+    tree = tmp_path / "opt" / "qemu"
+    for folder in ("bin", "lib"):
+        (tree / folder).mkdir(parents=True)
+    script = tree / "bin" / "qemu-system-x86_64"
+    shutil.copy(data_directory("images") / "qemu" / "wrapper", script)
+    loader = tree / "lib" / "ld.so"
+    loader.write_text('#!/bin/sh\nprintf "%s\\n" "$QEMU_MODULE_DIR" "$@"\n')
+    loader.chmod(0o755)
+    (tmp_path / "qemu-11.1").symlink_to(script)
+    said = processes.run([str(tmp_path / "qemu-11.1"), "-name", "a  b"]).text.splitlines()
+    assert said == [
+        f"{tree}/modules", "--argv0", str(tmp_path / "qemu-11.1"), "--library-path", f"{tree}/lib",
+        f"{tree}/libexec/qemu-system-x86_64", "-L", f"{tree}/share", "-name", "a  b",
+    ]  # fmt: skip

@@ -44,6 +44,17 @@ def test_nothing_set_is_the_default_case() -> None:
     assert planned.hosts == ("", "")
 
 
+def test_no_devices() -> None:
+    """``devices = []``: both sides have none, and no key can be about one."""
+    without = HEAD.replace("[scenario]", "devices = []\n[scenario]")
+    (planned,) = expand(parse_scenario(without))
+    assert (planned.case.source.devices, planned.case.destination.devices) == ((), ())
+    with pytest.raises(UsageError, match="the guest has no device"):
+        parse_scenario(without + '[axes]\ndevice.pre_copy = ["on", "off"]\n')
+    with pytest.raises(UsageError, match="the guest has no device"):
+        parse_scenario(without + '[source.device]\npre_copy = "off"\n')
+
+
 def test_what_a_side_has_otherwise() -> None:
     """Tables of a side override those of both, per device and per key; hosts are named."""
     (planned,) = plan("""

@@ -59,14 +59,6 @@ def between(source: str, destination: str, **properties: str) -> Case:
     )
 
 
-def test_from_an_older_to_a_newer_one(lab: Lab, run_case: CaseRunner) -> None:
-    """10.0 to 11.1: the guest arrives with its device, and no number is missing without a note."""
-    provide_toolchain(lab, "hostb", "qemu-11.1")
-    record = run_case(between("qemu-10.0", "qemu-11.1"))
-    assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
-    assert [entry.name for entry in record.measurements if entry.value is None] == []
-
-
 def test_from_a_newer_to_an_older_one(lab: Lab, run_case: CaseRunner) -> None:
     """11.1 to 10.0: the newer source asks its device for the new kind of pre-copy information, and does without it."""
     provide_toolchain(lab, "hosta", "qemu-11.1")
@@ -81,4 +73,5 @@ def test_with_the_property_off(lab: Lab, run_case: CaseRunner) -> None:
         provide_toolchain(lab, name, "qemu-x-allow-pre-copy")
     record = run_case(between("qemu-x-allow-pre-copy", "qemu-x-allow-pre-copy", **{"x-allow-pre-copy": "off"}))
     assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
-    assert not [state for state in record.states["source"] if "PRE_COPY" in state]
+    assert record.states["source"]
+    assert not [state for state in record.states["source"] if state.startswith("pre-copy")]

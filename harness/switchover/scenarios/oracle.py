@@ -304,9 +304,9 @@ ORACLE = (
     Rule(
         "A15 (virtio queues)",
         _expect(VerdictName.FAILED, "destination", "vring.num %s exceeds allocated max",
-                "every queue of a virtio device has 1024 entries at the source (10.0.13, a stable release with a fix for "
-                "versions before 11.1: hw/virtio/virtio.c, virtio_add_queue), and at the destination what the device "
-                "asks for, 256 in virtio-net: it refuses more (seen with 11.1.3)"),
+                "every queue of a virtio device has 1024 entries at the source (10.0.13, by a fix for releases before "
+                "11.1: hw/virtio/virtio.c, virtio_add_queue), and at the destination what the device asks for, 256 in "
+                "virtio-net: it refuses more (seen with 11.1.3)"),
         automatic=False,
     ),
     Rule(

@@ -125,6 +125,8 @@ def test_names_may_have_dots() -> None:
     """An image whose name has a dot is one of its own: with its log, its lock and what a dead build of it left."""
     kept = put_image("qemu-11.1")
     old = put_image("qemu-11.1", digest="0" * 16)
+    for suffix in (".lock", ".log"):
+        Path(f"{old}{suffix}").unlink()
     part = store_directory() / "qemu-7.2-1111111111111111.part"
     part.mkdir()
     assert find_image("qemu-11.1") is not None

@@ -21,7 +21,9 @@ def render_plans(plans: Sequence[Plan], *, commands: bool = False) -> str:
     left_out = sum(not entry.decision.runs for entry in entries)
     total = f"{len(entries)} cases, about {format_duration(sum(plan.seconds for plan in plans))}"
     total += f"; {left_out} of them cannot be run" if left_out else ""
-    total += "" if any(entry.decision.asked for entry in entries) else "; no host was asked what it can do"
+    unasked = sum(not entry.decision.asked for entry in entries)
+    whose = "" if unasked == len(entries) else f" of {unasked} of them"
+    total += f"; no host{whose} was asked what it can do" if unasked else ""
     return "\n".join([*lines, total])
 
 

@@ -108,13 +108,18 @@ def _attach(repeat: Path) -> list[str]:
     return [sys.executable, "-m", "switchover", "attach", str(repeat.parents[1]), repeat.parents[0].name]
 
 
-def follow_console(repeat: Path, side: str, words: str) -> None:
-    """``--console`` until it shows ``words``; then Ctrl-C, as from a terminal: to all of its processes."""
-    process = subprocess.Popen(
+def start_console(repeat: Path, side: str) -> "subprocess.Popen[str]":
+    """``--console``, in a process group of its own, as a shell gives it one."""
+    return subprocess.Popen(
         [*_attach(repeat), side, "--console"],
         env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     )  # fmt: skip
+
+
+def follow_console(repeat: Path, side: str, words: str) -> None:
+    """Until it shows ``words``; then Ctrl-C, as from a terminal: to the whole group."""
+    process = start_console(repeat, side)
     try:
         assert process.stdout is not None
         shown: list[str] = []
@@ -150,14 +155,19 @@ def test_guests_are_kept_and_reached(lab: Lab, tmp_path: Path) -> None:
         assert inside.returncode == 7, inside
         assert "switchover.address=10.77.0.101" in inside.stdout
         assert "0000:" in inside.stdout
+        before = [list_tails(host) for host in lab.hosts()]
         follow_console(repeat, "source", "switchover-guest: ready")
-        for host in lab.hosts():
-            assert list_tails(host) == []
+        for host, tails in zip(lab.hosts(), before, strict=True):
+            assert list_tails(host) == tails, "what followed the console has ended there too"
             assert len(list_leftovers(host)) >= 3, "QEMU, its files, its device"
         assert {path.name for path in repeat.iterdir()} >= {"kept.json", "kept.key"}
         assert (repeat / "kept.key").stat().st_mode & 0o777 == 0o600
+        follower = start_console(repeat, "source")
+        assert follower.stdout is not None
+        assert follower.stdout.readline()
         terminal.enter()
         assert terminal.process.wait(timeout=60) == 1
+        follower.communicate(timeout=20)  # it ends with the guest
     assert not [path for path in repeat.iterdir() if path.name.startswith("kept.")]
     assert "NOT AS EXPECTED" in (tmp_path / "answers").read_text()
     gone = attach(repeat, "source", "--qmp")

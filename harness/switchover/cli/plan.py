@@ -19,7 +19,8 @@ from switchover.scenarios.plan import Plan, decide_again, make_plan
 from switchover.scenarios.scenario import list_scenarios, load_scenario
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which cases: what :func:`make_plans` takes."""
     parser.add_argument(
         "scenarios", nargs="+", type=Path, metavar="FILE|DIRECTORY|NAME",
         help="scenario files, directories of them, or names in the catalogue",
@@ -27,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_selection(parser)
     parser.add_argument("--commands", action="store_true", help="QEMU's full command lines of each case")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument(

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from switchover.cli.plan import make_plans
+from switchover.cli.plan import add_selection, make_plans
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.lab import LAB_HOSTS
@@ -34,13 +34,7 @@ JUNIT = "junit.xml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "scenarios", nargs="+", type=Path, metavar="FILE|DIRECTORY|NAME",
-        help="scenario files, directories of them, or names in the catalogue",
-    )  # fmt: skip
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
-    )
+    add_selection(parser)
     parser.add_argument(
         "--repeat", type=_positive, metavar="N", help="repeats of each case, whatever the scenario says"
     )

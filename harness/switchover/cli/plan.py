@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from switchover.cli.arguments import add_selection
 from switchover.cli.hosts import open_sources
 from switchover.lab.borrow import DEFAULT
 from switchover.lab.lab import LAB_HOSTS
@@ -17,17 +18,6 @@ from switchover.report.plan import list_plans, render_plans
 from switchover.scenarios.gate import HostFacts, Known, make_facts
 from switchover.scenarios.plan import Plan, decide_again, make_plan
 from switchover.scenarios.scenario import list_scenarios, load_scenario
-
-
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Which cases: what :func:`make_plans` takes."""
-    parser.add_argument(
-        "scenarios", nargs="+", type=Path, metavar="FILE|DIRECTORY|NAME",
-        help="scenario files, directories of them, or names in the catalogue",
-    )  # fmt: skip
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
-    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from switchover.cli.arguments import parse_positive
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -46,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, kind in KINDS.items():
         of_kind = kinds.add_parser(name, help=kind.summary)
-        of_kind.add_argument("--count", type=int, default=kind.count, metavar="N", help=f"default: {kind.count}")
+        default = f"default: {kind.count}"
+        of_kind.add_argument("--count", type=parse_positive, default=kind.count, metavar="N", help=default)
         for option, settings in kind.options:
             of_kind.add_argument(option, **settings)
 

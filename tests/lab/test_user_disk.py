@@ -57,4 +57,5 @@ def test_debian_boots_from_its_disk_and_migrates(debian: GuestSpec, run_on_disk:
         "traced stop-copy bytes equal the device's",
     } <= checks
     assert {entry.lacking for entry in record.not_checked} == {Need.DRIVER, Need.SENDER}
-    assert "systemd" in (run_on_disk.directory / "source.console").read_text()
+    consoles = [(run_on_disk.directory / f"{side}.console").read_text() for side in ("source", "destination")]
+    assert "guest-of-a-user login:" in "".join(consoles), "the system of the disk, and not the lab's guest"

@@ -5,6 +5,7 @@ import argparse
 import itertools
 from pathlib import Path
 
+from switchover.cli.arguments import parse_positive
 from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
     parser.add_argument("case", metavar="CASE", help="an id, or a part of it")
     parser.add_argument(
-        "--repeat", type=_positive, metavar="N", help="so many times; default: once, or see --until-fail"
+        "--repeat", type=parse_positive, metavar="N", help="so many times; default: once, or see --until-fail"
     )
     parser.add_argument(
         "--until-fail",
@@ -82,10 +83,3 @@ def _summarise(records: list[Record], recorded: Record) -> str:
     ]
     lines += [f"  #{record.repeat}: {record.mismatch}" for record in wrong[:10]]
     return "\n".join(lines)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return value

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from switchover.cli.arguments import add_selection, parse_positive
 from switchover.cli.plan import make_plans
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
@@ -36,15 +37,9 @@ JUNIT = "junit.xml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_selection(parser)
     parser.add_argument(
-        "scenarios", nargs="+", type=Path, metavar="FILE|DIRECTORY|NAME",
-        help="scenario files, directories of them, or names in the catalogue",
-    )  # fmt: skip
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
-    )
-    parser.add_argument(
-        "--repeat", type=_positive, metavar="N", help="repeats of each case, whatever the scenario says"
+        "--repeat", type=parse_positive, metavar="N", help="repeats of each case, whatever the scenario says"
     )
     parser.add_argument(
         "--keep-on-fail", action="store_true",
@@ -159,10 +154,3 @@ def _make_hold(directory: RunDirectory, pause: Callable[[], None]) -> Callable[[
             sys.stdin.readline()
 
     return hold
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return value

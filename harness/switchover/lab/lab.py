@@ -2,7 +2,8 @@
 """A lab: one or two lab hosts with a private link, started together, stopped together, and proven gone."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from switchover.hosts.heartbeat import Outlet
@@ -75,13 +76,18 @@ class Lab:
 
 
 @contextlib.contextmanager
-def start_lab(name: str, *, hosts: int = 2, stays: bool = False) -> Iterator[Lab]:
+def start_lab(name: str, *, hosts: int = 2, stays: bool = False, disks: Sequence[Path] = ()) -> Iterator[Lab]:
     """A lab for the time of a ``with`` block; with ``stays`` it is left running when the block ends without error.
 
-    Images are built first if they are missing. Stopping proves that nothing is left.
+    Images are built first if they are missing. Stopping proves that nothing is left. ``disks``: image files that each
+    lab host has as ``/dev/vdb`` and so on; what is written to them goes with the lab.
 
+    :raises UsageError: one of these cannot be read
     :raises NotReady: a lab of that name runs already, an image cannot be built, a lab host does not come up
     """
+    for disk in disks:
+        if not os.access(disk, os.R_OK) or disk.is_dir():
+            raise UsageError(f"{disk} cannot be read.", why="lab hosts were to have it as a disk")
     images = build_images(["labhost"])
     directory = labs_directory() / name
     labs_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -98,7 +104,7 @@ def start_lab(name: str, *, hosts: int = 2, stays: bool = False) -> Iterator[Lab
                 raise NotReady(f"A lab named {name!r} is running.", fix=f"switchover lab down {name}")
             stop_lab(directory)
         stack.callback(_stop, directory)
-        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays)
+        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=tuple(map(Path.absolute, disks)))
         lab = stack.enter_context(contextlib.closing(Lab(directory)))
         yield lab
         if stays:

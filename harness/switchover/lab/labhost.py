@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One lab host: a VM on the controller that serves as a host. Its QEMU arguments are built here, purely."""
 
+import contextlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +46,8 @@ class LabHostSpec:
     """Holds its keys and its console, mode 0700."""
     sockets: Path
     """Holds monitor, outlet and link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
+    disks: tuple[Path, ...] = ()
+    """Images of the user that it has as ``/dev/vdb``, ``/dev/vdc`` and so on."""
 
     @property
     def monitor(self) -> Path:
@@ -69,7 +72,8 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
     """QEMU's arguments, program name excluded.
 
     The user network is restricted: the lab host reaches nothing through it, and its SSH is forwarded to a port of
-    127.0.0.1 that the kernel chooses (``info usernet`` tells which). The disk is shared and never written.
+    127.0.0.1 that the kernel chooses (``info usernet`` tells which). Disks are shared and never written: what lab hosts
+    write goes with them.
     """
     link = {
         LinkEnd.NONE: [],
@@ -86,7 +90,7 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         "-no-reboot",
         *("-serial", f"file:{spec.console}"),
         *("-qmp", f"unix:{spec.monitor},server=on,wait=off"),
-        *("-drive", f"file={image.artifact('root.ext4')},if=virtio,format=raw,snapshot=on,cache=unsafe"),
+        *_disk_arguments(image.artifact("root.ext4"), *spec.disks),
         *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", f"virtio-net-pci,netdev=user,mac={_USER_MAC}:01,romfile="),
         *link,
@@ -94,6 +98,19 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         *("-device", f"virtio-scsi-pci,id={TOOLCHAIN_BUS}"),
         *_fw_cfg(spec, "name", "link_address", "authorized_keys", "ssh_host_ed25519_key"),
     ]
+
+
+def _disk_arguments(*disks: Path) -> list[str]:
+    names = (str(disk).replace(",", ",,") for disk in disks)
+    drives = (f"file={name},if=virtio,format={find_format(disk)}" for disk, name in zip(disks, names, strict=True))
+    return [word for drive in drives for word in ("-drive", f"{drive},snapshot=on,cache=unsafe")]
+
+
+def find_format(disk: Path) -> str:
+    """``qcow2`` by its first bytes (docs/interop/qcow2.rst in QEMU), else ``raw``: QEMU itself does not guess raw."""
+    with contextlib.suppress(OSError), disk.open("rb") as file:
+        return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
+    return "raw"
 
 
 def _link_arguments(spec: LabHostSpec, server: str) -> list[str]:

@@ -149,6 +149,22 @@ RECIPES: dict[str, Recipe] = {
             estimate_s=QEMU_BUILD_S,
             root="qemu-buildroot",
         ),
+        Recipe(
+            "userdisk-root",
+            "Debian with its own kernel, boot loader, systemd and sshd",
+            sources=("userdisk-root",),
+            packages=True,
+            artifacts=("root.tar",),
+            estimate_s=60,
+        ),
+        Recipe(
+            "userdisk",
+            "disk and key of a guest as a user brings it",
+            sources=("common", "userdisk"),
+            needs=("buildroot", "userdisk-root"),
+            artifacts=("disk.raw", "id_ed25519", "ssh_host_ed25519_key.pub"),
+            estimate_s=20,
+        ),
     )
 }
 

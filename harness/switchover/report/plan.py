@@ -24,7 +24,9 @@ def render_plans(plans: Sequence[Plan], *, commands: bool = False) -> str:
     total += f"; {left_out} of them cannot be run" if left_out else ""
     if unbuilt := list_unbuilt(list_qemus(plans)):
         total += f"; to be built first: {', '.join(unbuilt)}"
-    total += "" if any(entry.decision.asked for entry in entries) else "; no host was asked what it can do"
+    unasked = sum(not entry.decision.asked for entry in entries)
+    whose = "" if unasked == len(entries) else f" of {unasked} of them"
+    total += f"; no host{whose} was asked what it can do" if unasked else ""
     return "\n".join([*lines, total])
 
 

@@ -4,8 +4,9 @@
 import platform
 
 from switchover import __version__
-from switchover.hosts.facts import read_facts
+from switchover.hosts.host import Host
 from switchover.hosts.local import LocalHost
+from switchover.hosts.machine import read_machine
 from switchover.lab.lab import Lab
 from switchover.run.pair import Pair
 
@@ -20,8 +21,22 @@ def collect_fingerprint(
     return {
         "switchover": __version__,
         "python": platform.python_version(),
-        "controller": read_facts(LocalHost(), qemu),
+        "controller": describe_host(LocalHost(), qemu),
         "lab": {"images": lab.file.images, "accelerator": lab.file.accelerator},
-        "source": read_facts(pair.source.host, qemu),
-        "destination": read_facts(pair.destination.host, destination_qemu or qemu),
+        "source": describe_host(pair.source.host, qemu),
+        "destination": describe_host(pair.destination.host, destination_qemu or qemu),
+    }
+
+
+def describe_host(host: Host, qemu: str) -> dict[str, str]:
+    """Kernel, CPU and memory of a host, and the SHA-256 of its QEMU, if it has one."""
+    machine = read_machine(host, qemu)
+    return {
+        "host": machine.host,
+        "kernel": machine.kernel,
+        "machine": machine.machine,
+        "cpu": machine.cpu,
+        "cpus": str(machine.cpus),
+        "memory_kib": "" if machine.memory is None else str(machine.memory // 1024),
+        **{f"sha256 {program}": digest for program, digest in machine.digests.items()},
     }

@@ -44,14 +44,19 @@ class Plan:
         return sum(entry.seconds for entry in self.entries) * self.scenario.repeats
 
 
-def make_plan(scenario: Scenario, only: str = "", known: Known | None = None) -> Plan:
+def make_plan(scenario: Scenario, only: str = "") -> Plan:
     """``only``: a pattern for ids of cases; it may leave none. :raises UsageError: as :func:`expand`"""
     planned = expand(scenario)
     chosen = select(planned, only) if only else planned
-    return Plan(scenario, tuple(_make_entry(entry, known) for entry in chosen), len(planned))
+    return Plan(scenario, tuple(_make_entry(entry) for entry in chosen), len(planned))
 
 
-def _make_entry(planned: PlannedCase, known: Known | None) -> Entry:
+def decide_again(plan: Plan, known: Known) -> Plan:
+    """The same cases, now that hosts were asked."""
+    return replace(plan, entries=tuple(_make_entry(entry.planned, known) for entry in plan.entries))
+
+
+def _make_entry(planned: PlannedCase, known: Known | None = None) -> Entry:
     decision = decide(planned.case, planned.hosts, known)
     return Entry(planned, decision, estimate_seconds(planned.case) if decision.runs else 0.0)
 

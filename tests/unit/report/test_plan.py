@@ -8,7 +8,7 @@ from tests.unit.scenarios.samples import HEAD
 
 from switchover.report.plan import list_plans, render_plans
 from switchover.scenarios.gate import HostFacts, Known
-from switchover.scenarios.plan import make_plan
+from switchover.scenarios.plan import decide_again, make_plan
 from switchover.scenarios.scenario import parse_scenario
 
 TEXT = (
@@ -38,7 +38,7 @@ def test_for_people() -> None:
 def test_what_cannot_be_run() -> None:
     """A case that the gate leaves out says what is missing, and is counted."""
     known = Known((HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b")))
-    text = render_plans([make_plan(parse_scenario(HEAD), known=known)])
+    text = render_plans([decide_again(make_plan(parse_scenario(HEAD)), known)])
     assert "  scenario  not-supported: a has no qemu-system-x86_64\n" in text
     assert text.endswith("1 cases, about 0 s; 1 of them cannot be run")
 

@@ -208,6 +208,12 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
             '[[devices]]\nid = "first"\n[source.devices.firts]\np2p = "on"',
             ["7: source.devices.firts.p2p: there is no device 'firts'; did you mean 'first'? Allowed: first"],
         ),
+        (
+            '[device]\nfail_at = "STOPCOPY"',
+            ['5: device.fail_at: must be "none", "load", "read:BYTE", "write:BYTE", or a'],
+        ),
+        ('[device]\nfail_at = "read:"', ["5: device.fail_at: must be"]),
+        ('[axes]\nsource.device.fail_at = ["none", "ERROR"]', ["5: axes.source.device.fail_at[1]: must be"]),
         ('[expect]\nverdict = "failed"', ["4: expect.because: is missing"]),
         ('[expect]\nverdict = "fails"\nbecause = "x"', ["5: expect.verdict: must be 'completed', 'checks-failed',"]),
         ('[expect]\nbecause = "x"', ["4: expect: needs either verdict or oracle"]),

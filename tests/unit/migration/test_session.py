@@ -83,6 +83,7 @@ class Side:
         self.code: int | None = None
         self.trace = "/dev/null"
         self.ends_on_continue = False
+        self.run_state = "running"
         self.on_kill: Callable[[], None] = lambda: None
         self.qmp = ScriptedQmp(
             {
@@ -98,7 +99,8 @@ class Side:
                 "migrate_cancel": self.cancel,
                 "trace-event-set-state": lambda _: {},
                 "query-migrate": self.query,
-                "query-status": lambda _: {"running": True},
+                "query-status": lambda _: {"running": self.run_state == "running", "status": self.run_state},
+                "cont": self.go_on,
             },
             name,
         )
@@ -115,6 +117,11 @@ class Side:
     def set_parameters(self, arguments: dict[str, Any]) -> object:
         self.log.append(f"{self.name}: downtime-limit {arguments['downtime-limit']}")
         self.parameters |= arguments
+        return {}
+
+    def go_on(self, _: dict[str, Any]) -> object:
+        self.log.append(f"{self.name}: cont")
+        self.run_state = "running"
         return {}
 
     def listen(self, _: dict[str, Any]) -> object:
@@ -587,3 +594,15 @@ def test_who_failed_first_is_in_the_result() -> None:
     pair = Pair("active", "failed")
     pair.destination.emit("failed")  # of another migration, before this one
     assert pair.migrate(NOW).failed_first == "source"
+
+
+def test_a_guest_that_arrives_paused_is_let_run() -> None:
+    """It is told how it arrived, and runs when this returns; one that runs by itself is not told to."""
+    pair = Pair("active", "completed")
+    assert pair.migrate(MigrationSettings(settle=False)).arrived == "running"
+    assert "destination: cont" not in pair.log
+    pair = Pair("active", "completed")
+    pair.destination.run_state = "paused"
+    assert pair.migrate(MigrationSettings(settle=False)).arrived == "paused"
+    assert pair.log[-1] == "destination: cont"
+    assert Pair("active", "failed").migrate(MigrationSettings(settle=False)).arrived == ""

@@ -70,6 +70,7 @@ class World:
             require_alive=lambda: None,
             wait_until_reachable=lambda: self.note(f"boot {name}"),
             open_ssh=lambda keys: contextlib.nullcontext(host),
+            qmp=SimpleNamespace(execute=lambda command: self.note(f"{command} {name}")),
         )
         try:
             yield Side(spec, cast(Any, devices), cast(Any, guest), saved)
@@ -301,6 +302,31 @@ def test_faults_are_taken_when_it_hangs(world: World, monkeypatch: pytest.Monkey
     assert world.log[6:10] == ["restore", "restore", "cancel", "examine source, which stayed"]
 
 
+@pytest.mark.parametrize("outcome", [FAILED, Refused("source rejected migrate.")])
+def test_a_paused_guest_that_stays_is_let_run(world: World, outcome: Any) -> None:
+    """The pause was the harness's own: it ends before the guest is asked how it is. One that went away is let run there
+    by the session.
+    """
+    paused = replace(CASE, faults=(Fault(Action.PAUSE_GUEST, Phase.BEFORE),))
+    world.outcomes = [outcome, COMPLETED]
+
+    def use(made: Traveller) -> None:
+        made.attempt(paused)
+        assert world.log[-4:-2] == ["cont source", "examine source, which stayed"]
+        world.log.clear()
+        made.attempt(paused)
+        assert not [line for line in world.log if line.startswith("cont")]
+
+    travel(world, use)
+
+
+def test_a_guest_that_runs_is_not_let_run(world: World) -> None:
+    """Without a pause nothing is let run that stands still for another reason."""
+    world.outcomes = [FAILED]
+    travel(world, lambda made: cast(None, made.attempt(CASE)))
+    assert not [line for line in world.log if line.startswith("cont")]
+
+
 def test_healing(world: World) -> None:
     """The devices where the guest lives lose their faults and get a new state, which is then to be kept."""
     world.outcomes = [FAILED]
@@ -506,3 +532,16 @@ def test_a_load_that_the_guest_cannot_take_part_in(world: World, monkeypatch: py
         travel_with(world, monkeypatch, case, LAB_MEANS.without(Need.DRIVER))
     assert not any(line.startswith("migrate") for line in world.log)
     assert {"end source", "end destination"} <= set(world.log)
+
+
+def test_a_state_takes_its_sizes_along(world: World) -> None:
+    """Where the guest arrived its device has the sizes of the one that it left, whatever the case gave it."""
+    world.outcomes = [COMPLETED]
+    case = replace(CASE, destination=with_one_device(Knobs(initial_bytes=4096, save_bytes_per_sec=7)))
+
+    def use(made: Traveller) -> None:
+        made.attempt(case)
+        (device,) = made.side.spec.devices
+        assert device.knobs == replace(Knobs(), save_bytes_per_sec=7)
+
+    travel(world, use)

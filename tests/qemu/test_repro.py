@@ -93,6 +93,7 @@ FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
     ("verdict", "settings", "faults", "destination", "said"),
     [
         (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, '"running": true'),
+        (Verdict(VerdictName.COMPLETED), PLAIN, (Fault(Action.PAUSE_GUEST, Phase.BEFORE),), {}, '"status": "paused"'),
         (Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
         (Verdict(VerdictName.CANCELLED), SLOW, (FAULT[Action.CANCEL],), {}, "source cancelled"),
         (Verdict(VerdictName.CRASHED, "destination"), SLOW, (FAULT[Action.KILL_DESTINATION],), {}, "source failed"),

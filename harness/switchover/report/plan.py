@@ -53,8 +53,10 @@ def _render_outlook(entry: Entry) -> str:
 
 
 def render_expected(expectation: Expectation) -> str:
-    """``failed (destination)``."""
-    return f"{expectation.verdict}{f' ({expectation.side})' if expectation.side else ''}"
+    """``failed (destination)``, or ``completed, pre-copy off``."""
+    side = f" ({expectation.side})" if expectation.side else ""
+    pre_copy = f", pre-copy {expectation.pre_copy}" if expectation.pre_copy else ""
+    return f"{expectation.verdict}{side}{pre_copy}"
 
 
 def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, Any]:
@@ -90,7 +92,8 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
         },
         "expected": {
             "verdict": expectation.verdict, "side": expectation.side, "reason": expectation.reason,
-            "because": expectation.because, "rule": planned.rule.name, "place": planned.rule.place,
+            "pre_copy": expectation.pre_copy, "because": expectation.because, "rule": planned.rule.name,
+            "place": planned.rule.place,
         },
         "seconds": entry.seconds,
         **({"commands": list_commands(planned.case)} if commands else {}),

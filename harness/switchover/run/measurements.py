@@ -11,6 +11,7 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.measurement import Measurement
 from switchover.record.units import Direction, Unit
 
+PAUSED = "the guest was paused when it was migrated"
 _NOT_TOLD = "QEMU did not tell"
 
 
@@ -19,9 +20,15 @@ def measure(
     moved: MigrationBytes,
     reply: Mapping[str, Any],
     settings: MigrationSettings,
+    *,
+    paused: bool = False,
 ) -> Sequence[Measurement]:
-    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``."""
-    return [_explained(explained), _reported(reply, settings), _total_time(reply), *_bytes(moved)]
+    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``paused``: the
+    guest was.
+    """
+    note = "without return-path: the destination's load and start are not in it" if not settings.return_path else ""
+    note = f"{PAUSED}, so that it lost no time" if paused else note
+    return [_explained(explained), _reported(reply, note), _total_time(reply), *_bytes(moved)]
 
 
 def _explained(explained: ExplainedDowntime | UnexplainedDowntime) -> Measurement:
@@ -43,7 +50,7 @@ def _explained(explained: ExplainedDowntime | UnexplainedDowntime) -> Measuremen
     )
 
 
-def _reported(reply: Mapping[str, Any], settings: MigrationSettings) -> Measurement:
+def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
     milliseconds = reply.get("downtime")
     return Measurement(
         "downtime.qemu",
@@ -52,11 +59,7 @@ def _reported(reply: Mapping[str, Any], settings: MigrationSettings) -> Measurem
         Direction.LOWER,
         "as QEMU reports it: from before the vCPUs are paused to the end of the return path",
         "query-migrate downtime (whole milliseconds)",
-        note=_NOT_TOLD
-        if milliseconds is None
-        else ""
-        if settings.return_path
-        else "without return-path: the destination's load and start are not in it",
+        note=_NOT_TOLD if milliseconds is None else note,
     )
 
 

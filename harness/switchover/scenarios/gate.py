@@ -99,7 +99,7 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
 def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:
     """What QEMU must know on a side."""
     spec: SideSpec = case.source if side == "source" else case.destination
-    properties = sorted({name for device in spec.devices for name in device.properties})
+    properties = sorted({name for device in spec.devices for name in device.named_properties()})
     saved = [SAVE_CAPABILITY] if side == "source" and spec.guest.start == "warm" else []
     capabilities = [name for name, state in case.settings.all_capabilities(side).items() if state]
     return [

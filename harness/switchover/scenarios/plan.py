@@ -92,7 +92,8 @@ def list_commands(case: Case) -> dict[str, list[str]]:
 
 def _command(side: SideSpec, name: str, *, incoming: bool) -> list[str]:
     devices = tuple(
-        VfioDevice(device.id, f"/sys/bus/mdev/devices/UUID_{device.id}", device.properties) for device in side.devices
+        VfioDevice(device.id, f"/sys/bus/mdev/devices/UUID_{device.id}", device.given_properties())
+        for device in side.devices
     )
     files = GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
     return build_arguments(replace(side.guest, devices=devices), files, incoming=incoming)

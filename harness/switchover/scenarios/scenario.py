@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +245,7 @@ class _Checks:
     ) -> Rule:
         place = self.document.place(path[:2])
         if expect.verdict is not None:
-            expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because)
+            expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because, expect.pre_copy)
             return Rule(name, expectation, axes=when, place=place)
         known = find_rule(expect.oracle or "")
         if known is None:
@@ -254,7 +254,7 @@ class _Checks:
             known = ORACLE[0]
         told = known.expectation
         because = f"{expect.because} (oracle {known.name}: {told.because})"
-        expectation = Expectation(told.verdict, told.side, told.reason, because)
+        expectation = replace(told, because=because)
         return Rule(name, expectation, axes=when, place=place)
 
     def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:

@@ -65,7 +65,14 @@ _DEVICE: dict[str, Any] = {
             "set (`enable-migration` and `migration-events`, both on)",
         ),
     ),
-    "allow_pre_copy": (OnOff, Field(default=None, description="the property `x-allow-pre-copy` of patched QEMUs")),
+    "allow_pre_copy": (
+        Literal["on", "off", "by-machine"],
+        Field(
+            default=None,
+            description="the property `x-allow-pre-copy` of patched QEMUs: set, or left to the machine type; a QEMU "
+            "without it does not run the case, and `pre_copy` is the way",
+        ),
+    ),
 }
 Device: Any = make_table("Device", Knobs, _names(Knobs), **_DEVICE)
 _ID = (
@@ -116,6 +123,8 @@ class Expect(Table):
     """the side that must say why"""
     reason: Pattern = ""
     """regular expression, searched for in the verdict's reason"""
+    pre_copy: Literal["on", "off", ""] = ""
+    """of a migration that completes: whether the source's devices must have gone through PRE_COPY"""
     because: Reason
     """why this is to be expected"""
 
@@ -123,8 +132,10 @@ class Expect(Table):
     def _one_of_two(self) -> "Expect":
         if (self.verdict is None) == (self.oracle is None):
             raise ValueError("needs either verdict or oracle")
-        if self.oracle is not None and (self.side or self.reason):
-            raise ValueError("side and reason are those of the oracle's row")
+        if self.oracle is not None and (self.side or self.reason or self.pre_copy):
+            raise ValueError("side, reason and pre_copy are those of the oracle's row")
+        if self.pre_copy and self.verdict is not VerdictName.COMPLETED:
+            raise ValueError("pre_copy is told of migrations that complete")
         return self
 
 

@@ -287,6 +287,8 @@ def _command(fault: Fault) -> str:
             return "disturb_link loss 100%"
         case Action.SLOW_LINK:
             return f"disturb_link rate {fault.rate_bit}bit"
+        case Action.PAUSE_GUEST:
+            return "pause_guest"
         case Action.PANIC_GUEST:
             return 'give_up "$IMPOSSIBLE"'
 
@@ -329,7 +331,9 @@ def _variable(name: str) -> str:
 def _arguments(side: str, spec: SideSpec) -> list[str]:
     """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
     devices = tuple(
-        VfioDevice(device.id, f"{_variable('MDEV')}/{_variable(_uuid_variable(side, number))}", device.properties)
+        VfioDevice(
+            device.id, f"{_variable('MDEV')}/{_variable(_uuid_variable(side, number))}", device.given_properties()
+        )
         for number, device in enumerate(spec.devices, start=1)
     )
     guest = replace(

@@ -42,6 +42,7 @@ class Side:
         self.code: int | None = None
         self.trace = "/dev/null"
         self.ends_on_continue = False
+        self.run_state = "running"
         self.on_kill: Callable[[], None] = lambda: None
         self.qmp = ScriptedQmp(
             {
@@ -57,7 +58,8 @@ class Side:
                 "migrate_cancel": self.cancel,
                 "trace-event-set-state": lambda _: {},
                 "query-migrate": self.query,
-                "query-status": lambda _: {"running": True},
+                "query-status": lambda _: {"running": self.run_state == "running", "status": self.run_state},
+                "cont": self.go_on,
             },
             name,
         )
@@ -74,6 +76,11 @@ class Side:
     def set_parameters(self, arguments: dict[str, Any]) -> object:
         self.log.append(f"{self.name}: downtime-limit {arguments['downtime-limit']}")
         self.parameters |= arguments
+        return {}
+
+    def go_on(self, _: dict[str, Any]) -> object:
+        self.log.append(f"{self.name}: cont")
+        self.run_state = "running"
         return {}
 
     def listen(self, _: dict[str, Any]) -> object:

@@ -148,3 +148,15 @@ def test_a_destination_without_an_address() -> None:
     with pytest.raises(NotReady, match="/x"):
         pair.migrate(MigrationSettings())
     assert not any("migrate to" in line for line in pair.log)
+
+
+def test_a_guest_that_arrives_paused_is_let_run() -> None:
+    """It is told how it arrived, and runs when this returns; one that runs by itself is not told to."""
+    pair = Pair("active", "completed")
+    assert pair.migrate(MigrationSettings(settle=False)).arrived == "running"
+    assert "destination: cont" not in pair.log
+    pair = Pair("active", "completed")
+    pair.destination.run_state = "paused"
+    assert pair.migrate(MigrationSettings(settle=False)).arrived == "paused"
+    assert pair.log[-1] == "destination: cont"
+    assert Pair("active", "failed").migrate(MigrationSettings(settle=False)).arrived == ""

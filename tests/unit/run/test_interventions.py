@@ -2,6 +2,7 @@
 """Faults: each does what it is called, to the side it is called after, and links are always restored."""
 
 import contextlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -27,9 +28,8 @@ def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
 
 
 def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
-    def cancel(_: dict[str, Any]) -> object:
-        log.append(f"cancel on {side}")
-        return {}
+    def note(word: str) -> Callable[[dict[str, Any]], object]:
+        return lambda _: log.append(f"{word} on {side}")
 
     def open_ssh(keys: GuestKeys) -> Any:
         log.append(f"log in to {side}")
@@ -37,12 +37,8 @@ def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
             raise shell
         return contextlib.nullcontext(shell)
 
-    return cast(
-        QemuGuest,
-        SimpleNamespace(
-            qmp=ScriptedQmp({"migrate_cancel": cancel}), kill=lambda: log.append(f"kill {side}"), open_ssh=open_ssh
-        ),
-    )
+    qmp = ScriptedQmp({"migrate_cancel": note("cancel"), "stop": note("stop")})
+    return cast(QemuGuest, SimpleNamespace(qmp=qmp, kill=lambda: log.append(f"kill {side}"), open_ssh=open_ssh))
 
 
 def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:
@@ -65,6 +61,7 @@ def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:
         (Action.KILL_DESTINATION, ["kill destination"]),
         (Action.CUT_LINK, []),
         (Action.SLOW_LINK, []),
+        (Action.PAUSE_GUEST, ["stop on source"]),
     ],
 )
 def test_each_action(action: Action, log: list[str]) -> None:

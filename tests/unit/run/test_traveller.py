@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The traveller: it moves on completion, stays otherwise, and every side is released once, whatever fails."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from tests.unit.builders import make_result
 from tests.unit.run.travelling import CASE, COMPLETED, FAILED, FIRST, World, make_world, name_of, travel
 
+from switchover.devices.reference import Knobs
+from switchover.migration.phases import Phase
 from switchover.record.errors import GuestCrashed, HostLost, Refused
 from switchover.run.passage import Passage
 from switchover.run.traveller import Traveller
+from switchover.scenarios.case import with_one_device
+from switchover.scenarios.faults import Action, Fault
 
 
 @pytest.fixture
@@ -155,3 +160,41 @@ def test_a_destination_that_did_not_come_up_is_told(world: World) -> None:
     with pytest.raises(Refused):
         travel(world, use)
     assert told == [(None, Refused)]
+
+
+@pytest.mark.parametrize("outcome", [FAILED, Refused("source rejected migrate.")])
+def test_a_paused_guest_that_stays_is_let_run(world: World, outcome: Any) -> None:
+    """The pause was the harness's own: it ends before the guest is asked how it is. One that went away is let run there
+    by the session.
+    """
+    paused = replace(CASE, faults=(Fault(Action.PAUSE_GUEST, Phase.BEFORE),))
+    world.outcomes = [outcome, COMPLETED]
+
+    def use(made: Traveller) -> None:
+        made.attempt(paused)
+        assert world.log[-4:-2] == ["cont source", "examine source, which stayed"]
+        world.log.clear()
+        made.attempt(paused)
+        assert not [line for line in world.log if line.startswith("cont")]
+
+    travel(world, use)
+
+
+def test_a_guest_that_runs_is_not_let_run(world: World) -> None:
+    """Without a pause nothing is let run that stands still for another reason."""
+    world.outcomes = [FAILED]
+    travel(world, lambda made: cast(None, made.attempt(CASE)))
+    assert not [line for line in world.log if line.startswith("cont")]
+
+
+def test_a_state_takes_its_sizes_along(world: World) -> None:
+    """Where the guest arrived its device has the sizes of the one that it left, whatever the case gave it."""
+    world.outcomes = [COMPLETED]
+    case = replace(CASE, destination=with_one_device(Knobs(initial_bytes=4096, save_bytes_per_sec=7)))
+
+    def use(made: Traveller) -> None:
+        made.attempt(case)
+        (device,) = made.side.spec.devices
+        assert device.knobs == replace(Knobs(), save_bytes_per_sec=7)
+
+    travel(world, use)

@@ -67,6 +67,7 @@ class World:
             require_alive=lambda: None,
             wait_until_reachable=lambda: self.note(f"boot {name}"),
             open_ssh=lambda keys: contextlib.nullcontext(host),
+            qmp=SimpleNamespace(execute=lambda command: self.note(f"{command} {name}")),
         )
         try:
             yield Side(spec, cast(Any, devices), cast(Any, guest), saved)

@@ -126,10 +126,15 @@ phase = "device pre-copy"
 
 
 def test_allow_pre_copy_is_a_property() -> None:
-    """``allow_pre_copy`` is the property of patched QEMUs, on the side that it is set for."""
-    case = only('[source.device]\nallow_pre_copy = "off"\n')
-    assert case.source.devices[0].properties["x-allow-pre-copy"] == "off"
-    assert "x-allow-pre-copy" not in case.destination.devices[0].properties
+    """``allow_pre_copy`` is the property of patched QEMUs, on the side that it is set for; left to the machine type it
+    is not set, but still needed.
+    """
+    case = only('[source.device]\nallow_pre_copy = "off"\n[destination.device]\nallow_pre_copy = "by-machine"\n')
+    source, destination = case.source.devices[0], case.destination.devices[0]
+    assert source.given_properties()["x-allow-pre-copy"] == "off"
+    assert "x-allow-pre-copy" not in destination.given_properties()
+    assert "x-allow-pre-copy" in destination.named_properties()
+    assert "x-allow-pre-copy" not in only("").source.devices[0].named_properties()
 
 
 def test_every_field_is_a_key() -> None:
@@ -217,7 +222,23 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ('[expect]\nverdict = "failed"', ["4: expect.because: is missing"]),
         ('[expect]\nverdict = "fails"\nbecause = "x"', ["5: expect.verdict: must be 'completed', 'checks-failed',"]),
         ('[expect]\nbecause = "x"', ["4: expect: needs either verdict or oracle"]),
-        ('[expect]\noracle = "A5"\nside = "source"\nbecause = "x"', ["4: expect: side and reason are those of the"]),
+        (
+            '[expect]\noracle = "A5"\nside = "source"\nbecause = "x"',
+            ["4: expect: side, reason and pre_copy are those of the"],
+        ),
+        (
+            '[expect]\nverdict = "failed"\npre_copy = "on"\nbecause = "x"',
+            ["4: expect: pre_copy is told of migrations that complete"],
+        ),
+        (
+            '[expect]\nverdict = "completed"\npre_copy = "yes"\nbecause = "x"',
+            ["6: expect.pre_copy: must be 'on', 'off' or ''"],
+        ),
+        (
+            '[device]\nproperties.x-allow-pre-copy = "off"',
+            ["5: device.properties.x-allow-pre-copy: write allow_pre_copy"],
+        ),
+        ('[device]\nallow_pre_copy = "auto"', ["5: device.allow_pre_copy: must be 'on', 'off' or 'by-machine'"]),
         ('[expect]\noracle = "A55"\nbecause = "x"', ["5: expect.oracle: has no row 'A55'; did you mean 'A5'?"]),
         (
             '[expect]\nverdict = "failed"\nbecause = ""',
@@ -285,9 +306,8 @@ def test_mistakes_in_axes(text: str, expected: str) -> None:
             "6: axes.source.machine: sets what axes.machine (scenario.toml:5) sets too",
         ),
         (
-            '[axes]\ndevice.allow_pre_copy = ["on"]\n"device.properties.x-allow-pre-copy" = ["off"]',
-            "6: axes.device.properties.x-allow-pre-copy: sets what axes.device.allow_pre_copy (scenario.toml:5) sets"
-            " too",
+            '[axes]\n"device.properties.x-allow-pre-copy" = ["off"]',
+            "5: axes.device.properties.x-allow-pre-copy: write allow_pre_copy",
         ),
         (
             '[guest]\nmachine = "a"\n[axes]\nmachine = ["a", "b"]',

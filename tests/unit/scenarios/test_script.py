@@ -185,6 +185,7 @@ def test_a_hang_is_not_waited_for_longer_than_needed(seconds: dict[str, float], 
     ("action", "command", "needs"),
     [
         (Action.CANCEL, "cancel", {}),
+        (Action.PAUSE_GUEST, "pause_guest", {}),
         (Action.KILL_SOURCE, "kill_side source", {}),
         (Action.KILL_DESTINATION, "kill_side destination", {"NEEDS_DESTINATION": "yes"}),
         (Action.CUT_LINK, "disturb_link loss 100%", {"NEEDS_LINK": "yes"}),

@@ -28,12 +28,13 @@ from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, writ
 from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
 from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.record.units import MIB, Direction, Unit, format_seconds
+from switchover.report.differences import Difference, find_ratio
 from switchover.report.plan import render_plans
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.kills import Kill, kill_repeatedly
 from switchover.run.outside import measure_control
-from switchover.run.overhead import alternate, compare_medians
+from switchover.run.overhead import alternate
 from switchover.run.pair import Pair, pair_of_lab
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.series import load_matrix, run_series
@@ -124,20 +125,30 @@ def _matrix(count: int, pair: Pair) -> int:
 
 def _probes(count: int, pair: Pair, scratch: Path) -> int:
     """QEMU's own downtime in both arms, since it is the one number that both have."""
-    values: dict[bool, list[float]] = {True: [], False: []}
+    values: dict[bool, dict[int, float]] = {True: {}, False: {}}
     records: list[Record] = []
-    for number, case in enumerate(alternate(PRE_COPY_ON, count), start=1):
-        record = _run_once(case, number, pair, scratch, {})
+    for number, case in enumerate(alternate(PRE_COPY_ON, count)):
+        record = _run_once(case, number + 1, pair, scratch, {})
         records.append(record)
         seconds = record.measured("downtime.qemu")
-        say(f"#{number} {case.id}: {record.verdict.name} {record.verdict.reason}, {format_seconds(seconds or 0)}")
-        if seconds is not None and not record.mismatch:
-            values[case.source.guest.traced].append(seconds)
-    found = compare_medians(values[True], values[False])
-    print(f"all probes on      {format_seconds(found.on)}   (traces, heartbeats every {PRE_COPY_ON.heartbeat_us} us)")
-    print(f"QEMU's counters    {format_seconds(found.off)}")
-    print(f"ratio              {found.ratio:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  n={found.pairs} pairs")
+        say(f"#{number + 1} {case.id}: {record.verdict.name} {record.verdict.reason}, {format_seconds(seconds or 0)}")
+        if seconds and not record.mismatch:
+            values[case.source.guest.traced][number // 2] = seconds
+    on, off = values[True], values[False]
+    whole = sorted(on.keys() & off.keys())
+    found = find_ratio([off[number] for number in whole], [on[number] for number in whole], paired=True)
+    print(f"all probes on      {_spread(list(on.values()), 3)}   (heartbeats every {PRE_COPY_ON.heartbeat_us} us)")
+    print(f"QEMU's counters    {_spread(list(off.values()), 3)}")
+    print(f"ratio              {_render_ratio(found)}, {len(whole)} of {count} pairs")
     return exit_code_of(records)
+
+
+def _render_ratio(found: Difference | None) -> str:
+    if found is None:
+        return "missing"
+    if found.low is None or found.high is None or found.p is None:
+        return f"{found.shift:.3f}, and no interval: {found.needed} pairs are needed"
+    return f"{found.shift:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  p = {found.p:.2g}"
 
 
 def _plan(count: int) -> int:

@@ -230,7 +230,8 @@ def conclude(difference: Difference | None, factor: float | None) -> str:
         return f"can't tell from {counted}: {difference.needed} are needed (in these, {_word(difference.shift)})"
     tested = f"p = {difference.p:.2g}, {counted}"
     if not difference.is_told:
-        return f"can't tell: {_word(difference.low)} to {_word(difference.high)}; {tested}"
+        words = dict.fromkeys((_word(difference.low), _word(difference.high)))
+        return f"can't tell: {' to '.join(words)}; {tested}"
     edges = sorted((abs(difference.low), abs(difference.high)))
     times = f", by a factor of {factor:.3g}" if factor and factor >= 1.05 else ""
     shown = " … ".join(format_seconds(edge) for edge in edges)
@@ -238,6 +239,8 @@ def conclude(difference: Difference | None, factor: float | None) -> str:
 
 
 def _word(seconds: float) -> str:
+    if not seconds:
+        return "the same"
     return f"{format_seconds(abs(seconds))} {'shorter' if seconds < 0 else 'longer'}"
 
 

@@ -41,7 +41,8 @@ class Difference:
     """Of an arm against the baseline, in the unit of the values.
 
     ``low``, ``high``: the 95 % interval of ``shift``. They and ``p`` are None if there are too few values for any
-    difference to be told. ``paired``: by round. ``count``: pairs, or values of the smaller arm; ``needed``: as many can tell.
+    difference to be told. ``paired``: by round. ``count``: pairs, or values of the smaller arm; ``needed``: as many
+    can tell.
     """
 
     shift: float

@@ -14,7 +14,7 @@ from switchover.record.record import Record, VerdictName
 from switchover.record.units import format_bytes, format_seconds
 from switchover.report.differences import Difference, Spread, describe_spread, find_difference
 from switchover.report.rundata import CaseResult, RunData
-from switchover.scenarios.axes import make_word, parse_id, render_id
+from switchover.scenarios.ids import make_word, parse_id, render_id
 
 TIMES: Mapping[str, str] = {
     "downtime.explained": "downtime",

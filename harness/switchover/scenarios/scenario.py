@@ -11,9 +11,10 @@ from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
 from switchover.record.planfile import PlannedComparison
 from switchover.record.toml import TomlText, load_model, parse_toml, read_toml, suggest
-from switchover.scenarios.axes import Axis, flatten, make_word, read_axes
+from switchover.scenarios.axes import Axis, flatten, read_axes
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action
+from switchover.scenarios.ids import make_word
 from switchover.scenarios.keys import Key, KeyProblem, Target, check_capability, list_set, require_key
 from switchover.scenarios.oracle import ORACLE, Rule, find_rule
 from switchover.scenarios.schema import DEVICE_ID, SIDES, Expect, ScenarioFile

@@ -130,7 +130,9 @@ def compare_runs(first: RunData, second: RunData) -> list[Comparison]:
     for case in first.cases:
         if (other := others.get(case.id)) is not None:
             notes = tuple(_list_changes(case, other))
-            made = _compare(case.line.scenario, asked, case.id, dict(zip(names, (case, other), strict=True)))
+            made = _compare(
+                case.line.scenario, asked, case.id, dict(zip(names, (case, other), strict=True)), apart=True
+            )
             found.append(replace(made, notes=notes))
     if not found or names[0] == names[1]:
         raise UsageError("The runs have no case in common." if not found else "This is one run, not two.")
@@ -158,12 +160,15 @@ def _list_changes(case: CaseResult, other: CaseResult) -> Iterator[str]:
         yield f"not all was alike in both runs: {', '.join(differing)}"
 
 
-def _compare(scenario: str, asked: PlannedComparison, among: str, cases: Mapping[str, CaseResult]) -> Comparison:
+def _compare(
+    scenario: str, asked: PlannedComparison, among: str, cases: Mapping[str, CaseResult], *, apart: bool = False
+) -> Comparison:
+    """``apart``: the arms are of runs of their own, and their rounds have nothing in common."""
     good = {
         name: {record.repeat: record for record in case.records if record.verdict.name is VerdictName.COMPLETED}
         for name, case in cases.items()
     }
-    order = list_order({name: case.records for name, case in cases.items()})
+    order = None if apart else list_order({name: case.records for name, case in cases.items()})
     in_turns = order is not None
     arms = tuple(
         Arm(

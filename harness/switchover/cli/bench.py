@@ -28,7 +28,7 @@ from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, writ
 from switchover.record.record import Record, Verdict, VerdictName, exit_code_of
 from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.record.units import MIB, Direction, Unit, format_seconds
-from switchover.report.differences import Difference, find_ratio
+from switchover.report.differences import Difference, count_needed, find_ratio
 from switchover.report.plan import render_plans
 from switchover.run.endurance import Turn, boot_repeatedly, migrate_there_and_back
 from switchover.run.fingerprint import collect_fingerprint
@@ -147,7 +147,7 @@ def _render_ratio(found: Difference | None) -> str:
     if found is None:
         return "missing"
     if found.low is None or found.high is None or found.p is None:
-        return f"{found.shift:.3f}, and no interval: {found.needed} pairs are needed"
+        return f"{found.shift:.3f}, and no interval: {count_needed()} pairs are needed"
     return f"{found.shift:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  p = {found.p:.2g}"
 
 

@@ -12,7 +12,7 @@ from switchover.record.errors import UsageError
 from switchover.record.planfile import PlannedComparison
 from switchover.record.record import Record, VerdictName
 from switchover.record.units import format_bytes, format_seconds
-from switchover.report.differences import Difference, Spread, describe_spread, find_difference
+from switchover.report.differences import Difference, Spread, count_needed, describe_spread, find_difference
 from switchover.report.rundata import CaseResult, RunData
 from switchover.scenarios.ids import make_word, parse_id, render_id
 
@@ -232,7 +232,7 @@ def conclude(difference: Difference | None, factor: float | None) -> str:
     counted = f"{difference.count} {'round' if difference.paired else 'repeat'}{'s' * (difference.count != 1)}"
     counted += "" if difference.paired else " an arm"
     if difference.low is None or difference.high is None or difference.p is None:
-        return f"can't tell from {counted}: {difference.needed} are needed (in these, {_word(difference.shift)})"
+        return f"can't tell from {counted}: {count_needed()} are needed (in these, {_word(difference.shift)})"
     tested = f"p = {difference.p:.2g}, {counted}"
     if not difference.is_told:
         words = dict.fromkeys((_word(difference.low), _word(difference.high)))
@@ -250,15 +250,18 @@ def _word(seconds: float) -> str:
 
 
 def _list_left_out(cases: Mapping[str, CaseResult]) -> Iterator[str]:
+    """Repeats of one arm with the same reason in one line."""
     for name, case in cases.items():
+        reasons: dict[str, list[str]] = {}
         for record in case.records:
             verdict = record.verdict
             if verdict.name is not VerdictName.COMPLETED:
                 by = f" ({verdict.side})" if verdict.side else ""
-                reason = f": {verdict.reason.splitlines()[0]}" if verdict.reason.strip() else ""
-                yield f"{name} #{record.repeat} is not counted: {verdict.name}{by}{reason}"
+                said = f": {verdict.reason.splitlines()[0]}" if verdict.reason.strip() else ""
+                reasons.setdefault(f"not counted: {verdict.name}{by}{said}", []).append(f"#{record.repeat}")
             elif missing := [word for number, word in TIMES.items() if record.measured(number) is None]:
-                yield f"{name} #{record.repeat} is without {', '.join(missing)}"
+                reasons.setdefault(f"without {', '.join(missing)}", []).append(f"#{record.repeat}")
+        yield from (f"{name} {' '.join(numbers)} {reason}" for reason, numbers in reasons.items())
 
 
 def render_comparisons(comparisons: Sequence[Comparison]) -> str:

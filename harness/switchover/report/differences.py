@@ -4,7 +4,9 @@
 The difference is the Hodges-Lehmann shift, which one odd value does not move far; its interval is a bootstrap (BCa).
 Whether there is a difference at all is asked of a permutation test, exact for few values. Where every round has a value
 of each arm the arms are paired by round, as they were measured: what slows a whole round down is in both and cancels
-out, and the test swaps values within rounds only.
+out, and the test swaps values within rounds only. That takes eight rounds. With fewer all values of one arm are held
+against all of the other: what differs between rounds then widens both arms, and a difference is harder to tell, not
+easier.
 """
 
 import math
@@ -41,8 +43,7 @@ class Difference:
     """Of an arm against the baseline, in the unit of the values.
 
     ``low``, ``high``: the 95 % interval of ``shift``. They and ``p`` are None if there are too few values for any
-    difference to be told. ``paired``: by round. ``count``: pairs, or values of the smaller arm; ``needed``: as many
-    can tell.
+    difference to be told. ``paired``: by round. ``count``: pairs, or values of the smaller arm.
     """
 
     shift: float
@@ -51,7 +52,6 @@ class Difference:
     p: float | None
     paired: bool
     count: int
-    needed: int
 
     @property
     def is_told(self) -> bool:
@@ -71,13 +71,16 @@ def smallest_p(count: int, other: int = 0) -> float:
     return min(1.0, 2 / (math.comb(count + other, count) if other else 2**count))
 
 
-def count_needed(*, paired: bool) -> int:
-    """The fewest pairs, or values of each arm, with which a difference can be told."""
+def count_needed(*, paired: bool = False) -> int:
+    """The fewest values of each arm, or pairs of them, with which a difference can be told."""
     return next(n for n in range(1, 100) if smallest_p(n, 0 if paired else n) < ALPHA)
 
 
 def find_difference(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> Difference | None:
-    """``other`` − ``baseline``. ``paired``: both have a value of the same round at the same index. None: no value.
+    """``other`` − ``baseline``. None: no value.
+
+    ``paired``: both have a value of the same round at the same index; if there are too few for that they are taken as
+    arms that are not paired.
 
     :raises ValueError: arms that are paired have not as many values
     """
@@ -88,13 +91,14 @@ def find_difference(baseline: Sequence[float], other: Sequence[float], *, paired
     import numpy  # here and below: they take a second to import, and few commands need them
 
     first, second = numpy.asarray(baseline, float), numpy.asarray(other, float)
-    count, needed = min(len(first), len(second)), count_needed(paired=paired)
+    count = min(len(first), len(second))
+    paired = paired and count >= count_needed(paired=True)
     shift = float(_middle_of_pairs(second - first) if paired else _middle_shift(first, second))
     attainable = smallest_p(count) if paired else smallest_p(len(first), len(second))
     if attainable >= ALPHA:
-        return Difference(shift, None, None, None, paired, count, needed)
+        return Difference(shift, None, None, None, paired, count)
     low, high = _find_interval(first, second, paired=paired)
-    return Difference(shift, low, high, _find_p(first, second, paired=paired), paired, count, needed)
+    return Difference(shift, low, high, _find_p(first, second, paired=paired), paired, count)
 
 
 def find_ratio(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> Difference | None:
@@ -103,7 +107,7 @@ def find_ratio(baseline: Sequence[float], other: Sequence[float], *, paired: boo
     if logs is None:
         return None
     low, high = (None if edge is None else math.exp(edge) for edge in (logs.low, logs.high))
-    return Difference(math.exp(logs.shift), low, high, logs.p, logs.paired, logs.count, logs.needed)
+    return Difference(math.exp(logs.shift), low, high, logs.p, logs.paired, logs.count)
 
 
 def _middle_of_pairs(differences: Any, axis: int = -1) -> Any:

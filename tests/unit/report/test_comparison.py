@@ -129,7 +129,7 @@ def test_a_repeat_that_failed(tmp_path: Path) -> None:
     records[3] = replace(records[3], verdict=hung, measurements=())
     assert records[3].case == "arm=off"
     found = compare(tmp_path, records, 10)
-    assert found.left_out == ("off #2 is not counted: hung (source): not converging: pending 15 MB",)
+    assert found.left_out == ("off #2 not counted: hung (source): not converging: pending 15 MB",)
     assert [arm.completed for arm in found.arms] == [9, 10]
     assert found.differences[0].conclusion.endswith("p = 0.0039, 9 rounds")
     assert f"\n  {found.left_out[0]}\n" in render_comparisons([found])
@@ -141,7 +141,7 @@ def test_a_number_that_is_missing(tmp_path: Path) -> None:
     records[0] = make_repeat("off", 1, 2.0, at=0, outside=False)
     found = compare(tmp_path, records, 10)
     assert [one.conclusion.rpartition(", ")[2] for one in found.differences] == ["10 rounds", "9 rounds", "10 rounds"]
-    assert found.left_out == ("off #1 is without outside",)
+    assert found.left_out == ("off #1 without outside",)
     bare = [
         replace(record, measurements=tuple(one for one in record.measurements if one.name != "downtime.outside"))
         for record in records
@@ -153,11 +153,15 @@ def test_a_number_that_is_missing(tmp_path: Path) -> None:
 
 
 def test_too_few_rounds(tmp_path: Path) -> None:
-    """Two rounds tell nothing, however far apart they are, and it is said how many would."""
+    """Two rounds tell nothing, however far apart they are, and it is said how many would; five that are far apart do,
+    although not as pairs.
+    """
     found = compare(tmp_path, make_experiment(2), 2)
     conclusion = found.differences[0].conclusion
-    assert conclusion.startswith("can't tell from 2 rounds: 8 are needed (in these, 1.69 s ")
+    assert conclusion.startswith("can't tell from 2 repeats an arm: 5 are needed (in these, 1.69 s ")
     assert conclusion.endswith("shorter)")
+    conclusion = compare(tmp_path, make_experiment(5), 5).differences[0].conclusion
+    assert conclusion.endswith("; p = 0.0079, 5 repeats an arm")
 
 
 def test_an_arm_that_was_not_run(tmp_path: Path) -> None:
@@ -171,7 +175,7 @@ def test_an_arm_that_was_not_run(tmp_path: Path) -> None:
     ]  # fmt: skip
     found = compare(tmp_path, alone, 3)
     assert {one.conclusion for one in found.differences} == {"missing: no repeats have it in both arms"}
-    assert found.left_out[0] == "on #1 is not counted: infrastructure-error: not run: x"
+    assert found.left_out == ("on #1 #2 #3 not counted: infrastructure-error: not run: x",)
 
 
 def test_repeats_that_were_not_in_turns(tmp_path: Path) -> None:
@@ -239,16 +243,16 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("difference", "factor", "words"),
     [
-        (Difference(-1.1, -1.2, -1.0, 0.0002, False, 10, 5), 8.04,
+        (Difference(-1.1, -1.2, -1.0, 0.0002, False, 10), 8.04,
          "1.10 s shorter [1.00 s … 1.20 s], by a factor of 8.04; p = 0.0002, 10 repeats an arm"),
-        (Difference(0.002, 0.001, 0.003, 0.002, True, 10, 8), 1.01,
+        (Difference(0.002, 0.001, 0.003, 0.002, True, 10), 1.01,
          "2.0 ms longer [1.0 ms … 3.0 ms]; p = 0.002, 10 rounds"),
-        (Difference(-0.01, -0.02, 0.003, 0.2, True, 9, 8), 1.2,
+        (Difference(-0.01, -0.02, 0.003, 0.2, True, 9), 1.2,
          "can't tell: 20.0 ms shorter to 3.0 ms longer; p = 0.2, 9 rounds"),
-        (Difference(-0.01, -0.02, -0.001, 0.02, True, 9, 8), 1.2,
+        (Difference(-0.01, -0.02, -0.001, 0.02, True, 9), 1.2,
          "can't tell: 20.0 ms shorter to 1.0 ms shorter; p = 0.02, 9 rounds"),
-        (Difference(-0.01, None, None, None, True, 1, 8), None,
-         "can't tell from 1 round: 8 are needed (in these, 10.0 ms shorter)"),
+        (Difference(-0.01, None, None, None, False, 1), None,
+         "can't tell from 1 repeat an arm: 5 are needed (in these, 10.0 ms shorter)"),
         (None, None, "missing: no repeats have it in both arms"),
     ],
 )  # fmt: skip

@@ -49,8 +49,8 @@ def test_known_answers() -> None:
 def test_the_shift_is_that_of_hodges_and_lehmann() -> None:
     """The median of all differences between the arms, and of the means of all pairs of differences in rounds."""
     assert require_difference([0.0, 0, 0], [1.0, 2, 9], paired=False).shift == 2
-    # pairs of 1, 2, 9 with each other and themselves: 1, 1.5, 2, 5, 5.5, 9
-    assert require_difference([0.0, 0, 0], [1.0, 2, 9], paired=True).shift == 3.5
+    # of the 36 pairs of them with each other and themselves, 15 have a mean of 1 and 10 one of 2
+    assert require_difference([0.0] * 8, [1.0] * 5 + [3.0] * 2 + [30.0], paired=True).shift == 2
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -88,17 +88,24 @@ def test_one_odd_value_decides_nothing() -> None:
     assert found.shift == pytest.approx(-1, abs=0.1)
 
 
-@pytest.mark.parametrize(("paired", "needed"), [(True, 8), (False, 5)])
-def test_too_few(paired: bool, needed: int) -> None:
+@pytest.mark.parametrize("paired", [True, False])
+def test_too_few(paired: bool) -> None:
     """Below the number with which chance could be excluded there is a shift, and no interval and no p; with it there
     is all.
     """
-    assert count_needed(paired=paired) == needed
-    few = require_difference([1.0] * (needed - 1), [2.0] * (needed - 1), paired=paired)
-    assert (few.shift, few.low, few.high, few.p, few.needed, few.is_told) == (1, None, None, None, needed, False)
-    enough = require_difference([1.0] * needed, [2.0] * needed, paired=paired)
+    assert (count_needed(), count_needed(paired=True)) == (5, 8)
+    few = require_difference([1.0] * 4, [2.0] * 4, paired=paired)
+    assert (few.shift, few.low, few.high, few.p, few.is_told) == (1, None, None, None, False)
+    enough = require_difference([1.0] * 5, [2.0] * 5, paired=paired)
     assert enough.is_told
-    assert enough.p == pytest.approx(smallest_p(needed, 0 if paired else needed))
+    assert enough.p == pytest.approx(smallest_p(5, 5))
+
+
+def test_pairs_take_eight() -> None:
+    """Fewer are held against each other as arms; by their number alone, whatever they are."""
+    for count, paired in ((7, False), (8, True)):
+        found = require_difference(draw(2, count, seed=1), draw(1, count, seed=2), paired=True)
+        assert (found.paired, found.count) == (paired, count)
 
 
 def test_one_value() -> None:

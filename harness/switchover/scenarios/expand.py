@@ -12,9 +12,9 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.axes import Values, render_id
 from switchover.scenarios.case import DEVICE_PROPERTIES, Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.ids import Values, render_id
 from switchover.scenarios.keys import Target
 from switchover.scenarios.oracle import (
     Rule,

@@ -112,6 +112,15 @@ class About(Table):
     """repeats in turns over all cases, there and back, so that drift favours none; off: case by case"""
 
 
+class Compare(Table):
+    """An experiment: what the report compares, in words and with an interval."""
+
+    axis: Annotated[str, Field(min_length=1)]
+    """name of the axis whose values are the arms; cases that differ in nothing else are compared"""
+    baseline: str | int
+    """the value of the axis that the others are compared with"""
+
+
 class Expect(Table):
     """What must happen, with the reason for expecting it; overrides the oracle."""
 
@@ -184,6 +193,8 @@ class ScenarioFile(Table):
     """how long things may take"""
     axes: dict[str, Any] = Field(default={})
     """what is varied: a key and its values, or a name and its variants"""
+    compare: Compare | None = None
+    """which values of an axis the report compares"""
     exclude: tuple[Exclude, ...] = ()
     """combinations of axis values that are not to be run"""
     expect: Expect | None = None

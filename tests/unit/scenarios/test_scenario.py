@@ -15,6 +15,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
+from switchover.record.planfile import PlannedComparison
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import expand
 from switchover.scenarios.faults import Action, Fault
@@ -528,3 +529,27 @@ def test_meanings() -> None:
     assert find_meanings(Fault)["rate_bit"] == "of a slowed link, bits per second"
     assert find_meanings(ScenarioFile)["version"] == "of this schema: 1"
     assert find_meanings(int) == {}
+
+
+def test_what_is_compared() -> None:
+    """An axis of the file and one of its values, as ids have it."""
+    scenario = parse_scenario(
+        HEAD + '[axes]\nmemory_mib = [128, 192]\n[compare]\naxis = "memory_mib"\nbaseline = 192\n'
+    )
+    assert scenario.compare == PlannedComparison("memory_mib", "192")
+    assert parse_scenario(HEAD).compare is None
+
+
+@pytest.mark.parametrize(
+    ("axes", "compare", "expected"),
+    [
+        ("memory_mib = [1, 2]", 'axis = "memory"\nbaseline = 1',
+         "7: compare.axis: there is no axis 'memory'; did you mean 'memory_mib'?"),
+        ("memory_mib = [1, 2]", 'axis = "memory_mib"\nbaseline = 3', "8: compare.baseline: the axis has no value '3'"),
+        ("memory_mib = [1]", 'axis = "memory_mib"\nbaseline = 1', "7: compare.axis: has one value: there is nothing"),
+        ("memory_mib = [1, 2]", 'axis = "memory_mib"', "6: compare.baseline: is missing"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared(axes: str, compare: str, expected: str) -> None:
+    """It is told with its line, and what there is."""
+    assert fail(f"[axes]\n{axes}\n[compare]\n{compare}\n")[0].startswith(expected)

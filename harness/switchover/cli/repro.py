@@ -46,15 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
     most = arguments.repeat or (None if arguments.until_fail else 1)
     records: list[Record] = []
     try:
-        qemus = (case.source.guest.qemu, case.destination.guest.qemu)
-        toolchains = find_toolchains(qemus)
+        guests = (case.source.guest, case.destination.guest)
+        toolchains = find_toolchains(name for guest in guests for name in guest.programs)
         build_images(toolchains)
         with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
             pair = pair_of_lab(lab)
             for toolchain in toolchains:
                 for name in lab.file.hosts:
                     provide_toolchain(lab, name, toolchain)
-            fingerprint = collect_fingerprint(lab, pair, *qemus)
+            kernels = sorted({guest.named_kernel for guest in guests} - {""})
+            fingerprint = collect_fingerprint(lab, pair, *(guest.qemu for guest in guests), kernels=kernels)
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)

@@ -31,7 +31,7 @@ from switchover.report.summary import render_run
 from switchover.run.execution import Turn, Watcher, execute, start_execution
 from switchover.run.kept import Keeper, Kept
 from switchover.run.stage import LabStage, Stage
-from switchover.scenarios.plan import Plan, list_qemus
+from switchover.scenarios.plan import Plan, list_programs
 
 JUNIT = "junit.xml"
 
@@ -91,7 +91,7 @@ def _make_title(places: Sequence[Path], plans: Sequence[Plan]) -> str:
 
 def _make_lease(plans: Sequence[Plan], keep_lab: bool) -> Callable[[], AbstractContextManager[Stage]]:
     """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
-    toolchains = find_toolchains(list_qemus(plans))
+    toolchains = find_toolchains(list_programs(plans))
 
     @contextlib.contextmanager
     def lease() -> Iterator[Stage]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -31,6 +32,8 @@ from switchover.record.units import format_bytes
 NEEDED_BYTES = 5 << 30
 """Free space that building all images takes."""
 _BUILD_TIMEOUT_S = 3600
+TELL_S = 60.0
+"""How often a long build says where it is."""
 _BESIDE = (".part", ".log", ".lock")
 
 
@@ -57,6 +60,17 @@ def find_recipe(name: str) -> Recipe | None:
     return RECIPES.get(name) or find_own(name)
 
 
+def _require_recipe(name: str) -> Recipe:
+    recipe = find_recipe(name)
+    if recipe is None:
+        raise KeyError(name)
+    return recipe
+
+
+def _compute_digest(recipe: Recipe) -> str:
+    return compute_digest(recipe, data_directory("images"), _require_recipe)
+
+
 def list_recipes() -> list[Recipe]:
     """The project's, then those of toolchains of the user's own."""
     return [*RECIPES.values(), *list_own()]
@@ -70,7 +84,7 @@ def find_image(name: str) -> Image | None:
     recipe = find_recipe(name)
     if recipe is None:
         return None
-    digest = compute_digest(recipe, data_directory("images"))
+    digest = _compute_digest(recipe)
     directory = store_directory() / f"{name}-{digest}"
     try:
         manifest = json.loads((directory / "manifest.json").read_text())
@@ -103,7 +117,7 @@ def build_images(names: list[str]) -> dict[str, Image]:
 
     :raises NotReady: the mirror does not answer, the disk is too small, a program is missing, a build failed
     """
-    ordered = order_recipes(find_recipe(name) or name for name in names)
+    ordered = order_recipes(names, _require_recipe)
     missing = [recipe for recipe in ordered if find_image(recipe.name) is None]
     if missing:
         say(f"images to build: {', '.join(recipe.name for recipe in missing)}, about {_estimate(missing)} s")
@@ -159,7 +173,7 @@ def _image_of(path: Path) -> Path:
 
 
 def _build(recipe: Recipe) -> None:
-    digest = compute_digest(recipe, data_directory("images"))
+    digest = _compute_digest(recipe)
     target = store_directory() / f"{recipe.name}-{digest}"
     with _locked(target):
         if find_image(recipe.name) is not None:
@@ -210,7 +224,8 @@ def _locked(target: Path) -> Iterator[None]:
 def _bootstrap(recipe: Recipe, directory: Path) -> None:
     """A tree of Debian packages: as ``root.tar``, or unpacked as ``root`` for the build root."""
     mirror = read_mirror()
-    packages = parse_word_list((data_directory("images") / recipe.name / "packages").read_text())
+    lists = [data_directory("images") / source / "packages" for source in recipe.sources]
+    packages = [word for path in lists for word in parse_word_list(path.read_text())]
     release = recipe.release or RELEASE
     tree = directory / "root.tar"
     argv = [
@@ -282,9 +297,30 @@ def _run_logged(recipe: Recipe, argv: list[str], directory: Path) -> None:
     try:
         # mmdebstrap's temporary tree lies in TMPDIR: beside the image, the next build removes what a killed one left
         env = {**os.environ, "TMPDIR": str(directory)} if os.geteuid() == 0 else None
-        processes.run(argv, timeout=_BUILD_TIMEOUT_S, output=log, env=env)
+        with _told(recipe, log):
+            processes.run(argv, timeout=_BUILD_TIMEOUT_S, output=log, env=env)
     except CommandFailed as error:
         raise explain_build_failure(recipe.name, log.read_text(errors="replace"), log) from error
+
+
+@contextmanager
+def _told(recipe: Recipe, log: Path) -> Iterator[None]:
+    """During a long step, the line of its log that it is at, from time to time."""
+    over, start = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not over.wait(TELL_S):
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            last = lines[-1].strip()[:80] if lines else ""
+            say(f"  {recipe.name}: {time.monotonic() - start:.0f} s, {len(lines)} lines, {last}")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def explain_build_failure(name: str, output: str, log: Path) -> NotReady:

@@ -20,7 +20,9 @@ OUTLET_MAC = f"{_OBSERVE_MAC}:ff"
 """What a guest sends here leaves its lab host for the controller (images/labhost/rc); no machine has this address."""
 
 TOOLCHAIN_BUS = "toolchains"
-"""Disks with other QEMUs are plugged in here while the lab runs."""
+"""Disks with other QEMUs and kernels are plugged in here while the lab runs."""
+KERNELS = "/usr/lib/switchover"
+"""Folder of a host with a folder for each guest's kernel that has a name: its vmlinuz and initramfs.cpio."""
 
 
 class LinkEnd(StrEnum):

@@ -2,7 +2,7 @@
 """What each image is made of. Pure: a recipe and the files it names give the digest under which it is cached."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,10 @@ TOOLCHAIN = ("toolchain.ext4",)
 """Artifacts of a QEMU for lab hosts."""
 QEMU_BUILD_S = 420
 """To build one from source, on two cores; seconds."""
+KERNEL = ("vmlinuz", "initramfs.cpio", *TOOLCHAIN)
+"""Artifacts of a guest's kernel, with what it boots into; the disk has both."""
+KERNEL_BUILD_S = 600
+"""To build one from source, on two cores; seconds."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Recipe:
     """One image.
 
     ``sources``: folders of ``images/`` it is made from. ``needs``: images it is made from.
-    A recipe with ``packages`` is a tree of Debian packages; one without is what ``images/NAME/build`` (``script``)
-    makes inside the image ``root``.
+    A recipe with ``packages`` is a tree of the Debian packages that its sources list; one without is what
+    ``images/NAME/build`` (``script``) makes inside the image ``root``.
     """
 
     name: str
@@ -51,8 +55,27 @@ class Recipe:
 
     @property
     def is_toolchain(self) -> bool:
-        """Whether it is a QEMU for lab hosts, as a disk."""
-        return self.artifacts == TOOLCHAIN
+        """Whether it comes as a disk for lab hosts: a QEMU, or a guest's kernel."""
+        return self.artifacts in (TOOLCHAIN, KERNEL)
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is a guest's kernel."""
+        return self.artifacts == KERNEL
+
+
+def make_kernel_recipe(name: str, purpose: str, *, root: str = "") -> Recipe:
+    """A guest's kernel, made of the image ``NAME-root``. ``root``: that one, if it is a build root of its own."""
+    return Recipe(
+        name,
+        purpose,
+        sources=("common", "guest", "kernel-guest", "modules"),
+        needs=tuple(dict.fromkeys([root or "buildroot", f"{name}-root"])),
+        artifacts=KERNEL,
+        estimate_s=10,
+        root=root or "buildroot",
+        script="kernel-guest/build",
+    )
 
 
 RECIPES: dict[str, Recipe] = {
@@ -61,7 +84,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             "buildroot",
             "compiler, kernel and its headers: where all other images are made",
-            sources=("buildroot",),
+            sources=("buildroot", "headers"),
             packages=True,
             artifacts=("root",),
             estimate_s=70,
@@ -76,16 +99,16 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "modules",
-            "kernel modules: the reference device and its driver in the guest",
+            "kernel modules of a lab host: the reference device",
             sources=("common", "modules"),
             needs=("buildroot",),
-            artifacts=("refdev.ko", "refdev_guest.ko", "refdev_vfio_test"),
+            artifacts=("refdev.ko", "refdev_vfio_test"),
         ),
         Recipe(
             "guest",
-            "kernel and initramfs of the guest",
-            sources=("common", "guest"),
-            needs=("buildroot", "modules"),
+            "kernel and initramfs of the guest, with the reference device's driver",
+            sources=("common", "guest", "modules"),
+            needs=("buildroot",),
             artifacts=("vmlinuz", "initramfs.cpio"),
         ),
         Recipe(
@@ -165,27 +188,85 @@ RECIPES: dict[str, Recipe] = {
             artifacts=("disk.raw", "id_ed25519", "ssh_host_ed25519_key.pub"),
             estimate_s=20,
         ),
+        Recipe(
+            "kernel-6.12-rt-root",
+            "a build root with Debian's kernel 6.12 with PREEMPT_RT",
+            sources=("buildroot", "kernel-6.12-rt-root"),
+            packages=True,
+            artifacts=("root",),
+            estimate_s=70,
+        ),
+        Recipe(
+            "kernel-7.x-root",
+            "a build root with the kernel of Debian's backports",
+            sources=("buildroot", "kernel-7.x-root"),
+            packages=True,
+            artifacts=("root",),
+            estimate_s=70,
+            backports=True,
+        ),
+        Recipe(
+            "kernel-buildroot",
+            "what kernels are built with, and Debian's source of 6.12",
+            sources=("buildroot", "kernel-buildroot"),
+            packages=True,
+            artifacts=("root",),
+            estimate_s=60,
+        ),
+        Recipe(
+            "kernel-6.12-root",
+            "Debian's kernel 6.12, built for guests",
+            sources=("kernel-from-source",),
+            needs=("kernel-buildroot",),
+            artifacts=("root",),
+            estimate_s=KERNEL_BUILD_S,
+            root="kernel-buildroot",
+            script="kernel-from-source/build",
+        ),
+        Recipe(
+            "kernel-6.12-irq-locality-root",
+            "the same with IRQ threads woken where their interrupt arrives",
+            sources=("kernel-from-source", "kernel-6.12-irq-locality-root"),
+            needs=("kernel-buildroot",),
+            artifacts=("root",),
+            estimate_s=KERNEL_BUILD_S,
+            root="kernel-buildroot",
+        ),
+        make_kernel_recipe(
+            "kernel-6.12-rt", "guest with Debian's kernel 6.12 with PREEMPT_RT", root="kernel-6.12-rt-root"
+        ),
+        make_kernel_recipe("kernel-7.x", "guest with the kernel of Debian's backports", root="kernel-7.x-root"),
+        make_kernel_recipe("kernel-6.12", "guest with Debian's kernel 6.12, built for guests"),
+        make_kernel_recipe("kernel-6.12-irq-locality", "guest with the same and IRQ threads woken in place"),
     )
 }
 
 
-def order_recipes(wanted: Iterable[str | Recipe]) -> list[Recipe]:
-    """The recipes, named or not in the list, and all they need, each after what it needs."""
+def require_recipe(name: str) -> Recipe:
+    """One of the project's. :raises KeyError: there is none"""
+    return RECIPES[name]
+
+
+def order_recipes(wanted: Iterable[str | Recipe], require: Callable[[str], Recipe] = require_recipe) -> list[Recipe]:
+    """The recipes, named or not in the list, and all they need, each after what it needs.
+
+    ``require``: where those are looked for that are named.
+    """
     ordered: dict[str, Recipe] = {}
 
     def visit(recipe: Recipe) -> None:
         for needed in recipe.needs:
-            visit(RECIPES[needed])
+            visit(require(needed))
         ordered.setdefault(recipe.name, recipe)
 
     for one in wanted:
-        visit(one if isinstance(one, Recipe) else RECIPES[one])
+        visit(one if isinstance(one, Recipe) else require(one))
     return list(ordered.values())
 
 
-def compute_digest(wanted: str | Recipe, images: Path) -> str:
+def compute_digest(wanted: str | Recipe, images: Path, require: Callable[[str], Recipe] = require_recipe) -> str:
     """Digest of a recipe: its release, every file of its sources (path, mode, contents) and the digests it needs."""
-    recipe = wanted if isinstance(wanted, Recipe) else RECIPES[wanted]
+    recipe = wanted if isinstance(wanted, Recipe) else require(wanted)
     state = hashlib.sha256(f"{_FORMAT} {recipe.name} {recipe.release or RELEASE} {recipe.artifacts}".encode())
     for source in recipe.sources:
         _add_files(state, images / source, images)
@@ -193,7 +274,7 @@ def compute_digest(wanted: str | Recipe, images: Path) -> str:
     if any(made):
         state.update(repr(made).encode())
     for needed in recipe.needs:
-        state.update(compute_digest(needed, images).encode())
+        state.update(compute_digest(needed, images, require).encode())
     return state.hexdigest()[:16]
 
 

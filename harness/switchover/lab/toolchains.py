@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMUs in a lab besides the lab host's own: each is a disk, plugged in when a case names it, and a name in PATH.
+"""QEMUs in a lab besides the lab host's own, and guests' kernels: each is a disk, plugged in when a case names it.
 
-A disk is mounted read-only at ``/opt/qemu/NAME-DIGEST``, and ``/usr/local/bin/NAME`` starts its QEMU. It stays until
-the lab is stopped: it is a part of the lab as its other images are, and no change that a journal would undo.
+A QEMU's disk is mounted read-only at ``/opt/qemu/NAME-DIGEST``, and ``/usr/local/bin/NAME`` starts it. A kernel's is
+at ``/opt/kernel/NAME-DIGEST``, and ``/usr/lib/switchover/NAME`` leads there. Both stay until the lab is stopped: they
+are a part of the lab as its other images are, and no change that a journal would undo.
 """
 
 from collections.abc import Iterable
@@ -14,13 +15,12 @@ from switchover.hosts.qmp import QmpSession
 from switchover.hosts.waiting import wait_until
 from switchover.lab.images import Image, find_image, find_recipe, require_image
 from switchover.lab.lab import Lab
-from switchover.lab.labhost import TOOLCHAIN_BUS
+from switchover.lab.labhost import KERNELS, TOOLCHAIN_BUS
 from switchover.record.errors import NotReady, Refused
 
 _MODULES = ["modprobe", "-a", "virtio_scsi", "sd_mod"]
 _FIND = 'path=$(grep -l -s "$1" /sys/block/sd*/device/vpd_pg80) && path=${path#/sys/block/} && echo "/dev/${path%%/*}"'
-_MOUNT = 'mkdir -p "/opt/qemu/$1-$2"; mount -o ro "$3" "/opt/qemu/$1-$2"'
-_LINK = 'ln -sfn "/opt/qemu/$1-$2/bin/qemu-system-x86_64" "/usr/local/bin/$1"'
+_MOUNT = 'mkdir -p "$1"; mount -o ro "$2" "$1"'
 
 
 def find_toolchains(names: Iterable[str]) -> list[str]:
@@ -40,17 +40,19 @@ def provide_toolchain(lab: Lab, host_name: str, name: str) -> None:
     :raises NotReady: its image is not built, or the disk cannot be plugged in
     """
     image, host = require_image(name), lab.host(host_name)
-    if not _is_mounted(host, image):
+    recipe = find_recipe(name)
+    if recipe is not None and recipe.is_kernel:
+        place, file = f"/opt/kernel/{name}-{image.digest}", "vmlinuz"
+        target, link = place, f"{KERNELS}/{name}"
+    else:
+        place, file = f"/opt/qemu/{name}-{image.digest}", "bin/qemu-system-x86_64"
+        target, link = f"{place}/{file}", f"/usr/local/bin/{name}"
+    if host.run(["test", "-e", f"{place}/{file}"], check=False).returncode != 0:
         _plug_in(lab, host_name, image)
         host.run(_MODULES)
         disk = wait_until(f"the disk of {name} on {host_name}", lambda: _find_disk(host, image), timeout=30, poll=0.25)
-        host.run(["sh", "-euc", _MOUNT, "sh", image.name, image.digest, disk])
-    host.run(["sh", "-euc", _LINK, "sh", image.name, image.digest])
-
-
-def _is_mounted(host: Host, image: Image) -> bool:
-    argv = ["test", "-x", f"/opt/qemu/{image.name}-{image.digest}/bin/qemu-system-x86_64"]
-    return host.run(argv, check=False).returncode == 0
+        host.run(["sh", "-euc", _MOUNT, "sh", place, disk])
+    host.run(["ln", "-sfn", target, link])
 
 
 def _find_disk(host: Host, image: Image) -> str | None:

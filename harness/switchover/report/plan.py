@@ -8,7 +8,7 @@ from typing import Any
 from switchover.lab.toolchains import list_unbuilt
 from switchover.record.units import format_duration
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.plan import Entry, Plan, list_commands, list_qemus
+from switchover.scenarios.plan import Entry, Plan, list_commands, list_programs
 
 SCHEMA_VERSION = 1
 
@@ -22,7 +22,7 @@ def render_plans(plans: Sequence[Plan], *, commands: bool = False) -> str:
     left_out = sum(not entry.decision.runs for entry in entries)
     total = f"{len(entries)} cases, about {format_duration(sum(plan.seconds for plan in plans))}"
     total += f"; {left_out} of them cannot be run" if left_out else ""
-    if unbuilt := list_unbuilt(list_qemus(plans)):
+    if unbuilt := list_unbuilt(list_programs(plans)):
         total += f"; to be built first: {', '.join(unbuilt)}"
     unasked = sum(not entry.decision.asked for entry in entries)
     whose = "" if unasked == len(entries) else f" of {unasked} of them"
@@ -64,7 +64,7 @@ def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, An
     return {
         "schema_version": SCHEMA_VERSION,
         "seconds": sum(plan.seconds for plan in plans),
-        "to_build": list_unbuilt(list_qemus(plans)),
+        "to_build": list_unbuilt(list_programs(plans)),
         "scenarios": [
             {
                 "file": plan.scenario.source,

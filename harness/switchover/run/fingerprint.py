@@ -2,27 +2,35 @@
 """What a run was made on; records with different fingerprints are not compared as if they were one."""
 
 import platform
+from collections.abc import Iterable
 
 from switchover import __version__
 from switchover.hosts.host import Host
 from switchover.hosts.local import LocalHost
 from switchover.hosts.machine import read_machine
+from switchover.lab.images import require_image
 from switchover.lab.lab import Lab
 from switchover.run.pair import Pair
 
 
 def collect_fingerprint(
-    lab: Lab, pair: Pair, qemu: str = "qemu-system-x86_64", destination_qemu: str = ""
+    lab: Lab,
+    pair: Pair,
+    qemu: str = "qemu-system-x86_64",
+    destination_qemu: str = "",
+    *,
+    kernels: Iterable[str] = (),
 ) -> dict[str, object]:
     """Harness, controller, images, accelerator, and each host's kernel, CPU and QEMU binary.
 
-    ``qemu``: of both sides, if the destination has none of its own.
+    ``qemu``: of both sides, if the destination has none of its own. ``kernels``: those of guests that are images.
     """
+    images = {**lab.file.images, **{name: require_image(name).digest for name in kernels}}
     return {
         "switchover": __version__,
         "python": platform.python_version(),
         "controller": describe_host(LocalHost(), qemu),
-        "lab": {"images": lab.file.images, "accelerator": lab.file.accelerator},
+        "lab": {"images": images, "accelerator": lab.file.accelerator},
         "source": describe_host(pair.source.host, qemu),
         "destination": describe_host(pair.destination.host, destination_qemu or qemu),
     }

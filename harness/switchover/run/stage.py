@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from switchover.devices.abilities import QemuAbilities, read_abilities
 from switchover.devices.functions import read_devices
+from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
@@ -25,7 +26,7 @@ class Stage(Protocol):
     """Hosts for some time."""
 
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
-        """What the gate has to know for these cases, whose QEMUs are made to be there if that can be done.
+        """What the gate has to know for these cases, whose QEMUs and kernels are made to be there if that can be done.
 
         :raises HostLost: a host does not answer; :raises NotReady: a toolchain cannot be had
         """
@@ -48,16 +49,17 @@ class LabStage:
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
         default = pair_of_lab(self._lab)
         hosts: dict[str, Host] = {name: self._lab.host(name) for name in self._lab.file.hosts}
-        wanted: dict[str, set[str]] = {name: set() for name in hosts}
+        guests: dict[str, list[GuestSpec]] = {name: [] for name in hosts}
         for case, names in cases:
             ends = zip(names, (default.source, default.destination), (case.source, case.destination), strict=True)
             for name, end, side in ends:
-                if (name or end.host.name) in wanted:
-                    wanted[name or end.host.name].add(side.guest.qemu)
-        for name, qemus in wanted.items():
-            for toolchain in find_toolchains(sorted(qemus)):
+                if (name or end.host.name) in guests:
+                    guests[name or end.host.name].append(side.guest)
+        for name, specs in guests.items():
+            for toolchain in find_toolchains(sorted({program for spec in specs for program in spec.programs})):
                 provide_toolchain(self._lab, name, toolchain)
-        facts = {name: _ask_host(host, wanted[name], link=len(hosts) == 2) for name, host in hosts.items()}
+        qemus = {name: {spec.qemu for spec in specs} for name, specs in guests.items()}
+        facts = {name: _ask_host(host, qemus[name], link=len(hosts) == 2) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
 
     def pair(self, hosts: HostNames) -> Pair:
@@ -76,10 +78,12 @@ class LabStage:
         return End(self._lab.host(name), self._lab.link_address(name), link, self._lab.outlet(name))
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
-        key = (*hosts, case.source.guest.qemu, case.destination.guest.qemu)
+        guests = (case.source.guest, case.destination.guest)
+        kernels = sorted({guest.named_kernel for guest in guests} - {""})
+        key = (*hosts, *(guest.qemu for guest in guests), *kernels)
         if key not in self._fingerprints:
-            qemus = (case.source.guest.qemu, case.destination.guest.qemu)
-            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus)
+            qemus = (guest.qemu for guest in guests)
+            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus, kernels=kernels)
         return self._fingerprints[key]
 
     def find_loss(self) -> str:

@@ -76,10 +76,11 @@ _ENDED = (VerdictName.CRASHED, "source")
 """Then there is no guest left to migrate again."""
 
 
-def list_qemus(plans: Iterable[Plan]) -> list[str]:
-    """The QEMUs that cases name which are run, each once."""
+def list_programs(plans: Iterable[Plan]) -> list[str]:
+    """What cases name which are run, each once: QEMUs, and kernels that have a name."""
     cases = [entry.planned.case for plan in plans for entry in plan.entries if entry.decision.runs]
-    return list(dict.fromkeys(side.guest.qemu for case in cases for side in (case.source, case.destination)))
+    guests = [side.guest for case in cases for side in (case.source, case.destination)]
+    return list(dict.fromkeys(name for guest in guests for name in guest.programs))
 
 
 def list_commands(case: Case) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
 from switchover.scenarios.case import Case, SideSpec
@@ -340,7 +340,7 @@ def _arguments(side: str, spec: SideSpec) -> list[str]:
         spec.guest,
         devices=devices,
         qemu=_variable("qemu"),
-        kernel=_variable("kernel") if spec.guest.kernel_file else "",
+        kernel=Kernel(_variable("kernel") if spec.guest.kernel_file else ""),
         initramfs=_variable("initrd") if _has_initramfs(spec.guest) else "",
         accel=_variable("accel"),
         cpu=_variable("cpu"),

@@ -17,7 +17,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from switchover.devices.reference import Spelling
 from switchover.guests.login import read_host_key, read_private_key
-from switchover.guests.spec import HostKey, KeyFile
+from switchover.guests.spec import HostKey, Kernel, KeyFile
+from switchover.lab.images import find_recipe, list_recipes
+from switchover.record.toml import suggest
 
 _SIZE_NAME = re.compile(r"(?:^|_)bytes(?:_per_sec)?$|bandwidth$")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]iB)")
@@ -72,6 +74,15 @@ def _check_host_key(word: str) -> str:
     return word
 
 
+def _check_kernel(word: str) -> str:
+    """A path of a host is seen only there; a name is one of an image."""
+    recipe = find_recipe(word)
+    if word and "/" not in word and not (recipe and recipe.is_kernel):
+        names = [recipe.name for recipe in list_recipes() if recipe.is_kernel]
+        raise ValueError(f"is neither a path nor the name of a kernel{suggest(word, names)}")
+    return word
+
+
 _ON_OFF_SCHEMA = WithJsonSchema({"type": "string", "enum": ["on", "off"]})
 _WORD_SCHEMA = WithJsonSchema({"type": ["string", "integer"]})
 
@@ -96,6 +107,7 @@ DECLARED: dict[type[Table], type] = {}
 _CHECKED: dict[object, Any] = {
     KeyFile: Annotated[str, AfterValidator(_check_key_file)],
     HostKey: Annotated[str, AfterValidator(_check_host_key)],
+    Kernel: Annotated[str, AfterValidator(_check_kernel)],
 }
 _MAPPINGS = {bool: OnOff, str: PropertyValue, object: Parameter}
 

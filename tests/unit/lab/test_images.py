@@ -308,6 +308,18 @@ def test_a_build_that_makes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch,
         images._run_build_script(recipe, tmp_path)
 
 
+def test_a_long_build_says_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From time to time the line that it printed last is told; what it was is not told after it is over."""
+    monkeypatch.setattr(images, "TELL_S", 0.05)
+    recipe = Recipe("kernel", "test", sources=())
+    images._run_logged(recipe, ["sh", "-c", "echo CC first.o; echo CC second.o; sleep 0.5"], tmp_path / "kernel-0.part")
+    told = capsys.readouterr().err
+    assert "2 lines, CC second.o" in told
+    assert len(told.splitlines()) < 20
+
+
 def test_a_failure_ends_builds_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """When one of two trees of packages cannot be made, the other one is not waited for."""
     trees = {name: Recipe(name, "test", sources=(name,), packages=True) for name in ("buildroot", "labhost-root")}
@@ -344,10 +356,10 @@ def test_a_small_disk_is_said_before_the_build(monkeypatch: pytest.MonkeyPatch) 
 
 def test_nothing_is_built_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all images in the store, nothing is started."""
-    for name in ("buildroot", "modules", "guest"):
+    for name in ("buildroot", "guest"):
         put_image(name)
     monkeypatch.setattr(images, "_build", lambda recipe: pytest.fail("built again"))
-    assert set(build_images(["guest"])) == {"buildroot", "modules", "guest"}
+    assert set(build_images(["guest"])) == {"buildroot", "guest"}
 
 
 def test_sparse_files_count_what_they_hold(tmp_path: Path) -> None:

@@ -18,16 +18,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, a patch, a source tree and a tree of binaries."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "fix.patch").write_text("--- a\n+++ b\n")
-    for name in ("source/configure", "source/hw/a.c", "prefix/bin/qemu-system-x86_64", "prefix/share/qemu/bios.bin"):
+    for name in (
+        "source/configure",
+        "source/hw/a.c",
+        "linux/Kbuild",
+        "prefix/bin/qemu-system-x86_64",
+        "prefix/share/qemu/bios.bin",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     return tmp_path
 
 
 def digest_of(name: str) -> str:
-    recipe = find_recipe(name)
-    assert recipe is not None
-    return compute_digest(recipe, data_directory("images"))
+    return compute_digest(name, data_directory("images"), lambda needed: find_recipe(needed) or pytest.fail(needed))
 
 
 def test_a_patch_of_debians_source(place: Path) -> None:
@@ -53,6 +57,33 @@ def test_patches_keep_their_order(place: Path) -> None:
     inputs = dict(recipe.inputs)
     assert sorted(file.name for file in Path(inputs["patches"]).iterdir()) == ["0001-fix.patch", "0002-a.patch"]
     assert inputs["source"] == str(place / "source")
+
+
+def test_a_kernel_with_a_patch(place: Path) -> None:
+    """What is compiled is an image of its own, so that a change of the guest compiles nothing; both are found."""
+    keep_own("kernel-mine", patches=[place / "fix.patch"])
+    kernel, compiled = find_own("kernel-mine"), find_own("kernel-mine-root")
+    assert kernel is not None
+    assert compiled is not None
+    assert kernel.is_kernel
+    assert compiled.name in kernel.needs
+    assert "guest" in kernel.sources
+    assert "guest" not in compiled.sources
+    assert [word for word, _ in compiled.inputs] == ["patches"]
+    assert list_own() == [kernel, compiled]
+    for recipe in (kernel, compiled):
+        assert (data_directory("images") / recipe.script).is_file()
+
+
+def test_a_kernels_digest_is_that_of_its_inputs(place: Path) -> None:
+    """Another patch or another source is another kernel, also as far as the guest that is made with it is concerned."""
+    keep_own("kernel-mine", patches=[place / "fix.patch"], source=place / "linux")
+    digests = {digest_of("kernel-mine")}
+    for changed in ("fix.patch", "linux/Kbuild"):
+        (place / changed).write_text("another")
+        keep_own("kernel-mine", patches=[place / "fix.patch"], source=place / "linux")
+        digests.add(digest_of("kernel-mine"))
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize("changed", ["fix.patch", "source/hw/a.c", "source/configure"])
@@ -88,11 +119,23 @@ def test_a_tree_of_binaries(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["qemu-10.0", "qemu-11.1", "qemu-system-x86_64", "qemu-kvm", "mine", "qemu-", "qemu-a/b"]
+    "name",
+    [
+        "qemu-10.0",
+        "qemu-11.1",
+        "qemu-system-x86_64",
+        "qemu-kvm",
+        "mine",
+        "qemu-",
+        "qemu-a/b",
+        "kernel-6.12",
+        "kernel-mine-root",
+        "kernel-",
+    ],
 )
 def test_names(place: Path, name: str) -> None:
     """A name that something else has, or that is no file's, is rejected with one that will do."""
-    with pytest.raises(UsageError, match="--name qemu-mine"):
+    with pytest.raises(UsageError, match="--name qemu-mine or kernel-mine"):
         keep_own(name, patches=[place / "fix.patch"])
     assert find_own(name) is None
 
@@ -110,6 +153,15 @@ def test_what_it_is_not_made_of(place: Path, source: str | None, tree: str | Non
     with pytest.raises(UsageError, match=why):
         keep_own("qemu-mine", source=source and place / source, tree=tree and place / tree)  # type: ignore[arg-type]
     assert find_own("qemu-mine") is None
+
+
+def test_what_a_kernel_is_not_made_of(place: Path) -> None:
+    """Binaries of a kernel are none, nor is a source tree of something else."""
+    with pytest.raises(UsageError, match="built from source"):
+        keep_own("kernel-mine", tree=place / "prefix")
+    with pytest.raises(UsageError, match="no source tree of kernel: it has no file Kbuild"):
+        keep_own("kernel-mine", source=place / "source")
+    assert list_own() == []
 
 
 def test_what_cannot_be_read_is_not_there(place: Path) -> None:

@@ -141,8 +141,9 @@ def test_the_projects_own_recipes(name: str) -> None:
     images = data_directory("images")
     assert all((images / source).is_dir() for source in recipe.sources)
     assert set(recipe.needs) <= set(RECIPES)
-    assert (images / name / ("packages" if recipe.packages else "build")).is_file()
-    assert name in recipe.sources
+    made_by = f"{name}/packages" if recipe.packages else recipe.script or f"{name}/build"
+    assert (images / made_by).is_file()
+    assert made_by.split("/")[0] in recipe.sources
     assert recipe.artifacts
 
 

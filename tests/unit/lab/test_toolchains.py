@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from switchover.guests.spec import GuestSpec, Kernel
 from switchover.hosts import processes
 from switchover.hosts.host import Completed
 from switchover.lab import toolchains
@@ -38,9 +39,11 @@ def test_names() -> None:
         "qemu-7.2",
         "qemu-11.1",
         "qemu-buildroot",
+        "kernel-6.12-rt",
+        "kernel-6.12-rt-root",
     ]
-    assert find_toolchains(names) == ["qemu-11.1", "qemu-7.2"]
-    assert list_unbuilt(names) == ["qemu-11.1", "qemu-7.2"]
+    assert find_toolchains(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt"]
+    assert list_unbuilt(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt"]
 
 
 class World:
@@ -103,9 +106,17 @@ def test_the_disk_is_plugged_in_and_mounted(world: World) -> None:
     assert device["drive"] == node["node-name"]
     assert len(node["node-name"]) <= 31, "the longest that QEMU takes"
     mount, link = world.commands[-2:]
-    assert mount[-3:] == ("qemu-11.1", IMAGE.digest, "/dev/sdb")
-    assert "/usr/local/bin/$1" in link[2]
+    assert mount[-2:] == ("/opt/qemu/qemu-11.1-0123456789abcdef", "/dev/sdb")
+    assert link[-2:] == (f"{mount[-2]}/bin/qemu-system-x86_64", "/usr/local/bin/qemu-11.1")
     assert world.looked == 2
+
+
+def test_a_kernel_is_where_guests_look_for_it(world: World) -> None:
+    """What a guest's spec makes of a kernel's name leads to the files of its disk."""
+    provide_toolchain(world.lab, "hosta", "kernel-6.12-rt")
+    mount, link = world.commands[-2:]
+    assert link[-2:] == (mount[-2], str(Path(GuestSpec(kernel=Kernel("kernel-6.12-rt")).kernel_file).parent))
+    assert "kernel-6.12-rt" in mount[-2]
 
 
 def test_a_disk_that_is_there(world: World) -> None:
@@ -113,7 +124,7 @@ def test_a_disk_that_is_there(world: World) -> None:
     world.mounted = True
     provide_toolchain(world.lab, "hosta", "qemu-11.1")
     assert world.executed == []
-    assert [command[0] for command in world.commands] == ["test", "sh"]
+    assert [command[0] for command in world.commands] == ["test", "ln"]
 
 
 def test_a_disk_that_was_not_mounted(world: World) -> None:

@@ -51,6 +51,8 @@ def test_what_is_built_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert "; to be built first: qemu-11.1; no host" in render_plans(plans)
     assert list_plans(plans)["to_build"] == ["qemu-11.1"]
     assert list_plans([make_plan(parse_scenario(TEXT))])["to_build"] == []
+    kernel = parse_scenario(TEXT + '[guest]\nkernel = "kernel-6.12-rt"\n')
+    assert list_plans([make_plan(kernel)])["to_build"] == ["kernel-6.12-rt"]
 
 
 def test_a_selection() -> None:

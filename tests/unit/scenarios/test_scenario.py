@@ -189,6 +189,8 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ('[guest]\nssh_key = "/no/such"', ["5: guest.ssh_key: /no/such: No such file or directory"]),
         ('[guest]\nssh_key = "/dev/null"', ["5: guest.ssh_key: /dev/null holds no private SSH key"]),
         ('[guest]\nssh_host_key = "x"', ["5: guest.ssh_host_key: must be a public key"]),
+        ('[guest]\nkernel = "kernel-6.12-tr"', ["5: guest.kernel: is neither a path nor the name of a kernel"]),
+        ('[guest]\nkernel = "qemu-11.1"', ["5: guest.kernel: is neither a path nor the name of a kernel"]),
         ('[guest]\ndisk_format = "vmdk"', ["5: guest.disk_format: "]),
         ('[source]\nssh_user = "me"', ["5: source.ssh_user: unknown key"]),
         ("[device]\nproperties.a = true", ['5: device.properties.a: write "on", in quotes (it is True)']),

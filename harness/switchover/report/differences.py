@@ -4,9 +4,7 @@
 The difference is the Hodges-Lehmann shift, which one odd value does not move far; its interval is a bootstrap (BCa).
 Whether there is a difference at all is asked of a permutation test, exact for few values. Where every round has a value
 of each arm the arms are paired by round, as they were measured: what slows a whole round down is in both and cancels
-out, and the test swaps values within rounds only. That takes eight rounds. With fewer all values of one arm are held
-against all of the other: what differs between rounds then widens both arms, and a difference is harder to tell, not
-easier.
+out, and the test swaps values within rounds only. That takes eight rounds; with fewer nothing can be told.
 """
 
 import math
@@ -71,7 +69,7 @@ def smallest_p(count: int, other: int = 0) -> float:
     return min(1.0, 2 / (math.comb(count + other, count) if other else 2**count))
 
 
-def count_needed(*, paired: bool = False) -> int:
+def count_needed(*, paired: bool) -> int:
     """The fewest values of each arm, or pairs of them, with which a difference can be told."""
     return next(n for n in range(1, 100) if smallest_p(n, 0 if paired else n) < ALPHA)
 
@@ -79,8 +77,7 @@ def count_needed(*, paired: bool = False) -> int:
 def find_difference(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> Difference | None:
     """``other`` − ``baseline``. None: no value.
 
-    ``paired``: both have a value of the same round at the same index; if there are too few for that they are taken as
-    arms that are not paired.
+    ``paired``: both have a value of the same round at the same index.
 
     :raises ValueError: arms that are paired have not as many values
     """
@@ -92,7 +89,6 @@ def find_difference(baseline: Sequence[float], other: Sequence[float], *, paired
 
     first, second = numpy.asarray(baseline, float), numpy.asarray(other, float)
     count = min(len(first), len(second))
-    paired = paired and count >= count_needed(paired=True)
     shift = float(_middle_of_pairs(second - first) if paired else _middle_shift(first, second))
     attainable = smallest_p(count) if paired else smallest_p(len(first), len(second))
     if attainable >= ALPHA:

@@ -88,24 +88,17 @@ def test_one_odd_value_decides_nothing() -> None:
     assert found.shift == pytest.approx(-1, abs=0.1)
 
 
-@pytest.mark.parametrize("paired", [True, False])
-def test_too_few(paired: bool) -> None:
+@pytest.mark.parametrize(("paired", "needed", "p"), [(True, 8, 2 / 2**8), (False, 5, smallest_p(5, 5))])
+def test_too_few(paired: bool, needed: int, p: float) -> None:
     """Below the number with which chance could be excluded there is a shift, and no interval and no p; with it there
     is all.
     """
-    assert (count_needed(), count_needed(paired=True)) == (5, 8)
-    few = require_difference([1.0] * 4, [2.0] * 4, paired=paired)
+    assert count_needed(paired=paired) == needed
+    few = require_difference([1.0] * (needed - 1), [2.0] * (needed - 1), paired=paired)
     assert (few.shift, few.low, few.high, few.p, few.is_told) == (1, None, None, None, False)
-    enough = require_difference([1.0] * 5, [2.0] * 5, paired=paired)
+    enough = require_difference([1.0] * needed, [2.0] * needed, paired=paired)
     assert enough.is_told
-    assert enough.p == pytest.approx(smallest_p(5, 5))
-
-
-def test_pairs_take_eight() -> None:
-    """Fewer are held against each other as arms; by their number alone, whatever they are."""
-    for count, paired in ((7, False), (8, True)):
-        found = require_difference(draw(2, count, seed=1), draw(1, count, seed=2), paired=True)
-        assert (found.paired, found.count) == (paired, count)
+    assert enough.p == pytest.approx(p)
 
 
 def test_one_value() -> None:

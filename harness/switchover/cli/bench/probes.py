@@ -45,5 +45,5 @@ def _render_ratio(found: Difference | None) -> str:
     if found is None:
         return "missing"
     if found.low is None or found.high is None or found.p is None:
-        return f"{found.shift:.3f}, and no interval: {count_needed()} pairs are needed"
+        return f"{found.shift:.3f}, and no interval: {count_needed(paired=True)} pairs are needed"
     return f"{found.shift:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  p = {found.p:.2g}"

@@ -170,7 +170,8 @@ def test_no_such_lab(directory: Path) -> None:
 
 def test_hosts_by_name(directory: Path) -> None:
     """A host that the lab has not is the user's mistake; one that does not answer is lost, and its last words are told.
-    Addresses go by order."""
+    Addresses go by order.
+    """
     lab = Lab(directory)
     (directory / "hosta").mkdir()
     (directory / "hosta" / "qemu.log").write_text("qemu: out of luck\n")

@@ -2,21 +2,29 @@
 """``switchover test``: the project's own tests, tier by tier; a tier that cannot run is a failure, never a pass."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from switchover.cli.arguments import parse_positive
 from switchover.record.errors import ExitCode, NotReady, UsageError
 
 if TYPE_CHECKING:
     import pytest
 
 TIERS = ("unit", "qemu", "lab")
+JOBS = 2
+"""A lab in use takes less than one CPU on average: it waits for guests, links and deadlines as much as it computes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"of {', '.join(TIERS)}; default: all")
     parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="only tests that match, as pytest's -k")
     parser.add_argument("-x", dest="first", action="store_true", help="stop at the first failure")
+    parser.add_argument(
+        "-j", "--jobs", type=parse_positive, metavar="N", help="files of tests at a time, each with a lab of its own; "
+        f"default: {JOBS} for whole tiers on as many CPUs, else 1",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     words += [str(root / "tests" / tier) for tier in tiers]
     words += ["-k", arguments.keyword] if arguments.keyword else []
     words += ["-x"] if arguments.first else []
+    words += build_jobs_words(arguments.jobs, selected=bool(arguments.keyword), cpus=len(os.sched_getaffinity(0)))
     counter = _TierCounter()
     code = int(pytest.main(words, plugins=[counter]))
     if code == pytest.ExitCode.INTERRUPTED:
@@ -46,6 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
             f"{f'tier {idle[0]} ran no test' if idle else f'{skipped} tests were skipped'}: that is not a pass."
         )
     return ExitCode.AS_EXPECTED if code == pytest.ExitCode.OK else ExitCode.NOT_AS_EXPECTED
+
+
+def build_jobs_words(jobs: int | None, *, selected: bool, cpus: int) -> list[str]:
+    """pytest-xdist's arguments: a file's tests stay together, since they share guests and follow one another."""
+    count = jobs or (1 if selected else min(JOBS, cpus))
+    return ["--numprocesses", str(count), "--dist", "loadfile"] if count > 1 else []
 
 
 class _TierCounter:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from switchover.cli.main import main
-from switchover.cli.test import _TierCounter
+from switchover.cli.test import _TierCounter, build_jobs_words
 from switchover.lab.labfile import LabFile
 from switchover.lab.recipes import RECIPES
 from switchover.record.paths import labs_directory
@@ -116,6 +116,16 @@ def test_numbers(words: list[str]) -> None:
 
 def make_report(tier: str, when: str = "call", outcome: str = "passed") -> pytest.TestReport:
     return pytest.TestReport(f"tests/{tier}/x.py::y", ("x.py", 1, "y"), {}, outcome, None, when)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "selected", "cpus", "count"),
+    [(None, False, 8, 2), (None, False, 1, 1), (None, True, 8, 1), (3, True, 1, 3), (1, False, 8, 1)],
+)
+def test_files_at_a_time(jobs: int | None, selected: bool, cpus: int, count: int) -> None:
+    """Two where there are CPUs for them, one for a selection, or as many as are asked for; one needs no xdist."""
+    words = build_jobs_words(jobs, selected=selected, cpus=cpus)
+    assert words == (["--numprocesses", str(count), "--dist", "loadfile"] if count > 1 else [])
 
 
 def test_the_count_of_tiers() -> None:

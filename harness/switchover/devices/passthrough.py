@@ -203,7 +203,8 @@ def _read_variants(host: Host) -> list[tuple[str, str]]:
 
 
 def _ask_migration(host: Host, function: PciFunction) -> Migratability:
-    return read_migratability(host, HostDevices((function,), {}, (), ()))[function.address]
+    answers = read_migratability(host, HostDevices((function,), {}, (), ()))
+    return answers.get(function.address, Migratability(None, why="no driver of VFIO has it"))
 
 
 def _require_free(host: Host, function: PciFunction) -> None:

@@ -33,6 +33,7 @@ from switchover.run.probes import (
     check_dma,
     check_interrupts,
     compare_bytes,
+    compare_functions,
     compare_guest,
     compare_states,
     compare_with_outside,
@@ -41,7 +42,7 @@ from switchover.run.probes import (
     reinitialise,
 )
 from switchover.run.readback import read_back
-from switchover.run.side import Side, name_devices
+from switchover.run.side import Side, name_devices, name_references
 from switchover.scenarios.case import Case
 
 
@@ -143,10 +144,12 @@ def examine(
     else:
         explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
-    names = [device.mediated.uuid for device in source.devices] if source.guest.spec.traced else []
+    traced = source.guest.spec.traced
+    names = [device.mediated.uuid for device in source.devices] if traced else []
+    functions = [function.function.address for function in source.functions.values()] if traced else []
     checks = [
-        *compare_bytes(moved, names, migrated.truths_before, truths_after),
-        *_check_states(states, migrated.truths_before, truths_after),
+        *compare_bytes(moved, names, migrated.truths_before, truths_after, functions),
+        *_check_states(_states_of_references(source, destination, states), migrated.truths_before, truths_after),
         *_check_course({"source": source, "destination": destination}, migrated, truths_after, logs, case),
         *_check_faults(result),
         *([check_arrival(case, result.arrived)] if result.arrived else []),
@@ -168,6 +171,12 @@ def _check_faults(result: MigrationResult) -> list[Check]:
     return [Check("every fault was made", False, "made", f"not made: {missed}") for missed in result.missed]
 
 
+def _states_of_references(source: Side, destination: Side, states: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """PCI functions have no history that these could be compared with."""
+    names = [*name_references("source", source.spec), *name_references("destination", destination.spec)]
+    return {name: states[name] for name in names}
+
+
 def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:
     flat_before = [truth for side in before for truth in side]
     flat_after = [truth for side in after for truth in side]
@@ -186,7 +195,7 @@ def _check_course(
 ) -> Iterator[Check]:
     for (name, side), log, old, new in zip(sides.items(), logs, migrated.truths_before, truths_after, strict=True):
         for place, device, spec, before, after in zip(
-            name_devices(name, side.spec), side.devices, side.spec.devices, old, new, strict=True
+            name_references(name, side.spec), side.devices, side.spec.references, old, new, strict=True
         ):
             course = DeviceCourse(
                 place, spec, device.mediated.uuid if side.guest.spec.traced else "", migrated.states[place], log,
@@ -206,10 +215,12 @@ def _check_arrived(destination: Side, before: GuestAnswers, keys: GuestKeys) -> 
         return [Check(answers, passed=False, expected="yes", observed=str(error))]
     with guest:
         count = len(destination.devices)
-        after = ask_guest(guest, count, before.means)
+        numbers = destination.function_numbers
+        after = ask_guest(guest, count, before.means, numbers)
         return [
             check_equal(answers, "yes", "yes"),
             *compare_guest(before, after, loads=1),
+            *compare_functions(numbers, before, after),
             *_check_devices(destination, guest, before.means),
         ]
 
@@ -240,13 +251,15 @@ def examine_stayed(
         if (was_reset := grown.get("resets", 0) > 0) and before.means.has_device:
             for number in range(count):
                 checks += reinitialise(guest, number)
-        after = ask_guest(guest, count, before.means)
+        numbers = source.function_numbers
+        after = ask_guest(guest, count, before.means, numbers)
         compared = compare_guest(before, after, loads=0)
         kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]
         return [
             *checks,
             check_equal(running, "yes", "yes"),
             *kept,
+            *compare_functions(numbers, before, after),
             *_check_devices(source, guest, before.means),
             *_check_consoles({"source": source}, before.means),
         ]
@@ -264,7 +277,7 @@ def _check_devices(side: Side, guest: Host, means: GuestMeans) -> list[Check]:
     if not means.has_device:
         return []
     checks = []
-    for number, (device, spec) in enumerate(zip(side.devices, side.spec.devices, strict=True)):
+    for number, (device, spec) in enumerate(zip(side.devices, side.spec.references, strict=True)):
         checks.append(fire_interrupt(guest, [side.guest.require_alive], number))
         if spec.knobs.irq_rates:
             checks.append(check_interrupts(guest, device, [side.guest.require_alive], number))

@@ -148,6 +148,9 @@ def _execute(
             name: side.guest.qmp.execute("query-version")
             for name, side in (("source", source), ("destination", destination))
         })  # fmt: skip
+        for name, side in (("source", source), ("destination", destination)):
+            for device, function in side.functions.items():
+                found.setdefault("functions", {}).setdefault(f"{name} {device}", function.describe())
 
     with contextlib.ExitStack() as stack:
         loop = stack.enter_context(LoopThread())

@@ -107,5 +107,6 @@ def _ask_host(host: Host, qemus: Iterable[str], *, link: bool) -> HostFacts:
         except NotReady as error:
             LOG.debug("%s", error)
             binaries[qemu] = None
-    types = frozenset(entry.type for entry in read_devices(host).mdev_types)
-    return HostFacts(host.name, binaries, types, link=link)
+    devices = read_devices(host)
+    types = frozenset(entry.type for entry in devices.mdev_types)
+    return HostFacts(host.name, binaries, types, link=link, devices=devices)

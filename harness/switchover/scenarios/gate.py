@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from switchover.devices.abilities import Ability, QemuAbilities
+from switchover.devices.binding import find_lack
+from switchover.devices.functions import HostDevices
 from switchover.devices.survey import HostSurvey
 from switchover.guests.warm import SAVE_CAPABILITY
 from switchover.record.record import Verdict, VerdictName
@@ -22,7 +24,8 @@ class HostFacts:
 
     ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
     nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``asked``: if
-    not, nothing is known of it but that there is, or will be, such a host.
+    not, nothing is known of it but that there is, or will be, such a host. ``devices``: for its PCI functions; None:
+    not known.
     """
 
     name: str
@@ -31,6 +34,7 @@ class HostFacts:
     kvm: str = ""
     link: bool = True
     asked: bool = True
+    devices: HostDevices | None = None
 
 
 def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
@@ -39,7 +43,8 @@ def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
     types = None if survey.devices is None else frozenset(entry.type for entry in survey.devices.mdev_types)
     kvm = survey.kvm.reason if survey.kvm is not None and survey.kvm.works is False else ""
     asked = "host" not in survey.problems
-    return HostFacts(survey.name, {**survey.qemus, **dict.fromkeys(silent)}, types, kvm, link, asked)
+    binaries = {**survey.qemus, **dict.fromkeys(silent)}
+    return HostFacts(survey.name, binaries, types, kvm, link, asked, devices=survey.devices)
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,12 @@ def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
     if facts.kvm and spec.guest.accel.startswith("kvm"):
         yield f"KVM of {facts.name} does not work: {facts.kvm}"
     if facts.device_types is not None:
-        for device_type in dict.fromkeys(device.type for device in spec.devices):
+        for device_type in dict.fromkeys(device.type for device in spec.references):
             if device_type not in facts.device_types:
                 yield f"{facts.name} can make no mediated device of the type {device_type!r}"
+    if facts.devices is not None:
+        for function in spec.functions:
+            if lack := find_lack(facts.devices, facts.name, function):
+                yield lack
     if not facts.link and any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults):
         yield f"{facts.name} has no network interface that faults may disturb"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from switchover.devices.binding import GENERIC
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
@@ -47,20 +48,38 @@ class DeviceTraits:
 
 
 @dataclass(frozen=True)
+class FunctionTraits:
+    """What rules look at in a PCI function. ``driver``: on the host, empty: the host's to say."""
+
+    driver: str
+    properties: frozenset[tuple[str, str]]
+
+    def property_of(self, name: str, default: str) -> str:
+        return dict(self.properties).get(name, default)
+
+
+@dataclass(frozen=True)
 class SideTraits:
     """What rules look at in a side."""
 
     machine: str
     memory_mib: int
     devices: tuple[DeviceTraits, ...]
+    """Reference devices, which the case itself describes."""
+    functions: tuple[FunctionTraits, ...] = ()
 
     @property
     def pre_copy(self) -> bool:
         return any(device.pre_copy for device in self.devices)
 
+    @property
+    def has_device(self) -> bool:
+        return bool(self.devices or self.functions)
+
     def all_of(self, name: str, default: str) -> set[str]:
         """Values of a property over all devices."""
-        return {device.property_of(name, default) for device in self.devices}
+        functions = {function.property_of(name, default) for function in self.functions}
+        return functions | {device.property_of(name, default) for device in self.devices}
 
     def any_knob(self, condition: Callable[[Knobs], bool]) -> bool:
         return any(condition(device.knobs) for device in self.devices)
@@ -90,9 +109,14 @@ def make_side_traits(side: SideSpec) -> SideTraits:
             frozenset(device.given_properties().items()),
             _by_machine(side.guest.machine, device),
         )
-        for device in side.devices
+        for device in side.references
     )
-    return SideTraits(side.guest.machine, side.guest.memory_mib, devices)
+    functions = tuple(
+        FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()))
+        for device in side.devices
+        if device.function is not None
+    )
+    return SideTraits(side.guest.machine, side.guest.memory_mib, devices, functions)
 
 
 def _by_machine(machine: str, device: DeviceSpec) -> str:
@@ -184,7 +208,15 @@ def _other_machine(traits: Traits) -> bool:
 
 
 def _enabled(side: SideTraits) -> set[str]:
-    return side.all_of("enable-migration", "auto")
+    return {device.property_of("enable-migration", "auto") for device in side.devices}
+
+
+def _without_variant(side: SideTraits, enabled: str) -> bool:
+    """Whether a PCI function with this ``enable-migration`` has the driver that migrates nothing."""
+    return any(
+        function.driver == GENERIC and function.property_of("enable-migration", "auto") == enabled
+        for function in side.functions
+    )
 
 
 def _lacks(side: SideTraits, enabled: str, condition: Callable[[Knobs], bool]) -> bool:
@@ -243,6 +275,13 @@ ORACLE = (
         lambda traits: any(_lacks(side, "on", lambda knobs: not knobs.migration) for side in traits.sides()),
     ),
     Rule(
+        "B1 (realize, vfio-pci)",
+        Expectation(VerdictName.REFUSED, "", "(?i)migration is not supported in kernel",
+                    f"vfio-pci itself migrates nothing, only vendors' drivers do; realize fails ({_QEMU}, "
+                    "hw/vfio/migration.c)"),
+        lambda traits: any(_without_variant(side, "on") for side in traits.sides()),
+    ),
+    Rule(
         "B2",
         Expectation(VerdictName.REFUSED, "", "Migration couldn't be initialized|STOP_COPY is not supported",
                     f"a driver without STOP_COPY and enable-migration=on: realize fails ({_QEMU}, "
@@ -278,13 +317,19 @@ ORACLE = (
         "B1",
         _expect(VerdictName.BLOCKED, "source", "Migration is disabled for VFIO device",
                 f"enable-migration=off adds a migration blocker ({_QEMU}, hw/vfio/migration.c)"),
-        lambda traits: "off" in _enabled(traits.source),
+        lambda traits: "off" in traits.source.all_of("enable-migration", "auto"),
     ),
     Rule(
         "B1 (kernel)",
         Expectation(VerdictName.BLOCKED, "source", "(?i)migration is not supported in kernel",
                 f"a driver without migration, and enable-migration=auto ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: _lacks(traits.source, "auto", lambda knobs: not knobs.migration),
+    ),
+    Rule(
+        "B1 (vfio-pci)",
+        Expectation(VerdictName.BLOCKED, "source", "(?i)migration is not supported in kernel",
+                    f"vfio-pci itself migrates nothing, only vendors' drivers do ({_QEMU}, hw/vfio/migration.c)"),
+        lambda traits: _without_variant(traits.source, "auto"),
     ),
     Rule(
         "B1 (protocol 1)",
@@ -310,13 +355,13 @@ ORACLE = (
         "B8",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with postcopy migration",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "postcopy-ram" in traits.capabilities[0] and bool(traits.source.devices),
+        lambda traits: "postcopy-ram" in traits.capabilities[0] and traits.source.has_device,
     ),
     Rule(
         "B9",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with background snapshot",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "background-snapshot" in traits.capabilities[0] and bool(traits.source.devices),
+        lambda traits: "background-snapshot" in traits.capabilities[0] and traits.source.has_device,
     ),
     Rule(
         "A15",

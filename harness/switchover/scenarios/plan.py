@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, VfioDevice
 from switchover.record.record import VerdictName
-from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.gate import Decision, Known, decide
 from switchover.scenarios.scenario import Scenario
@@ -84,7 +84,9 @@ def list_programs(plans: Iterable[Plan]) -> list[str]:
 
 
 def list_commands(case: Case) -> dict[str, list[str]]:
-    """QEMU's command lines by side. What a run decides stands in capitals: directory, tap and UUIDs of devices."""
+    """QEMU's command lines by side. What a run decides stands in capitals: directory, tap, UUIDs of devices, addresses
+    of virtual functions.
+    """
     return {
         "source": _command(case.source, "source", incoming=False),
         "destination": _command(case.destination, "destination", incoming=True),
@@ -92,9 +94,12 @@ def list_commands(case: Case) -> dict[str, list[str]]:
 
 
 def _command(side: SideSpec, name: str, *, incoming: bool) -> list[str]:
-    devices = tuple(
-        VfioDevice(device.id, f"/sys/bus/mdev/devices/UUID_{device.id}", device.given_properties())
-        for device in side.devices
-    )
+    devices = tuple(VfioDevice(device.id, _render_sysfs(device), device.given_properties()) for device in side.devices)
     files = GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
     return build_arguments(replace(side.guest, devices=devices), files, incoming=incoming)
+
+
+def _render_sysfs(device: DeviceSpec) -> str:
+    if device.pci:
+        return f"/sys/bus/pci/devices/{device.pci if device.vf is None else f'VF_{device.vf}_OF_{device.pci}'}"
+    return f"/sys/bus/mdev/devices/UUID_{device.id}"

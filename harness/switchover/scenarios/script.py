@@ -16,12 +16,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from switchover.devices.binding import GENERIC
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
-from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import parse_case
 
@@ -143,8 +144,9 @@ def _tell_qemu(version: object) -> str:
 
 
 def _needs(case: Case) -> Iterator[str]:
-    devices = [*case.source.devices, *case.destination.devices]
+    devices = [*case.source.references, *case.destination.references]
     types = ", ".join(sorted({device.type for device in devices}))
+    functions = [*case.source.functions, *case.destination.functions]
     guest = case.source.guest
     needed = "" if guest.boots_from_disk else ", a kernel and an initrd for the guest (KERNEL, INITRD)"
     yield from _comment(f"needed on each host: QEMU, socat{needed}")
@@ -155,6 +157,9 @@ def _needs(case: Case) -> Iterator[str]:
         yield from _comment("  the guest is no guest of Switchover: BOOTED must be what it says once it has booted")
     if devices:
         yield from _comment(f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded")
+    if functions:
+        names = ", ".join(dict.fromkeys(function.describe() for function in functions))
+        yield from _comment(f"  root, and with a driver of VFIO already, since this script binds none: {names}")
     yield from _comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs; for the verb all, twice that")
 
 
@@ -205,14 +210,24 @@ def _variables(case: Case, ident: str) -> Iterator[str]:
     for side, spec in zip(_SIDES, (case.source, case.destination), strict=True):
         for number, device in enumerate(spec.devices, start=1):
             drawn = str(uuid.uuid5(_NAMESPACE, f"{ident} {side} {number}"))
-            rows.append((_uuid_variable(side, number), drawn, f"the {side}'s device {device.id}"))
+            if device.pci:
+                drawn = device.pci if device.vf is None else f"{device.pci}/virtfn{device.vf}"
+            rows.append((_variable_of(side, number, device), drawn, f"the {side}'s device {device.id}"))
     for name, value, meaning in rows:
         quoted = shlex.quote(value) if value else ""
         yield f"{name}=${{{name}-{quoted}}}  # {next(_comment(meaning)).removeprefix('# ')}"
 
 
-def _uuid_variable(side: str, number: int) -> str:
-    return f"{side.upper()}_UUID_{number}"
+def _variable_of(side: str, number: int, device: DeviceSpec) -> str:
+    """What says which device it is."""
+    return f"{side.upper()}_{'FUNCTION' if device.pci else 'UUID'}_{number}"
+
+
+def _sysfs_of(side: str, number: int, device: DeviceSpec) -> str:
+    """Its path, in variables of the script."""
+    if device.pci:
+        return _variable(f"passed_{number}")
+    return f"{_variable('MDEV')}/{_variable(_variable_of(side, number, device))}"
 
 
 def _recorded(record: Record, case: Case) -> Iterator[str]:
@@ -307,7 +322,12 @@ def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
         yield f"    {name}=${{{variable}:-{shlex.quote(value)}}}"
     yield f"    begin_side {side}"
     for number, device in enumerate(spec.devices, start=1):
-        yield f'    make_device "${_uuid_variable(side, number)}" {shlex.quote(device.type)}'
+        variable = _variable_of(side, number, device)
+        if device.pci:
+            yield f'    need_function "${variable}" {shlex.quote(device.vfio_driver or GENERIC)}'
+            yield f"    passed_{number}=$passed"
+            continue
+        yield f'    make_device "${variable}" {shlex.quote(device.type)}'
         for knob, setting in asdict(device.knobs).items():
             yield f"    knob {knob} {shlex.quote(render_knob(setting))}"
     if guest.bridge:
@@ -331,9 +351,7 @@ def _variable(name: str) -> str:
 def _arguments(side: str, spec: SideSpec) -> list[str]:
     """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
     devices = tuple(
-        VfioDevice(
-            device.id, f"{_variable('MDEV')}/{_variable(_uuid_variable(side, number))}", device.given_properties()
-        )
+        VfioDevice(device.id, _sysfs_of(side, number, device), device.given_properties())
         for number, device in enumerate(spec.devices, start=1)
     )
     guest = replace(

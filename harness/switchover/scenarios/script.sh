@@ -33,6 +33,15 @@ check_work() { # anybody may have made a directory of a name that can be foresee
     [ ! -e "$WORK" ] || [ -n "$(find "$WORK" -prune -type d -user "$(id -u)")" ] || give_up "$WORK is somebody else's"
 }
 
+need_function() { # ADDRESS or ADDRESS/virtfnN, DRIVER: sets $passed to its path in sysfs
+    passed=$(readlink -f "/sys/bus/pci/devices/$1") && [ -e "$passed/vendor" ] || give_up "there is no PCI function $1"
+    driver=$(readlink "$passed/driver") || driver=none
+    case ${driver##*/} in
+    *vfio*) ;;
+    *) give_up "$1 is with the driver ${driver##*/}, and has to be with $2: bind it, or set another function" ;;
+    esac
+}
+
 make_device() { # UUID TYPE
     mdev=$MDEV/$1
     [ "$(id -u)" -eq 0 ] || give_up "mediated devices are made by root"

@@ -18,18 +18,22 @@ from switchover.migration.traces import DeviceBytes
 from switchover.record.errors import GuestCrashed
 from switchover.record.measurement import Check
 from switchover.run import probes
+from switchover.run.needs import LAB_MEANS, Need
 from switchover.run.probes import (
     GuestAnswers,
     ask_guest,
     check_console,
     compare_bytes,
+    compare_functions,
     compare_guest,
     compare_states,
     count_since,
     fire_interrupt,
     place_canary,
+    read_functions,
     reinitialise,
     seed_device,
+    wait_for_functions,
 )
 
 NAMES = ["dut"]
@@ -315,6 +319,42 @@ def test_asking_a_guest_with_two_devices() -> None:
     reinitialise(guest, 1)
     assert fire_interrupt(guest, [], 1).name.endswith(", device 2")
     assert all("shift 1;" in line for line in guest.log)
+
+
+class Functions(FaultyHost):
+    """A guest that sees PCI functions."""
+
+    def __init__(self, *seen: str) -> None:
+        super().__init__(lambda method, argument: method, "", outputs=lambda argv: "".join(seen).encode())
+
+
+def test_a_guest_tells_of_the_functions_that_it_was_given() -> None:
+    """Those with the ids that were passed through, with the drivers that have them; one without a driver says so."""
+    guest = Functions("1af4:1041 virtio-pci\n", "8086:10d3 e1000e\n", "8086:10d3 \n")
+    assert read_functions(guest, ["8086:10d3"]) == ("8086:10d3 e1000e", "8086:10d3 none")
+
+
+def test_functions_are_compared() -> None:
+    """A guest must see as many as it was given, and after a migration with the drivers that they had before."""
+    before = replace(make_answers(), functions=("8086:10d3 e1000e",))
+    wanted = ["8086:10d3"]
+    assert [check.passed for check in compare_functions(wanted, before, before)] == [True, True]
+    lost = replace(before, functions=())
+    assert [check.passed for check in compare_functions(wanted, before, lost)] == [False, False]
+    assert [check.passed for check in compare_functions(wanted * 2, before, before)] == [False, True]
+    without = replace(before, functions=("8086:10d3 none",))
+    assert [check.passed for check in compare_functions(wanted, before, without)] == [True, False]
+    assert compare_functions([], before, lost) == []
+    unable = replace(before, means=LAB_MEANS.without(Need.PCI))
+    assert compare_functions(wanted, unable, unable) == []
+
+
+def test_functions_that_are_plugged_in_are_waited_for() -> None:
+    """Until they are there, and as they were a moment ago: the guest's driver comes later than the function."""
+    answers = iter(["", "8086:10d3 \n", "8086:10d3 e1000e\n", "8086:10d3 e1000e\n"])
+    guest = FaultyHost(lambda method, argument: method, "", outputs=lambda argv: next(answers).encode())
+    wait_for_functions(guest, ["8086:10d3"], [])
+    assert len(guest.log) == 4
 
 
 def test_the_canary_is_the_guests_own() -> None:

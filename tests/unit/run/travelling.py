@@ -113,7 +113,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "finish_restore", lambda guest: world.note(f"restore {guest.name}"))
     monkeypatch.setattr(traveller, "set_clock", lambda guest: world.note("clock"))
     monkeypatch.setattr(traveller, "wait_for_devices", lambda guest, count, _: world.note(f"{count} devices taken"))
-    monkeypatch.setattr(traveller, "ask_guest", lambda guest, count, means: make_answers(1, devices=count))
+    monkeypatch.setattr(traveller, "ask_guest", lambda guest, count, means, functions: make_answers(1, devices=count))
     return world
 
 

@@ -96,6 +96,20 @@ def test_a_warm_guest_is_saved_on_the_source() -> None:
     assert missing('[guest]\nstart = "warm"\n', PAIR) == lacks
 
 
+def test_functions_that_a_host_does_not_have() -> None:
+    """A function, its SR-IOV or its driver that is not there is named, with the host; mdev types do not matter then."""
+    devices = SURVEY.devices
+    known = Known((replace(GOOD, devices=devices, device_types=frozenset()), replace(GOOD, name="hostb")))
+    virtual = 'pci = "3b:00.0"\nvf = 0\nvfio_driver = "mlx5_vfio_pci"\n'
+    assert missing(f"[device]\n{virtual}", known) == ()
+    assert missing('[device]\npci = "0000:09:00.0"\n', known) == ("hosta has no PCI function 0000:09:00.0.",)
+    (told,) = missing('[device]\npci = "5e:00.0"\nvf = 0\n', known)
+    assert told.startswith("0000:5e:00.0 of hosta has no SR-IOV.")
+    (told,) = missing(f"[device]\n{virtual}".replace("mlx5_vfio_pci", "x_vfio_pci"), known)
+    assert told.startswith("hosta has no driver x_vfio_pci.")
+    assert missing('[device]\npci = "0000:09:00.0"\n', PAIR) == ()
+
+
 def test_a_case_that_is_to_be_refused_runs() -> None:
     """Where the lack is the question, it is no reason not to ask; a missing host or binary still is."""
     text = '[device]\nallow_pre_copy = "on"\n[expect]\noracle = "A16"\nbecause = "x"\n'

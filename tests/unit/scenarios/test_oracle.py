@@ -18,12 +18,23 @@ NO_RETURN = 'migration.return_path = "off"'
 ACK_AT_SOURCE = f'{ACK}, migration.destination_capabilities.switchover-ack = "off"'
 TWO = '[[devices]]\nid = "a"\n[[devices]]\nid = "b"\n'
 
+FUNCTION = 'device.pci = "0000:01:00.0"'
+PLAIN, VARIANT = (f'{FUNCTION}, device.vfio_driver = "{driver}"' for driver in ("vfio-pci", "mlx5_vfio_pci"))
+
 EXAMPLES = [
     # rule, what the case sets, what puts it right, verdict, side, what QEMU or the harness would say
     ("B1 (realize)", 'device.migration = "off"', 'device.migration = "on"', V.REFUSED, "",
      "d: VFIO migration is not supported in kernel"),
     ("B1 (realize)", 'destination.device.migration = "off"', "", V.REFUSED, "",
      "d: VFIO migration init failed: migration is not supported in kernel"),
+    ("B1 (realize, vfio-pci)", f'{PLAIN}, destination.device.properties.enable-migration = "on"', VARIANT,
+     V.REFUSED, "",
+     "0000:01:00.0: VFIO migration is not supported in kernel"),
+    ("B1 (vfio-pci)", PLAIN, VARIANT, V.BLOCKED, "source", "0000:01:00.0: VFIO migration is not supported in kernel"),
+    ("B1", f'{VARIANT}, device.properties.enable-migration = "off"', VARIANT, V.BLOCKED, "source",
+     "0000:01:00.0: Migration is disabled for VFIO device"),
+    ("B8", f'{VARIANT}, migration.capabilities.postcopy-ram = "on"', VARIANT, V.BLOCKED, "source",
+     "0000:01:00.0: VFIO migration is not supported with postcopy migration"),
     ("B2", 'device.stop_copy = "off"', "", V.REFUSED, "",
      "d: Migration couldn't be initialized for VFIO device, err: -95 (Operation not supported)"),
     ("A8", f"{ACK}, {NO_RETURN}", ACK, V.REFUSED, "",

@@ -36,6 +36,14 @@ ODD = SideSpec(
         DeviceSpec("second"),
     ),
 )  # fmt: skip
+FUNCTIONS = SideSpec(
+    GuestSpec(),
+    (
+        DeviceSpec(pci="0000:3b:00.0", vf=3, vfio_driver="mlx5_vfio_pci"),
+        DeviceSpec("second", pci="0000:01:00.0"),
+        DeviceSpec("third"),
+    ),
+)
 
 
 def record_of(case: Case, verdict: Verdict | VerdictName = VerdictName.COMPLETED, **others: Any) -> Record:
@@ -65,6 +73,7 @@ SCRIPTS = {
     "plain": record_of(PRE_COPY_ON),
     "odd": record_of(Case("x; rm -rf /\n$(id)", ODD, replace(ODD, devices=()))),
     "disk": record_of(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME", disk_format="qcow2")))),
+    "functions": record_of(make_case("functions", FUNCTIONS)),
     "every fault": record_of(with_faults(*Action)),
     "failed": record_of(
         replace(PRE_COPY_ON, settings=MigrationSettings(settle=False, switchover_ack=True)),

@@ -75,8 +75,8 @@ def choose_driver(modalias: str, variants: Iterable[tuple[str, str]]) -> str:
     return GENERIC if module == "vfio_pci" else module
 
 
-def find_lack(devices: HostDevices, host: str, request: FunctionRequest) -> str:
-    """What the host lacks for a request, in words; empty if nothing that can be seen before it is tried."""
+def find_lack(devices: HostDevices, host: str, request: FunctionRequest) -> NotSupported | None:
+    """What the host lacks for a request; None if nothing that can be seen before it is tried."""
     try:
         if request.vf is None:
             function = _require_function(devices, host, request.address)
@@ -86,8 +86,8 @@ def find_lack(devices: HostDevices, host: str, request: FunctionRequest) -> str:
         if request.driver:
             _require_driver(devices, host, request.driver)
     except NotSupported as error:
-        return f"{error.what} {error.why}".strip()
-    return ""
+        return error
+    return None
 
 
 def plan_virtual_functions(

@@ -117,10 +117,6 @@ class HostDevices:
             and not (function.is_for_vfio or function.is_bridge or function.driver == "pci-stub")
         ]
 
-    def group_obstacles(self, group: str) -> list[str]:
-        """Those of :meth:`list_hindering` in words."""
-        return [f"{function.address} is with {function.driver}" for function in self.list_hindering(group)]
-
 
 def complete_address(address: str) -> str:
     """

@@ -129,6 +129,6 @@ def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
     if facts.devices is not None:
         for function in spec.functions:
             if lack := find_lack(facts.devices, facts.name, function):
-                yield lack
+                yield f"{lack.what} {lack.why}".strip()
     if not facts.link and any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults):
         yield f"{facts.name} has no network interface that faults may disturb"

@@ -52,9 +52,8 @@ def test_groups() -> None:
     devices = parse_devices(SYSFS)
     assert list(devices.groups) == ["9", "12", "101", "102"]
     assert devices.groups["102"] == (UUID,)
-    assert devices.group_obstacles("9") == ["0000:5e:00.1 is with snd_hda_intel"]
-    assert devices.group_obstacles("12") == ["0000:3b:00.0 is with mlx5_core"]
-    assert devices.group_obstacles("101") == devices.group_obstacles("102") == []
+    hindering = {group: [found.address for found in devices.list_hindering(group)] for group in devices.groups}
+    assert hindering == {"9": ["0000:5e:00.1"], "12": ["0000:3b:00.0"], "101": [], "102": []}
 
 
 def test_mediated_devices() -> None:

@@ -57,7 +57,7 @@ class World:
                 read_truth=lambda: make_truth(),
                 set_live_knobs=lambda knobs: self.note(f"knobs of {name}: fail_at {knobs.fail_at}"),
             )
-            for _ in spec.devices
+            for _ in spec.references
         )
         guest = SimpleNamespace(
             name=name,

@@ -25,6 +25,7 @@ FLAGS = {VIRTUAL: "flags 7 1", PHYSICAL: "flags 0 0", GPU: "flags 0 0"}
 
 def label(method: str, argument: str) -> str:
     words = {
+        "pkill": "undo as after a death",
         "mdev_bus": "look",
         "modules.alias": "read aliases",
         "mountinfo": "look who uses it",

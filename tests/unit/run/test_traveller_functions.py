@@ -37,14 +37,16 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_virtual_functions_outlive_every_side(world: World) -> None:
     """Those of a host that the guest left stay until its end: both sides may be of one host, and it may come back."""
     case = replace(CASE, source=VIRTUAL, destination=VIRTUAL)
-    world.outcomes = [COMPLETED]
+    world.outcomes = [COMPLETED, COMPLETED]
     with start_traveller(VIRTUAL, make_pair(world), LOOP, watch(world)) as made:
         made.attempt(case)
+        made.attempt(case, "back")
         world.note("in use")
     steps = [line for line in world.log if line.startswith(("make", "remove", "start", "end", "in use"))]
     assert steps == [
-        "make 1 on a", "start source on a", "make 1 on b", "start destination on b", "end source", "in use",
-        "end destination", "remove 1 on b", "remove 1 on a",
+        "make 1 on a", "start source on a", "make 1 on b", "start destination on b", "end source",
+        "make 1 on a", "start back on a", "end destination", "in use",
+        "end back", "remove 1 on a", "remove 1 on b", "remove 1 on a",
     ]  # fmt: skip
 
 

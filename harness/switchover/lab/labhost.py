@@ -40,7 +40,7 @@ PCI_FUNCTIONS = (*GROUPED, *SINGLE, PHYSICAL)
 """What lab hosts have to pass through, if they are asked for with an IOMMU. Emulated: none can migrate."""
 _PCI_MACHINE = "q35,kernel-irqchip=split"  # as intremap wants it where there is KVM
 _PCI_APPEND = "intel_iommu=on iommu=pt switchover.pci"  # the last is for images/labhost/rc
-_IOMMU = ("-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48")
+_IOMMU = ("-device", "intel-iommu,intremap=on,aw-bits=48")
 """Before all other devices: those that are made before it are not behind it."""
 
 

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
     )
-    parser.add_argument("--commands", action="store_true", help="QEMU's full command lines of each case")
+    parser.add_argument(
+        "--commands", action="store_true", help="QEMU's full command lines of each case, or libvirt's XML"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
 
 

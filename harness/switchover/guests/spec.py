@@ -8,6 +8,7 @@ from typing import Literal, NewType
 LAB_KERNEL = "/usr/lib/switchover/guest/vmlinuz"
 LAB_INITRAMFS = "/usr/lib/switchover/guest/initramfs.cpio"
 
+Driver = Literal["qmp", "libvirt"]
 Start = Literal["cold", "warm"]
 DiskFormat = Literal["raw", "qcow2"]
 KeyFile = NewType("KeyFile", str)
@@ -18,11 +19,14 @@ HostKey = NewType("HostKey", str)
 
 @dataclass(frozen=True)
 class VfioDevice:
-    """A device to pass through: ``sysfsdev`` is a mediated device's path in sysfs; ``properties`` are vfio-pci's."""
+    """A device to pass through: ``sysfsdev`` is the path in sysfs of a mediated device or a PCI function;
+    ``properties`` are vfio-pci's. ``managed``: libvirt binds the function to vfio-pci, and gives it back.
+    """
 
     id: str
     sysfsdev: str
     properties: Mapping[str, str] = field(default_factory=dict)
+    managed: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class GuestSpec:
 
     name: str = "guest"
     """name of the guest in QEMU"""
+    driver: Driver = "qmp"
+    """who starts and migrates the guest: the harness itself through QEMU's monitor, or libvirt's API"""
     qemu: str = "qemu-system-x86_64"
     """program: a path, or a name in PATH"""
     machine: str = "q35"

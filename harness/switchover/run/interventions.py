@@ -53,7 +53,7 @@ def make_intervention(
     def act() -> None:
         match fault.action:
             case Action.CANCEL:
-                source.qmp.execute("migrate_cancel", timeout=180)
+                source.cancel_migration()
             case Action.KILL_SOURCE:
                 source.kill()
             case Action.KILL_DESTINATION:

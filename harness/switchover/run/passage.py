@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from switchover.devices.reference import Truth
+from switchover.guests.libvirt import LibvirtGuest
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Host
@@ -14,6 +15,7 @@ from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import explain_downtime
+from switchover.migration.libvirt_session import migrate_domain
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervention, list_device_states
 from switchover.migration.session import MigrationResult, Sample, migrate
@@ -81,10 +83,11 @@ def migrate_sides(
     truths_before = (source.read_truths(), destination.read_truths())
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
-    result = migrate(
-        source.guest, destination.guest, address, settings, loop,
-        interventions=interventions, on_sample=on_sample, on_hang=on_hang,
-    )  # fmt: skip
+    watchers: Any = {"interventions": interventions, "on_sample": on_sample, "on_hang": on_hang}
+    if isinstance(source.guest, LibvirtGuest) and isinstance(destination.guest, LibvirtGuest):
+        result = migrate_domain(source.guest, destination.guest, address, settings, loop, **watchers)
+    else:
+        result = migrate(source.guest, destination.guest, address, settings, loop, **watchers)
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
@@ -95,9 +98,10 @@ def _states_by_device(name: str, side: Side, events: Sequence[Event]) -> dict[st
     """``source`` for the first device, ``source ID`` for each further one."""
     return {
         f"{name} {device.id}" if number else name: list_device_states(
-            [event for event in events if event.data.get("device-id", device.id) == device.id]
+            [event for event in events if event.data.get("device-id", called) == called]
         )
         for number, device in enumerate(side.spec.devices)
+        for called in [side.guest.name_device(device.id)]
     }
 
 
@@ -228,7 +232,7 @@ def _check_devices(side: Side, guest: Host, means: GuestMeans) -> list[Check]:
 
 def _runs(side: Side) -> str:
     """Whether a side's guest runs, by its QEMU's word; a QEMU that ended runs none."""
-    if side.guest.exit_status() is not None:
+    if not side.guest.has_begun or side.guest.exit_status() is not None:
         return "no"
     try:
         return "yes" if side.guest.qmp.execute("query-status")["running"] else "no"

@@ -109,6 +109,7 @@ def run_repeat(
             states=passage.states,
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
+            driver=result.driver if result else {},
         )  # fmt: skip
         directory.write_record(record)
         _write_script(record, directory)
@@ -146,6 +147,7 @@ def _execute(
         found.setdefault("qemu", {
             name: side.guest.qmp.execute("query-version")
             for name, side in (("source", source), ("destination", destination))
+            if side.guest.has_begun
         })  # fmt: skip
 
     with contextlib.ExitStack() as stack:
@@ -206,6 +208,8 @@ def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> N
         directory.write_text(f"{name}.console", evidence.console)
         directory.write_text(f"{name}.trace", evidence.log)
         directory.write_text(f"{name}.stderr", evidence.stderr)
+        if evidence.domain:
+            directory.write_text(f"{name}.xml", evidence.domain)
         if hasattr(guest, "qmp"):  # else its monitor never answered
             directory.write_lines(f"{name}.qmp.jsonl", _transcript(guest.qmp))
             directory.write_lines(f"{name}.events.jsonl", _events(guest.qmp))

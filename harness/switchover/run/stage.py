@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from switchover.devices.abilities import QemuAbilities, read_abilities
 from switchover.devices.functions import read_devices
+from switchover.guests.libvirtd import find_lack
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
@@ -45,12 +46,16 @@ class LabStage:
         default = pair_of_lab(self._lab)
         hosts: dict[str, Host] = {name: self._lab.host(name) for name in self._lab.file.hosts}
         wanted: dict[str, set[str]] = {name: set() for name in hosts}
+        libvirt = False
         for case, names in cases:
             ends = zip(names, (default.source, default.destination), (case.source, case.destination), strict=True)
             for name, end, side in ends:
                 if (name or end.host.name) in wanted:
                     wanted[name or end.host.name].add(side.guest.qemu)
-        facts = {name: _ask_host(host, wanted[name], link=len(hosts) == 2) for name, host in hosts.items()}
+                libvirt |= side.guest.driver == "libvirt"
+        facts = {
+            name: _ask_host(host, wanted[name], link=len(hosts) == 2, libvirt=libvirt) for name, host in hosts.items()
+        }
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
 
     def pair(self, hosts: HostNames) -> Pair:
@@ -86,7 +91,7 @@ class LabStage:
         return ""
 
 
-def _ask_host(host: Host, qemus: Iterable[str], *, link: bool) -> HostFacts:
+def _ask_host(host: Host, qemus: Iterable[str], *, link: bool, libvirt: bool) -> HostFacts:
     binaries: dict[str, QemuAbilities | None] = {}
     for qemu in sorted(qemus):
         try:
@@ -97,4 +102,4 @@ def _ask_host(host: Host, qemus: Iterable[str], *, link: bool) -> HostFacts:
             LOG.debug("%s", error)
             binaries[qemu] = None
     types = frozenset(entry.type for entry in read_devices(host).mdev_types)
-    return HostFacts(host.name, binaries, types, link=link)
+    return HostFacts(host.name, binaries, types, link=link, libvirt=find_lack(host) if libvirt else "")

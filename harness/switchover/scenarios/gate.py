@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.survey import HostSurvey
+from switchover.guests.domain import find_obstacles
 from switchover.guests.warm import SAVE_CAPABILITY
+from switchover.migration.libvirt_session import find_unsettable
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.faults import Action
@@ -21,7 +23,8 @@ class HostFacts:
     """A host. ``binaries``: by the name that scenarios give them; one that was looked for and does not answer has None.
 
     ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
-    nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb.
+    nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``libvirt``:
+    why libvirt cannot be used with it, empty if it can or nobody asked.
     """
 
     name: str
@@ -29,6 +32,7 @@ class HostFacts:
     device_types: frozenset[str] | None = None
     kvm: str = ""
     link: bool = True
+    libvirt: str = ""
 
 
 def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
@@ -74,6 +78,7 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
     """
     missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
+    missing += _missing_in_libvirt(case, hosts, known)
     if known is None:
         return Decision(tuple(missing)) if missing else NOT_ASKED
     for number, side in enumerate(SIDES):
@@ -89,6 +94,21 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
                 f"{spec.guest.qemu} of {facts.name} has no {lack}" for lack in binary.missing(list_needs(case, side))
             ]
     return Decision(tuple(dict.fromkeys(missing)), asked=True)
+
+
+def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
+    """What of a case libvirt has no way to do, which needs no host to be asked, and that hosts lack it."""
+    if case.source.guest.driver != "libvirt":
+        return []
+    missing = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
+    missing += find_unsettable(case.settings)
+    if known is not None:
+        both = [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
+        found = [facts for facts in both if facts is not None]
+        missing += [facts.libvirt for facts in found if facts.libvirt]
+        if len({facts.name for facts in found}) == 1:
+            missing.append(f"libvirt does not migrate a domain from {found[0].name} to itself")
+    return missing
 
 
 def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The one place that knows the order of a migration through libvirt's API.
+
+Managed direct: the library on the controller talks to the libvirtd of both hosts, and QEMU's stream goes from host to
+host. libvirt starts the destination's QEMU, sets capabilities and parameters, lets it pass ``pre-switchover``, starts
+the guest on the destination (``cont``) and ends the source's QEMU. What it decides by itself is read back from QEMU.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from switchover.guests.libvirt import LibvirtGuest
+from switchover.hosts.clock import combine_offsets, measure_offset
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.qmp import QmpSession
+from switchover.hosts.waiting import wait_until
+from switchover.migration.phases import Intervention
+from switchover.migration.session import Course, MigrationResult, Sample, Sampler, find_failed_first
+from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
+from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused, SwitchoverError
+from switchover.record.units import MIB
+
+_ABORT_TIMEOUT_S = 60
+FLAGS = {"multifd": "VIR_MIGRATE_PARALLEL", "auto-converge": "VIR_MIGRATE_AUTO_CONVERGE",
+         "postcopy-ram": "VIR_MIGRATE_POSTCOPY"}  # fmt: skip
+"""Capabilities that libvirt has flags for, by QEMU's names."""
+PARAMETERS = {
+    "multifd-channels": "parallel.connections",
+    "cpu-throttle-initial": "auto_converge.initial",
+    "cpu-throttle-increment": "auto_converge.increment",
+    "max-postcopy-bandwidth": "bandwidth.postcopy",
+}
+"""Parameters that libvirt has, by QEMU's names, besides those that settings have keys for."""
+DECIDES = ("return-path", "switchover-ack", "pause-before-switchover", "events")
+"""Capabilities that libvirt sets as it thinks best; what it made of them is in the record."""
+
+
+def find_unsettable(settings: MigrationSettings) -> list[str]:
+    """What of the settings libvirt has no way to tell QEMU, in words; pure."""
+    found = []
+    for capability, state in {**settings.capabilities, **settings.destination_capabilities}.items():
+        if capability not in FLAGS and (state or capability in DECIDES):
+            found.append(f"libvirt has no way to set the migration capability {capability!r}")
+    for capability in settings.destination_capabilities:
+        if capability in FLAGS:
+            found.append(f"libvirt sets the migration capability {capability!r} alike on both sides")
+    found += [
+        f"libvirt has no way to set the migration parameter {name!r}"
+        for name in settings.parameters
+        if name not in PARAMETERS
+    ]
+    if settings.max_bandwidth % MIB:
+        found.append("libvirt takes max_bandwidth in whole MiB per second only")
+    if settings.switchover_bandwidth % MIB:
+        found.append("libvirt takes switchover_bandwidth in whole MiB per second only")
+    return found
+
+
+def make_parameters(settings: MigrationSettings, listen: str, xml: str) -> dict[str, Any]:
+    """libvirt's typed parameters. Bandwidths there are in MiB per second."""
+    parameters: dict[str, Any] = {"migrate_uri": f"tcp://{listen}", "destination_xml": xml}
+    if settings.max_bandwidth:
+        parameters["bandwidth"] = settings.max_bandwidth // MIB
+    if settings.switchover_bandwidth:
+        parameters["bandwidth.avail.switchover"] = settings.switchover_bandwidth // MIB  # libvirt 11.1 and newer
+    for name, value in settings.parameters.items():
+        parameters[PARAMETERS[name]] = value
+    return parameters
+
+
+def list_flags(settings: MigrationSettings) -> list[str]:
+    """libvirt's flags by name."""
+    return ["VIR_MIGRATE_LIVE", *(flag for name, flag in FLAGS.items() if settings.capabilities.get(name))]
+
+
+def migrate_domain(
+    source: LibvirtGuest,
+    destination: LibvirtGuest,
+    listen: str,
+    settings: MigrationSettings,
+    loop: LoopThread,
+    *,
+    interventions: Sequence[Intervention] = (),
+    on_sample: Callable[[Sample], None] = lambda sample: None,
+    on_hang: Callable[[], None] = lambda: None,
+) -> MigrationResult:
+    """Migrate ``source`` to the host of ``destination``, whose domain libvirt makes, as :func:`session.migrate` does.
+
+    ``listen``: address of the destination's host at which its QEMU listens. Settings go to libvirt; a source whose
+    QEMU libvirt has ended is asked no more, so its last reply is of the moment when it had completed.
+
+    :raises Refused: libvirt or QEMU rejected the migration, or the destination's domain
+    :raises GuestCrashed: the source's QEMU or its guest ended before the migration did
+    """
+    if source.identity is None:
+        raise AssertionError(f"{source.label} has no domain")
+    destination.identify(source.identity)
+    sides = {"source": source, "destination": destination}
+    clocks_before = {side: measure_offset(guest.host) for side, guest in sides.items()}
+    seen = len(source.qmp.events)
+    events_before = len(source.events)
+    sampler = Sampler(source.qmp, loop, on_sample)
+    start = time.monotonic()
+    with ThreadPoolExecutor(3, "libvirt migration") as threads:
+        course = _Course(source, destination, settings, sampler, interventions, seen, threads)
+        try:
+            course.set_downtime(HOLD_LIMIT_MS if settings.settle else settings.downtime_limit_ms)
+            course.intervene()
+            course.begin(make_parameters(settings, listen, destination.xml), list_flags(settings))
+            hang = course.follow(start + settings.timeout_s)
+            if hang:
+                on_hang()
+            error = course.finish()
+            wall = time.monotonic() - start
+        finally:
+            course.give_up()
+            samples = sampler.stop()
+    status = course.judge(error)
+    if status is None and not hang:
+        raise _make_refusal(source, destination, error)
+    if status == "completed":
+        hang = None
+    clocks = {side: combine_offsets(clocks_before[side], measure_offset(guest.host)) for side, guest in sides.items()}
+    events = {"source": source.qmp.events[seen:], "destination": destination.qmp.events}
+    reply = course.final or _ask(source.qmp)
+    return MigrationResult(
+        status=None if hang else status,
+        error="" if status == "completed" else error or reply.get("error-desc", ""),
+        destination_status=_ask(destination.qmp).get("status"),
+        destination_error="" if status == "completed" else destination.last_words(),
+        samples=samples,
+        source=reply,
+        destination=_ask(destination.qmp),
+        clocks=clocks,
+        wall_seconds=wall,
+        hang=hang,
+        destination_exit=destination.exit_status(),
+        failed_first=find_failed_first(events, clocks, ended=destination.exit_status() is not None),
+        interventions=tuple(course.made),
+        missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
+        driver=_describe(course, source, destination, settings, events_before, completed=status == "completed"),
+    )
+
+
+class _Course(Course):
+    """The call of libvirt's API goes on in a thread; what QEMU says of it is followed meanwhile."""
+
+    source: LibvirtGuest
+    destination: LibvirtGuest
+
+    def __init__(
+        self,
+        source: LibvirtGuest,
+        destination: LibvirtGuest,
+        settings: MigrationSettings,
+        sampler: Sampler,
+        interventions: Sequence[Intervention],
+        first_event: int,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        super().__init__(source, destination, settings, sampler, interventions, first_event)
+        self._threads = threads
+        self._call: Future[str] | None = None
+        self._monitor: Future[None] | None = None
+        self._limit: Future[None] | None = None
+        self._over = False
+        self.final: Mapping[str, Any] = {}
+        self.held: dict[str, list[str]] = {}
+
+    def begin(self, parameters: Mapping[str, Any], flags: Sequence[str]) -> None:
+        """Let libvirt migrate, and connect to the destination's QEMU as soon as libvirt has started it."""
+        libvirt = self.source.libvirtd.module
+        number = 0
+        for flag in flags:
+            number |= getattr(libvirt, flag)
+        self._monitor = self._threads.submit(self.destination.open_monitor, [self._require_going_on])
+        domain, there = self.source.domain, self.destination.libvirtd.raw
+
+        def call() -> str:
+            try:
+                domain.migrate3(there, dict(parameters), number)
+            except libvirt.libvirtError as error:
+                return str(error.get_error_message() or error)
+            return ""
+
+        self._call = self._threads.submit(call)
+
+    def set_downtime(self, limit_ms: int) -> None:
+        with self.source.libvirtd.calls(f"a downtime limit of {limit_ms} ms"):
+            self.source.domain.migrateSetMaxDowntime(limit_ms)
+
+    def let_pass(self) -> None:
+        """libvirt does it."""
+
+    def let_go(self, downtime_limit_ms: int) -> None:
+        self._limit = self._threads.submit(self.set_downtime, downtime_limit_ms)
+
+    def require_accepted(self) -> None:
+        if self._limit is not None and self._limit.done():
+            self._limit.result()
+
+    def require_source(self) -> None:
+        if self.status() != "completed":
+            self.source.require_alive()
+
+    def has_ended(self) -> bool:
+        if self.status() == "completed" and not self.final:
+            # before libvirt has the guest started on the destination, and then ends this QEMU
+            self.final = _ask(self.source.qmp)
+        if self.status() == "active":
+            for name, guest in (("source", self.source), ("destination", self.destination)):
+                if name not in self.held and guest.has_begun:
+                    self.held[name] = _list_capabilities(guest.qmp)
+        return self._call is not None and self._call.done()
+
+    def _require_going_on(self) -> None:
+        """:raises NotReady: nobody will start the destination's QEMU any more"""
+        if self._over or (self._call is not None and self._call.done()):
+            raise NotReady(f"{self.destination.label} is gone.")
+        self.destination.require_alive()
+
+    def finish(self) -> str:
+        """The end of libvirt's call, which is aborted if it goes on; libvirt's words, empty if it migrated."""
+        if self._call is None:
+            raise AssertionError("there was no migration")
+        if not self._call.done():
+            with contextlib.suppress(SwitchoverError):
+                self.source.cancel_migration()
+            try:
+                wait_until("libvirt to end the migration", self._call.done, timeout=_ABORT_TIMEOUT_S)
+            except Deadline:
+                self.destination.kill()
+                wait_until("libvirt to end the migration", self._call.done, timeout=_ABORT_TIMEOUT_S)
+        self.has_ended()
+        return self._call.result()
+
+    def give_up(self) -> None:
+        """After an error too: nothing of it goes on."""
+        self._over = True
+        if self._call is not None and not self._call.done():
+            with contextlib.suppress(SwitchoverError):
+                self.source.cancel_migration()
+        if self._monitor is not None:
+            with contextlib.suppress(SwitchoverError):
+                self._monitor.result()
+
+    def judge(self, error: str) -> str | None:
+        """A status in QEMU's words; None if the migration was never started there."""
+        status = self.status()
+        if not error:
+            return "completed"
+        if status is None:
+            return None
+        return "cancelled" if status == "cancelled" else "failed"
+
+
+def _make_refusal(source: LibvirtGuest, destination: LibvirtGuest, error: str) -> Refused:
+    """A destination whose QEMU did not start, or a migration that was not started."""
+    if words := destination.last_words():
+        return Refused(f"{destination.label} did not start.", why=words)
+    return Refused(f"libvirt of {source.host.name} rejected migrate.", why=error)
+
+
+def _ask(qmp: QmpSession) -> Mapping[str, Any]:
+    """``query-migrate``; empty if QEMU is not there."""
+    try:
+        reply: Mapping[str, Any] = qmp.execute("query-migrate", timeout=20)
+    except (GuestCrashed, NotReady):
+        return {}
+    return reply
+
+
+def _list_capabilities(qmp: QmpSession) -> list[str]:
+    """Those that are on; empty if QEMU does not tell just now."""
+    try:
+        answer = qmp.execute("query-migrate-capabilities", timeout=5)
+    except SwitchoverError:
+        return []
+    return sorted(entry["capability"] for entry in answer if entry["state"])
+
+
+def _describe(
+    course: _Course,
+    source: LibvirtGuest,
+    destination: LibvirtGuest,
+    settings: MigrationSettings,
+    first_event: int,
+    *,
+    completed: bool,
+) -> dict[str, Any]:
+    """For the record: what libvirt was told, what it set in QEMU, and its own statistics of both sides."""
+    libvirt = source.libvirtd.module
+    counted = [dict(event.details) for event in source.events[first_event:] if event.name == "job-completed"]
+    statistics = {"source": counted[-1] if counted else {}}
+    if completed:
+        with contextlib.suppress(libvirt.libvirtError, SwitchoverError):
+            statistics["destination"] = destination.domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+    return {
+        "name": "libvirt",
+        "versions": {"source": source.libvirtd.version, "destination": destination.libvirtd.version},
+        "flags": list_flags(settings),
+        "parameters": {
+            name: value for name, value in make_parameters(settings, "", "").items()
+            if name not in ("migrate_uri", "destination_xml")
+        },
+        "capabilities": course.held,
+        "iterations": sum(event.name == "migration-iteration" for event in source.events[first_event:]),
+        "statistics": statistics,
+    }  # fmt: skip

@@ -35,8 +35,6 @@ class GuestSpec:
 
     name: str = "guest"
     """name of the guest in QEMU"""
-    driver: Driver = "qmp"
-    """who starts and migrates the guest: the harness itself through QEMU's monitor, or libvirt's API"""
     qemu: str = "qemu-system-x86_64"
     """program: a path, or a name in PATH"""
     machine: str = "q35"
@@ -78,6 +76,8 @@ class GuestSpec:
     """the only host key that is accepted of the guest, `TYPE BASE64` or a file with it on the controller; without it,
     the guest is given one"""
     devices: tuple[VfioDevice, ...] = ()
+    driver: Driver = "qmp"
+    """who starts and migrates the guest: the harness itself through QEMU's monitor, or libvirt's API"""
     start: Start = "cold"
     """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
     without its devices, and plugs them in"""

@@ -7,12 +7,14 @@ the guest on the destination (``cont``) and ends the source's QEMU. What it deci
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from switchover.guests.libvirt import LibvirtGuest
+from switchover.guests.qemu import condense_words
 from switchover.hosts.clock import combine_offsets, measure_offset
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
@@ -198,6 +200,10 @@ class _Course(Course):
     def let_go(self, downtime_limit_ms: int) -> None:
         self._limit = self._threads.submit(self.set_downtime, downtime_limit_ms)
 
+    def is_under_way(self) -> bool:
+        """libvirt has things to do before QEMU migrates: start the destination's, for one."""
+        return self.status() is not None
+
     def require_accepted(self) -> None:
         if self._limit is not None and self._limit.done():
             self._limit.result()
@@ -259,9 +265,24 @@ class _Course(Course):
 
 def _make_refusal(source: LibvirtGuest, destination: LibvirtGuest, error: str) -> Refused:
     """A destination whose QEMU did not start, or a migration that was not started."""
-    if words := destination.last_words():
+    if words := find_words_of_start(error):
         return Refused(f"{destination.label} did not start.", why=words)
     return Refused(f"libvirt of {source.host.name} rejected migrate.", why=error)
+
+
+_ENDED = re.compile(
+    r"(?:process exited while connecting to monitor|unexpectedly closed the monitor[^:]*): (.*)", re.DOTALL
+)
+
+
+def find_words_of_start(error: str) -> str:
+    """What a QEMU that ended while libvirt started it said, as libvirt passes it on; empty if that was not it.
+
+    >>> find_words_of_start("internal error: process exited while connecting to monitor: 2026Z qemu-kvm: no such x")
+    'no such x'
+    """
+    found = _ENDED.search(error)
+    return condense_words(found[1]) or error if found else ""
 
 
 def _ask(qmp: QmpSession) -> Mapping[str, Any]:

@@ -218,6 +218,8 @@ class Course:
             if self._held and (is_settled(samples, self._settings.settle_vfio_bytes) or time.monotonic() >= settle_end):
                 self._held = False
                 self.let_go(self._settings.downtime_limit_ms)
+            if not self.is_under_way():
+                return False
             last = samples[-1].reply if samples else {}
             return watch.find_hang(status, last, len(self.events()), held=self._held) or False
 
@@ -236,6 +238,10 @@ class Course:
 
     def has_ended(self) -> bool:
         return self.status() in TERMINAL
+
+    def is_under_way(self) -> bool:
+        """Whether there is something that could hang."""
+        return True
 
     def require_source(self) -> None:
         """:raises GuestCrashed: its QEMU ended, or its guest crashed"""

@@ -11,7 +11,7 @@ from typing import Any
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class VerdictName(StrEnum):

@@ -87,7 +87,7 @@ SECTIONS = (
             inside=False, versioned=True, left_out=("verdict", "path")),
     Section("sides", KeptSide),
 )  # fmt: skip
-_ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
+_ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint", "driver": "run-directory.md#driver"}
 _FREE = {"downtime": "downtime", "clocks": "clocks", "expectation": "expectation", "interventions": "interventions",
          "settings": "settings"}  # fmt: skip
 """Fields that a record holds as plain objects, by the section of the class that they are made from."""
@@ -128,13 +128,20 @@ def _render_catalogue() -> Iterator[str]:
     """Every number that there can be, with what the harness itself says of it."""
     unexplained, unseen = UnexplainedDowntime(""), UnseenDowntime("")
     nothing = MigrationBytes((), None, None, None, None)
-    yield "A migration that completed has all of these. One that could not be had is null, and its `note` says why."
+    yield "A migration that completed has all of these, those of libvirt if it was libvirt's. One that could not be had"
+    yield "is null, and its `note` says why."
     yield ""
     yield "| name | unit | better | definition | source |"
     yield "|---|---|---|---|---|"
-    for entry in (*measure(unexplained, nothing, {}, MigrationSettings()), *measure_outside(unseen, unexplained)):
+    for entry in (
+        *measure(unexplained, nothing, {}, MigrationSettings(), _LIBVIRT),
+        *measure_outside(unseen, unexplained),
+    ):
         better = "" if entry.direction == "neither" else str(entry.direction)
         yield f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
+
+
+_LIBVIRT: Mapping[str, Any] = {"statistics": {}}
 
 
 def _describe_field(section: Section, name: str, hint: Any) -> str:

@@ -136,7 +136,10 @@ def examine(
         *_check_consoles({"source": source, "destination": destination}, before.means),
         *compare_with_outside(explained, outside),
     ]
-    measurements = [*measure(explained, moved, result.source, settings), *measure_outside(outside, explained)]
+    measurements = [
+        *measure(explained, moved, result.source, settings, result.driver),
+        *measure_outside(outside, explained),
+    ]
     return Passage(result, states, asdict(explained), tuple(measurements), tuple(checks))
 
 

@@ -146,6 +146,8 @@ def _needs(record: Record, case: Case) -> Iterator[str]:
         yield from _comment("in the record the guest was restored, its devices plugged in; this script boots it")
     types = ", ".join(sorted({device.type for device in devices}))
     guest = case.source.guest
+    if guest.driver == "libvirt":
+        yield from _comment("in the record libvirt started and migrated the guest; this script does so without it")
     needed = "" if guest.boots_from_disk else ", a kernel and an initrd for the guest (KERNEL, INITRD)"
     yield from _comment(f"needed on each host: QEMU, socat{needed}")
     if guest.disk:

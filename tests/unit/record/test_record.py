@@ -29,7 +29,7 @@ DATA = Path(__file__).parent.parent / "data"
 WHOLE = replace(
     make_record(), not_checked=(NotChecked("guest memory keeps its canary", "head, and md5sum or sha256sum"),)
 )
-SCHEMA = DATA / "record-3.json"
+SCHEMA = DATA / "record-4.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -100,12 +100,17 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 3 is read for good."""
+    """A record that was written by version 4 is read for good."""
     record = read_record(SCHEMA)
     assert record == WHOLE
     assert record.measured("downtime.qemu") == 0.256
     assert record.measured("bytes.wire") is None
     assert record.measured("no such") is None
+
+
+def test_a_record_of_version_3_can_be_read() -> None:
+    """Version 3 knew no driver but QMP."""
+    assert read_record(DATA / "record-3.json") == replace(WHOLE, schema_version=3)
 
 
 def test_a_record_of_version_2_can_be_read() -> None:

@@ -99,6 +99,7 @@ class FakeQemu:
         self.console = SimpleNamespace(text=lambda: console)
         self.shell = shell
         self.code: int | None = None
+        self.has_begun = True
         self.running: bool | Exception = True
         self.qmp = ScriptedQmp({"query-status": self.query}, name)
 
@@ -109,6 +110,9 @@ class FakeQemu:
 
     def exit_status(self) -> int | None:
         return self.code
+
+    def name_device(self, device_id: str) -> str:
+        return device_id
 
     def require_alive(self) -> None:
         if self.code is not None:

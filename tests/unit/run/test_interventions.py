@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.unit.fakes import FaultyHost, ScriptedQmp
+from tests.unit.fakes import FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.migration.phases import Phase
@@ -27,10 +27,6 @@ def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
 
 
 def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
-    def cancel(_: dict[str, Any]) -> object:
-        log.append(f"cancel on {side}")
-        return {}
-
     def open_ssh(keys: GuestKeys) -> Any:
         log.append(f"log in to {side}")
         if isinstance(shell, Exception):
@@ -40,7 +36,9 @@ def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
     return cast(
         QemuGuest,
         SimpleNamespace(
-            qmp=ScriptedQmp({"migrate_cancel": cancel}), kill=lambda: log.append(f"kill {side}"), open_ssh=open_ssh
+            cancel_migration=lambda: log.append(f"cancel on {side}"),
+            kill=lambda: log.append(f"kill {side}"),
+            open_ssh=open_ssh,
         ),
     )
 

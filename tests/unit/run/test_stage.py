@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from switchover.guests.spec import GuestSpec
 from switchover.lab.lab import Lab
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.run import stage
@@ -57,7 +58,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def make_case(source: str = "qemu", destination: str = "qemu") -> Case:
-    sides = (SimpleNamespace(guest=SimpleNamespace(qemu=name)) for name in (source, destination))
+    sides = (SimpleNamespace(guest=GuestSpec(qemu=name)) for name in (source, destination))
     return cast(Case, SimpleNamespace(**dict(zip(("source", "destination"), sides, strict=True))))
 
 

@@ -106,7 +106,6 @@ class Libvirtd:
         self._closed = ""
         self._listeners: list[int] = []
         raw.registerCloseCallback(self._note_close, None)
-        raw.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_COUNT)
 
     def _note_close(self, connection: Any, reason: int, opaque: Any) -> None:
         self._closed = {0: "error", 1: "end of file", 2: "no answer", 3: "closed by us"}.get(reason, str(reason))
@@ -196,6 +195,7 @@ def connect_libvirtd(host: Host) -> Iterator[Libvirtd]:
             raise NotReady(f"libvirtd of {host.name} cannot be reached.", why=describe_error(error)) from error
         except FutureTimeout:
             raise NotReady(f"libvirtd of {host.name} did not answer within {_OPEN_TIMEOUT_S} s.") from None
+        raw.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_COUNT)
         connection = Libvirtd(host, libvirt, raw)
         LOG.debug("libvirt %s of %s", connection.version, host.name)
         stack.callback(connection.close)

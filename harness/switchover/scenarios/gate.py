@@ -100,8 +100,8 @@ def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None)
     """What of a case libvirt has no way to do, which needs no host to be asked, and that hosts lack it."""
     if case.source.guest.driver != "libvirt":
         return []
-    missing = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
-    missing += find_unsettable(case.settings)
+    obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
+    missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings)]
     if known is not None:
         both = [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
         found = [facts for facts in both if facts is not None]

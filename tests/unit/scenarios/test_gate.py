@@ -148,3 +148,36 @@ def test_facts_of_a_survey() -> None:
     assert facts.device_types == frozenset(entry.type for entry in survey.devices.mdev_types)
     assert make_facts(replace(survey, devices=None, kvm=KvmProbe(None, "?")), link=True).device_types is None
     assert make_facts(replace(survey, kvm=KvmProbe(None, "?")), link=True).kvm == ""
+
+
+def test_what_libvirt_has_no_way_to_do() -> None:
+    """Told where nobody was asked, too; a case without libvirt has none of it."""
+    text = """
+    driver = "DRIVER"
+    machine = "q35,hpet=off"
+    start = "warm"
+    [migration]
+    max_bandwidth = 1000
+    capabilities = { x-colo = "on", multifd = "on" }
+    parameters = { x-checkpoint-delay = 1, multifd-channels = 2 }
+    """.replace("    driver", "    [guest]\n    driver")
+    (planned,) = plan(text.replace("DRIVER", "libvirt"))
+    assert list(decide(planned.case, planned.hosts, None).missing) == [
+        "libvirt has no way to give QEMU -machine q35,hpet=off",
+        "a warm guest is restored by QEMU alone: libvirt has no part in it",
+        "libvirt has no way to set the migration capability 'x-colo'",
+        "libvirt has no way to set the migration parameter 'x-checkpoint-delay'",
+        "libvirt takes max_bandwidth in whole MiB per second only",
+    ]
+    (planned,) = plan(text.replace("DRIVER", "qmp"))
+    assert decide(planned.case, planned.hosts, None).runs
+
+
+def test_hosts_without_libvirt_and_one_host() -> None:
+    """A host that libvirt cannot be used with is named; and libvirt does not migrate within a host."""
+    lacking = Known((GOOD, replace(GOOD, name="hostb", libvirt="hostb has no libvirtd")))
+    assert missing('[guest]\ndriver = "libvirt"\n', lacking) == ("hostb has no libvirtd",)
+    assert missing("", lacking) == ()
+    assert missing('[guest]\ndriver = "libvirt"\n', PAIR) == ()
+    (one,) = missing('[guest]\ndriver = "libvirt"\n', Known((GOOD, GOOD)))
+    assert one == "libvirt does not migrate a domain from hosta to itself"

@@ -25,7 +25,7 @@ from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused, SwitchoverError
 from switchover.record.units import MIB
 
-_ABORT_TIMEOUT_S = 60
+_ABORT_TIMEOUT_S = 30
 FLAGS = {"multifd": "VIR_MIGRATE_PARALLEL", "auto-converge": "VIR_MIGRATE_AUTO_CONVERGE",
          "postcopy-ram": "VIR_MIGRATE_POSTCOPY"}  # fmt: skip
 """Capabilities that libvirt has flags for, by QEMU's names."""
@@ -106,7 +106,7 @@ def migrate_domain(
     events_before = len(source.events)
     sampler = Sampler(source.qmp, loop, on_sample)
     start = time.monotonic()
-    with ThreadPoolExecutor(3, "libvirt migration") as threads:
+    with ThreadPoolExecutor(4, "libvirt migration") as threads:
         course = _Course(source, destination, settings, sampler, interventions, seen, threads)
         try:
             course.set_downtime(HOLD_LIMIT_MS if settings.settle else settings.downtime_limit_ms)
@@ -232,23 +232,31 @@ class _Course(Course):
         """The end of libvirt's call, which is aborted if it goes on; libvirt's words, empty if it migrated."""
         if self._call is None:
             raise AssertionError("there was no migration")
-        if not self._call.done():
-            with contextlib.suppress(SwitchoverError):
-                self.source.cancel_migration()
-            try:
-                wait_until("libvirt to end the migration", self._call.done, timeout=_ABORT_TIMEOUT_S)
-            except Deadline:
-                self.destination.kill()
-                wait_until("libvirt to end the migration", self._call.done, timeout=_ABORT_TIMEOUT_S)
+        self._end(self._call)
         self.has_ended()
         return self._call.result()
+
+    def _end(self, call: "Future[str]") -> None:
+        """Abort, and by what it takes: libvirt waits for a QEMU that does not answer, however long."""
+        if call.done():
+            return
+        self._threads.submit(self._abort)  # a call like any other, it may not return
+        for kill in (None, self.destination.kill, self.source.kill):
+            with contextlib.suppress(Deadline, SwitchoverError):
+                if kill is not None:
+                    kill()
+                wait_until("libvirt to end the migration", call.done, timeout=_ABORT_TIMEOUT_S)
+                return
+
+    def _abort(self) -> None:
+        with contextlib.suppress(SwitchoverError):
+            self.source.cancel_migration()
 
     def give_up(self) -> None:
         """After an error too: nothing of it goes on."""
         self._over = True
-        if self._call is not None and not self._call.done():
-            with contextlib.suppress(SwitchoverError):
-                self.source.cancel_migration()
+        if self._call is not None:
+            self._end(self._call)
         if self._monitor is not None:
             with contextlib.suppress(SwitchoverError):
                 self._monitor.result()

@@ -7,6 +7,7 @@ that. libvirt's own is left to libvirt: what is asked there waits for libvirt's 
 
 import contextlib
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,14 +29,19 @@ _STATUS_DIRECTORY = "/run/libvirt/qemu"  # NAME.pid and NAME.xml of each domain 
 _LOG_DIRECTORY = "/var/log/libvirt/qemu"  # NAME.log: QEMU's command line and its standard error
 _MONITOR_S = 60
 _END_S = 30
+_EVENT_S = 3
 
 
 class DomainProcess:
     """The QEMU of a domain; satisfies :class:`switchover.hosts.host.Running`. What ended it, libvirt tells."""
 
-    def __init__(self, host: Host, libvirtd: Libvirtd) -> None:
+    def __init__(self, host: Host, libvirtd: Libvirtd, has_closed: Callable[[], bool]) -> None:
+        """``has_closed``: whether QEMU has closed a monitor that was open."""
         self._host = host
         self._libvirtd = libvirtd
+        self._has_closed = has_closed
+        self._closed_at: float | None = None
+        self._killed = False
         self._pid = 0
         self._code: int | None = None
         self.name = ""
@@ -46,10 +52,6 @@ class DomainProcess:
         if event.name == "lifecycle" and event.details["event"] == libvirt.VIR_DOMAIN_EVENT_STOPPED:
             crashed = event.details["detail"] == libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED
             self._code = UNKNOWN_SIGNAL if crashed else 0
-
-    def begin(self) -> None:
-        """A domain of this name is started anew."""
-        self._pid, self._code = 0, None
 
     @property
     def pid(self) -> int:
@@ -62,7 +64,11 @@ class DomainProcess:
         """0: it ended as libvirt had it do; negative: by itself, as a crash is. None also before it was started."""
         if self._code is None:
             self._libvirtd.require_connected()
-        return self._code
+            if self._has_closed():
+                self._closed_at = self._closed_at or time.monotonic()
+                # libvirt's event says why, and comes a moment later; for some ends of a destination there is none
+                self._code = 0 if time.monotonic() - self._closed_at > _EVENT_S else None
+        return UNKNOWN_SIGNAL if self._killed and self._code is not None else self._code
 
     def wait(self, timeout: float) -> int | None:
         with contextlib.suppress(Deadline):
@@ -72,6 +78,7 @@ class DomainProcess:
     def kill(self) -> None:
         """As a crash: libvirt is not asked."""
         if self.name and self.poll() is None:
+            self._killed = True
             self._host.run(["kill", "-KILL", str(self.pid)], check=False)
             self.wait(_END_S)
 
@@ -110,7 +117,7 @@ class LibvirtGuest(QemuGuest):
         self, spec: GuestSpec, host: Host, side: str, files: GuestFiles, libvirtd: Libvirtd, loop: LoopThread
     ) -> None:
         self.libvirtd = libvirtd
-        self._domain_process = DomainProcess(host, libvirtd)
+        self._domain_process = DomainProcess(host, libvirtd, lambda: self.qmp.opened and not self.qmp.is_open())
         super().__init__(spec, host, side, files, [], self._domain_process)
         self.identity: DomainIdentity | None = None
         self.xml = ""
@@ -123,6 +130,11 @@ class LibvirtGuest(QemuGuest):
 
     def name_device(self, device_id: str) -> str:
         return alias_of(device_id)
+
+    def exit_status(self) -> int | None:
+        """libvirt does not tell the status of a QEMU that ended by itself: one that said why has not crashed."""
+        code = super().exit_status()
+        return 1 if code == UNKNOWN_SIGNAL and self.last_words() else code
 
     @property
     def domain(self) -> Any:

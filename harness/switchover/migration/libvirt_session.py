@@ -19,7 +19,7 @@ from switchover.hosts.clock import combine_offsets, measure_offset
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.waiting import wait_until
-from switchover.migration.phases import Intervention
+from switchover.migration.phases import Intervention, last_status
 from switchover.migration.session import Course, MigrationResult, Sample, Sampler, find_failed_first
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused, SwitchoverError
@@ -132,7 +132,7 @@ def migrate_domain(
         status=None if hang else status,
         error="" if status == "completed" else error or reply.get("error-desc", ""),
         destination_status=_ask(destination.qmp).get("status"),
-        destination_error="" if status == "completed" else destination.last_words(),
+        destination_error="" if status == "completed" else course.failure or destination.last_words(),
         samples=samples,
         source=reply,
         destination=_ask(destination.qmp),
@@ -170,6 +170,7 @@ class _Course(Course):
         self._limit: Future[None] | None = None
         self._over = False
         self.final: Mapping[str, Any] = {}
+        self.failure = ""
         self.held: dict[str, list[str]] = {}
 
     def begin(self, parameters: Mapping[str, Any], flags: Sequence[str]) -> None:
@@ -216,6 +217,8 @@ class _Course(Course):
         if self.status() == "completed" and not self.final:
             # before libvirt has the guest started on the destination, and then ends this QEMU
             self.final = _ask(self.source.qmp)
+        if not self.failure and last_status(self.destination.qmp.events) == "failed":
+            self.failure = str(_ask(self.destination.qmp).get("error-desc", ""))  # before libvirt ends it
         if self.status() == "active":
             for name, guest in (("source", self.source), ("destination", self.destination)):
                 if name not in self.held and guest.has_begun:
@@ -234,6 +237,8 @@ class _Course(Course):
             raise AssertionError("there was no migration")
         self._end(self._call)
         self.has_ended()
+        if not self._call.done():
+            raise NotReady(f"libvirt of {self.source.host.name} does not end the migration.")
         return self._call.result()
 
     def _end(self, call: "Future[str]") -> None:

@@ -36,9 +36,9 @@ CRASHED, MIGRATED = 2, 3
 MODULE = SimpleNamespace(VIR_DOMAIN_EVENT_STOPPED=STOPPED, VIR_DOMAIN_EVENT_STOPPED_CRASHED=CRASHED)
 
 
-def make_process() -> DomainProcess:
+def make_process(has_closed: bool = False) -> DomainProcess:
     libvirtd = SimpleNamespace(module=MODULE, require_connected=lambda: None)
-    return DomainProcess(LocalHost(), cast(Libvirtd, libvirtd))
+    return DomainProcess(LocalHost(), cast(Libvirtd, libvirtd), lambda: has_closed)
 
 
 def test_qemus_own_words_of_its_last_start() -> None:
@@ -57,6 +57,17 @@ def test_how_a_domain_ended(detail: int, code: int) -> None:
     assert process.poll() is None
     process.note_event(DomainEvent(2, "lifecycle", {"event": STOPPED, "detail": detail}))
     assert process.poll() == process.wait(0) == code
+
+
+def test_an_end_that_libvirt_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor that was closed is the end some time later; until then libvirt's event is waited for, and counts."""
+    process = make_process(has_closed=True)
+    assert process.poll() is None
+    process.note_event(DomainEvent(1, "lifecycle", {"event": STOPPED, "detail": CRASHED}))
+    assert process.poll() == UNKNOWN_SIGNAL
+    monkeypatch.setattr(libvirt, "_EVENT_S", 0)
+    quiet = make_process(has_closed=True)
+    wait_until("the end", lambda: quiet.poll() == 0, timeout=5)
 
 
 def test_a_domain_that_never_was_has_no_words() -> None:

@@ -74,7 +74,7 @@ class World:
 
         guest = SimpleNamespace(
             side=side, label=f"the {side} QEMU", xml="<domain/>", files=SimpleNamespace(log="log"),
-            host=SimpleNamespace(name=side, run=lambda argv: SimpleNamespace(stdout=b"")),
+            host=SimpleNamespace(name=side, run=lambda argv: SimpleNamespace(stdout=b"", text="0")),
             identity=DomainIdentity("x", "u"), has_begun=side == "source", events=[], exit_status=lambda: None,
             qmp=SimpleNamespace(name=side, events=events, execute=execute, execute_async=execute_async),
             require_alive=lambda: None, last_words=lambda: "", libvirtd=self.make_libvirtd(side),

@@ -54,6 +54,8 @@ def find_unsettable(settings: MigrationSettings) -> list[str]:
         for name in settings.parameters
         if name not in PARAMETERS
     ]
+    if not settings.return_path:
+        found.append("libvirt has no way to turn the migration capability 'return-path' off")
     if settings.max_bandwidth % MIB:
         found.append("libvirt takes max_bandwidth in whole MiB per second only")
     if settings.switchover_bandwidth % MIB:
@@ -221,8 +223,8 @@ class _Course(Course):
             self.failure = str(_ask(self.destination.qmp).get("error-desc", ""))  # before libvirt ends it
         if self.status() == "active":
             for name, guest in (("source", self.source), ("destination", self.destination)):
-                if name not in self.held and guest.has_begun:
-                    self.held[name] = _list_capabilities(guest.qmp)
+                if name not in self.held and guest.has_begun and (found := _list_capabilities(guest.qmp)):
+                    self.held[name] = found
         return self._call is not None and self._call.done()
 
     def _require_going_on(self) -> None:

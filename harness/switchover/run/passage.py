@@ -132,6 +132,7 @@ def examine(
         *compare_bytes(moved, names, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
         *_check_faults(result),
+        *_check_driver(result, settings),
         *_check_arrived(destination, before, keys),
         *_check_consoles({"source": source, "destination": destination}, before.means),
         *compare_with_outside(explained, outside),
@@ -146,6 +147,16 @@ def examine(
 def _check_faults(result: MigrationResult) -> list[Check]:
     """A case whose fault did not happen says nothing about it."""
     return [Check("every fault was made", False, "made", f"not made: {missed}") for missed in result.missed]
+
+
+def _check_driver(result: MigrationResult, settings: MigrationSettings) -> list[Check]:
+    """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself."""
+    if not result.driver:
+        return []
+    held = result.driver["capabilities"].get("source", ())
+    wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
+    claim = "source: libvirt turned the case's capabilities on"
+    return [Check(claim, set(wanted) <= set(held), " ".join(wanted), " ".join(held))]
 
 
 def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:

@@ -230,6 +230,14 @@ def test_a_fault_that_was_not_made_fails_a_check() -> None:
     assert failed(make_failed(make_result("failed", missed=missed), {}).checks) == ["every fault was made"]
 
 
+def test_libvirt_has_to_turn_on_what_the_case_wants() -> None:
+    """Without libvirt there is no such check; with it, a capability that is wanted and off fails it."""
+    claim = "source: libvirt turned the case's capabilities on"
+    assert claim not in [check.name for check in run_examine().checks]
+    for held, expected in ((["events", "return-path", "switchover-ack"], []), (["events"], [claim])):
+        assert failed(run_examine(driver={"capabilities": {"source": held}}).checks) == expected
+
+
 def test_within_one_host_the_clocks_do_not_matter() -> None:
     """On one host spans are exact, whatever its clock's offset to the controller and the offset's bound."""
     (source, here), (destination, there) = make_side("source", AFTER[0]), make_side("destination", AFTER[1])

@@ -158,6 +158,7 @@ def test_what_libvirt_has_no_way_to_do() -> None:
     start = "warm"
     [migration]
     max_bandwidth = 1000
+    return_path = "off"
     capabilities = { x-colo = "on", multifd = "on" }
     parameters = { x-checkpoint-delay = 1, multifd-channels = 2 }
     """.replace("    driver", "    [guest]\n    driver")
@@ -167,6 +168,7 @@ def test_what_libvirt_has_no_way_to_do() -> None:
         "a warm guest is restored by QEMU alone: libvirt has no part in it",
         "libvirt has no way to set the migration capability 'x-colo'",
         "libvirt has no way to set the migration parameter 'x-checkpoint-delay'",
+        "libvirt has no way to turn the migration capability 'return-path' off",
         "libvirt takes max_bandwidth in whole MiB per second only",
     ]
     (planned,) = plan(text.replace("DRIVER", "qmp"))

@@ -13,6 +13,7 @@ from tests.lab.case_runner import CaseRunner
 
 from switchover.hosts.host import Host
 from switchover.lab.borrow import borrow_lab
+from switchover.lab.images import build_images
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers
 from switchover.run.fingerprint import collect_fingerprint
@@ -20,8 +21,10 @@ from switchover.run.pair import Pair, pair_of_lab
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """Two lab hosts, for all tests of the session."""
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Two lab hosts, for all tests of the session. QEMUs that tests need are built before it starts."""
+    marks = [mark for item in request.session.items for mark in item.iter_markers("toolchains")]
+    build_images(sorted({name for mark in marks for name in mark.args}))
     with borrow_lab() as lab:
         yield lab
 

@@ -99,3 +99,16 @@ def test_doctor_for_a_lab(lab: Lab) -> None:
     assert f"host {name}: ready" in run_command("doctor", "--for", "host", name, "--lab", lab.name)
     (row,) = json.loads(run_command("hosts", name, "--lab", lab.name, "--json"))
     assert (row["name"], row["reachable"], row["kvm"]["works"]) == (name, True, True)
+
+
+def test_a_plan_that_asks_the_lab(lab: Lab, tmp_path: Path) -> None:
+    """Cases that name no host are decided by what the lab hosts say: what one lacks is named, and only there."""
+    scenario = tmp_path / "s.toml"
+    scenario.write_text(
+        'version = 1\n[scenario]\ntitle = "x"\n[axes]\ndestination.machine = ["pc-q35-9.2", "pc-q35-99.0"]\n'
+    )
+    plan = json.loads(run_command("plan", str(scenario), "--probe", "--lab", lab.name, "--json"))
+    able, unable = (case["gate"] for case in plan["scenarios"][0]["cases"])
+    assert able == {"runs": True, "asked": True, "missing": []}
+    assert (unable["runs"], unable["asked"]) == (False, True)
+    assert [("of hostb" in words, "pc-q35-99.0" in words) for words in unable["missing"]] == [(True, True)]

@@ -41,7 +41,7 @@ def test_with_pre_copy_only_the_rest_moves_in_the_downtime(run_case: CaseRunner)
     assert record.measured("bytes.vfio.precopy") == KNOBS.initial_bytes
     assert record.measured("bytes.vfio.stop_copy") == KNOBS.stop_copy_bytes
     assert all(check.passed for check in record.checks)
-    assert len(record.checks) == 19
+    assert len(record.checks) == 30
     _explained_adds_up_and_agrees_with_qemu(run_case)
     _evidence_is_complete(run_case)
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestSpec, Kernel
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
@@ -80,7 +80,7 @@ def guests(image: Image, keys: GuestKeys, loop: LoopThread) -> Guests:
         accel="tcg",
         cpu="max",
         bridge="",
-        kernel=str(image.artifact("vmlinuz")),
+        kernel=Kernel(str(image.artifact("vmlinuz"))),
         initramfs=str(image.artifact("initramfs.cpio")),
     )
     return Guests(spec, keys, loop)

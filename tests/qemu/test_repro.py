@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -34,24 +35,26 @@ SLOW = replace(PLAIN, max_bandwidth=MIB, downtime_limit_ms=1, settle=False)
 class Script:
     path: Path
     work: Path
+    port: int
+    """free when the script was made"""
 
-    def environment(self, port: int) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "WORK": str(self.work), "PORT": str(port)}
+    def environment(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "WORK": str(self.work), "PORT": str(self.port)}
 
-    def run(self, verb: str, port: int = 4501) -> "subprocess.CompletedProcess[str]":
+    def run(self, verb: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             ["sh", self.path, verb],
-            env=self.environment(port),
+            env=self.environment(),
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
 
-    def start(self, verb: str, port: int = 4501) -> "subprocess.Popen[str]":
+    def start(self, verb: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             ["sh", self.path, verb],
-            env=self.environment(port),
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -76,7 +79,8 @@ class Scripts:
         )
         path = self._directory / "repro.sh"
         path.write_text(render_script(record), encoding="utf-8")
-        return Script(path, self._directory / "work")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            return Script(path, self._directory / "work", free.getsockname()[1])
 
 
 @pytest.fixture
@@ -93,6 +97,7 @@ FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
     ("verdict", "settings", "faults", "destination", "said"),
     [
         (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, '"running": true'),
+        (Verdict(VerdictName.COMPLETED), PLAIN, (Fault(Action.PAUSE_GUEST, Phase.BEFORE),), {}, '"status": "paused"'),
         (Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
         (Verdict(VerdictName.CANCELLED), SLOW, (FAULT[Action.CANCEL],), {}, "source cancelled"),
         (Verdict(VerdictName.CRASHED, "destination"), SLOW, (FAULT[Action.KILL_DESTINATION],), {}, "source failed"),

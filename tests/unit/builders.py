@@ -36,6 +36,7 @@ def make_result(status: str | None = "completed", **changes: object) -> Migratio
         "destination": {},
         "clocks": {"source": EXACT, "destination": EXACT},
         "wall_seconds": 12.3,
+        "arrived": "running" if status == "completed" else "",
     }
     return MigrationResult(status=status, **(values | changes))  # type: ignore[arg-type]
 
@@ -47,12 +48,13 @@ def make_sample(status: str = "active", *, remaining: int = 0, vfio: int | None 
     return Sample(0, reply)
 
 
-def make_change(sequence: int, target: str) -> StateChange:
-    return StateChange(sequence, 10, 20, 30, "RUNNING", target, 0, "set_state")
+def make_change(sequence: int, target: str, at_ns: int = 20) -> StateChange:
+    return StateChange(sequence, 10, at_ns, 30, "RUNNING", target, 0, "set_state")
 
 
-def make_truth(*targets: str, first: int = 1, **counters: int) -> Truth:
-    history = tuple(make_change(first + number, target) for number, target in enumerate(targets))
+def make_truth(*targets: str, first: int = 1, at_ns: int = 20, **counters: int) -> Truth:
+    """``at_ns``: of all changes, on the host's real-time clock."""
+    history = tuple(make_change(first + number, target, at_ns) for number, target in enumerate(targets))
     return Truth(targets[-1] if targets else "RUNNING", 3, counters, history)
 
 

@@ -4,6 +4,7 @@
 import argparse
 from pathlib import Path
 
+from switchover.cli.arguments import parse_positive
 from switchover.lab.borrow import borrow_lab
 from switchover.record.log import say, step
 from switchover.record.record import exit_code_of
@@ -17,7 +18,9 @@ from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repeats", type=_positive, default=1, metavar="N", help="repeats of each case, interleaved")
+    parser.add_argument(
+        "--repeats", type=parse_positive, default=1, metavar="N", help="repeats of each case, interleaved"
+    )
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where run directories go")
 
 
@@ -51,10 +54,3 @@ def _headline(hosts: int) -> str:
         f"and saves at most {format_bytes(KNOBS.save_bytes_per_sec)}/s, migrated {where}.\n"
         "Times of a lab compare with each other only; they say nothing about hardware."
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return value

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from switchover.devices.survey import HostSurvey, lost_host, survey_host
@@ -50,8 +51,10 @@ class Sources:
     def names(self) -> list[str]:
         return [LOCAL, *self.inventory.host, *(self.lab.file.hosts if self.lab else ())]
 
-    def survey(self, names: Sequence[str]) -> list[HostSurvey]:
+    def survey(self, names: Sequence[str], qemus: Sequence[str] | None = None) -> list[HostSurvey]:
         """Of the named hosts, or of all; side by side. A host that is down is a survey that says so.
+
+        ``qemus``: binaries to ask there; default: those of the inventory, or the one in the host's PATH.
 
         :raises UsageError: there is no host of that name
         """
@@ -60,22 +63,22 @@ class Sources:
             if name not in known:
                 raise UsageError(f"There is no host {name!r}{suggest(name, known)}.")
         with ThreadPoolExecutor(max_workers=8) as pool:
-            return list(pool.map(self._survey, list(dict.fromkeys(names)) or known))
+            return list(pool.map(partial(self._survey, qemus=qemus), list(dict.fromkeys(names)) or known))
 
-    def _survey(self, name: str) -> HostSurvey:
+    def _survey(self, name: str, qemus: Sequence[str] | None = None) -> HostSurvey:
         if name == LOCAL:
-            return survey_host(LocalHost(), "controller", probe=probe_controller)
+            return survey_host(LocalHost(), "controller", qemus or (), probe=probe_controller)
         entry = self.inventory.host.get(name)
         if entry is not None or self.lab is None:
             entry = self.inventory.require(name)
             try:
                 with open_inventory_host(name, entry) as host:
-                    return survey_host(host, "inventory", entry.qemu)
+                    return survey_host(host, "inventory", qemus or entry.qemu)
             except SwitchoverError as error:
                 return lost_host(name, "inventory", error)
         origin = f"lab {self.lab.name}"
         try:
-            return survey_host(self.lab.host(name), origin)
+            return survey_host(self.lab.host(name), origin, qemus or ())
         except SwitchoverError as error:
             return lost_host(name, origin, error)
 

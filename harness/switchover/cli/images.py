@@ -3,11 +3,22 @@
 
 import argparse
 import json
+from pathlib import Path
 
-from switchover.lab.images import build_images, clean_store, find_image, store_directory, stored_directories
-from switchover.lab.recipes import RECIPES
+from switchover.lab.images import (
+    build_images,
+    clean_store,
+    find_image,
+    find_recipe,
+    list_recipes,
+    store_directory,
+    stored_directories,
+)
+from switchover.lab.own import DEFAULT_NAMES, keep_own
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.invocation import command
+from switchover.record.log import say
+from switchover.record.toml import suggest
 from switchover.record.units import format_bytes
 
 
@@ -16,7 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="show every image: built or not, size, time it took")
     listing.add_argument("--json", action="store_true", help="for programs")
     build = actions.add_parser("build", help="build what is missing")
-    build.add_argument("names", nargs="*", metavar="IMAGE", help="default: all a lab needs")
+    own = " or ".join(repr(kind) for kind in DEFAULT_NAMES)
+    build.add_argument(
+        "names", nargs="*", metavar="IMAGE", help=f"default: all a lab needs; {own}: one of your own, from…"
+    )
+    build.add_argument(
+        "--patch", action="append", default=[], type=Path, metavar="FILE",
+        help="…Debian's QEMU 10.0 or Linux 6.12 with this patch; several are applied in their order",
+    )  # fmt: skip
+    build.add_argument("--source", type=Path, metavar="DIRECTORY", help="…a source tree (and --patch)")
+    build.add_argument(
+        "--tree", type=Path, metavar="DIRECTORY", help="…binaries of QEMU: a prefix or a build directory"
+    )
+    build.add_argument(
+        "--name", metavar="NAME", help=f"what scenarios call it; default: {' or '.join(DEFAULT_NAMES.values())}"
+    )
     clean = actions.add_parser("clean", help="remove images that today's recipes do not make")
     clean.add_argument("--all", action="store_true", help="today's images too")
 
@@ -26,17 +51,40 @@ def run(arguments: argparse.Namespace) -> int:
         case "list":
             _list(as_json=arguments.json)
         case "build":
-            unknown = [name for name in arguments.names if name not in RECIPES]
-            if unknown:
-                raise UsageError(f"There is no image {unknown[0]!r}.", fix=f"one of: {', '.join(RECIPES)}")
-            build_images(arguments.names or ["labhost"])
+            _build(arguments)
         case "clean":
             print(f"{format_bytes(clean_store(everything=arguments.all))} freed")
     return ExitCode.AS_EXPECTED
 
 
+def _build(arguments: argparse.Namespace) -> None:
+    """:raises UsageError: no such image, or options that do not go with it"""
+    names = arguments.names or ["labhost"]
+    made_of = arguments.patch or arguments.source or arguments.tree
+    if made_of or arguments.name or set(names) & DEFAULT_NAMES.keys():
+        kind = names[0] if len(names) == 1 else ""
+        if kind not in DEFAULT_NAMES or not made_of:
+            raise UsageError(
+                "A QEMU or a kernel of your own is made of a patch, a source tree or a tree of binaries.",
+                fix=f"{command()} images build qemu|kernel --patch FILE, or --source DIRECTORY, or --tree DIRECTORY",
+            )
+        name = arguments.name or DEFAULT_NAMES[kind]
+        if name.partition("-")[0] != kind:
+            raise UsageError(f"A {kind} of your own cannot have the name {name!r}.", fix=f"--name {kind}-…")
+        keep_own(name, patches=arguments.patch, source=arguments.source, tree=arguments.tree)
+        build_images([name])
+        say(f'scenarios name it: {kind} = "{name}"')
+        return
+    unknown = [name for name in names if find_recipe(name) is None]
+    if unknown:
+        known = [recipe.name for recipe in list_recipes()]
+        raise UsageError(f"There is no image {unknown[0]!r}{suggest(unknown[0], known)}.")
+    build_images(names)
+
+
 def _list(*, as_json: bool) -> None:
-    images = {name: find_image(name) for name in RECIPES}
+    recipes = {recipe.name: recipe for recipe in list_recipes()}
+    images = {name: find_image(name) for name in recipes}
     if as_json:
         rows = [
             {
@@ -52,6 +100,6 @@ def _list(*, as_json: bool) -> None:
         return
     for name, image in images.items():
         state = f"{format_bytes(image.size):>10}  {image.seconds:5.1f} s" if image else "not built".ljust(19)
-        print(f"{name:<14} {state}  {RECIPES[name].purpose}")
+        print(f"{name:<30} {state}  {recipes[name].purpose}")
     older = len(stored_directories()) - sum(image is not None for image in images.values())
     print(f"in {store_directory()}" + (f"; {older} older ({command()} images clean)" if older else ""))

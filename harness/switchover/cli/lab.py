@@ -3,6 +3,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 from switchover.hosts import processes
 from switchover.lab.lab import require_lab, start_lab
@@ -19,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     up = actions.add_parser("up", help="boot a lab and leave it running")
     up.add_argument("name", nargs="?", default=DEFAULT)
     up.add_argument("--hosts", type=int, choices=(1, 2), default=2)
+    up.add_argument(
+        "--disk", type=Path, action="append", default=[], metavar="FILE",
+        help="an image (raw or qcow2) that lab hosts have as /dev/vdb, the next as /dev/vdc; it is not written to",
+    )  # fmt: skip
     status = actions.add_parser("status", help="show labs, their lab hosts and how to get in")
     status.add_argument("--json", action="store_true", help="for programs")
     ssh = actions.add_parser("ssh", help="log in to a lab host, or run a command there")
@@ -34,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     match arguments.action:
         case "up":
-            with start_lab(arguments.name, hosts=arguments.hosts, stays=True) as lab:
+            with start_lab(arguments.name, hosts=arguments.hosts, stays=True, disks=arguments.disk) as lab:
                 file = lab.file
             # after the block: a reader of these lines that went away must not take the lab down
             print(f"lab {file.name} is up: {', '.join(file.hosts)} (ready in {file.ready_seconds} s)")
@@ -62,6 +67,7 @@ def _status(*, as_json: bool) -> None:
                 "ports": file.ports,
                 "accelerator": file.accelerator["accel"],
                 "ready_seconds": file.ready_seconds,
+                "disks": file.disks,
                 "ssh_config": str(directory / "ssh_config"),
             }
         )

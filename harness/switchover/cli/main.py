@@ -19,6 +19,7 @@ VERBS = {
     "plan": "show the cases of scenarios, what is expected of them, and how long they take; touches nothing",
     "run": "run the cases of scenarios, and tell what came of them",
     "show": "show a run again, from its directory alone",
+    "compare": "compare the arms of a run, or two runs, in numbers and in words",
     "list": "list the scenarios of the catalogue and the runs",
     "repro": "repeat a case of a run, from its record alone",
     "attach": "get to the monitor, the shell or the console of a guest that a run keeps",

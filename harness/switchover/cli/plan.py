@@ -1,37 +1,73 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``switchover plan``: what would happen; touches nothing and asks no host."""
+"""``switchover plan``: what would happen; touches nothing, and asks hosts only with ``--probe``."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from switchover.cli.arguments import add_selection
+from switchover.cli.hosts import open_sources
+from switchover.lab.borrow import DEFAULT
+from switchover.lab.lab import LAB_HOSTS
+from switchover.lab.labfile import is_running
 from switchover.record.errors import ExitCode, UsageError
+from switchover.record.log import say
+from switchover.record.paths import labs_directory
 from switchover.report.plan import list_plans, render_plans
-from switchover.scenarios.plan import Plan, make_plan
+from switchover.scenarios.gate import HostFacts, Known, make_facts
+from switchover.scenarios.plan import Plan, decide_again, make_plan
 from switchover.scenarios.scenario import list_scenarios, load_scenario
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "scenarios", nargs="+", type=Path, metavar="FILE|DIRECTORY|NAME",
-        help="scenario files, directories of them, or names in the catalogue",
-    )  # fmt: skip
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
-    )
+    add_selection(parser)
     parser.add_argument(
         "--commands", action="store_true", help="QEMU's full command lines of each case, or libvirt's XML"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--probe", action="store_true", help="ask the hosts of the cases, and the lab that is up, what they can do"
+    )
+    parser.add_argument("--lab", metavar="NAME", help="with --probe: the lab to ask; default: default, if it is up")
+    parser.add_argument("--inventory", type=Path, metavar="FILE", help="with --probe: where other hosts are")
 
 
 def run(arguments: argparse.Namespace) -> int:
     plans = make_plans(arguments.scenarios, arguments.only)
+    if arguments.probe:
+        known = _ask(plans, arguments.inventory, arguments.lab)
+        plans = [decide_again(plan, known) for plan in plans]
     if arguments.json:
         print(json.dumps(list_plans(plans, commands=arguments.commands), indent=1, ensure_ascii=False))
     else:
         print(render_plans(plans, commands=arguments.commands))
     return ExitCode.AS_EXPECTED
+
+
+def _ask(plans: Sequence[Plan], inventory: Path | None, lab: str | None) -> Known:
+    """Ask the hosts that cases name, and those of the lab for cases that name none; tell who was asked."""
+    if lab is None and is_running(labs_directory() / DEFAULT):
+        lab = DEFAULT
+    cases = [entry.planned for plan in plans for entry in plan.entries]
+    wanted = {name for planned in cases for name in planned.hosts}
+    qemus = sorted({side.guest.qemu for planned in cases for side in (planned.case.source, planned.case.destination)})
+    with open_sources(inventory, lab) as sources:
+        pair = sources.lab.file.hosts if sources.lab else LAB_HOSTS
+        wanted = wanted - {""} | set(pair if "" in wanted else ())
+        names = [name for name in sources.names() if name in wanted]
+        surveys = sources.survey(names, qemus) if names else []
+    unasked = {name: HostFacts(name, asked=False) for name in pair if name not in names}
+    facts = unasked | {
+        survey.name: make_facts(survey, link=survey.name not in pair or len(pair) == 2) for survey in surveys
+    }
+    for survey in surveys:
+        told = "; ".join(f"{part}: {why}" for part, why in survey.problems.items())
+        say(f"{survey.name} ({survey.origin}): " + (told or f"asked, with {', '.join(survey.qemus)}"))
+    if wanted & unasked.keys():
+        say("no lab is up: lab hosts were not asked (switchover lab up)")
+    say("not looked at: memory, disks and kernels that scenarios name, guests")
+    return Known((facts[pair[0]], facts[pair[-1]]), facts)
 
 
 def make_plans(places: list[Path], only: str) -> list[Plan]:

@@ -5,8 +5,11 @@ import argparse
 import itertools
 from pathlib import Path
 
+from switchover.cli.arguments import parse_positive
 from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
+from switchover.lab.images import build_images
+from switchover.lab.toolchains import find_toolchains, provide_toolchain
 from switchover.record.invocation import command
 from switchover.record.log import say, step
 from switchover.record.record import Record, exit_code_of
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
     parser.add_argument("case", metavar="CASE", help="an id, or a part of it")
     parser.add_argument(
-        "--repeat", type=_positive, metavar="N", help="so many times; default: once, or see --until-fail"
+        "--repeat", type=parse_positive, metavar="N", help="so many times; default: once, or see --until-fail"
     )
     parser.add_argument(
         "--until-fail",
@@ -43,9 +46,16 @@ def run(arguments: argparse.Namespace) -> int:
     most = arguments.repeat or (None if arguments.until_fail else 1)
     records: list[Record] = []
     try:
+        guests = (case.source.guest, case.destination.guest)
+        toolchains = find_toolchains(name for guest in guests for name in guest.programs)
+        build_images(toolchains)
         with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
             pair = pair_of_lab(lab)
-            fingerprint = collect_fingerprint(lab, pair, case.source.guest.qemu, case.destination.guest.qemu)
+            for toolchain in toolchains:
+                for name in lab.file.hosts:
+                    provide_toolchain(lab, name, toolchain)
+            kernels = sorted({guest.named_kernel for guest in guests} - {""})
+            fingerprint = collect_fingerprint(lab, pair, *(guest.qemu for guest in guests), kernels=kernels)
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)
@@ -74,10 +84,3 @@ def _summarise(records: list[Record], recorded: Record) -> str:
     ]
     lines += [f"  #{record.repeat}: {record.mismatch}" for record in wrong[:10]]
     return "\n".join(lines)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return value

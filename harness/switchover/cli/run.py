@@ -10,10 +10,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from switchover.cli.arguments import add_selection, parse_positive
 from switchover.cli.plan import make_plans
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
+from switchover.lab.images import build_images
 from switchover.lab.lab import LAB_HOSTS
+from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import UsageError
 from switchover.record.invocation import command
 from switchover.record.log import say
@@ -28,21 +31,15 @@ from switchover.report.summary import render_run
 from switchover.run.execution import Turn, Watcher, execute, start_execution
 from switchover.run.kept import Keeper, Kept
 from switchover.run.stage import LabStage, Stage
-from switchover.scenarios.plan import Plan
+from switchover.scenarios.plan import Plan, list_programs
 
 JUNIT = "junit.xml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_selection(parser)
     parser.add_argument(
-        "scenarios", nargs="+", type=Path, metavar="FILE|DIRECTORY|NAME",
-        help="scenario files, directories of them, or names in the catalogue",
-    )  # fmt: skip
-    parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
-    )
-    parser.add_argument(
-        "--repeat", type=_positive, metavar="N", help="repeats of each case, whatever the scenario says"
+        "--repeat", type=parse_positive, metavar="N", help="repeats of each case, whatever the scenario says"
     )
     parser.add_argument(
         "--keep-on-fail", action="store_true",
@@ -67,10 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
     directory = make_run_directory(_make_title(arguments.scenarios, plans), arguments.output)
     turns = start_execution(plans, directory)
     say(f"run directory: {directory.path}")
+    lease = _make_lease(plans, arguments.keep_lab)
     with _open_watcher() as (watcher, pause):
         keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
         try:
-            execute(turns, directory, _make_lease(arguments.keep_lab), watcher, unsupported=unsupported, keeper=keeper)
+            execute(turns, directory, lease, watcher, unsupported=unsupported, keeper=keeper)
         except BaseException:
             pause()
             _conclude(directory)
@@ -91,9 +89,13 @@ def _make_title(places: Sequence[Path], plans: Sequence[Plan]) -> str:
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in title)
 
 
-def _make_lease(keep_lab: bool) -> Callable[[], AbstractContextManager[Stage]]:
+def _make_lease(plans: Sequence[Plan], keep_lab: bool) -> Callable[[], AbstractContextManager[Stage]]:
+    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
+    toolchains = find_toolchains(list_programs(plans))
+
     @contextlib.contextmanager
     def lease() -> Iterator[Stage]:
+        build_images(toolchains)
         with borrow_lab(stays=keep_lab) as lab:
             yield LabStage(lab)
 
@@ -152,10 +154,3 @@ def _make_hold(directory: RunDirectory, pause: Callable[[], None]) -> Callable[[
             sys.stdin.readline()
 
     return hold
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return value

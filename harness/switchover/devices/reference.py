@@ -8,7 +8,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from switchover.devices.mediated import MediatedDevice, start_mediated_device
 from switchover.hosts.host import Host
@@ -18,6 +18,25 @@ PARENT = "/sys/devices/platform/refdev"
 TYPE = "refdev-4vec"
 OFFERS = ("migration", "stop_copy", "pre_copy", "p2p")
 """Knobs of what the device offers, which cannot be set while it is open."""
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a text is to be written, and that in words."""
+
+    pattern: str
+    words: str
+
+
+FaultPoint = Annotated[
+    str,
+    Spelling(
+        r"none|load|(read|write):[0-9]+|STOP|RUNNING|STOP_COPY|RESUMING|RUNNING_P2P|PRE_COPY|PRE_COPY_P2P",
+        'must be "none", "load", "read:BYTE", "write:BYTE", or a state that an arc leads to: STOP, RUNNING, STOP_COPY, '
+        "RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P",
+    ),
+]
+"""As the device takes it (images/modules/refdev/knobs.c); no arc that can fail leads to ERROR."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +73,7 @@ class Knobs:
     """pages of 4 KiB per second that the device writes to the guest's buffer, where the guest enabled that; 0: none"""
     irq_rates: tuple[int, ...] = ()
     """interrupts per second of each vector from 0 on; a rate that the guest sets wins"""
-    fail_at: str = "none"
+    fail_at: FaultPoint = "none"
     """where a fault happens: ``none``, an arc's target as in the history, ``read:BYTE``, ``write:BYTE``, ``load``"""
     fail_errno: int = 5
     """the errno that a fault of ``fail_at`` gives"""

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest is made of, in terms that a QEMU command line and a libvirt domain share."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
-LAB_KERNEL = "/usr/lib/switchover/guest/vmlinuz"
-LAB_INITRAMFS = "/usr/lib/switchover/guest/initramfs.cpio"
+from switchover.lab.labhost import KERNELS
+
+KERNEL_NAME = re.compile(r"kernel-[^/]+")
 
 Driver = Literal["qmp", "libvirt"]
 Start = Literal["cold", "warm"]
@@ -15,6 +17,11 @@ KeyFile = NewType("KeyFile", str)
 """Path of a private SSH key on the controller; empty: none."""
 HostKey = NewType("HostKey", str)
 """A public SSH key, ``TYPE BASE64``, or the path of a file with one on the controller; empty: none."""
+Kernel = NewType("Kernel", str)
+"""Path of a kernel on a guest's host, or the name of an image; empty: the lab's."""
+
+LAB_KERNEL = Kernel(f"{KERNELS}/guest/vmlinuz")
+LAB_INITRAMFS = f"{KERNELS}/guest/initramfs.cpio"
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,12 @@ class GuestSpec:
     """``-m``, MiB"""
     vcpus: int = 1
     """``-smp``"""
-    kernel: str = ""
-    """path of the guest's kernel on its host; without it that of the lab's guest, or with `disk` none: QEMU boots from
-    the disk"""
+    kernel: Kernel = Kernel("")
+    """path of the guest's kernel on its host, or a name such as `kernel-6.12-rt` (`switchover images list`); without it
+    that of the lab's guest, or with `disk` none: QEMU boots from the disk"""
     initramfs: str = ""
-    """path of the guest's initramfs on its host; without it that of the lab's guest, or with `disk` none"""
+    """path of the guest's initramfs on its host; without it that of the lab's guest for this kernel, or with `disk`
+    none"""
     append: str = ""
     """more words for the guest's kernel command line"""
     disk: str = ""
@@ -91,19 +99,35 @@ class GuestSpec:
         return bool(self.disk) and not self.kernel
 
     @property
+    def named_kernel(self) -> str:
+        """The name of the image that the kernel is of; empty: it is a file, or the lab's."""
+        return self.kernel if KERNEL_NAME.fullmatch(self.kernel) else ""
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of its QEMU, and of its kernel if that has one: what may have to be brought to its host."""
+        return (self.qemu, *([self.named_kernel] if self.named_kernel else []))
+
+    @property
     def kernel_file(self) -> str:
         """What QEMU gets; empty: the guest boots from its disk."""
+        if self.named_kernel:
+            return f"{KERNELS}/{self.kernel}/vmlinuz"
         return self.kernel or ("" if self.disk else LAB_KERNEL)
 
     @property
     def initramfs_file(self) -> str:
         """What QEMU gets; empty: none."""
-        return self.initramfs or ("" if self.disk else LAB_INITRAMFS)
+        return self.initramfs or ("" if self.disk else self._lab_initramfs)
+
+    @property
+    def _lab_initramfs(self) -> str:
+        return f"{KERNELS}/{self.kernel}/initramfs.cpio" if self.named_kernel else LAB_INITRAMFS
 
     @property
     def is_of_lab(self) -> bool:
         """Whether the guest is the one that the lab brings, which is known to have all that probes need."""
-        return self.initramfs_file == LAB_INITRAMFS and not self.boots_from_disk
+        return self.initramfs_file == self._lab_initramfs and not self.boots_from_disk
 
 
 @dataclass(frozen=True)

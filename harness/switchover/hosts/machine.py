@@ -3,7 +3,8 @@
 
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from switchover.hosts.host import Host
 
@@ -35,6 +36,9 @@ for name in MODULES; do [ -d "/sys/module/$name" ] && say module "$name"; done
 for name in PROGRAMS; do command -v "$name" >/dev/null && say program "$name"; done
 for path in /sys/module/kvm_amd/parameters/nested /sys/module/kvm_intel/parameters/nested; do
     [ -r "$path" ] && read -r line <"$path" && say nested "$line"
+done
+for name; do
+    digest=$(sha256sum <"$(command -v "$name")") && say sha256 "${digest%% *} $name"
 done
 exit 0
 """
@@ -80,6 +84,8 @@ class Machine:
     clock_offset_s: float
     """Its clock minus the controller's, give or take ``clock_bound_s``."""
     clock_bound_s: float
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by program, of those that were asked for and are there."""
 
     @property
     def release(self) -> tuple[int, int]:
@@ -93,11 +99,11 @@ class Machine:
         return tuple(word for word in self.cmdline.split() if re.search("iommu|vfio|default_hugepagesz|isolcpus", word))
 
 
-def read_machine(host: Host) -> Machine:
-    """:raises HostLost: the host does not answer"""
+def read_machine(host: Host, *digested: str) -> Machine:
+    """``digested``: programs whose SHA-256 is wanted. :raises HostLost: the host does not answer"""
     script = _SCRIPT.replace("MODULES", " ".join(MODULES)).replace("PROGRAMS", " ".join(PROGRAMS))
     before = time.time_ns()
-    text = host.run(["sh", "-c", script], timeout=60).text
+    text = host.run(["sh", "-c", script, "sh", *digested], timeout=60).text
     return parse_machine(host.name, text, before, time.time_ns())
 
 
@@ -136,6 +142,7 @@ def parse_machine(host: str, text: str, before_ns: int, after_ns: int) -> Machin
         programs=tuple(values.get("program", ())),
         clock_offset_s=0.0 if clock is None else (clock - middle) / 1e9,
         clock_bound_s=(after_ns - before_ns) / 2e9,
+        digests={name: digest for digest, _, name in (line.partition(" ") for line in values.get("sha256", ()))},
     )
 
 

@@ -29,8 +29,16 @@ READY_TIMEOUT_S = 180
 _READY = ("switchover-labhost: ready", "Server listening on 0.0.0.0 port 22")
 
 
-def boot_lab(directory: Path, name: str, images: dict[str, Image], names: tuple[str, ...], *, stays: bool) -> None:
-    """Boot the lab hosts ``names`` from the image ``labhost``, all of them together.
+def boot_lab(
+    directory: Path,
+    name: str,
+    images: dict[str, Image],
+    names: tuple[str, ...],
+    *,
+    stays: bool,
+    disks: tuple[Path, ...] = (),
+) -> None:
+    """Boot the lab hosts ``names`` from the image ``labhost``, all of them together, each with ``disks``.
 
     :raises NotReady: one does not come up, with the end of its console; a damaged image is named
     """
@@ -44,6 +52,7 @@ def boot_lab(directory: Path, name: str, images: dict[str, Image], names: tuple[
         images={image.name: image.digest for image in images.values()},
         accelerator=asdict(accelerator),
         hosts=list(names),
+        disks=[str(disk) for disk in disks],
     )
     start = time.monotonic()
     directory.mkdir(mode=0o700)
@@ -109,6 +118,7 @@ def _prepare(directory: Path, file: LabFile, host_key: KeyPair, index: int, coun
         link=LinkEnd.NONE if count == 1 else LinkEnd.LISTENS if index == 0 else LinkEnd.CONNECTS,
         directory=own,
         sockets=Path(file.sockets),
+        disks=tuple(map(Path, file.disks)),
     )
     _write_private(own / "name", name)
     _write_private(own / "link_address", spec.address)

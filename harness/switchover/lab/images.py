@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,6 +22,7 @@ import filelock
 
 from switchover.hosts import processes
 from switchover.lab.mirror import read_mirror, require_keyring
+from switchover.lab.own import find_own, list_own, require_inputs
 from switchover.lab.recipes import RECIPES, RELEASE, Recipe, compute_digest, order_recipes, parse_word_list
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.log import say, step
@@ -29,7 +31,10 @@ from switchover.record.units import format_bytes
 
 NEEDED_BYTES = 5 << 30
 """Free space that building all images takes."""
-_BUILD_TIMEOUT_S = 1800
+_BUILD_TIMEOUT_S = 3600
+TELL_S = 60.0
+"""How often a long build says where it is."""
+_BESIDE = (".part", ".log", ".lock")
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,36 @@ def store_directory() -> Path:
     return cache_directory() / "images"
 
 
+def find_recipe(name: str) -> Recipe | None:
+    """The project's, or of a toolchain of the user's own."""
+    return RECIPES.get(name) or find_own(name)
+
+
+def _require_recipe(name: str) -> Recipe:
+    recipe = find_recipe(name)
+    if recipe is None:
+        raise KeyError(name)
+    return recipe
+
+
+def _compute_digest(recipe: Recipe) -> str:
+    return compute_digest(recipe, data_directory("images"), _require_recipe)
+
+
+def list_recipes() -> list[Recipe]:
+    """The project's, then those of toolchains of the user's own."""
+    return [*RECIPES.values(), *list_own()]
+
+
 def find_image(name: str) -> Image | None:
     """The image as today's recipes make it, if it is in the store and whole.
 
     Whole means: every artifact has the size noted when it was built. A damaged image counts as not there.
     """
-    digest = compute_digest(name, data_directory("images"))
+    recipe = find_recipe(name)
+    if recipe is None:
+        return None
+    digest = _compute_digest(recipe)
     directory = store_directory() / f"{name}-{digest}"
     try:
         manifest = json.loads((directory / "manifest.json").read_text())
@@ -88,7 +117,7 @@ def build_images(names: list[str]) -> dict[str, Image]:
 
     :raises NotReady: the mirror does not answer, the disk is too small, a program is missing, a build failed
     """
-    ordered = order_recipes(names)
+    ordered = order_recipes(names, _require_recipe)
     missing = [recipe for recipe in ordered if find_image(recipe.name) is None]
     if missing:
         say(f"images to build: {', '.join(recipe.name for recipe in missing)}, about {_estimate(missing)} s")
@@ -124,13 +153,13 @@ def clean_store(*, everything: bool) -> int:
     """
     keep = set()
     if not everything:
-        keep = {image.directory for name in RECIPES if (image := find_image(name)) is not None}
+        keep = {image.directory for recipe in list_recipes() if (image := find_image(recipe.name)) is not None}
     paths = store_directory().glob("*") if store_directory().is_dir() else []
     freed = 0
-    for target in sorted({path.with_suffix("") for path in paths} - keep):
+    for target in sorted({_image_of(path) for path in paths} - keep):
         try:
             with filelock.FileLock(f"{target}.lock", timeout=0):
-                for path in (target, *(target.with_suffix(suffix) for suffix in (".part", ".log", ".lock"))):
+                for path in (target, *(Path(f"{target}{suffix}") for suffix in _BESIDE)):
                     freed += _disk_usage(path)
                     _remove(path)
         except filelock.Timeout:
@@ -138,14 +167,19 @@ def clean_store(*, everything: bool) -> int:
     return freed
 
 
+def _image_of(path: Path) -> Path:
+    """The image that something in the store belongs to; names of images may have dots."""
+    return path.with_suffix("") if path.suffix in _BESIDE else path
+
+
 def _build(recipe: Recipe) -> None:
-    digest = compute_digest(recipe.name, data_directory("images"))
+    digest = _compute_digest(recipe)
     target = store_directory() / f"{recipe.name}-{digest}"
     with _locked(target):
         if find_image(recipe.name) is not None:
             say(f"image {recipe.name}: built meanwhile by another process")
             return
-        temporary = target.with_suffix(".part")
+        temporary = Path(f"{target}.part")
         for leftover in (temporary, target):
             _remove(leftover)
         temporary.mkdir(mode=0o755)
@@ -157,7 +191,7 @@ def _build(recipe: Recipe) -> None:
                 manifest = {
                     "name": recipe.name,
                     "digest": digest,
-                    "release": RELEASE,
+                    "release": recipe.release or RELEASE,
                     "seconds": round(time.monotonic() - start, 1),
                     "size": size,
                     "artifacts": {artifact: _size(temporary / artifact) for artifact in recipe.artifacts},
@@ -190,12 +224,14 @@ def _locked(target: Path) -> Iterator[None]:
 def _bootstrap(recipe: Recipe, directory: Path) -> None:
     """A tree of Debian packages: as ``root.tar``, or unpacked as ``root`` for the build root."""
     mirror = read_mirror()
-    packages = parse_word_list((data_directory("images") / recipe.name / "packages").read_text())
+    lists = [data_directory("images") / source / "packages" for source in recipe.sources]
+    packages = [word for path in lists for word in parse_word_list(path.read_text())]
+    release = recipe.release or RELEASE
     tree = directory / "root.tar"
     argv = [
         "mmdebstrap",
         f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
-        "--variant=minbase",
+        f"--variant={'extract' if recipe.unpacked else 'minbase'}",
         "--format=tar",
         f"--include={','.join(packages)}",
         f"--keyring={require_keyring()}",
@@ -203,11 +239,11 @@ def _bootstrap(recipe: Recipe, directory: Path) -> None:
         '--aptopt=Acquire::Retries "3"',
         *(f"--aptopt={option}" for option in mirror.options),
         *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info")),
-        '--customize-hook=chroot "$1" dpkg-query -W >&2',
-        '--customize-hook=mkdir "$1/in" "$1/out"',
-        RELEASE,
+        *((f'--aptopt=APT::Default-Release "{release}-backports"',) if recipe.backports else ()),
+        *(f"--customize-hook={hook}" for hook in _list_hooks(recipe)),
+        release,
         str(tree),
-        *mirror.sources(RELEASE),
+        *mirror.sources(release, backports=recipe.backports, source_packages=bool(recipe.source_package)),
     ]
     _run_logged(recipe, [*namespace_command(), *argv] if os.geteuid() == 0 else argv, directory)
     if "root" in recipe.artifacts:
@@ -217,16 +253,30 @@ def _bootstrap(recipe: Recipe, directory: Path) -> None:
         tree.unlink()
 
 
+def _list_hooks(recipe: Recipe) -> list[str]:
+    """Shell commands for mmdebstrap, which gives them the tree as ``$1``; the first one tells versions."""
+    if recipe.unpacked:
+        return ['for file in "$1"/var/cache/apt/archives/*.deb; do dpkg-deb --show "$file" >&2; done']
+    hooks = ['chroot "$1" dpkg-query -W >&2', 'mkdir "$1/in" "$1/out"']
+    if recipe.source_package:
+        fetch = f"apt-get source --download-only --only-source {recipe.source_package}"
+        hooks.append(f'cd "$1/usr/src" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" {fetch}')
+    return hooks
+
+
 def _run_build_script(recipe: Recipe, directory: Path) -> None:
     """``images/NAME/build`` inside the build root."""
+    require_inputs(recipe)
     recipes = data_directory("images")
     inputs = {"recipes": recipes} | {
-        name: require_image(name).directory for name in recipe.needs if name != "buildroot"
+        name: require_image(name).directory for name in recipe.needs if name != recipe.root
     }
-    root = require_image("buildroot").artifact("root")
+    inputs |= {name: Path(path) for name, path in recipe.inputs}
+    root = require_image(recipe.root).artifact("root")
+    script = recipe.script or f"{recipe.name}/build"
     argv = [
         *namespace_command(),
-        *("sh", str(recipes / "common" / "enter"), str(root), str(directory), f"/in/recipes/{recipe.name}/build"),
+        *("sh", str(recipes / "common" / "enter"), str(root), str(directory), f"/in/recipes/{script}"),
         *(f"{name}={path}" for name, path in inputs.items()),
     ]
     _run_logged(recipe, argv, directory)
@@ -243,13 +293,34 @@ def namespace_command() -> list[str]:
 
 def _run_logged(recipe: Recipe, argv: list[str], directory: Path) -> None:
     """Run a step of a build, its output in a log beside the image; that output explains a failure."""
-    log = Path(f"{directory.with_suffix('')}.log")
+    log = Path(f"{_image_of(directory)}.log")
     try:
         # mmdebstrap's temporary tree lies in TMPDIR: beside the image, the next build removes what a killed one left
         env = {**os.environ, "TMPDIR": str(directory)} if os.geteuid() == 0 else None
-        processes.run(argv, timeout=_BUILD_TIMEOUT_S, output=log, env=env)
+        with _told(recipe, log):
+            processes.run(argv, timeout=_BUILD_TIMEOUT_S, output=log, env=env)
     except CommandFailed as error:
         raise explain_build_failure(recipe.name, log.read_text(errors="replace"), log) from error
+
+
+@contextmanager
+def _told(recipe: Recipe, log: Path) -> Iterator[None]:
+    """During a long step, the line of its log that it is at, from time to time."""
+    over, start = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not over.wait(TELL_S):
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            last = lines[-1].strip()[:80] if lines else ""
+            say(f"  {recipe.name}: {time.monotonic() - start:.0f} s, {len(lines)} lines, {last}")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
 
 
 def explain_build_failure(name: str, output: str, log: Path) -> NotReady:
@@ -270,7 +341,7 @@ def explain_build_failure(name: str, output: str, log: Path) -> NotReady:
 
 def _read_packages(directory: Path) -> dict[str, str]:
     """Package versions that ``dpkg-query -W`` printed into the log of a tree of packages."""
-    log = Path(f"{directory.with_suffix('')}.log")
+    log = Path(f"{_image_of(directory)}.log")
     rows = (line.split("\t") for line in log.read_text(errors="replace").splitlines())
     return {row[0]: row[1] for row in rows if len(row) == 2 and " " not in row[0]}
 

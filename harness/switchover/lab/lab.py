@@ -2,7 +2,8 @@
 """A lab: one or two lab hosts with a private link, started together, stopped together, and proven gone."""
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from switchover.hosts.heartbeat import Outlet
@@ -13,7 +14,7 @@ from switchover.lab.boot import boot_lab, connect_labhost, link_address
 from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
 from switchover.lab.labfile import find_starter, is_running, lab_processes, read_lab_file, starter_path, stop_lab
-from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, outlet_socket
+from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, monitor_socket, outlet_socket
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import labs_directory
 
@@ -60,6 +61,10 @@ class Lab:
         socket = outlet_socket(Path(self.file.sockets), name)
         return Outlet(str(socket), OUTLET_ADDRESS, OUTLET_MAC)
 
+    def monitor(self, name: str) -> Path:
+        """Socket of the monitor of the QEMU that a lab host runs in."""
+        return monitor_socket(Path(self.file.sockets), name)
+
     def hosts(self) -> list[SshHost]:
         return [self.host(name) for name in self.file.hosts]
 
@@ -71,13 +76,18 @@ class Lab:
 
 
 @contextlib.contextmanager
-def start_lab(name: str, *, hosts: int = 2, stays: bool = False) -> Iterator[Lab]:
+def start_lab(name: str, *, hosts: int = 2, stays: bool = False, disks: Sequence[Path] = ()) -> Iterator[Lab]:
     """A lab for the time of a ``with`` block; with ``stays`` it is left running when the block ends without error.
 
-    Images are built first if they are missing. Stopping proves that nothing is left.
+    Images are built first if they are missing. Stopping proves that nothing is left. ``disks``: image files that each
+    lab host has as ``/dev/vdb`` and so on; what is written to them goes with the lab.
 
+    :raises UsageError: one of these cannot be read
     :raises NotReady: a lab of that name runs already, an image cannot be built, a lab host does not come up
     """
+    for disk in disks:
+        if not os.access(disk, os.R_OK) or disk.is_dir():
+            raise UsageError(f"{disk} cannot be read.", why="lab hosts were to have it as a disk")
     images = build_images(["labhost"])
     directory = labs_directory() / name
     labs_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,7 +104,7 @@ def start_lab(name: str, *, hosts: int = 2, stays: bool = False) -> Iterator[Lab
                 raise NotReady(f"A lab named {name!r} is running.", fix=f"switchover lab down {name}")
             stop_lab(directory)
         stack.callback(_stop, directory)
-        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays)
+        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=tuple(map(Path.absolute, disks)))
         lab = stack.enter_context(contextlib.closing(Lab(directory)))
         yield lab
         if stays:

@@ -37,6 +37,8 @@ class LabFile:
     hosts: list[str]
     ports: dict[str, int] = field(default_factory=dict)
     ready_seconds: float | None = None
+    disks: list[str] = field(default_factory=list)
+    """Images of the user that each lab host has besides its own, as /dev/vdb and so on."""
 
 
 def read_lab_file(directory: Path) -> LabFile:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One lab host: a VM on the controller that serves as a host. Its QEMU arguments are built here, purely."""
 
+import contextlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,11 @@ _OBSERVE_MAC = "52:54:00:53:6f"
 OUTLET_ADDRESS = "10.77.0.250"
 OUTLET_MAC = f"{_OBSERVE_MAC}:ff"
 """What a guest sends here leaves its lab host for the controller (images/labhost/rc); no machine has this address."""
+
+TOOLCHAIN_BUS = "toolchains"
+"""Disks with other QEMUs and kernels are plugged in here while the lab runs."""
+KERNELS = "/usr/lib/switchover"
+"""Folder of a host with a folder for each guest's kernel that has a name: its vmlinuz and initramfs.cpio."""
 
 
 class LinkEnd(StrEnum):
@@ -42,14 +48,21 @@ class LabHostSpec:
     """Holds its keys and its console, mode 0700."""
     sockets: Path
     """Holds monitor, outlet and link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
+    disks: tuple[Path, ...] = ()
+    """Images of the user that it has as ``/dev/vdb``, ``/dev/vdc`` and so on."""
 
     @property
     def monitor(self) -> Path:
-        return self.sockets / f"{self.name}.qmp"
+        return monitor_socket(self.sockets, self.name)
 
     @property
     def console(self) -> Path:
         return self.directory / "console.log"
+
+
+def monitor_socket(sockets: Path, name: str) -> Path:
+    """Of the QEMU that the lab host ``name`` runs in."""
+    return sockets / f"{name}.qmp"
 
 
 def outlet_socket(sockets: Path, name: str) -> Path:
@@ -61,7 +74,8 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
     """QEMU's arguments, program name excluded.
 
     The user network is restricted: the lab host reaches nothing through it, and its SSH is forwarded to a port of
-    127.0.0.1 that the kernel chooses (``info usernet`` tells which). The disk is shared and never written.
+    127.0.0.1 that the kernel chooses (``info usernet`` tells which). Disks are shared and never written: what lab hosts
+    write goes with them.
     """
     link = {
         LinkEnd.NONE: [],
@@ -78,13 +92,27 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         "-no-reboot",
         *("-serial", f"file:{spec.console}"),
         *("-qmp", f"unix:{spec.monitor},server=on,wait=off"),
-        *("-drive", f"file={image.artifact('root.ext4')},if=virtio,format=raw,snapshot=on,cache=unsafe"),
+        *_disk_arguments(image.artifact("root.ext4"), *spec.disks),
         *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", f"virtio-net-pci,netdev=user,mac={_USER_MAC}:01,romfile="),
         *link,
         *_outlet_arguments(spec),
+        *("-device", f"virtio-scsi-pci,id={TOOLCHAIN_BUS}"),
         *_fw_cfg(spec, "name", "link_address", "authorized_keys", "ssh_host_ed25519_key"),
     ]
+
+
+def _disk_arguments(*disks: Path) -> list[str]:
+    names = (str(disk).replace(",", ",,") for disk in disks)
+    drives = (f"file={name},if=virtio,format={find_format(disk)}" for disk, name in zip(disks, names, strict=True))
+    return [word for drive in drives for word in ("-drive", f"{drive},snapshot=on,cache=unsafe")]
+
+
+def find_format(disk: Path) -> str:
+    """``qcow2`` by its first bytes (docs/interop/qcow2.rst in QEMU), else ``raw``: QEMU itself does not guess raw."""
+    with contextlib.suppress(OSError), disk.open("rb") as file:
+        return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
+    return "raw"
 
 
 def _link_arguments(spec: LabHostSpec, server: str) -> list[str]:

@@ -32,12 +32,13 @@ class Mirror:
     security: str | None
     options: tuple[str, ...]
 
-    def sources(self, release: str) -> list[str]:
-        """Lines of a sources.list for a release."""
-        lines = [f"deb {self.archive} {suite} main" for suite in (release, f"{release}-updates")]
+    def sources(self, release: str, *, backports: bool = False, source_packages: bool = False) -> list[str]:
+        """Lines of a sources.list for a release, with its backports and with source packages if wanted."""
+        suites = [release, f"{release}-updates", *([f"{release}-backports"] if backports else [])]
+        places = [f"{self.archive} {suite} main" for suite in suites]
         if self.security:
-            lines.append(f"deb {self.security} {release}-security main")
-        return lines
+            places.append(f"{self.security} {release}-security main")
+        return [f"{kind} {place}" for kind in (("deb", "deb-src") if source_packages else ("deb",)) for place in places]
 
 
 def parse_one_line_sources(text: str) -> list[AptSource]:

@@ -113,7 +113,7 @@ def list_leftovers(host: Host) -> list[str]:
     disturbed, on a lab host where none should be.
     """
     script = (
-        "pgrep -a qemu-system; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
+        "pgrep -af '[q]emu-system|/opt/[q]emu/'; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
         "ls /sys/class/net | grep ^sw; tc qdisc show | grep netem; "
         "ls -d /run/libvirt/qemu/switchover-*.xml /var/log/libvirt/qemu/switchover-* 2>/dev/null; true"
     )

@@ -66,6 +66,8 @@ class MigrationResult:
     interventions: tuple[Intervened, ...] = ()
     missed: tuple[str, ...] = ()
     """Interventions that were not made, since their phase was not seen."""
+    arrived: str = ""
+    """The destination's run state when the migration had completed, ``running`` or ``paused``; empty: it did not."""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """What a driver between the harness and QEMU was told, what it set by itself, and what it counted."""
 
@@ -84,7 +86,8 @@ def migrate(
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
     Settings go to both sides, the destination first; the destination listens before the source is told to start;
-    events are kept from before the start; the last sample is kept whatever happens. A migration that hangs is
+    events are kept from before the start; the last sample is kept whatever happens. A guest that was paused and arrives
+    so is let run. A migration that hangs is
     cancelled before this returns, and its result says that it hung; ``on_hang`` is called before, to take away what
     would keep a QEMU from noticing.
 
@@ -111,8 +114,9 @@ def migrate(
             _end_hung(source, destination, course)
             if hang.kind is HangKind.NO_PROGRESS and course.status() != "completed":
                 destination.kill()  # it may be stuck in its device, and would answer nothing that it is asked
+        arrived = ""
         if course.status() == "completed":
-            _wait_until_running(destination)
+            arrived = _wait_until_arrived(destination)
             hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
     finally:
         samples = sampler.stop()
@@ -135,6 +139,7 @@ def migrate(
         failed_first=find_failed_first(events, clocks, ended=destination.exit_status() is not None),
         interventions=tuple(course.made),
         missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
+        arrived=arrived,
     )
 
 
@@ -327,11 +332,21 @@ def is_settled(samples: Sequence[Sample], vfio_bytes: int = 0) -> bool:
     return len(set(moved)) == 1 or (vfio_bytes > 0 and moved[0] is not None and moved[0] >= vfio_bytes)
 
 
-def _wait_until_running(destination: QemuGuest) -> None:
-    def running() -> bool:
-        return bool(destination.qmp.execute("query-status")["running"])
+def _wait_until_arrived(destination: QemuGuest) -> str:
+    """Until the guest runs; one that arrives paused is let run. Returns the run state that it arrived in."""
 
-    wait_until("the destination's guest to run", running, timeout=60, invariants=[destination.require_alive])
+    def status() -> str:
+        return str(destination.qmp.execute("query-status")["status"])
+
+    def arrived() -> str | None:
+        return found if (found := status()) in ("running", "paused") else None
+
+    state = wait_until("the destination's guest to run", arrived, timeout=60, invariants=[destination.require_alive])
+    if state == "paused":
+        destination.qmp.execute("cont")
+        wait_until("the guest that arrived paused to run", lambda: status() == "running", timeout=60,
+                   invariants=[destination.require_alive])  # fmt: skip
+    return state
 
 
 class Sampler:

@@ -111,7 +111,7 @@ def find_sections(events: Iterable[TraceEvent], direction: str) -> list[SectionT
 _DEVICE = re.compile(r"^\(([^)]*)\)\s*(.*)$")
 
 
-def _split_device(event: TraceEvent) -> tuple[str, str]:
+def split_device(event: TraceEvent) -> tuple[str, str]:
     """Device and the rest, from vfio's ``(NAME) …``."""
     match = _DEVICE.match(event.text)
     return (match[1], match[2]) if match else ("", event.text)
@@ -121,7 +121,7 @@ def find_transitions(events: Iterable[TraceEvent]) -> list[StateTransition]:
     """State ioctls, from ``vfio_migration_set_state`` (before) and ``vfio_migration_set_device_state`` (after)."""
     found: list[StateTransition] = []
     for event in events:
-        device, rest = _split_device(event)
+        device, rest = split_device(event)
         if event.name == "vfio_migration_set_state" and (match := re.match(r"new state (\w+)", rest)):
             found.append(StateTransition(device, match[1], event.at_ns, None))
         elif event.name == "vfio_migration_set_device_state" and (match := re.match(r"state (\w+)", rest)):
@@ -140,7 +140,7 @@ def count_device_bytes(events: Iterable[TraceEvent]) -> list[DeviceBytes]:
     blocks: dict[str, int] = {}
     stopped: set[str] = set()
     for event in events:
-        device, rest = _split_device(event)
+        device, rest = split_device(event)
         if event.name == "vfio_save_complete_precopy_start":
             stopped.add(device)
         elif event.name == "vfio_save_block" and (match := re.search(r"data_size (\d+)", rest)):

@@ -4,12 +4,23 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from switchover.record.errors import UsageError
 from switchover.record.record import SCHEMA_VERSION, Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, read_versioned
 
 _NAME = "plan.json"
+
+
+@dataclass(frozen=True)
+class PlannedComparison:
+    """Cases that are to be compared: those that differ in one axis only."""
+
+    axis: str
+    """name of the axis whose values are the arms"""
+    baseline: str
+    """the value that the others are compared with, as it stands in ids of cases"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class PlannedScenario:
     """how often each case is to be run"""
     interleave: bool
     """whether repeats go in turns over all cases; else case by case"""
+    compare: PlannedComparison | None = None
+    """which cases the report compares; null: none"""
 
 
 @dataclass(frozen=True)
@@ -73,11 +86,16 @@ def find_plan(directory: RunDirectory) -> PlanFile | None:
     fields = read_versioned(path)
     try:
         return PlanFile(
-            tuple(PlannedScenario(**entry) for entry in fields["scenarios"]),
+            tuple(_read_scenario(entry) for entry in fields["scenarios"]),
             tuple(PlanLine(**entry) for entry in fields["cases"]),
         )
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path} is no plan of a run.", why=str(error)) from error
+
+
+def _read_scenario(fields: Mapping[str, Any]) -> PlannedScenario:
+    compare = fields.get("compare")
+    return PlannedScenario(**{**fields, "compare": PlannedComparison(**compare) if compare else None})
 
 
 NOT_RUN = "not run"

@@ -67,6 +67,8 @@ class Record:
     """the explained downtime; or only `reason`: why there is none"""
     states: Mapping[str, list[str]] = field(default_factory=dict)
     """VFIO states in order, from QEMU's events: `source`, `destination`; further devices: `source ID` …"""
+    properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """properties of vfio-pci as QEMU held them just before the migration, by device as in `states`"""
     clocks: Mapping[str, Any] = field(default_factory=dict)
     """by side, how the host's real-time clock relates to the controller's"""
     expectation: Mapping[str, str] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from switchover.migration.phases import Intervened
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import SectionTime, StateTransition
 from switchover.record.measurement import Check, Measurement, NotChecked
-from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario
+from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
 from switchover.record.record import SCHEMA_VERSION, Record, Verdict
 from switchover.record.rundir import RunHead
 from switchover.run.kept import Kept, KeptSide
@@ -60,6 +60,7 @@ SECTIONS = (
     Section("run.json", RunHead, inside=False, versioned=True),
     Section("plan.json", PlanFile, "What the run was going to do.", inside=False, versioned=True),
     Section("scenarios", PlannedScenario),
+    Section("compare", PlannedComparison, "What it comes to: [concepts.md](concepts.md#what-a-comparison-says)."),
     Section("cases", PlanLine),
     Section("record.json", Record, "One repeat.", inside=False),
     Section("verdict", Verdict, "Which verdict means what: [concepts.md](concepts.md#verdicts)."),
@@ -134,7 +135,7 @@ def _render_catalogue() -> Iterator[str]:
     yield "| name | unit | better | definition | source |"
     yield "|---|---|---|---|---|"
     for entry in (
-        *measure(unexplained, nothing, {}, MigrationSettings(), _LIBVIRT),
+        *measure(unexplained, nothing, {}, MigrationSettings(), driver=_LIBVIRT),
         *measure_outside(unseen, unexplained),
     ):
         better = "" if entry.direction == "neither" else str(entry.direction)

@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from switchover.lab.toolchains import list_unbuilt
 from switchover.record.units import format_duration
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.plan import Entry, Plan, list_commands, list_domains
+from switchover.scenarios.plan import Entry, Plan, list_commands, list_domains, list_programs
 
 SCHEMA_VERSION = 1
 
@@ -22,7 +23,11 @@ def render_plans(plans: Sequence[Plan], *, commands: bool = False) -> str:
     left_out = sum(not entry.decision.runs for entry in entries)
     total = f"{len(entries)} cases, about {format_duration(sum(plan.seconds for plan in plans))}"
     total += f"; {left_out} of them cannot be run" if left_out else ""
-    total += "" if any(entry.decision.asked for entry in entries) else "; no host was asked what it can do"
+    if unbuilt := list_unbuilt(list_programs(plans)):
+        total += f"; to be built first: {', '.join(unbuilt)}"
+    unasked = sum(not entry.decision.asked for entry in entries)
+    whose = "" if unasked == len(entries) else f" of {unasked} of them"
+    total += f"; no host{whose} was asked what it can do" if unasked else ""
     return "\n".join([*lines, total])
 
 
@@ -51,8 +56,10 @@ def _render_outlook(entry: Entry) -> str:
 
 
 def render_expected(expectation: Expectation) -> str:
-    """``failed (destination)``."""
-    return f"{expectation.verdict}{f' ({expectation.side})' if expectation.side else ''}"
+    """``failed (destination)``, or ``completed, pre-copy off``."""
+    side = f" ({expectation.side})" if expectation.side else ""
+    pre_copy = f", pre-copy {expectation.pre_copy}" if expectation.pre_copy else ""
+    return f"{expectation.verdict}{side}{pre_copy}"
 
 
 def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, Any]:
@@ -60,6 +67,7 @@ def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, An
     return {
         "schema_version": SCHEMA_VERSION,
         "seconds": sum(plan.seconds for plan in plans),
+        "to_build": list_unbuilt(list_programs(plans)),
         "scenarios": [
             {
                 "file": plan.scenario.source,
@@ -87,7 +95,8 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
         },
         "expected": {
             "verdict": expectation.verdict, "side": expectation.side, "reason": expectation.reason,
-            "because": expectation.because, "rule": planned.rule.name, "place": planned.rule.place,
+            "pre_copy": expectation.pre_copy, "because": expectation.because, "rule": planned.rule.name,
+            "place": planned.rule.place,
         },
         "seconds": entry.seconds,
         **({"commands": list_commands(planned.case), "domains": list_domains(planned.case)} if commands else {}),

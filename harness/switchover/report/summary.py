@@ -11,6 +11,7 @@ from switchover.record.planfile import NOT_RUN
 from switchover.record.record import Record, VerdictName
 from switchover.record.units import format_bytes, format_seconds
 from switchover.report.causes import find_causes
+from switchover.report.comparison import compare_planned, render_comparisons
 from switchover.report.failures import collect_evidence, render_failure
 from switchover.report.moments import read_moment
 from switchover.report.rundata import CaseResult, RunData
@@ -20,7 +21,9 @@ SCHEMA_VERSION = 1
 
 
 def render_run(run: RunData) -> str:
-    """Per scenario its cases with their answers; the failures in full; how many of each; the run directory."""
+    """Per scenario its cases with their answers; what is compared; the failures in full; how many of each; the run
+    directory.
+    """
     lines: list[str] = []
     titles = {scenario.name: scenario.title for scenario in run.scenarios}
     for name in dict.fromkeys(case.line.scenario for case in run.cases):
@@ -29,6 +32,8 @@ def render_run(run: RunData) -> str:
             if case.line.scenario == name:
                 lines += [f"  {line}" for line in render_case(case)]
         lines.append("")
+    if comparisons := compare_planned(run):
+        lines += [render_comparisons(comparisons), ""]
     for record in run.records:
         if record.mismatch and not record.verdict.reason.startswith(NOT_RUN):
             lines += [render_failure(run, record), ""]
@@ -166,6 +171,7 @@ def list_run(run: RunData, cases: Sequence[CaseResult]) -> dict[str, Any]:
             }
             for case in cases
         ],
+        "comparisons": [asdict(comparison) for comparison in compare_planned(run)],
     }
 
 

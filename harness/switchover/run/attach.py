@@ -47,8 +47,8 @@ def require_kept(repeat: Path, side: str) -> KeptSide:
 
 
 def build_console_command(side: KeptSide) -> list[str]:
-    """Print the guest's console from its start and follow it."""
-    return [*_on_host(side), *_words(side, ["tail", "-c", "+1", "-F", side.console])]
+    """Print the guest's console from its start and follow it until QEMU ends."""
+    return [*_on_host(side), *_words(side, ["tail", "-c", "+1", "-F", f"--pid={side.pid}", side.console])]
 
 
 def build_ssh_command(side: KeptSide) -> list[str]:

@@ -96,7 +96,7 @@ def make_plan_file(plans: Sequence[Plan], turns: Sequence[Turn]) -> PlanFile:
     scenarios = tuple(
         PlannedScenario(
             plan.scenario.name, plan.scenario.source, plan.scenario.title, plan.scenario.question,
-            plan.scenario.repeats, plan.scenario.interleave,
+            plan.scenario.repeats, plan.scenario.interleave, plan.scenario.compare,
         )
         for plan in plans
     )  # fmt: skip

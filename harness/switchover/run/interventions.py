@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Faults made real: a migration cancelled, a QEMU killed, the link cut or slowed, the guest panicked."""
+"""Faults made real: a migration cancelled, a QEMU killed, the link cut or slowed, the guest panicked or paused."""
 
 import contextlib
 from collections.abc import Iterator
@@ -66,6 +66,8 @@ def make_intervention(
                     link.disturb("netem", "rate", f"{fault.rate_bit}bit")
             case Action.PANIC_GUEST:
                 _panic(source, keys)
+            case Action.PAUSE_GUEST:
+                source.qmp.execute("stop")
 
     return Intervention(fault.action, fault.phase, act)
 

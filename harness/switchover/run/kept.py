@@ -5,12 +5,15 @@ They live as long as this process and its connections to the hosts: a QEMU dies 
 and what it changed stays in its journal as open, for ``switchover clean`` should it be killed meanwhile.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from switchover.hosts.journal import own_journal
+from switchover.hosts.local import LocalHost
 from switchover.record.errors import HostLost, NotSupported, SwitchoverError
 from switchover.record.record import Verdict
 from switchover.record.rundir import RepeatDirectory
@@ -104,15 +107,22 @@ class Keeper:
             return
         self.used = True
         kept = Kept(case.id, verdict, mismatch, directory.path, sides)
-        try:
+        with _start_files(directory.path / KEPT, key):
             _write_private(key, pair.keys.login)
             directory.write_text(KEPT, json.dumps(_render(kept), indent=1))
             for name in sides:
                 found[name].guest.qmp.close()  # type: ignore[union-attr]
             self._hold(kept)
-        finally:
-            (directory.path / KEPT).unlink(missing_ok=True)
-            key.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _start_files(*paths: Path) -> Iterator[None]:
+    """Files of this machine that must not outlive the guests, a private key among them: in the journal too."""
+    words = [str(path.absolute()) for path in paths]
+    undo = ["rm", "-f", "--", *words]
+    gone = ["sh", "-c", 'for path; do [ ! -e "$path" ] || exit 1; done', "sh", *words]
+    with own_journal().change(LocalHost(), "the key and the addresses of kept guests", undo=undo, gone=gone):
+        yield
 
 
 def _describe(side: Side, pair: Pair, key: Path) -> KeptSide:

@@ -11,20 +11,29 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.measurement import Measurement
 from switchover.record.units import Direction, Unit
 
+PAUSED = "the guest was paused when it was migrated"
+_NOT_TOLD = "QEMU did not tell"
+
 
 def measure(
     explained: ExplainedDowntime | UnexplainedDowntime,
     moved: MigrationBytes,
     reply: Mapping[str, Any],
     settings: MigrationSettings,
+    *,
+    paused: bool = False,
     driver: Mapping[str, Any] | None = None,
 ) -> Sequence[Measurement]:
-    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``driver``: what libvirt
-    had to say, if it migrated.
+    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``paused``: the
+    guest was. ``driver``: what libvirt had to say, if it migrated.
     """
+    note = "without return-path: the destination's load and start are not in it" if not settings.return_path else ""
+    if driver:
+        note = "libvirt starts the destination's guest after it (cont): that is not in it"
+    note = f"{PAUSED}, so that it lost no time" if paused else note
     return [
         _explained(explained),
-        _reported(reply, settings, driver or {}),
+        _reported(reply, note),
         *((_of_libvirt(driver),) if driver else ()),
         _total_time(reply),
         *_bytes(moved),
@@ -50,11 +59,8 @@ def _explained(explained: ExplainedDowntime | UnexplainedDowntime) -> Measuremen
     )
 
 
-def _reported(reply: Mapping[str, Any], settings: MigrationSettings, driver: Mapping[str, Any]) -> Measurement:
+def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
     milliseconds = reply.get("downtime")
-    note = "" if settings.return_path else "without return-path: the destination's load and start are not in it"
-    if driver:
-        note = "libvirt starts the destination's guest after it (cont): that is not in it"
     return Measurement(
         "downtime.qemu",
         None if milliseconds is None else milliseconds / 1000,
@@ -62,7 +68,7 @@ def _reported(reply: Mapping[str, Any], settings: MigrationSettings, driver: Map
         Direction.LOWER,
         "as QEMU reports it: from before the vCPUs are paused to the end of the return path",
         "query-migrate downtime (whole milliseconds)",
-        note=note,
+        note=_NOT_TOLD if milliseconds is None else note,
     )
 
 
@@ -90,6 +96,7 @@ def _total_time(reply: Mapping[str, Any]) -> Measurement:
         Direction.LOWER,
         "from migrate to completion, as QEMU reports it",
         "query-migrate total-time",
+        note=_NOT_TOLD if milliseconds is None else "",
     )
 
 
@@ -110,9 +117,8 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
         ("bytes.residual", moved.residual, Direction.NEITHER, "wire - RAM - VFIO: headers and all other devices",
          "computed"),
     )  # fmt: skip
-    note = "QEMU did not tell"
     return [
-        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else note)
+        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else _NOT_TOLD)
         for name, value, direction, definition, source in rows
     ]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One passage of a guest from one side to the other: migrated, measured, and checked where the guest then is."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from switchover.devices.reference import Truth
@@ -14,16 +14,18 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
-from switchover.migration.downtime import explain_downtime
+from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
 from switchover.migration.libvirt_session import migrate_domain
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervention, list_device_states
+from switchover.migration.precopy import BITMAP_EVENTS
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
-from switchover.migration.traces import count_device_bytes, parse_trace, take_last_migration
+from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, NotReady, SwitchoverError
 from switchover.record.measurement import Check, Measurement, NotChecked, check_equal
-from switchover.run.measurements import measure, measure_outside
+from switchover.run.course import BITMAP_PROPERTY, DeviceCourse, check_arrival, check_source, check_traced_states
+from switchover.run.measurements import PAUSED, measure, measure_outside
 from switchover.run.needs import GuestMeans
 from switchover.run.probes import (
     GuestAnswers,
@@ -40,7 +42,9 @@ from switchover.run.probes import (
     fire_interrupt,
     reinitialise,
 )
-from switchover.run.side import Side
+from switchover.run.readback import read_back
+from switchover.run.side import Side, name_devices
+from switchover.scenarios.case import Case
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,21 @@ class Passage:
     error: SwitchoverError | None = None
     ended: str = ""
     """With ``error``: the side whose QEMU ended."""
+    properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the devices, as QEMU held them before the migration; see :func:`read_back`."""
     not_checked: tuple[NotChecked, ...] = ()
 
 
 @dataclass(frozen=True)
 class Migrated:
-    """A migration that was watched to its end, and what the devices said of themselves before it."""
+    """A migration that was watched to its end, and what the devices said of themselves before it; their properties as
+    QEMU held them.
+    """
 
     migration: MigrationResult
     states: Mapping[str, list[str]]
     truths_before: Truths
+    properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def migrate_sides(
@@ -79,7 +88,15 @@ def migrate_sides(
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
 ) -> Migrated:
-    """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises."""
+    """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises.
+
+    :raises Refused: a QEMU holds another value of a device's property than it was given, too
+    """
+    properties = {**read_back(source, "source"), **read_back(destination, "destination")}
+    if any(BITMAP_PROPERTY in device.properties for device in source.spec.devices):
+        source.guest.qmp.execute(
+            "trace-event-set-state", {"name": BITMAP_EVENTS, "enable": True, "ignore-unavailable": True}
+        )
     truths_before = (source.read_truths(), destination.read_truths())
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
@@ -91,16 +108,13 @@ def migrate_sides(
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
-    return Migrated(result, states, truths_before)
+    return Migrated(result, states, truths_before, properties)
 
 
 def _states_by_device(name: str, side: Side, events: Sequence[Event]) -> dict[str, list[str]]:
-    """``source`` for the first device, ``source ID`` for each further one."""
     return {
-        f"{name} {device.id}" if number else name: list_device_states(
-            [event for event in events if event.data.get("device-id", called) == called]
-        )
-        for number, device in enumerate(side.spec.devices)
+        place: list_device_states([event for event in events if event.data.get("device-id", called) == called])
+        for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True)
         for called in [side.guest.name_device(device.id)]
     }
 
@@ -111,37 +125,47 @@ def examine(
     migrated: Migrated,
     outside: OutsideDowntime | UnseenDowntime,
     before: GuestAnswers,
-    settings: MigrationSettings,
+    case: Case,
     keys: GuestKeys,
 ) -> Passage:
     """Measure a completed migration, ask the guest on the destination and compare with what it said ``before``."""
     result = migrated.migration
     states = migrated.states
     truths_after = (source.read_truths(), destination.read_truths())
-    traces = [
-        take_last_migration(parse_trace(side.guest.host.read_file(side.guest.files.log).decode(errors="replace")))
+    logs = [
+        parse_trace(side.guest.host.read_file(side.guest.files.log).decode(errors="replace"))
         for side in (source, destination)
     ]
+    traces = [take_last_migration(log) for log in logs]
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
-    explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
+    paused = result.arrived == "paused"
+    explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
+    if paused:
+        outside = UnseenDowntime(PAUSED, outside.control, outside.traffic)
+    else:
+        explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
     names = [device.mediated.uuid for device in source.devices] if source.guest.spec.traced else []
     checks = [
         *compare_bytes(moved, names, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
+        *_check_course({"source": source, "destination": destination}, migrated, truths_after, logs, case),
         *_check_faults(result),
-        *_check_driver(result, settings),
+        *_check_driver(result, case.settings),
+        *([check_arrival(case, result.arrived)] if result.arrived else []),
         *_check_arrived(destination, before, keys),
         *_check_consoles({"source": source, "destination": destination}, before.means),
         *compare_with_outside(explained, outside),
     ]
     measurements = [
-        *measure(explained, moved, result.source, settings, result.driver),
+        *measure(explained, moved, result.source, case.settings, paused=paused, driver=result.driver),
         *measure_outside(outside, explained),
     ]
-    return Passage(result, states, asdict(explained), tuple(measurements), tuple(checks))
+    return Passage(
+        result, states, asdict(explained), tuple(measurements), tuple(checks), properties=migrated.properties
+    )
 
 
 def _check_faults(result: MigrationResult) -> list[Check]:
@@ -166,6 +190,27 @@ def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths
         compare_states(events, new, old, name)
         for (name, events), new, old in zip(states.items(), flat_after, flat_before, strict=True)
     ]
+
+
+def _check_course(
+    sides: Mapping[str, Side],
+    migrated: Migrated,
+    truths_after: Truths,
+    logs: Sequence[list[TraceEvent]],
+    case: Case,
+) -> Iterator[Check]:
+    for (name, side), log, old, new in zip(sides.items(), logs, migrated.truths_before, truths_after, strict=True):
+        for place, device, spec, before, after in zip(
+            name_devices(name, side.spec), side.devices, side.spec.devices, old, new, strict=True
+        ):
+            course = DeviceCourse(
+                place, spec, device.mediated.uuid if side.guest.spec.traced else "", migrated.states[place], log,
+                migrated.properties.get(place, {}), before, after,
+            )  # fmt: skip
+            if course.name:
+                yield check_traced_states(course, case)
+            if name == "source":
+                yield from check_source(course, case)
 
 
 def _check_arrived(destination: Side, before: GuestAnswers, keys: GuestKeys) -> list[Check]:

@@ -107,6 +107,7 @@ def run_repeat(
             not_checked=passage.not_checked,
             downtime=passage.downtime,
             states=passage.states,
+            properties=passage.properties,
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
             driver=result.driver if result else {},

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Cases in a row with one guest, which is booted again only after a case that ended it.
 
-After each case the guest migrates once more, to a side made for the next case: that is both the way there and the
-proof that it still can.
+After a case the guest migrates once more, to a side made for the next case: that is both the way there and the proof
+that it still can. After a case that completed it need not, if what it has where it arrived is what the next case needs.
 """
 
 import contextlib
@@ -27,15 +27,20 @@ MATRIX = ("faults", "device-faults", "hangs")
 """Scenarios of the catalogue that are about what goes wrong."""
 
 
-def load_matrix() -> list[Case]:
-    """Their cases, each with its scenario's name. A guest that is booted again after a case that ended it is better
-    restored, and nothing here is about heartbeats.
+def load_cases(names: Sequence[str]) -> list[Case]:
+    """Cases of scenarios of the catalogue, each with its scenario's name. A guest that is booted again after a case
+    that ended it is better restored, and nothing here is about heartbeats.
     """
     return [
         replace(with_start(entry.case, "warm"), id=f"{name}: {entry.case.id}", heartbeat_us=0)
-        for name in MATRIX
+        for name in names
         for entry in expand(load_scenario(catalogue_directory() / f"{name}.toml"))
     ]
+
+
+def load_matrix() -> list[Case]:
+    """Those about what goes wrong."""
+    return load_cases(MATRIX)
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,23 @@ def run_series(
 
 
 def _is_same_guest(case: Case, following: Case) -> bool:
-    """Whether the guest of a case can be that of the following one."""
+    """Whether the guest of a case can be the following one's too. It lets its devices do DMA from its start, or not."""
     mine, next_one = case.source, following.source
-    devices = [[(device.id, device.type) for device in side.devices] for side in (mine, next_one)]
+    devices = [
+        [(device.id, device.type, bool(device.knobs.dma_pages_per_sec)) for device in side.devices]
+        for side in (mine, next_one)
+    ]
     return mine.guest == next_one.guest and devices[0] == devices[1]
+
+
+def _can_start(traveller: Traveller, following: Case) -> bool:
+    """Whether the guest has, where it lives now, devices that the following case can have."""
+    here, wanted = traveller.side.spec, following.source
+    mine, others = (
+        [(device.type, device.knobs.offers(), device.properties, device.allow_pre_copy) for device in side.devices]
+        for side in (here, wanted)
+    )
+    return mine == others
 
 
 def _run_one(traveller: Traveller, case: Case, following: Case, start: float) -> tuple[Outcome, bool]:
@@ -89,7 +107,9 @@ def _run_one(traveller: Traveller, case: Case, following: Case, start: float) ->
     except SwitchoverError as error:
         verdict = judge_error(error, "migrate")
     survived = False
-    if ended != "source" and verdict.name is not VerdictName.INFRASTRUCTURE_ERROR:
+    if verdict.name is VerdictName.COMPLETED and _can_start(traveller, following):
+        survived = True  # it has just migrated, and is where the following case can start
+    elif ended != "source" and verdict.name is not VerdictName.INFRASTRUCTURE_ERROR:
         again = migrate_again(traveller, following)
         checks = (*checks, again)
         survived = again.passed

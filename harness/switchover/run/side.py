@@ -31,6 +31,11 @@ class Side:
         return tuple(device.read_truth() for device in self.devices)
 
 
+def name_devices(side: str, spec: SideSpec) -> list[str]:
+    """How records and checks call the devices of a side: ``source`` the first, ``source ID`` each further one."""
+    return [f"{side} {device.id}" if number else side for number, device in enumerate(spec.devices)]
+
+
 @contextlib.contextmanager
 def start_side(
     spec: SideSpec,
@@ -52,7 +57,7 @@ def start_side(
             stack.enter_context(start_reference_device(host, device.knobs, device.type)) for device in spec.devices
         )
         passed = tuple(
-            VfioDevice(wanted.id, device.mediated.sysfs, dict(wanted.properties))
+            VfioDevice(wanted.id, device.mediated.sysfs, wanted.given_properties())
             for wanted, device in zip(spec.devices, devices, strict=True)
         )
         whole = replace(spec.guest, devices=passed)

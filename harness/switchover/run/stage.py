@@ -7,9 +7,11 @@ from typing import Any, Protocol
 from switchover.devices.abilities import QemuAbilities, read_abilities
 from switchover.devices.functions import read_devices
 from switchover.guests.libvirtd import find_lack
+from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
+from switchover.lab.toolchains import find_toolchains, provide_toolchain
 from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
 from switchover.record.log import LOG
 from switchover.run.fingerprint import collect_fingerprint
@@ -25,7 +27,10 @@ class Stage(Protocol):
     """Hosts for some time."""
 
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
-        """What the gate has to know for these cases. :raises HostLost: a host does not answer"""
+        """What the gate has to know for these cases, whose QEMUs and kernels are made to be there if that can be done.
+
+        :raises HostLost: a host does not answer; :raises NotReady: a toolchain cannot be had
+        """
 
     def pair(self, hosts: HostNames) -> Pair: ...
 
@@ -45,17 +50,16 @@ class LabStage:
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
         default = pair_of_lab(self._lab)
         hosts: dict[str, Host] = {name: self._lab.host(name) for name in self._lab.file.hosts}
-        wanted: dict[str, set[str]] = {name: set() for name in hosts}
-        libvirt = False
+        guests: dict[str, list[GuestSpec]] = {name: [] for name in hosts}
         for case, names in cases:
             ends = zip(names, (default.source, default.destination), (case.source, case.destination), strict=True)
             for name, end, side in ends:
-                if (name or end.host.name) in wanted:
-                    wanted[name or end.host.name].add(side.guest.qemu)
-                libvirt |= side.guest.driver == "libvirt"
-        facts = {
-            name: _ask_host(host, wanted[name], link=len(hosts) == 2, libvirt=libvirt) for name, host in hosts.items()
-        }
+                if (name or end.host.name) in guests:
+                    guests[name or end.host.name].append(side.guest)
+        for name, specs in guests.items():
+            for toolchain in find_toolchains(sorted({program for spec in specs for program in spec.programs})):
+                provide_toolchain(self._lab, name, toolchain)
+        facts = {name: _ask_host(host, guests[name], link=len(hosts) == 2) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
 
     def pair(self, hosts: HostNames) -> Pair:
@@ -74,10 +78,12 @@ class LabStage:
         return End(self._lab.host(name), self._lab.link_address(name), link, self._lab.outlet(name))
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
-        key = (*hosts, case.source.guest.qemu, case.destination.guest.qemu)
+        guests = (case.source.guest, case.destination.guest)
+        kernels = sorted({guest.named_kernel for guest in guests} - {""})
+        key = (*hosts, *(guest.qemu for guest in guests), *kernels)
         if key not in self._fingerprints:
-            qemus = (case.source.guest.qemu, case.destination.guest.qemu)
-            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus)
+            qemus = (guest.qemu for guest in guests)
+            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus, kernels=kernels)
         return self._fingerprints[key]
 
     def find_loss(self) -> str:
@@ -91,9 +97,11 @@ class LabStage:
         return ""
 
 
-def _ask_host(host: Host, qemus: Iterable[str], *, link: bool, libvirt: bool) -> HostFacts:
+def _ask_host(host: Host, guests: Iterable[GuestSpec], *, link: bool) -> HostFacts:
+    """``guests``: those of the cases that it has to do with."""
+    specs = list(guests)
     binaries: dict[str, QemuAbilities | None] = {}
-    for qemu in sorted(qemus):
+    for qemu in sorted({spec.qemu for spec in specs}):
         try:
             binaries[qemu] = read_abilities(host, qemu)
         except HostLost:
@@ -102,4 +110,5 @@ def _ask_host(host: Host, qemus: Iterable[str], *, link: bool, libvirt: bool) ->
             LOG.debug("%s", error)
             binaries[qemu] = None
     types = frozenset(entry.type for entry in read_devices(host).mdev_types)
-    return HostFacts(host.name, binaries, types, link=link, libvirt=find_lack(host) if libvirt else "")
+    lack = find_lack(host) if any(spec.driver == "libvirt" for spec in specs) else ""
+    return HostFacts(host.name, binaries, types, link=link, libvirt=lack)

@@ -210,20 +210,30 @@ class Traveller:
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
                     outside = probe.finish()
-                    return examine(self.side, arrival, migrated, outside, before, case.settings, self.pair.keys)
+                    return examine(self.side, arrival, migrated, outside, before, case, self.pair.keys)
+                self._resume(case)
                 checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
-                return make_failed(migrated.migration, migrated.states, checks=tuple(checks))
+                return make_failed(
+                    migrated.migration, migrated.states, checks=tuple(checks), properties=migrated.properties
+                )
         self.watchers.step("ask after")
         ended = _ended(self.side, arrival)
         if ended == "source":
             checks = [check_not_running(arrival)]
         else:
+            self._resume(case)
             checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
         return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
 
+    def _resume(self, case: Case) -> None:
+        """Let a guest run that was paused and stayed; what it says is asked next."""
+        if any(fault.action is Action.PAUSE_GUEST for fault in case.faults):
+            with contextlib.suppress(GuestCrashed):  # which the checks find
+                self.side.guest.qmp.execute("cont")
+
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
         left, self._stay = self._stay, there
-        self.side, self.pair = arrival, self.pair.reversed()
+        self.side, self.pair = _with_sizes_of(self.side, arrival), self.pair.reversed()
         devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
         self.before = replace(before, devices=devices)
         left.close()
@@ -266,6 +276,17 @@ def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -
         return Check(claim, passed=False, expected="yes", observed=str(error))
     passed = verdict.name is VerdictName.COMPLETED
     return Check(claim, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
+
+
+def _with_sizes_of(left: Side, arrival: Side) -> Side:
+    """The sizes of a device's state belong to the state, and came with it."""
+    devices = tuple(
+        replace(new, knobs=replace(
+            new.knobs, initial_bytes=old.knobs.initial_bytes, stop_copy_bytes=old.knobs.stop_copy_bytes
+        ))
+        for old, new in zip(left.spec.devices, arrival.spec.devices, strict=True)
+    )  # fmt: skip
+    return replace(arrival, spec=replace(arrival.spec, devices=devices))
 
 
 def _ended(source: Side, destination: Side) -> str:

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec, Start
@@ -12,6 +13,11 @@ from switchover.scenarios.faults import Fault
 
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
+
+PRE_COPY_PROPERTY = "x-allow-pre-copy"
+"""Of vfio-pci in patched QEMUs: whether pre-copy may be used with a device that offers it."""
+BY_MACHINE = "by-machine"
+AllowPreCopy = Literal["", "on", "off", "by-machine"]
 
 HEARTBEAT_US = 10_000
 """Twice what the lab under TCG supports, as ``switchover bench outside`` finds."""
@@ -29,6 +35,18 @@ class DeviceSpec:
     """those of the reference device that the harness sets"""
     properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES))
     """of vfio-pci, as on QEMU's command line"""
+    allow_pre_copy: AllowPreCopy = ""
+    """the property `x-allow-pre-copy`: set, or (`by-machine`) left to the machine type of a QEMU that has it; empty: it
+    is not asked for"""
+
+    def given_properties(self) -> dict[str, str]:
+        """Those that vfio-pci is given."""
+        given = {PRE_COPY_PROPERTY: self.allow_pre_copy} if self.allow_pre_copy in ("on", "off") else {}
+        return {**self.properties, **given}
+
+    def named_properties(self) -> list[str]:
+        """Those that QEMU's vfio-pci must have."""
+        return sorted({*self.given_properties(), *([PRE_COPY_PROPERTY] if self.allow_pre_copy else [])})
 
 
 @dataclass(frozen=True)

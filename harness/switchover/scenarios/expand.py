@@ -12,9 +12,9 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.axes import Values, render_id
 from switchover.scenarios.case import DEVICE_PROPERTIES, Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.ids import Values, render_id
 from switchover.scenarios.keys import Target
 from switchover.scenarios.oracle import (
     Rule,
@@ -148,9 +148,10 @@ class _Parts:
         rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
         if rule is None:
             # equal traits are one object: many cases have few of them
-            key = (id(of_source), id(of_destination), id(capabilities), id(faults))
+            key = (id(of_source), id(of_destination), id(capabilities), id(faults), settings.settle)
             if key not in self._rules:
-                self._rules[key] = choose_rule(Traits(of_source, of_destination, capabilities, faults))
+                traits = Traits(of_source, of_destination, capabilities, faults, settings.settle)
+                self._rules[key] = choose_rule(traits)
             rule = self._rules[key]
         probes = self._make("probes", point, _probes)
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
@@ -219,10 +220,9 @@ def _device(identity: str, values: Mapping[Target, Any]) -> DeviceSpec:
     knobs: dict[str, Any] = {}
     for (name, *inner), value in values.items():
         if name == "properties":
-            # ``allow_pre_copy`` is read as a boolean, other properties are as QEMU has them
-            properties[str(inner[0])] = ("on" if value else "off") if isinstance(value, bool) else value
-        elif name == "type":
-            fields["type"] = value
+            properties[str(inner[0])] = value
+        elif name in ("type", "allow_pre_copy"):
+            fields[str(name)] = value
         else:
             knobs[str(name)] = value
     given = {name: value for name, value in properties.items() if value}

@@ -4,6 +4,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
@@ -21,6 +22,9 @@ class Expectation:
     """regular expression, searched for in the verdict's reason; empty: it does not matter"""
     because: str = ""
     """why this is to be expected, with its source"""
+    pre_copy: Literal["on", "off", ""] = ""
+    """of a migration that completes, whether the source's devices must have gone through PRE_COPY; empty: as the
+    device offers it and QEMU allows it"""
 
 
 COMPLETES = Expectation(VerdictName.COMPLETED)

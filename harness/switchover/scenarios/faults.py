@@ -8,7 +8,10 @@ from switchover.migration.phases import Phase
 
 
 class Action(StrEnum):
-    """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``)."""
+    """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``).
+
+    ``pause guest``: QMP's ``stop``; the guest is to arrive paused, and is let run again then, or where it stayed.
+    """
 
     CANCEL = "cancel"
     KILL_SOURCE = "kill source"
@@ -16,6 +19,7 @@ class Action(StrEnum):
     CUT_LINK = "cut link"
     SLOW_LINK = "slow link"
     PANIC_GUEST = "panic guest"
+    PAUSE_GUEST = "pause guest"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ class HostFacts:
     """A host. ``binaries``: by the name that scenarios give them; one that was looked for and does not answer has None.
 
     ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
-    nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``libvirt``:
-    why libvirt cannot be used with it, empty if it can or nobody asked.
+    nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``asked``: if
+    not, nothing is known of it but that there is, or will be, such a host. ``libvirt``: why libvirt cannot be used with
+    it, empty if it can or nobody asked.
     """
 
     name: str
@@ -32,6 +33,7 @@ class HostFacts:
     device_types: frozenset[str] | None = None
     kvm: str = ""
     link: bool = True
+    asked: bool = True
     libvirt: str = ""
 
 
@@ -40,7 +42,8 @@ def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
     silent = [part.removeprefix("qemu ") for part in survey.problems if part.startswith("qemu ")]
     types = None if survey.devices is None else frozenset(entry.type for entry in survey.devices.mdev_types)
     kvm = survey.kvm.reason if survey.kvm is not None and survey.kvm.works is False else ""
-    return HostFacts(survey.name, {**survey.qemus, **dict.fromkeys(silent)}, types, kvm, link)
+    asked = "host" not in survey.problems
+    return HostFacts(survey.name, {**survey.qemus, **dict.fromkeys(silent)}, types, kvm, link, asked)
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,13 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     missing += _missing_in_libvirt(case, hosts, known)
     if known is None:
         return Decision(tuple(missing)) if missing else NOT_ASKED
+    asked = True
     for number, side in enumerate(SIDES):
         facts = known.named.get(hosts[number]) if hosts[number] else known.pair[number]
         if facts is None:
             missing.append(f"{side}: there is no host {hosts[number]!r}")
             continue
+        asked = asked and facts.asked
         missing += _missing_on_host(case, side, facts)
         spec = case.source if side == "source" else case.destination
         binary = facts.binaries.get(spec.guest.qemu)
@@ -93,7 +98,7 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
             missing += [
                 f"{spec.guest.qemu} of {facts.name} has no {lack}" for lack in binary.missing(list_needs(case, side))
             ]
-    return Decision(tuple(dict.fromkeys(missing)), asked=True)
+    return Decision(tuple(dict.fromkeys(missing)), asked)
 
 
 def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
@@ -114,7 +119,7 @@ def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None)
 def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:
     """What QEMU must know on a side."""
     spec: SideSpec = case.source if side == "source" else case.destination
-    properties = sorted({name for device in spec.devices for name in device.properties})
+    properties = sorted({name for device in spec.devices for name in device.named_properties()})
     saved = [SAVE_CAPABILITY] if side == "source" and spec.guest.start == "warm" else []
     capabilities = [name for name, state in case.settings.all_capabilities(side).items() if state]
     return [

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 
 from switchover.record.toml import explain_value, suggest
+from switchover.scenarios.case import PRE_COPY_PROPERTY
 from switchover.scenarios.schema import (
     GUEST_BOUNDS,
     SIDES,
@@ -25,7 +26,6 @@ Target = tuple[str | int, ...]
 """A value of a case: the part it is in (``source``, ``destination``, ``settings``, ``faults``, ``probes``, ``hosts``),
 then the way to it.
 """
-PRE_COPY_PROPERTY = "x-allow-pre-copy"
 OWN_KEYS = {
     "events": "",
     "return-path": "return_path",
@@ -111,9 +111,12 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
 
 
 def _device_key(name: str, sides: Sequence[str], devices: Sequence[str], inner: Sequence[str]) -> Key:
+    if not devices:
+        raise KeyProblem("the guest has no device")
     path = _require_word(inner, Device, name.removesuffix(".".join(inner)).removesuffix("."))
-    target = ("properties", PRE_COPY_PROPERTY) if path == ("allow_pre_copy",) else path
-    targets = tuple((side, "devices", identity, *target) for side in sides for identity in devices)
+    if path == ("properties", PRE_COPY_PROPERTY):
+        raise KeyProblem("write allow_pre_copy")
+    targets = tuple((side, "devices", identity, *path) for side in sides for identity in devices)
     return Key(name, targets, Device, path)
 
 

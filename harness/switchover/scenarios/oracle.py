@@ -13,12 +13,13 @@ from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
-from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, SideSpec
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.faults import Action, Fault
 
-PRE_COPY = "x-allow-pre-copy"
 _KNOBS = ("migration", "stop_copy", "pre_copy", "p2p", "fail_at", "corrupt")
+_LAST_WITHOUT = (8, 0)
+"""The newest machine types with x-allow-pre-copy=false (hw_compat_8_0 of the patch)."""
 _SAVING = re.compile(r"PRE_COPY|PRE_COPY_P2P|STOP_COPY|STOP|read:.*")
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
@@ -26,11 +27,15 @@ _LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
 
 @dataclass(frozen=True)
 class DeviceTraits:
-    """What rules look at in a device. ``properties``: those that vfio-pci is given."""
+    """What rules look at in a device. ``properties``: those that vfio-pci is given.
+
+    ``by_machine``: with ``x-allow-pre-copy`` left to the machine type, what that makes of it.
+    """
 
     knobs: Knobs
     type: str
     properties: frozenset[tuple[str, str]]
+    by_machine: str = ""
 
     def property_of(self, name: str, default: str) -> str:
         return dict(self.properties).get(name, default)
@@ -38,7 +43,7 @@ class DeviceTraits:
     @property
     def pre_copy(self) -> bool:
         """Whether QEMU sees it offer PRE_COPY."""
-        return self.knobs.pre_copy and self.property_of(PRE_COPY, "on") == "on"
+        return self.knobs.pre_copy and "off" not in (self.property_of(PRE_COPY_PROPERTY, "on"), self.by_machine)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Traits:
     destination: SideTraits
     capabilities: tuple[frozenset[str], frozenset[str]]
     faults: tuple[Fault, ...] = ()
+    settles: bool = True
+    """whether the switchover is held back until the devices' pre-copy is drained"""
 
     def sides(self) -> tuple[SideTraits, SideTraits]:
         return self.source, self.destination
@@ -80,11 +87,20 @@ def make_side_traits(side: SideSpec) -> SideTraits:
         DeviceTraits(
             replace(Knobs(), **{name: getattr(device.knobs, name) for name in _KNOBS}),
             device.type,
-            frozenset(device.properties.items()),
+            frozenset(device.given_properties().items()),
+            _by_machine(side.guest.machine, device),
         )
         for device in side.devices
     )
     return SideTraits(side.guest.machine, side.guest.memory_mib, devices)
+
+
+def _by_machine(machine: str, device: DeviceSpec) -> str:
+    """What the patch says of a machine type, if it is to decide."""
+    if device.allow_pre_copy != BY_MACHINE:
+        return ""
+    version = re.match(r"pc-(?:q35|i440fx)-(\d+)\.(\d+)", machine)
+    return "off" if version and (int(version[1]), int(version[2])) <= _LAST_WITHOUT else "on"
 
 
 def list_capabilities(settings: MigrationSettings) -> tuple[frozenset[str], frozenset[str]]:
@@ -102,6 +118,7 @@ def make_traits(case: Case) -> Traits:
         make_side_traits(case.destination),
         list_capabilities(case.settings),
         case.faults,
+        case.settings.settle,
     )
 
 
@@ -148,8 +165,10 @@ def find_rule(name: str) -> Rule | None:
 
 
 def _acks(traits: Traits) -> tuple[bool, bool]:
-    """switchover-ack at the source and at the destination."""
+    """switchover-ack at the source and at the destination; of a guest that does not run none is waited for."""
     source, destination = traits.capabilities
+    if _paused(traits):
+        return False, False
     return "switchover-ack" in source, "switchover-ack" in destination
 
 
@@ -179,6 +198,15 @@ def _transfer(side: SideTraits) -> set[str]:
     return side.all_of("x-migration-multifd-transfer", "auto")
 
 
+def _paused(traits: Traits) -> bool:
+    """Whether the guest does not run when it is told to migrate."""
+    return any(fault.action is Action.PAUSE_GUEST and fault.phase is Phase.BEFORE for fault in traits.faults)
+
+
+def _by_machine_is(word: str) -> Callable[[Traits], bool]:
+    return lambda traits: any(device.knobs.pre_copy and device.by_machine == word for device in traits.source.devices)
+
+
 def _fault(action: Action) -> Callable[[Traits], bool]:
     return lambda traits: any(fault.action is action for fault in traits.faults)
 
@@ -198,13 +226,14 @@ def _expect(verdict: VerdictName, side: str, text: str, because: str) -> Expecta
 
 
 _QEMU = "QEMU 10.2"
+_PATCH = 'the patch "vfio/migration: Add VFIO migration pre-copy support", version 2 of May 2023'
 
 ORACLE = (
     Rule(
         "A16",
         _expect(VerdictName.REFUSED, "", "Property 'vfio-pci.x-allow-pre-copy' not found",
                 "no release of QEMU has the property: version 6 of the patch dropped it"),
-        lambda traits: any(side.all_of(PRE_COPY, "") != {""} for side in traits.sides()),
+        lambda traits: any(side.all_of(PRE_COPY_PROPERTY, "") != {""} for side in traits.sides()),
         automatic=False,
     ),
     Rule(
@@ -258,6 +287,19 @@ ORACLE = (
         lambda traits: _lacks(traits.source, "auto", lambda knobs: not knobs.migration),
     ),
     Rule(
+        "B1 (protocol 1)",
+        _expect(VerdictName.BLOCKED, "source", "VFIO device doesn't support migration",
+                "a QEMU that knows version 1 of VFIO's migration protocol only, and a device with version 2 (QEMU 7.2, "
+                "hw/vfio/migration.c: vfio_migration_probe)"),
+        automatic=False,
+    ),
+    Rule(
+        "B1 (destination)",
+        _expect(VerdictName.FAILED, "destination", "Unknown savevm section or instance",
+                "the destination's QEMU registered no handler for the device's section (QEMU, migration/savevm.c)"),
+        automatic=False,
+    ),
+    Rule(
         "B3",
         _expect(VerdictName.BLOCKED, "source", "VFIO device doesn't support device and IOMMU dirty tracking",
                 "the reference device logs no DMA itself and has no IOMMU, so enable-migration=auto adds a blocker"
@@ -268,13 +310,13 @@ ORACLE = (
         "B8",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with postcopy migration",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "postcopy-ram" in traits.capabilities[0],
+        lambda traits: "postcopy-ram" in traits.capabilities[0] and bool(traits.source.devices),
     ),
     Rule(
         "B9",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with background snapshot",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "background-snapshot" in traits.capabilities[0],
+        lambda traits: "background-snapshot" in traits.capabilities[0] and bool(traits.source.devices),
     ),
     Rule(
         "A15",
@@ -287,6 +329,14 @@ ORACLE = (
         _expect(VerdictName.FAILED, "destination", "Size mismatch: pc.ram",
                 "QEMU, migration/ram.c: parse_ramblock"),
         lambda traits: traits.source.memory_mib != traits.destination.memory_mib,
+    ),
+    Rule(
+        "A15 (virtio queues)",
+        _expect(VerdictName.FAILED, "destination", "vring.num %s exceeds allocated max",
+                "every queue of a virtio device has 1024 entries at the source (10.0.13, by a fix for releases before "
+                "11.1: hw/virtio/virtio.c, virtio_add_queue), and at the destination what the device asks for, 256 in "
+                "virtio-net: it refuses more (seen with 11.1.3)"),
+        automatic=False,
     ),
     Rule(
         "D kill source",
@@ -337,7 +387,13 @@ ORACLE = (
         "A4",
         _expect(VerdictName.FAILED, "destination", "Received INIT_DATA_SENT but switchover ack is not used",
                 f"the destination asks its own device for PRE_COPY, which has none ({_QEMU}, hw/vfio/migration.c)"),
-        lambda traits: _acks(traits) == (True, True) and traits.source.pre_copy and not traits.destination.pre_copy,
+        lambda traits: (
+            # without that the limit may let the switchover come before the initial bytes are sent
+            traits.settles
+            and _acks(traits) == (True, True)
+            and traits.source.pre_copy
+            and not traits.destination.pre_copy
+        ),
     ),
     Rule(
         "A5",
@@ -386,6 +442,26 @@ ORACLE = (
         "D state corrupt",
         Expectation(VerdictName.CHECKS_FAILED, "", "checksum", "the guest sees another state than was saved"),
         lambda traits: traits.destination.any_knob(lambda knobs: knobs.corrupt == "state"),
+    ),
+    Rule(
+        "A14",
+        Expectation(VerdictName.COMPLETED, pre_copy="off",
+                    because="the device of a paused guest is in STOP when it is to be saved, and is not put into "
+                    f"PRE_COPY; an ack is not waited for while the guest does not run ({_QEMU}, hw/vfio/migration.c: "
+                    "vfio_save_setup, migration/migration.c: migration_can_switchover)"),
+        _paused,
+    ),
+    Rule(
+        "A16 (8.0 and older)",
+        Expectation(VerdictName.COMPLETED, pre_copy="off", because=f"{_PATCH}: machine types of 8.0 and older have "
+                    "x-allow-pre-copy=false (hw/core/machine.c: hw_compat_8_0)"),
+        _by_machine_is("off"),
+    ),
+    Rule(
+        "A16 (8.1 and newer)",
+        Expectation(VerdictName.COMPLETED, pre_copy="on", because=f"{_PATCH}: x-allow-pre-copy is true by default "
+                    "(hw/vfio/pci.c), and machine types of 8.1 and newer do not change it"),
+        _by_machine_is("on"),
     ),
 )  # fmt: skip
 """In the order in which a case meets them: at realize, at capabilities, at ``migrate``, on the way."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What would happen if scenarios were run: cases, whether they can be, what is expected, how long it takes. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from switchover.guests.arguments import build_arguments
@@ -44,14 +45,19 @@ class Plan:
         return sum(entry.seconds for entry in self.entries) * self.scenario.repeats
 
 
-def make_plan(scenario: Scenario, only: str = "", known: Known | None = None) -> Plan:
+def make_plan(scenario: Scenario, only: str = "") -> Plan:
     """``only``: a pattern for ids of cases; it may leave none. :raises UsageError: as :func:`expand`"""
     planned = expand(scenario)
     chosen = select(planned, only) if only else planned
-    return Plan(scenario, tuple(_make_entry(entry, known) for entry in chosen), len(planned))
+    return Plan(scenario, tuple(_make_entry(entry) for entry in chosen), len(planned))
 
 
-def _make_entry(planned: PlannedCase, known: Known | None) -> Entry:
+def decide_again(plan: Plan, known: Known) -> Plan:
+    """The same cases, now that hosts were asked."""
+    return replace(plan, entries=tuple(_make_entry(entry.planned, known) for entry in plan.entries))
+
+
+def _make_entry(planned: PlannedCase, known: Known | None = None) -> Entry:
     decision = decide(planned.case, planned.hosts, known)
     return Entry(planned, decision, estimate_seconds(planned.case) if decision.runs else 0.0)
 
@@ -69,6 +75,13 @@ def estimate_seconds(case: Case) -> float:
 
 _ENDED = (VerdictName.CRASHED, "source")
 """Then there is no guest left to migrate again."""
+
+
+def list_programs(plans: Iterable[Plan]) -> list[str]:
+    """What cases name which are run, each once: QEMUs, and kernels that have a name."""
+    cases = [entry.planned.case for plan in plans for entry in plan.entries if entry.decision.runs]
+    guests = [side.guest for case in cases for side in (case.source, case.destination)]
+    return list(dict.fromkeys(name for guest in guests for name in guest.programs))
 
 
 def list_commands(case: Case) -> dict[str, list[str]]:
@@ -97,6 +110,7 @@ def list_domains(case: Case) -> dict[str, str]:
 
 def _whole(side: SideSpec, name: str) -> tuple[GuestSpec, GuestFiles]:
     devices = tuple(
-        VfioDevice(device.id, f"/sys/bus/mdev/devices/UUID_{device.id}", device.properties) for device in side.devices
+        VfioDevice(device.id, f"/sys/bus/mdev/devices/UUID_{device.id}", device.given_properties())
+        for device in side.devices
     )
     return replace(side.guest, devices=devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")

@@ -3,16 +3,18 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
+from switchover.record.planfile import PlannedComparison
 from switchover.record.toml import TomlText, load_model, parse_toml, read_toml, suggest
-from switchover.scenarios.axes import Axis, flatten, make_word, read_axes
+from switchover.scenarios.axes import Axis, flatten, read_axes
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action
+from switchover.scenarios.ids import make_word
 from switchover.scenarios.keys import Key, KeyProblem, Target, check_capability, list_set, require_key
 from switchover.scenarios.oracle import ORACLE, Rule, find_rule
 from switchover.scenarios.schema import DEVICE_ID, SIDES, Expect, ScenarioFile
@@ -31,7 +33,8 @@ class Exclusion:
 class Scenario:
     """One question. ``name``: the file's, without its suffix. ``devices``: their ids, in the order of their slots.
 
-    ``fixed``: values that do not vary; ``rules``: its own expectations, the first that fits holds.
+    ``fixed``: values that do not vary; ``rules``: its own expectations, the first that fits holds; ``compare``: what
+    the report compares.
     """
 
     source: str
@@ -45,6 +48,7 @@ class Scenario:
     axes: tuple[Axis, ...]
     exclusions: tuple[Exclusion, ...]
     rules: tuple[Rule, ...]
+    compare: PlannedComparison | None = None
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -97,13 +101,14 @@ def make_scenario(document: TomlText) -> Scenario:
     fixed = checks.read_fixed(file)
     exclusions = tuple(checks.read_exclusions(file))
     rules = tuple(checks.read_rules(file))
+    compare = checks.read_compare(file)
     if problems:
         raise _as_error(problems)
     name = Path(document.source).stem
     about = file.scenario
     return Scenario(
         document.source, name, about.title, about.question, about.repeats, about.interleave, tuple(devices), fixed,
-        axes, exclusions, rules,
+        axes, exclusions, rules, compare,
     )  # fmt: skip
 
 
@@ -232,6 +237,22 @@ class _Checks:
             path: list[str | int] = ["exclude", number]
             yield Exclusion(self._read_when(path, table.when), table.because, self.document.place(path))
 
+    def read_compare(self, file: Any) -> PlannedComparison | None:
+        if file.compare is None:
+            return None
+        axis = next((axis for axis in self.axes if axis.name == file.compare.axis), None)
+        if axis is None:
+            text = f"there is no axis {file.compare.axis!r}{suggest(file.compare.axis, [a.name for a in self.axes])}"
+            self.complain(["compare", "axis"], text)
+            return None
+        words = [value.word for value in axis.values]
+        baseline = make_word(file.compare.baseline)
+        if baseline not in words:
+            self.complain(["compare", "baseline"], f"the axis has no value {baseline!r}{suggest(baseline, words)}")
+        elif len(words) < 2:
+            self.complain(["compare", "axis"], "has one value: there is nothing to compare it with")
+        return PlannedComparison(axis.name, baseline)
+
     def read_rules(self, file: Any) -> Iterator[Rule]:
         for number, table in enumerate(file.rules):
             path: list[str | int] = ["rules", number]
@@ -245,7 +266,7 @@ class _Checks:
     ) -> Rule:
         place = self.document.place(path[:2])
         if expect.verdict is not None:
-            expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because)
+            expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because, expect.pre_copy)
             return Rule(name, expectation, axes=when, place=place)
         known = find_rule(expect.oracle or "")
         if known is None:
@@ -254,7 +275,7 @@ class _Checks:
             known = ORACLE[0]
         told = known.expectation
         because = f"{expect.because} (oracle {known.name}: {told.because})"
-        expectation = Expectation(told.verdict, told.side, told.reason, because)
+        expectation = replace(told, because=because)
         return Rule(name, expectation, axes=when, place=place)
 
     def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:

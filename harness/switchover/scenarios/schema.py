@@ -40,12 +40,6 @@ def _check_name(text: str) -> str:
     return text
 
 
-def _check_some(devices: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not devices:
-        raise ValueError("needs at least one device")
-    return devices
-
-
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
@@ -72,7 +66,14 @@ _DEVICE: dict[str, Any] = {
             "set (`enable-migration` and `migration-events`, both on)",
         ),
     ),
-    "allow_pre_copy": (OnOff, Field(default=None, description="the property `x-allow-pre-copy` of patched QEMUs")),
+    "allow_pre_copy": (
+        Literal["on", "off", "by-machine"],
+        Field(
+            default=None,
+            description="the property `x-allow-pre-copy` of patched QEMUs: set, or left to the machine type; a QEMU "
+            "without it does not run the case, and `pre_copy` is the way",
+        ),
+    ),
 }
 Device: Any = make_table("Device", Knobs, _names(Knobs), **_DEVICE)
 _ID = (
@@ -112,6 +113,15 @@ class About(Table):
     """repeats in turns over all cases, there and back, so that drift favours none; off: case by case"""
 
 
+class Compare(Table):
+    """An experiment: what the report compares, in words and with an interval."""
+
+    axis: Annotated[str, Field(min_length=1)]
+    """name of the axis whose values are the arms; cases that differ in nothing else are compared"""
+    baseline: str | int
+    """the value of the axis that the others are compared with"""
+
+
 class Expect(Table):
     """What must happen, with the reason for expecting it; overrides the oracle."""
 
@@ -123,6 +133,8 @@ class Expect(Table):
     """the side that must say why"""
     reason: Pattern = ""
     """regular expression, searched for in the verdict's reason"""
+    pre_copy: Literal["on", "off", ""] = ""
+    """of a migration that completes: whether the source's devices must have gone through PRE_COPY"""
     because: Reason
     """why this is to be expected"""
 
@@ -130,8 +142,10 @@ class Expect(Table):
     def _one_of_two(self) -> "Expect":
         if (self.verdict is None) == (self.oracle is None):
             raise ValueError("needs either verdict or oracle")
-        if self.oracle is not None and (self.side or self.reason):
-            raise ValueError("side and reason are those of the oracle's row")
+        if self.oracle is not None and (self.side or self.reason or self.pre_copy):
+            raise ValueError("side, reason and pre_copy are those of the oracle's row")
+        if self.pre_copy and self.verdict is not VerdictName.COMPLETED:
+            raise ValueError("pre_copy is told of migrations that complete")
         return self
 
 
@@ -168,8 +182,8 @@ class ScenarioFile(Table):
     """what the destination has otherwise than `[guest]` and `[device]`"""
     device: Device = Field(default=None)
     """the reference device of the guest: its knobs and properties, on both sides"""
-    devices: Annotated[tuple[NamedDevice, ...], AfterValidator(_check_some)] | None = None
-    """instead of `[device]`, several devices"""
+    devices: tuple[NamedDevice, ...] | None = None
+    """instead of `[device]`, several devices; `devices = []`: none, so that only the guest's memory migrates"""
     migration: Migration = Field(default=None)
     """settings of the migration"""
     faults: tuple[FaultTable, ...] = ()
@@ -180,6 +194,8 @@ class ScenarioFile(Table):
     """how long things may take"""
     axes: dict[str, Any] = Field(default={})
     """what is varied: a key and its values, or a name and its variants"""
+    compare: Compare | None = None
+    """which values of an axis the report compares"""
     exclude: tuple[Exclude, ...] = ()
     """combinations of axis values that are not to be run"""
     expect: Expect | None = None

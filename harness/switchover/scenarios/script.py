@@ -18,7 +18,7 @@ from typing import Any
 
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
 from switchover.scenarios.case import Case, SideSpec
@@ -72,7 +72,9 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
     yield "#"
     yield from _versions(record.fingerprint)
     yield "#"
-    yield from _needs(record, case)
+    yield from _needs(case)
+    yield "#"
+    yield from _not_done(record, case)
     yield "#"
     yield from _comment(
         "On one host:    sh repro.sh all\n"
@@ -140,10 +142,8 @@ def _tell_qemu(version: object) -> str:
     return "QEMU unknown"
 
 
-def _needs(record: Record, case: Case) -> Iterator[str]:
+def _needs(case: Case) -> Iterator[str]:
     devices = [*case.source.devices, *case.destination.devices]
-    if case.source.guest.start == "warm":
-        yield from _comment("in the record the guest was restored, its devices plugged in; this script boots it")
     types = ", ".join(sorted({device.type for device in devices}))
     guest = case.source.guest
     if guest.driver == "libvirt":
@@ -158,14 +158,25 @@ def _needs(record: Record, case: Case) -> Iterator[str]:
     if devices:
         yield from _comment(f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded")
     yield from _comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs; for the verb all, twice that")
-    if guest.start == "warm":
-        yield from _comment("in the record the guest was restored from one that had been booted; here it boots")
-    if any(device.knobs.dma_pages_per_sec for device in devices):
-        yield from _comment("in the record the guest let its device do DMA, for which one has to log in: not so here")
+
+
+def _not_done(record: Record, case: Case) -> Iterator[str]:
+    """What the harness does and this script does not, since nobody logs in to its guest."""
+    devices = [*case.source.devices, *case.destination.devices]
+    yield from _comment("not as in the record, since this script has no keys and nobody logs in to the guest:")
+    yield from _comment(f"  no checks after the migration ({len(record.checks)} in the record)")
     if record.verdict.name is VerdictName.CHECKS_FAILED:
-        yield from _comment(
-            "the checks above look into the guest, for which one has to log in: this script sees it complete"
-        )
+        yield from _comment("  so the checks that failed are not seen: this script sees the migration complete")
+    if any(check.name.startswith("a second migration") for check in record.checks):
+        yield from _comment("  no second migration of the guest that stayed")
+    if any(device.knobs.dma_pages_per_sec for device in devices):
+        yield from _comment("  the guest does not let its device do DMA, which it did in the record")
+    if any(fault.action is Action.PANIC_GUEST for fault in case.faults):
+        yield from _comment("  nothing makes the guest panic: this case cannot be repeated by a script")
+    if case.heartbeat_us:
+        yield from _comment("  the guest sends no heartbeats")
+    if case.source.guest.start == "warm":
+        yield from _comment("in the record the guest was restored, its devices plugged in; here it boots")
     if record.verdict.name in _NO_VERDICT:
         yield from _comment(f"the record has no verdict on QEMU: this script looks for {case.expectation.verdict}")
 
@@ -278,6 +289,8 @@ def _command(fault: Fault) -> str:
             return "disturb_link loss 100%"
         case Action.SLOW_LINK:
             return f"disturb_link rate {fault.rate_bit}bit"
+        case Action.PAUSE_GUEST:
+            return "pause_guest"
         case Action.PANIC_GUEST:
             return 'give_up "$IMPOSSIBLE"'
 
@@ -320,14 +333,16 @@ def _variable(name: str) -> str:
 def _arguments(side: str, spec: SideSpec) -> list[str]:
     """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
     devices = tuple(
-        VfioDevice(device.id, f"{_variable('MDEV')}/{_variable(_uuid_variable(side, number))}", device.properties)
+        VfioDevice(
+            device.id, f"{_variable('MDEV')}/{_variable(_uuid_variable(side, number))}", device.given_properties()
+        )
         for number, device in enumerate(spec.devices, start=1)
     )
     guest = replace(
         spec.guest,
         devices=devices,
         qemu=_variable("qemu"),
-        kernel=_variable("kernel") if spec.guest.kernel_file else "",
+        kernel=Kernel(_variable("kernel") if spec.guest.kernel_file else ""),
         initramfs=_variable("initrd") if _has_initramfs(spec.guest) else "",
         accel=_variable("accel"),
         cpu=_variable("cpu"),

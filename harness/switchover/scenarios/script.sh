@@ -209,6 +209,11 @@ cancel() {
     tell '{"execute": "migrate_cancel"}'
 }
 
+pause_guest() { # it stays so where it arrives
+    say "$seconds s: stop"
+    if [ -n "$status" ]; then tell '{"execute": "stop"}'; else ask '{"execute": "stop"}' || give_up "$error"; fi
+}
+
 kill_side() { # SIDE
     say "$seconds s: kill the $1's QEMU"
     end_qemu "$1"

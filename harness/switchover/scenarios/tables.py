@@ -8,15 +8,18 @@ import itertools
 import re
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from switchover.devices.reference import Spelling
 from switchover.guests.login import read_host_key, read_private_key
-from switchover.guests.spec import HostKey, KeyFile
+from switchover.guests.spec import HostKey, Kernel, KeyFile
+from switchover.lab.images import find_recipe, list_recipes
+from switchover.record.toml import suggest
 
 _SIZE_NAME = re.compile(r"(?:^|_)bytes(?:_per_sec)?$|bandwidth$")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]iB)")
@@ -71,6 +74,15 @@ def _check_host_key(word: str) -> str:
     return word
 
 
+def _check_kernel(word: str) -> str:
+    """A path of a host is seen only there; a name is one of an image."""
+    recipe = find_recipe(word)
+    if word and "/" not in word and not (recipe and recipe.is_kernel):
+        names = [recipe.name for recipe in list_recipes() if recipe.is_kernel]
+        raise ValueError(f"is neither a path nor the name of a kernel{suggest(word, names)}")
+    return word
+
+
 _ON_OFF_SCHEMA = WithJsonSchema({"type": "string", "enum": ["on", "off"]})
 _WORD_SCHEMA = WithJsonSchema({"type": ["string", "integer"]})
 
@@ -95,6 +107,7 @@ DECLARED: dict[type[Table], type] = {}
 _CHECKED: dict[object, Any] = {
     KeyFile: Annotated[str, AfterValidator(_check_key_file)],
     HostKey: Annotated[str, AfterValidator(_check_host_key)],
+    Kernel: Annotated[str, AfterValidator(_check_kernel)],
 }
 _MAPPINGS = {bool: OnOff, str: PropertyValue, object: Parameter}
 
@@ -105,7 +118,7 @@ def make_table(name: str, of: type, keys: typing.Iterable[str], **others: Any) -
     None is required, and which of them are set is in ``model_fields_set``. ``others``: more fields, as
     :func:`pydantic.create_model` takes them. :raises TypeError: a field has a type that no TOML value is made for
     """
-    hints = typing.get_type_hints(of)
+    hints = typing.get_type_hints(of, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(of)}
     made: dict[str, Any] = {key: (toml_type(key, hints[key]), Field(default=_default_of(fields[key]))) for key in keys}
     clashes = sorted(made.keys() & others.keys())
@@ -121,6 +134,10 @@ def toml_type(name: str, hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in _CHECKED:
         return _CHECKED[hint]
+    if origin is Annotated:
+        (spelling,) = arguments[1:]
+        schema = WithJsonSchema({"type": "string", "pattern": f"^({spelling.pattern})$"})
+        return Annotated[str, AfterValidator(_make_check(spelling)), schema]
     if hint is bool:
         return OnOff
     if hint is int:
@@ -136,6 +153,15 @@ def toml_type(name: str, hint: Any) -> Any:
         listed: Any = tuple
         return listed[toml_type(name, arguments[0]), ...]
     raise TypeError(f"{name}: nothing in TOML is known to stand for {hint}")
+
+
+def _make_check(spelling: Spelling) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not re.fullmatch(spelling.pattern, text):
+            raise ValueError(spelling.words)
+        return text
+
+    return check
 
 
 def _default_of(field: Any) -> Any:

@@ -41,7 +41,7 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> None:
 def surveys(monkeypatch: pytest.MonkeyPatch) -> list[HostSurvey]:
     """What any host answers."""
     answers = [SURVEY]
-    monkeypatch.setattr(hosts.Sources, "_survey", lambda self, name: answers[0])
+    monkeypatch.setattr(hosts.Sources, "_survey", lambda self, name, qemus: answers[0])
     return answers
 
 

@@ -2,13 +2,19 @@
 """The verbs about scenarios as commands: plan, list, schema."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.builders import make_record
 from tests.unit.scenarios.samples import HEAD
+from tests.unit.surveys import ABILITIES, SURVEY
 
+from switchover.cli.hosts import Sources
 from switchover.cli.main import main
+from switchover.devices.survey import HostSurvey, lost_host
+from switchover.record.errors import HostLost
 from switchover.record.rundir import make_run_directory
 
 
@@ -30,6 +36,41 @@ def test_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [case["id"] for entry in listed["scenarios"] for case in entry["cases"]] == ["vcpus=2"]
     assert main(["plan", str(tmp_path), "--only", "vcpus=2", "--commands"]) == 0
     assert "-smp 2" in capsys.readouterr().out
+
+
+def test_plan_that_asks(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts that cases name are asked, and each once; who was not asked is told, and is not taken for unable."""
+    asked = []
+
+    def survey(_: Sources, names: Sequence[str], qemus: Sequence[str]) -> list[HostSurvey]:
+        asked.append((list(names), list(qemus)))
+        return [
+            replace(SURVEY, name=names[0], qemus={"/opt/qemu": ABILITIES}),
+            lost_host(names[1], "inventory", HostLost("silent")),
+        ]
+
+    monkeypatch.setattr(Sources, "survey", survey)
+    inventory = tmp_path / "inventory.toml"
+    inventory.write_text(
+        'version = 1\n[host.one]\naddress = "a"\n[host.two]\naddress = "b"\n[host.three]\naddress = "c"\n'
+    )
+    path = write(
+        tmp_path / "a.toml",
+        '[guest]\nqemu = "/opt/qemu"\n[destination]\nhost = "one"\nmachine = "pc-x"\n'
+        '[axes]\nsource.host = ["one", "two"]\n',
+    )
+    assert main(["plan", path, "--probe", "--inventory", str(inventory), "--json"]) == 0
+    (gate, unknown) = (case["gate"] for case in json.loads(capsys.readouterr().out)["scenarios"][0]["cases"])
+    assert asked == [(["one", "two"], ["/opt/qemu"])]
+    assert (gate["runs"], gate["asked"]) == (False, True)
+    assert any("pc-x" in words for words in gate["missing"])
+    assert unknown["asked"] is False
+    assert not any("two" in words for words in unknown["missing"])
+    assert main(["plan", write(tmp_path / "b.toml"), "--probe"]) == 0
+    told = capsys.readouterr()
+    assert "no host was asked what it can do" in told.out
+    assert "no lab is up: lab hosts were not asked" in told.err
+    assert len(asked) == 1
 
 
 def test_plan_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

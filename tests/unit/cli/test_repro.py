@@ -64,7 +64,7 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
     harness = Harness()
     monkeypatch.setattr(verb, "borrow_lab", lambda name: contextlib.nullcontext(object()))
     monkeypatch.setattr(verb, "pair_of_lab", lambda lab: object())
-    monkeypatch.setattr(verb, "collect_fingerprint", lambda *arguments: {})
+    monkeypatch.setattr(verb, "collect_fingerprint", lambda *arguments, kernels: {})
     monkeypatch.setattr(verb, "run_repeat", harness.run)
     return harness
 

@@ -64,6 +64,21 @@ def test_all_as_expected(world: World, scenario: str, tmp_path: Path, capsys: py
     assert "#2 vcpus=2  verdict completed" in capsys.readouterr().out
 
 
+def test_an_experiment(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a scenario compares is said at the end of its run, and by ``show`` and ``compare`` in the same words."""
+    with open(scenario, "a") as file:
+        file.write('[compare]\naxis = "vcpus"\nbaseline = 2\n')
+    assert run(scenario, tmp_path, "--repeat", "2") == 0
+    told = capsys.readouterr().out
+    path = str(only_run(tmp_path))
+    assert main(["compare", path]) == 0
+    words = capsys.readouterr().out
+    assert words.startswith("vcpus compared with 2, in turns: ")
+    assert words in told
+    assert main(["show", path]) == 0
+    assert words in capsys.readouterr().out
+
+
 def test_a_case_that_is_not_as_expected(
     world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,7 +47,26 @@ def test_images_list(capsys: pytest.CaptureFixture[str]) -> None:
 def test_images_build_of_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
     """An image that does not exist is the user's mistake, with those that do."""
     assert main(["images", "build", "no-such"]) == 2
-    assert "one of: buildroot" in capsys.readouterr().err
+    assert "Allowed: buildroot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["qemu-11.1", "--patch", "p"], "is made of a patch, a source tree or a tree"),
+        (["qemu", "--name", "qemu-x"], "is made of a patch, a source tree or a tree"),
+        (["qemu"], "is made of a patch, a source tree or a tree"),
+        (["qemu", "kernel", "--patch", "p"], "is made of a patch, a source tree or a tree"),
+        (["qemu", "--patch", "/no/such"], "There is no patch /no/such"),
+        (["kernel", "--patch", "/no/such"], "There is no patch /no/such"),
+        (["kernel", "--patch", "p", "--name", "qemu-x"], "cannot have the name 'qemu-x'"),
+        (["kernel", "--tree", "/"], "is built from source"),
+    ],
+)
+def test_images_build_of_ones_own(capsys: pytest.CaptureFixture[str], words: list[str], why: str) -> None:
+    """What it is to be made of goes with the name ``qemu`` or ``kernel``, and has to be there."""
+    assert main(["images", "build", *words]) == 2
+    assert why in capsys.readouterr().err
 
 
 def test_images_clean(capsys: pytest.CaptureFixture[str]) -> None:

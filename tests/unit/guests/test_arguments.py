@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.guests.arguments import TRACE_PATTERNS, build_arguments
-from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.lab.labhost import KERNELS
 
 FILES = GuestFiles("/tmp/switchover-guest-source-0", "sw0")
 NAMES = st.from_regex(r"[a-z][a-z-]{0,20}", fullmatch=True)
@@ -104,20 +105,33 @@ def test_a_disk_without_a_kernel_is_booted_from() -> None:
 
 def test_a_disk_beside_a_kernel() -> None:
     """The kernel is booted, without an initramfs that nobody named; a disk that nobody writes may be cached."""
-    words = build(GuestSpec(disk="/d", disk_readonly=True, kernel="/k", append="root=/dev/vda"))
+    words = build(GuestSpec(disk="/d", disk_readonly=True, kernel=Kernel("/k"), append="root=/dev/vda"))
     assert values(words, "-kernel") == ["/k"]
     assert "-initrd" not in words
     assert "root=/dev/vda" in values(words, "-append")[0]
     assert values(words, "-drive") == ["if=none,id=disk,file=/d,format=raw,cache=writeback,readonly=on"]
     assert "virtio-blk-pci,drive=disk" in values(words, "-device")
-    assert values(build(GuestSpec(disk="/d", kernel="/k", initramfs="/i")), "-initrd") == ["/i"]
+    assert values(build(GuestSpec(disk="/d", kernel=Kernel("/k"), initramfs="/i")), "-initrd") == ["/i"]
 
 
 def test_without_a_disk_the_labs_guest_is_booted() -> None:
     """A kernel of one's own does not change the initramfs."""
     assert (values(build(), "-kernel"), values(build(), "-initrd")) == ([LAB_KERNEL], [LAB_INITRAMFS])
-    assert values(build(GuestSpec(kernel="/k")), "-initrd") == [LAB_INITRAMFS]
+    assert values(build(GuestSpec(kernel=Kernel("/k"))), "-initrd") == [LAB_INITRAMFS]
     assert "-drive" not in build()
+
+
+def test_a_kernel_with_a_name() -> None:
+    """It comes with an initramfs of its own, since modules fit one kernel only; one that is named is taken instead."""
+    named = GuestSpec(kernel=Kernel("kernel-6.12-rt"))
+    assert values(build(named), "-kernel") == [f"{KERNELS}/kernel-6.12-rt/vmlinuz"]
+    assert values(build(named), "-initrd") == [f"{KERNELS}/kernel-6.12-rt/initramfs.cpio"]
+    assert values(build(replace(named, initramfs="/i")), "-initrd") == ["/i"]
+    assert "-initrd" not in build(replace(named, disk="/d"))
+    assert named.is_of_lab
+    assert not replace(named, initramfs="/i").is_of_lab
+    assert named.programs == ("qemu-system-x86_64", "kernel-6.12-rt")
+    assert GuestSpec(kernel=Kernel("/k")).programs == ("qemu-system-x86_64",)
 
 
 def test_program_and_memory() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from switchover.guests.arguments import TRACE_PATTERNS, build_arguments
 from switchover.guests.domain import QEMU_NAMESPACE, DomainIdentity, build_domain, find_obstacles
-from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, VfioDevice
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 FILES = GuestFiles("/tmp/switchover-guest-source-0", "sw0")
@@ -27,7 +27,7 @@ SPECS = {
     "no device": GuestSpec(),
     "functions": GuestSpec(devices=(FUNCTION, replace(FUNCTION, id="other", managed=True))),
     "disk": GuestSpec(disk="/images/a,b.qcow2", disk_format="qcow2", bridge=""),
-    "shared disk and a kernel": GuestSpec(disk="/images/a.raw", disk_readonly=True, kernel="/boot/vmlinuz"),
+    "shared disk and a kernel": GuestSpec(disk="/images/a.raw", disk_readonly=True, kernel=Kernel("/boot/vmlinuz")),
     "TCG and a model": GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic,avx=off", qemu="/opt/qemu/bin/qemu", traced=False),
     "max": GuestSpec(cpu="max", machine="pc-q35-8.0"),
 }

@@ -33,6 +33,7 @@ module=vfio_pci
 program=bash
 program=socat
 nested=Y
+sha256=5eed /opt/my qemu
 """
 
 
@@ -49,6 +50,7 @@ def test_facts_of_a_host() -> None:
     assert (machine.kvm, machine.nested) == ("usable", True)
     assert (machine.nodes, machine.modules) == (("/dev/vfio/vfio",), ("vfio", "vfio_pci"))
     assert machine.programs == ("bash", "socat")
+    assert machine.digests == {"/opt/my qemu": "5eed"}
     assert (machine.clock_offset_s, machine.clock_bound_s) == (1.0, 0.5)
 
 

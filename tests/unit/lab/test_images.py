@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The store of images: whole or not there, cleaned, built once by two at a time, and failures explained."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from switchover.hosts import processes
+from switchover.hosts.host import paste
 from switchover.hosts.waiting import wait_until
 from switchover.lab import images, recipes
 from switchover.lab.images import (
@@ -26,7 +28,8 @@ from switchover.lab.images import (
     store_directory,
     stored_directories,
 )
-from switchover.lab.recipes import Recipe, compute_digest
+from switchover.lab.mirror import Mirror
+from switchover.lab.recipes import RECIPES, Recipe, compute_digest
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.paths import data_directory
 
@@ -116,6 +119,43 @@ def test_cleaning_keeps_todays_images() -> None:
     left = [name for name in names_in_store() if not name.endswith(".lock")]
     assert left == [kept.name, f"{kept.name}.log"]
     assert find_image("guest") is not None
+
+
+def test_names_may_have_dots() -> None:
+    """An image whose name has a dot is one of its own: with its log, its lock and what a dead build of it left."""
+    kept = put_image("qemu-11.1")
+    old = put_image("qemu-11.1", digest="0" * 16)
+    for suffix in (".lock", ".log"):
+        Path(f"{old}{suffix}").unlink()
+    part = store_directory() / "qemu-7.2-1111111111111111.part"
+    part.mkdir()
+    assert find_image("qemu-11.1") is not None
+    clean_store(everything=False)
+    assert kept.is_dir()
+    assert not old.exists()
+    assert not part.exists()
+    assert [name for name in names_in_store() if "qemu-7.2" in name] == []
+
+
+def test_what_mmdebstrap_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Packages of another release are unpacked from its suite; a source package comes with lines for sources."""
+    said: dict[str, str] = {}
+    monkeypatch.setattr(images, "_run_logged", lambda recipe, argv, directory: said.update({recipe.name: paste(argv)}))
+    monkeypatch.setattr(images, "read_mirror", lambda: Mirror("http://archive", None, ()))
+    monkeypatch.setattr(images, "require_keyring", lambda: Path("/keys"))
+    for name in ("qemu-7.2-root", "qemu-11.1-root", "labhost-root"):
+        images._bootstrap(RECIPES[name], tmp_path)
+    assert "--variant=extract" in said["qemu-7.2-root"]
+    assert " bookworm " in said["qemu-7.2-root"]
+    assert "trixie" not in said["qemu-7.2-root"]
+    assert "deb http://archive trixie-backports main" in said["qemu-11.1-root"]
+    assert "Default-Release" in said["qemu-11.1-root"]
+    assert "--variant=minbase" in said["labhost-root"]
+    assert "backports" not in said["labhost-root"]
+    with contextlib.suppress(CommandFailed):  # there is no tree to unpack
+        images._bootstrap(RECIPES["qemu-buildroot"], tmp_path)
+    assert "deb-src http://archive trixie main" in said["qemu-buildroot"]
+    assert "apt-get source --download-only" in said["qemu-buildroot"]
 
 
 def test_cleaning_everything() -> None:
@@ -268,6 +308,18 @@ def test_a_build_that_makes_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch,
         images._run_build_script(recipe, tmp_path)
 
 
+def test_a_long_build_says_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From time to time the line that it printed last is told; what it was is not told after it is over."""
+    monkeypatch.setattr(images, "TELL_S", 0.05)
+    recipe = Recipe("kernel", "test", sources=())
+    images._run_logged(recipe, ["sh", "-c", "echo CC first.o; echo CC second.o; sleep 0.5"], tmp_path / "kernel-0.part")
+    told = capsys.readouterr().err
+    assert "2 lines, CC second.o" in told
+    assert len(told.splitlines()) < 20
+
+
 def test_a_failure_ends_builds_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """When one of two trees of packages cannot be made, the other one is not waited for."""
     trees = {name: Recipe(name, "test", sources=(name,), packages=True) for name in ("buildroot", "labhost-root")}
@@ -304,10 +356,10 @@ def test_a_small_disk_is_said_before_the_build(monkeypatch: pytest.MonkeyPatch) 
 
 def test_nothing_is_built_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all images in the store, nothing is started."""
-    for name in ("buildroot", "modules", "guest"):
+    for name in ("buildroot", "guest"):
         put_image(name)
     monkeypatch.setattr(images, "_build", lambda recipe: pytest.fail("built again"))
-    assert set(build_images(["guest"])) == {"buildroot", "modules", "guest"}
+    assert set(build_images(["guest"])) == {"buildroot", "guest"}
 
 
 def test_sparse_files_count_what_they_hold(tmp_path: Path) -> None:

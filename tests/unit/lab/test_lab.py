@@ -16,7 +16,7 @@ import pytest
 from switchover.hosts.waiting import wait_until
 from switchover.lab import labfile
 from switchover.lab.boot import connect_labhost, parse_forwarded_port
-from switchover.lab.lab import Lab, require_lab
+from switchover.lab.lab import Lab, require_lab, start_lab
 from switchover.lab.labfile import (
     LabFile,
     find_labs,
@@ -189,3 +189,11 @@ def test_stopping_does_not_wait_for_long(directory: Path, strays: list[subproces
     start = time.monotonic()
     stop_lab(directory)
     assert time.monotonic() - start < 5
+
+
+def test_a_disk_that_cannot_be_read(tmp_path: Path) -> None:
+    """It is an error of who named it, before anything is built or made."""
+    for disk in (tmp_path / "none.qcow2", tmp_path):
+        with pytest.raises(UsageError, match="cannot be read"), start_lab("disks", disks=[disk]):
+            pass
+    assert not (labs_directory() / "disks").exists()

@@ -123,6 +123,18 @@ def test_the_disk_is_never_written() -> None:
     assert "file=/cache/labhost-0/root.ext4" in drive.split(",")
 
 
+def test_disks_of_the_user(tmp_path: Path) -> None:
+    """They follow the lab host's own in their order, are never written either, and only qcow2 is taken for qcow2."""
+    raw, qcow2 = tmp_path / "a,b.raw", tmp_path / "b.img"
+    raw.write_bytes(b"\0" * 512)
+    qcow2.write_bytes(b"QFI\xfb")
+    own, *drives = values(labhost_arguments(replace(SPEC, disks=(raw, qcow2)), IMAGE, tcg("x")), "-drive")
+    assert "root.ext4" in own
+    assert [drive.split(",if=")[0] for drive in drives] == [f"file={tmp_path}/a,,b.raw", f"file={qcow2}"]
+    assert ["format=raw" in drives[0], "format=qcow2" in drives[1]] == [True, True]
+    assert all("snapshot=on" in drive for drive in drives)
+
+
 def test_its_token_is_its_name() -> None:
     """The process is found again by the lab's token at the start of a word."""
     assert values(labhost_arguments(SPEC, IMAGE, tcg("x")), "-name") == ["switchover-lab-0123-hosta"]

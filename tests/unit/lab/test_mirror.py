@@ -180,6 +180,19 @@ def test_a_mirror_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.archive, found.security) == ("http://named.example/debian", None)
 
 
+def test_backports_and_source_packages() -> None:
+    """Backports have a suite of their own; source packages have lines beside those of binary ones."""
+    mirror_of = Mirror("http://archive", "http://security", ())
+    assert mirror_of.sources("trixie", backports=True) == [
+        "deb http://archive trixie main",
+        "deb http://archive trixie-updates main",
+        "deb http://archive trixie-backports main",
+        "deb http://security trixie-security main",
+    ]
+    lines = Mirror("http://archive", None, ()).sources("trixie", source_packages=True)
+    assert [line.split()[0] for line in lines] == ["deb", "deb", "deb-src", "deb-src"]
+
+
 def test_a_machine_without_a_mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine whose apt has no Debian archive is told what to do."""
     monkeypatch.delenv("SWITCHOVER_MIRROR", raising=False)

@@ -83,6 +83,15 @@ def test_another_artifact_changes_the_digest(images: Path, monkeypatch: pytest.M
     assert compute_digest("top", images) != before
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"release": "sid"}, {"backports": True}, {"unpacked": True}, {"source_package": "qemu"}, {"inputs_digest": "1"}],
+)
+def test_how_it_is_made_changes_the_digest(images: Path, change: dict[str, str | bool]) -> None:
+    """Other packages, or other files of the user's, are another image."""
+    assert compute_digest(replace(TOP, **change), images) != compute_digest(TOP, images)  # type: ignore[arg-type]
+
+
 def test_the_digest_is_stable(images: Path, tmp_path: Path) -> None:
     """Another place, other times, other modes but the executable bit, a folder beside: the same digest."""
     before = compute_digest("top", images)
@@ -132,8 +141,9 @@ def test_the_projects_own_recipes(name: str) -> None:
     images = data_directory("images")
     assert all((images / source).is_dir() for source in recipe.sources)
     assert set(recipe.needs) <= set(RECIPES)
-    assert (images / name / ("packages" if recipe.packages else "build")).is_file()
-    assert name in recipe.sources
+    made_by = f"{name}/packages" if recipe.packages else recipe.script or f"{name}/build"
+    assert (images / made_by).is_file()
+    assert made_by.split("/")[0] in recipe.sources
     assert recipe.artifacts
 
 

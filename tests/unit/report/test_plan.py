@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Plans as people read them."""
 
+from pathlib import Path
+
+import pytest
 from tests.unit.scenarios.samples import HEAD
 
 from switchover.report.plan import list_plans, render_plans
 from switchover.scenarios.gate import HostFacts, Known
-from switchover.scenarios.plan import make_plan
+from switchover.scenarios.plan import decide_again, make_plan
 from switchover.scenarios.scenario import parse_scenario
 
 TEXT = (
@@ -35,9 +38,21 @@ def test_for_people() -> None:
 def test_what_cannot_be_run() -> None:
     """A case that the gate leaves out says what is missing, and is counted."""
     known = Known((HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b")))
-    text = render_plans([make_plan(parse_scenario(HEAD), known=known)])
+    text = render_plans([decide_again(make_plan(parse_scenario(HEAD)), known)])
     assert "  scenario  not-supported: a has no qemu-system-x86_64\n" in text
     assert text.endswith("1 cases, about 0 s; 1 of them cannot be run")
+
+
+def test_what_is_built_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A toolchain that is not built is named, once; a program that hosts have or have not is none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    text = HEAD + '[axes]\nsource.qemu = ["qemu-11.1", "qemu-system-x86_64"]\ndestination.qemu = ["qemu-11.1", "/q"]\n'
+    plans = [make_plan(parse_scenario(text))]
+    assert "; to be built first: qemu-11.1; no host" in render_plans(plans)
+    assert list_plans(plans)["to_build"] == ["qemu-11.1"]
+    assert list_plans([make_plan(parse_scenario(TEXT))])["to_build"] == []
+    kernel = parse_scenario(TEXT + '[guest]\nkernel = "kernel-6.12-rt"\n')
+    assert list_plans([make_plan(kernel)])["to_build"] == ["kernel-6.12-rt"]
 
 
 def test_a_selection() -> None:
@@ -63,7 +78,7 @@ def test_for_programs() -> None:
     assert "commands" not in first
     assert second["values"] == {"device.properties.enable-migration": "off"}
     assert second["expected"] == {
-        "verdict": "failed", "side": "source", "reason": "", "because": "of that", "rule": "rules[0]",
+        "verdict": "failed", "side": "source", "reason": "", "pre_copy": "", "because": "of that", "rule": "rules[0]",
         "place": "scenario.toml:7",
     }  # fmt: skip
     assert second["gate"] == {"runs": True, "asked": False, "missing": []}

@@ -74,8 +74,15 @@ def test_the_console_of_a_guest_in_a_lab() -> None:
     """OpenSSH with the lab's own configuration runs a command whose words its host's shell takes apart again."""
     command = build_console_command(side_at(LAB))
     assert command[:-1] == ["ssh", "-F", "/labs/a b/ssh_config", "hosta"]
-    assert shlex.split(command[-1]) == ["tail", "-c", "+1", "-F", "/tmp/g/console.log"]
-    assert build_console_command(side_at({"kind": "local"})) == ["tail", "-c", "+1", "-F", "/tmp/g/console.log"]
+    assert shlex.split(command[-1]) == ["tail", "-c", "+1", "-F", "--pid=7", "/tmp/g/console.log"]
+    assert build_console_command(side_at({"kind": "local"})) == [
+        "tail",
+        "-c",
+        "+1",
+        "-F",
+        "--pid=7",
+        "/tmp/g/console.log",
+    ]
 
 
 def test_a_shell_in_a_guest() -> None:

@@ -2,11 +2,12 @@
 """Faults: each does what it is called, to the side it is called after, and links are always restored."""
 
 import contextlib
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.unit.fakes import FaultyHost
+from tests.unit.fakes import FaultyHost, ScriptedQmp
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.migration.phases import Phase
@@ -27,6 +28,9 @@ def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
 
 
 def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
+    def note(word: str) -> Callable[[dict[str, Any]], object]:
+        return lambda _: log.append(f"{word} on {side}")
+
     def open_ssh(keys: GuestKeys) -> Any:
         log.append(f"log in to {side}")
         if isinstance(shell, Exception):
@@ -36,6 +40,7 @@ def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
     return cast(
         QemuGuest,
         SimpleNamespace(
+            qmp=ScriptedQmp({"stop": note("stop")}),
             cancel_migration=lambda: log.append(f"cancel on {side}"),
             kill=lambda: log.append(f"kill {side}"),
             open_ssh=open_ssh,
@@ -63,6 +68,7 @@ def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:
         (Action.KILL_DESTINATION, ["kill destination"]),
         (Action.CUT_LINK, []),
         (Action.SLOW_LINK, []),
+        (Action.PAUSE_GUEST, ["stop on source"]),
     ],
 )
 def test_each_action(action: Action, log: list[str]) -> None:

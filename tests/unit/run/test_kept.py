@@ -12,7 +12,9 @@ from tests.unit.builders import make_result
 
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.hosts.journal import Change, parse_journal
 from switchover.record.errors import HostLost, Refused, SwitchoverError
+from switchover.record.paths import journals_directory
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.kept import Keeper, Kept
@@ -37,21 +39,28 @@ def make_side(name: str, log: list[str], code: int | None = None) -> Side:
     return cast(Side, SimpleNamespace(guest=guest))
 
 
+def read_changes(path: Path) -> tuple[Change, ...]:
+    return parse_journal(path.read_bytes()).changes
+
+
 class World:
     """A keeper, and what was held."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self.path = tmp_path
+        self.path = tmp_path / "repeat"
+        self.path.mkdir(exist_ok=True)
         self.log: list[str] = []
         self.held: list[Kept] = []
         self.found: dict[str, Any] = {}
         self.modes: list[int] = []
+        self.undone: list[tuple[str, ...]] = []
         self.ends: Callable[[], None] = lambda: None
         self.keeper = Keeper(self.hold)
 
     def hold(self, kept: Kept) -> None:
         self.held.append(kept)
         self.found = json.loads((self.path / "kept.json").read_text())
+        self.undone = [change.undo for path in journals_directory().iterdir() for change in read_changes(path)]
         self.modes = [Path(side.key).stat().st_mode & 0o777 for side in kept.sides.values()]
         self.log.append("hold")
         self.ends()
@@ -69,7 +78,10 @@ def world(tmp_path: Path) -> World:
 
 
 def test_both_sides(world: World) -> None:
-    """Their hosts, monitors, consoles and keys are told; nobody is connected to the monitors; nothing stays."""
+    """Their hosts, monitors, consoles and keys are told; nobody is connected to the monitors; nothing stays.
+
+    Nor does it if the harness is killed: the files are in the journal.
+    """
     world.keep(FAILED)
     (kept,) = world.held
     assert kept.mismatch == "expected completed, was failed"
@@ -79,6 +91,7 @@ def test_both_sides(world: World) -> None:
     assert (source["monitor"], source["console"]) == ("/tmp/source/qmp", "/tmp/source/console.log")
     assert (source["guest_address"], source["host_key"]) == ("10.77.0.101", "ssh-ed25519 AAAA")
     assert world.modes == [0o600, 0o600]
+    assert world.undone == [("rm", "-f", "--", str(world.path / "kept.json"), str(world.path / "kept.key"))]
     assert world.keeper.used
     assert list(world.path.iterdir()) == []
 
@@ -101,7 +114,7 @@ def test_only_what_lives(world: World) -> None:
     """A QEMU that ended, or did not come up, cannot be kept."""
     world.keep(FAILED, dead=True)
     assert list(world.found["sides"]) == ["source"]
-    other = World(world.path)
+    other = World(world.path.parent)
     other.keep(Refused("no such property"))
     assert list(other.found["sides"]) == ["source"]
 

@@ -10,13 +10,12 @@ import pytest
 from tests.unit.builders import EXACT, make_answers, make_result, make_truth, read_golden
 from tests.unit.fakes import FaultyHost, ScriptedQmp
 
-from switchover.devices.reference import ReferenceDevice, Truth
+from switchover.devices.reference import Knobs, ReferenceDevice, Truth
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
 from switchover.migration.outside import UnseenDowntime
-from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotReady
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
@@ -25,7 +24,7 @@ from switchover.run.needs import LAB_MEANS, Need
 from switchover.run.passage import Migrated, _states_by_device, examine, examine_stayed, make_failed
 from switchover.run.probes import GuestAnswers
 from switchover.run.side import Side
-from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 
 KEYS = GuestKeys("", "", "", "")
 UNSEEN = UnseenDowntime("no heartbeats")
@@ -44,7 +43,7 @@ BEFORE = ((make_truth("RUNNING"),), (make_truth("RUNNING"),))
 AFTER = (
     make_truth(
         "RUNNING", "PRE_COPY", "PRE_COPY_P2P", "STOP_COPY", "STOP",
-        precopy_bytes_read=64 * MIB, stop_copy_bytes_read=MIB,
+        precopy_bytes_read=64 * MIB, stop_copy_bytes_read=MIB, enomsg=255, at_ns=1795301509_077010_000,
     ),
     make_truth("RUNNING", "RESUMING", "STOP", "RUNNING_P2P", "RUNNING", bytes_written=65 * MIB),
 )  # fmt: skip
@@ -124,9 +123,13 @@ class FakeQemu:
         return self.shell
 
 
-def make_device(truth: Truth) -> ReferenceDevice:
+UUIDS = {"source": "1fa7cadf-3694-49dc-af72-d202b30c70c9", "destination": "f1fa6810-9b90-4ce8-90d7-3c4ccc74a6f3"}
+KNOBS = Knobs(initial_bytes=64 * MIB, stop_copy_bytes=MIB)
+
+
+def make_device(truth: Truth, name: str) -> ReferenceDevice:
     """A device of the golden migration."""
-    mediated = SimpleNamespace(uuid="1fa7cadf-3694-49dc-af72-d202b30c70c9")
+    mediated = SimpleNamespace(uuid=UUIDS[name])
     return cast(ReferenceDevice, SimpleNamespace(read_truth=lambda: truth, mediated=mediated))
 
 
@@ -138,19 +141,26 @@ def make_side(
 ) -> tuple[Side, FakeQemu]:
     """A side with a device for each of ``truths``, and the QEMU in it."""
     qemu = FakeQemu(name, shell or FakeGuest(make_answers(2, devices=len(truths))), console)
-    devices = tuple(make_device(truth) for truth in truths)
-    spec = SideSpec(devices=tuple(DeviceSpec(id=f"dut{number}") for number in range(len(truths))))
+    devices = tuple(make_device(truth, name) for truth in truths)
+    spec = SideSpec(devices=tuple(DeviceSpec(id=f"dut{number}", knobs=KNOBS) for number in range(len(truths))))
     return Side(spec, devices, cast(QemuGuest, qemu)), qemu
 
 
 def run_examine(
-    source: Side | None = None, destination: Side | None = None, states: Any = STATES, **changes: Any
+    source: Side | None = None,
+    destination: Side | None = None,
+    states: Any = STATES,
+    **changes: Any,
 ) -> passage.Passage:
     values = {"status": "completed", "source": REPLY, "clocks": CLOCKS} | changes
     migrated = Migrated(make_result(**values), states, BEFORE)
     source = source or make_side("source", AFTER[0])[0]
     destination = destination or make_side("destination", AFTER[1])[0]
-    return examine(source, destination, migrated, UNSEEN, make_answers(), MigrationSettings(), KEYS)
+    return examine(source, destination, migrated, UNSEEN, make_answers(), Case("x"), KEYS)
+
+
+COURSE = 2 + 8 + 1
+"""Checks of the course: states by traces of both sides, the source's device, the arrival."""
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
@@ -165,16 +175,16 @@ def test_what_the_guest_lacks_is_not_checked() -> None:
         make_side(name, AFTER[number], console="BUG: x\n")[0] for number, name in enumerate(("source", "destination"))
     ]
     migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES, BEFORE)
-    found = examine(sides[0], sides[1], migrated, UNSEEN, before, MigrationSettings(), KEYS)
+    found = examine(sides[0], sides[1], migrated, UNSEEN, before, Case("x"), KEYS)
     assert failed(found.checks) == []
-    assert len(found.checks) == 5 + 2 + (1 + 2)
+    assert len(found.checks) == 5 + 2 + COURSE + (1 + 2)
 
 
 def test_a_real_migration_is_in_order() -> None:
     """The golden migration passes all checks, with its downtime explained and its bytes counted."""
     found = run_examine()
     assert failed(found.checks) == []
-    assert len(found.checks) == 5 + 2 + (1 + 7 + 1) + 2
+    assert len(found.checks) == 5 + 2 + COURSE + (1 + 7 + 1) + 2
     values = {number.name: number.value for number in found.measurements}
     assert values["downtime.explained"] == pytest.approx(0.231569)
     assert values["bytes.vfio.precopy"] == 64 * MIB
@@ -200,7 +210,7 @@ def test_states_are_compared_device_by_device() -> None:
         tuple(side * 2 for side in BEFORE),  # type: ignore[arg-type]
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
-    found = examine(*sides, migrated, UNSEEN, make_answers(devices=2), MigrationSettings(), KEYS)
+    found = examine(*sides, migrated, UNSEEN, make_answers(devices=2), Case("x"), KEYS)
     states = {check.name.split(":")[0]: check.passed for check in found.checks if "states by events" in check.name}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
     assert sum("fires" in check.name for check in found.checks) == 2
@@ -221,6 +231,27 @@ def test_a_passage_without_completion() -> None:
     found = make_failed(result, STATES, checks=(check,))
     assert (found.result, found.states, found.measurements, found.checks) == (result, STATES, (), (check,))
     assert found.downtime == {"reason": "the migration did not complete"}
+
+
+def test_a_guest_that_was_paused_has_no_downtime() -> None:
+    """It lost no time: neither number of it is one, and QEMU's says so; what it arrives as is compared."""
+    found = run_examine(arrived="paused")
+    assert found.downtime == {"reason": "the guest was paused when it was migrated"}
+    values = {number.name: number for number in found.measurements}
+    assert values["downtime.explained"].value is None
+    assert values["downtime.outside"].note == "the guest was paused when it was migrated"
+    assert "paused" in values["downtime.qemu"].note
+    assert failed(found.checks) == ["guest arrives in the state that it left in"]
+
+
+def test_the_course_is_checked_device_by_device() -> None:
+    """Each device's claims are its own, with what QEMU held of its properties."""
+    held = {"source": {"x-allow-pre-copy": "off"}, "destination": {"x-allow-pre-copy": "off"}}
+    migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE, held)
+    sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
+    found = examine(*sides, migrated, UNSEEN, make_answers(), Case("x"), KEYS)
+    assert failed(found.checks) == ["source: pre-copy is used if it can be"]
+    assert found.properties == held
 
 
 def test_a_fault_that_was_not_made_fails_a_check() -> None:

@@ -73,6 +73,7 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "side": "",
         "reason": "",
         "because": "nothing is in its way",
+        "pre_copy": "",
     }
     assert record.mismatch == ""
     assert record.interventions == (

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A lab as the place where cases run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestSpec, Kernel
 from switchover.lab.lab import Lab
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.run import stage
 from switchover.run.stage import LabStage
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import Case, SideSpec
 
 
 class World:
@@ -35,6 +36,7 @@ class World:
         types = (SimpleNamespace(type="refdev-4vec"),)
         monkeypatch.setattr(stage, "read_devices", lambda host: SimpleNamespace(mdev_types=types))
         monkeypatch.setattr(stage, "collect_fingerprint", self.collect)
+        monkeypatch.setattr(stage, "provide_toolchain", lambda lab, host, name: self.log.append(f"{name} to {host}"))
 
     def host(self, name: str) -> Any:
         if name in self.lost:
@@ -43,13 +45,13 @@ class World:
 
     def read_abilities(self, host: Any, qemu: str) -> str:
         self.log.append(f"{qemu} of {host.name}")
-        if qemu == "missing":
+        if qemu in ("missing", "qemu-9.9"):
             raise NotReady("there is none")
         return qemu
 
-    def collect(self, lab: Any, pair: Any, *qemus: str) -> dict[str, Any]:
+    def collect(self, lab: Any, pair: Any, *qemus: str, kernels: Sequence[str]) -> dict[str, Any]:
         self.log.append("fingerprint")
-        return {"source": pair.source.host.name, "qemu": qemus}
+        return {"source": pair.source.host.name, "qemu": qemus, "kernels": kernels}
 
 
 @pytest.fixture
@@ -57,9 +59,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-def make_case(source: str = "qemu", destination: str = "qemu") -> Case:
-    sides = (SimpleNamespace(guest=GuestSpec(qemu=name)) for name in (source, destination))
-    return cast(Case, SimpleNamespace(**dict(zip(("source", "destination"), sides, strict=True))))
+def make_case(source: str = "qemu", destination: str = "qemu", *, kernel: str = "") -> Case:
+    first, second = (SideSpec(GuestSpec(qemu=name, kernel=Kernel(kernel))) for name in (source, destination))
+    return Case("case", first, second)
 
 
 def test_what_the_gate_has_to_know(world: World) -> None:
@@ -75,6 +77,19 @@ def test_what_the_gate_has_to_know(world: World) -> None:
     assert known.named == {"hosta": source, "hostb": destination}
 
 
+def test_toolchains_are_provided(world: World) -> None:
+    """A toolchain that a case names is made to be there, on the host that needs it, before the binary is asked."""
+    world.stage.ask([(make_case("qemu-11.1", "qemu"), ("", "")), (make_case("qemu-9.9", "qemu"), ("", ""))])
+    assert [entry for entry in world.log if "qemu-11.1" in entry] == ["qemu-11.1 to hosta", "qemu-11.1 of hosta"]
+    assert "qemu-9.9 to hosta" not in world.log
+
+
+def test_kernels_are_provided(world: World) -> None:
+    """A kernel that a case names is made to be on both hosts; a file is the host's own."""
+    world.stage.ask([(make_case(kernel="kernel-6.12-rt"), ("", "")), (make_case(kernel="/boot/vmlinuz"), ("", ""))])
+    assert [entry for entry in world.log if " to " in entry] == ["kernel-6.12-rt to hosta", "kernel-6.12-rt to hostb"]
+
+
 def test_pairs(world: World) -> None:
     """The lab's two hosts, unless a case names others of them."""
     pair = world.stage.pair(("", ""))
@@ -87,10 +102,13 @@ def test_pairs(world: World) -> None:
 
 
 def test_fingerprints_are_taken_once(world: World) -> None:
-    """For each pair of hosts and binaries."""
+    """For each pair of hosts and binaries, and each guest's kernel that is an image."""
     for hosts in (("", ""), ("", ""), ("hostb", "hosta")):
         assert world.stage.fingerprint(make_case(), hosts)["qemu"] == ("qemu", "qemu")
     assert world.log.count("fingerprint") == 2
+    assert world.stage.fingerprint(make_case(), ("", ""))["kernels"] == []
+    assert world.stage.fingerprint(make_case(kernel="kernel-7.x"), ("", ""))["kernels"] == ["kernel-7.x"]
+    assert world.log.count("fingerprint") == 3
 
 
 def test_whether_it_is_lost(world: World) -> None:

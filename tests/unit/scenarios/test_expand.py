@@ -15,10 +15,10 @@ from switchover.record.errors import UsageError
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RunDirectory
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
-from switchover.scenarios.axes import make_word, parse_id, render_id
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import expand, list_repeats, select
 from switchover.scenarios.expectation import COMPLETES
+from switchover.scenarios.ids import make_word, parse_id, render_id
 from switchover.scenarios.oracle import choose_rule, make_traits
 from switchover.scenarios.scenario import catalogue_directory, load_scenario, parse_scenario
 

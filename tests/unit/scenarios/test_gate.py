@@ -64,6 +64,7 @@ def test_a_warm_guest_has_no_disk() -> None:
     ("text", "told"),
     [
         ('[device]\nallow_pre_copy = "on"', "vfio-pci property 'x-allow-pre-copy'"),
+        ('[device]\nallow_pre_copy = "by-machine"', "vfio-pci property 'x-allow-pre-copy'"),
         ('[migration]\ncapabilities.multifd = "on"', "migration capability 'multifd'"),
         ("[migration]\nparameters.multifd-channels = 2", "migration parameter 'multifd-channels'"),
         ('[guest]\nmachine = "pc-q35-99.0,usb=off"', "machine type 'pc-q35-99.0'"),

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.scenarios.samples import HEAD
 
 from switchover.scenarios.gate import HostFacts, Known
-from switchover.scenarios.plan import CASE_S, SECOND_MIGRATION_S, WARM_CASE_S, list_commands, make_plan
+from switchover.scenarios.plan import CASE_S, SECOND_MIGRATION_S, WARM_CASE_S, decide_again, list_commands, make_plan
 from switchover.scenarios.scenario import parse_scenario
 
 
@@ -40,7 +40,7 @@ def test_a_warm_case_is_estimated_as_such() -> None:
 def test_a_case_that_is_not_run_takes_no_time() -> None:
     """What the gate leaves out costs nothing."""
     pair = (HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b"))
-    plan = make_plan(parse_scenario(HEAD), known=Known(pair))
+    plan = decide_again(make_plan(parse_scenario(HEAD)), Known(pair))
     assert plan.seconds == 0
     assert plan.entries[0].decision.missing == ("a has no qemu-system-x86_64",)
 

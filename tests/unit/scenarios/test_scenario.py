@@ -15,6 +15,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
+from switchover.record.planfile import PlannedComparison
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import expand
 from switchover.scenarios.faults import Action, Fault
@@ -42,6 +43,17 @@ def test_nothing_set_is_the_default_case() -> None:
     (planned,) = expand(parse_scenario(HEAD, "some/where/plain.toml"))
     assert planned.case == Case("plain")
     assert planned.hosts == ("", "")
+
+
+def test_no_devices() -> None:
+    """``devices = []``: both sides have none, and no key can be about one."""
+    without = HEAD.replace("[scenario]", "devices = []\n[scenario]")
+    (planned,) = expand(parse_scenario(without))
+    assert (planned.case.source.devices, planned.case.destination.devices) == ((), ())
+    with pytest.raises(UsageError, match="the guest has no device"):
+        parse_scenario(without + '[axes]\ndevice.pre_copy = ["on", "off"]\n')
+    with pytest.raises(UsageError, match="the guest has no device"):
+        parse_scenario(without + '[source.device]\npre_copy = "off"\n')
 
 
 def test_what_a_side_has_otherwise() -> None:
@@ -115,10 +127,15 @@ phase = "device pre-copy"
 
 
 def test_allow_pre_copy_is_a_property() -> None:
-    """``allow_pre_copy`` is the property of patched QEMUs, on the side that it is set for."""
-    case = only('[source.device]\nallow_pre_copy = "off"\n')
-    assert case.source.devices[0].properties["x-allow-pre-copy"] == "off"
-    assert "x-allow-pre-copy" not in case.destination.devices[0].properties
+    """``allow_pre_copy`` is the property of patched QEMUs, on the side that it is set for; left to the machine type it
+    is not set, but still needed.
+    """
+    case = only('[source.device]\nallow_pre_copy = "off"\n[destination.device]\nallow_pre_copy = "by-machine"\n')
+    source, destination = case.source.devices[0], case.destination.devices[0]
+    assert source.given_properties()["x-allow-pre-copy"] == "off"
+    assert "x-allow-pre-copy" not in destination.given_properties()
+    assert "x-allow-pre-copy" in destination.named_properties()
+    assert "x-allow-pre-copy" not in only("").source.devices[0].named_properties()
 
 
 def test_every_field_is_a_key() -> None:
@@ -172,6 +189,8 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ('[guest]\nssh_key = "/no/such"', ["5: guest.ssh_key: /no/such: No such file or directory"]),
         ('[guest]\nssh_key = "/dev/null"', ["5: guest.ssh_key: /dev/null holds no private SSH key"]),
         ('[guest]\nssh_host_key = "x"', ["5: guest.ssh_host_key: must be a public key"]),
+        ('[guest]\nkernel = "kernel-6.12-tr"', ["5: guest.kernel: is neither a path nor the name of a kernel"]),
+        ('[guest]\nkernel = "qemu-11.1"', ["5: guest.kernel: is neither a path nor the name of a kernel"]),
         ('[guest]\ndisk_format = "vmdk"', ["5: guest.disk_format: "]),
         ('[source]\nssh_user = "me"', ["5: source.ssh_user: unknown key"]),
         ("[device]\nproperties.a = true", ['5: device.properties.a: write "on", in quotes (it is True)']),
@@ -197,10 +216,32 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
             '[[devices]]\nid = "first"\n[source.devices.firts]\np2p = "on"',
             ["7: source.devices.firts.p2p: there is no device 'firts'; did you mean 'first'? Allowed: first"],
         ),
+        (
+            '[device]\nfail_at = "STOPCOPY"',
+            ['5: device.fail_at: must be "none", "load", "read:BYTE", "write:BYTE", or a'],
+        ),
+        ('[device]\nfail_at = "read:"', ["5: device.fail_at: must be"]),
+        ('[axes]\nsource.device.fail_at = ["none", "ERROR"]', ["5: axes.source.device.fail_at[1]: must be"]),
         ('[expect]\nverdict = "failed"', ["4: expect.because: is missing"]),
         ('[expect]\nverdict = "fails"\nbecause = "x"', ["5: expect.verdict: must be 'completed', 'checks-failed',"]),
         ('[expect]\nbecause = "x"', ["4: expect: needs either verdict or oracle"]),
-        ('[expect]\noracle = "A5"\nside = "source"\nbecause = "x"', ["4: expect: side and reason are those of the"]),
+        (
+            '[expect]\noracle = "A5"\nside = "source"\nbecause = "x"',
+            ["4: expect: side, reason and pre_copy are those of the"],
+        ),
+        (
+            '[expect]\nverdict = "failed"\npre_copy = "on"\nbecause = "x"',
+            ["4: expect: pre_copy is told of migrations that complete"],
+        ),
+        (
+            '[expect]\nverdict = "completed"\npre_copy = "yes"\nbecause = "x"',
+            ["6: expect.pre_copy: must be 'on', 'off' or ''"],
+        ),
+        (
+            '[device]\nproperties.x-allow-pre-copy = "off"',
+            ["5: device.properties.x-allow-pre-copy: write allow_pre_copy"],
+        ),
+        ('[device]\nallow_pre_copy = "auto"', ["5: device.allow_pre_copy: must be 'on', 'off' or 'by-machine'"]),
         ('[expect]\noracle = "A55"\nbecause = "x"', ["5: expect.oracle: has no row 'A55'; did you mean 'A5'?"]),
         (
             '[expect]\nverdict = "failed"\nbecause = ""',
@@ -268,9 +309,8 @@ def test_mistakes_in_axes(text: str, expected: str) -> None:
             "6: axes.source.machine: sets what axes.machine (scenario.toml:5) sets too",
         ),
         (
-            '[axes]\ndevice.allow_pre_copy = ["on"]\n"device.properties.x-allow-pre-copy" = ["off"]',
-            "6: axes.device.properties.x-allow-pre-copy: sets what axes.device.allow_pre_copy (scenario.toml:5) sets"
-            " too",
+            '[axes]\n"device.properties.x-allow-pre-copy" = ["off"]',
+            "5: axes.device.properties.x-allow-pre-copy: write allow_pre_copy",
         ),
         (
             '[guest]\nmachine = "a"\n[axes]\nmachine = ["a", "b"]',
@@ -491,3 +531,27 @@ def test_meanings() -> None:
     assert find_meanings(Fault)["rate_bit"] == "of a slowed link, bits per second"
     assert find_meanings(ScenarioFile)["version"] == "of this schema: 1"
     assert find_meanings(int) == {}
+
+
+def test_what_is_compared() -> None:
+    """An axis of the file and one of its values, as ids have it."""
+    scenario = parse_scenario(
+        HEAD + '[axes]\nmemory_mib = [128, 192]\n[compare]\naxis = "memory_mib"\nbaseline = 192\n'
+    )
+    assert scenario.compare == PlannedComparison("memory_mib", "192")
+    assert parse_scenario(HEAD).compare is None
+
+
+@pytest.mark.parametrize(
+    ("axes", "compare", "expected"),
+    [
+        ("memory_mib = [1, 2]", 'axis = "memory"\nbaseline = 1',
+         "7: compare.axis: there is no axis 'memory'; did you mean 'memory_mib'?"),
+        ("memory_mib = [1, 2]", 'axis = "memory_mib"\nbaseline = 3', "8: compare.baseline: the axis has no value '3'"),
+        ("memory_mib = [1]", 'axis = "memory_mib"\nbaseline = 1', "7: compare.axis: has one value: there is nothing"),
+        ("memory_mib = [1, 2]", 'axis = "memory_mib"', "6: compare.baseline: is missing"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared(axes: str, compare: str, expected: str) -> None:
+    """It is told with its line, and what there is."""
+    assert fail(f"[axes]\n{axes}\n[compare]\n{compare}\n")[0].startswith(expected)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from switchover.devices.reference import Knobs
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
@@ -117,12 +117,19 @@ def test_the_comments_say_what_it_is_about() -> None:
 
 
 def test_what_is_not_as_in_the_record_is_said() -> None:
-    """A guest that was restored, DMA that the guest let its device do, checks that need a login."""
+    """A guest that was restored, DMA that the guest let its device do, checks and faults that need a login."""
     side = replace(ODD, guest=replace(ODD.guest, start="warm"))
     lines = render_script(record_of(Case("odd", side, side), VerdictName.CHECKS_FAILED)).splitlines()
-    for words in ("here it boots", "let its device do DMA", "this script sees it complete"):
+    for words in ("here it boots", "let its device do DMA", "this script sees the migration complete"):
         assert any(line.startswith("#") and words in line for line in lines)
-    assert "here it boots" not in render_script(record_of(PRE_COPY_ON))
+    panicked = render_script(record_of(with_faults(Action.PANIC_GUEST)))
+    assert "#   nothing makes the guest panic: this case cannot be repeated by a script\n" in panicked
+    again = Check("a second migration completes, with all its checks", True, "yes", "yes")
+    stayed = render_script(record_of(PRE_COPY_ON, checks=(again,)))
+    assert "#   no checks after the migration (1 in the record)\n#   no second migration of the guest" in stayed
+    plain = render_script(record_of(PRE_COPY_ON))
+    assert "#   no checks after the migration (0 in the record)\n" in plain
+    assert not any(words in plain for words in ("here it boots", "DMA, which", "the guest panic", "second migration"))
 
 
 def test_a_guest_that_boots_from_a_disk() -> None:
@@ -178,6 +185,7 @@ def test_a_hang_is_not_waited_for_longer_than_needed(seconds: dict[str, float], 
     ("action", "command", "needs"),
     [
         (Action.CANCEL, "cancel", {}),
+        (Action.PAUSE_GUEST, "pause_guest", {}),
         (Action.KILL_SOURCE, "kill_side source", {}),
         (Action.KILL_DESTINATION, "kill_side destination", {"NEEDS_DESTINATION": "yes"}),
         (Action.CUT_LINK, "disturb_link loss 100%", {"NEEDS_LINK": "yes"}),
@@ -251,7 +259,9 @@ def test_qemu_is_started_as_in_the_record(tmp_path: Path, side: str, bridge: str
     assert "verdict: refused, as recorded" in ran.stdout
     assert not (tmp_path / "work").exists()
     files = GuestFiles(str(tmp_path / "work" / side), "tap")
-    wanted = build_arguments(replace(spec.guest, kernel="/other/kernel"), files, incoming=side == "destination")[1:]
+    wanted = build_arguments(
+        replace(spec.guest, kernel=Kernel("/other/kernel")), files, incoming=side == "destination"
+    )[1:]
     while "-fw_cfg" in wanted:
         at = wanted.index("-fw_cfg")
         del wanted[at : at + 2]

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Facts of a host."""
+"""What a run was made on."""
 
 import hashlib
 import os
 import shutil
 from pathlib import Path
 
-from switchover.hosts.facts import read_facts
 from switchover.hosts.local import LocalHost
+from switchover.run.fingerprint import describe_host
 
 
-def test_facts_of_this_machine() -> None:
+def test_this_machine() -> None:
     """Kernel, CPUs and memory are this machine's, and a program's digest is that of its file."""
-    facts = read_facts(LocalHost(), "sh")
+    facts = describe_host(LocalHost(), "sh")
     assert facts["host"] == "local"
     assert facts["kernel"] == f"{os.uname().release} {os.uname().version}"
     assert int(facts["cpus"]) >= 1
@@ -20,3 +20,8 @@ def test_facts_of_this_machine() -> None:
     shell = shutil.which("sh")
     assert shell is not None
     assert facts["sha256 sh"] == hashlib.sha256(Path(shell).read_bytes()).hexdigest()
+
+
+def test_a_program_that_is_not_there() -> None:
+    """It has no digest, and not that of something else."""
+    assert not [key for key in describe_host(LocalHost(), "no-such-program") if key.startswith("sha256")]

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover bench``: the harness measured by itself; figures, never a verdict on speed.
+
+Each kind is a module of this package with ``run(arguments, scratch) -> int``, named as the kind with ``_`` for ``-``.
+"""
+
+import argparse
+import importlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from switchover.cli.arguments import parse_positive
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of measurement. ``count``: default of ``--count``; ``options``: more of them, as argparse takes them."""
+
+    count: int
+    summary: str
+    options: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+KINDS = {
+    "warm": Kind(3, "images built: from nothing to the record of one migration, lab boot included"),
+    "next": Kind(
+        5, "in a running lab: one more case, and where its time goes",
+        (("--warm", {"action": "store_true", "help": "each case with a cold guest and a warm one, in turns"}),),
+    ),
+    "boots": Kind(50, "guest boots in a row"),
+    "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
+    "there-and-back": Kind(20, "migrations there and back in a row, each with all checks"),
+    "busy": Kind(50, "the same with DMA and interrupts going on: data lost or wrong"),
+    "probes": Kind(10, "the downtime with all probes on against QEMU's counters only, in pairs"),
+    "matrix": Kind(1, "the fault scenarios of the catalogue with one guest: cells run and right"),
+    "plan": Kind(5, "25,000 cases of a scenario planned and shown; needs no lab"),
+    "show": Kind(5, "a run of 1,000 cases shown, from a new process; needs no lab"),
+    "kills": Kind(
+        20, "the harness killed at random moments of a repeat: what is left after the next command",
+        (("--seed", {"type": int, "help": "of the moments; default: another one each time"}),),
+    ),
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    for name, kind in KINDS.items():
+        of_kind = kinds.add_parser(name, help=kind.summary)
+        default = f"default: {kind.count}"
+        of_kind.add_argument("--count", type=parse_positive, default=kind.count, metavar="N", help=default)
+        for option, settings in kind.options:
+            of_kind.add_argument(option, **settings)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    module = importlib.import_module(f"{__name__}.{arguments.kind.replace('-', '_')}")
+    with tempfile.TemporaryDirectory(prefix="switchover-bench-") as scratch:
+        return int(module.run(arguments, Path(scratch)))

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How figures of the harness are told."""
+
+import statistics
+from collections.abc import Iterable
+
+from switchover.record.errors import ExitCode
+from switchover.record.log import say
+from switchover.run.endurance import Turn
+
+
+def tell_turns(what: str, turns: Iterable[Turn]) -> int:
+    """Each turn as it ends, then failures and times. Returns the exit code."""
+    done: list[Turn] = []
+    for turn in turns:
+        done.append(turn)
+        say(f"{what} {turn.number}: {turn.seconds:.1f} s {turn.failure}".rstrip())
+    failures = [turn for turn in done if turn.failure]
+    print(f"{len(done)} × {what}: {len(failures)} failures; {render_spread([turn.seconds for turn in done])}")
+    for turn in failures:
+        print(f"  #{turn.number}: {turn.failure}")
+    return ExitCode.NOT_AS_EXPECTED if failures else ExitCode.AS_EXPECTED
+
+
+def render_spread(values: list[float], digits: int = 1) -> str:
+    """Median, extremes and number of times in seconds."""
+    if not values:
+        return "none"
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"median {middle:5.{digits}f} s  [{low:.{digits}f} … {high:.{digits}f}]  n={len(values)}"

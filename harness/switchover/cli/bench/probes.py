@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The downtime with all probes on against QEMU's counters only, in pairs."""
+
+import argparse
+from pathlib import Path
+
+from switchover.cli.bench.figures import render_spread
+from switchover.cli.bench.repeats import run_once
+from switchover.lab.borrow import borrow_lab
+from switchover.record.log import say
+from switchover.record.record import Record, exit_code_of
+from switchover.record.units import format_seconds
+from switchover.report.differences import Difference, count_needed, find_ratio
+from switchover.run.overhead import alternate
+from switchover.run.pair import pair_of_lab
+from switchover.run.standard import PRE_COPY_ON
+
+
+def run(arguments: argparse.Namespace, scratch: Path) -> int:
+    """QEMU's own downtime in both arms, since it is the one number that both have."""
+    values: dict[bool, dict[int, float]] = {True: {}, False: {}}
+    records: list[Record] = []
+    with borrow_lab() as lab:
+        pair = pair_of_lab(lab)
+        for number, case in enumerate(alternate(PRE_COPY_ON, arguments.count)):
+            record = run_once(case, number + 1, pair, scratch, {})
+            records.append(record)
+            seconds = record.measured("downtime.qemu")
+            what = f"{record.verdict.name} {record.verdict.reason}, {format_seconds(seconds or 0)}"
+            say(f"#{number + 1} {case.id}: {what}")
+            if seconds and not record.mismatch:
+                values[case.source.guest.traced][number // 2] = seconds
+    on, off = values[True], values[False]
+    whole = sorted(on.keys() & off.keys())
+    found = find_ratio([off[number] for number in whole], [on[number] for number in whole], paired=True)
+    print(
+        f"all probes on      {render_spread(list(on.values()), 3)}   (heartbeats every {PRE_COPY_ON.heartbeat_us} us)"
+    )
+    print(f"QEMU's counters    {render_spread(list(off.values()), 3)}")
+    print(f"ratio              {_render_ratio(found)}, {len(whole)} of {arguments.count} pairs")
+    return exit_code_of(records)
+
+
+def _render_ratio(found: Difference | None) -> str:
+    if found is None:
+        return "missing"
+    if found.low is None or found.high is None or found.p is None:
+        return f"{found.shift:.3f}, and no interval: {count_needed(paired=True)} pairs are needed"
+    return f"{found.shift:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  p = {found.p:.2g}"

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover compare``: arms of a run, or the cases that two runs have in common."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from switchover.record.errors import ExitCode, UsageError
+from switchover.record.rundir import find_run
+from switchover.report.comparison import compare_runs, render_comparisons, require_comparison
+from switchover.report.rundata import read_run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
+    parser.add_argument("other", nargs="?", metavar="RUN2", help="compared with RUN, case by case")
+    parser.add_argument("--axis", default="", metavar="AXIS", help="whose values are compared; default: the scenario's")
+    parser.add_argument(
+        "--baseline", default="", metavar="VALUE", help="of the axis, what the others are compared with"
+    )
+    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
+    parser.add_argument("--json", action="store_true", help="all numbers, for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """A difference is no failure."""
+    first = read_run(find_run(arguments.run_name, arguments.runs))
+    if arguments.other is None:
+        found = require_comparison(first, arguments.axis, arguments.baseline)
+    elif arguments.axis or arguments.baseline:
+        raise UsageError("With two runs the first is the baseline: --axis and --baseline have no effect.")
+    else:
+        found = compare_runs(first, read_run(find_run(arguments.other, arguments.runs)))
+    if arguments.json:
+        print(json.dumps([asdict(comparison) for comparison in found], indent=1, ensure_ascii=False))
+    else:
+        print(render_comparisons(found))
+    return ExitCode.AS_EXPECTED

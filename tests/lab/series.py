@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cases of the catalogue in a row with one guest, each the test that asks for its outcome."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+from tests.lab.conftest import list_oopses
+
+from switchover.lab.lab import Lab
+from switchover.lab.release import list_leftovers
+from switchover.run.pair import Pair
+from switchover.run.series import Outcome, run_series
+from switchover.scenarios.case import Case
+
+
+def run_selected(
+    request: pytest.FixtureRequest, cases: Mapping[str, Case], lab: Lab, pair: Pair
+) -> Iterator[Iterator[Outcome]]:
+    """Outcomes of those ``cases`` whose tests (parametrized by ``identity``) are selected, each run when it is asked
+    for; at the end the hosts are looked at.
+    """
+    calls = (getattr(item, "callspec", None) for item in request.session.items if item.path == request.path)
+    wanted = [call.params["identity"] for call in calls if call and "identity" in call.params]
+    series = run_series([cases[identity] for identity in wanted], pair)
+    yield series
+    series.close()
+    for host in lab.hosts():
+        assert list_leftovers(host) == [], f"left on {host.name}"
+        assert list_oopses(host) == []
+
+
+def require_right(outcomes: Iterator[Outcome], identity: str) -> Outcome:
+    """The outcome of the next case, which must be as expected."""
+    outcome = next(outcomes)
+    assert outcome.case.id == identity
+    assert not outcome.mismatch, f"{outcome.verdict}\n" + "\n".join(describe_failures(outcome))
+    return outcome
+
+
+def describe_failures(outcome: Outcome) -> Sequence[str]:
+    return [
+        f"{check.name}: expected {check.expected}, observed {check.observed}"
+        for check in outcome.checks
+        if not check.passed
+    ]

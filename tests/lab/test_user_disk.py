@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest of the user that is a real system: its own disk, boot loader, kernel, systemd and sshd, and a key for it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.lab.case_runner import CaseRunner
+
+from switchover.guests.spec import GuestSpec, HostKey, KeyFile
+from switchover.lab.images import build_images
+from switchover.lab.lab import start_lab
+from switchover.record.record import VerdictName
+from switchover.run.needs import Need
+from switchover.run.pair import pair_of_lab
+from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import make_case
+
+IMAGE = "userdisk"
+
+
+@pytest.fixture
+def debian() -> GuestSpec:
+    """The guest as the image makes it (images/userdisk). Both QEMUs have the same storage: there is one lab host."""
+    image = build_images([IMAGE])[IMAGE]
+    return replace(
+        GuestSpec(), memory_mib=512, disk="/dev/vdb", address="10.77.0.130",
+        ssh_key=KeyFile(str(image.artifact("id_ed25519"))),
+        ssh_host_key=HostKey(str(image.artifact("ssh_host_ed25519_key.pub"))),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run_on_disk(tmp_path: Path) -> Iterator[CaseRunner]:
+    """A lab of one host that has the disk."""
+    disk = build_images([IMAGE])[IMAGE].artifact("disk.raw")
+    with start_lab(f"disk-{os.getpid()}", hosts=1, disks=[disk]) as lab:
+        yield CaseRunner(pair_of_lab(lab), {}, tmp_path)
+
+
+def test_debian_boots_from_its_disk_and_migrates(debian: GuestSpec, run_on_disk: CaseRunner) -> None:
+    """It boots by its own loader, lets us in by the key, and migrates with its disk and a device that it has no driver
+    for; what needs nothing of it is checked.
+    """
+    record = run_on_disk(make_case("debian", replace(PRE_COPY_ON.source, guest=debian)))
+    print(record.seconds)
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    assert not record.mismatch
+    checks = {check.name for check in record.checks}
+    assert {
+        "guest is the same boot",
+        "guest memory keeps its canary",
+        "source: guest console is free of oopses",
+        "destination: guest console is free of oopses",
+        "traced stop-copy bytes equal the device's",
+    } <= checks
+    assert {entry.lacking for entry in record.not_checked} == {Need.DRIVER, Need.SENDER}
+    consoles = [(run_on_disk.directory / f"{side}.console").read_text() for side in ("source", "destination")]
+    assert "guest-of-a-user login:" in "".join(consoles), "the system of the disk, and not the lab's guest"

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Interventions in a migration, each in its phase, and the pause before the switchover; the QEMUs are scripted."""
+
+from dataclasses import replace
+from typing import Any
+
+from tests.unit.migration.scripted import NOW, Pair, intervene
+
+from switchover.hosts.qmp import Event
+from switchover.migration.phases import Phase
+
+
+def test_interventions_are_made_once_and_in_their_phase() -> None:
+    """Each is made once, however long its phase lasts; before the start is before ``migrate``; its status is kept."""
+    pair = Pair("setup", *["active"] * 10, "device", "completed")
+    phases = (Phase.ACTIVE, Phase.BEFORE)
+    result = pair.migrate(NOW, interventions=[intervene(pair, phase) for phase in phases])
+    lines = [line for line in pair.log if line.startswith(("in ", "source: migrate"))]
+    assert lines == ["in before", "source: migrate to tcp:127.0.0.1:4444", "in active"]
+    assert [(made.name, made.phase, made.status) for made in result.interventions] == [
+        ("in before", Phase.BEFORE, None),
+        ("in active", Phase.ACTIVE, "active"),
+    ]
+    assert all(made.began_ns <= made.ended_ns for made in result.interventions)
+    assert (result.status, result.missed) == ("completed", ())
+
+
+def test_an_intervention_whose_phase_does_not_come_is_not_made() -> None:
+    """A phase that the migration never was in has no intervention, and the result shows that."""
+    pair = Pair("setup", *["active"] * 5, "completed")
+    result = pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
+    assert "in pre-switchover" not in pair.log
+    assert result.interventions == ()
+    assert result.missed == ("in pre-switchover in pre-switchover",)
+
+
+def test_interventions_in_the_devices_phases() -> None:
+    """The device's pre-copy is seen by its bytes, its stop-copy by its own event."""
+    pair = Pair()
+    moved = {"transferred": 0}
+
+    def query(_: dict[str, Any]) -> object:
+        return {"status": "active", "ram": {"remaining": 1}, "vfio": dict(moved)}
+
+    def begin(_: dict[str, Any]) -> object:
+        pair.source.emit("active")
+        return {}
+
+    def stop_copy() -> None:
+        pair.source.events.append(Event("VFIO_MIGRATION", {"device-state": "stop-copy"}, 0, 0))
+
+    pair.source.qmp.answers |= {"query-migrate": query, "migrate": begin}
+    wanted = [
+        intervene(pair, Phase.DEVICE_STOP_COPY, lambda: pair.source.emit("completed")),
+        intervene(pair, Phase.DEVICE_PRE_COPY, stop_copy),
+        intervene(pair, Phase.ACTIVE, lambda: moved.update(transferred=1)),
+    ]
+    result = pair.migrate(NOW, interventions=wanted)
+    assert [made.phase for made in result.interventions] == [
+        Phase.ACTIVE,
+        Phase.DEVICE_PRE_COPY,
+        Phase.DEVICE_STOP_COPY,
+    ]
+
+
+def test_a_pause_before_the_switchover_is_ended_once() -> None:
+    """In pre-switchover the source is told to continue, once, however long it stays there."""
+    pair = Pair("active", *["pre-switchover"] * 10, "device", "completed")
+    result = pair.migrate(replace(NOW, pause_before_switchover=True))
+    assert pair.log.count("source: continue pre-switchover") == 1
+    assert result.status == "completed"
+
+
+def test_an_intervention_in_pre_switchover_comes_before_it_ends() -> None:
+    """What is to be done in pre-switchover is done before the source is told to continue, whenever its status came."""
+    pair = Pair("active", *["pre-switchover"] * 5, "completed")
+    pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
+    lines = [line for line in pair.log if line.startswith(("in ", "source: continue"))]
+    assert lines == ["in pre-switchover", "source: continue pre-switchover"]
+
+
+class ChangingEvents(list[Event]):
+    """Events of which the next one arrives just after each look at them."""
+
+    def __init__(self, *statuses: str) -> None:
+        super().__init__()
+        self.coming = list(statuses)
+
+    def __getitem__(self, index: Any) -> Any:
+        seen = super().__getitem__(index)
+        if self.coming:
+            self.append(Event("MIGRATION", {"status": self.coming.pop(0)}, 0, 0))
+        return seen
+
+
+def test_a_status_that_comes_between_two_looks() -> None:
+    """A pause that begins between the look for interventions and the look for it does not pass an intervention over."""
+    for looks in range(4):
+        pair = Pair()
+        pair.source.events = ChangingEvents(*["active"] * looks, "pre-switchover")
+        pair.source.qmp.answers["query-migrate"] = lambda _: {"status": "active", "ram": {"remaining": 0}}
+        pair.source.ends_on_continue = True
+        pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
+        lines = [line for line in pair.log if line.startswith(("in ", "source: continue"))]
+        assert lines == ["in pre-switchover", "source: continue pre-switchover"]
+
+
+def test_a_cancelled_pause_is_not_continued() -> None:
+    """A migration that was cancelled in pre-switchover is not told to continue: QEMU would reject that."""
+    pair = Pair("active", "pre-switchover")
+    result = pair.migrate(
+        NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER, lambda: pair.source.end("cancelled"))]
+    )
+    assert result.status == "cancelled"
+    assert not any("continue" in line for line in pair.log)

@@ -125,7 +125,7 @@ def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
     device = VfioDevice("fn", "/sys/bus/pci/devices/0000:3b:02.1", {"x-no-mmap": "on"})
     specs = (
         GuestSpec(disk="/images/a.qcow2", disk_format="qcow2"),
-        GuestSpec(devices=(device, replace(device, id="managed", managed=True))),
+        GuestSpec(devices=(device, replace(device, id="managed", sysfsdev=f"{device.sysfsdev[:-1]}2", managed=True))),
         GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic"),
         GuestSpec(cpu="max", machine="pc-q35-8.0"),
     )

@@ -9,7 +9,7 @@ the guest on the destination (``cont``) and ends the source's QEMU. What it deci
 import contextlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,11 +18,12 @@ from switchover.guests.qemu import condense_words
 from switchover.hosts.clock import combine_offsets, measure_offset
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
+from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.phases import Intervention, last_status
 from switchover.migration.session import Course, MigrationResult, Sample, Sampler, find_failed_first
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
-from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused, SwitchoverError
+from switchover.record.errors import Deadline, GuestCrashed, NotReady, NotSupported, Refused, SwitchoverError
 from switchover.record.units import MIB
 
 _ABORT_TIMEOUT_S = 30
@@ -77,7 +78,35 @@ def make_parameters(settings: MigrationSettings, listen: str, xml: str) -> dict[
 
 def list_flags(settings: MigrationSettings) -> list[str]:
     """libvirt's flags by name."""
-    return ["VIR_MIGRATE_LIVE", *(flag for name, flag in FLAGS.items() if settings.capabilities.get(name))]
+    peer = ["VIR_MIGRATE_PEER2PEER"] if settings.peer_to_peer else []
+    return ["VIR_MIGRATE_LIVE", *peer, *(flag for name, flag in FLAGS.items() if settings.capabilities.get(name))]
+
+
+@contextlib.contextmanager
+def start_peer(source: LibvirtGuest, address: str, login: SshLogin | None) -> Iterator[str]:
+    """URI at which the libvirtd of the source's host reaches that of ``address``, over SSH and with checked host key.
+
+    The key is in the guest's directory (mode 0700, in the journal) for the time of the ``with`` block.
+
+    :raises NotSupported: nobody knows how the one host gets into the other
+    """
+    if login is None:
+        raise NotSupported(f"How {source.host.name} gets into the destination's host by SSH is not known.")
+    directory = f"{source.files.directory}/peer"
+    config = (
+        f"IdentityFile {directory}/key\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"
+        "GlobalKnownHostsFile none\nStrictHostKeyChecking yes\nBatchMode yes\n"
+    )
+    known = f"{address} {' '.join(login.host_key.split()[:2])}\n"
+    script = (
+        'umask 077; mkdir "$1"; cat >"$1/key"; printf %s "$2" >"$1/config"; printf %s "$3" >"$1/known_hosts"; '
+        'printf \'#!/bin/sh\\nexec ssh -F %s/config "$@"\\n\' "$1" >"$1/ssh"; chmod 700 "$1/ssh"'
+    )
+    try:
+        source.host.run(["sh", "-euc", script, "sh", directory, config, known], stdin=login.private_key.encode())
+        yield f"qemu+ssh://{login.user}@{address}/system?command={directory}/ssh&no_tty=1"
+    finally:
+        source.host.run(["rm", "-rf", directory], check=False)
 
 
 def migrate_domain(
@@ -90,13 +119,16 @@ def migrate_domain(
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
+    login: SshLogin | None = None,
 ) -> MigrationResult:
     """Migrate ``source`` to the host of ``destination``, whose domain libvirt makes, as :func:`session.migrate` does.
 
-    ``listen``: address of the destination's host at which its QEMU listens. Settings go to libvirt; a source whose
+    ``listen``: address of the destination's host at which its QEMU listens; ``login``: how the source's host gets in
+    there, for a migration from peer to peer. Settings go to libvirt; a source whose
     QEMU libvirt has ended is asked no more, so its last reply is of the moment when it had completed.
 
     :raises Refused: libvirt or QEMU rejected the migration, or the destination's domain
+    :raises NotSupported: there is no login, and peers need one
     :raises GuestCrashed: the source's QEMU or its guest ended before the migration did
     """
     if source.identity is None:
@@ -108,12 +140,13 @@ def migrate_domain(
     events_before = len(source.events)
     sampler = Sampler(source.qmp, loop, on_sample)
     start = time.monotonic()
-    with ThreadPoolExecutor(4, "libvirt migration") as threads:
+    with ThreadPoolExecutor(4, "libvirt migration") as threads, contextlib.ExitStack() as stack:
+        peer = stack.enter_context(start_peer(source, listen, login)) if settings.peer_to_peer else ""
         course = _Course(source, destination, settings, sampler, interventions, seen, threads)
         try:
             course.set_downtime(HOLD_LIMIT_MS if settings.settle else settings.downtime_limit_ms)
             course.intervene()
-            course.begin(make_parameters(settings, listen, destination.xml), list_flags(settings))
+            course.begin(make_parameters(settings, listen, destination.xml), list_flags(settings), peer)
             hang = course.follow(start + settings.timeout_s)
             if hang:
                 on_hang()
@@ -175,8 +208,11 @@ class _Course(Course):
         self.failure = ""
         self.held: dict[str, list[str]] = {}
 
-    def begin(self, parameters: Mapping[str, Any], flags: Sequence[str]) -> None:
-        """Let libvirt migrate, and connect to the destination's QEMU as soon as libvirt has started it."""
+    def begin(self, parameters: Mapping[str, Any], flags: Sequence[str], peer: str) -> None:
+        """Let libvirt migrate, and connect to the destination's QEMU as soon as libvirt has started it.
+
+        ``peer``: URI at which the source's libvirtd reaches the other; empty: the library goes between them.
+        """
         libvirt = self.source.libvirtd.module
         number = 0
         for flag in flags:
@@ -186,7 +222,10 @@ class _Course(Course):
 
         def call() -> str:
             try:
-                domain.migrate3(there, dict(parameters), number)
+                if peer:
+                    domain.migrateToURI3(peer, dict(parameters), number)
+                else:
+                    domain.migrate3(there, dict(parameters), number)
             except libvirt.libvirtError as error:
                 return str(error.get_error_message() or error)
             return ""

@@ -12,6 +12,7 @@ from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
+from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
@@ -87,8 +88,10 @@ def migrate_sides(
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
+    login: SshLogin | None = None,
 ) -> Migrated:
-    """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises.
+    """``address``: where the destination's QEMU listens for the stream; ``login``: how the source's host gets in there.
+    Raises what :func:`migrate` raises.
 
     :raises Refused: a QEMU holds another value of a device's property than it was given, too
     """
@@ -102,7 +105,7 @@ def migrate_sides(
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
     watchers: Any = {"interventions": interventions, "on_sample": on_sample, "on_hang": on_hang}
     if isinstance(source.guest, LibvirtGuest) and isinstance(destination.guest, LibvirtGuest):
-        result = migrate_domain(source.guest, destination.guest, address, settings, loop, **watchers)
+        result = migrate_domain(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
     else:
         result = migrate(source.guest, destination.guest, address, settings, loop, **watchers)
     states: dict[str, list[str]] = {}

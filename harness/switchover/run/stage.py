@@ -15,7 +15,7 @@ from switchover.lab.toolchains import find_toolchains, provide_toolchain
 from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
 from switchover.record.log import LOG
 from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import LAB_LINK, End, Pair, pair_of_lab
+from switchover.run.pair import End, Pair, end_of_lab, pair_of_lab
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import HostFacts, Known
 
@@ -74,8 +74,7 @@ class LabStage:
     def _end(self, name: str) -> End:
         if name not in self._lab.file.hosts:
             raise UsageError(f"The lab has no host {name!r}.")
-        link = LAB_LINK if len(self._lab.file.hosts) == 2 else ""
-        return End(self._lab.host(name), self._lab.link_address(name), link, self._lab.outlet(name))
+        return end_of_lab(self._lab, name)
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)

@@ -201,7 +201,7 @@ class Traveller:
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample, faults.close,
+                    self.watchers.sample, faults.close, self.pair.destination.login,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught

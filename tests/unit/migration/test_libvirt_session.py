@@ -2,9 +2,11 @@
 """The order of a migration through libvirt, and what it is told; libvirt and the QEMUs are scripted."""
 
 import contextlib
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,8 +15,10 @@ from tests.unit.builders import EXACT
 
 from switchover.guests.domain import DomainIdentity
 from switchover.guests.libvirt import LibvirtGuest
+from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
+from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration import libvirt_session, session
 from switchover.migration.libvirt_session import (
@@ -23,11 +27,12 @@ from switchover.migration.libvirt_session import (
     list_flags,
     make_parameters,
     migrate_domain,
+    start_peer,
 )
 from switchover.migration.phases import Intervention, Phase
 from switchover.migration.session import MigrationResult
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
-from switchover.record.errors import NotReady, Refused
+from switchover.record.errors import NotReady, NotSupported, Refused
 from switchover.record.units import MIB
 
 CAPABILITIES = [{"capability": "return-path", "state": True}, {"capability": "multifd", "state": False}]
@@ -38,7 +43,7 @@ class libvirtError(Exception):
         return str(self)
 
 
-MODULE = SimpleNamespace(libvirtError=libvirtError, VIR_MIGRATE_LIVE=1, VIR_MIGRATE_PARALLEL=2,
+MODULE = SimpleNamespace(libvirtError=libvirtError, VIR_MIGRATE_LIVE=1, VIR_MIGRATE_PARALLEL=2, VIR_MIGRATE_PEER2PEER=4,
                          VIR_DOMAIN_JOB_STATS_COMPLETED=1)  # fmt: skip
 
 
@@ -73,8 +78,8 @@ class World:
             return execute(command)
 
         guest = SimpleNamespace(
-            side=side, label=f"the {side} QEMU", xml="<domain/>", files=SimpleNamespace(log="log"),
-            host=SimpleNamespace(name=side, run=lambda argv: SimpleNamespace(stdout=b"", text="0")),
+            side=side, label=f"the {side} QEMU", xml="<domain/>", files=SimpleNamespace(log="log", directory="d"),
+            host=SimpleNamespace(name=side, run=lambda argv, **options: SimpleNamespace(stdout=b"", text="0")),
             identity=DomainIdentity("x", "u"), has_begun=side == "source", events=[], exit_status=lambda: None,
             qmp=SimpleNamespace(name=side, events=events, execute=execute, execute_async=execute_async),
             require_alive=lambda: None, last_words=lambda: "", libvirtd=self.make_libvirtd(side),
@@ -107,7 +112,7 @@ class World:
             if limit != HOLD_LIMIT_MS:
                 self.allowed.set()
 
-        return SimpleNamespace(migrateSetMaxDowntime=set_downtime, migrate3=self.migrate,
+        return SimpleNamespace(migrateSetMaxDowntime=set_downtime, migrate3=self.migrate, migrateToURI3=self.migrate,
                                jobStats=lambda flags: {"downtime": 9})  # fmt: skip
 
     def migrate(self, there: str, parameters: Mapping[str, Any], flags: int) -> None:
@@ -135,11 +140,13 @@ class World:
         self.log.append("abort")
         self.aborted.set()
 
-    def run(self, settings: MigrationSettings, *interventions: Intervention) -> MigrationResult:
+    def run(
+        self, settings: MigrationSettings, *interventions: Intervention, login: SshLogin | None = None
+    ) -> MigrationResult:
         with LoopThread() as loop:
             return migrate_domain(
                 cast(LibvirtGuest, self.source), cast(LibvirtGuest, self.destination), "10.0.0.2", settings, loop,
-                interventions=interventions,
+                interventions=interventions, login=login,
             )  # fmt: skip
 
 
@@ -217,6 +224,35 @@ def test_what_was_never_started_is_a_refusal(error: str, what: str, why: str) ->
     assert time.monotonic() - begin < 3
     assert caught.value.what == what
     assert why in caught.value.why
+
+
+def test_peers_get_a_key_for_the_time_of_the_migration(tmp_path: Path) -> None:
+    """The URI names a command by which the peer is reached with that key and no other host key; then all is gone."""
+    files = SimpleNamespace(directory=str(tmp_path))
+    guest = cast(LibvirtGuest, SimpleNamespace(files=files, host=LocalHost()))
+    login = SshLogin("hostb", "PRIVATE\n", "ssh-ed25519 AAAA comment\n")
+    with start_peer(guest, "10.0.0.2", login) as uri:
+        peer = tmp_path / "peer"
+        assert uri == f"qemu+ssh://root@10.0.0.2/system?command={peer}/ssh&no_tty=1"
+        assert (peer / "key").read_text() == "PRIVATE\n"
+        assert (peer / "known_hosts").read_text() == "10.0.0.2 ssh-ed25519 AAAA\n"
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (peer, *peer.iterdir())}
+        assert modes == {"peer": 0o700, "ssh": 0o700, "key": 0o600, "config": 0o600, "known_hosts": 0o600}
+        told = LocalHost().run([f"{peer}/ssh", "-G", "10.0.0.2"]).text.splitlines()
+        assert {f"identityfile {peer}/key", f"userknownhostsfile {peer}/known_hosts"} <= set(told)
+        assert "stricthostkeychecking true" in told
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(NotSupported, match="is not known"), start_peer(guest, "10.0.0.2", None):
+        pass
+
+
+def test_peers_talk_to_each_other() -> None:
+    """With peer_to_peer the source's libvirtd is told where the other is, and to go there itself."""
+    world = World()
+    login = SshLogin("destination", "", "")
+    world.run(MigrationSettings(peer_to_peer=True), login=login)
+    assert any(line.startswith("migrate to qemu+ssh://root@10.0.0.2/system?command=") for line in world.log)
+    assert "with flags 5" in " ".join(world.log)
 
 
 def test_typed_parameters() -> None:

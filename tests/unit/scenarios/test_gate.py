@@ -174,6 +174,9 @@ def test_what_libvirt_has_no_way_to_do() -> None:
     ]
     (planned,) = plan(text.replace("DRIVER", "qmp"))
     assert decide(planned.case, planned.hosts, None).runs
+    (peers,) = missing('[migration]\npeer_to_peer = "on"\n', PAIR)
+    assert peers == "peer_to_peer is a way of libvirt's to migrate"
+    assert missing('[guest]\ndriver = "libvirt"\n[migration]\npeer_to_peer = "on"\n', PAIR) == ()
 
 
 def test_hosts_without_libvirt_and_one_host() -> None:

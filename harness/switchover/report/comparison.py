@@ -232,7 +232,8 @@ def conclude(difference: Difference | None, factor: float | None) -> str:
     counted = f"{difference.count} {'round' if difference.paired else 'repeat'}{'s' * (difference.count != 1)}"
     counted += "" if difference.paired else " an arm"
     if difference.low is None or difference.high is None or difference.p is None:
-        return f"can't tell from {counted}: {count_needed(paired=difference.paired)} are needed (in these, {_word(difference.shift)})"
+        needed = count_needed(paired=difference.paired)
+        return f"can't tell from {counted}: {needed} are needed (in these, {_word(difference.shift)})"
     tested = f"p = {difference.p:.2g}, {counted}"
     if not difference.is_told:
         words = dict.fromkeys((_word(difference.low), _word(difference.high)))

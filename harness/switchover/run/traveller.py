@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from switchover.devices.reference import GuestDriver
+from switchover.devices.reference import GuestDriver, Knobs
 from switchover.guests.qemu import QemuGuest
 from switchover.guests.warm import SavedGuests, finish_restore
 from switchover.hosts.host import Host
@@ -261,7 +261,12 @@ class Traveller:
                 raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
         for device, _, wanted in pairs:
             device.set_live_knobs(wanted.knobs)
+        resized = any(_sizes(mine.knobs) != _sizes(wanted.knobs) for _, mine, wanted in pairs)
         self.side = replace(self.side, spec=replace(self.side.spec, devices=spec.devices))
+        if resized and self.before:
+            # a state of another size is another state, with another checksum
+            with self.side.guest.open_ssh(self.pair.keys) as guest:
+                self.before = self._prepare_devices(guest, self.before.means)
 
 
 def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:
@@ -276,6 +281,10 @@ def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -
         return Check(claim, passed=False, expected="yes", observed=str(error))
     passed = verdict.name is VerdictName.COMPLETED
     return Check(claim, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
+
+
+def _sizes(knobs: Knobs) -> tuple[int, int]:
+    return knobs.initial_bytes, knobs.stop_copy_bytes
 
 
 def _with_sizes_of(left: Side, arrival: Side) -> Side:

@@ -198,3 +198,22 @@ def test_a_state_takes_its_sizes_along(world: World) -> None:
         assert device.knobs == replace(Knobs(), save_bytes_per_sec=7)
 
     travel(world, use)
+
+
+@pytest.mark.parametrize(("size", "again"), [(4096, True), (Knobs().initial_bytes, False)])
+def test_a_state_of_another_size_is_another_state(world: World, size: int, again: bool) -> None:
+    """Knobs that change the size of the state change its checksum: the guest is given a state anew, and asked what it
+    says of it. Other knobs leave it as it is.
+    """
+    world.outcomes = [COMPLETED]
+
+    def use(made: Traveller) -> None:
+        made.attempt(CASE)
+        world.log.clear()
+        made.take_knobs(with_one_device(Knobs(initial_bytes=size, save_bytes_per_sec=7)))
+        assert ("seed 0" in world.log) is again
+        assert made.before is not None
+        (device,) = made.before.devices
+        assert device.generation == (1 if again else 2), "as it says now, or as it was to arrive"
+
+    travel(world, use)

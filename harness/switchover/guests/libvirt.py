@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from switchover.guests.console import Console
@@ -120,6 +121,7 @@ class LibvirtGuest(QemuGuest):
         self._domain_process = DomainProcess(host, libvirtd, lambda: self.qmp.opened and not self.qmp.is_open())
         super().__init__(spec, host, side, files, [], self._domain_process)
         self.identity: DomainIdentity | None = None
+        self.emulator = spec.qemu
         self.xml = ""
         self.events: list[DomainEvent] = []
         self.qmp = LateQmpSession(self.label, host, files.monitor, loop)
@@ -151,7 +153,7 @@ class LibvirtGuest(QemuGuest):
         """Give it its name, and make its XML. Done once, before there is a domain."""
         self.identity = identity
         self._domain_process.name = identity.name
-        self.xml = build_domain(self.spec, self.files, identity)
+        self.xml = build_domain(replace(self.spec, qemu=self.emulator), self.files, identity)
         self.libvirtd.listen(identity.uuid, self._note_event)
 
     def _note_event(self, event: DomainEvent) -> None:
@@ -178,6 +180,17 @@ class LibvirtGuest(QemuGuest):
     def cancel_migration(self) -> None:
         with self.libvirtd.calls("to abort the migration"):
             self.domain.abortJob()
+
+    def pause(self) -> None:
+        """Through libvirt, which has to know: it starts a guest on the destination as it believes it to have left."""
+        with self.libvirtd.calls("to suspend the domain"):
+            self.domain.suspend()
+
+    def resume(self) -> None:
+        with self.libvirtd.calls("to resume the domain"):
+            domain = self.domain
+            if domain.state()[0] == self.libvirtd.module.VIR_DOMAIN_PAUSED:
+                domain.resume()
 
     def destroy(self) -> None:
         """End the domain, if there is one, and see that it is gone."""
@@ -230,6 +243,7 @@ def start_domain(
         change = stack.enter_context(journal.change(host, f"domain of {files.directory}", undo=undo, gone=gone))
         prepare_files(host, spec, files, keys, tap=False)
         guest = LibvirtGuest(spec, host, side, files, libvirtd, loop)
+        guest.emulator = _require_program(host, spec.qemu)
         change.release = guest.destroy
         stack.callback(keep, guest)
         guest.console = Console(host.open_stream(["tail", "-c", "+1", "-F", files.console]))
@@ -239,6 +253,14 @@ def start_domain(
             guest.identify(make_identity(spec))
             guest.create()
         yield guest
+
+
+def _require_program(host: Host, name: str) -> str:
+    """The path of a program, as libvirt wants its emulators. :raises NotReady: the host does not have it"""
+    found = host.run(["sh", "-c", 'command -v -- "$1"', "sh", name], check=False).text.strip()
+    if not found:
+        raise NotReady(f"{host.name} has no {name}.")
+    return found
 
 
 def _removal_of_domain(files: GuestFiles) -> tuple[list[str], list[str]]:

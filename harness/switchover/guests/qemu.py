@@ -104,6 +104,14 @@ class QemuGuest:
         """:raises Refused: there is nothing to cancel"""
         self.qmp.execute("migrate_cancel", timeout=_CANCEL_S)
 
+    def pause(self) -> None:
+        """Stop the guest's vCPUs."""
+        self.qmp.execute("stop")
+
+    def resume(self) -> None:
+        """Let a guest run that was paused; one that runs is left as it is."""
+        self.qmp.execute("cont")
+
     def require_alive(self) -> None:
         """Invariant of every wait on this guest.
 

@@ -21,7 +21,14 @@ from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.phases import Intervention, last_status
-from switchover.migration.session import Course, MigrationResult, Sample, Sampler, find_failed_first
+from switchover.migration.session import (
+    Course,
+    MigrationResult,
+    Sample,
+    Sampler,
+    find_failed_first,
+    wait_until_arrived,
+)
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, NotSupported, Refused, SwitchoverError
 from switchover.record.units import MIB
@@ -151,6 +158,7 @@ def migrate_domain(
             if hang:
                 on_hang()
             error = course.finish()
+            arrived = "" if error else wait_until_arrived(destination)
             wall = time.monotonic() - start
         finally:
             course.give_up()
@@ -178,6 +186,7 @@ def migrate_domain(
         failed_first=find_failed_first(events, clocks, ended=destination.exit_status() is not None),
         interventions=tuple(course.made),
         missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
+        arrived=arrived,
         driver=_describe(course, source, destination, settings, events_before, completed=status == "completed"),
     )
 

@@ -116,7 +116,7 @@ def migrate(
                 destination.kill()  # it may be stuck in its device, and would answer nothing that it is asked
         arrived = ""
         if course.status() == "completed":
-            arrived = _wait_until_arrived(destination)
+            arrived = wait_until_arrived(destination)
             hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
     finally:
         samples = sampler.stop()
@@ -332,7 +332,7 @@ def is_settled(samples: Sequence[Sample], vfio_bytes: int = 0) -> bool:
     return len(set(moved)) == 1 or (vfio_bytes > 0 and moved[0] is not None and moved[0] >= vfio_bytes)
 
 
-def _wait_until_arrived(destination: QemuGuest) -> str:
+def wait_until_arrived(destination: QemuGuest) -> str:
     """Until the guest runs; one that arrives paused is let run. Returns the run state that it arrived in."""
 
     def status() -> str:
@@ -343,7 +343,7 @@ def _wait_until_arrived(destination: QemuGuest) -> str:
 
     state = wait_until("the destination's guest to run", arrived, timeout=60, invariants=[destination.require_alive])
     if state == "paused":
-        destination.qmp.execute("cont")
+        destination.resume()
         wait_until("the guest that arrived paused to run", lambda: status() == "running", timeout=60,
                    invariants=[destination.require_alive])  # fmt: skip
     return state

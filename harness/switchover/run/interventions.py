@@ -67,7 +67,7 @@ def make_intervention(
             case Action.PANIC_GUEST:
                 _panic(source, keys)
             case Action.PAUSE_GUEST:
-                source.qmp.execute("stop")
+                source.pause()
 
     return Intervention(fault.action, fault.phase, act)
 

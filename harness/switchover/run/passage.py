@@ -25,7 +25,14 @@ from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, NotReady, SwitchoverError
 from switchover.record.measurement import Check, Measurement, NotChecked, check_equal
-from switchover.run.course import BITMAP_PROPERTY, DeviceCourse, check_arrival, check_source, check_traced_states
+from switchover.run.course import (
+    BITMAP_PROPERTY,
+    DeviceCourse,
+    check_arrival,
+    check_source,
+    check_traced_states,
+    pauses,
+)
 from switchover.run.measurements import PAUSED, measure, measure_outside
 from switchover.run.needs import GuestMeans
 from switchover.run.probes import (
@@ -43,7 +50,7 @@ from switchover.run.probes import (
     fire_interrupt,
     reinitialise,
 )
-from switchover.run.readback import read_back
+from switchover.run.readback import read_back, read_back_late
 from switchover.run.side import Side, name_devices
 from switchover.scenarios.case import Case
 
@@ -77,6 +84,8 @@ class Migrated:
     states: Mapping[str, list[str]]
     truths_before: Truths
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    """Of the properties of a QEMU that could not be asked before."""
 
 
 def migrate_sides(
@@ -101,6 +110,7 @@ def migrate_sides(
             "trace-event-set-state", {"name": BITMAP_EVENTS, "enable": True, "ignore-unavailable": True}
         )
     truths_before = (source.read_truths(), destination.read_truths())
+    asks_late = not destination.guest.has_begun
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
     watchers: Any = {"interventions": interventions, "on_sample": on_sample, "on_hang": on_hang}
@@ -111,7 +121,11 @@ def migrate_sides(
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
-    return Migrated(result, states, truths_before, properties)
+    checks: list[Check] = []
+    if asks_late and result.status == "completed":
+        found, checks = read_back_late(destination, "destination")
+        properties |= found
+    return Migrated(result, states, truths_before, properties, tuple(checks))
 
 
 def _states_by_device(name: str, side: Side, events: Sequence[Event]) -> dict[str, list[str]]:
@@ -143,7 +157,7 @@ def examine(
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
-    paused = result.arrived == "paused"
+    paused = result.arrived == "paused" or pauses(case)
     explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
     if paused:
         outside = UnseenDowntime(PAUSED, outside.control, outside.traffic)
@@ -152,6 +166,7 @@ def examine(
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
     names = [device.mediated.uuid for device in source.devices] if source.guest.spec.traced else []
     checks = [
+        *migrated.checks,
         *compare_bytes(moved, names, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
         *_check_course({"source": source, "destination": destination}, migrated, truths_after, logs, case),

@@ -12,6 +12,7 @@ from switchover.devices.survey import HostSurvey
 from switchover.guests.domain import find_obstacles
 from switchover.guests.warm import SAVE_CAPABILITY
 from switchover.migration.libvirt_session import find_unsettable
+from switchover.migration.phases import Phase
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.faults import Action
@@ -106,7 +107,7 @@ def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None)
     if case.source.guest.driver != "libvirt":
         return ["peer_to_peer is a way of libvirt's to migrate"] if case.settings.peer_to_peer else []
     obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
-    missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings)]
+    missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings), *_untimely_faults(case)]
     if known is not None:
         both = [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
         found = [facts for facts in both if facts is not None]
@@ -114,6 +115,22 @@ def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None)
         if len({facts.name for facts in found}) == 1:
             missing.append(f"libvirt does not migrate a domain from {found[0].name} to itself")
     return missing
+
+
+_NO_JOB = "libvirt has no job to abort before it migrates"
+_NO_DESTINATION = "libvirt starts the destination's QEMU in the migration: there is none to be killed before"
+_NOT_HELD = "libvirt itself lets QEMU go on from pre-switchover, at once: nothing can be done in that phase"
+
+
+def _untimely_faults(case: Case) -> Iterator[str]:
+    """Faults in a phase that libvirt does not have, or does not leave to others."""
+    for fault in case.faults:
+        if fault.phase is Phase.PRE_SWITCHOVER:
+            yield _NOT_HELD
+        elif fault.phase is Phase.BEFORE and fault.action is Action.CANCEL:
+            yield _NO_JOB
+        elif fault.phase is Phase.BEFORE and fault.action is Action.KILL_DESTINATION:
+            yield _NO_DESTINATION
 
 
 def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:

@@ -10,13 +10,15 @@ from typing import Any, cast
 import pytest
 
 from switchover.guests import libvirt
-from switchover.guests.libvirt import DomainProcess, find_words
+from switchover.guests.domain import DomainIdentity
+from switchover.guests.libvirt import DomainProcess, LibvirtGuest, _require_program, find_words
 from switchover.guests.libvirtd import DomainEvent, Libvirtd, describe_error, find_lack, find_libvirt, require_libvirt
-from switchover.guests.spec import GuestFiles
+from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.hosts.host import UNKNOWN_SIGNAL
 from switchover.hosts.local import LocalHost
+from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import HostLost, Refused
+from switchover.record.errors import HostLost, NotReady, Refused
 
 LOG = """\
 2026-11-22 05:00:00.000+0000: starting up libvirt version: 11.3.0, package: 3, qemu version: 10.0.13, kernel: 6.12
@@ -137,6 +139,30 @@ def test_events_of_one_domain(libvirtd: Libvirtd) -> None:
         libvirtd.module.VIR_DOMAIN_EVENT_STOPPED,
     ]
     assert {event.name for event in events} == {"lifecycle"}
+
+
+def test_a_guest_is_paused_and_resumed_through_libvirt(libvirtd: Libvirtd) -> None:
+    """libvirt knows of it; and one that runs is let be, which libvirt itself would reject."""
+    identity = DomainIdentity("paused", str(uuid.uuid4()))
+    libvirtd.raw.createXML(XML.format(identity.uuid).replace("<name>x", "<name>paused"), 0)
+    with LoopThread() as loop:
+        guest = LibvirtGuest(GuestSpec(), LocalHost(), "source", GuestFiles("/nonexistent", "sw0"), libvirtd, loop)
+        guest.identity = identity
+        states = []
+        for step in (guest.pause, guest.resume, guest.resume):
+            step()
+            states.append(guest.domain.state()[0])
+        guest.domain.destroy()
+    module = libvirtd.module
+    assert states == [module.VIR_DOMAIN_PAUSED, module.VIR_DOMAIN_RUNNING, module.VIR_DOMAIN_RUNNING]
+
+
+def test_the_emulator_is_a_path() -> None:
+    """As libvirt wants it, of a program that is named; a host without it says so."""
+    assert _require_program(LocalHost(), "sh").endswith("/sh")
+    assert _require_program(LocalHost(), "/bin/sh") == "/bin/sh"
+    with pytest.raises(NotReady, match="local has no qemu-none"):
+        _require_program(LocalHost(), "qemu-none")
 
 
 def test_what_libvirt_rejects_is_a_refusal_in_its_words(libvirtd: Libvirtd) -> None:

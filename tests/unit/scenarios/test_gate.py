@@ -21,6 +21,8 @@ ABLE: QemuAbilities = replace(
 )
 GOOD = HostFacts("hosta", {QEMU: ABLE}, frozenset({"refdev-4vec"}))
 PAIR = Known((GOOD, replace(GOOD, name="hostb")))
+_PAUSES = {QEMU: replace(ABLE, capabilities={**ABLE.capabilities, "pause-before-switchover": False})}
+ABLE_TO_PAUSE = Known((replace(GOOD, binaries=_PAUSES), replace(GOOD, name="hostb", binaries=_PAUSES)))
 PLAIN = Case("plain")
 
 
@@ -177,6 +179,26 @@ def test_what_libvirt_has_no_way_to_do() -> None:
     (peers,) = missing('[migration]\npeer_to_peer = "on"\n', PAIR)
     assert peers == "peer_to_peer is a way of libvirt's to migrate"
     assert missing('[guest]\ndriver = "libvirt"\n[migration]\npeer_to_peer = "on"\n', PAIR) == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "phase", "why"),
+    [
+        ("cancel", "before", "no job to abort"),
+        ("kill destination", "before", "none to be killed"),
+        ("kill source", "pre-switchover", "nothing can be done in that phase"),
+        ("kill source", "before", ""),
+        ("cancel", "setup", ""),
+        ("pause guest", "before", ""),
+        ("cancel", "device stop-copy", ""),
+    ],
+)
+def test_faults_that_libvirt_leaves_no_time_for(action: str, phase: str, why: str) -> None:
+    """A phase without a job, without a destination, or that libvirt ends itself; QMP has time for all of them."""
+    fault = f'[migration]\npause_before_switchover = "on"\n[[faults]]\naction = "{action}"\nphase = "{phase}"\n'
+    found = missing(f'[guest]\ndriver = "libvirt"\n{fault}', ABLE_TO_PAUSE)
+    assert [why in line for line in found] == ([True] if why else [])
+    assert missing(fault, ABLE_TO_PAUSE) == ()
 
 
 def test_hosts_without_libvirt_and_one_host() -> None:

@@ -57,8 +57,10 @@ def find_obstacles(spec: GuestSpec) -> list[str]:
     return obstacles
 
 
-def build_domain(spec: GuestSpec, files: GuestFiles, identity: DomainIdentity) -> str:
+def build_domain(spec: GuestSpec, files: GuestFiles, identity: DomainIdentity, *, keys: bool = True) -> str:
     """The domain as XML; both sides of a migration have the same, but for files, taps and devices.
+
+    ``keys``: whether the guest is given those among its files.
 
     ``spec.qemu`` must be a path, as libvirt's schema wants it; a name stands for the program of Debian's packages.
     """
@@ -68,7 +70,8 @@ def build_domain(spec: GuestSpec, files: GuestFiles, identity: DomainIdentity) -
     SubElement(domain, "uuid").text = identity.uuid
     SubElement(domain, "memory", unit="MiB").text = str(spec.memory_mib)
     SubElement(domain, "vcpu").text = str(spec.vcpus)
-    _add_sysinfo(domain, files)
+    if keys:
+        _add_sysinfo(domain, files)
     _add_os(domain, spec)
     features = SubElement(domain, "features")
     SubElement(features, "acpi")

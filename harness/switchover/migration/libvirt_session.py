@@ -8,18 +8,23 @@ the guest on the destination (``cont``) and ends the source's QEMU. What it deci
 
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 from switchover.guests.libvirt import LibvirtGuest
 from switchover.guests.qemu import condense_words
 from switchover.hosts.clock import combine_offsets, measure_offset
+from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
+from switchover.migration.libvirt_report import Held, LibvirtReport, ask_held
+from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.phases import Intervention, last_status
 from switchover.migration.session import (
     Course,
@@ -31,75 +36,23 @@ from switchover.migration.session import (
 )
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, NotSupported, Refused, SwitchoverError
-from switchover.record.units import MIB
 
 _ABORT_TIMEOUT_S = 30
-FLAGS = {"multifd": "VIR_MIGRATE_PARALLEL", "auto-converge": "VIR_MIGRATE_AUTO_CONVERGE",
-         "postcopy-ram": "VIR_MIGRATE_POSTCOPY"}  # fmt: skip
-"""Capabilities that libvirt has flags for, by QEMU's names."""
-PARAMETERS = {
-    "multifd-channels": "parallel.connections",
-    "cpu-throttle-initial": "auto_converge.initial",
-    "cpu-throttle-increment": "auto_converge.increment",
-    "max-postcopy-bandwidth": "bandwidth.postcopy",
-}
-"""Parameters that libvirt has, by QEMU's names, besides those that settings have keys for."""
-DECIDES = ("return-path", "switchover-ack", "pause-before-switchover", "events")
-"""Capabilities that libvirt sets as it thinks best; what it made of them is in the record."""
-
-
-def find_unsettable(settings: MigrationSettings) -> list[str]:
-    """What of the settings libvirt has no way to tell QEMU, in words; pure."""
-    found = []
-    for capability, state in {**settings.capabilities, **settings.destination_capabilities}.items():
-        if capability not in FLAGS and (state or capability in DECIDES):
-            found.append(f"libvirt has no way to set the migration capability {capability!r}")
-    for capability in settings.destination_capabilities:
-        if capability in FLAGS:
-            found.append(f"libvirt sets the migration capability {capability!r} alike on both sides")
-    found += [
-        f"libvirt has no way to set the migration parameter {name!r}"
-        for name in settings.parameters
-        if name not in PARAMETERS
-    ]
-    if not settings.return_path:
-        found.append("libvirt has no way to turn the migration capability 'return-path' off")
-    if settings.max_bandwidth % MIB:
-        found.append("libvirt takes max_bandwidth in whole MiB per second only")
-    if settings.switchover_bandwidth % MIB:
-        found.append("libvirt takes switchover_bandwidth in whole MiB per second only")
-    return found
-
-
-def make_parameters(settings: MigrationSettings, listen: str, xml: str) -> dict[str, Any]:
-    """libvirt's typed parameters. Bandwidths there are in MiB per second."""
-    parameters: dict[str, Any] = {"migrate_uri": f"tcp://{listen}", "destination_xml": xml}
-    if settings.max_bandwidth:
-        parameters["bandwidth"] = settings.max_bandwidth // MIB
-    if settings.switchover_bandwidth:
-        parameters["bandwidth.avail.switchover"] = settings.switchover_bandwidth // MIB  # libvirt 11.1 and newer
-    for name, value in settings.parameters.items():
-        parameters[PARAMETERS[name]] = value
-    return parameters
-
-
-def list_flags(settings: MigrationSettings) -> list[str]:
-    """libvirt's flags by name."""
-    peer = ["VIR_MIGRATE_PEER2PEER"] if settings.peer_to_peer else []
-    return ["VIR_MIGRATE_LIVE", *peer, *(flag for name, flag in FLAGS.items() if settings.capabilities.get(name))]
+JOB_INTERVAL_S = 0.5
+"""Between two looks at libvirt's job, for each of which libvirt asks QEMU's monitor."""
 
 
 @contextlib.contextmanager
-def start_peer(source: LibvirtGuest, address: str, login: SshLogin | None) -> Iterator[str]:
-    """URI at which the libvirtd of the source's host reaches that of ``address``, over SSH and with checked host key.
+def start_peer(host: Host, parent: str, address: str, login: SshLogin | None) -> Iterator[str]:
+    """URI at which ``host`` reaches the libvirtd of ``address``, over SSH and with checked host key.
 
-    The key is in the guest's directory (mode 0700, in the journal) for the time of the ``with`` block.
+    The key is below the directory ``parent`` of the host (mode 0700) for the time of the ``with`` block.
 
     :raises NotSupported: nobody knows how the one host gets into the other
     """
     if login is None:
-        raise NotSupported(f"How {source.host.name} gets into the destination's host by SSH is not known.")
-    directory = f"{source.files.directory}/peer"
+        raise NotSupported(f"How {host.name} gets into the destination's host by SSH is not known.")
+    directory = f"{parent}/peer"
     config = (
         f"IdentityFile {directory}/key\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"
         "GlobalKnownHostsFile none\nStrictHostKeyChecking yes\nBatchMode yes\n"
@@ -110,10 +63,10 @@ def start_peer(source: LibvirtGuest, address: str, login: SshLogin | None) -> It
         'printf \'#!/bin/sh\\nexec ssh -F %s/config "$@"\\n\' "$1" >"$1/ssh"; chmod 700 "$1/ssh"'
     )
     try:
-        source.host.run(["sh", "-euc", script, "sh", directory, config, known], stdin=login.private_key.encode())
+        host.run(["sh", "-euc", script, "sh", directory, config, known], stdin=login.private_key.encode())
         yield f"qemu+ssh://{login.user}@{address}/system?command={directory}/ssh&no_tty=1"
     finally:
-        source.host.run(["rm", "-rf", directory], check=False)
+        host.run(["rm", "-rf", directory], check=False)
 
 
 def migrate_domain(
@@ -147,8 +100,10 @@ def migrate_domain(
     events_before = len(source.events)
     sampler = Sampler(source.qmp, loop, on_sample)
     start = time.monotonic()
-    with ThreadPoolExecutor(4, "libvirt migration") as threads, contextlib.ExitStack() as stack:
-        peer = stack.enter_context(start_peer(source, listen, login)) if settings.peer_to_peer else ""
+    with ThreadPoolExecutor(5, "libvirt migration") as threads, contextlib.ExitStack() as stack:
+        peer = ""
+        if settings.peer_to_peer:  # the guest's directory is in the journal
+            peer = stack.enter_context(start_peer(source.host, source.files.directory, listen, login))
         course = _Course(source, destination, settings, sampler, interventions, seen, threads)
         try:
             course.set_downtime(HOLD_LIMIT_MS if settings.settle else settings.downtime_limit_ms)
@@ -163,6 +118,7 @@ def migrate_domain(
         finally:
             course.give_up()
             samples = sampler.stop()
+            course.job.stop()
     status = course.judge(error)
     if status is None and not hang:
         raise _make_refusal(source, destination, error)
@@ -187,8 +143,31 @@ def migrate_domain(
         interventions=tuple(course.made),
         missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
         arrived=arrived,
-        driver=_describe(course, source, destination, settings, events_before, completed=status == "completed"),
+        driver=asdict(_report(course, source, destination, settings, events_before, completed=status == "completed")),
+        job_samples=tuple(course.job.samples),
     )
+
+
+class JobSampler:
+    """Asks libvirt at an interval how far its job is, in a thread: no answer comes while a device is saved."""
+
+    def __init__(self, guest: LibvirtGuest, threads: ThreadPoolExecutor) -> None:
+        self.samples: list[Sample] = []
+        self._guest = guest
+        self._over = threading.Event()
+        threads.submit(self._run)
+
+    def _run(self) -> None:
+        libvirt = self._guest.libvirtd.module
+        with contextlib.suppress(libvirt.libvirtError, SwitchoverError):  # the domain is gone once it has migrated
+            domain = self._guest.domain
+            while not self._over.wait(JOB_INTERVAL_S):
+                statistics = domain.jobStats()
+                if statistics.get("type") != libvirt.VIR_DOMAIN_JOB_NONE:
+                    self.samples.append(Sample(time.monotonic_ns(), statistics))
+
+    def stop(self) -> None:
+        self._over.set()
 
 
 class _Course(Course):
@@ -215,7 +194,8 @@ class _Course(Course):
         self._over = False
         self.final: Mapping[str, Any] = {}
         self.failure = ""
-        self.held: dict[str, list[str]] = {}
+        self.held: dict[str, Held] = {}
+        self.job = JobSampler(source, threads)
 
     def begin(self, parameters: Mapping[str, Any], flags: Sequence[str], peer: str) -> None:
         """Let libvirt migrate, and connect to the destination's QEMU as soon as libvirt has started it.
@@ -271,8 +251,8 @@ class _Course(Course):
             self.failure = str(_ask(self.destination.qmp).get("error-desc", ""))  # before libvirt ends it
         if self.status() == "active":
             for name, guest in (("source", self.source), ("destination", self.destination)):
-                if name not in self.held and guest.has_begun and (found := _list_capabilities(guest.qmp)):
-                    self.held[name] = found
+                if name not in self.held and guest.has_begun and (held := ask_held(guest.qmp, self._settings)):
+                    self.held[name] = held
         return self._call is not None and self._call.done()
 
     def _require_going_on(self) -> None:
@@ -357,16 +337,7 @@ def _ask(qmp: QmpSession) -> Mapping[str, Any]:
     return reply
 
 
-def _list_capabilities(qmp: QmpSession) -> list[str]:
-    """Those that are on; empty if QEMU does not tell just now."""
-    try:
-        answer = qmp.execute("query-migrate-capabilities", timeout=5)
-    except SwitchoverError:
-        return []
-    return sorted(entry["capability"] for entry in answer if entry["state"])
-
-
-def _describe(
+def _report(
     course: _Course,
     source: LibvirtGuest,
     destination: LibvirtGuest,
@@ -374,23 +345,22 @@ def _describe(
     first_event: int,
     *,
     completed: bool,
-) -> dict[str, Any]:
-    """For the record: what libvirt was told, what it set in QEMU, and its own statistics of both sides."""
+) -> LibvirtReport:
     libvirt = source.libvirtd.module
     counted = [dict(event.details) for event in source.events[first_event:] if event.name == "job-completed"]
     statistics = {"source": counted[-1] if counted else {}}
     if completed:
         with contextlib.suppress(libvirt.libvirtError, SwitchoverError):
             statistics["destination"] = destination.domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
-    return {
-        "name": "libvirt",
-        "versions": {"source": source.libvirtd.version, "destination": destination.libvirtd.version},
-        "flags": list_flags(settings),
-        "parameters": {
-            name: value for name, value in make_parameters(settings, "", "").items()
-            if name not in ("migrate_uri", "destination_xml")
-        },
-        "capabilities": course.held,
-        "iterations": sum(event.name == "migration-iteration" for event in source.events[first_event:]),
-        "statistics": statistics,
-    }  # fmt: skip
+    given = make_parameters(settings, "", "")
+    return LibvirtReport(
+        name="libvirt",
+        versions={"source": source.libvirtd.version, "destination": destination.libvirtd.version},
+        flags=list_flags(settings),
+        parameters={name: given[name] for name in given if name not in ("migrate_uri", "destination_xml")},
+        capabilities={side: held.capabilities for side, held in course.held.items()},
+        held={side: held.parameters for side, held in course.held.items()},
+        iterations=sum(event.name == "migration-iteration" for event in source.events[first_event:]),
+        samples=len(course.job.samples),
+        statistics=statistics,
+    )

@@ -70,6 +70,8 @@ class MigrationResult:
     """The destination's run state when the migration had completed, ``running`` or ``paused``; empty: it did not."""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """What a driver between the harness and QEMU was told, what it set by itself, and what it counted."""
+    job_samples: tuple[Sample, ...] = ()
+    """What that driver said on the way of how far it was, in its own words."""
 
 
 def migrate(

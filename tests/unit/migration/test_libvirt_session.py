@@ -21,14 +21,8 @@ from switchover.hosts.qmp import Event
 from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration import libvirt_session, session
-from switchover.migration.libvirt_session import (
-    find_unsettable,
-    find_words_of_start,
-    list_flags,
-    make_parameters,
-    migrate_domain,
-    start_peer,
-)
+from switchover.migration.libvirt_session import find_words_of_start, migrate_domain, start_peer
+from switchover.migration.libvirt_settings import find_unsettable, list_flags, make_parameters
 from switchover.migration.phases import Intervention, Phase
 from switchover.migration.session import MigrationResult
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
@@ -44,7 +38,7 @@ class libvirtError(Exception):
 
 
 MODULE = SimpleNamespace(libvirtError=libvirtError, VIR_MIGRATE_LIVE=1, VIR_MIGRATE_PARALLEL=2, VIR_MIGRATE_PEER2PEER=4,
-                         VIR_DOMAIN_JOB_STATS_COMPLETED=1)  # fmt: skip
+                         VIR_DOMAIN_JOB_STATS_COMPLETED=1, VIR_DOMAIN_JOB_NONE=0)  # fmt: skip
 
 
 class World:
@@ -71,6 +65,8 @@ class World:
             status = events[-1].data["status"] if events else "none"
             if status == "completed" and threading.current_thread() is threading.main_thread():
                 self.looked_at.set()
+            if command == "query-migrate-parameters":
+                return {"downtime-limit": 1, "avail-switchover-bandwidth": 64 * MIB, "max-bandwidth": 1 << 60}
             if command == "query-status":
                 return {"status": "running"}
             ram = {"remaining": 0, "transferred": len(events)}
@@ -115,7 +111,13 @@ class World:
                 self.allowed.set()
 
         return SimpleNamespace(migrateSetMaxDowntime=set_downtime, migrate3=self.migrate, migrateToURI3=self.migrate,
-                               jobStats=lambda flags: {"downtime": 9})  # fmt: skip
+                               jobStats=self.tell_job)  # fmt: skip
+
+    def tell_job(self, flags: int = 0) -> dict[str, int]:
+        """Of a completed job its downtime; else of the one that goes on, if one does."""
+        if flags:
+            return {"downtime": 9}
+        return {"type": 2, "memory_remaining": 5} if self.source.qmp.events else {"type": 0}
 
     def migrate(self, there: str, parameters: Mapping[str, Any], flags: int) -> None:
         self.log.append(f"migrate to {there} with flags {flags}")
@@ -156,6 +158,7 @@ class World:
 def clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libvirt_session, "measure_offset", lambda host: EXACT)
     monkeypatch.setattr(session, "SAMPLE_INTERVAL_S", 0.01)
+    monkeypatch.setattr(libvirt_session, "JOB_INTERVAL_S", 0.01)
 
 
 def test_held_back_then_let_go() -> None:
@@ -175,12 +178,22 @@ def test_held_back_then_let_go() -> None:
     assert result.source["status"] == "completed"
     assert result.driver["capabilities"] == {"source": ["return-path"], "destination": ["return-path"]}
     assert result.driver["statistics"]["destination"] == {"downtime": 9}
+    assert result.driver["held"]["source"] == {"downtime-limit": 1, "avail-switchover-bandwidth": 64 * MIB}
 
 
 def test_without_settle_the_limit_is_the_real_one_from_the_start() -> None:
     world = World()
     world.run(MigrationSettings(downtime_limit_ms=500, settle=False))
     assert [line for line in world.log if line.startswith("downtime")] == ["downtime limit 500"]
+
+
+def test_libvirts_job_is_looked_at_on_the_way() -> None:
+    """What it says while there is a job is kept, and counted; that there is none is not."""
+    result = World().run(MigrationSettings())
+    assert [dict(sample.reply) for sample in result.job_samples][:1] == [{"type": 2, "memory_remaining": 5}]
+    assert result.driver["samples"] == len(result.job_samples)
+    times = [sample.at_ns for sample in result.job_samples]
+    assert times == sorted(times)
 
 
 def test_a_cancelled_migration() -> None:
@@ -230,10 +243,8 @@ def test_what_was_never_started_is_a_refusal(error: str, what: str, why: str) ->
 
 def test_peers_get_a_key_for_the_time_of_the_migration(tmp_path: Path) -> None:
     """The URI names a command by which the peer is reached with that key and no other host key; then all is gone."""
-    files = SimpleNamespace(directory=str(tmp_path))
-    guest = cast(LibvirtGuest, SimpleNamespace(files=files, host=LocalHost()))
     login = SshLogin("hostb", "PRIVATE\n", "ssh-ed25519 AAAA comment\n")
-    with start_peer(guest, "10.0.0.2", login) as uri:
+    with start_peer(LocalHost(), str(tmp_path), "10.0.0.2", login) as uri:
         peer = tmp_path / "peer"
         assert uri == f"qemu+ssh://root@10.0.0.2/system?command={peer}/ssh&no_tty=1"
         assert (peer / "key").read_text() == "PRIVATE\n"
@@ -244,7 +255,7 @@ def test_peers_get_a_key_for_the_time_of_the_migration(tmp_path: Path) -> None:
         assert {f"identityfile {peer}/key", f"userknownhostsfile {peer}/known_hosts"} <= set(told)
         assert "stricthostkeychecking true" in told
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(NotSupported, match="is not known"), start_peer(guest, "10.0.0.2", None):
+    with pytest.raises(NotSupported, match="is not known"), start_peer(LocalHost(), str(tmp_path), "10.0.0.2", None):
         pass
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.lab.case_runner import CaseRunner
-from tests.lab.conftest import list_oopses
+from tests.lab.series import require_right, run_selected
 
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.libvirtd import connect_libvirtd
@@ -25,9 +25,9 @@ from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.record import Record, VerdictName
 from switchover.run.pair import Pair
-from switchover.run.series import Outcome, run_series
+from switchover.run.series import Outcome
 from switchover.run.standard import KNOBS, PRE_COPY_ON
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import with_driver
 from switchover.scenarios.expand import expand
 from switchover.scenarios.scenario import catalogue_directory, load_scenario
 
@@ -38,24 +38,9 @@ CASES = {
 }
 
 
-def with_driver(case: Case, driver: Driver) -> Case:
-    source, destination = (
-        replace(side, guest=replace(side.guest, driver=driver)) for side in (case.source, case.destination)
-    )
-    return replace(case, id=driver, source=source, destination=destination)
-
-
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, lab: Lab, pair: Pair) -> Iterator[Iterator[Outcome]]:
-    """Outcomes of the selected cases, each run when it is asked for."""
-    calls = (getattr(item, "callspec", None) for item in request.session.items if item.path == request.path)
-    wanted = [CASES[call.params["identity"]] for call in calls if call and "identity" in call.params]
-    series = run_series(wanted, pair)
-    yield series
-    series.close()
-    for host in lab.hosts():
-        assert list_leftovers(host) == [], f"left on {host.name}"
-        assert list_oopses(host) == []
+    yield from run_selected(request, CASES, lab, pair)
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +70,7 @@ def test_a_migration_is_measured(run_case: CaseRunner, driver: Driver) -> None:
     {"qmp": _check_qmp, "libvirt": _check_libvirt}[driver](record)
     kinds = ("command", "console", "trace", "stderr", "qmp.jsonl", "events.jsonl", *(["xml"] * (driver == "libvirt")))
     names = {path.name for path in run_case.directory.iterdir()}
+    assert ("job.jsonl" in names) is (driver == "libvirt")
     assert {f"{side}.{kind}" for side in ("source", "destination") for kind in kinds} <= names
 
 
@@ -103,7 +89,9 @@ def _check_libvirt(record: Record) -> None:
     assert parts["pre-switchover"] > 0
     assert parts["wait for cont"] > 0
     assert record.measured("downtime.libvirt") is not None
-    assert record.driver["statistics"]["source"]["vfio_data_transferred"] == record.measured("bytes.vfio.transferred")
+    moved = record.measured("bytes.vfio.transferred")
+    statistics = record.driver["statistics"]
+    assert [statistics[side]["vfio_data_transferred"] for side in ("source", "destination")] == [moved, moved]
 
 
 @pytest.mark.parametrize("identity", CASES)
@@ -111,13 +99,7 @@ def test_contract(outcomes: Iterator[Outcome], identity: str) -> None:
     """The verdict is the expected one, by the expected side, for the expected reason; the guest runs where it must, is
     the same guest, and migrates again.
     """
-    outcome = next(outcomes)
-    assert outcome.case.id == identity
-    assert not outcome.mismatch, f"{outcome.verdict}\n" + "\n".join(
-        f"{check.name}: expected {check.expected}, observed {check.observed}"
-        for check in outcome.checks
-        if not check.passed
-    )
+    require_right(outcomes, identity)
 
 
 def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
@@ -145,7 +127,8 @@ from switchover.record.log import set_up_logging
 from switchover.record.rundir import RunDirectory
 from switchover.run.pair import pair_of_lab
 from switchover.run.repeat import run_repeat
-from tests.lab.test_libvirt import PRE_COPY_ON, with_driver
+from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import with_driver
 
 set_up_logging(verbose=True)
 case = with_driver(PRE_COPY_ON, "libvirt")

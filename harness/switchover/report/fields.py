@@ -15,6 +15,7 @@ from switchover.hosts.clock import ClockOffset
 from switchover.hosts.heartbeat import Arrival
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
+from switchover.migration.libvirt_report import LibvirtReport
 from switchover.migration.outside import UnseenDowntime
 from switchover.migration.phases import Intervened
 from switchover.migration.settings import MigrationSettings
@@ -75,6 +76,7 @@ SECTIONS = (
     Section("parts", Part, "Which there are: [concepts.md](concepts.md#downtime-three-numbers)."),
     Section("saving and loading", SectionTime),
     Section("transitions", StateTransition),
+    Section("driver", LibvirtReport, "Empty, unless libvirt started and migrated the guest."),
     Section("settings", Settings),
     Section("source and destination", SideSpec),
     Section("guest", GuestSpec, "`devices` is empty here: a side has them beside its guest.", left_out=("devices",)),
@@ -88,9 +90,9 @@ SECTIONS = (
             inside=False, versioned=True, left_out=("verdict", "path")),
     Section("sides", KeptSide),
 )  # fmt: skip
-_ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint", "driver": "run-directory.md#driver"}
+_ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
 _FREE = {"downtime": "downtime", "clocks": "clocks", "expectation": "expectation", "interventions": "interventions",
-         "settings": "settings"}  # fmt: skip
+         "settings": "settings", "driver": "driver"}  # fmt: skip
 """Fields that a record holds as plain objects, by the section of the class that they are made from."""
 _WORDS: Mapping[type, str] = {str: "text", int: "integer", float: "number", bool: "true or false"}
 

@@ -21,11 +21,12 @@ def measure(
     reply: Mapping[str, Any],
     settings: MigrationSettings,
     *,
+    wall_seconds: float | None = None,
     paused: bool = False,
     driver: Mapping[str, Any] | None = None,
 ) -> Sequence[Measurement]:
-    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``paused``: the
-    guest was. ``driver``: what libvirt had to say, if it migrated.
+    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``wall_seconds``: from
+    the call to its end. ``paused``: the guest was. ``driver``: what libvirt had to say, if it migrated.
     """
     note = "without return-path: the destination's load and start are not in it" if not settings.return_path else ""
     if driver:
@@ -36,6 +37,14 @@ def measure(
         _reported(reply, note),
         *((_of_libvirt(driver),) if driver else ()),
         _total_time(reply),
+        Measurement(
+            "time.wall",
+            wall_seconds,
+            Unit.SECONDS,
+            Direction.LOWER,
+            "from migrate, or libvirt's call, until the guest runs on the destination and a call has returned",
+            "monotonic clock of the controller",
+        ),
         *_bytes(moved),
     ]
 

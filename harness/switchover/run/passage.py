@@ -16,6 +16,7 @@ from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
+from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.libvirt_session import migrate_domain
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervention, list_device_states
@@ -178,7 +179,15 @@ def examine(
         *compare_with_outside(explained, outside),
     ]
     measurements = [
-        *measure(explained, moved, result.source, case.settings, paused=paused, driver=result.driver),
+        *measure(
+            explained,
+            moved,
+            result.source,
+            case.settings,
+            wall_seconds=result.wall_seconds,
+            paused=paused,
+            driver=result.driver,
+        ),
         *measure_outside(outside, explained),
     ]
     return Passage(
@@ -192,13 +201,19 @@ def _check_faults(result: MigrationResult) -> list[Check]:
 
 
 def _check_driver(result: MigrationResult, settings: MigrationSettings) -> list[Check]:
-    """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself."""
+    """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself. And what it
+    was told in its own units has to be what QEMU was to be told.
+    """
     if not result.driver:
         return []
     held = result.driver["capabilities"].get("source", ())
     wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
     claim = "source: libvirt turned the case's capabilities on"
-    return [Check(claim, set(wanted) <= set(held), " ".join(wanted), " ".join(held))]
+    parameters = result.driver["held"].get("source", {})
+    return [
+        Check(claim, set(wanted) <= set(held), " ".join(wanted), " ".join(held)),
+        check_equal("source: QEMU holds the case's parameters", list_wanted(settings), dict(parameters)),
+    ]
 
 
 def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:

@@ -112,6 +112,10 @@ def run_repeat(
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
             driver=result.driver if result else {},
         )  # fmt: skip
+        if result and result.job_samples:
+            directory.write_lines(
+                "job.jsonl", ({"at_ns": one.at_ns, "job": dict(one.reply)} for one in result.job_samples)
+            )
         directory.write_record(record)
         _write_script(record, directory)
     return record

@@ -11,7 +11,7 @@ from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.survey import HostSurvey
 from switchover.guests.domain import find_obstacles
 from switchover.guests.warm import SAVE_CAPABILITY
-from switchover.migration.libvirt_session import find_unsettable
+from switchover.migration.libvirt_settings import find_unsettable
 from switchover.migration.phases import Phase
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec

@@ -295,7 +295,8 @@ ORACLE = (
     ),
     Rule(
         "L1 (memory)",
-        _expect(VerdictName.BLOCKED, "source", "Target domain max memory %s does not match source", "as L1 (machine)"),
+        _expect(VerdictName.BLOCKED, "source", "Target domain max memory %s does not match source",
+                f"as of machine types, and of all else that a guest sees ({_LIBVIRT}, conf/domain_conf.c)"),
         lambda traits: _by_libvirt(traits) and traits.source.memory_mib != traits.destination.memory_mib,
     ),
     Rule(

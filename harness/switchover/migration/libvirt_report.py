@@ -26,7 +26,7 @@ class LibvirtReport:
     """of the driver: `libvirt`"""
     versions: Mapping[str, str]
     """by side: of libvirt's library on that host"""
-    flags: Sequence[str]
+    flags: tuple[str, ...]
     """what libvirt's call was given"""
     parameters: Mapping[str, object]
     """typed parameters that it was given, in libvirt's names and units, but the destination's XML, which is a file"""

@@ -356,7 +356,7 @@ def _report(
     return LibvirtReport(
         name="libvirt",
         versions={"source": source.libvirtd.version, "destination": destination.libvirtd.version},
-        flags=list_flags(settings),
+        flags=tuple(list_flags(settings)),
         parameters={name: given[name] for name in given if name not in ("migrate_uri", "destination_xml")},
         capabilities={side: held.capabilities for side, held in course.held.items()},
         held={side: held.parameters for side, held in course.held.items()},

@@ -91,7 +91,8 @@ def _check_libvirt(record: Record) -> None:
     assert record.measured("downtime.libvirt") is not None
     moved = record.measured("bytes.vfio.transferred")
     statistics = record.driver["statistics"]
-    assert [statistics[side]["vfio_data_transferred"] for side in ("source", "destination")] == [moved, moved]
+    assert statistics["source"]["vfio_data_transferred"] == moved
+    assert statistics["destination"]["memory_total"] == statistics["source"]["memory_total"] > 0
 
 
 @pytest.mark.parametrize("identity", CASES)

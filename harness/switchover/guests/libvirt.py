@@ -92,7 +92,7 @@ class DomainProcess:
 
 
 _BEGIN = re.compile(r"^\S+ \S+: starting up libvirt version: ", re.MULTILINE)
-_QEMU_LINE = re.compile(r"^\S+Z qemu[\w.-]*: ")
+_QEMU_LINE = re.compile(r"^\S+Z [\w./-]*qemu[\w.-]*: ")
 
 
 def find_words(log: str) -> str:

@@ -47,6 +47,11 @@ def test_qemus_own_words_of_its_last_start() -> None:
     """Of a log that libvirt continues with each start: neither what came before nor what libvirt wrote."""
     assert find_words(LOG) == "2026-11-22T05:01:00.1Z qemu-system-x86_64: load of migration failed: Invalid argument\n"
     assert find_words("") == ""
+    other = LOG.replace("Z qemu-system-x86_64: load", "Z /usr/local/bin/qemu-11.1: load")
+    assert (
+        find_words(other)
+        == "2026-11-22T05:01:00.1Z /usr/local/bin/qemu-11.1: load of migration failed: Invalid argument\n"
+    )
 
 
 @pytest.mark.parametrize(("detail", "code"), [(CRASHED, UNKNOWN_SIGNAL), (MIGRATED, 0)])

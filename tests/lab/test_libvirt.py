@@ -68,7 +68,8 @@ def test_a_migration_is_measured(run_case: CaseRunner, driver: Driver) -> None:
     assert reported is not None
     assert sum(part["seconds"] for part in record.downtime["parts"]) == pytest.approx(explained)
     {"qmp": _check_qmp, "libvirt": _check_libvirt}[driver](record)
-    kinds = ("command", "console", "trace", "stderr", "qmp.jsonl", "events.jsonl", *(["xml"] * (driver == "libvirt")))
+    kinds = ["command", "console", "trace", "stderr", "qmp.jsonl", "events.jsonl"]
+    kinds += ["xml", "libvirt.jsonl"] if driver == "libvirt" else []
     names = {path.name for path in run_case.directory.iterdir()}
     assert ("job.jsonl" in names) is (driver == "libvirt")
     assert {f"{side}.{kind}" for side in ("source", "destination") for kind in kinds} <= names

@@ -207,7 +207,8 @@ class LibvirtGuest(QemuGuest):
     def collect_evidence(self) -> GuestEvidence:
         found = super().collect_evidence()
         command = paste(["virsh", "create", f"{self.side}.xml"])
-        return GuestEvidence(command, found.console, found.log, found.stderr, self.xml)
+        events = tuple({"at_ns": event.at_ns, "event": event.name, **event.details} for event in list(self.events))
+        return GuestEvidence(command, found.console, found.log, found.stderr, self.xml, events)
 
 
 def make_identity(spec: GuestSpec) -> DomainIdentity:

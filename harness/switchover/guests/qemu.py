@@ -5,8 +5,9 @@ import contextlib
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.console import Console, find_fatal, find_trouble
@@ -59,13 +60,16 @@ class GuestKeys:
 
 @dataclass(frozen=True)
 class GuestEvidence:
-    """What a QEMU left behind when it ended or was ended. ``domain``: XML of one that libvirt ran."""
+    """What a QEMU left behind when it ended or was ended. ``domain``: XML of one that libvirt ran; ``domain_events``:
+    what libvirt told of it.
+    """
 
     command: str
     console: str
     log: str
     stderr: str
     domain: str = ""
+    domain_events: tuple[Mapping[str, Any], ...] = ()
 
 
 class QemuGuest:

@@ -215,6 +215,7 @@ def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> N
         directory.write_text(f"{name}.stderr", evidence.stderr)
         if evidence.domain:
             directory.write_text(f"{name}.xml", evidence.domain)
+            directory.write_lines(f"{name}.libvirt.jsonl", evidence.domain_events)
         if hasattr(guest, "qmp"):  # else its monitor never answered
             directory.write_lines(f"{name}.qmp.jsonl", _transcript(guest.qmp))
             directory.write_lines(f"{name}.events.jsonl", _events(guest.qmp))

@@ -25,7 +25,7 @@ from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.libvirt_report import Held, LibvirtReport, ask_held
 from switchover.migration.libvirt_settings import list_flags, make_parameters
-from switchover.migration.phases import Intervention, last_status
+from switchover.migration.phases import TERMINAL, Intervention, last_status
 from switchover.migration.session import (
     Course,
     MigrationResult,
@@ -118,7 +118,7 @@ def migrate_domain(
         finally:
             course.give_up()
             samples = sampler.stop()
-            course.job.stop()
+            course.close()
     status = course.judge(error)
     if status is None and not hang:
         raise _make_refusal(source, destination, error)
@@ -232,8 +232,12 @@ class _Course(Course):
         self._limit = self._threads.submit(self.set_downtime, downtime_limit_ms)
 
     def is_under_way(self) -> bool:
-        """libvirt has things to do before QEMU migrates: start the destination's, for one."""
-        return self.status() is not None
+        """libvirt has things to do before QEMU migrates and after it: start the destination's, end the source's."""
+        return self.status() not in (None, *TERMINAL)
+
+    def close(self) -> None:
+        super().close()
+        self.job.stop()
 
     def require_accepted(self) -> None:
         if self._limit is not None and self._limit.done():

@@ -144,8 +144,8 @@ find_text() { # KEY: the string it has in $line
 
 look() { # at libvirt's job; while a device is saved QEMU tells nothing
     job=$(timeout 5 virsh domjobinfo "$DOMAIN" --rawstats 2>/dev/null) || return 0
-    left=$(echo "$job" | sed -n 's/^memory_remaining: //p')
-    sent=$(echo "$job" | sed -n 's/^vfio_data_transferred: //p')
+    left=$(echo "$job" | sed -n 's/^memory_remaining[: ]*\([0-9]*\).*/\1/p')
+    sent=$(echo "$job" | sed -n 's/^vfio_data_transferred[: ]*\([0-9]*\).*/\1/p')
     [ -z "$left" ] || note_progress "$left" "${sent:-0}"
 }
 

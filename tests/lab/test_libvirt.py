@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One contract, both drivers: guests started and migrated by QMP, and through libvirt's API.
 
-Cases of the catalogue's scenario ``drivers`` run in a row with one guest for each driver, which migrates once more after
-each of them: to and fro between the hosts. Left to ``switchover run drivers`` is what is like its neighbours, and of QMP
-what the matrix of faults has too.
+Cases of the catalogue's scenario ``drivers`` run in a row with one guest for each driver, which migrates once more
+after each of them: to and fro between the hosts. Left to ``switchover run drivers`` is what is like its neighbours, and
+of QMP what the matrix of faults has too.
 """
 
 import os

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from switchover.devices.passthrough import PassedFunction, start_function
 from switchover.devices.reference import ReferenceDevice, Truth, start_reference_device
+from switchover.guests.libvirt import start_domain
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import VfioDevice
 from switchover.guests.warm import SavedGuest, begin_restore
@@ -77,12 +78,17 @@ def start_side(
                 functions[wanted.id] = stack.enter_context(start_function(host, wanted.function))
                 sysfs = functions[wanted.id].sysfs
             passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties()))
-        guest = stack.enter_context(
-            start_guest(
-                replace(spec.guest, devices=tuple(passed)), host, name, keys, loop,
-                incoming=incoming or saved is not None, empty_ports=len(passed) if saved else None, keep=keep,
-            )
-        )  # fmt: skip
+        whole = replace(spec.guest, devices=tuple(passed))
+        guest: QemuGuest
+        if whole.driver == "libvirt":
+            guest = stack.enter_context(start_domain(whole, host, name, keys, loop, incoming=incoming, keep=keep))
+        else:
+            guest = stack.enter_context(
+                start_guest(
+                    whole, host, name, keys, loop,
+                    incoming=incoming or saved is not None, empty_ports=len(passed) if saved else None, keep=keep,
+                )
+            )  # fmt: skip
         if saved:
             begin_restore(guest, saved)
         yield Side(spec, tuple(devices), guest, saved, functions)

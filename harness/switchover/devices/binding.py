@@ -24,7 +24,7 @@ class FunctionRequest:
     ``vf``: not the function at ``address`` but its virtual function with this number, from 0. ``vfs``: how many virtual
     functions are made where there are none; 0: as many as are needed. ``driver``: of VFIO, by its name in sysfs;
     empty: the one that the host's kernel names for the function, see :func:`choose_driver`. ``whole_group``: the other
-    members of its IOMMU group are taken from the host's drivers too.
+    members of its IOMMU group are taken from the host's drivers too. ``managed``: libvirt binds the function itself.
     """
 
     address: str
@@ -32,6 +32,7 @@ class FunctionRequest:
     vfs: int = 0
     driver: str = ""
     whole_group: bool = False
+    managed: bool = False
 
     def describe(self) -> str:
         return self.address if self.vf is None else f"virtual function {self.vf} of {self.address}"
@@ -138,9 +139,10 @@ def require_address(devices: HostDevices, host: str, request: FunctionRequest) -
 
 
 def plan_rebindings(
-    devices: HostDevices, host: str, address: str, driver: str, *, whole_group: bool
+    devices: HostDevices, host: str, address: str, driver: str, *, whole_group: bool, anyway: bool = False
 ) -> list[Rebinding]:
-    """What has to be given to another driver, the function itself last; nothing that is with its driver already.
+    """What has to be given to another driver, the function itself last; nothing that is with its driver already, unless
+    the function is to be there ``anyway``.
 
     :raises NotSupported: the function, its IOMMU group or the driver is not there
     :raises NotReady: the function or its group cannot be had as the host is now
@@ -165,7 +167,7 @@ def plan_rebindings(
     if others:
         _require_driver(devices, host, GENERIC)
     planned = [Rebinding(member.address, GENERIC, member.driver, member.override) for member in others]
-    if function.driver != driver:
+    if anyway or function.driver != driver:
         planned.append(Rebinding(address, driver, function.driver, function.override))
     return planned
 

@@ -135,6 +135,8 @@ def start_virtual_functions(host: Host, requests: Sequence[FunctionRequest]) -> 
 def start_function(host: Host, request: FunctionRequest) -> Iterator[PassedFunction]:
     """A function with a VFIO driver for the time of a ``with`` block, then with the driver and override it had.
 
+    A managed one keeps its driver: libvirt gives it to VFIO with the guest, and back. If it does not, that is done here.
+
     QEMU must have closed it before the block ends: taking it from VFIO waits for that.
 
     :raises NotSupported: the host has no such function, IOMMU group or driver
@@ -144,24 +146,26 @@ def start_function(host: Host, request: FunctionRequest) -> Iterator[PassedFunct
     address = require_address(devices, host.name, request)
     function = devices.find_function(address)
     driver = request.driver or choose_driver(function.modalias if function else "", _read_variants(host))
-    plan = plan_rebindings(devices, host.name, address, driver, whole_group=request.whole_group)
+    plan = plan_rebindings(devices, host.name, address, driver, whole_group=request.whole_group, anyway=request.managed)
     if function and function.is_for_vfio:
         _require_free(host, function)
     _require_unused(host, [step.address for step in plan if step.old_driver is not None])
     with contextlib.ExitStack() as stack:
         for step in plan:
-            stack.enter_context(_start_rebinding(host, step))
+            stack.enter_context(_start_rebinding(host, step, by_libvirt=request.managed and step.address == address))
         passed = next(found for found in read_devices(host).functions if found.address == address)
         yield PassedFunction(host, passed, _ask_migration(host, passed))
 
 
 @contextlib.contextmanager
-def _start_rebinding(host: Host, plan: Rebinding) -> Iterator[None]:
+def _start_rebinding(host: Host, plan: Rebinding, *, by_libvirt: bool) -> Iterator[None]:
+    """``by_libvirt``: only its end."""
     before = (plan.address, plan.old_driver or "", plan.old_override)
     undo, gone = (["sh", "-c", script, "sh", *before] for script in (_UNBIND, _UNBOUND))
     what = f"driver {plan.driver} of {plan.address}, which had {plan.old_driver or 'none'}"
     failure = f"{plan.address} of {host.name} cannot be given to {plan.driver}."
-    with _start_change(host, what, undo, gone, [_BIND, plan.address, plan.driver], failure):
+    make = [] if by_libvirt else [_BIND, plan.address, plan.driver]
+    with _start_change(host, what, undo, gone, make, failure):
         yield
 
 
@@ -179,7 +183,7 @@ def _start_creation(host: Host, plan: VirtualFunctions) -> Iterator[None]:
 def _start_change(
     host: Host, what: str, undo: Sequence[str], gone: Sequence[str], make: Sequence[str], failure: str
 ) -> Iterator[None]:
-    """``make``: a script and its arguments. Its shell has a mark, so that one of a dead harness is found and ended.
+    """``make``: a script and its arguments, empty if somebody else does it. Its shell has a mark, so that one of a dead harness is found and ended.
 
     :raises NotReady: it could not be made, in the words of ``failure``
     """
@@ -188,9 +192,9 @@ def _start_change(
     whole_undo = ["sh", "-c", f"{paste(end_makers)}; {paste(undo)}"]
     with own_journal().change(host, what, undo=whole_undo, gone=gone) as change:
         change.release = lambda: host.run(["sh", "-c", f"{paste(undo)}; {paste(gone)}"], timeout=_TIMEOUT_S)
-        script, *words = make
         try:
-            host.run(["sh", "-ec", script, mark, *words], timeout=_TIMEOUT_S)
+            if make:
+                host.run(["sh", "-ec", make[0], mark, *make[1:]], timeout=_TIMEOUT_S)
         except CommandFailed as error:
             fix = f"see what the kernel says of it, on {host.name}: dmesg"
             raise NotReady(failure, why=error.why or error.what, fix=fix) from error

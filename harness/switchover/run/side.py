@@ -77,7 +77,7 @@ def start_side(
             else:
                 functions[wanted.id] = stack.enter_context(start_function(host, wanted.function))
                 sysfs = functions[wanted.id].sysfs
-            passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties()))
+            passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties(), wanted.managed))
         whole = replace(spec.guest, devices=tuple(passed))
         guest: QemuGuest
         if whole.driver == "libvirt":

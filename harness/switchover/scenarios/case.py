@@ -54,13 +54,16 @@ class DeviceSpec:
     """the function's driver on the host; without it the one that the host's kernel names for it, else `vfio-pci`"""
     whole_group: bool = False
     """take the other members of its IOMMU group from the host's drivers too"""
+    managed: bool = False
+    """libvirt itself gives the function to a driver of VFIO, and back (`managed` of its domain), instead of the harness;
+    only with `driver = "libvirt"`"""
 
     @property
     def function(self) -> FunctionRequest | None:
         """The PCI function that it is; None: it is a reference device."""
         if not self.pci:
             return None
-        return FunctionRequest(self.pci, self.vf, self.vfs, self.vfio_driver, self.whole_group)
+        return FunctionRequest(self.pci, self.vf, self.vfs, self.vfio_driver, self.whole_group, self.managed)
 
     def given_properties(self) -> dict[str, str]:
         """Those that vfio-pci is given."""

@@ -62,9 +62,8 @@ def expand(scenario: Scenario) -> list[PlannedCase]:
             continue
         identity = render_id({name: values[name] for name in varied}) if varied else scenario.name
         entry = parts.build(identity, point, values)
-        if entry.case.faults:
-            for text in _find_contradictions(entry.case):
-                contradictions.setdefault(text, []).append(identity)
+        for text in _find_contradictions(entry.case):
+            contradictions.setdefault(text, []).append(identity)
         planned.append(entry)
     _reject(scenario, planned, contradictions)
     return planned
@@ -95,6 +94,8 @@ def _holds(axes: Mapping[str, frozenset[str]], values: Values) -> bool:
 
 def _find_contradictions(case: Case) -> Iterator[str]:
     """What cannot be, whatever QEMU makes of the case."""
+    if any(device.managed and device.vfio_driver for device in (*case.source.devices, *case.destination.devices)):
+        yield 'managed = "on" leaves it to libvirt which driver has the function: leave vfio_driver out'
     for fault in case.faults:
         if (
             fault.phase is Phase.PRE_SWITCHOVER

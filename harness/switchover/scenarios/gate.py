@@ -109,7 +109,11 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
 def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
     """What of a case libvirt has no way to do, which needs no host to be asked, and that hosts lack it."""
     if case.source.guest.driver != "libvirt":
-        return ["peer_to_peer is a way of libvirt's to migrate"] if case.settings.peer_to_peer else []
+        managed = any(function.managed for side in (case.source, case.destination) for function in side.functions)
+        return [
+            *(["peer_to_peer is a way of libvirt's to migrate"] if case.settings.peer_to_peer else []),
+            *(["managed functions are libvirt's to bind"] if managed else []),
+        ]
     obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
     missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings), *_untimely_faults(case)]
     if known is not None:

@@ -109,7 +109,10 @@ def list_domains(case: Case) -> dict[str, str]:
 
 
 def _whole(side: SideSpec, name: str) -> tuple[GuestSpec, GuestFiles]:
-    devices = tuple(VfioDevice(device.id, _render_sysfs(device), device.given_properties()) for device in side.devices)
+    devices = tuple(
+        VfioDevice(device.id, _render_sysfs(device), device.given_properties(), device.managed)
+        for device in side.devices
+    )
     return replace(side.guest, devices=devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
 
 

@@ -91,8 +91,9 @@ _DEVICE: dict[str, Any] = {
     "vfs": (Whole, Field(default=0, description=_about("vfs"))),
     "vfio_driver": (VfioDriver, Field(default="", description=_about("vfio_driver"))),
     "whole_group": (OnOff, Field(default=False, description=_about("whole_group"))),
+    "managed": (OnOff, Field(default=False, description=_about("managed"))),
 }
-FUNCTION_KEYS = ("vf", "vfs", "vfio_driver", "whole_group")
+FUNCTION_KEYS = ("vf", "vfs", "vfio_driver", "whole_group", "managed")
 """Keys of devices that are about PCI functions, besides ``pci`` itself."""
 Device: Any = make_table("Device", Knobs, _names(Knobs), **_DEVICE)
 _ID = (

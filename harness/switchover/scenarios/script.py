@@ -163,8 +163,8 @@ def _needs(case: Case) -> Iterator[str]:
         yield from render_comment(
             f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded"
         )
-    if functions:
-        names = ", ".join(dict.fromkeys(function.describe() for function in functions))
+    if bound := [function.describe() for function in functions if not function.managed]:
+        names = ", ".join(dict.fromkeys(bound))
         yield from render_comment(f"  root, and with a driver of VFIO already, since this script binds none: {names}")
     twice = "" if _is_libvirts(case) else "; for the verb all, twice that"
     yield from render_comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs{twice}")
@@ -350,7 +350,8 @@ def _devices(side: str, spec: SideSpec) -> Iterator[str]:
     for number, device in enumerate(spec.devices, start=1):
         variable = _variable_of(side, number, device)
         if device.pci:
-            yield f'    need_function "${variable}" {shlex.quote(device.vfio_driver or GENERIC)}'
+            if not device.managed:
+                yield f'    need_function "${variable}" {shlex.quote(device.vfio_driver or GENERIC)}'
             if spec.guest.driver == "qmp":
                 yield f"    passed_{number}=$passed"
             continue

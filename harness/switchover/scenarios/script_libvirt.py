@@ -98,6 +98,7 @@ def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str
             device.id,
             f"/sys/bus/pci/devices/{word}:00:00.0" if device.pci else f"/sys/bus/mdev/devices/{word}",
             device.given_properties(),
+            device.managed,
         )
         for device, word in zip(spec.devices, drawn, strict=True)
     )

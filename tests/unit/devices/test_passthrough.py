@@ -82,6 +82,17 @@ def test_a_function_that_is_bound_already_is_only_asked() -> None:
     assert set(host.log) == {"look", "ask"}
 
 
+@pytest.mark.parametrize("driver", ["vfio-pci", "mlx5_vfio_pci"])
+def test_a_function_that_libvirt_binds_is_given_back(driver: str) -> None:
+    """It keeps its driver, and is in the journal all the same, whatever driver it has: libvirt may not give it back."""
+    host = make_host()
+    with start_function(host, FunctionRequest(VIRTUAL, driver=driver, managed=True)) as passed:
+        assert list_open_changes() == [f"driver {driver} of {VIRTUAL}, which had mlx5_vfio_pci"]
+        assert passed.function.driver == "mlx5_vfio_pci"
+    assert "bind" not in host.log
+    assert host.log[-1] == "give back"
+
+
 def test_a_whole_group_is_given_back_last_first() -> None:
     """The function itself comes to VFIO last and leaves it first."""
     host = make_host(SYSFS.replace(f"{GPU}/driver -> ../../../../bus/pci/drivers/vfio-pci", f"{GPU}/x -> y"))

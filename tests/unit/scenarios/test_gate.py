@@ -193,6 +193,9 @@ def test_what_libvirt_has_no_way_to_do() -> None:
     (peers,) = missing('[migration]\npeer_to_peer = "on"\n', PAIR)
     assert peers == "peer_to_peer is a way of libvirt's to migrate"
     assert missing('[guest]\ndriver = "libvirt"\n[migration]\npeer_to_peer = "on"\n', PAIR) == ()
+    managed = '[device]\npci = "0000:01:00.0"\nmanaged = "on"\n'
+    assert missing(managed, PAIR) == ("managed functions are libvirt's to bind",)
+    assert missing(f'{managed}[guest]\ndriver = "libvirt"\n', PAIR) == ()
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ FUNCTIONS = SideSpec(
     ),
 )
 
+MANAGED = replace(FUNCTIONS, devices=tuple(replace(one, managed=one.id == "second") for one in FUNCTIONS.devices))
+
 
 def record_of(case: Case, verdict: Verdict | VerdictName = VerdictName.COMPLETED, **others: Any) -> Record:
     return Record(
@@ -82,7 +84,7 @@ SCRIPTS = {
     "every fault": record_of(with_faults(*Action)),
     "libvirt": record_of(by_libvirt(PRE_COPY_ON)),
     "libvirt, odd": record_of(by_libvirt(Case("odd", replace(ODD, guest=replace(ODD.guest, name="odd")), ODD))),
-    "libvirt, functions": record_of(by_libvirt(make_case("functions", FUNCTIONS))),
+    "libvirt, functions": record_of(by_libvirt(make_case("functions", MANAGED))),
     "libvirt, every fault": record_of(by_libvirt(with_faults(*Action))),
     "libvirt, disk": record_of(by_libvirt(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME"))))),
     "failed": record_of(

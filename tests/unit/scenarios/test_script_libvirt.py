@@ -51,7 +51,7 @@ def test_the_domains_of_libvirts_script(tmp_path: Path, side: str) -> None:
 
 def test_functions_in_the_domains_of_libvirts_script(tmp_path: Path) -> None:
     """By their addresses: a virtual one by that which it had in the record, since the destination's domain is made at
-    the source; where the record has none, by the one that is set.
+    the source; where the record has none, by the one that is set. One that libvirt binds need not be with VFIO.
     """
     record = SCRIPTS["libvirt, functions"]
     known = replace(
@@ -69,6 +69,9 @@ def test_functions_in_the_domains_of_libvirts_script(tmp_path: Path) -> None:
     hostdevs = ElementTree.fromstring(ran.stdout).findall("devices/hostdev")
     assert [hostdev.get("type") for hostdev in hostdevs] == ["pci", "pci", "mdev"]
     addresses = [next(hostdev.iterfind("source/address")).attrib for hostdev in hostdevs]
+    assert [hostdev.get("managed") for hostdev in hostdevs] == ["no", "yes", "no"]
+    needed = re.findall(r'need_function "\$(\w+)"', script)
+    assert needed == ["SOURCE_FUNCTION_1", "DESTINATION_FUNCTION_1"]
     assert addresses[:2] == [
         {"domain": "0x0000", "bus": "0x3b", "slot": "0x02", "function": "0x5"},
         {"domain": "0x0001", "bus": "0x02", "slot": "0x03", "function": "0x4"},

@@ -135,7 +135,7 @@ def start_virtual_functions(host: Host, requests: Sequence[FunctionRequest]) -> 
 def start_function(host: Host, request: FunctionRequest) -> Iterator[PassedFunction]:
     """A function with a VFIO driver for the time of a ``with`` block, then with the driver and override it had.
 
-    A managed one keeps its driver: libvirt gives it to VFIO with the guest, and back. If it does not, that is done here.
+    A managed one keeps its driver: libvirt gives it to VFIO with the guest, and back; if it does not, this does.
 
     QEMU must have closed it before the block ends: taking it from VFIO waits for that.
 
@@ -183,7 +183,8 @@ def _start_creation(host: Host, plan: VirtualFunctions) -> Iterator[None]:
 def _start_change(
     host: Host, what: str, undo: Sequence[str], gone: Sequence[str], make: Sequence[str], failure: str
 ) -> Iterator[None]:
-    """``make``: a script and its arguments, empty if somebody else does it. Its shell has a mark, so that one of a dead harness is found and ended.
+    """``make``: a script and its arguments, empty if somebody else makes the change. Its shell has a mark, so that one
+    of a dead harness is found and ended.
 
     :raises NotReady: it could not be made, in the words of ``failure``
     """

@@ -32,7 +32,7 @@ KERNELS = "/usr/lib/switchover"
 GROUPED = ("0000:01:00.0", "0000:01:00.1")
 """Two NICs behind one root port, without ACS between them: one IOMMU group."""
 SINGLE = ("0000:02:00.0", "0000:03:00.0")
-"""NICs in groups of their own."""
+"""NICs in groups of their own, wired to each other: what one sends the other one gets."""
 PHYSICAL = "0000:04:00.0"
 """An NVMe controller with SR-IOV, the only such device of QEMU 7.2; a NIC (igb) came with 8.0."""
 VIRTUAL_FUNCTIONS = 2
@@ -150,11 +150,12 @@ def _pci_arguments() -> list[str]:
     queues = f"sriov_vq_flexible={2 * VIRTUAL_FUNCTIONS},max_ioqpairs={2 * VIRTUAL_FUNCTIONS + 2}"
     behind = (
         ("e1000e,addr=0.0,multifunction=on,romfile=", "e1000e,addr=0.1,romfile="),
-        ("e1000e,romfile=",),
-        ("e1000e,romfile=",),
+        ("e1000e,netdev=wire1,romfile=",),
+        ("e1000e,netdev=wire2,romfile=",),
         (f"nvme,serial=switchover,subsys=nvme,{virtual},{queues},sriov_vi_flexible={VIRTUAL_FUNCTIONS}",),
     )
     words = ["-device", "nvme-subsys,id=nvme"]
+    words += [word for end in (1, 2) for word in ("-netdev", f"hubport,id=wire{end},hubid=1")]
     for bus, devices in enumerate(behind, start=1):
         words += ["-device", f"pcie-root-port,id=pci{bus},chassis={bus},addr={0x10 + bus:#x}"]
         for device in devices:

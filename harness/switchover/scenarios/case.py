@@ -55,8 +55,8 @@ class DeviceSpec:
     whole_group: bool = False
     """take the other members of its IOMMU group from the host's drivers too"""
     managed: bool = False
-    """libvirt itself gives the function to a driver of VFIO, and back (`managed` of its domain), instead of the harness;
-    only with `driver = "libvirt"`"""
+    """libvirt itself gives the function to a driver of VFIO, and back (`managed` of its domain), not the harness; only
+    with `driver = "libvirt"`"""
 
     @property
     def function(self) -> FunctionRequest | None:

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from switchover.lab.accelerator import Accelerator, tcg
 from switchover.lab.images import Image
-from switchover.lab.labhost import OUTLET_MAC, PCI_FUNCTIONS, LabHostSpec, LinkEnd, labhost_arguments, outlet_socket
+from switchover.lab.labhost import (
+    OUTLET_MAC,
+    PCI_FUNCTIONS,
+    SINGLE,
+    LabHostSpec,
+    LinkEnd,
+    labhost_arguments,
+    outlet_socket,
+)
 from switchover.record.paths import data_directory
 
 IMAGE = Image("labhost", "0", Path("/cache/labhost-0"), 0, 0)
@@ -147,7 +155,11 @@ def test_functions_to_pass_through() -> None:
     assert ports == ["id=pci1", "id=pci2", "id=pci3", "id=pci4"]
     behind = [device.rpartition("bus=pci")[2] for device in devices if ",bus=pci" in device]
     assert [f"0000:{int(bus):02x}" for bus in behind] == [address[:7] for address in PCI_FUNCTIONS]
-    assert [word for word in plain if "iommu" in word or "pci1" in word or "split" in word] == []
+    wired = [device.rpartition("bus=pci")[2] for device in devices if ",netdev=wire" in device]
+    assert [f"0000:0{bus}:00.0" for bus in wired] == list(SINGLE)
+    hubs = {backend.rpartition(",")[2] for backend in values(words, "-netdev") if "id=wire" in backend}
+    assert hubs == {"hubid=1"}
+    assert [word for word in plain if "iommu" in word or "pci1" in word or "split" in word or "wire" in word] == []
 
 
 def test_its_token_is_its_name() -> None:

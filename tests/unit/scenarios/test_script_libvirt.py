@@ -72,6 +72,8 @@ def test_functions_in_the_domains_of_libvirts_script(tmp_path: Path) -> None:
     assert [hostdev.get("managed") for hostdev in hostdevs] == ["no", "yes", "no"]
     needed = re.findall(r'need_function "\$(\w+)"', script)
     assert needed == ["SOURCE_FUNCTION_1", "DESTINATION_FUNCTION_1"]
+    (line,) = [line for line in script.splitlines() if "with a driver of VFIO already" in line]
+    assert line.endswith(": virtual function 3 of 0000:3b:00.0")
     assert addresses[:2] == [
         {"domain": "0x0000", "bus": "0x3b", "slot": "0x02", "function": "0x5"},
         {"domain": "0x0001", "bus": "0x02", "slot": "0x03", "function": "0x4"},

@@ -24,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--disk", type=Path, action="append", default=[], metavar="FILE",
         help="an image (raw or qcow2) that lab hosts have as /dev/vdb, the next as /dev/vdc; it is not written to",
     )  # fmt: skip
+    up.add_argument(
+        "--pci", action="store_true",
+        help="lab hosts with an IOMMU, NICs, and an NVMe controller with virtual functions, to be passed through",
+    )  # fmt: skip
     status = actions.add_parser("status", help="show labs, their lab hosts and how to get in")
     status.add_argument("--json", action="store_true", help="for programs")
     ssh = actions.add_parser("ssh", help="log in to a lab host, or run a command there")
@@ -39,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     match arguments.action:
         case "up":
-            with start_lab(arguments.name, hosts=arguments.hosts, stays=True, disks=arguments.disk) as lab:
+            with start_lab(
+                arguments.name, hosts=arguments.hosts, stays=True, disks=arguments.disk, pci=arguments.pci
+            ) as lab:
                 file = lab.file
             # after the block: a reader of these lines that went away must not take the lab down
             print(f"lab {file.name} is up: {', '.join(file.hosts)} (ready in {file.ready_seconds} s)")
@@ -68,6 +74,7 @@ def _status(*, as_json: bool) -> None:
                 "accelerator": file.accelerator["accel"],
                 "ready_seconds": file.ready_seconds,
                 "disks": file.disks,
+                "pci": file.pci,
                 "ssh_config": str(directory / "ssh_config"),
             }
         )

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import partial
 
 from switchover.devices.abilities import Ability
+from switchover.devices.binding import GENERIC, FunctionRequest, find_lack, plan_rebindings, require_address
 from switchover.devices.migratability import PRE_COPY, STOP_COPY
 from switchover.devices.survey import HostSurvey
 from switchover.hosts.checks import Check, Finding, failed, passed, unverifiable
 from switchover.hosts.inventory import DeviceEntry
 from switchover.hosts.machine import Machine
+from switchover.record.errors import NotReady, NotSupported
 from switchover.record.units import MIB, format_bytes
 
 PRECOPY_KERNEL = (6, 2)
@@ -174,34 +176,32 @@ def check_qemu(survey: HostSurvey, qemu: str) -> Finding:
 
 
 def check_function(survey: HostSurvey, device: DeviceEntry) -> Finding:
-    """There, with a VFIO driver, alone or in a group that VFIO may have, and able to migrate."""
+    """There, in a group that VFIO may have, and able to migrate; of one that is not with VFIO yet, that shows later."""
     if survey.devices is None:
         return _not_read(survey, "devices")
-    address = device.pci or ""
-    where = f"on {survey.name}"
-    function = survey.devices.find_function(address)
-    if function is None:
-        return failed("there is no such PCI function", f"{where}: lspci -D; virtual functions: echo N >…/sriov_numvfs")
-    if function.group is None:
-        return failed("it is in no IOMMU group", "switch on the IOMMU, see that check")
-    if not function.is_for_vfio:
-        unbind = f"echo {address} >/sys/bus/pci/devices/{address}/driver/unbind; " if function.driver else ""
-        return failed(
-            f"{function.driver or 'no driver'} has it, not a VFIO driver",
-            f"{where}: echo vfio-pci >/sys/bus/pci/devices/{address}/driver_override; {unbind}"
-            f"echo {address} >/sys/bus/pci/drivers_probe (a driver with migration has a name such as mlx5_vfio_pci)",
-        )
-    if obstacles := survey.devices.group_obstacles(function.group):
-        return failed(
-            f"its IOMMU group {function.group} is not viable: {'; '.join(obstacles)}",
-            f"{where}: bind these to vfio-pci too, or move the device to a slot with a group of its own",
-        )
+    request = FunctionRequest(device.pci or "", device.vf, driver=device.vfio_driver)
+    if lack := find_lack(survey.devices, survey.name, request):
+        return failed(f"{lack.what} {lack.why}".strip(), lack.fix)
+    try:
+        address = require_address(survey.devices, survey.name, request)
+    except NotSupported:
+        return unverifiable("it is made when it is needed; whether it can migrate shows then")
+    function = next(found for found in survey.devices.functions if found.address == address)
+    driver = device.vfio_driver or (function.driver if function.driver and function.is_for_vfio else GENERIC)
+    try:
+        plan = plan_rebindings(survey.devices, survey.name, address, driver, whole_group=False)
+    except (NotReady, NotSupported) as error:
+        return failed(f"{error.what} {error.why}".strip(), error.fix)
+    if plan:
+        has = function.driver or "no driver"
+        return unverifiable(f"{has} has it, VFIO gets it when it is needed; whether it can migrate shows then")
     migration = survey.migratability.get(function.address)
     if migration is None or migration.flags is None:
         return unverifiable(f"{function.driver}, group {function.group}; migration: {migration and migration.why}")
     if not migration.flags & STOP_COPY:
         return failed(
-            f"{function.driver} has no migration for it", f"{where}: bind it to its vendor's VFIO driver (modprobe it)"
+            f"{function.driver} has no migration for it",
+            f"on {survey.name}: bind it to its vendor's VFIO driver (modprobe it)",
         )
     without = "" if migration.flags & PRE_COPY else " (no pre-copy)"
     return passed(f"{function.driver}, group {function.group}; migration: {migration.describe()}{without}")

@@ -13,12 +13,15 @@ from switchover.hosts.host import Host
 _BRIDGE_CLASS = 0x0604
 _SCRIPT = r"""
 cd /sys
-find bus/pci/devices/*/ -maxdepth 1 -type l \( -name driver -o -name iommu_group -o -name physfn \) -printf '%p -> %l\n'
+find bus/pci/devices/*/ -maxdepth 1 -type l \( -name driver -o -name iommu_group -o -name physfn -o -name 'virtfn*' \) \
+  -printf '%p -> %l\n'
+find bus/pci/drivers/ -mindepth 1 -maxdepth 1 -printf '%p -> %f\n'
 find class/mdev_bus/ bus/mdev/devices/ -mindepth 1 -maxdepth 1 -type l -printf '%p -> %l\n'
 find bus/mdev/devices/*/ -maxdepth 1 -type l \( -name mdev_type -o -name iommu_group \) -printf '%p -> %l\n'
 find kernel/iommu_groups/*/devices/ -mindepth 1 -maxdepth 1 -printf '%p -> %l\n'
 grep -H . bus/pci/devices/*/vendor bus/pci/devices/*/device bus/pci/devices/*/class bus/pci/devices/*/numa_node \
-  bus/pci/devices/*/sriov_totalvfs bus/pci/devices/*/sriov_numvfs
+  bus/pci/devices/*/driver_override bus/pci/devices/*/modalias bus/pci/devices/*/sriov_totalvfs \
+  bus/pci/devices/*/sriov_numvfs bus/pci/devices/*/sriov_drivers_autoprobe
 grep -H . class/mdev_bus/*/mdev_supported_types/*/name class/mdev_bus/*/mdev_supported_types/*/available_instances
 exit 0
 """
@@ -39,6 +42,13 @@ class PciFunction:
     virtual_functions: tuple[int, int] | None
     """SR-IOV: how many there are, and how many there can be; None without SR-IOV."""
     numa_node: int | None
+    override: str = ""
+    """``driver_override``: the only driver that may have it; empty: any that fits."""
+    modalias: str = ""
+    virtual: tuple[str, ...] = ()
+    """Addresses of the virtual functions that there are, by their numbers from 0."""
+    autoprobe: bool = True
+    """Whether new virtual functions are given to the drivers that fit, without being asked for."""
 
     @property
     def is_bridge(self) -> bool:
@@ -72,12 +82,13 @@ class MediatedInstance:
 
 @dataclass(frozen=True)
 class HostDevices:
-    """All of them. ``groups``: members of each IOMMU group, PCI addresses and UUIDs."""
+    """All of them. ``groups``: members of each IOMMU group, PCI addresses and UUIDs. ``drivers``: those of PCI."""
 
     functions: tuple[PciFunction, ...]
     groups: dict[str, tuple[str, ...]]
     mdev_types: tuple[MdevType, ...]
     mediated: tuple[MediatedInstance, ...]
+    drivers: tuple[str, ...] = ()
 
     def find_function(self, address: str) -> PciFunction | None:
         """By address; the domain may be left out."""
@@ -95,11 +106,11 @@ class HostDevices:
             None,
         )
 
-    def group_obstacles(self, group: str) -> list[str]:
+    def list_hindering(self, group: str) -> list[PciFunction]:
         """Members that keep VFIO from a group: functions that another driver has; bridges are allowed any driver."""
         members = [self.find_function(address) for address in self.groups.get(group, ())]
         return [
-            f"{function.address} is with {function.driver}"
+            function
             for function in members
             if function is not None
             and function.driver is not None
@@ -136,6 +147,7 @@ def parse_devices(text: str) -> HostDevices:
         groups=_parse_groups(links),
         mdev_types=_parse_types(links, values),
         mediated=_parse_mediated(links),
+        drivers=tuple(sorted(links[path] for path in links if posixpath.dirname(path) == "bus/pci/drivers")),
     )
 
 
@@ -158,8 +170,24 @@ def _parse_functions(links: dict[str, str], values: dict[str, str]) -> tuple[Pci
                 physical=_last(links.get(f"{base}/physfn")),
                 virtual_functions=None if total is None else (_number(values.get(f"{base}/sriov_numvfs")) or 0, total),
                 numa_node=None if node is None or node < 0 else node,
+                override=_set_word(values.get(f"{base}/driver_override")),
+                modalias=values.get(f"{base}/modalias", ""),
+                virtual=_parse_virtual(base, links),
+                autoprobe=values.get(f"{base}/sriov_drivers_autoprobe") != "0",
             )
         )
+    return tuple(found)
+
+
+def _set_word(text: str | None) -> str:
+    """A word that may be unset, which the kernel prints as ``(null)``."""
+    return "" if text in (None, "(null)") else str(text)
+
+
+def _parse_virtual(base: str, links: dict[str, str]) -> tuple[str, ...]:
+    found: list[str] = []
+    while (target := links.get(f"{base}/virtfn{len(found)}")) is not None:
+        found.append(posixpath.basename(target))
     return tuple(found)
 
 

@@ -15,6 +15,7 @@ from switchover.record.errors import CommandFailed
 
 STOP_COPY, P2P, PRE_COPY = 1, 2, 4
 """VFIO_MIGRATION_STOP_COPY, VFIO_MIGRATION_P2P, VFIO_MIGRATION_PRE_COPY."""
+IN_USE = "in use"
 _NAMES = {STOP_COPY: "stop-copy", P2P: "p2p", PRE_COPY: "pre-copy"}
 
 # VFIO_SET_IOMMU is tried with type 1 version 2 (3) and version 1 (1); ENOTTY (25) to a feature: the driver has it not
@@ -96,7 +97,7 @@ def parse_migratability(text: str, names: Sequence[str]) -> dict[str, Migratabil
             case [name, "flags", flags, logs] if name in found and flags.isdecimal():
                 found[name] = Migratability(int(flags), logs == "1")
             case [name, "in-use"] if name in found:
-                found[name] = Migratability(None, why="in use")
+                found[name] = Migratability(None, why=IN_USE)
             case [name, "unknown", *words] if name in found:
                 found[name] = Migratability(None, why=" ".join(words))
     return found

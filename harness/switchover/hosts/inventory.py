@@ -66,10 +66,16 @@ class MdevEntry(_Table):
 
 
 class DeviceEntry(_Table):
-    """A device of a host: a PCI function or a type of mediated device, never both."""
+    """A device of a host: a PCI function or a type of mediated device, never both.
+
+    ``vf``: not the function itself but its virtual function with this number; ``vfio_driver``: the driver that has it
+    while a guest does, empty: the one that the host's kernel names for it.
+    """
 
     name: str = ""
     pci: PciAddress | None = None
+    vf: int | None = Field(default=None, ge=0)
+    vfio_driver: str = Field(default="", pattern="vfio|^$")
     mdev: MdevEntry | None = None
     tags: list[str] = []
 
@@ -77,10 +83,13 @@ class DeviceEntry(_Table):
     def _one_of_both(self) -> Self:
         if (self.pci is None) == (self.mdev is None):
             raise ValueError("a device has either pci or mdev")
+        if self.pci is None and (self.vf is not None or self.vfio_driver):
+            raise ValueError("vf and vfio_driver are of a device with pci")
         return self
 
     def describe(self) -> str:
-        what = self.pci if self.mdev is None else f"{self.mdev.parent} {self.mdev.type}"
+        function = self.pci if self.vf is None else f"virtual function {self.vf} of {self.pci}"
+        what = function if self.mdev is None else f"{self.mdev.parent} {self.mdev.type}"
         return f"{self.name} ({what})" if self.name else str(what)
 
 

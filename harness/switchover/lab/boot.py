@@ -37,8 +37,11 @@ def boot_lab(
     *,
     stays: bool,
     disks: tuple[Path, ...] = (),
+    pci: bool = False,
 ) -> None:
     """Boot the lab hosts ``names`` from the image ``labhost``, all of them together, each with ``disks``.
+
+    ``pci``: with an IOMMU, and PCI functions behind it.
 
     :raises NotReady: one does not come up, with the end of its console; a damaged image is named
     """
@@ -53,6 +56,7 @@ def boot_lab(
         accelerator=asdict(accelerator),
         hosts=list(names),
         disks=[str(disk) for disk in disks],
+        pci=pci,
     )
     start = time.monotonic()
     directory.mkdir(mode=0o700)
@@ -121,6 +125,7 @@ def _prepare(directory: Path, file: LabFile, host_key: KeyPair, index: int, coun
         directory=own,
         sockets=Path(file.sockets),
         disks=tuple(map(Path, file.disks)),
+        pci=file.pci,
     )
     _write_private(own / "name", name)
     _write_private(own / "link_address", spec.address)

@@ -40,6 +40,11 @@ class Lab:
         return self.file.name
 
     @property
+    def host_key(self) -> str:
+        """The public key of all lab hosts' SSH."""
+        return (self.directory / "host_key.pub").read_text()
+
+    @property
     def private_key(self) -> str:
         """The lab's one private key: logs in to lab hosts and guests."""
         return self._key
@@ -76,11 +81,14 @@ class Lab:
 
 
 @contextlib.contextmanager
-def start_lab(name: str, *, hosts: int = 2, stays: bool = False, disks: Sequence[Path] = ()) -> Iterator[Lab]:
+def start_lab(
+    name: str, *, hosts: int = 2, stays: bool = False, disks: Sequence[Path] = (), pci: bool = False
+) -> Iterator[Lab]:
     """A lab for the time of a ``with`` block; with ``stays`` it is left running when the block ends without error.
 
     Images are built first if they are missing. Stopping proves that nothing is left. ``disks``: image files that each
-    lab host has as ``/dev/vdb`` and so on; what is written to them goes with the lab.
+    lab host has as ``/dev/vdb`` and so on; what is written to them goes with the lab. ``pci``: lab hosts with an IOMMU
+    and PCI functions to pass through.
 
     :raises UsageError: one of these cannot be read
     :raises NotReady: a lab of that name runs already, an image cannot be built, a lab host does not come up
@@ -104,7 +112,8 @@ def start_lab(name: str, *, hosts: int = 2, stays: bool = False, disks: Sequence
                 raise NotReady(f"A lab named {name!r} is running.", fix=f"switchover lab down {name}")
             stop_lab(directory)
         stack.callback(_stop, directory)
-        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=tuple(map(Path.absolute, disks)))
+        paths = tuple(map(Path.absolute, disks))
+        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=paths, pci=pci)
         lab = stack.enter_context(contextlib.closing(Lab(directory)))
         yield lab
         if stays:

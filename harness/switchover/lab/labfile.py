@@ -39,6 +39,8 @@ class LabFile:
     ready_seconds: float | None = None
     disks: list[str] = field(default_factory=list)
     """Images of the user that each lab host has besides its own, as /dev/vdb and so on."""
+    pci: bool = False
+    """Whether lab hosts have an IOMMU and PCI functions to pass through."""
 
 
 def read_lab_file(directory: Path) -> LabFile:

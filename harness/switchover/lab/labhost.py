@@ -29,6 +29,21 @@ KERNELS = "/usr/lib/switchover"
 """Folder of a host with a folder for each guest's kernel that has a name: its vmlinuz and initramfs.cpio."""
 
 
+GROUPED = ("0000:01:00.0", "0000:01:00.1")
+"""Two NICs behind one root port, without ACS between them: one IOMMU group."""
+SINGLE = ("0000:02:00.0", "0000:03:00.0")
+"""NICs in groups of their own, wired to each other: what one sends the other one gets."""
+PHYSICAL = "0000:04:00.0"
+"""An NVMe controller with SR-IOV, the only such device of QEMU 7.2; a NIC (igb) came with 8.0."""
+VIRTUAL_FUNCTIONS = 2
+PCI_FUNCTIONS = (*GROUPED, *SINGLE, PHYSICAL)
+"""What lab hosts have to pass through, if they are asked for with an IOMMU. Emulated: none can migrate."""
+_PCI_MACHINE = "q35,kernel-irqchip=split"  # as intremap wants it where there is KVM
+_PCI_APPEND = "intel_iommu=on iommu=pt switchover.pci"  # the last is for images/labhost/rc
+_IOMMU = ("-device", "intel-iommu,intremap=on,aw-bits=48")
+"""Before all other devices: those that are made before it are not behind it."""
+
+
 class LinkEnd(StrEnum):
     """Which end of the private link a lab host holds; ``NONE`` for a lab of one."""
 
@@ -54,6 +69,8 @@ class LabHostSpec:
     """Holds monitor, outlet and link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
     disks: tuple[Path, ...] = ()
     """Images of the user that it has as ``/dev/vdb``, ``/dev/vdc`` and so on."""
+    pci: bool = False
+    """Whether it has an IOMMU and the functions of :data:`PCI_FUNCTIONS`."""
 
     @property
     def monitor(self) -> Path:
@@ -90,13 +107,15 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         LinkEnd.LISTENS: _link_arguments(spec, "on"),
         LinkEnd.CONNECTS: _link_arguments(spec, "off"),
     }[spec.link]
+    append = "console=ttyS0 quiet panic=-1" + (f" {_PCI_APPEND}" if spec.pci else "")
     return [
         *("-name", f"{spec.token}-{spec.name}"),
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-machine", "q35", "-accel", accelerator.accel, "-cpu", accelerator.cpu),
+        *("-machine", _PCI_MACHINE if spec.pci else "q35", "-accel", accelerator.accel, "-cpu", accelerator.cpu),
+        *(_IOMMU if spec.pci else ()),
         *("-smp", str(accelerator.vcpus), "-m", str(MEMORY_MIB)),
         *("-kernel", str(image.artifact("vmlinuz")), "-initrd", str(image.artifact("initramfs.cpio"))),
-        *("-append", "console=ttyS0 quiet panic=-1"),
+        *("-append", append),
         "-no-reboot",
         *("-serial", f"file:{spec.console}"),
         *("-qmp", f"unix:{spec.monitor},server=on,wait=off"),
@@ -106,6 +125,7 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         *link,
         *_outlet_arguments(spec),
         *("-device", f"virtio-scsi-pci,id={TOOLCHAIN_BUS}"),
+        *(_pci_arguments() if spec.pci else ()),
         *_fw_cfg(spec, "name", "link_address", "authorized_keys", "ssh_host_ed25519_key"),
     ]
 
@@ -121,6 +141,26 @@ def find_format(disk: Path) -> str:
     with contextlib.suppress(OSError), disk.open("rb") as file:
         return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
     return "raw"
+
+
+def _pci_arguments() -> list[str]:
+    """Root ports in the order of their buses, which are numbered from 1 as the firmware finds them: by slot."""
+    virtual = f"sriov_max_vfs={VIRTUAL_FUNCTIONS}"
+    # each virtual controller has two queues and an interrupt to itself; two more queues are the physical one's
+    queues = f"sriov_vq_flexible={2 * VIRTUAL_FUNCTIONS},max_ioqpairs={2 * VIRTUAL_FUNCTIONS + 2}"
+    behind = (
+        ("e1000e,addr=0.0,multifunction=on,romfile=", "e1000e,addr=0.1,romfile="),
+        ("e1000e,netdev=wire1,romfile=",),
+        ("e1000e,netdev=wire2,romfile=",),
+        (f"nvme,serial=switchover,subsys=nvme,{virtual},{queues},sriov_vi_flexible={VIRTUAL_FUNCTIONS}",),
+    )
+    words = ["-device", "nvme-subsys,id=nvme"]
+    words += [word for end in (1, 2) for word in ("-netdev", f"hubport,id=wire{end},hubid=1")]
+    for bus, devices in enumerate(behind, start=1):
+        words += ["-device", f"pcie-root-port,id=pci{bus},chassis={bus},addr={0x10 + bus:#x}"]
+        for device in devices:
+            words += ["-device", f"{device},bus=pci{bus}"]
+    return words
 
 
 def _link_arguments(spec: LabHostSpec, server: str) -> list[str]:

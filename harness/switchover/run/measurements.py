@@ -21,14 +21,32 @@ def measure(
     reply: Mapping[str, Any],
     settings: MigrationSettings,
     *,
+    wall_seconds: float | None = None,
     paused: bool = False,
+    driver: Mapping[str, Any] | None = None,
 ) -> Sequence[Measurement]:
-    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``paused``: the
-    guest was.
+    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``wall_seconds``: from
+    the call to its end. ``paused``: the guest was. ``driver``: what libvirt had to say, if it migrated.
     """
     note = "without return-path: the destination's load and start are not in it" if not settings.return_path else ""
+    if driver:
+        note = "libvirt starts the destination's guest after it (cont): that is not in it"
     note = f"{PAUSED}, so that it lost no time" if paused else note
-    return [_explained(explained), _reported(reply, note), _total_time(reply), *_bytes(moved)]
+    return [
+        _explained(explained),
+        _reported(reply, note),
+        *((_of_libvirt(driver),) if driver else ()),
+        _total_time(reply),
+        Measurement(
+            "time.wall",
+            wall_seconds,
+            Unit.SECONDS,
+            Direction.LOWER,
+            "from migrate, or libvirt's call, until the guest runs on the destination and a call has returned",
+            "monotonic clock of the controller",
+        ),
+        *_bytes(moved),
+    ]
 
 
 def _explained(explained: ExplainedDowntime | UnexplainedDowntime) -> Measurement:
@@ -63,6 +81,21 @@ def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
     )
 
 
+def _of_libvirt(driver: Mapping[str, Any]) -> Measurement:
+    """libvirt's own figure (``downtime``), beside the others and not in their place."""
+    milliseconds = driver.get("statistics", {}).get("source", {}).get("downtime")
+    return Measurement(
+        "downtime.libvirt",
+        None if milliseconds is None else milliseconds / 1000,
+        Unit.SECONDS,
+        Direction.LOWER,
+        "from when the source's libvirt noticed that the guest was stopped to when it noticed that QEMU had completed; "
+        "the guest's start on the destination comes after it",
+        "libvirt's statistics of the source's completed job (whole milliseconds)",
+        note="" if milliseconds is not None else "libvirt did not tell",
+    )
+
+
 def _total_time(reply: Mapping[str, Any]) -> Measurement:
     milliseconds = reply.get("total-time")
     return Measurement(
@@ -77,6 +110,7 @@ def _total_time(reply: Mapping[str, Any]) -> Measurement:
 
 
 def _bytes(moved: MigrationBytes) -> list[Measurement]:
+    untraced = "saved by threads, over multifd: QEMU traces no blocks there" if moved.saves_by_threads else _NOT_TOLD
     rows = (
         ("bytes.vfio.precopy", moved.vfio_precopy, Direction.NEITHER, "device bytes read while the guest ran",
          "vfio_save_block traces before vfio_save_complete_precopy_start"),
@@ -88,13 +122,17 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
          "query-migrate ram.precopy-bytes"),
         ("bytes.ram.downtime", moved.ram_downtime, Direction.LOWER, "RAM bytes sent in the downtime",
          "query-migrate ram.downtime-bytes"),
+        ("bytes.multifd", moved.multifd, Direction.NEITHER,
+         "what multifd's channels took: RAM that is in neither of the two above, and device state saved by threads",
+         "query-migrate ram.multifd-bytes"),
         ("bytes.wire", moved.wire, Direction.LOWER, "the whole stream, VFIO included",
          "query-migrate ram.transferred"),
-        ("bytes.residual", moved.residual, Direction.NEITHER, "wire - RAM - VFIO: headers and all other devices",
+        ("bytes.residual", moved.residual, Direction.NEITHER,
+         "wire - RAM - VFIO - multifd's channels: headers and all other devices",
          "computed"),
     )  # fmt: skip
     return [
-        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else _NOT_TOLD)
+        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else untraced)
         for name, value, direction, definition, source in rows
     ]
 

@@ -29,6 +29,7 @@ class Need(StrEnum):
     SENDER = "/usr/bin/switchover-heartbeat"
     SYSRQ = "/proc/sysrq-trigger, writable"
     CLOCK = "date"
+    PCI = "/sys/bus/pci/devices"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,11 @@ _DEVICE = Probe(
     ),
 )
 _OUTSIDE = Probe((Need.SENDER, Need.ROOT), ("the outside hears nothing while no vCPU runs",))
-PROBES = (_BOOT, _CANARY, _CONSOLE, _DEVICE, _OUTSIDE)
+_FUNCTIONS = Probe(
+    (Need.PCI,),
+    ("guest sees the PCI functions that it was given", "guest drivers of PCI functions are kept"),
+)
+PROBES = (_BOOT, _CANARY, _CONSOLE, _DEVICE, _FUNCTIONS, _OUTSIDE)
 """Those that need something of the guest; checks of bytes and states are made on the hosts."""
 LOADS = {"dma_pages_per_sec": (Need.DRIVER, Need.ROOT), "irq_rates": (Need.DRIVER, Need.ROOT)}
 """Knobs of the device that put a load on the guest, which has to take part."""
@@ -119,6 +124,7 @@ while read -r name rest; do [ "$name" = ttyS0 ] && echo console; done </proc/con
 [ -x /usr/bin/switchover-heartbeat ] && echo sender
 [ -w /proc/sysrq-trigger ] && echo sysrq
 command -v date >/dev/null && echo clock
+[ -d /sys/bus/pci/devices ] && echo pci
 true
 """
 
@@ -156,8 +162,10 @@ def parse_means(text: str) -> GuestMeans:
 def list_not_checked(case: Case, means: GuestMeans) -> tuple[NotChecked, ...]:
     """Checks that the case would have, and for want of what its guest does not."""
     wanted: Sequence[Probe] = PROBES if case.heartbeat_us else PROBES[:-1]
-    if not case.source.devices:
+    if not case.source.references:
         wanted = [probe for probe in wanted if probe is not _DEVICE]
+    if not case.source.functions:
+        wanted = [probe for probe in wanted if probe is not _FUNCTIONS]
     return tuple(
         NotChecked(check, means.lacks(probe.needs))
         for probe in wanted

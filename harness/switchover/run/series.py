@@ -80,7 +80,7 @@ def _is_same_guest(case: Case, following: Case) -> bool:
     """Whether the guest of a case can be the following one's too. It lets its devices do DMA from its start, or not."""
     mine, next_one = case.source, following.source
     devices = [
-        [(device.id, device.type, bool(device.knobs.dma_pages_per_sec)) for device in side.devices]
+        [(device.id, device.type, device.function, bool(device.knobs.dma_pages_per_sec)) for device in side.devices]
         for side in (mine, next_one)
     ]
     return mine.guest == next_one.guest and devices[0] == devices[1]
@@ -90,7 +90,10 @@ def _can_start(traveller: Traveller, following: Case) -> bool:
     """Whether the guest has, where it lives now, devices that the following case can have."""
     here, wanted = traveller.side.spec, following.source
     mine, others = (
-        [(device.type, device.knobs.offers(), device.properties, device.allow_pre_copy) for device in side.devices]
+        [
+            (device.type, device.function, device.knobs.offers(), device.properties, device.allow_pre_copy)
+            for device in side.devices
+        ]
         for side in (here, wanted)
     )
     return mine == others

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from switchover.devices.passthrough import start_virtual_functions
 from switchover.devices.reference import GuestDriver, Knobs
 from switchover.guests.qemu import QemuGuest
 from switchover.guests.warm import SavedGuests, finish_restore
@@ -45,6 +46,7 @@ from switchover.run.probes import (
     seed_device,
     set_clock,
     wait_for_devices,
+    wait_for_functions,
 )
 from switchover.run.side import Side, start_side
 from switchover.run.verdict import judge_passage
@@ -120,6 +122,8 @@ class Traveller:
             return passage
 
     def _start_arrival(self, there: contextlib.ExitStack, spec: SideSpec, name: str) -> Side:
+        # until the traveller's end: the guest may come back, or be on the same host
+        self._trips.enter_context(start_virtual_functions(self.pair.destination.host, spec.functions))
         return there.enter_context(
             start_side(
                 spec, self.pair.destination.host, name, self.pair.keys, self.loop,
@@ -148,7 +152,7 @@ class Traveller:
 
     def _find_means(self, guest: Host) -> GuestMeans:
         """What the guest has for probes, its devices taken by its driver. :raises Deadline: not those of the lab's"""
-        spec, count = self.side.spec.guest, len(self.side.spec.devices)
+        spec, count = self.side.spec.guest, len(self.side.spec.references)
         means = find_means(guest, spec)
         if self.side.saved and not means.lacks(WARM):
             set_clock(guest)
@@ -159,6 +163,8 @@ class Traveller:
                 if spec.is_of_lab:
                     raise
                 return means.without(Need.DRIVER)
+        if self.side.saved and self.side.functions and Need.PCI in means.has:
+            wait_for_functions(guest, self.side.function_numbers, [self.side.guest.require_alive])
         return means
 
     def _place_canary(self, guest: Host, means: GuestMeans) -> GuestMeans:
@@ -172,11 +178,11 @@ class Traveller:
         return means
 
     def _prepare_devices(self, guest: Host, means: GuestMeans) -> GuestAnswers:
-        for number, device in enumerate(self.side.spec.devices if means.has_device else ()):
+        for number, device in enumerate(self.side.spec.references if means.has_device else ()):
             seed_device(guest, random.Random(), number)
             if device.knobs.dma_pages_per_sec:
                 GuestDriver(guest, number).enable_dma()
-        return ask_guest(guest, len(self.side.spec.devices), means)
+        return ask_guest(guest, len(self.side.spec.references), means, self.side.function_numbers)
 
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers, login: Host | None) -> Passage:
         require_means(case, before.means)
@@ -201,7 +207,7 @@ class Traveller:
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample, faults.close,
+                    self.watchers.sample, faults.close, self.pair.destination.login,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
@@ -228,8 +234,8 @@ class Traveller:
     def _resume(self, case: Case) -> None:
         """Let a guest run that was paused and stayed; what it says is asked next."""
         if any(fault.action is Action.PAUSE_GUEST for fault in case.faults):
-            with contextlib.suppress(GuestCrashed):  # which the checks find
-                self.side.guest.qmp.execute("cont")
+            with contextlib.suppress(GuestCrashed, Refused):  # it ended, which the checks find
+                self.side.guest.resume()
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
         left, self._stay = self._stay, there
@@ -242,7 +248,7 @@ class Traveller:
         """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say
         after the next migration: a device that was reset has lost its state.
         """
-        for device, spec in zip(self.side.devices, self.side.spec.devices, strict=True):
+        for device, spec in zip(self.side.devices, self.side.spec.references, strict=True):
             device.set_live_knobs(spec.knobs.in_order())
         with self.side.guest.open_ssh(self.pair.keys) as guest:
             means = self.before.means if self.before else find_means(guest, self.side.spec.guest)
@@ -255,7 +261,7 @@ class Traveller:
 
         :raises UsageError: the case needs devices that offer something else
         """
-        pairs = list(zip(self.side.devices, self.side.spec.devices, spec.devices, strict=True))
+        pairs = list(zip(self.side.devices, self.side.spec.references, spec.references, strict=True))
         for _, mine, wanted in pairs:
             if (mine.type, mine.knobs.offers()) != (wanted.type, wanted.knobs.offers()):
                 raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
@@ -321,6 +327,7 @@ def start_traveller(
     watchers = watchers or Watchers()
     pair = pair.for_guest(spec.guest)
     with contextlib.ExitStack() as trips:
+        trips.enter_context(start_virtual_functions(pair.source.host, spec.functions))
         stay = trips.enter_context(contextlib.ExitStack())
         saved = None
         if spec.guest.start == "warm":

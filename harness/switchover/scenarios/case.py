@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import TYPE, Knobs
-from switchover.guests.spec import GuestSpec, Start
+from switchover.guests.spec import Driver, GuestSpec, Start
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.faults import Fault
 
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
+FUNCTION_PROPERTIES = {"migration-events": "on"}
+"""Of PCI functions: whether one can migrate, QEMU is to find out, as it does for everybody."""
 
 PRE_COPY_PROPERTY = "x-allow-pre-copy"
 """Of vfio-pci in patched QEMUs: whether pre-copy may be used with a device that offers it."""
@@ -25,7 +28,9 @@ HEARTBEAT_US = 10_000
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """A reference device of a guest: its mdev type, its knobs, and the properties that vfio-pci gets."""
+    """A device of a guest: a reference device with its mdev type and knobs, or a PCI function; and the properties that
+    vfio-pci gets.
+    """
 
     id: str = "dut"
     """of the device in QEMU"""
@@ -38,6 +43,27 @@ class DeviceSpec:
     allow_pre_copy: AllowPreCopy = ""
     """the property `x-allow-pre-copy`: set, or (`by-machine`) left to the machine type of a QEMU that has it; empty: it
     is not asked for"""
+    pci: str = ""
+    """address of a PCI function of the host, `0000:3b:00.2`: the guest gets that instead of a reference device, without
+    type and knobs"""
+    vf: int | None = None
+    """number of the virtual function of `pci` that the guest gets, from 0; it is made if there is none"""
+    vfs: int = 0
+    """how many virtual functions `pci` gets if it has none; 0: as many as are needed"""
+    vfio_driver: str = ""
+    """the function's driver on the host; without it the one that the host's kernel names for it, else `vfio-pci`"""
+    whole_group: bool = False
+    """take the other members of its IOMMU group from the host's drivers too"""
+    managed: bool = False
+    """libvirt itself gives the function to a driver of VFIO, and back (`managed` of its domain), not the harness; only
+    with `driver = "libvirt"`"""
+
+    @property
+    def function(self) -> FunctionRequest | None:
+        """The PCI function that it is; None: it is a reference device."""
+        if not self.pci:
+            return None
+        return FunctionRequest(self.pci, self.vf, self.vfs, self.vfio_driver, self.whole_group, self.managed)
 
     def given_properties(self) -> dict[str, str]:
         """Those that vfio-pci is given."""
@@ -57,6 +83,16 @@ class SideSpec:
     """the guest, without its devices"""
     devices: tuple[DeviceSpec, ...] = (DeviceSpec(),)
     """the devices that it gets, in the order of their slots"""
+
+    @property
+    def references(self) -> tuple[DeviceSpec, ...]:
+        """Its reference devices, which have knobs, counters and a driver in the guest that tells."""
+        return tuple(device for device in self.devices if device.function is None)
+
+    @property
+    def functions(self) -> tuple[FunctionRequest, ...]:
+        """Its PCI functions."""
+        return tuple(device.function for device in self.devices if device.function is not None)
 
 
 @dataclass(frozen=True)
@@ -87,6 +123,14 @@ def with_start(case: Case, start: Start) -> Case:
     """The same case with its guest booted (``cold``) or restored (``warm``)."""
     source, destination = (
         replace(side, guest=replace(side.guest, start=start)) for side in (case.source, case.destination)
+    )
+    return replace(case, source=source, destination=destination)
+
+
+def with_driver(case: Case, driver: Driver) -> Case:
+    """The same case, its guest started and migrated by another driver."""
+    source, destination = (
+        replace(side, guest=replace(side.guest, driver=driver)) for side in (case.source, case.destination)
     )
     return replace(case, source=source, destination=destination)
 

@@ -12,7 +12,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.case import DEVICE_PROPERTIES, Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import DEVICE_PROPERTIES, FUNCTION_PROPERTIES, Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.ids import Values, render_id
 from switchover.scenarios.keys import Target
@@ -26,7 +26,7 @@ from switchover.scenarios.oracle import (
     make_side_traits,
 )
 from switchover.scenarios.scenario import Scenario
-from switchover.scenarios.schema import SIDES
+from switchover.scenarios.schema import FUNCTION_KEYS, SIDES
 
 T = TypeVar("T")
 Point = tuple[int, ...]
@@ -62,9 +62,8 @@ def expand(scenario: Scenario) -> list[PlannedCase]:
             continue
         identity = render_id({name: values[name] for name in varied}) if varied else scenario.name
         entry = parts.build(identity, point, values)
-        if entry.case.faults:
-            for text in _find_contradictions(entry.case):
-                contradictions.setdefault(text, []).append(identity)
+        for text in _find_contradictions(entry.case):
+            contradictions.setdefault(text, []).append(identity)
         planned.append(entry)
     _reject(scenario, planned, contradictions)
     return planned
@@ -95,13 +94,17 @@ def _holds(axes: Mapping[str, frozenset[str]], values: Values) -> bool:
 
 def _find_contradictions(case: Case) -> Iterator[str]:
     """What cannot be, whatever QEMU makes of the case."""
+    if any(device.managed and device.vfio_driver for device in (*case.source.devices, *case.destination.devices)):
+        yield 'managed = "on" leaves it to libvirt which driver has the function: leave vfio_driver out'
     for fault in case.faults:
         if (
             fault.phase is Phase.PRE_SWITCHOVER
             and not case.settings.all_capabilities("source")["pause-before-switchover"]
         ):
             yield 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
-        if fault.phase is Phase.DEVICE_PRE_COPY and not any(device.knobs.pre_copy for device in case.source.devices):
+        if fault.phase is Phase.DEVICE_PRE_COPY and not any(
+            device.function or device.knobs.pre_copy for device in case.source.devices
+        ):
             yield 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
 
 
@@ -215,13 +218,13 @@ def _settings(values: Mapping[Target, Any]) -> MigrationSettings:
 
 
 def _device(identity: str, values: Mapping[Target, Any]) -> DeviceSpec:
-    properties = dict(DEVICE_PROPERTIES)
+    properties = dict(FUNCTION_PROPERTIES if ("pci",) in values else DEVICE_PROPERTIES)
     fields: dict[str, Any] = {}
     knobs: dict[str, Any] = {}
     for (name, *inner), value in values.items():
         if name == "properties":
             properties[str(inner[0])] = value
-        elif name in ("type", "allow_pre_copy"):
+        elif name in ("type", "allow_pre_copy", "pci", *FUNCTION_KEYS):
             fields[str(name)] = value
         else:
             knobs[str(name)] = value

@@ -2,13 +2,15 @@
 """What QEMU and VFIO are known to make of a case: rules with their sources. Pure.
 
 Texts are those of QEMU 10.x, from its source; names of rules are rows of the table that they were read from: A pre-copy
-and switchover-ack, B admission, C transfer over multifd, D faults. A case without a rule completes.
+and switchover-ack, B admission, C transfer over multifd, D faults, L what libvirt sees to itself. A case
+without a rule completes.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from switchover.devices.binding import GENERIC
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
@@ -47,20 +49,39 @@ class DeviceTraits:
 
 
 @dataclass(frozen=True)
+class FunctionTraits:
+    """What rules look at in a PCI function. ``driver``: on the host, empty: the host's to say."""
+
+    driver: str
+    properties: frozenset[tuple[str, str]]
+
+    def property_of(self, name: str, default: str) -> str:
+        return dict(self.properties).get(name, default)
+
+
+@dataclass(frozen=True)
 class SideTraits:
     """What rules look at in a side."""
 
     machine: str
     memory_mib: int
     devices: tuple[DeviceTraits, ...]
+    """Reference devices, which the case itself describes."""
+    functions: tuple[FunctionTraits, ...] = ()
+    driver: str = "qmp"
 
     @property
     def pre_copy(self) -> bool:
         return any(device.pre_copy for device in self.devices)
 
+    @property
+    def has_device(self) -> bool:
+        return bool(self.devices or self.functions)
+
     def all_of(self, name: str, default: str) -> set[str]:
         """Values of a property over all devices."""
-        return {device.property_of(name, default) for device in self.devices}
+        functions = {function.property_of(name, default) for function in self.functions}
+        return functions | {device.property_of(name, default) for device in self.devices}
 
     def any_knob(self, condition: Callable[[Knobs], bool]) -> bool:
         return any(condition(device.knobs) for device in self.devices)
@@ -90,9 +111,20 @@ def make_side_traits(side: SideSpec) -> SideTraits:
             frozenset(device.given_properties().items()),
             _by_machine(side.guest.machine, device),
         )
-        for device in side.devices
+        for device in side.references
     )
-    return SideTraits(side.guest.machine, side.guest.memory_mib, devices)
+    functions = tuple(
+        FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()))
+        for device in side.devices
+        if device.function is not None
+    )
+    return SideTraits(
+        machine=side.guest.machine,
+        memory_mib=side.guest.memory_mib,
+        devices=devices,
+        functions=functions,
+        driver=side.guest.driver,
+    )
 
 
 def _by_machine(machine: str, device: DeviceSpec) -> str:
@@ -165,11 +197,20 @@ def find_rule(name: str) -> Rule | None:
 
 
 def _acks(traits: Traits) -> tuple[bool, bool]:
-    """switchover-ack at the source and at the destination; of a guest that does not run none is waited for."""
+    """switchover-ack at the source and at the destination; of a guest that does not run none is waited for.
+
+    libvirt turns it on by itself, on both sides if both have it.
+    """
     source, destination = traits.capabilities
     if _paused(traits):
         return False, False
+    if _by_libvirt(traits):
+        return True, True
     return "switchover-ack" in source, "switchover-ack" in destination
+
+
+def _by_libvirt(traits: Traits) -> bool:
+    return traits.source.driver == "libvirt"
 
 
 def _versioned(machine: str) -> str:
@@ -184,7 +225,15 @@ def _other_machine(traits: Traits) -> bool:
 
 
 def _enabled(side: SideTraits) -> set[str]:
-    return side.all_of("enable-migration", "auto")
+    return {device.property_of("enable-migration", "auto") for device in side.devices}
+
+
+def _without_variant(side: SideTraits, enabled: str) -> bool:
+    """Whether a PCI function with this ``enable-migration`` has the driver that migrates nothing."""
+    return any(
+        function.driver == GENERIC and function.property_of("enable-migration", "auto") == enabled
+        for function in side.functions
+    )
 
 
 def _lacks(side: SideTraits, enabled: str, condition: Callable[[Knobs], bool]) -> bool:
@@ -226,6 +275,7 @@ def _expect(verdict: VerdictName, side: str, text: str, because: str) -> Expecta
 
 
 _QEMU = "QEMU 10.2"
+_LIBVIRT = "libvirt 11.3"
 _PATCH = 'the patch "vfio/migration: Add VFIO migration pre-copy support", version 2 of May 2023'
 
 ORACLE = (
@@ -241,6 +291,13 @@ ORACLE = (
         Expectation(VerdictName.REFUSED, "", "(?i)migration is not supported in kernel",
                 f"a driver without migration and enable-migration=on: realize fails ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: any(_lacks(side, "on", lambda knobs: not knobs.migration) for side in traits.sides()),
+    ),
+    Rule(
+        "B1 (realize, vfio-pci)",
+        Expectation(VerdictName.REFUSED, "", "(?i)migration is not supported in kernel",
+                    f"vfio-pci itself migrates nothing, only vendors' drivers do; realize fails ({_QEMU}, "
+                    "hw/vfio/migration.c)"),
+        lambda traits: any(_without_variant(side, "on") for side in traits.sides()),
     ),
     Rule(
         "B2",
@@ -275,16 +332,35 @@ ORACLE = (
         lambda traits: {"background-snapshot", "return-path"} <= traits.capabilities[0],
     ),
     Rule(
+        "L1 (machine)",
+        _expect(VerdictName.BLOCKED, "source", "Target domain machine type %s does not match source",
+                f"libvirt compares the two domains before it migrates ({_LIBVIRT}, conf/domain_conf.c: "
+                "virDomainDefCheckABIStability)"),
+        lambda traits: _by_libvirt(traits) and _other_machine(traits),
+    ),
+    Rule(
+        "L1 (memory)",
+        _expect(VerdictName.BLOCKED, "source", "Target domain max memory %s does not match source",
+                f"as of machine types, and of all else that a guest sees ({_LIBVIRT}, conf/domain_conf.c)"),
+        lambda traits: _by_libvirt(traits) and traits.source.memory_mib != traits.destination.memory_mib,
+    ),
+    Rule(
         "B1",
         _expect(VerdictName.BLOCKED, "source", "Migration is disabled for VFIO device",
                 f"enable-migration=off adds a migration blocker ({_QEMU}, hw/vfio/migration.c)"),
-        lambda traits: "off" in _enabled(traits.source),
+        lambda traits: "off" in traits.source.all_of("enable-migration", "auto"),
     ),
     Rule(
         "B1 (kernel)",
         Expectation(VerdictName.BLOCKED, "source", "(?i)migration is not supported in kernel",
                 f"a driver without migration, and enable-migration=auto ({_QEMU}, hw/vfio/migration.c)"),
         lambda traits: _lacks(traits.source, "auto", lambda knobs: not knobs.migration),
+    ),
+    Rule(
+        "B1 (vfio-pci)",
+        Expectation(VerdictName.BLOCKED, "source", "(?i)migration is not supported in kernel",
+                    f"vfio-pci itself migrates nothing, only vendors' drivers do ({_QEMU}, hw/vfio/migration.c)"),
+        lambda traits: _without_variant(traits.source, "auto"),
     ),
     Rule(
         "B1 (protocol 1)",
@@ -310,13 +386,13 @@ ORACLE = (
         "B8",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with postcopy migration",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "postcopy-ram" in traits.capabilities[0] and bool(traits.source.devices),
+        lambda traits: "postcopy-ram" in traits.capabilities[0] and traits.source.has_device,
     ),
     Rule(
         "B9",
         _expect(VerdictName.BLOCKED, "source", "VFIO migration is not supported with background snapshot",
                 f"{_QEMU}, hw/vfio/migration.c: vfio_save_prepare"),
-        lambda traits: "background-snapshot" in traits.capabilities[0] and bool(traits.source.devices),
+        lambda traits: "background-snapshot" in traits.capabilities[0] and traits.source.has_device,
     ),
     Rule(
         "A15",

@@ -3,10 +3,11 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from switchover.devices.reference import Knobs
 from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
 from switchover.record.planfile import PlannedComparison
@@ -17,7 +18,7 @@ from switchover.scenarios.faults import Action
 from switchover.scenarios.ids import make_word
 from switchover.scenarios.keys import Key, KeyProblem, Target, check_capability, list_set, require_key
 from switchover.scenarios.oracle import ORACLE, Rule, find_rule
-from switchover.scenarios.schema import DEVICE_ID, SIDES, Expect, ScenarioFile
+from switchover.scenarios.schema import DEVICE_ID, FUNCTION_KEYS, SIDES, Expect, ScenarioFile
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,17 @@ class _Checks:
     problems: list[str]
 
     def complain(self, path: Sequence[str | int], text: str) -> None:
+        self.problems.append(f"{self.name_place(path)}: {text}")
+
+    def name_place(self, path: Sequence[str | int]) -> str:
+        """``FILE:LINE: KEY``."""
         name = "".join(f"[{word}]" if isinstance(word, int) else f".{word}" for word in path).removeprefix(".")
-        self.problems.append(f"{self.document.place(path)}: {name}: {text}")
+        return f"{self.document.place(path)}: {name}"
 
     def read_fixed(self, file: Any) -> dict[Target, object]:
         """What the tables set, the more general first."""
         fixed: dict[Target, object] = {}
+        with_places: list[tuple[str, Key]] = []
         if file.device is not None and file.devices is not None:
             self.complain(["device"], "a scenario has either [device] or [[devices]]")
             return fixed
@@ -163,12 +169,14 @@ class _Checks:
                     self.complain([*path, *inner], str(problem))
                     continue
                 self._reject_without_effect(key, [*path, *inner])
+                with_places.append((self.name_place([*path, *inner]), key))
                 for target in key.targets:
                     # a key names the only fault; in the tables there may be more
                     placed = ("faults", path[1], *target[2:]) if target[0] == "faults" else target
                     fixed[placed] = value
         self._check_faults(file, fixed)
         self._check_effects(file, fixed)
+        self._check_functions(with_places)
         return fixed
 
     def _reject_without_effect(self, key: Key, path: Sequence[str | int]) -> None:
@@ -181,6 +189,24 @@ class _Checks:
                 self.complain(
                     path, f"has no effect: axes.{axis.name} ({axis.place}) sets it too; leave one of them out"
                 )
+
+    def _check_functions(self, fixed: Sequence[tuple[str, Key]]) -> None:
+        """Keys of PCI functions for devices that are none, and keys of reference devices for functions.
+
+        ``fixed``: the keys of tables, each with its place.
+        """
+        always = {target for _, key in fixed for target in key.targets}
+        for axis in self.axes:
+            always |= {target for target in axis.targets() if all(target in value.changes for value in axis.values)}
+        varied = [(f"{axis.place}: axes.{axis.name}", key) for axis in self.axes for key in axis.keys]
+        at_times = {target for _, key in [*fixed, *varied] for target in key.targets}
+        for place, key in [*fixed, *varied]:
+            words = {target[3] for target in key.targets if target[1] == "devices"}
+            functions = [(*target[:3], "pci") for target in key.targets]
+            if words & set(FUNCTION_KEYS) and not at_times & set(functions):
+                self.problems.append(f"{place}: has no effect without pci, the address of a PCI function")
+            if words & {"type", *(knob.name for knob in fields(Knobs))} and always.issuperset(functions):
+                self.problems.append(f"{place}: has no effect on a PCI function: only reference devices have it")
 
     def _check_faults(self, file: Any, fixed: Mapping[Target, object]) -> None:
         """Each fault has an action and a phase, from its table or from an axis."""

@@ -10,11 +10,12 @@ from pydantic import AfterValidator, Field
 
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec
+from switchover.hosts.inventory import PciAddress
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import Case, DeviceSpec
 from switchover.scenarios.faults import Fault
-from switchover.scenarios.tables import OnOff, PropertyValue, Table, make_table
+from switchover.scenarios.tables import OnOff, PropertyValue, Table, Whole, find_meanings, make_table
 
 VERSION = 1
 SIDES = ("source", "destination")
@@ -40,6 +41,17 @@ def _check_name(text: str) -> str:
     return text
 
 
+def _check_vfio_driver(text: str) -> str:
+    if not re.fullmatch(r"[\w-]*vfio[\w-]*", text):
+        raise ValueError('must be a driver of VFIO, "vfio-pci" or a vendor\'s such as "mlx5_vfio_pci"')
+    return text
+
+
+def _about(name: str) -> str:
+    return find_meanings(DeviceSpec)[name]
+
+
+VfioDriver = Annotated[str, AfterValidator(_check_vfio_driver)]
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
@@ -50,8 +62,9 @@ PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expe
 
 GUEST_KEYS = _names(GuestSpec, "name", "devices", *GUEST_BOUNDS)
 
-GUEST_ONLY = ("start", "ssh_user", "ssh_key", "ssh_host_key", "disk_format", "disk_readonly")
-"""Keys that no side has of its own: only the source starts a guest, and it is one guest with one disk."""
+GUEST_ONLY = ("driver", "start", "ssh_user", "ssh_key", "ssh_host_key", "disk_format", "disk_readonly")
+"""Keys that no side has of its own: one driver migrates, only the source starts a guest, and it is one guest with one
+disk."""
 
 Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
 
@@ -73,7 +86,15 @@ _DEVICE: dict[str, Any] = {
             "without it does not run the case, and `pre_copy` is the way",
         ),
     ),
+    "pci": (PciAddress, Field(default="", description=_about("pci"))),
+    "vf": (Whole, Field(default=None, description=_about("vf"))),
+    "vfs": (Whole, Field(default=0, description=_about("vfs"))),
+    "vfio_driver": (VfioDriver, Field(default="", description=_about("vfio_driver"))),
+    "whole_group": (OnOff, Field(default=False, description=_about("whole_group"))),
+    "managed": (OnOff, Field(default=False, description=_about("managed"))),
 }
+FUNCTION_KEYS = ("vf", "vfs", "vfio_driver", "whole_group", "managed")
+"""Keys of devices that are about PCI functions, besides ``pci`` itself."""
 Device: Any = make_table("Device", Knobs, _names(Knobs), **_DEVICE)
 _ID = (
     Annotated[str, AfterValidator(_check_name)],

@@ -94,10 +94,9 @@ def test_qemu() -> None:
 @pytest.mark.parametrize(
     ("address", "seen", "fix"),
     [
-        ("99:00.0", "no such PCI function", "lspci -D"),
-        ("00:00.0", "in no IOMMU group", "IOMMU"),
-        ("3b:00.0", "mlx5_core has it", "echo 0000:3b:00.0 >/sys/bus/pci/devices/0000:3b:00.0/driver/unbind"),
-        ("5e:00.0", "group 9 is not viable: 0000:5e:00.1 is with snd_hda_intel", "bind these"),
+        ("99:00.0", "no PCI function 0000:99:00.0", "lspci -D"),
+        ("00:00.0", "in no IOMMU group", "intel_iommu=on"),
+        ("5e:00.0", "and 0000:5e:00.1 is with snd_hda_intel", "whole_group"),
     ],
 )
 def test_functions_that_cannot_be_used(address: str, seen: str, fix: str) -> None:
@@ -107,6 +106,26 @@ def test_functions_that_cannot_be_used(address: str, seen: str, fix: str) -> Non
     assert result.outcome is FAILED
     assert seen in result.seen
     assert fix in result.fix
+
+
+def test_functions_that_vfio_gets_when_they_are_needed() -> None:
+    """A function of the host's, or a virtual one that is not made yet, is in order; more shows when it is bound."""
+    for entry, seen in (
+        (DeviceEntry(pci="0000:5e:00.1"), "snd_hda_intel has it"),
+        (DeviceEntry(pci="0000:3b:00.0", vf=3), "made when it is needed"),
+    ):
+        result = run(SURVEY, entry)[f"device {entry.describe()}"]
+        assert result.outcome is UNVERIFIABLE
+        assert seen in result.seen
+    there = DeviceEntry(pci="0000:3b:00.0", vf=0, vfio_driver="mlx5_vfio_pci")
+    assert run(SURVEY, there)[f"device {there.describe()}"].outcome is Outcome.PASSED
+    for entry, seen in (
+        (DeviceEntry(pci="0000:5e:00.0", vf=0), "no SR-IOV"),
+        (DeviceEntry(pci="0000:3b:00.2", vfio_driver="x_vfio_pci"), "no driver x_vfio_pci"),
+    ):
+        result = run(SURVEY, entry)[f"device {entry.describe()}"]
+        assert (result.outcome, result.fix != "") == (FAILED, True)
+        assert seen in result.seen
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,19 @@ PARENT = "/sys/devices/platform/refdev"
 
 
 def test_functions() -> None:
-    """A function has its driver, group, physical function, SR-IOV and node; one that has none of these says so."""
+    """A function has its driver, group, physical function, SR-IOV and node; one that has none of these says so.
+
+    An override that is not set reads ``(null)``, and is none; virtual functions come by their numbers.
+    """
     devices = parse_devices(SYSFS)
     assert devices.find_function("3B:00.0") == PciFunction(
-        "0000:3b:00.0", "15b3:101d", 0x020000, "mlx5_core", "12", None, (1, 8), 1
-    )
+        "0000:3b:00.0", "15b3:101d", 0x020000, "mlx5_core", "12", None, (1, 8), 1,
+        "", "pci:v000015B3d0000101Dsv000015B3sd00000040bc02sc00i00", ("0000:3b:00.2",), autoprobe=False,
+    )  # fmt: skip
     assert devices.find_function("0000:3b:00.2") == PciFunction(
-        "0000:3b:00.2", "15b3:101e", 0x020000, "mlx5_vfio_pci", "101", "0000:3b:00.0", None, 1
-    )
+        "0000:3b:00.2", "15b3:101e", 0x020000, "mlx5_vfio_pci", "101", "0000:3b:00.0", None, 1,
+        "mlx5_vfio_pci", "pci:v000015B3d0000101Esv000015B3sd00000040bc02sc00i00",
+    )  # fmt: skip
     assert devices.find_function("00:00.0") == PciFunction(
         "0000:00:00.0", "8086:29c0", 0x060000, None, None, None, None, None
     )
@@ -39,6 +44,7 @@ def test_functions() -> None:
         "0000:3b:00.2",
         "0000:5e:00.0",
     ]
+    assert devices.drivers == ("mlx5_core", "mlx5_vfio_pci", "pcieport", "snd_hda_intel", "vfio-pci")
 
 
 def test_groups() -> None:
@@ -46,9 +52,8 @@ def test_groups() -> None:
     devices = parse_devices(SYSFS)
     assert list(devices.groups) == ["9", "12", "101", "102"]
     assert devices.groups["102"] == (UUID,)
-    assert devices.group_obstacles("9") == ["0000:5e:00.1 is with snd_hda_intel"]
-    assert devices.group_obstacles("12") == ["0000:3b:00.0 is with mlx5_core"]
-    assert devices.group_obstacles("101") == devices.group_obstacles("102") == []
+    hindering = {group: [found.address for found in devices.list_hindering(group)] for group in devices.groups}
+    assert hindering == {"9": ["0000:5e:00.1"], "12": ["0000:3b:00.0"], "101": [], "102": []}
 
 
 def test_mediated_devices() -> None:

@@ -99,6 +99,20 @@ def test_no_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_inventory(tmp_path / "none.toml")
 
 
+def test_a_virtual_function(tmp_path: Path) -> None:
+    """It is told by its physical function and its number, with a driver of VFIO; both are of PCI functions only."""
+    text = WHOLE.replace('pci = "3B:00.2"', 'pci = "3B:00.0"\nvf = 2\nvfio_driver = "mlx5_vfio_pci"')
+    device, other = load(tmp_path, text).require("rack-1").device
+    assert (device.vf, device.vfio_driver) == (2, "mlx5_vfio_pci")
+    assert device.describe() == "vf (virtual function 2 of 0000:3b:00.0)"
+    assert (other.vf, other.vfio_driver) == (None, "")
+    for wrong in (text.replace("vf = 2", "vf = -1"), text.replace("mlx5_vfio_pci", "mlx5_core")):
+        with pytest.raises(UsageError, match=r"device\[0\]\.vf"):
+            load(tmp_path, wrong)
+    with pytest.raises(UsageError, match="vf and vfio_driver are of a device with pci"):
+        load(tmp_path, WHOLE.replace("mdev = {", "vf = 0\nmdev = {"))
+
+
 def test_a_host_that_is_not_there(tmp_path: Path) -> None:
     """An unknown name comes with the one that was likely meant."""
     with pytest.raises(UsageError, match=r"no host 'rack1'; did you mean 'rack-1'\?"):

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from switchover.lab.accelerator import Accelerator, tcg
 from switchover.lab.images import Image
-from switchover.lab.labhost import OUTLET_MAC, LabHostSpec, LinkEnd, labhost_arguments, outlet_socket
+from switchover.lab.labhost import (
+    OUTLET_MAC,
+    PCI_FUNCTIONS,
+    SINGLE,
+    LabHostSpec,
+    LinkEnd,
+    labhost_arguments,
+    outlet_socket,
+)
 from switchover.record.paths import data_directory
 
 IMAGE = Image("labhost", "0", Path("/cache/labhost-0"), 0, 0)
@@ -133,6 +141,25 @@ def test_disks_of_the_user(tmp_path: Path) -> None:
     assert [drive.split(",if=")[0] for drive in drives] == [f"file={tmp_path}/a,,b.raw", f"file={qcow2}"]
     assert ["format=raw" in drives[0], "format=qcow2" in drives[1]] == [True, True]
     assert all("snapshot=on" in drive for drive in drives)
+
+
+def test_functions_to_pass_through() -> None:
+    """Asked for, they are behind an IOMMU that comes before every other device, at the addresses that are told; without
+    being asked for nothing of it is there.
+    """
+    plain, words = (labhost_arguments(replace(SPEC, pci=pci), IMAGE, tcg("x")) for pci in (False, True))
+    first, *devices = values(words, "-device")
+    assert first.startswith("intel-iommu,")
+    assert "intel_iommu=on" in values(words, "-append")[0]
+    ports = [device.split(",")[1] for device in devices if device.startswith("pcie-root-port,")]
+    assert ports == ["id=pci1", "id=pci2", "id=pci3", "id=pci4"]
+    behind = [device.rpartition("bus=pci")[2] for device in devices if ",bus=pci" in device]
+    assert [f"0000:{int(bus):02x}" for bus in behind] == [address[:7] for address in PCI_FUNCTIONS]
+    wired = [device.rpartition("bus=pci")[2] for device in devices if ",netdev=wire" in device]
+    assert [f"0000:0{bus}:00.0" for bus in wired] == list(SINGLE)
+    hubs = {backend.rpartition(",")[2] for backend in values(words, "-netdev") if "id=wire" in backend}
+    assert hubs == {"hubid=1"}
+    assert [word for word in plain if "iommu" in word or "pci1" in word or "split" in word or "wire" in word] == []
 
 
 def test_its_token_is_its_name() -> None:

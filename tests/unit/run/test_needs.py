@@ -33,7 +33,7 @@ from switchover.run.needs import (
 from switchover.run.outside import find_obstacle
 from switchover.run.probes import ask_guest, compare_guest
 from switchover.run.verdict import judge_error
-from switchover.scenarios.case import Case, make_case, with_one_device, with_start
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
 from switchover.scenarios.faults import Action, Fault
 
 OWN = GuestSpec(initramfs="/own.cpio")
@@ -52,6 +52,7 @@ root
 sender
 sysrq
 clock
+pci
 """
 
 
@@ -129,9 +130,11 @@ def test_the_command_is_one_for_a_plain_shell() -> None:
 
 def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
     """Each check of every probe is there once, with what it lacks."""
-    told = list_not_checked(Case("plain"), NOTHING)
+    both = make_case("both", SideSpec(devices=(DeviceSpec(), DeviceSpec("function", pci="0000:01:00.0"))))
+    told = list_not_checked(both, NOTHING)
     assert [entry.check for entry in told] == [check for probe in PROBES for check in probe.checks]
     assert all(entry.lacking for entry in told)
+    assert not any("PCI" in entry.check for entry in list_not_checked(Case("plain"), NOTHING))
     assert not any("outside" in entry.check for entry in list_not_checked(Case("plain", heartbeat_us=0), NOTHING))
 
 

@@ -4,11 +4,12 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.builders import make_answers, make_moved, make_truth
+from tests.unit.builders import make_answers, make_change, make_moved, make_truth
 from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Truth
@@ -18,18 +19,22 @@ from switchover.migration.traces import DeviceBytes
 from switchover.record.errors import GuestCrashed
 from switchover.record.measurement import Check
 from switchover.run import probes
+from switchover.run.needs import LAB_MEANS, Need
 from switchover.run.probes import (
     GuestAnswers,
     ask_guest,
     check_console,
     compare_bytes,
+    compare_functions,
     compare_guest,
     compare_states,
     count_since,
     fire_interrupt,
     place_canary,
+    read_functions,
     reinitialise,
     seed_device,
+    wait_for_functions,
 )
 
 NAMES = ["dut"]
@@ -160,6 +165,62 @@ def test_bytes_that_disagree_fail(change: Callable[[MigrationBytes], MigrationBy
     assert failed(compare_bytes(change(make_moved(64, 16)), NAMES, BEFORE, AFTER)) == names
 
 
+def over_multifd(moved: MigrationBytes, **changes: Any) -> MigrationBytes:
+    """The stop-copy bytes and 20 of headers went over multifd, RAM too."""
+    assert moved.wire is not None
+    whole = {"devices": (DeviceBytes("dut", 64, None, 1),), "vfio_transferred": 100, "multifd": 1036}
+    return replace(moved, wire=moved.wire + 1020, **{**whole, **changes})
+
+
+def test_bytes_over_multifd_are_compared_as_far_as_they_are_told() -> None:
+    """Stop-copy blocks are not traced there: that check is not made, and QEMU's counter has headers in it."""
+    assert len(checks := compare_bytes(over_multifd(make_moved(64, 16)), NAMES, BEFORE, AFTER)) == 4
+    assert failed(checks) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"vfio_transferred": 79}, "query-migrate's vfio.transferred is these and what headers take"),
+        ({"vfio_transferred": 81 + RESIDUAL_BOUND}, "query-migrate's vfio.transferred is these and what headers take"),
+        ({"multifd": 0, "wire": RESIDUAL_BOUND * 9}, "wire - RAM - VFIO is what headers and other devices take"),
+        ({"devices": (DeviceBytes("dut", 63, None, 1),)}, "traced pre-copy bytes equal the device's"),
+    ],
+)
+def test_bytes_over_multifd_that_disagree_fail(changes: dict[str, Any], name: str) -> None:
+    """What is told is compared as without multifd."""
+    moved = replace(over_multifd(make_moved(64, 16)), **changes)
+    assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER)) == [name]
+
+
+def test_bytes_of_a_function_are_those_of_its_traces() -> None:
+    """A function has no counters: what was traced of it is in QEMU's counter, beside what the other devices counted."""
+    plain = make_moved(64, 16)
+    assert plain.wire is not None
+    devices = (*plain.devices, DeviceBytes("0000:3b:00.2", 7, 3, 1))
+    moved = replace(plain, devices=devices, vfio_transferred=90, wire=plain.wire + 10)
+    assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER, ["0000:3b:00.2"])) == []
+    assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER)) == ["query-migrate's vfio.transferred equals them"]
+
+
+def test_bytes_of_a_function_that_is_saved_by_threads() -> None:
+    """How many they are is told by nobody: they are compared with nothing, and those of the others still are."""
+    moved = over_multifd(make_moved(64, 16))
+    with_function = replace(moved, devices=(*moved.devices, DeviceBytes("0000:3b:00.2", 7, None, 1)))
+    checks = compare_bytes(with_function, NAMES, BEFORE, AFTER, ["0000:3b:00.2"])
+    assert [check.name for check in checks if "vfio.transferred" in check.name] == []
+    assert failed(compare_bytes(with_function, NAMES, BEFORE, AFTER)) == []
+    less = replace(with_function, devices=(DeviceBytes("dut", 63, None, 1), *with_function.devices[1:]))
+    told = failed(compare_bytes(less, NAMES, BEFORE, AFTER, ["0000:3b:00.2"]))
+    assert told == ["traced pre-copy bytes equal the device's"]
+
+
+def test_no_residual_is_claimed_where_nothing_was_traced() -> None:
+    """An untraced guest over multifd: there is nothing to compare, and no failed check either."""
+    moved = over_multifd(make_moved(64, 16), devices=(), vfio_transferred=80)
+    assert failed(compare_bytes(moved, [], BEFORE, AFTER)) == []
+
+
 def test_the_residuals_edges_pass() -> None:
     """Nothing left over, and just as much as the bound, are both in order."""
     moved = make_moved(64, 16)
@@ -214,6 +275,14 @@ def test_a_device_that_did_not_change_has_no_events() -> None:
     """No event and no history agree; an event without a history does not."""
     assert compare_states([], OLD, OLD, "source").passed
     assert not compare_states(["stop"], OLD, OLD, "source").passed
+
+
+def test_that_the_device_was_closed_is_no_change_of_state() -> None:
+    """A QEMU that ended, as libvirt's source does, has closed the device; a reset is a change all the same."""
+    for cause, passed in (("close", True), ("reset", False)):
+        last = replace(make_change(9, "RUNNING"), sequence=99, cause=cause)
+        truth = replace(NEW, history=(*NEW.history, last))
+        assert compare_states(EVENTS, truth, OLD, "source").passed is passed
 
 
 def test_the_check_of_states_shows_both() -> None:
@@ -315,6 +384,42 @@ def test_asking_a_guest_with_two_devices() -> None:
     reinitialise(guest, 1)
     assert fire_interrupt(guest, [], 1).name.endswith(", device 2")
     assert all("shift 1;" in line for line in guest.log)
+
+
+class Functions(FaultyHost):
+    """A guest that sees PCI functions."""
+
+    def __init__(self, *seen: str) -> None:
+        super().__init__(lambda method, argument: method, "", outputs=lambda argv: "".join(seen).encode())
+
+
+def test_a_guest_tells_of_the_functions_that_it_was_given() -> None:
+    """Those with the ids that were passed through, with the drivers that have them; one without a driver says so."""
+    guest = Functions("1af4:1041 virtio-pci\n", "8086:10d3 e1000e\n", "8086:10d3 \n")
+    assert read_functions(guest, ["8086:10d3"]) == ("8086:10d3 e1000e", "8086:10d3 none")
+
+
+def test_functions_are_compared() -> None:
+    """A guest must see as many as it was given, and after a migration with the drivers that they had before."""
+    before = replace(make_answers(), functions=("8086:10d3 e1000e",))
+    wanted = ["8086:10d3"]
+    assert [check.passed for check in compare_functions(wanted, before, before)] == [True, True]
+    lost = replace(before, functions=())
+    assert [check.passed for check in compare_functions(wanted, before, lost)] == [False, False]
+    assert [check.passed for check in compare_functions(wanted * 2, before, before)] == [False, True]
+    without = replace(before, functions=("8086:10d3 none",))
+    assert [check.passed for check in compare_functions(wanted, before, without)] == [True, False]
+    assert compare_functions([], before, lost) == []
+    unable = replace(before, means=LAB_MEANS.without(Need.PCI))
+    assert compare_functions(wanted, unable, unable) == []
+
+
+def test_functions_that_are_plugged_in_are_waited_for() -> None:
+    """Until they are there, and as they were a moment ago: the guest's driver comes later than the function."""
+    answers = iter(["", "8086:10d3 \n", "8086:10d3 e1000e\n", "8086:10d3 e1000e\n"])
+    guest = FaultyHost(lambda method, argument: method, "", outputs=lambda argv: next(answers).encode())
+    wait_for_functions(guest, ["8086:10d3"], [])
+    assert len(guest.log) == 4
 
 
 def test_the_canary_is_the_guests_own() -> None:

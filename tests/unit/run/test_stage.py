@@ -27,14 +27,14 @@ class World:
         lab = SimpleNamespace(
             name="mine", directory=Path("lab"), file=SimpleNamespace(hosts=["hosta", "hostb"]), host=self.host,
             link_address=lambda name: f"link of {name}", outlet=lambda name: None, authorized_key="", private_key="",
-            guest_host_key=SimpleNamespace(private="", public=""),
+            guest_host_key=SimpleNamespace(private="", public=""), host_key="",
             hosts=lambda: [self.host(name) for name in self.hosts],
         )  # fmt: skip
         self.stage = LabStage(cast(Lab, lab))
         monkeypatch.setattr(stage, "is_running", lambda directory: self.running)
         monkeypatch.setattr(stage, "read_abilities", self.read_abilities)
-        types = (SimpleNamespace(type="refdev-4vec"),)
-        monkeypatch.setattr(stage, "read_devices", lambda host: SimpleNamespace(mdev_types=types))
+        self.devices = SimpleNamespace(mdev_types=(SimpleNamespace(type="refdev-4vec"),))
+        monkeypatch.setattr(stage, "read_devices", lambda host: self.devices)
         monkeypatch.setattr(stage, "collect_fingerprint", self.collect)
         monkeypatch.setattr(stage, "provide_toolchain", lambda lab, host, name: self.log.append(f"{name} to {host}"))
 
@@ -73,6 +73,7 @@ def test_what_the_gate_has_to_know(world: World) -> None:
     assert (source.name, destination.name) == ("hosta", "hostb")
     assert destination.binaries["missing"] is None
     assert source.device_types == frozenset({"refdev-4vec"})
+    assert cast(object, source.devices) is world.devices
     assert (source.kvm, source.link) == ("", True)
     assert known.named == {"hosta": source, "hostb": destination}
 

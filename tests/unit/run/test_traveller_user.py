@@ -27,7 +27,9 @@ OWN = make_case("own", replace(CASE.source, guest=replace(CASE.source.guest, ini
 def travel_with(world: World, monkeypatch: pytest.MonkeyPatch, case: Case, means: GuestMeans) -> list[Passage]:
     monkeypatch.setattr(traveller, "find_means", lambda guest, spec: means)
     monkeypatch.setattr(
-        traveller, "ask_guest", lambda guest, count, means: replace(make_answers(1, devices=count), means=means)
+        traveller,
+        "ask_guest",
+        lambda guest, count, means, functions: replace(make_answers(1, devices=count), means=means),
     )
     world.outcomes = [COMPLETED]
     made: list[Passage] = []

@@ -57,7 +57,7 @@ class World:
                 read_truth=lambda: make_truth(),
                 set_live_knobs=lambda knobs: self.note(f"knobs of {name}: fail_at {knobs.fail_at}"),
             )
-            for _ in spec.devices
+            for _ in spec.references
         )
         guest = SimpleNamespace(
             name=name,
@@ -68,6 +68,7 @@ class World:
             wait_until_reachable=lambda: self.note(f"boot {name}"),
             open_ssh=lambda keys: contextlib.nullcontext(host),
             qmp=SimpleNamespace(execute=lambda command: self.note(f"{command} {name}")),
+            resume=lambda: self.note(f"cont {name}"),
         )
         try:
             yield Side(spec, cast(Any, devices), cast(Any, guest), saved)
@@ -113,7 +114,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "finish_restore", lambda guest: world.note(f"restore {guest.name}"))
     monkeypatch.setattr(traveller, "set_clock", lambda guest: world.note("clock"))
     monkeypatch.setattr(traveller, "wait_for_devices", lambda guest, count, _: world.note(f"{count} devices taken"))
-    monkeypatch.setattr(traveller, "ask_guest", lambda guest, count, means: make_answers(1, devices=count))
+    monkeypatch.setattr(traveller, "ask_guest", lambda guest, count, means, functions: make_answers(1, devices=count))
     return world
 
 

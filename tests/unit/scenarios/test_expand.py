@@ -189,6 +189,12 @@ def test_a_phase_that_never_comes(text: str, told: str) -> None:
     assert told in error.value.what
 
 
+def test_a_driver_for_a_function_that_libvirt_binds() -> None:
+    """libvirt chooses itself: a name that it would not hear of is a mistake, of either side's device."""
+    with pytest.raises(UsageError, match="leave vfio_driver out"):
+        plan('[device]\npci = "0000:01:00.0"\nmanaged = "on"\n[destination.device]\nvfio_driver = "vfio-pci"\n')
+
+
 def test_contradictions_are_told_once() -> None:
     """A combination that cannot be is told with its first case and how many more there are."""
     with pytest.raises(UsageError) as error:

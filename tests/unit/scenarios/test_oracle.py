@@ -17,6 +17,10 @@ ACK = 'migration.switchover_ack = "on"'
 NO_RETURN = 'migration.return_path = "off"'
 ACK_AT_SOURCE = f'{ACK}, migration.destination_capabilities.switchover-ack = "off"'
 TWO = '[[devices]]\nid = "a"\n[[devices]]\nid = "b"\n'
+LIBVIRT = 'driver = "libvirt"'
+
+FUNCTION = 'device.pci = "0000:01:00.0"'
+PLAIN, VARIANT = (f'{FUNCTION}, device.vfio_driver = "{driver}"' for driver in ("vfio-pci", "mlx5_vfio_pci"))
 
 EXAMPLES = [
     # rule, what the case sets, what puts it right, verdict, side, what QEMU or the harness would say
@@ -24,6 +28,14 @@ EXAMPLES = [
      "d: VFIO migration is not supported in kernel"),
     ("B1 (realize)", 'destination.device.migration = "off"', "", V.REFUSED, "",
      "d: VFIO migration init failed: migration is not supported in kernel"),
+    ("B1 (realize, vfio-pci)", f'{PLAIN}, destination.device.properties.enable-migration = "on"', VARIANT,
+     V.REFUSED, "",
+     "0000:01:00.0: VFIO migration is not supported in kernel"),
+    ("B1 (vfio-pci)", PLAIN, VARIANT, V.BLOCKED, "source", "0000:01:00.0: VFIO migration is not supported in kernel"),
+    ("B1", f'{VARIANT}, device.properties.enable-migration = "off"', VARIANT, V.BLOCKED, "source",
+     "0000:01:00.0: Migration is disabled for VFIO device"),
+    ("B8", f'{VARIANT}, migration.capabilities.postcopy-ram = "on"', VARIANT, V.BLOCKED, "source",
+     "0000:01:00.0: VFIO migration is not supported with postcopy migration"),
     ("B2", 'device.stop_copy = "off"', "", V.REFUSED, "",
      "d: Migration couldn't be initialized for VFIO device, err: -95 (Operation not supported)"),
     ("A8", f"{ACK}, {NO_RETURN}", ACK, V.REFUSED, "",
@@ -47,6 +59,10 @@ EXAMPLES = [
      "Machine type received is 'pc-q35-9.2' and local is 'pc-q35-10.0'"),
     ("A15 (memory)", "destination.memory_mib = 128", "memory_mib = 128", V.FAILED, "destination",
      "Size mismatch: pc.ram: 0x10000000 != 0x8000000: Invalid argument"),
+    ("L1 (machine)", f'{LIBVIRT}, source.machine = "pc-q35-9.2", destination.machine = "pc-q35-10.0"', LIBVIRT,
+     V.BLOCKED, "source", "unsupported: Target domain machine type pc-q35-10.0 does not match source pc-q35-9.2"),
+    ("L1 (memory)", f"{LIBVIRT}, destination.memory_mib = 128", LIBVIRT, V.BLOCKED, "source",
+     "unsupported: Target domain max memory 131072 does not match source 262144"),
     ("D kill source", 'fault.action = "kill source", fault.phase = "active"', "", V.CRASHED, "source", "SIGKILL"),
     ("D kill destination", 'fault.action = "kill destination", fault.phase = "active"', "", V.CRASHED, "destination",
      "SIGKILL"),
@@ -72,6 +88,8 @@ EXAMPLES = [
     ("A5", f'{ACK}, source.device.pre_copy = "off"', f'{ACK}, device.pre_copy = "off"', V.HUNG, "source",
      "ack-starved: pending 0 B is below the threshold"),
     ("A5", f'{ACK}, source.device.allow_pre_copy = "off"', f'{ACK}, device.allow_pre_copy = "off"', V.HUNG, "source",
+     "ack-starved: pending 0 B is below the threshold"),
+    ("A5", f'{LIBVIRT}, source.device.pre_copy = "off"', 'source.device.pre_copy = "off"', V.HUNG, "source",
      "ack-starved: pending 0 B is below the threshold"),
     ("A6", ACK_AT_SOURCE, 'migration.destination_capabilities.switchover-ack = "on"', V.FAILED, "destination",
      "d: Received INIT_DATA_SENT but switchover ack is not used"),

@@ -5,7 +5,15 @@ import pytest
 from tests.unit.scenarios.samples import HEAD
 
 from switchover.scenarios.gate import HostFacts, Known
-from switchover.scenarios.plan import CASE_S, SECOND_MIGRATION_S, WARM_CASE_S, decide_again, list_commands, make_plan
+from switchover.scenarios.plan import (
+    CASE_S,
+    SECOND_MIGRATION_S,
+    WARM_CASE_S,
+    decide_again,
+    list_commands,
+    list_domains,
+    make_plan,
+)
 from switchover.scenarios.scenario import parse_scenario
 
 
@@ -74,3 +82,24 @@ allow_pre_copy = "off"
     devices = [word for word in source if word.startswith("vfio-pci,")]
     assert devices[0].startswith("vfio-pci,id=one,sysfsdev=/sys/bus/mdev/devices/UUID_one,")
     assert ["x-allow-pre-copy=off" in word for word in devices] == [False, True]
+
+
+@pytest.mark.parametrize("driver", ["qmp", "libvirt"])
+def test_commands_of_functions(driver: str) -> None:
+    """A function stands there by its address; that of a virtual one a run decides. Both drivers can show it."""
+    managed = 'managed = "on"\n' if driver == "libvirt" else ""
+    devices = (
+        '[[devices]]\nid = "a"\npci = "0000:3b:00.0"\nvf = 2\n[[devices]]\nid = "b"\npci = "0000:01:00.1"\n' + managed
+    )
+    text = f'{devices}[axes]\ndriver = ["{driver}"]\n'
+    (entry,) = make_plan(parse_scenario(HEAD + text)).entries
+    case = entry.planned.case
+    shown = (list_domains(case) or {side: " ".join(words) for side, words in list_commands(case).items()})["source"]
+    if driver == "libvirt":
+        assert list_commands(case) == {}
+        assert [word in shown for word in ('type="pci" managed="no"', 'type="pci" managed="yes"')] == [True, True]
+        assert '<address domain="0x0000" bus="0x01" slot="0x00" function="0x1"' in shown
+        assert '<address domain="0xVF_2_OF_0000" bus="0x3b" slot="0x00" function="0x0"' in shown
+    else:
+        assert "sysfsdev=/sys/bus/pci/devices/0000:01:00.1" in shown
+        assert "sysfsdev=/sys/bus/pci/devices/VF_2_OF_0000:3b:00.0" in shown

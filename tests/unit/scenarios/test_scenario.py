@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.scenarios.samples import HEAD, plan
 
+from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
@@ -92,6 +93,27 @@ irq_rates = [100, 0, 50]
     assert source.devices[1].properties == {"enable-migration": "auto", "y": "2", "x": "1"}
     assert destination.devices[1].properties == {"enable-migration": "auto", "y": "2"}
     assert source.devices[1].knobs.irq_rates == (100, 0, 50)
+
+
+def test_a_pci_function() -> None:
+    """It replaces the reference device, with properties of its own: QEMU is to find out whether it can migrate."""
+    case = only("""
+[device]
+pci = "3B:00.0"
+vf = 2
+vfio_driver = "mlx5_vfio_pci"
+[destination.device]
+pci = "0000:af:00.0"
+vfs = 4
+whole_group = "on"
+properties.enable-migration = "on"
+""")
+    (here,), (there,) = case.source.functions, case.destination.functions
+    assert here == FunctionRequest("0000:3b:00.0", 2, 0, "mlx5_vfio_pci")
+    assert there == FunctionRequest("0000:af:00.0", 2, 4, "mlx5_vfio_pci", whole_group=True)
+    assert dict(case.source.devices[0].properties) == {"migration-events": "on"}
+    assert dict(case.destination.devices[0].properties) == {"migration-events": "on", "enable-migration": "on"}
+    assert case.source.references == ()
 
 
 def test_settings_bounds_probes_faults() -> None:
@@ -241,6 +263,11 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
             '[device]\nproperties.x-allow-pre-copy = "off"',
             ["5: device.properties.x-allow-pre-copy: write allow_pre_copy"],
         ),
+        ('[device]\npci = "1:0.0"', ["5: device.pci: must be a PCI address as lspci -D prints it"]),
+        (
+            '[device]\npci = "0000:01:00.0"\nvfio_driver = "e1000e"\nvf = -1',
+            ["6: device.vfio_driver: must be a driver of VFIO", "7: device.vf: must be greater than or equal to 0"],
+        ),
         ('[device]\nallow_pre_copy = "auto"', ["5: device.allow_pre_copy: must be 'on', 'off' or 'by-machine'"]),
         ('[expect]\noracle = "A55"\nbecause = "x"', ["5: expect.oracle: has no row 'A55'; did you mean 'A5'?"]),
         (
@@ -363,6 +390,27 @@ def test_contradictions(text: str, expected: str) -> None:
         ('[guest]\ndisk = "/d"\ndisk_format = "qcow2"\nkernel = "/k"\nappend = "quiet"', []),
         ('[guest]\ndisk_readonly = "on"\n[axes]\ndisk = ["/a", "/b"]', []),
         ('[bounds]\nsettle_timeout_s = 1\n[axes]\nmigration.settle = ["on", "off"]', []),
+        (
+            '[device]\nvf = 0\n[source.device]\nwhole_group = "on"',
+            [
+                "5: device.vf: has no effect without pci, the address of a PCI function",
+                "7: source.device.whole_group: has no effect without pci, the address of a PCI function",
+            ],
+        ),
+        (
+            '[device]\npci = "0000:01:00.0"\ntype = "refdev-4vec"\n[axes]\ndevice.pre_copy = ["on", "off"]',
+            [
+                "6: device.type: has no effect on a PCI function: only reference devices have it",
+                "8: axes.device.pre_copy: has no effect on a PCI function: only reference devices have it",
+            ],
+        ),
+        ('[source.device]\npci = "01:00.0"\nvf = 1\n[device]\npre_copy = "off"', []),
+        ('[device]\nvf = 0\n[axes]\ndevice.pci = ["01:00.0", "02:00.0"]', []),
+        (
+            '[device]\np2p = "on"\n[axes]\n[[axes.kind]]\nname = "a"\nset = { device.pci = "01:00.0" }\n'
+            '[[axes.kind]]\nname = "b"\nset = { device.pre_copy = "on" }',
+            [],
+        ),
     ],
 )
 def test_values_without_effect(text: str, expected: list[str]) -> None:

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""PCI functions of a lab host with an IOMMU: passed through, kept from migrating, and given back however it ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.lab.conftest import list_oopses
+
+from switchover.cli.main import main
+from switchover.devices.binding import FunctionRequest
+from switchover.devices.functions import read_devices
+from switchover.devices.passthrough import start_function, start_virtual_functions
+from switchover.guests.spec import Driver
+from switchover.hosts.host import Host
+from switchover.hosts.loop import LoopThread
+from switchover.lab.lab import Lab, start_lab
+from switchover.lab.labhost import GROUPED, PHYSICAL, SINGLE, VIRTUAL_FUNCTIONS
+from switchover.lab.release import list_leftovers
+from switchover.record.errors import NotReady, NotSupported, SwitchoverError
+from switchover.record.record import Record, VerdictName
+from switchover.record.rundir import make_run_directory
+from switchover.run.pair import pair_of_lab
+from switchover.run.repeat import run_repeat
+from switchover.run.traveller import start_traveller
+from switchover.run.verdict import judge_passage
+from switchover.scenarios.case import Case
+from switchover.scenarios.expand import expand, select
+from switchover.scenarios.scenario import catalogue_directory, load_scenario, parse_scenario
+
+NIC = "8086:10d3"
+NVME = "1b36:0010"
+
+
+@pytest.fixture(scope="module")
+def pci_lab() -> Iterator[Lab]:
+    """A lab with an IOMMU: the lab of the other tests has none."""
+    with start_lab(f"pci-{os.getpid()}", pci=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def host(pci_lab: Lab) -> Host:
+    return pci_lab.hosts()[0]
+
+
+@pytest.fixture(autouse=True)
+def clean(pci_lab: Lab) -> Iterator[None]:
+    """Around each test: every function has the driver and the override that it had, and as many virtual functions."""
+    before = {host.name: read_devices(host) for host in pci_lab.hosts()}
+    for devices in before.values():
+        drivers = {function.address: function.driver for function in devices.functions}
+        assert [drivers[address] for address in (*GROUPED, *SINGLE, PHYSICAL)] == ["e1000e"] * 4 + ["nvme"]
+    yield
+    for host in pci_lab.hosts():
+        assert read_devices(host) == before[host.name]
+        assert list_leftovers(host) == []
+        assert list_oopses(host) == []
+
+
+def catalogue_case(driver: Driver = "qmp") -> Case:
+    (found,) = select(expand(load_scenario(catalogue_directory() / "pci-functions.toml")), f"driver={driver}")
+    return found.case
+
+
+FUNCTION = "[device]\npci = '0000:02:00.0'\n"
+BLOCKED = "[expect]\noracle = 'B1 (vfio-pci)'\nbecause = 'libvirt finds no other driver that fits'\n"
+
+
+def make_one(text: str) -> Case:
+    (planned,) = expand(parse_scenario(f"version = 1\n[scenario]\ntitle = 'x'\n{text}"))
+    return planned.case
+
+
+def run(case: Case, lab: Lab, path: Path) -> Record:
+    return run_repeat(case, 1, pair_of_lab(lab), make_run_directory("test", path).repeat("case", 1), {})
+
+
+# $1: the NIC's own address, $2: what answers at the other end of its wire
+_PING = r"""
+nic=$(grep -l "$1" /sys/class/net/*/address) && nic=${nic%/address} nic=${nic##*/}
+ip address add 192.0.2.2/30 dev "$nic" && ip link set "$nic" up && ping -q -c 5 -W 5 192.0.2.1
+grep "$nic" /proc/interrupts
+"""
+
+
+def test_a_function_works_in_a_guest(pci_lab: Lab) -> None:
+    """The guest reads the NIC's own address from it, and sends and receives frames with it: the NIC reads and writes
+    the guest's memory through the IOMMU, and interrupts the guest; also after a migration that QEMU blocked.
+    """
+    case, pair = catalogue_case(), pair_of_lab(pci_lab)
+    host = pair.source.host
+    own, other = (
+        host.run(["sh", "-c", f"echo /sys/bus/pci/devices/{address}/net/*"]).text.strip() for address in SINGLE
+    )
+    address = host.read_file(f"{own}/address").decode().strip()
+    name = other.rpartition("/")[2]
+    host.run(["sh", "-c", 'ip address add 192.0.2.1/30 dev "$1" && ip link set "$1" up', "sh", name])
+    try:
+        with LoopThread() as loop, start_traveller(case.source, pair, loop) as traveller:
+            passage = traveller.attempt(case)
+            assert judge_passage(passage).name is VerdictName.BLOCKED
+            assert [check for check in passage.checks if not check.passed] == []
+            with traveller.side.guest.open_ssh(pair.keys) as guest:
+                said = guest.run(["sh", "-c", _PING, "sh", address], check=False, timeout=60).text
+    finally:
+        host.run(["sh", "-c", 'ip link set "$1" down; ip address flush dev "$1"', "sh", name])
+    assert " 0% packet loss" in said
+    counts = [int(line.split()[1]) for line in said.splitlines() if "PCI-MSIX" in line]
+    assert len(counts) == 3
+    assert min(counts) > 0
+
+
+@pytest.mark.parametrize("driver", ["qmp", "libvirt"])
+def test_functions_keep_a_guest_from_migrating(pci_lab: Lab, tmp_path: Path, driver: Driver) -> None:
+    """A NIC and a virtual function are seen by the guest's kernel, its driver has the NIC, and QEMU blocks a migration
+    in its own words. What the drivers say of migration was asked before.
+    """
+    record = run(catalogue_case(driver), pci_lab, tmp_path)
+    assert (record.verdict.name, record.verdict.side) == (VerdictName.BLOCKED, "source"), record.verdict
+    assert "VFIO migration is not supported in kernel" in record.verdict.reason
+    assert record.mismatch == ""
+    checks = {check.name: check for check in record.checks}
+    assert [check for check in record.checks if not check.passed] == []
+    assert checks["guest sees the PCI functions that it was given"].observed == f"{NIC} e1000e, {NVME} none"
+    assert f"{NIC} e1000e" in checks["guest drivers of PCI functions are kept"].expected
+    functions = record.fingerprint["functions"]
+    assert functions["source nic"]["address"] == SINGLE[0]
+    assert functions["destination vf"]["physical"] == PHYSICAL
+    assert {function["driver"] for function in functions.values()} == {"vfio-pci"}
+    assert [function["migration"]["flags"] for function in functions.values()] == [0] * 4
+    assert len({function["group"] for function in functions.values()}) == 4
+
+
+def test_a_function_that_must_migrate_is_refused(pci_lab: Lab, tmp_path: Path) -> None:
+    """With enable-migration=on QEMU does not even start with a function whose driver has no migration."""
+    case = make_one(f"{FUNCTION}vfio_driver = 'vfio-pci'\nproperties.enable-migration = 'on'\n")
+    record = run(case, pci_lab, tmp_path)
+    assert (record.verdict.name, record.mismatch) == (VerdictName.REFUSED, ""), record.verdict
+
+
+def test_libvirt_binds_a_function_itself(pci_lab: Lab, tmp_path: Path) -> None:
+    """With managed it has the host's driver until libvirt starts the domain, in which the guest has it."""
+    record = run(make_one(f"{FUNCTION}managed = 'on'\n[guest]\ndriver = 'libvirt'\n{BLOCKED}"), pci_lab, tmp_path)
+    assert (record.verdict.name, record.mismatch) == (VerdictName.BLOCKED, ""), record.verdict
+    checks = {check.name: check for check in record.checks}
+    assert checks["guest sees the PCI functions that it was given"].observed == f"{NIC} e1000e"
+    assert record.fingerprint["functions"]["source dut"]["driver"] == "e1000e"
+
+
+def test_a_group_goes_to_vfio_as_a_whole(host: Host) -> None:
+    """Of two functions in one group none is taken while a driver of the host has the other, unless that is asked for;
+    the driver that the host's kernel names for a function without one of its own is vfio-pci.
+    """
+    groups = {function.address: function.group for function in read_devices(host).functions}
+    assert groups[GROUPED[0]] == groups[GROUPED[1]]
+    assert groups[SINGLE[0]] != groups[SINGLE[1]]
+    with pytest.raises(NotReady, match="is not viable") as caught, start_function(host, FunctionRequest(GROUPED[0])):
+        raise AssertionError("it was passed on")
+    assert f"{GROUPED[1]} is with e1000e" in caught.value.why
+    with start_function(host, FunctionRequest(GROUPED[0], whole_group=True)) as passed:
+        drivers = {function.address: function.driver for function in read_devices(host).functions}
+        assert [drivers[address] for address in GROUPED] == ["vfio-pci"] * 2
+        assert passed.migratability.describe() == "none"
+
+
+REFUSED = [
+    (FunctionRequest("0000:09:00.0"), NotSupported, "has no PCI function 0000:09:00.0"),
+    (FunctionRequest(SINGLE[0], vf=0), NotSupported, "has no SR-IOV"),
+    (FunctionRequest(PHYSICAL, vf=VIRTUAL_FUNCTIONS), NotSupported, f"at most {VIRTUAL_FUNCTIONS} virtual functions"),
+    (FunctionRequest(SINGLE[0], driver="mlx5_vfio_pci"), NotSupported, "has no driver mlx5_vfio_pci"),
+]
+
+
+@pytest.mark.parametrize(("request_", "kind", "words"), REFUSED, ids=[words for *_, words in REFUSED])
+def test_what_a_host_lacks_is_named(
+    host: Host, request_: FunctionRequest, kind: type[SwitchoverError], words: str
+) -> None:
+    """Nothing is changed on a host that cannot give what is asked for, and what it lacks is told with a way out."""
+    with (
+        pytest.raises(kind, match=words) as caught,
+        start_virtual_functions(host, [request_]),
+        start_function(host, request_),
+    ):
+        raise AssertionError("it was passed on")
+    assert caught.value.fix
+
+
+def test_without_an_iommu(lab: Lab) -> None:
+    """A host without one cannot give a function away, and says so."""
+    host = lab.hosts()[0]
+    nic = next(function for function in read_devices(host).functions if function.pci_class == 0x020000)
+    with pytest.raises(NotSupported, match="in no IOMMU group") as caught:
+        start_function(host, FunctionRequest(nic.address)).__enter__()
+    assert "iommu=on" in caught.value.fix
+
+
+def test_what_others_use_stays_theirs(host: Host) -> None:
+    """Neither an interface of the host with an address is taken, nor a function that another process has open, nor
+    virtual functions that somebody else made, nor their physical function.
+    """
+    name = host.run(["ls", f"/sys/bus/pci/devices/{SINGLE[0]}/net"]).text.strip()
+    host.run(["ip", "address", "add", "192.0.2.1/32", "dev", name])
+    try:
+        with pytest.raises(NotReady, match="uses what the guest is to have") as caught:
+            start_function(host, FunctionRequest(SINGLE[0])).__enter__()
+        assert f"interface {name} has an address" in caught.value.why
+    finally:
+        host.run(["ip", "address", "delete", "192.0.2.1/32", "dev", name])
+    with (
+        start_function(host, FunctionRequest(SINGLE[0])) as passed,
+        open_group(host, str(passed.function.group)),
+        pytest.raises(NotReady, match="is in use"),
+    ):
+        start_function(host, FunctionRequest(SINGLE[0])).__enter__()
+    with start_virtual_functions(host, [FunctionRequest(PHYSICAL, vf=0)]):
+        with pytest.raises(NotReady, match="has 1 virtual functions, too few for number 1"):
+            start_virtual_functions(host, [FunctionRequest(PHYSICAL, vf=1)]).__enter__()
+        with pytest.raises(NotReady, match="VFIO does not take it with them"):
+            start_function(host, FunctionRequest(PHYSICAL)).__enter__()
+
+
+@contextlib.contextmanager
+def open_group(host: Host, group: str) -> Iterator[None]:
+    with host.open_stream(["sh", "-c", 'exec 3<>"/dev/vfio/$1" && echo open && cat', "sh", group]) as holder:
+        holder.settimeout(20)
+        assert holder.recv(10) == b"open\n"
+        yield
+
+
+_REPEAT = """
+import sys
+from pathlib import Path
+from switchover.lab.lab import Lab
+from switchover.record.log import set_up_logging
+from switchover.record.rundir import RunDirectory
+from switchover.run.pair import pair_of_lab
+from switchover.run.repeat import run_repeat
+from tests.lab.test_pci_functions import catalogue_case
+
+set_up_logging(verbose=True)
+repeat = RunDirectory(Path(sys.argv[2])).repeat("case", 1)
+run_repeat(catalogue_case(sys.argv[3]), 1, pair_of_lab(Lab(Path(sys.argv[1]))), repeat, {})
+"""
+
+
+@pytest.mark.parametrize(("driver", "step"), [("qmp", "start source"), ("libvirt", "guest boot")])
+def test_clean_after_a_harness_that_was_killed(pci_lab: Lab, tmp_path: Path, driver: str, step: str) -> None:
+    """SIGKILL while functions are bound, or while guests have them: ``clean`` gives all of them back, and the fixture
+    looks at drivers, overrides and numbers of virtual functions.
+    """
+    top = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _REPEAT, str(pci_lab.directory), str(tmp_path), driver],
+        env={**os.environ, "PYTHONPATH": f"{top / 'harness'}:{top}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    # of the first step not its first moment: virtual functions and the NIC are given to VFIO one after the other
+    last = f"step: {step}" if step != "start source" else "drivers_probe"
+    for line in process.stderr:
+        if last in line:
+            break
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert main(["clean"]) == 0

@@ -230,7 +230,7 @@ def start_instance(
     path = f"{tracefs.root}/instances/{PREFIX}{secrets.token_hex(4)}"
     undo, gone = ["sh", "-c", _REMOVE, "sh", path], ["test", "!", "-e", path]
     filters = render_filters(irqs, pids)
-    with _change(host, f"trace instance {path}", undo, gone):
+    with change_host(host, f"trace instance {path}", undo, gone):
         try:
             script = _SET_UP.replace("EVENTS", " ".join(EVENTS))
             host.run(["sh", "-c", script, "sh", path, tracefs.clock, str(buffer_kib), *filters], timeout=60)
@@ -245,8 +245,11 @@ def start_instance(
 
 
 @contextlib.contextmanager
-def _change(host: Host, what: str, undo: Sequence[str], gone: Sequence[str]) -> Iterator[None]:
-    """A change of the journal; of a host that no later process could reach (a guest of a run) without one."""
+def change_host(host: Host, what: str, undo: Sequence[str], gone: Sequence[str]) -> Iterator[None]:
+    """A change of the journal; of a host that no later process could reach (a guest of a run) without one.
+
+    What cannot be undone is said, with the command for it; nothing is raised.
+    """
     if host.address:
         with own_journal().change(host, what, undo=undo, gone=gone):
             yield

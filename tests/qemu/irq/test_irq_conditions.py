@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When an IRQ thread runs where its hard handler ran, in a guest whose interrupts have an effective CPU (APIC)."""
+
+import pytest
+from tests.qemu.irq.conftest import IrqGuest
+
+from switchover.irq.activations import Class
+from switchover.irq.analysis import Placement
+from switchover.irq.loads import start_hog
+from switchover.irq.placement import set_thread_affinity, start_mask
+from switchover.irq.recorder import OpenRecording
+from switchover.irq.state import parse_cpus
+
+SERIAL = "ttyS0"
+IRQ = 4
+
+
+def test_the_mask_of_a_thread_is_one_cpu(threaded: IrqGuest) -> None:
+    """Asked for all CPUs, the interrupt has one effective CPU, its thread may run there only, and does: all local."""
+    state = threaded.state()
+    interrupt = state.find_interrupt(IRQ)
+    (thread,) = state.threads_of(IRQ)
+    assert interrupt is not None
+    assert (len(parse_cpus(interrupt.asked)), len(parse_cpus(interrupt.effective))) == (4, 1)
+    assert (thread.cpus, thread.policy, thread.priority) == (interrupt.effective, "FIFO", 50)
+    recorded = threaded.record("local", SERIAL, lambda _: threaded.serial(20)).result
+    assert recorded.verdict is Placement.LOCAL
+    assert recorded.total.local >= 20
+    assert recorded.tally.handlers.keys() == parse_cpus(interrupt.effective)
+
+
+def test_a_change_of_the_mask_makes_one_remote_activation(threaded: IrqGuest) -> None:
+    """The interrupt that brings a new CPU into effect runs on the old one, its thread on the new; all others local."""
+
+    def change(recording: OpenRecording) -> None:
+        for cpu in (1, 2, 3, 0):
+            with start_mask(threaded.host, IRQ, str(cpu)):
+                recording.mark_placement(IRQ, str(cpu))
+                threaded.serial(4)
+                assert threaded.host.read_file(f"/proc/irq/{IRQ}/effective_affinity_list").decode().strip() == str(cpu)
+
+    with start_mask(threaded.host, IRQ, "0"):
+        threaded.serial(2)
+        recorded = threaded.record("mask-changes", SERIAL, change)
+    counts = recorded.result.tally.by_mask
+    remote = [one for one in recorded.activations if one.kind is not Class.LOCAL]
+    # with start_mask the mask goes back to 0 after each, which takes effect only if an interrupt comes meanwhile
+    assert [(one.hard_cpu, one.thread_cpu) for one in remote] == [(0, 1), (1, 2), (2, 3), (3, 0)]
+    assert {mask: counts[mask].ran - counts[mask].local for mask in "1230"} == dict.fromkeys("1230", 1)
+    assert recorded.result.tally.follows == 4
+
+
+def test_an_affinity_of_its_own(threaded: IrqGuest) -> None:
+    """A thread that somebody moved (kernels before 6.19 allow it) is remote until it is moved back, every time."""
+    (thread,) = threaded.state().threads_of(IRQ)
+    (home,) = parse_cpus(thread.cpus)
+    if not thread.settable:
+        pytest.skip("this kernel fixes the affinity of IRQ threads")
+    away = (home + 1) % 4
+    set_thread_affinity(threaded.host, thread, str(away))
+    try:
+        result = threaded.record("thread-moved", SERIAL, lambda _: threaded.serial(10)).result
+    finally:
+        set_thread_affinity(threaded.host, thread, str(home))
+    assert result.verdict is Placement.REMOTE
+    assert "own affinity" in result.reason
+    assert set(result.total.matrix) == {(home, away)}
+
+
+def test_a_lower_priority_does_not_starve_it(threaded: IrqGuest) -> None:
+    """A thread that may run on one CPU preempts a FIFO-40 hog there: local as ever."""
+    with start_mask(threaded.host, IRQ, "2"):
+        threaded.serial(2)
+        with start_hog(threaded.host, "2", policy="fifo", priority=40) as hog:
+            result = threaded.record("fifo-40", SERIAL, lambda _: threaded.serial(10)).result
+    assert result.verdict is Placement.LOCAL
+    assert set(result.total.matrix) == {(2, 2)}
+    assert hog.spun_ns is not None
+    assert hog.spun_ns > 0
+
+
+def test_a_higher_priority_starves_it(threaded: IrqGuest) -> None:
+    """With a FIFO-60 hog on the one CPU of its mask the thread is woken and does not run; nothing is made up."""
+    with start_mask(threaded.host, IRQ, "3"):
+        threaded.serial(2)
+        with start_hog(threaded.host, "3", policy="fifo", priority=60):
+            result = threaded.record("fifo-60", SERIAL, lambda _: threaded.serial(3)).result
+    assert result.verdict is Placement.STARVED
+    assert (result.total.ran, result.total.classes[Class.WAITING]) == (0, 1)
+    assert result.total.all_latencies.maximum is None
+    assert result.tally.longest_wait_us > 0
+    again = threaded.record("after-fifo-60", SERIAL, lambda _: threaded.serial(3)).result
+    assert again.verdict is not Placement.STARVED

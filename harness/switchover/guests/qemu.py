@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from switchover.guests.arguments import build_arguments

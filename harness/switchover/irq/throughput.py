@@ -61,5 +61,8 @@ def _repeat(file: BufferedIOBase, turns: int) -> Iterator[bytes]:
     span = times[-1] - times[0] + 1
     trace = b"\n".join(lines) + b"\n"
     for turn in range(turns):
-        shift = turn * span
-        yield _TIME.sub(lambda match, shift=shift: b"%d%s" % (int(match[1]) + shift, match[2]), trace)
+        yield _shift(trace, turn * span)
+
+
+def _shift(trace: bytes, seconds: int) -> bytes:
+    return _TIME.sub(lambda match: b"%d%s" % (int(match[1]) + seconds, match[2]), trace)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When an IRQ thread runs elsewhere than its hard handler, in a guest whose serial port has no effective CPU (XT-PIC)."""
+"""When an IRQ thread runs elsewhere than its hard handler: a guest whose serial port has no effective CPU (XT-PIC)."""
 
 from tests.qemu.irq.conftest import IrqGuest
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Lines of the kernel's trace become events in the order of time, whatever the pieces they come in."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,7 +61,7 @@ def test_what_is_in_the_table_is_read_alike() -> None:
 def test_pieces_may_end_anywhere(cuts: list[int]) -> None:
     """How the stream was cut changes nothing."""
     places = [0, *sorted(set(cuts)), len(LINES)]
-    chunks = [LINES[first:last] for first, last in zip(places, places[1:], strict=False)]
+    chunks = [LINES[first:last] for first, last in pairwise(places)]
     assert read(*chunks)[0] == EVENTS
 
 

@@ -71,9 +71,10 @@ def render_one(made: Made, time: int) -> Iterator[tuple[int, str]]:
         yield time + 2, line(time + 2, made.placed, "d..2.", switch(0, "R", pid))
         yield time + 3, line(time + 3, made.placed, "d..2.", switch(pid, "S", 0))
         time += 4
-    yield time, line(time, made.hard, "d.h1.", f"irq_handler_entry: irq={irq} name=virtio0")
-    yield time + 1, line(time + 1, made.hard, "d.h1.", f"irq_handler_exit: irq={irq} ret=handled")
-    woken = time + 2
+    # at one time: with interrupts off nothing comes between them on their CPU
+    woken = time
+    yield woken, line(woken, made.hard, "d.h1.", f"irq_handler_entry: irq={irq} name=virtio0")
+    yield woken, line(woken, made.hard, "d.h1.", f"irq_handler_exit: irq={irq} ret=handled")
     yield woken, line(woken, made.hard, "d.h3.", wake(irq, "sched_waking", made.hard))
     yield woken, line(woken, made.placed, "dNh4.", wake(irq, "sched_wakeup", made.placed))
     if made.placed != made.ran:

@@ -45,6 +45,15 @@ class Subject:
     """interrupts a second on the busiest CPU, as it was just seen"""
 
     @property
+    def largest_buffer_kib(self) -> int:
+        """For each CPU, so that all together take half of the memory that is available."""
+        return self.tracefs.memory_kib // 2 // max(1, self.cpus)
+
+    @property
+    def cpus(self) -> int:
+        return len(parse_cpus(self.state.online))
+
+    @property
     def pids(self) -> tuple[int, ...]:
         numbers = {interrupt.number for interrupt in self.chosen}
         return tuple(thread.pid for thread in self.state.threads if thread.irq in numbers and not thread.secondary)
@@ -168,8 +177,7 @@ def start_recording(
     ``buffer_kib``: for each CPU; 0: by the rate of interrupts that was seen.
     """
     host, tracefs = subject.host, subject.tracefs
-    cpus = len(parse_cpus(subject.state.online))
-    buffer_kib = buffer_kib or choose_buffer(subject.rate, tracefs.memory_kib, cpus)
+    buffer_kib = buffer_kib or choose_buffer(subject.rate, tracefs.memory_kib, subject.cpus)
     numbers = tuple(interrupt.number for interrupt in subject.chosen)
     with contextlib.ExitStack() as stack:
         instance = stack.enter_context(start_instance(host, tracefs, numbers, subject.pids, buffer_kib=buffer_kib))
@@ -216,7 +224,10 @@ def record(
         if not recording.lost:
             break
         notes.append(f"window {number} lost {recording.lost} events with buffers of {used} KiB")
+        buffer_kib = min(used * GROWTH, subject.largest_buffer_kib)
+        if buffer_kib <= used:
+            say(f"{notes[-1]}; there is no memory for larger ones")
+            break
         if number < ATTEMPTS:
-            say(f"{notes[-1]}; again with {used * GROWTH} KiB")
-            buffer_kib = used * GROWTH
+            say(f"{notes[-1]}; again with {buffer_kib} KiB")
     return losses

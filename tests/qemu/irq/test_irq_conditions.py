@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """When an IRQ thread runs where its hard handler ran, in a guest whose interrupts have an effective CPU (APIC)."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from tests.qemu.irq.conftest import IrqGuest
 
+import switchover
+from switchover.cli.main import main
+from switchover.hosts.waiting import wait_until
 from switchover.irq.activations import Class
 from switchover.irq.analysis import Placement
 from switchover.irq.loads import start_hog
@@ -91,3 +101,49 @@ def test_a_higher_priority_starves_it(threaded: IrqGuest) -> None:
     assert result.tally.longest_wait_us > 0
     again = threaded.record("after-fifo-60", SERIAL, lambda _: threaded.serial(3)).result
     assert again.verdict is not Placement.STARVED
+
+
+def login(guest: IrqGuest) -> list[str]:
+    """What people type to get to a guest."""
+    host_key = guest.entry.host_key
+    assert host_key is not None
+    return [f"root@127.0.0.1:{guest.entry.port}", "--key", guest.entry.key, "--host-key", host_key]
+
+
+def test_the_command(threaded: IrqGuest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Record and report in one: the network's own interrupts, JSON and a page; nothing stays on either machine."""
+    words = ["--irq", "virtio", "--seconds", "2", "--json", "--html", str(tmp_path / "x.html")]
+    assert main(["irq", "record", *login(threaded), *words, "--output", str(tmp_path / "x.gz")]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert (fields["verdict"], fields["problems"]) == ("local", [])
+    assert fields["total"]["classes"]["local"] > 0
+    assert "<svg" in (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert threaded.host.run(["ls", "/sys/kernel/tracing/instances"]).text == ""
+
+
+def test_a_harness_that_is_killed(threaded: IrqGuest, tmp_path: Path) -> None:
+    """The next command removes what it left in the guest, its reader too, and not what others have there."""
+    theirs = "/sys/kernel/tracing/instances/theirs"
+    threaded.host.run(["mkdir", theirs])
+    environment = {
+        **os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(Path(switchover.__file__).parents[1])
+    }  # fmt: skip
+    command = [sys.executable, "-m", "switchover"]
+
+    def reader() -> str:
+        script = 'for path in /proc/[0-9]*; do tr "\\0" " " 2>/dev/null <$path/cmdline; echo; done'
+        return "\n".join(
+            line for line in threaded.host.run(["sh", "-c", script]).text.splitlines() if line.startswith("dd if=")
+        )
+
+    words = [*command, "irq", "record", *login(threaded), "--seconds", "300", "--output", str(tmp_path / "x.gz")]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as process:
+        wait_until("the reader in the guest", reader, timeout=60)
+        process.send_signal(signal.SIGKILL)
+    cleaned = subprocess.run(
+        [*command, "clean"], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (cleaned.returncode, "undone" in cleaned.stdout) == (0, True)
+    assert threaded.host.run(["ls", "/sys/kernel/tracing/instances"]).text.split() == ["theirs"]
+    assert reader() == ""
+    threaded.host.run(["rmdir", theirs])

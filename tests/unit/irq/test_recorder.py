@@ -79,7 +79,7 @@ def test_loss_enlarges_the_buffer(tmp_path: Path) -> None:
     host = TracedHost([5, 3, 0])
     record(host, tmp_path / "x.gz", 0.01)
     analysis = analyse_file(tmp_path / "x.gz")
-    assert host.buffers == ["1024", "8192", "65536"]
+    assert host.buffers == ["1024", "8192", "29333"]
     assert analysis.problems == ()
     assert [note for note in analysis.notes if "lost" in note] == [
         "window 1 lost 5 events with buffers of 1024 KiB", "window 2 lost 3 events with buffers of 8192 KiB",
@@ -91,6 +91,14 @@ def test_loss_that_does_not_end(tmp_path: Path) -> None:
     record(TracedHost([5, 5, 5]), tmp_path / "x.gz", 0.01)
     analysis = analyse_file(tmp_path / "x.gz")
     assert (analysis.verdict, "5 on CPU 0" in analysis.reason) == (Placement.INVALID, True)
+
+
+def test_loss_without_memory_for_more(tmp_path: Path) -> None:
+    """Buffers together never take more than half of the memory: then one window must do, and is invalid."""
+    host = TracedHost([5], probe=PROBE.replace("176000", "6144"))
+    record(host, tmp_path / "x.gz", 0.01, buffer_kib=1024)
+    assert host.buffers == ["1024"]
+    assert analyse_file(tmp_path / "x.gz").verdict is Placement.INVALID
 
 
 def test_a_trace_that_breaks_off(tmp_path: Path) -> None:

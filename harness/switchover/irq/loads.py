@@ -39,7 +39,7 @@ def start_hog(host: Host, cpus: str, *, policy: Policy = "other", priority: int 
         if _read_line(stream) != "running":
             raise NotReady(f"The load {hog.policy} {hog.priority} on CPUs {hog.cpus} of {host.name} did not start.")
         yield hog
-        stream.shutdown(socket.SHUT_WR)
+        stream.sendall(b"stop\n")  # its end would close the channel over SSH before the answer
         match = re.fullmatch(r"spun (\d+)", _read_line(stream))
         if match is None or match[1] == "0":
             raise NotReady(f"The load {hog.policy} {hog.priority} on CPUs {hog.cpus} of {host.name} did not run.")

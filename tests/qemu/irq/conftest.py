@@ -58,7 +58,7 @@ class IrqGuest:
     def serial(self, count: int) -> None:
         """Make the serial port interrupt, once or twice for each line."""
         script = 'i=0; while [ $i -lt "$1" ]; do echo >/dev/ttyS0; usleep 20000; i=$((i + 1)); done'
-        self.host.run(["sh", "-c", script, "sh", str(count)], timeout=120)
+        self.host.run(["sh", "-c", script, "sh", str(count)])
 
     def record(self, name: str, word: str, during: Callable[[OpenRecording], None]) -> Recorded:
         """Record one interrupt while something is done; the recording must be valid."""

@@ -81,9 +81,9 @@ def remote(count: int) -> list[Made]:
 def test_real_recordings(name: str, verdict: Placement, matrices: dict[int, dict[tuple[int, int], int]]) -> None:
     """Of guests under TCG with four vCPUs, kernel 6.12: every activation in its cell, counters and trace agree.
 
-    ``serial``: the interrupt has one effective CPU; there with a hog of FIFO 40 or 60 on it. ``noapic``: it has none, and
-    its thread may run anywhere; there before and while a FIFO-40 hog is pinned to the CPU of the hard handler, which
-    drives the thread away, and a FIFO-60 one to that of the thread, which drives it home.
+    ``serial``: the interrupt has one effective CPU; there with a hog of FIFO 40 or 60 on it. ``noapic``: it has none,
+    and its thread may run anywhere; there before and while a FIFO-40 hog is pinned to the CPU of the hard handler,
+    which drives the thread away, and a FIFO-60 one to that of the thread, which drives it home.
     """
     analysis = analyse_file(DATA / f"6.12-{name}.trace.gz")
     assert analysis.problems == ()

@@ -15,7 +15,7 @@ import pytest
 from tests.qemu.conftest import NAME, list_leftovers
 
 from switchover.guests.qemu import GuestKeys, start_guest
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestSpec, Kernel
 from switchover.hosts.inventory import HostEntry, open_inventory_host
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
@@ -85,7 +85,7 @@ def start_irq_guest(image: Image, keys: GuestKeys, directory: Path, append: str)
         address=ADDRESS,
         prefix=24,
         append=append,
-        kernel=str(image.artifact("vmlinuz")),
+        kernel=Kernel(str(image.artifact("vmlinuz"))),
         initramfs=str(image.artifact("initramfs.cpio")),
     )
     network = (

@@ -44,7 +44,7 @@ def test_every_option_on_a_page_is_one(capsys: pytest.CaptureFixture[str]) -> No
         if verb not in VERBS:
             wrong.append(f"{page.name}: {words}")
             continue
-        key = " ".join([verb, *rest[:1]]) if verb in ("lab", "images", "bench") and rest else verb
+        key = " ".join([verb, *rest[:1]]) if verb in ("lab", "images", "bench", "irq") and rest else verb
         if key not in helps:
             with pytest.raises(SystemExit):
                 main([*key.split(), "--help"])

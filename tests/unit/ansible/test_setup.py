@@ -68,6 +68,14 @@ def test_a_check_tells_a_wrong_driver_and_changes_nothing(tmp_path: Path, what: 
     assert not (sysfs.vf / "driver_override").exists()
 
 
+def test_a_check_makes_no_functions(tmp_path: Path) -> None:
+    """``--check`` fails with the line that a change would say, and the kernel is told nothing."""
+    sysfs = Sysfs(tmp_path, 0, "vfio-pci")
+    done = sysfs.set_up(f"VIRTUAL_FUNCTIONS=({PF} 1 vfio-pci '')", "--check")
+    assert (done.returncode, done.stdout) == (1, f"{PF}: 1 virtual functions\n"), done.stderr
+    assert (sysfs.pf / "sriov_numvfs").read_text() == "0\n"
+
+
 def test_a_function_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     done = Sysfs(tmp_path, 1, "vfio-pci").set_up("FUNCTIONS=(0000:99:00.0 vfio-pci)")
     assert (done.returncode, done.stderr) == (1, "switchover-host-setup: there is no PCI function 0000:99:00.0\n")

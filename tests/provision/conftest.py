@@ -43,7 +43,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareMachine]:
 @pytest.fixture(scope="session")
 def lacked(machine: BareMachine) -> list[str]:
     """What it did not have before the role came."""
-    script = 'for name; do command -v "$name" >/dev/null || echo "$name"; done; [ -e /dev/vfio/vfio ] || echo vfio'
+    script = 'for name; do command -v "$name" >/dev/null || echo "$name"; done; [ -e /sys/module/vfio ] || echo vfio'
     with open_inventory_host(NAME, machine.entry) as host:
         return host.run(["sh", "-c", script, "sh", "qemu-system-x86_64", "virsh", "socat"]).text.splitlines()
 

@@ -86,7 +86,7 @@ def bare_arguments(name: str, image: Image, accelerator: Accelerator, monitor: P
         *("-drive", f"file={image.artifact('root.ext4')},if=virtio,format=raw,snapshot=on,cache=unsafe"),
         *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", "virtio-net-pci,netdev=user,romfile="),
-        *("-device", "pcie-root-port,id=port,chassis=1", "-device", "e1000e,bus=port,romfile="),
+        *("-device", "pcie-root-port,id=behind,chassis=1", "-device", "e1000e,bus=behind,romfile="),
     ]
 
 

@@ -18,11 +18,11 @@ from tests.provision.conftest import NAME, NIC, Applied, Playbook, count
 import switchover
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts import processes
-from switchover.hosts.facts import read_facts
 from switchover.hosts.host import Host
 from switchover.lab.keys import generate_key_pair
 from switchover.lab.release import list_leftovers
 from switchover.record.record import VerdictName
+from switchover.run.fingerprint import describe_host
 from switchover.run.pair import End, Pair
 from switchover.run.standard import KNOBS, PRE_COPY_ON
 
@@ -65,7 +65,7 @@ def test_a_guest_migrates_there(host: Host, machine: BareMachine, tmp_path: Path
     login, guest = generate_key_pair(), generate_key_pair()
     end = End(host, machine.entry.migration_address)
     keys = GuestKeys(login.public, login.private, guest.private, guest.public)
-    facts = read_facts(host, "qemu-system-x86_64")
+    facts = describe_host(host, "qemu-system-x86_64")
     run_case = CaseRunner(Pair(end, end, keys), {"source": facts, "destination": facts}, tmp_path)
     record = run_case(PRE_COPY_ON)
     assert record.verdict.name is VerdictName.COMPLETED, record.verdict

@@ -112,11 +112,15 @@ def test_a_disturbed_link_is_in_order_afterwards(lab: Lab) -> None:
 
 
 def test_leftovers_are_seen(lab: Lab) -> None:
-    """What the other tests look for is found where it is: a file, a tap, a mediated device, a QEMU."""
+    """What the other tests look for is found where it is: a file, a tap, a mediated device, a domain, a QEMU."""
     host = lab.hosts()[0]
     assert list_leftovers(host) == []
     kinds = (
         ("touch /tmp/switchover-x", "rm /tmp/switchover-x"),
+        (
+            "mkdir -p /run/libvirt/qemu; touch /run/libvirt/qemu/switchover-x.xml",
+            "rm /run/libvirt/qemu/switchover-x.xml",
+        ),
         ("ip tuntap add dev swx mode tap", "ip link delete dev swx"),
         (
             "echo 5d0f8c1e-0000-4000-8000-000000000000 >/sys/devices/platform/refdev/mdev_supported_types/*/create",

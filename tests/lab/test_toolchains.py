@@ -7,12 +7,12 @@ import pytest
 from tests.lab.case_runner import CaseRunner
 
 from switchover.devices.abilities import QemuAbilities, read_abilities
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import Driver, GuestSpec
 from switchover.lab.lab import Lab
 from switchover.lab.toolchains import provide_toolchain
 from switchover.record.record import VerdictName
 from switchover.run.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.case import Case, SideSpec, with_driver
 
 pytestmark = pytest.mark.toolchains("qemu-7.2", "qemu-11.1", "qemu-x-allow-pre-copy")
 
@@ -67,11 +67,16 @@ def test_from_a_newer_to_an_older_one(lab: Lab, run_case: CaseRunner) -> None:
     assert [entry.name for entry in record.measurements if entry.value is None] == []
 
 
-def test_with_the_property_off(lab: Lab, run_case: CaseRunner) -> None:
-    """The patched QEMU honours x-allow-pre-copy=off: the device that offers PRE_COPY is never put into it."""
+@pytest.mark.parametrize("driver", ["qmp", "libvirt"])
+def test_with_the_property_off(lab: Lab, run_case: CaseRunner, driver: Driver) -> None:
+    """The patched QEMU honours x-allow-pre-copy=off: the device that offers PRE_COPY is never put into it. With both
+    drivers it is this QEMU, and holds what it was given on both sides.
+    """
     for name in ("hosta", "hostb"):
         provide_toolchain(lab, name, "qemu-x-allow-pre-copy")
-    record = run_case(between("qemu-x-allow-pre-copy", "qemu-x-allow-pre-copy", **{"x-allow-pre-copy": "off"}))
+    case = between("qemu-x-allow-pre-copy", "qemu-x-allow-pre-copy", **{"x-allow-pre-copy": "off"})
+    record = run_case(with_driver(case, driver))
+    assert [record.properties[side]["x-allow-pre-copy"] for side in ("source", "destination")] == ["off", "off"]
     assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
     assert record.states["source"]
     assert not [state for state in record.states["source"] if state.startswith("pre-copy")]

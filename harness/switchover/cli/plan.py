@@ -22,7 +22,9 @@ from switchover.scenarios.scenario import list_scenarios, load_scenario
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
-    parser.add_argument("--commands", action="store_true", help="QEMU's full command lines of each case")
+    parser.add_argument(
+        "--commands", action="store_true", help="QEMU's full command lines of each case, or libvirt's XML"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument(
         "--probe", action="store_true", help="ask the hosts of the cases, and the lab that is up, what they can do"

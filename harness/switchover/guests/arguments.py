@@ -33,7 +33,6 @@ def build_arguments(
     ``empty_ports``: instead of the devices so many root ports, into which they can be plugged. ``more``: words at the
     end, as they are.
     """
-    append = f"console=ttyS0 quiet panic=-1 net.ifnames=0 switchover.address={spec.address}/{spec.prefix} {spec.append}"
     return [
         spec.qemu,
         *("-name", f"{spec.name},debug-threads=on"),
@@ -42,7 +41,7 @@ def build_arguments(
         *("-smp", str(spec.vcpus), "-m", f"{spec.memory_mib}M"),
         *(() if spec.boots_from_disk else ("-kernel", spec.kernel_file)),
         *(("-initrd", spec.initramfs_file) if spec.initramfs_file and not spec.boots_from_disk else ()),
-        *(() if spec.boots_from_disk else ("-append", append.strip())),
+        *(() if spec.boots_from_disk else ("-append", render_append(spec))),
         *(_disk(spec) if spec.disk else ()),
         *("-chardev", f"file,id=console,path={files.console}", "-serial", "chardev:console"),
         *("-qmp", f"unix:{files.monitor},server=on,wait=off"),
@@ -55,6 +54,12 @@ def build_arguments(
         *(("-incoming", "defer") if incoming else ()),
         *more,
     ]
+
+
+def render_append(spec: GuestSpec) -> str:
+    """The kernel command line of a guest that QEMU boots a kernel for."""
+    words = f"console=ttyS0 quiet panic=-1 net.ifnames=0 switchover.address={spec.address}/{spec.prefix} {spec.append}"
+    return words.strip()
 
 
 def _disk(spec: GuestSpec) -> list[str]:

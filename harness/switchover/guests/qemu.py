@@ -5,8 +5,9 @@ import contextlib
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.console import Console, find_fatal, find_trouble
@@ -23,6 +24,8 @@ from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLo
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
 _ASK_S = 1.0
+_CANCEL_S = 180
+"""A device may be saved meanwhile, and QEMU answers nothing then."""
 _GREETING_S = 5.0
 
 
@@ -57,12 +60,16 @@ class GuestKeys:
 
 @dataclass(frozen=True)
 class GuestEvidence:
-    """What a QEMU left behind when it ended or was ended."""
+    """What a QEMU left behind when it ended or was ended. ``domain``: XML of one that libvirt ran; ``domain_events``:
+    what libvirt told of it.
+    """
 
     command: str
     console: str
     log: str
     stderr: str
+    domain: str = ""
+    domain_events: tuple[Mapping[str, Any], ...] = ()
 
 
 class QemuGuest:
@@ -87,6 +94,27 @@ class QemuGuest:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its QEMU was started: libvirt starts that of a destination in the migration."""
+        return True
+
+    def name_device(self, device_id: str) -> str:
+        """What QEMU calls a device of the spec."""
+        return device_id
+
+    def cancel_migration(self) -> None:
+        """:raises Refused: there is nothing to cancel"""
+        self.qmp.execute("migrate_cancel", timeout=_CANCEL_S)
+
+    def pause(self) -> None:
+        """Stop the guest's vCPUs."""
+        self.qmp.execute("stop")
+
+    def resume(self) -> None:
+        """Let a guest run that was paused; one that runs is left as it is."""
+        self.qmp.execute("cont")
 
     def require_alive(self) -> None:
         """Invariant of every wait on this guest.
@@ -232,13 +260,13 @@ def start_guest(
     files = GuestFiles(f"/tmp/switchover-{spec.name}-{side}-{ident}", f"sw{ident}")
     journal = own_journal()
     with contextlib.ExitStack() as stack:
-        undo, gone = _removal_of_files(files)
+        undo, gone = removal_of_files(files)
         what = f"directory {files.directory}" + (f" and tap {files.tap}" if spec.bridge else "")
         stack.enter_context(journal.change(host, what, undo=undo, gone=gone))
         # before the files are made: the command that makes them is one of these processes, and ends before they go
         undo, gone = end_processes(ident)
         change = stack.enter_context(journal.change(host, f"QEMU of {files.directory}", undo=undo, gone=gone))
-        _prepare_files(host, spec, files, keys)
+        prepare_files(host, spec, files, keys)
         argv = build_arguments(spec, files, incoming=incoming, empty_ports=empty_ports, more=more)
         process = host.start(argv)
         change.release = process.kill
@@ -251,21 +279,24 @@ def start_guest(
         yield guest
 
 
-def _prepare_files(host: Host, spec: GuestSpec, files: GuestFiles, keys: GuestKeys) -> None:
-    """The private directory with the guest's keys, and its tap in the host's bridge; one command, since each costs."""
+def prepare_files(host: Host, spec: GuestSpec, files: GuestFiles, keys: GuestKeys, *, tap: bool = True) -> None:
+    """The private directory with the guest's keys, and its tap in the host's bridge; one command, since each costs.
+
+    ``tap``: whether there is one to be made.
+    """
     script = (
         'mkdir -m 700 "$1"; umask 077; cat >"$1/ssh_host_ed25519_key"; echo "$2" >"$1/authorized_keys"; '
         ': >"$1/console.log"; '
         'if [ -n "$4" ]; then ip tuntap add dev "$3" mode tap; ip link set dev "$3" master "$4" up; fi'
     )
     host.run(
-        ["sh", "-euc", script, "sh", files.directory, keys.authorized.strip(), files.tap, spec.bridge],
+        ["sh", "-euc", script, "sh", files.directory, keys.authorized.strip(), files.tap, spec.bridge if tap else ""],
         stdin=keys.host_private.encode(),
     )
 
 
-def _removal_of_files(files: GuestFiles) -> tuple[list[str], list[str]]:
-    """Undo of :func:`_prepare_files`, and its proof."""
+def removal_of_files(files: GuestFiles) -> tuple[list[str], list[str]]:
+    """Undo of :func:`prepare_files`, and its proof."""
     undo = 'if [ -e "/sys/class/net/$2" ]; then ip link delete dev "$2"; fi; rm -rf "$1"'
     gone = 'test ! -e "$1" && test ! -e "/sys/class/net/$2"'
     return ["sh", "-c", undo, "sh", files.directory, files.tap], ["sh", "-c", gone, "sh", files.directory, files.tap]

@@ -10,6 +10,7 @@ from switchover.lab.labhost import KERNELS
 
 KERNEL_NAME = re.compile(r"kernel-[^/]+")
 
+Driver = Literal["qmp", "libvirt"]
 Start = Literal["cold", "warm"]
 DiskFormat = Literal["raw", "qcow2"]
 KeyFile = NewType("KeyFile", str)
@@ -25,11 +26,14 @@ LAB_INITRAMFS = f"{KERNELS}/guest/initramfs.cpio"
 
 @dataclass(frozen=True)
 class VfioDevice:
-    """A device to pass through: ``sysfsdev`` is a mediated device's path in sysfs; ``properties`` are vfio-pci's."""
+    """A device to pass through: ``sysfsdev`` is the path in sysfs of a mediated device or a PCI function;
+    ``properties`` are vfio-pci's. ``managed``: libvirt binds the function to vfio-pci, and gives it back.
+    """
 
     id: str
     sysfsdev: str
     properties: Mapping[str, str] = field(default_factory=dict)
+    managed: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class GuestSpec:
     """the only host key that is accepted of the guest, `TYPE BASE64` or a file with it on the controller; without it,
     the guest is given one"""
     devices: tuple[VfioDevice, ...] = ()
+    driver: Driver = "qmp"
+    """who starts and migrates the guest: the harness itself through QEMU's monitor, or libvirt's API"""
     start: Start = "cold"
     """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
     without its devices, and plugs them in"""

@@ -78,29 +78,37 @@ class QmpSession:
 
         :raises NotReady: nobody answers there with QMP; an invariant may raise something better
         """
+        self._prepare(name, host, path, loop)
+        self._open(timeout, invariants)
+
+    def _prepare(self, name: str, host: Host, path: str, loop: LoopThread) -> None:
         self.name = name
         self.events: list[Event] = []
         self.transcript: list[TranscriptLine] = []
+        self._host = host
+        self._path = path
         self._loop = loop
         self._client = _RecordingClient(name, self._keep_message)
+
+    def _open(self, timeout: float, invariants: Sequence[Invariant]) -> None:
         try:
-            self._socket = host.open_unix(path, wait=timeout, invariants=invariants)
+            self._socket = self._host.open_unix(self._path, wait=timeout, invariants=invariants)
         except (OSError, Deadline) as error:
-            raise NotReady(f"The monitor of {name} cannot be reached at {path}.", why=str(error)) from error
-        connected = loop.spawn(self._connect())
+            raise NotReady(f"The monitor of {self.name} cannot be reached at {self._path}.", why=str(error)) from error
+        connected = self._loop.spawn(self._connect())
         try:
-            wait_until(f"the monitor of {name}", connected.done, timeout=timeout, invariants=invariants)
+            wait_until(f"the monitor of {self.name}", connected.done, timeout=timeout, invariants=invariants)
             connected.result()
         except (QMPError, ProtocolError, EOFError, OSError) as error:
             self._socket.close()
             for invariant in invariants:
                 invariant()
-            raise NotReady(f"The monitor of {name} does not speak QMP.", why=str(error)) from error
+            raise NotReady(f"The monitor of {self.name} does not speak QMP.", why=str(error)) from error
         except BaseException:
             connected.cancel()
             self._socket.close()
             raise
-        self._pump: Future[None] = loop.spawn(self._collect_events())
+        self._pump: Future[None] = self._loop.spawn(self._collect_events())
 
     async def _connect(self) -> None:
         self._listener = EventListener()
@@ -161,3 +169,26 @@ class QmpSession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class LateQmpSession(QmpSession):
+    """A session with a QEMU that somebody else starts later: nothing was said until it is opened, once."""
+
+    def __init__(self, name: str, host: Host, path: str, loop: LoopThread) -> None:
+        self._prepare(name, host, path, loop)
+        self.opened = False
+
+    def open(self, *, timeout: float, invariants: Sequence[Invariant] = ()) -> None:
+        """As :class:`QmpSession` does at once, and with its errors."""
+        self._open(timeout, invariants)
+        self.opened = True
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float = 60) -> Any:
+        """:raises NotReady: the session was not opened yet"""
+        if not self.opened:
+            raise NotReady(f"{self.name} is not there yet; it was asked to run {command}.")
+        return super().execute(command, arguments, timeout=timeout)
+
+    def close(self) -> None:
+        if self.opened:
+            super().close()

@@ -40,6 +40,11 @@ class Lab:
         return self.file.name
 
     @property
+    def host_key(self) -> str:
+        """The public key of all lab hosts' SSH."""
+        return (self.directory / "host_key.pub").read_text()
+
+    @property
     def private_key(self) -> str:
         """The lab's one private key: logs in to lab hosts and guests."""
         return self._key

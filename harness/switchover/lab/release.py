@@ -109,9 +109,12 @@ def _is_dead(directory: Path) -> bool:
 
 
 def list_leftovers(host: Host) -> list[str]:
-    """QEMUs of guests, their files, taps, mediated devices and disturbed links on a lab host where none should be."""
+    """QEMUs of guests, their files, taps, mediated devices, libvirt's domains, and disturbed links on a lab host where
+    none should be.
+    """
     script = (
         "pgrep -af '[q]emu-system|/opt/[q]emu/'; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
-        "ls /sys/class/net | grep ^sw; tc qdisc show | grep netem; true"
+        "ls /sys/class/net | grep ^sw; tc qdisc show | grep netem; "
+        "ls -d /run/libvirt/qemu/switchover-*.xml 2>/dev/null; true"
     )
     return host.run(["sh", "-c", script]).text.splitlines()

@@ -20,15 +20,21 @@ from switchover.migration.traces import (
     find_transitions,
 )
 
-# name of the part, its meaning, and the checkpoints it lies between
+# name of the part, its meaning, and the moments it lies between
 _PARTS = (
     ("stop", "vCPUs paused, devices taken out of RUNNING", "src-downtime-start", "src-vm-stopped"),
-    ("save iterable", "the rest of RAM, then each VFIO device", "src-vm-stopped", "src-iterable-saved"),
+    ("pre-switchover", "until QEMU is told to go on, where pause-before-switchover is on", "src-vm-stopped", "go on"),
+    ("save iterable", "the rest of RAM, then each VFIO device", "go on", "src-iterable-saved"),
     ("save the rest", "all other devices", "src-iterable-saved", "src-non-iterable-saved"),
     ("transfer and load", "what the destination still has to receive and load", "src-non-iterable-saved",
      "dst-precopy-loadvm-completed"),
-    ("start", "devices to RUNNING, vCPUs resumed", "dst-precopy-loadvm-completed", "end"),
+    ("wait for cont", "until the destination is told to start the guest, where it does not by itself",
+     "dst-precopy-loadvm-completed", "cont"),
+    ("start", "devices to RUNNING, vCPUs resumed", "cont", "end"),
 )  # fmt: skip
+_WAITS = ("pre-switchover", "wait for cont")
+"""Parts that there are only if somebody else decides when to go on."""
+_STARTED = "dst-precopy-bh-vm-started"
 
 
 @dataclass(frozen=True)
@@ -88,26 +94,26 @@ def explain_downtime(
     for name, at in find_checkpoints(destination).items():
         if _is(name, "dst"):
             times[name] = at - destination_clock.offset_ns
-    ends_at = "dst-precopy-bh-vm-started"
-    if ends_at in times:
-        times["end"] = times[ends_at]
-    elif running := list(find_running_again(destination)):
+    # a destination that waits for cont has this checkpoint too, before its guest runs
+    running = [at - destination_clock.offset_ns for at in find_running_again(destination)]
+    ends_at = _STARTED
+    if running and running[-1] > times.get(_STARTED, 0):
         ends_at = "vfio_vmstate_change running 1"
-        times["end"] = running[-1] - destination_clock.offset_ns
+        times["end"] = running[-1]
+    elif _STARTED in times:
+        times["end"] = times[_STARTED]
+    _add_going_on(times, source, source_clock)
+    _add_cont(times, destination, destination_clock, waits=ends_at != _STARTED)
     missing = [name for _, _, *names in _PARTS for name in names if name not in times]
     if missing:
-        name = "dst-precopy-bh-vm-started, nor a vfio_vmstate_change running 1" if missing[0] == "end" else missing[0]
+        name = f"{_STARTED}, nor a vfio_vmstate_change running 1" if missing[0] == "end" else missing[0]
         return UnexplainedDowntime(f"the traces have no vmstate_downtime_checkpoint {name}")
     crossing = (source_clock.bound_ns + destination_clock.bound_ns) / 1e9
     start, end = times["src-downtime-start"], times["end"]
     parts = tuple(
-        Part(
-            name,
-            meaning,
-            (times[last] - times[first]) / 1e9,
-            crossing if first[:3] != last[:3] and last != "end" else 0,
-        )
+        Part(name, meaning, (times[last] - times[first]) / 1e9, crossing if name == "transfer and load" else 0)
         for name, meaning, first, last in _PARTS
+        if name not in _WAITS or times[first] != times[last]
     )
     inside = [
         moved
@@ -126,6 +132,32 @@ def explain_downtime(
         loading=_largest_sections(find_sections(destination, "load")),
         transitions=tuple(inside),
     )
+
+
+def _add_going_on(times: dict[str, int], source: Sequence[TraceEvent], clock: ClockOffset) -> None:
+    """When the source left ``pre-switchover``; a source that was not there goes on when its vCPUs have stopped."""
+    if "src-vm-stopped" not in times:
+        return
+    times["go on"] = times["src-vm-stopped"]
+    statuses = {event.text.removeprefix("new state "): event.at_ns for event in source if event.name == _STATUS}
+    if "pre-switchover" in statuses and statuses.get("device", 0) > statuses["pre-switchover"]:
+        times["go on"] = statuses["device"] - clock.offset_ns
+
+
+def _add_cont(times: dict[str, int], destination: Sequence[TraceEvent], clock: ClockOffset, *, waits: bool) -> None:
+    """When the destination was told to start its guest: its first sign of it; else it goes on when all is loaded."""
+    loaded = times.get("dst-precopy-loadvm-completed")
+    if loaded is None:
+        return
+    signs = (
+        event.at_ns - clock.offset_ns
+        for event in destination
+        if event.name.startswith("vfio_vmstate_change") and " running 1 " in f" {event.text} "
+    )
+    times["cont"] = next((at for at in signs if at > loaded), loaded) if waits else loaded
+
+
+_STATUS = "migrate_set_state"
 
 
 def _is(name: str, side: str) -> bool:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qemu.qmp import QMPError
@@ -68,6 +68,10 @@ class MigrationResult:
     """Interventions that were not made, since their phase was not seen."""
     arrived: str = ""
     """The destination's run state when the migration had completed, ``running`` or ``paused``; empty: it did not."""
+    driver: Mapping[str, Any] = field(default_factory=dict)
+    """What a driver between the harness and QEMU was told, what it set by itself, and what it counted."""
+    job_samples: tuple[Sample, ...] = ()
+    """What that driver said on the way of how far it was, in its own words."""
 
 
 def migrate(
@@ -100,7 +104,7 @@ def migrate(
     port = _find_port(destination.qmp)
     seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
-    course = _Course(source, destination, settings, sampler, interventions, seen["source"])
+    course = Course(source, destination, settings, sampler, interventions, seen["source"])
     start = time.monotonic()
     try:
         course.intervene()
@@ -114,7 +118,7 @@ def migrate(
                 destination.kill()  # it may be stuck in its device, and would answer nothing that it is asked
         arrived = ""
         if course.status() == "completed":
-            arrived = _wait_until_arrived(destination)
+            arrived = wait_until_arrived(destination)
             hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
     finally:
         samples = sampler.stop()
@@ -169,8 +173,11 @@ def find_failed_first(
     return first if later - at > sum(clock.bound_ns for clock in clocks.values()) else ""
 
 
-class _Course:
-    """A migration under way: interventions made in their phase, the switchover let go, a hang seen."""
+class Course:
+    """A migration under way: interventions made in their phase, the switchover let go, a hang seen.
+
+    What is said to QEMU on the way is said by methods that a driver of another kind overrides.
+    """
 
     def __init__(
         self,
@@ -181,8 +188,8 @@ class _Course:
         interventions: Sequence[Intervention],
         first_event: int,
     ) -> None:
-        self._source = source
-        self._destination = destination
+        self.source = source
+        self.destination = destination
         self._settings = settings
         self._sampler = sampler
         self._first = first_event
@@ -198,7 +205,7 @@ class _Course:
 
     def events(self) -> Sequence[Event]:
         """Events of the source since the start; they come even while QEMU answers no command."""
-        return self._source.qmp.events[self._first :]
+        return self.source.qmp.events[self._first :]
 
     def status(self) -> str | None:
         return last_status(self.events())
@@ -209,21 +216,22 @@ class _Course:
         watch = self._watch
 
         def advance() -> Hang | bool:
-            self._require_accepted()
+            self.require_accepted()
             before = self.status()
             self.intervene()
             status = self.status()
-            if status in TERMINAL:
+            if self.has_ended():
                 return True
             # only if it was there before the interventions: none that is due in this phase is passed over
             if before == status == Phase.PRE_SWITCHOVER and not self._continued:
                 self._continued = True
-                self._submit("migrate-continue", {"state": str(Phase.PRE_SWITCHOVER)})
+                self.let_pass()
             samples = self._sampler.samples
             if self._held and (is_settled(samples, self._settings.settle_vfio_bytes) or time.monotonic() >= settle_end):
                 self._held = False
-                # nobody waits for the answer: QEMU may take its lock for the downtime before it gives one
-                self._submit("migrate-set-parameters", {"downtime-limit": self._settings.downtime_limit_ms})
+                self.let_go(self._settings.downtime_limit_ms)
+            if not self.is_under_way():
+                return False
             last = samples[-1].reply if samples else {}
             return watch.find_hang(status, last, len(self.events()), held=self._held) or False
 
@@ -232,7 +240,7 @@ class _Course:
                 "the migration to end",
                 advance,
                 timeout=max(0.0, end - time.monotonic()),
-                invariants=[self._source.require_alive],
+                invariants=[self.require_source],
                 poll=0.02,
             )
         except Deadline:
@@ -240,14 +248,34 @@ class _Course:
             return watch.find_reason(self.status(), last, self._settings.timeout_s)
         return ended if isinstance(ended, Hang) else None
 
-    def _submit(self, command: str, arguments: Mapping[str, object]) -> None:
-        self._submitted[command] = self._source.qmp.submit(command, arguments)
+    def has_ended(self) -> bool:
+        return self.status() in TERMINAL
 
-    def _require_accepted(self) -> None:
+    def is_under_way(self) -> bool:
+        """Whether there is something that could hang."""
+        return True
+
+    def require_source(self) -> None:
+        """:raises GuestCrashed: its QEMU ended, or its guest crashed"""
+        self.source.require_alive()
+
+    def let_pass(self) -> None:
+        """Out of ``pre-switchover``, where QEMU waits for it."""
+        self._submit("migrate-continue", {"state": str(Phase.PRE_SWITCHOVER)})
+
+    def let_go(self, downtime_limit_ms: int) -> None:
+        """Allow the switchover, which was held back."""
+        # nobody waits for the answer: QEMU may take its lock for the downtime before it gives one
+        self._submit("migrate-set-parameters", {"downtime-limit": downtime_limit_ms})
+
+    def _submit(self, command: str, arguments: Mapping[str, object]) -> None:
+        self._submitted[command] = self.source.qmp.submit(command, arguments)
+
+    def require_accepted(self) -> None:
         """:raises Refused: QEMU rejected what was submitted"""
         for command, answer in self._submitted.items():
             if answer.done() and isinstance(error := answer.exception(), ExecuteError):
-                raise Refused(f"{self._source.qmp.name} rejected {command}.", why=str(error))
+                raise Refused(f"{self.source.qmp.name} rejected {command}.", why=str(error))
 
     def intervene(self) -> None:
         """Make the interventions that are due now; each is made once."""
@@ -262,7 +290,7 @@ class _Course:
             self.made.append(Intervened(intervention.name, intervention.phase, status, began, time.monotonic_ns()))
 
 
-def _end_hung(source: QemuGuest, destination: QemuGuest, course: _Course) -> None:
+def _end_hung(source: QemuGuest, destination: QemuGuest, course: Course) -> None:
     """Cancel; a source that does not answer, since it waits for the destination with its lock held, by ending that one.
 
     :raises GuestCrashed: the source ends meanwhile
@@ -311,7 +339,7 @@ def is_settled(samples: Sequence[Sample], vfio_bytes: int = 0) -> bool:
     return len(set(moved)) == 1 or (vfio_bytes > 0 and moved[0] is not None and moved[0] >= vfio_bytes)
 
 
-def _wait_until_arrived(destination: QemuGuest) -> str:
+def wait_until_arrived(destination: QemuGuest) -> str:
     """Until the guest runs; one that arrives paused is let run. Returns the run state that it arrived in."""
 
     def status() -> str:
@@ -322,7 +350,7 @@ def _wait_until_arrived(destination: QemuGuest) -> str:
 
     state = wait_until("the destination's guest to run", arrived, timeout=60, invariants=[destination.require_alive])
     if state == "paused":
-        destination.qmp.execute("cont")
+        destination.resume()
         wait_until("the guest that arrived paused to run", lambda: status() == "running", timeout=60,
                    invariants=[destination.require_alive])  # fmt: skip
     return state

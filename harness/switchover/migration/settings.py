@@ -55,6 +55,8 @@ class MigrationSettings:
     """a migration that got nowhere for so long hangs, seconds"""
     pause_before_switchover: bool = False
     """the capability ``pause-before-switchover``"""
+    peer_to_peer: bool = False
+    """with the driver libvirt: the source's libvirtd itself talks to the destination's, over SSH"""
     parameters: Mapping[str, object] = field(default_factory=dict)
     """more migration parameters, in QEMU's names"""
     capabilities: Mapping[str, bool] = field(default_factory=dict)

@@ -79,6 +79,8 @@ class Record:
     """what was done to the migration on purpose, in order"""
     not_checked: tuple[NotChecked, ...] = ()
     """checks that were not made, since the guest lacks something; without the side and the number of the device"""
+    driver: Mapping[str, Any] = field(default_factory=dict)
+    """with libvirt: what it was told, what it set in QEMU by itself, and its own statistics; empty: QMP only"""
     schema_version: int = SCHEMA_VERSION
     """of the run directory"""
 

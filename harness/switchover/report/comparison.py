@@ -22,6 +22,8 @@ TIMES: Mapping[str, str] = {
     "time.total": "migration",
 }
 """Numbers that are compared, with what they are called in a line. All are seconds, and less is better."""
+TIMES_OF_DRIVERS: Mapping[str, str] = {**TIMES, "time.wall": "with its driver"}
+"""The same for the axis ``driver``: QEMU's own time is without what a driver does around it."""
 BYTES = ("bytes.vfio.precopy", "bytes.vfio.stop_copy", "bytes.wire")
 """Numbers that are only listed: how many bytes are moved is set, not drawn."""
 _ROUNDS_SHOWN = 3
@@ -168,13 +170,14 @@ def _compare(
         name: {record.repeat: record for record in case.records if record.verdict.name is VerdictName.COMPLETED}
         for name, case in cases.items()
     }
+    times = _choose_times(asked.axis)
     order = None if apart else list_order({name: case.records for name, case in cases.items()})
     in_turns = order is not None
     arms = tuple(
         Arm(
             name, case.id, case.line.repeats, len(good[name]),
             {measurement: describe_spread(list(_values(good[name], measurement).values()))
-             for measurement in (*TIMES, *BYTES)},
+             for measurement in (*times, *BYTES)},
         )
         for name, case in cases.items()
     )  # fmt: skip
@@ -182,12 +185,16 @@ def _compare(
         _judge(name, measurement, good[asked.baseline], good[name], paired=in_turns)
         for name in cases
         if name != asked.baseline
-        for measurement in TIMES
+        for measurement in times
     )
     return Comparison(
         scenario, asked.axis, asked.baseline, among, tuple(order or ()), in_turns, arms,
         tuple(_list_left_out(cases)), differences,
     )  # fmt: skip
+
+
+def _choose_times(axis: str) -> Mapping[str, str]:
+    return TIMES_OF_DRIVERS if axis == "driver" else TIMES
 
 
 def list_order(arms: Mapping[str, Sequence[Record]]) -> list[tuple[str, ...]] | None:
@@ -288,11 +295,12 @@ def _render(comparison: Comparison) -> Iterator[str]:
         ]
         yield f"  {'  '.join(cells)}".rstrip()
     yield from (f"  {text}" for text in (*comparison.left_out, *comparison.notes))
-    label = max(len(word) for word in TIMES.values())
+    times = _choose_times(comparison.axis)
+    label = max(len(word) for word in times.values())
     last = ""
     for versus in comparison.differences:
         name = "" if versus.arm == last else versus.arm
-        yield f"  {name:<{widths[0]}}  {TIMES[versus.measurement]:<{label}}  {versus.conclusion}"
+        yield f"  {name:<{widths[0]}}  {times[versus.measurement]:<{label}}  {versus.conclusion}"
         last = versus.arm
 
 

@@ -15,6 +15,7 @@ from switchover.hosts.clock import ClockOffset
 from switchover.hosts.heartbeat import Arrival
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
+from switchover.migration.libvirt_report import LibvirtReport
 from switchover.migration.outside import UnseenDowntime
 from switchover.migration.phases import Intervened
 from switchover.migration.settings import MigrationSettings
@@ -75,6 +76,7 @@ SECTIONS = (
     Section("parts", Part, "Which there are: [concepts.md](concepts.md#downtime-three-numbers)."),
     Section("saving and loading", SectionTime),
     Section("transitions", StateTransition),
+    Section("driver", LibvirtReport, "Empty, unless libvirt started and migrated the guest."),
     Section("settings", Settings),
     Section("source and destination", SideSpec),
     Section("guest", GuestSpec, "`devices` is empty here: a side has them beside its guest.", left_out=("devices",)),
@@ -90,7 +92,7 @@ SECTIONS = (
 )  # fmt: skip
 _ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
 _FREE = {"downtime": "downtime", "clocks": "clocks", "expectation": "expectation", "interventions": "interventions",
-         "settings": "settings"}  # fmt: skip
+         "settings": "settings", "driver": "driver"}  # fmt: skip
 """Fields that a record holds as plain objects, by the section of the class that they are made from."""
 _WORDS: Mapping[type, str] = {str: "text", int: "integer", float: "number", bool: "true or false"}
 
@@ -129,13 +131,20 @@ def _render_catalogue() -> Iterator[str]:
     """Every number that there can be, with what the harness itself says of it."""
     unexplained, unseen = UnexplainedDowntime(""), UnseenDowntime("")
     nothing = MigrationBytes((), None, None, None, None)
-    yield "A migration that completed has all of these. One that could not be had is null, and its `note` says why."
+    yield "A migration that completed has all of these, those of libvirt if it was libvirt's. One that could not be had"
+    yield "is null, and its `note` says why."
     yield ""
     yield "| name | unit | better | definition | source |"
     yield "|---|---|---|---|---|"
-    for entry in (*measure(unexplained, nothing, {}, MigrationSettings()), *measure_outside(unseen, unexplained)):
+    for entry in (
+        *measure(unexplained, nothing, {}, MigrationSettings(), driver=_LIBVIRT),
+        *measure_outside(unseen, unexplained),
+    ):
         better = "" if entry.direction == "neither" else str(entry.direction)
         yield f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
+
+
+_LIBVIRT: Mapping[str, Any] = {"statistics": {}}
 
 
 def _describe_field(section: Section, name: str, hint: Any) -> str:

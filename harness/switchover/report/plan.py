@@ -2,13 +2,14 @@
 """Plans for people and for programs."""
 
 import shlex
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from switchover.lab.toolchains import list_unbuilt
 from switchover.record.units import format_duration
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.plan import Entry, Plan, list_commands, list_programs
+from switchover.scenarios.plan import Entry, Plan, list_commands, list_domains, list_programs
 
 SCHEMA_VERSION = 1
 
@@ -42,6 +43,8 @@ def _render_plan(plan: Plan, *, commands: bool) -> Iterator[str]:
         if commands:
             for side, words in list_commands(entry.planned.case).items():
                 yield f"    {side}: {shlex.join(words)}"
+            for side, xml in list_domains(entry.planned.case).items():
+                yield from (f"    {side}:", textwrap.indent(xml.rstrip(), "      "))
 
 
 def _render_outlook(entry: Entry) -> str:
@@ -96,5 +99,5 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
             "place": planned.rule.place,
         },
         "seconds": entry.seconds,
-        **({"commands": list_commands(planned.case)} if commands else {}),
+        **({"commands": list_commands(planned.case), "domains": list_domains(planned.case)} if commands else {}),
     }  # fmt: skip

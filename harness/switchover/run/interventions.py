@@ -53,7 +53,7 @@ def make_intervention(
     def act() -> None:
         match fault.action:
             case Action.CANCEL:
-                source.qmp.execute("migrate_cancel", timeout=180)
+                source.cancel_migration()
             case Action.KILL_SOURCE:
                 source.kill()
             case Action.KILL_DESTINATION:
@@ -67,7 +67,7 @@ def make_intervention(
             case Action.PANIC_GUEST:
                 _panic(source, keys)
             case Action.PAUSE_GUEST:
-                source.qmp.execute("stop")
+                source.pause()
 
     return Intervention(fault.action, fault.phase, act)
 

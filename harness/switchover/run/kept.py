@@ -101,7 +101,7 @@ class Keeper:
         sides = {
             name: _describe(side, pair, key)
             for name, side in found.items()
-            if side is not None and side.guest.exit_status() is None
+            if side is not None and side.guest.has_begun and side.guest.exit_status() is None
         }
         if not sides:
             return

@@ -7,6 +7,7 @@ from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.heartbeat import Outlet
 from switchover.hosts.host import Host
+from switchover.hosts.ssh import SshLogin
 from switchover.lab.lab import Lab
 from switchover.record.errors import UsageError
 
@@ -16,13 +17,14 @@ class End:
     """A host as one end of migrations. ``address``: where the other end's QEMU reaches it.
 
     ``link``: its network interface to the other end; empty if it is none of ours to disturb. ``outlet``: where what its
-    guests send to the outside reaches the controller, if it does.
+    guests send to the outside reaches the controller, if it does. ``login``: how the other end's host gets in.
     """
 
     host: Host
     address: str
     link: str = ""
     outlet: Outlet | None = None
+    login: SshLogin | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,7 @@ def pair_of_lab(lab: Lab) -> Pair:
     names = lab.file.hosts
     if not 1 <= len(names) <= 2:
         raise UsageError(f"The lab {lab.name} has {len(names)} hosts; a migration needs a source and a destination.")
-    link = LAB_LINK if len(names) == 2 else ""
-    ends = [End(lab.host(name), lab.link_address(name), link, lab.outlet(name)) for name in names]
+    ends = [end_of_lab(lab, name) for name in names]
     keys = GuestKeys(
         authorized=lab.authorized_key,
         login=lab.private_key,
@@ -56,6 +57,13 @@ def pair_of_lab(lab: Lab) -> Pair:
         host_public=lab.guest_host_key.public,
     )
     return Pair(ends[0], ends[-1], keys)
+
+
+def end_of_lab(lab: Lab, name: str) -> End:
+    """:raises UsageError: the lab has no host of this name"""
+    link = LAB_LINK if len(lab.file.hosts) == 2 else ""
+    login = SshLogin(name, lab.private_key, lab.host_key)
+    return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login)
 
 
 LAB_LINK = "link0"

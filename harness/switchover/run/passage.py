@@ -6,14 +6,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from switchover.devices.reference import Truth
+from switchover.guests.libvirt import LibvirtGuest
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
+from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
+from switchover.migration.libvirt_report import list_wanted
+from switchover.migration.libvirt_session import migrate_domain
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervention, list_device_states
 from switchover.migration.precopy import BITMAP_EVENTS
@@ -22,7 +26,14 @@ from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, NotReady, SwitchoverError
 from switchover.record.measurement import Check, Measurement, NotChecked, check_equal
-from switchover.run.course import BITMAP_PROPERTY, DeviceCourse, check_arrival, check_source, check_traced_states
+from switchover.run.course import (
+    BITMAP_PROPERTY,
+    DeviceCourse,
+    check_arrival,
+    check_source,
+    check_traced_states,
+    pauses,
+)
 from switchover.run.measurements import PAUSED, measure, measure_outside
 from switchover.run.needs import GuestMeans
 from switchover.run.probes import (
@@ -40,7 +51,7 @@ from switchover.run.probes import (
     fire_interrupt,
     reinitialise,
 )
-from switchover.run.readback import read_back
+from switchover.run.readback import read_back, read_back_late
 from switchover.run.side import Side, name_devices
 from switchover.scenarios.case import Case
 
@@ -74,6 +85,8 @@ class Migrated:
     states: Mapping[str, list[str]]
     truths_before: Truths
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    """Of the properties of a QEMU that could not be asked before."""
 
 
 def migrate_sides(
@@ -85,8 +98,10 @@ def migrate_sides(
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
+    login: SshLogin | None = None,
 ) -> Migrated:
-    """``address``: where the destination's QEMU listens for the stream. Raises what :func:`migrate` raises.
+    """``address``: where the destination's QEMU listens for the stream; ``login``: how the source's host gets in there.
+    Raises what :func:`migrate` raises.
 
     :raises Refused: a QEMU holds another value of a device's property than it was given, too
     """
@@ -96,22 +111,29 @@ def migrate_sides(
             "trace-event-set-state", {"name": BITMAP_EVENTS, "enable": True, "ignore-unavailable": True}
         )
     truths_before = (source.read_truths(), destination.read_truths())
+    asks_late = not destination.guest.has_begun
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
-    result = migrate(
-        source.guest, destination.guest, address, settings, loop,
-        interventions=interventions, on_sample=on_sample, on_hang=on_hang,
-    )  # fmt: skip
+    watchers: Any = {"interventions": interventions, "on_sample": on_sample, "on_hang": on_hang}
+    if isinstance(source.guest, LibvirtGuest) and isinstance(destination.guest, LibvirtGuest):
+        result = migrate_domain(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
+    else:
+        result = migrate(source.guest, destination.guest, address, settings, loop, **watchers)
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
-    return Migrated(result, states, truths_before, properties)
+    checks: list[Check] = []
+    if asks_late and result.status == "completed":
+        found, checks = read_back_late(destination, "destination")
+        properties |= found
+    return Migrated(result, states, truths_before, properties, tuple(checks))
 
 
 def _states_by_device(name: str, side: Side, events: Sequence[Event]) -> dict[str, list[str]]:
     return {
-        place: list_device_states([event for event in events if event.data.get("device-id", device.id) == device.id])
+        place: list_device_states([event for event in events if event.data.get("device-id", called) == called])
         for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True)
+        for called in [side.guest.name_device(device.id)]
     }
 
 
@@ -136,7 +158,7 @@ def examine(
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
-    paused = result.arrived == "paused"
+    paused = result.arrived == "paused" or pauses(case)
     explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
     if paused:
         outside = UnseenDowntime(PAUSED, outside.control, outside.traffic)
@@ -145,17 +167,27 @@ def examine(
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
     names = [device.mediated.uuid for device in source.devices] if source.guest.spec.traced else []
     checks = [
+        *migrated.checks,
         *compare_bytes(moved, names, migrated.truths_before, truths_after),
         *_check_states(states, migrated.truths_before, truths_after),
         *_check_course({"source": source, "destination": destination}, migrated, truths_after, logs, case),
         *_check_faults(result),
+        *_check_driver(result, case.settings),
         *([check_arrival(case, result.arrived)] if result.arrived else []),
         *_check_arrived(destination, before, keys),
         *_check_consoles({"source": source, "destination": destination}, before.means),
         *compare_with_outside(explained, outside),
     ]
     measurements = [
-        *measure(explained, moved, result.source, case.settings, paused=paused),
+        *measure(
+            explained,
+            moved,
+            result.source,
+            case.settings,
+            wall_seconds=result.wall_seconds,
+            paused=paused,
+            driver=result.driver,
+        ),
         *measure_outside(outside, explained),
     ]
     return Passage(
@@ -166,6 +198,22 @@ def examine(
 def _check_faults(result: MigrationResult) -> list[Check]:
     """A case whose fault did not happen says nothing about it."""
     return [Check("every fault was made", False, "made", f"not made: {missed}") for missed in result.missed]
+
+
+def _check_driver(result: MigrationResult, settings: MigrationSettings) -> list[Check]:
+    """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself. And what it
+    was told in its own units has to be what QEMU was to be told.
+    """
+    if not result.driver:
+        return []
+    held = result.driver["capabilities"].get("source", ())
+    wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
+    claim = "source: libvirt turned the case's capabilities on"
+    parameters = result.driver["held"].get("source", {})
+    return [
+        Check(claim, set(wanted) <= set(held), " ".join(wanted), " ".join(held)),
+        check_equal("source: QEMU holds the case's parameters", list_wanted(settings), dict(parameters)),
+    ]
 
 
 def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:
@@ -276,7 +324,7 @@ def _check_devices(side: Side, guest: Host, means: GuestMeans) -> list[Check]:
 
 def _runs(side: Side) -> str:
     """Whether a side's guest runs, by its QEMU's word; a QEMU that ended runs none."""
-    if side.guest.exit_status() is not None:
+    if not side.guest.has_begun or side.guest.exit_status() is not None:
         return "no"
     try:
         return "yes" if side.guest.qmp.execute("query-status")["running"] else "no"

@@ -6,19 +6,26 @@ from collections.abc import Mapping
 
 from switchover.devices.abilities import read_abilities
 from switchover.record.errors import Refused
+from switchover.record.measurement import Check
 from switchover.run.side import Side, name_devices
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, DeviceSpec
 
 _WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
 
 
-def read_back(side: Side, name: str) -> dict[str, dict[str, str]]:
-    """By device (``source`` for the first, ``source ID`` for each further one), what its vfio-pci holds of the
-    properties that it was given, and of ``x-allow-pre-copy`` where this QEMU has that.
+Held = dict[str, dict[str, str]]
+"""By device (``source`` for the first, ``source ID`` for each further one), what its vfio-pci holds of the properties
+that it was given, and of ``x-allow-pre-copy`` where this QEMU has that."""
+
+
+def read_back(side: Side, name: str) -> Held:
+    """What a QEMU holds before a migration. One that libvirt starts in the migration cannot be asked yet.
 
     :raises Refused: a property is not what was asked for, or with ``by-machine`` not what the machine type sets
     """
-    found: dict[str, dict[str, str]] = {}
+    found: Held = {}
+    if not side.guest.has_begun:
+        return found
     for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True):
         held = _ask(side, device)
         for word, wanted, why in _list_wanted(side, device):
@@ -26,6 +33,22 @@ def read_back(side: Side, name: str) -> dict[str, dict[str, str]]:
                 raise Refused(f"{side.guest.label} holds {word} = {value} for the device {device.id}.", why=why)
         found[place] = held
     return found
+
+
+def read_back_late(side: Side, name: str) -> tuple[Held, list[Check]]:
+    """The same of a QEMU that could be asked only after the migration; what it holds is a check then."""
+    found, checks = Held(), []
+    for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True):
+        held = found[place] = _ask(side, device)
+        wanted = {word: value for word, value, _ in _list_wanted(side, device)}
+        observed = {word: held.get(word) for word in wanted}
+        claim = f"{place}: QEMU holds the properties that it was given"
+        checks.append(Check(claim, observed == wanted, _render(wanted), _render(observed)))
+    return found, checks
+
+
+def _render(values: Mapping[str, str | None]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items()) or "any"
 
 
 def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
@@ -37,7 +60,7 @@ def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
 
 
 def _get(side: Side, device: DeviceSpec, name: str) -> str:
-    where = {"path": f"/machine/peripheral/{device.id}", "property": name}
+    where = {"path": f"/machine/peripheral/{side.guest.name_device(device.id)}", "property": name}
     return normalise(side.guest.qmp.execute("qom-get", where))
 
 

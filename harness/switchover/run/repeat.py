@@ -110,7 +110,12 @@ def run_repeat(
             properties=passage.properties,
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
+            driver=result.driver if result else {},
         )  # fmt: skip
+        if result and result.job_samples:
+            directory.write_lines(
+                "job.jsonl", ({"at_ns": one.at_ns, "job": dict(one.reply)} for one in result.job_samples)
+            )
         directory.write_record(record)
         _write_script(record, directory)
     return record
@@ -147,6 +152,7 @@ def _execute(
         found.setdefault("qemu", {
             name: side.guest.qmp.execute("query-version")
             for name, side in (("source", source), ("destination", destination))
+            if side.guest.has_begun
         })  # fmt: skip
 
     with contextlib.ExitStack() as stack:
@@ -207,6 +213,9 @@ def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> N
         directory.write_text(f"{name}.console", evidence.console)
         directory.write_text(f"{name}.trace", evidence.log)
         directory.write_text(f"{name}.stderr", evidence.stderr)
+        if evidence.domain:
+            directory.write_text(f"{name}.xml", evidence.domain)
+            directory.write_lines(f"{name}.libvirt.jsonl", evidence.domain_events)
         if hasattr(guest, "qmp"):  # else its monitor never answered
             directory.write_lines(f"{name}.qmp.jsonl", _transcript(guest.qmp))
             directory.write_lines(f"{name}.events.jsonl", _events(guest.qmp))

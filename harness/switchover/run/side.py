@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from switchover.devices.reference import ReferenceDevice, Truth, start_reference_device
+from switchover.guests.libvirt import start_domain
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import VfioDevice
 from switchover.guests.warm import SavedGuest, begin_restore
@@ -59,12 +60,17 @@ def start_side(
             VfioDevice(wanted.id, device.mediated.sysfs, wanted.given_properties())
             for wanted, device in zip(spec.devices, devices, strict=True)
         )
-        guest = stack.enter_context(
-            start_guest(
-                replace(spec.guest, devices=passed), host, name, keys, loop,
-                incoming=incoming or saved is not None, empty_ports=len(passed) if saved else None, keep=keep,
-            )
-        )  # fmt: skip
+        whole = replace(spec.guest, devices=passed)
+        guest: QemuGuest
+        if whole.driver == "libvirt":
+            guest = stack.enter_context(start_domain(whole, host, name, keys, loop, incoming=incoming, keep=keep))
+        else:
+            guest = stack.enter_context(
+                start_guest(
+                    whole, host, name, keys, loop,
+                    incoming=incoming or saved is not None, empty_ports=len(passed) if saved else None, keep=keep,
+                )
+            )  # fmt: skip
         if saved:
             begin_restore(guest, saved)
         yield Side(spec, devices, guest, saved)

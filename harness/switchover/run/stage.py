@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from switchover.devices.abilities import QemuAbilities, read_abilities
 from switchover.devices.functions import read_devices
+from switchover.guests.libvirtd import find_lack
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
@@ -14,7 +15,7 @@ from switchover.lab.toolchains import find_toolchains, provide_toolchain
 from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
 from switchover.record.log import LOG
 from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import LAB_LINK, End, Pair, pair_of_lab
+from switchover.run.pair import End, Pair, end_of_lab, pair_of_lab
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import HostFacts, Known
 
@@ -58,8 +59,7 @@ class LabStage:
         for name, specs in guests.items():
             for toolchain in find_toolchains(sorted({program for spec in specs for program in spec.programs})):
                 provide_toolchain(self._lab, name, toolchain)
-        qemus = {name: {spec.qemu for spec in specs} for name, specs in guests.items()}
-        facts = {name: _ask_host(host, qemus[name], link=len(hosts) == 2) for name, host in hosts.items()}
+        facts = {name: _ask_host(host, guests[name], link=len(hosts) == 2) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
 
     def pair(self, hosts: HostNames) -> Pair:
@@ -74,8 +74,7 @@ class LabStage:
     def _end(self, name: str) -> End:
         if name not in self._lab.file.hosts:
             raise UsageError(f"The lab has no host {name!r}.")
-        link = LAB_LINK if len(self._lab.file.hosts) == 2 else ""
-        return End(self._lab.host(name), self._lab.link_address(name), link, self._lab.outlet(name))
+        return end_of_lab(self._lab, name)
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)
@@ -97,9 +96,11 @@ class LabStage:
         return ""
 
 
-def _ask_host(host: Host, qemus: Iterable[str], *, link: bool) -> HostFacts:
+def _ask_host(host: Host, guests: Iterable[GuestSpec], *, link: bool) -> HostFacts:
+    """``guests``: those of the cases that it has to do with."""
+    specs = list(guests)
     binaries: dict[str, QemuAbilities | None] = {}
-    for qemu in sorted(qemus):
+    for qemu in sorted({spec.qemu for spec in specs}):
         try:
             binaries[qemu] = read_abilities(host, qemu)
         except HostLost:
@@ -108,4 +109,5 @@ def _ask_host(host: Host, qemus: Iterable[str], *, link: bool) -> HostFacts:
             LOG.debug("%s", error)
             binaries[qemu] = None
     types = frozenset(entry.type for entry in read_devices(host).mdev_types)
-    return HostFacts(host.name, binaries, types, link=link)
+    lack = find_lack(host) if any(spec.driver == "libvirt" for spec in specs) else ""
+    return HostFacts(host.name, binaries, types, link=link, libvirt=lack)

@@ -201,7 +201,7 @@ class Traveller:
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample, faults.close,
+                    self.watchers.sample, faults.close, self.pair.destination.login,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
@@ -228,8 +228,8 @@ class Traveller:
     def _resume(self, case: Case) -> None:
         """Let a guest run that was paused and stayed; what it says is asked next."""
         if any(fault.action is Action.PAUSE_GUEST for fault in case.faults):
-            with contextlib.suppress(GuestCrashed):  # which the checks find
-                self.side.guest.qmp.execute("cont")
+            with contextlib.suppress(GuestCrashed, Refused):  # it ended, which the checks find
+                self.side.guest.resume()
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
         left, self._stay = self._stay, there

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from switchover.devices.reference import TYPE, Knobs
-from switchover.guests.spec import GuestSpec, Start
+from switchover.guests.spec import Driver, GuestSpec, Start
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.faults import Fault
@@ -87,6 +87,14 @@ def with_start(case: Case, start: Start) -> Case:
     """The same case with its guest booted (``cold``) or restored (``warm``)."""
     source, destination = (
         replace(side, guest=replace(side.guest, start=start)) for side in (case.source, case.destination)
+    )
+    return replace(case, source=source, destination=destination)
+
+
+def with_driver(case: Case, driver: Driver) -> Case:
+    """The same case, its guest started and migrated by another driver."""
+    source, destination = (
+        replace(side, guest=replace(side.guest, driver=driver)) for side in (case.source, case.destination)
     )
     return replace(case, source=source, destination=destination)
 

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 
 from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.survey import HostSurvey
+from switchover.guests.domain import find_obstacles
 from switchover.guests.warm import SAVE_CAPABILITY
+from switchover.migration.libvirt_settings import find_unsettable
+from switchover.migration.phases import Phase
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.faults import Action
@@ -22,7 +25,8 @@ class HostFacts:
 
     ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
     nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``asked``: if
-    not, nothing is known of it but that there is, or will be, such a host.
+    not, nothing is known of it but that there is, or will be, such a host. ``libvirt``: why libvirt cannot be used with
+    it, empty if it can or nobody asked.
     """
 
     name: str
@@ -31,6 +35,7 @@ class HostFacts:
     kvm: str = ""
     link: bool = True
     asked: bool = True
+    libvirt: str = ""
 
 
 def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
@@ -77,6 +82,7 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
     """
     missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
+    missing += _missing_in_libvirt(case, hosts, known)
     if known is None:
         return Decision(tuple(missing)) if missing else NOT_ASKED
     asked = True
@@ -94,6 +100,37 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
                 f"{spec.guest.qemu} of {facts.name} has no {lack}" for lack in binary.missing(list_needs(case, side))
             ]
     return Decision(tuple(dict.fromkeys(missing)), asked)
+
+
+def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
+    """What of a case libvirt has no way to do, which needs no host to be asked, and that hosts lack it."""
+    if case.source.guest.driver != "libvirt":
+        return ["peer_to_peer is a way of libvirt's to migrate"] if case.settings.peer_to_peer else []
+    obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
+    missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings), *_untimely_faults(case)]
+    if known is not None:
+        both = [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
+        found = [facts for facts in both if facts is not None]
+        missing += [facts.libvirt for facts in found if facts.libvirt]
+        if len({facts.name for facts in found}) == 1:
+            missing.append(f"libvirt does not migrate a domain from {found[0].name} to itself")
+    return missing
+
+
+_NO_JOB = "libvirt has no job to abort before it migrates"
+_NO_DESTINATION = "libvirt starts the destination's QEMU in the migration: there is none to be killed before"
+_NOT_HELD = "libvirt itself lets QEMU go on from pre-switchover, at once: nothing can be done in that phase"
+
+
+def _untimely_faults(case: Case) -> Iterator[str]:
+    """Faults in a phase that libvirt does not have, or does not leave to others."""
+    for fault in case.faults:
+        if fault.phase is Phase.PRE_SWITCHOVER:
+            yield _NOT_HELD
+        elif fault.phase is Phase.BEFORE and fault.action is Action.CANCEL:
+            yield _NO_JOB
+        elif fault.phase is Phase.BEFORE and fault.action is Action.KILL_DESTINATION:
+            yield _NO_DESTINATION
 
 
 def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:

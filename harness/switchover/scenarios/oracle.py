@@ -2,7 +2,8 @@
 """What QEMU and VFIO are known to make of a case: rules with their sources. Pure.
 
 Texts are those of QEMU 10.x, from its source; names of rules are rows of the table that they were read from: A pre-copy
-and switchover-ack, B admission, C transfer over multifd, D faults. A case without a rule completes.
+and switchover-ack, B admission, C transfer over multifd, D faults, L what libvirt sees to itself. A case
+without a rule completes.
 """
 
 import re
@@ -53,6 +54,7 @@ class SideTraits:
     machine: str
     memory_mib: int
     devices: tuple[DeviceTraits, ...]
+    driver: str = "qmp"
 
     @property
     def pre_copy(self) -> bool:
@@ -92,7 +94,7 @@ def make_side_traits(side: SideSpec) -> SideTraits:
         )
         for device in side.devices
     )
-    return SideTraits(side.guest.machine, side.guest.memory_mib, devices)
+    return SideTraits(side.guest.machine, side.guest.memory_mib, devices, side.guest.driver)
 
 
 def _by_machine(machine: str, device: DeviceSpec) -> str:
@@ -165,11 +167,20 @@ def find_rule(name: str) -> Rule | None:
 
 
 def _acks(traits: Traits) -> tuple[bool, bool]:
-    """switchover-ack at the source and at the destination; of a guest that does not run none is waited for."""
+    """switchover-ack at the source and at the destination; of a guest that does not run none is waited for.
+
+    libvirt turns it on by itself, on both sides if both have it.
+    """
     source, destination = traits.capabilities
     if _paused(traits):
         return False, False
+    if _by_libvirt(traits):
+        return True, True
     return "switchover-ack" in source, "switchover-ack" in destination
+
+
+def _by_libvirt(traits: Traits) -> bool:
+    return traits.source.driver == "libvirt"
 
 
 def _versioned(machine: str) -> str:
@@ -226,6 +237,7 @@ def _expect(verdict: VerdictName, side: str, text: str, because: str) -> Expecta
 
 
 _QEMU = "QEMU 10.2"
+_LIBVIRT = "libvirt 11.3"
 _PATCH = 'the patch "vfio/migration: Add VFIO migration pre-copy support", version 2 of May 2023'
 
 ORACLE = (
@@ -273,6 +285,19 @@ ORACLE = (
         _expect(VerdictName.REFUSED, "", "Background-snapshot is not compatible with return-path",
                 "QEMU, migration/options.c: check_caps_background_snapshot"),
         lambda traits: {"background-snapshot", "return-path"} <= traits.capabilities[0],
+    ),
+    Rule(
+        "L1 (machine)",
+        _expect(VerdictName.BLOCKED, "source", "Target domain machine type %s does not match source",
+                f"libvirt compares the two domains before it migrates ({_LIBVIRT}, conf/domain_conf.c: "
+                "virDomainDefCheckABIStability)"),
+        lambda traits: _by_libvirt(traits) and _other_machine(traits),
+    ),
+    Rule(
+        "L1 (memory)",
+        _expect(VerdictName.BLOCKED, "source", "Target domain max memory %s does not match source",
+                f"as of machine types, and of all else that a guest sees ({_LIBVIRT}, conf/domain_conf.c)"),
+        lambda traits: _by_libvirt(traits) and traits.source.memory_mib != traits.destination.memory_mib,
     ),
     Rule(
         "B1",

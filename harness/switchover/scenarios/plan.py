@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, VfioDevice
+from switchover.guests.domain import DomainIdentity, build_domain
+from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
@@ -84,17 +85,32 @@ def list_programs(plans: Iterable[Plan]) -> list[str]:
 
 
 def list_commands(case: Case) -> dict[str, list[str]]:
-    """QEMU's command lines by side. What a run decides stands in capitals: directory, tap and UUIDs of devices."""
+    """QEMU's command lines by side, of a case that the harness starts QEMU for; see :func:`list_domains`.
+
+    What a run decides stands in capitals: directory, tap and UUIDs of devices.
+    """
+    if case.source.guest.driver == "libvirt":
+        return {}
     return {
-        "source": _command(case.source, "source", incoming=False),
-        "destination": _command(case.destination, "destination", incoming=True),
+        "source": build_arguments(*_whole(case.source, "source"), incoming=False),
+        "destination": build_arguments(*_whole(case.destination, "destination"), incoming=True),
     }
 
 
-def _command(side: SideSpec, name: str, *, incoming: bool) -> list[str]:
+def list_domains(case: Case) -> dict[str, str]:
+    """Domain XML by side, of a case that libvirt starts QEMU for, as :func:`list_commands`."""
+    if case.source.guest.driver != "libvirt":
+        return {}
+    identity = DomainIdentity("NAME", "UUID")
+    return {
+        "source": build_domain(*_whole(case.source, "source"), identity),
+        "destination": build_domain(*_whole(case.destination, "destination"), identity),
+    }
+
+
+def _whole(side: SideSpec, name: str) -> tuple[GuestSpec, GuestFiles]:
     devices = tuple(
         VfioDevice(device.id, f"/sys/bus/mdev/devices/UUID_{device.id}", device.given_properties())
         for device in side.devices
     )
-    files = GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
-    return build_arguments(replace(side.guest, devices=devices), files, incoming=incoming)
+    return replace(side.guest, devices=devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")

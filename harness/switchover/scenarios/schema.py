@@ -50,8 +50,9 @@ PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expe
 
 GUEST_KEYS = _names(GuestSpec, "name", "devices", *GUEST_BOUNDS)
 
-GUEST_ONLY = ("start", "ssh_user", "ssh_key", "ssh_host_key", "disk_format", "disk_readonly")
-"""Keys that no side has of its own: only the source starts a guest, and it is one guest with one disk."""
+GUEST_ONLY = ("driver", "start", "ssh_user", "ssh_key", "ssh_host_key", "disk_format", "disk_readonly")
+"""Keys that no side has of its own: one driver migrates, only the source starts a guest, and it is one guest with one
+disk."""
 
 Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
 

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``repro.sh``: a repeat as a shell script that needs neither Python nor this project. Pure, from the record alone.
 
-The script is a head made here, which says what the case is, and ``script.sh`` beside this file, which is the same for
-every case. Guests get no keys: nothing in the script is a secret, and nobody logs in.
+The script is a head made here, which says what the case is, and what is beside this file: ``script-common.sh``, then
+``script.sh`` or, of a case that libvirt ran, ``script-libvirt.sh``. These are the same for every case. Guests get no
+keys: nothing in the script is a secret, and nobody logs in.
 """
 
 import json
 import math
-import re
 import shlex
-import textwrap
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,16 @@ from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
+from switchover.scenarios import script_libvirt
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import parse_case
+from switchover.scenarios.shell import render_comment, render_variable, render_words
 
 SCRIPT = "repro.sh"
 """In the directory of a repeat."""
 _NAMESPACE = uuid.UUID("5c0f7b5e-7d0b-4c3c-9a53-6a0d2f6a7d11")
 _SIDES = ("source", "destination")
-_BODY = Path(__file__).with_name("script.sh")
 _NO_VERDICT = (VerdictName.INFRASTRUCTURE_ERROR, VerdictName.NOT_SUPPORTED)
 
 
@@ -40,12 +40,18 @@ def render_script(record: Record) -> str:
     parts = (
         *_describe(record, case),
         *_variables(case, ident),
-        *_recorded(record, case),
+        *_recorded(record, case, ident),
         *_faults(case),
         *_side("source", case.source, ident),
         *_side("destination", case.destination, ident),
     )
-    return "\n".join(parts) + "\n" + _BODY.read_text(encoding="utf-8")
+    own = "script-libvirt.sh" if _is_libvirts(case) else "script.sh"
+    body = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("script-common.sh", own))
+    return "\n".join(parts) + "\n" + body
+
+
+def _is_libvirts(case: Case) -> bool:
+    return case.source.guest.driver == "libvirt"
 
 
 def _describe(record: Record, case: Case) -> Iterator[str]:
@@ -55,19 +61,20 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
     yield "#!/bin/sh"
     yield "# SPDX-License-Identifier: GPL-2.0-or-later"
     yield "#"
-    yield from _comment("One live migration that Switchover recorded, to be repeated with QEMU, a shell and socat.")
+    means = "libvirt's virsh and a shell" if _is_libvirts(case) else "QEMU, a shell and socat"
+    yield from render_comment(f"One live migration that Switchover recorded, to be repeated with {means}.")
     yield "#"
-    yield from _comment(f"case: {record.case}, repeat {record.repeat}, {record.started}")
+    yield from render_comment(f"case: {record.case}, repeat {record.repeat}, {record.started}")
     said = f": {verdict.reason}" if verdict.reason else ""
-    yield from _comment(f"observed: {_by(verdict.name, verdict.side)}{said}")
-    yield from _comment(f"expected: {_by(expected.verdict, expected.side)}{reason}{because}")
+    yield from render_comment(f"observed: {_by(verdict.name, verdict.side)}{said}")
+    yield from render_comment(f"expected: {_by(expected.verdict, expected.side)}{reason}{because}")
     if record.mismatch:
-        yield from _comment(f"not right: {record.mismatch}")
+        yield from render_comment(f"not right: {record.mismatch}")
     for check in record.checks:
         if not check.passed:
-            yield from _comment(f"check: {check.name}: expected {check.expected}, observed {check.observed}")
+            yield from render_comment(f"check: {check.name}: expected {check.expected}, observed {check.observed}")
     for fault in case.faults:
-        yield from _comment(f"on purpose: {fault.action} in {fault.phase}")
+        yield from render_comment(f"on purpose: {fault.action} in {fault.phase}")
     yield from _difference(case)
     yield "#"
     yield from _versions(record.fingerprint)
@@ -76,29 +83,23 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
     yield "#"
     yield from _not_done(record, case)
     yield "#"
-    yield from _comment(
-        "On one host:    sh repro.sh all\n"
-        "On two hosts:   export DESTINATION=ADDRESS, where the destination's host is reached, on both; then\n"
-        "                sh repro.sh destination   on the destination's host,\n"
-        "                sh repro.sh source        on the source's host, and, once both are ready,\n"
-        "                sh repro.sh migrate       on the source's host, from another shell.\n"
-        "Anything left:  sh repro.sh clean, on each host.\n"
-        "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if\n"
-        "nothing could be tried."
-    )
+    yield from render_comment(script_libvirt.USAGE if _is_libvirts(case) else _USAGE)
+
+
+_USAGE = (
+    "On one host:    sh repro.sh all\n"
+    "On two hosts:   export DESTINATION=ADDRESS, where the destination's host is reached, on both; then\n"
+    "                sh repro.sh destination   on the destination's host,\n"
+    "                sh repro.sh source        on the source's host, and, once both are ready,\n"
+    "                sh repro.sh migrate       on the source's host, from another shell.\n"
+    "Anything left:  sh repro.sh clean, on each host.\n"
+    "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if\n"
+    "nothing could be tried."
+)
 
 
 def _by(name: str, side: str) -> str:
     return f"{name} ({side})" if side else name
-
-
-def _comment(text: str) -> Iterator[str]:
-    """Lines of a comment, whatever the text has in it."""
-    for line in text.splitlines():
-        clean = "".join(char if char.isprintable() else "?" for char in line.rstrip())
-        indent = " " * (len(clean) - len(clean.lstrip()))
-        wrapped = textwrap.wrap(clean, 116, subsequent_indent=indent + "  ") if len(clean) > 118 else [clean]
-        yield from (f"# {part}".rstrip() for part in wrapped)
 
 
 def _difference(case: Case) -> Iterator[str]:
@@ -106,7 +107,7 @@ def _difference(case: Case) -> Iterator[str]:
     here, there = (_flatten(asdict(side)) for side in (case.source, case.destination))
     for key in sorted(here.keys() | there.keys()):
         if here.get(key) != there.get(key):
-            yield from _comment(f"sides differ: {key}: source {here.get(key)}, destination {there.get(key)}")
+            yield from render_comment(f"sides differ: {key}: source {here.get(key)}, destination {there.get(key)}")
 
 
 def _flatten(value: Any, path: str = "") -> dict[str, Any]:
@@ -124,14 +125,14 @@ def _flatten(value: Any, path: str = "") -> dict[str, Any]:
 
 def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
     qemus = fingerprint.get("qemu", {})
-    yield from _comment("made on")
+    yield from render_comment("made on")
     for side in _SIDES:
         facts = fingerprint.get(side, {})
         words = [_tell_qemu(qemus.get(side)), f"Linux {facts.get('kernel', 'unknown')}", str(facts.get("cpu", ""))]
-        yield from _comment(f"  {side}: {', '.join(word for word in words if word)}")
-    yield from _comment(f"  switchover {fingerprint.get('switchover', 'unknown')}")
+        yield from render_comment(f"  {side}: {', '.join(word for word in words if word)}")
+    yield from render_comment(f"  switchover {fingerprint.get('switchover', 'unknown')}")
     for name, digest in fingerprint.get("lab", {}).get("images", {}).items():
-        yield from _comment(f"  image {name}: {digest}")
+        yield from render_comment(f"  image {name}: {digest}")
 
 
 def _tell_qemu(version: object) -> str:
@@ -147,36 +148,44 @@ def _needs(case: Case) -> Iterator[str]:
     types = ", ".join(sorted({device.type for device in devices}))
     guest = case.source.guest
     needed = "" if guest.boots_from_disk else ", a kernel and an initrd for the guest (KERNEL, INITRD)"
-    yield from _comment(f"needed on each host: QEMU, socat{needed}")
+    programs = "libvirtd, virsh" if _is_libvirts(case) else "QEMU, socat"
+    yield from render_comment(f"needed on each host: {programs}{needed}")
     if guest.disk:
         shared = "" if guest.disk_readonly else ", which is the same storage on both hosts"
-        yield from _comment(f"  the guest's disk at {guest.disk}{shared}")
+        yield from render_comment(f"  the guest's disk at {guest.disk}{shared}")
     if not guest.is_of_lab:
-        yield from _comment("  the guest is no guest of Switchover: BOOTED must be what it says once it has booted")
+        yield from render_comment(
+            "  the guest is no guest of Switchover: BOOTED must be what it says once it has booted"
+        )
     if devices:
-        yield from _comment(f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded")
-    yield from _comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs; for the verb all, twice that")
+        yield from render_comment(
+            f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded"
+        )
+    twice = "" if _is_libvirts(case) else "; for the verb all, twice that"
+    yield from render_comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs{twice}")
 
 
 def _not_done(record: Record, case: Case) -> Iterator[str]:
     """What the harness does and this script does not, since nobody logs in to its guest."""
     devices = [*case.source.devices, *case.destination.devices]
-    yield from _comment("not as in the record, since this script has no keys and nobody logs in to the guest:")
-    yield from _comment(f"  no checks after the migration ({len(record.checks)} in the record)")
+    yield from render_comment("not as in the record, since this script has no keys and nobody logs in to the guest:")
+    yield from render_comment(f"  no checks after the migration ({len(record.checks)} in the record)")
     if record.verdict.name is VerdictName.CHECKS_FAILED:
-        yield from _comment("  so the checks that failed are not seen: this script sees the migration complete")
+        yield from render_comment("  so the checks that failed are not seen: this script sees the migration complete")
     if any(check.name.startswith("a second migration") for check in record.checks):
-        yield from _comment("  no second migration of the guest that stayed")
+        yield from render_comment("  no second migration of the guest that stayed")
     if any(device.knobs.dma_pages_per_sec for device in devices):
-        yield from _comment("  the guest does not let its device do DMA, which it did in the record")
+        yield from render_comment("  the guest does not let its device do DMA, which it did in the record")
     if any(fault.action is Action.PANIC_GUEST for fault in case.faults):
-        yield from _comment("  nothing makes the guest panic: this case cannot be repeated by a script")
+        yield from render_comment("  nothing makes the guest panic: this case cannot be repeated by a script")
     if case.heartbeat_us:
-        yield from _comment("  the guest sends no heartbeats")
+        yield from render_comment("  the guest sends no heartbeats")
     if case.source.guest.start == "warm":
-        yield from _comment("in the record the guest was restored, its devices plugged in; here it boots")
+        yield from render_comment("in the record the guest was restored, its devices plugged in; here it boots")
     if record.verdict.name in _NO_VERDICT:
-        yield from _comment(f"the record has no verdict on QEMU: this script looks for {case.expectation.verdict}")
+        yield from render_comment(
+            f"the record has no verdict on QEMU: this script looks for {case.expectation.verdict}"
+        )
 
 
 def _variables(case: Case, ident: str) -> Iterator[str]:
@@ -184,13 +193,13 @@ def _variables(case: Case, ident: str) -> Iterator[str]:
     yield "\nset -eu\n"
     yield "# --- To be set here or in the environment"
     rows = [
-        ("QEMU", "", "program; empty: as in the record, as the four below"),
+        ("QEMU", "", "program; empty: as in the record, as those to ACCEL and CPU below"),
         ("KERNEL", "", "of the guest"),
         ("INITRD", "", "of the guest"),
         ("ACCEL", "", "-accel"),
         ("CPU", "", "-cpu"),
         ("BRIDGE", "", "bridge for the guest's NIC; empty: it is connected to nothing"),
-        ("DESTINATION", "127.0.0.1", "address at which the destination listens"),
+        ("DESTINATION", "" if _is_libvirts(case) else "127.0.0.1", "address at which the destination listens"),
         ("PORT", "4444", "port of it"),
         ("LINK", "", "network interface between the hosts, where the case disturbs it"),
         (
@@ -198,6 +207,7 @@ def _variables(case: Case, ident: str) -> Iterator[str]:
             booted,
             "pattern on the guest's console; empty: do not wait",
         ),
+        *(script_libvirt.VARIABLES if _is_libvirts(case) else ()),
         ("BOOT_SECONDS", f"{math.ceil(case.source.guest.boot_timeout_s)}", "until the guest has booted"),
         ("LOGS", "", "directory for consoles, traces and QMP; empty: they are not kept"),
         ("WORK", f"/tmp/switchover-repro-{ident}", "directory that the script makes and removes"),
@@ -206,16 +216,17 @@ def _variables(case: Case, ident: str) -> Iterator[str]:
         for number, device in enumerate(spec.devices, start=1):
             drawn = str(uuid.uuid5(_NAMESPACE, f"{ident} {side} {number}"))
             rows.append((_uuid_variable(side, number), drawn, f"the {side}'s device {device.id}"))
-    for name, value, meaning in rows:
+    unknown = ("CPU", "PORT") if _is_libvirts(case) else ()
+    for name, value, meaning in (row for row in rows if row[0] not in unknown):
         quoted = shlex.quote(value) if value else ""
-        yield f"{name}=${{{name}-{quoted}}}  # {next(_comment(meaning)).removeprefix('# ')}"
+        yield f"{name}=${{{name}-{quoted}}}  # {next(render_comment(meaning)).removeprefix('# ')}"
 
 
 def _uuid_variable(side: str, number: int) -> str:
     return f"{side.upper()}_UUID_{number}"
 
 
-def _recorded(record: Record, case: Case) -> Iterator[str]:
+def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
     settings = case.settings
     verdict = record.verdict.name
     if verdict is VerdictName.CHECKS_FAILED:
@@ -253,9 +264,14 @@ def _recorded(record: Record, case: Case) -> Iterator[str]:
         ("NEEDS_LINK", "yes" if actions & {Action.CUT_LINK, Action.SLOW_LINK} else "", ""),
         ("NEEDS_DESTINATION", "yes" if Action.KILL_DESTINATION in actions else "", ""),
     ]
+    if _is_libvirts(case):
+        values = [row for row in values if row[0] not in _OF_QMP] + script_libvirt.list_recorded(settings, ident)
     yield "\n# --- The case"
     for name, value, meaning in values:
         yield f"{name}={shlex.quote(value)}{f'  # {meaning}' if meaning else ''}"
+
+
+_OF_QMP = ("RECORDED", "SOURCE_CAPABILITIES", "DESTINATION_CAPABILITIES", "PARAMETERS", "NEEDS_DESTINATION")
 
 
 def _capabilities(case: Case, side: str) -> str:
@@ -294,6 +310,24 @@ def _command(fault: Fault) -> str:
 
 
 def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
+    if spec.guest.driver == "libvirt":
+        yield f"\nmake_{side}() {{"
+        yield from list(_devices(side, spec)) or ["    :"]
+        yield "}"
+        uuids = [_uuid_variable(side, number) for number, _ in enumerate(spec.devices, start=1)]
+        yield from script_libvirt.render_domain(side, spec, ident, uuids)
+    else:
+        yield from _start(side, spec, ident)
+
+
+def _devices(side: str, spec: SideSpec) -> Iterator[str]:
+    for number, device in enumerate(spec.devices, start=1):
+        yield f'    make_device "${_uuid_variable(side, number)}" {shlex.quote(device.type)}'
+        for knob, setting in asdict(device.knobs).items():
+            yield f"    knob {knob} {shlex.quote(render_knob(setting))}"
+
+
+def _start(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
     guest = spec.guest
     yield f"\nstart_{side}() {{"
     for name, value in (
@@ -306,14 +340,11 @@ def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
         variable = name.upper()
         yield f"    {name}=${{{variable}:-{shlex.quote(value)}}}"
     yield f"    begin_side {side}"
-    for number, device in enumerate(spec.devices, start=1):
-        yield f'    make_device "${_uuid_variable(side, number)}" {shlex.quote(device.type)}'
-        for knob, setting in asdict(device.knobs).items():
-            yield f"    knob {knob} {shlex.quote(render_knob(setting))}"
+    yield from _devices(side, spec)
     if guest.bridge:
         yield f"    connect_guest sw{ident}{side[0]}"
     yield "    start_qemu \\"
-    lines = list(_group(_arguments(side, spec)))
+    lines = list(render_words(_arguments(side, spec)))
     yield from (f"        {line} \\" for line in lines[:-1])
     yield f"        {lines[-1]}"
     yield "}"
@@ -323,29 +354,26 @@ def _has_initramfs(guest: GuestSpec) -> bool:
     return bool(guest.initramfs_file) and not guest.boots_from_disk
 
 
-def _variable(name: str) -> str:
-    """A shell variable inside a word: NUL cannot be in an argument."""
-    return f"\0{name}\0"
-
-
 def _arguments(side: str, spec: SideSpec) -> list[str]:
     """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
     devices = tuple(
         VfioDevice(
-            device.id, f"{_variable('MDEV')}/{_variable(_uuid_variable(side, number))}", device.given_properties()
+            device.id,
+            f"{render_variable('MDEV')}/{render_variable(_uuid_variable(side, number))}",
+            device.given_properties(),
         )
         for number, device in enumerate(spec.devices, start=1)
     )
     guest = replace(
         spec.guest,
         devices=devices,
-        qemu=_variable("qemu"),
-        kernel=Kernel(_variable("kernel") if spec.guest.kernel_file else ""),
-        initramfs=_variable("initrd") if _has_initramfs(spec.guest) else "",
-        accel=_variable("accel"),
-        cpu=_variable("cpu"),
+        qemu=render_variable("qemu"),
+        kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
+        initramfs=render_variable("initrd") if _has_initramfs(spec.guest) else "",
+        accel=render_variable("accel"),
+        cpu=render_variable("cpu"),
     )
-    words = build_arguments(guest, GuestFiles(_variable("here"), "tap"), incoming=side == "destination")
+    words = build_arguments(guest, GuestFiles(render_variable("here"), "tap"), incoming=side == "destination")
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
@@ -353,37 +381,7 @@ def _arguments(side: str, spec: SideSpec) -> list[str]:
             next(rest)
         elif word == "-netdev":
             next(rest)
-            kept += [word, _variable("netdev"), word, "hubport,id=nowhere,hubid=0"]
+            kept += [word, render_variable("netdev"), word, "hubport,id=nowhere,hubid=0"]
         else:
             kept.append(word)
     return kept
-
-
-def _group(words: Sequence[str]) -> Iterator[str]:
-    """An option and its value on each line."""
-    line: list[str] = []
-    for word in words:
-        if word.startswith("-") and line:
-            yield " ".join(line)
-            line = []
-        line.append(_quote(word))
-    yield " ".join(line)
-
-
-def _quote(word: str) -> str:
-    """A word for the shell, its variables left to be expanded.
-
-    >>> _quote("unix:" + _variable("here") + "/a b"), _quote("a b")
-    ('"unix:$here/a b"', "'a b'")
-    """
-    parts = word.split("\0")
-    if len(parts) == 1:
-        return shlex.quote(word)
-    quoted = ""
-    for number, part in enumerate(parts):
-        if number % 2 == 0:
-            quoted += re.sub(r'([\\"$`])', r"\\\1", part)
-        else:
-            follows = parts[number + 1][:1]
-            quoted += f"${{{part}}}" if follows.isalnum() or follows == "_" else f"${part}"
-    return f'"{quoted}"'

@@ -1,50 +1,8 @@
-# ---------------------------------------------------------------------------------------------------------------------
-# From here on the script is the same for every case.
 
-umask 077
-LC_ALL=C
-export LC_ALL
-MDEV=/sys/bus/mdev/devices
-mine='' judged='' monitor='' ticker='' disturbed='' # what this shell has to end, and whether there is a verdict
-side='' status='' entered='' seconds=0 limit=60
-held=$SETTLE continued='' asked='' quiet=0 remaining=0 moved=0
+# --- By QMP: QEMU is this shell's own
 
-say() { echo "repro: $*"; }
-
-give_up() { # nothing was tried: neither the recorded verdict nor another one
-    echo "repro: $*" >&2
-    exit 2
-}
-
-# --- What is made on a host, and removed from it
-
-begin_side() { # SIDE
-    side=$1
-    here=$WORK/$side
-    mkdir -p "$WORK"
-    check_work
-    mkdir "$here" 2>/dev/null || give_up "$here exists: it runs already, or was not cleaned up; sh $0 clean"
-    mine="$mine $side"
-    : >"$here/devices"
-    : >"$here/console.log"
-}
-
-check_work() { # anybody may have made a directory of a name that can be foreseen
-    [ ! -e "$WORK" ] || [ -n "$(find "$WORK" -prune -type d -user "$(id -u)")" ] || give_up "$WORK is somebody else's"
-}
-
-make_device() { # UUID TYPE
-    mdev=$MDEV/$1
-    [ "$(id -u)" -eq 0 ] || give_up "mediated devices are made by root"
-    [ ! -e "$mdev" ] || give_up "there is a mediated device $1 already: sh $0 clean, or set another UUID"
-    [ -e "$PARENT/mdev_supported_types/$2/create" ] || give_up "$PARENT has no type $2: is its module loaded?"
-    echo "$1" >>"$here/devices"
-    echo "$1" >"$PARENT/mdev_supported_types/$2/create" || give_up "no mediated device of type $2 can be made"
-}
-
-knob() { # NAME VALUE, of the device made last
-    echo "$2" >"$mdev/knobs/$1" || give_up "the device does not take $2 as $1"
-}
+judged='' monitor='' ticker='' # whether there is a verdict, and what this shell has to end
+side='' limit=60 continued='' asked=''
 
 connect_guest() { # TAP: the guest's NIC, in a bridge if one is named; sets $netdev
     # a hub, whose other port (see QEMU's arguments) takes what the guest sends: with none the NIC would stall
@@ -81,14 +39,11 @@ end_qemu() { # SIDE
     done
 }
 
-release_side() { # SIDE: its QEMU first, since removing a device waits until it is closed
+release_side() { # SIDE: its QEMU first
     # another shell may do the same now: the one that started this side, whose QEMU ended, and one with "clean"
     [ -d "$WORK/$1" ] || return 0
     end_qemu "$1"
-    for uuid in $(cat "$WORK/$1/devices" 2>/dev/null); do
-        { [ ! -e "$MDEV/$uuid" ] || echo 1 >"$MDEV/$uuid/remove"; } 2>/dev/null || :
-        [ ! -e "$MDEV/$uuid" ] || say "not removed: mediated device $uuid"
-    done
+    remove_devices "$1"
     for tap in $(cat "$WORK/$1/tap" 2>/dev/null); do
         ip link delete dev "$tap" 2>/dev/null || :
         [ ! -e "/sys/class/net/$tap" ] || say "not removed: $tap"
@@ -97,10 +52,6 @@ release_side() { # SIDE: its QEMU first, since removing a device waits until it 
     # a QEMU that was just ended still has its exit status written there
     rm -rf "${WORK:?}/$1" 2>/dev/null || { sleep 1 && rm -rf "${WORK:?}/$1"; } || say "not removed: $WORK/$1"
     rmdir "$WORK" 2>/dev/null || :
-}
-
-keep_logs() { # SIDE
-    mkdir -p "$LOGS/$1" && cp "$WORK/$1"/*.log "$WORK/$1/stderr" "$LOGS/$1"
 }
 
 release() {
@@ -200,12 +151,6 @@ set_up() { # CAPABILITIES PARAMETERS, for $side
 
 # --- What is done on purpose
 
-enter() { # PHASE: the faults of this phase, when it is seen first
-    case $entered in *"|$1|"*) return 0 ;; esac
-    entered="$entered|$1|"
-    faults "$1"
-}
-
 cancel() {
     say "$seconds s: cancel"
     tell '{"execute": "migrate_cancel"}'
@@ -219,12 +164,6 @@ pause_guest() { # it stays so where it arrives
 kill_side() { # SIDE
     say "$seconds s: kill the $1's QEMU"
     end_qemu "$1"
-}
-
-disturb_link() { # queueing discipline, as tc-netem(8) has it
-    say "$seconds s: $LINK: netem $*"
-    disturbed=yes
-    tc qdisc replace dev "$LINK" root netem "$@" || give_up "$LINK cannot be disturbed"
 }
 
 check_faults() {
@@ -284,27 +223,17 @@ follow() { # the source, until the migration has ended; fails as next_line does
 }
 
 note_counters() { # of the answer in $line
-    before=$moved
     rest=${line#*\"ram\": \{}
     rest=${rest%%\}*}
     rest=${rest#*\"remaining\": }
-    remaining=${rest%%[!0-9]*}
+    left=${rest%%[!0-9]*}
     rest=${line#*\"vfio\": \{\"transferred\": }
-    if [ "$rest" = "$line" ]; then moved=0; else moved=${rest%%[!0-9]*}; fi
-    [ "$status" = active ] || return 0
-    [ "$moved" -eq 0 ] || enter 'device pre-copy'
-    if [ "$remaining" -gt "$SETTLED_RAM" ] || [ "$moved" -ne "$before" ]; then quiet=0; else quiet=$((quiet + 1)); fi
-    if [ "$SETTLED_VFIO" -gt 0 ] && [ "$moved" -ge "$SETTLED_VFIO" ] && [ "$remaining" -le "$SETTLED_RAM" ]; then
-        quiet=2
-    fi
-    [ "$quiet" -lt 2 ] || let_go
+    if [ "$rest" = "$line" ]; then rest=0; fi
+    note_progress "$left" "${rest%%[!0-9]*}"
 }
 
-let_go() { # RAM and the devices' pre-copy are drained, or it has taken long enough: the case's own limit
-    [ -n "$held" ] || return 0
-    held=''
-    say "$seconds s: the switchover is let go ($remaining bytes of RAM remain, $moved of devices were moved)"
-    tell "{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": $DOWNTIME_LIMIT}}"
+set_limit() { # MILLISECONDS
+    tell "{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": $1}}"
 }
 
 migrate() {

@@ -10,7 +10,7 @@ from tests.unit.fakes import STAMP, FakeMonitor, HangUp, Silence
 
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
-from switchover.hosts.qmp import QmpSession
+from switchover.hosts.qmp import LateQmpSession, QmpSession
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 
@@ -198,3 +198,17 @@ def test_closing_twice_is_no_error(tmp_path: Path, loop: LoopThread) -> None:
     """Release may come after an explicit close."""
     with FakeMonitor(tmp_path / "qmp") as monitor, start_session(monitor, loop) as session:
         session.close()
+
+
+def test_a_session_that_is_opened_later(tmp_path: Path, loop: LoopThread) -> None:
+    """Nothing was said before it is opened, and a command is told to come too early; then it is as any other."""
+    session = LateQmpSession("the destination", LocalHost(), str(tmp_path / "qmp"), loop)
+    assert (session.events, session.opened, session.is_open()) == ([], False, False)
+    with pytest.raises(NotReady, match="is not there yet; it was asked to run query-status"):
+        session.execute("query-status")
+    session.close()
+    with FakeMonitor(tmp_path / "qmp", {"query-status": {"running": False}}):
+        session.open(timeout=5)
+        assert session.execute("query-status") == {"running": False}
+        session.close()
+        assert not session.is_open()

@@ -59,7 +59,6 @@ class Side:
                 "trace-event-set-state": lambda _: {},
                 "query-migrate": self.query,
                 "query-status": lambda _: {"running": self.run_state == "running", "status": self.run_state},
-                "cont": self.go_on,
             },
             name,
         )
@@ -78,10 +77,9 @@ class Side:
         self.parameters |= arguments
         return {}
 
-    def go_on(self, _: dict[str, Any]) -> object:
+    def resume(self) -> None:
         self.log.append(f"{self.name}: cont")
         self.run_state = "running"
-        return {}
 
     def listen(self, _: dict[str, Any]) -> object:
         self.log.append(f"{self.name}: listen")
@@ -162,6 +160,7 @@ class Side:
                 last_words=lambda: self.words,
                 exit_status=lambda: self.code,
                 kill=self.kill,
+                resume=self.resume,
                 files=SimpleNamespace(log=self.trace),
             ),
         )

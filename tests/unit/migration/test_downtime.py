@@ -119,6 +119,35 @@ def test_without_a_start_of_its_own_it_ends_with_running() -> None:
     assert round(sum(part.seconds for part in explained.parts), 9) == 9
 
 
+def test_waits_for_somebody_else_are_parts_of_their_own() -> None:
+    """With pause-before-switchover and a destination that waits for cont (libvirt): QEMU's last checkpoint there comes
+    before the guest runs and does not end the downtime, and what was waited for is no part of saving or starting.
+    """
+    spans = [1_000_000, 10_000_000, 2_000_000, 3_000_000, 4_000_000]
+    source, destination = traces_of(spans, EXACT, EXACT)
+    stopped, loaded = START + 1_000_000, START + 16_000_000
+    source += [
+        TraceEvent(stopped + 1000, "migrate_set_state", "new state pre-switchover"),
+        TraceEvent(stopped + 7_000_000, "migrate_set_state", "new state device"),
+    ]
+    destination += [
+        TraceEvent(loaded + 9_000_000, "vfio_vmstate_change_prepare", "(dut) running 1 reason running device state X"),
+        TraceEvent(loaded + 10_000_000, "vfio_vmstate_change", "(dut) running 1 reason running device state RUNNING"),
+    ]
+    explained = explain(source, destination)
+    assert explained.ends_at == "vfio_vmstate_change running 1"
+    assert {part.name: round(part.seconds * 1000) for part in explained.parts} == {
+        "stop": 1,
+        "pre-switchover": 7,
+        "save iterable": 3,
+        "save the rest": 2,
+        "transfer and load": 3,
+        "wait for cont": 9,
+        "start": 1,
+    }
+    assert round(sum(part.seconds for part in explained.parts), 9) == round(explained.seconds, 9) == 0.026
+
+
 @pytest.mark.parametrize("missing", NEEDED)
 def test_a_missing_checkpoint_is_named(missing: str) -> None:
     """Without a checkpoint there is no number, and the reason names that checkpoint."""

@@ -111,7 +111,7 @@ def test_the_golden_record_can_be_read() -> None:
 
 
 def test_a_record_of_version_3_can_be_read() -> None:
-    """Version 3 knew no properties that were read back."""
+    """Version 3 knew no properties that were read back, and no driver but QMP."""
     record = read_record(DATA / "record-3.json")
     assert record == replace(make_record(), not_checked=NOT_CHECKED, schema_version=3)
 

@@ -215,3 +215,13 @@ def test_the_state_that_a_guest_arrives_in() -> None:
     assert not check_arrival(CASE, "paused").passed
     assert check_arrival(PAUSED, "paused").passed
     assert not check_arrival(PAUSED, "running").passed
+
+
+def test_libvirt_resumes_a_guest_that_was_suspended_on_the_way() -> None:
+    """Only that one: of a guest that was paused before, libvirt knows how it left."""
+    guest = replace(CASE.source.guest, driver="libvirt")
+    paused = replace(PAUSED, source=replace(PAUSED.source, guest=guest))
+    on_the_way = replace(paused, faults=(Fault(Action.PAUSE_GUEST, Phase.ACTIVE),))
+    for case, arrives in ((paused, "paused"), (on_the_way, "running")):
+        assert check_arrival(case, arrives).passed
+        assert not check_arrival(case, "paused" if arrives == "running" else "running").passed

@@ -2,12 +2,11 @@
 """Faults: each does what it is called, to the side it is called after, and links are always restored."""
 
 import contextlib
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.unit.fakes import FaultyHost, ScriptedQmp
+from tests.unit.fakes import FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.migration.phases import Phase
@@ -28,17 +27,21 @@ def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
 
 
 def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
-    def note(word: str) -> Callable[[dict[str, Any]], object]:
-        return lambda _: log.append(f"{word} on {side}")
-
     def open_ssh(keys: GuestKeys) -> Any:
         log.append(f"log in to {side}")
         if isinstance(shell, Exception):
             raise shell
         return contextlib.nullcontext(shell)
 
-    qmp = ScriptedQmp({"migrate_cancel": note("cancel"), "stop": note("stop")})
-    return cast(QemuGuest, SimpleNamespace(qmp=qmp, kill=lambda: log.append(f"kill {side}"), open_ssh=open_ssh))
+    return cast(
+        QemuGuest,
+        SimpleNamespace(
+            pause=lambda: log.append(f"stop on {side}"),
+            cancel_migration=lambda: log.append(f"cancel on {side}"),
+            kill=lambda: log.append(f"kill {side}"),
+            open_ssh=open_ssh,
+        ),
+    )
 
 
 def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:

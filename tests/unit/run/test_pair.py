@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from switchover.devices.reference import Knobs
+from switchover.hosts.ssh import SshLogin
 from switchover.lab.keys import KeyPair
 from switchover.lab.lab import Lab
 from switchover.migration.phases import Phase
@@ -32,6 +33,7 @@ def make_lab(*names: str) -> Lab:
             outlet=lambda name: f"outlet of {name}",
             authorized_key="public",
             private_key="private",
+            host_key="host key",
             guest_host_key=KeyPair("guest private", "guest public"),
         ),
     )
@@ -43,6 +45,7 @@ def test_a_lab_of_two() -> None:
     assert (str(pair.source.host), pair.source.address) == ("host hosta", "address of hosta")
     assert (str(pair.destination.host), pair.destination.address) == ("host hostb", "address of hostb")
     assert (str(pair.source.outlet), str(pair.destination.outlet)) == ("outlet of hosta", "outlet of hostb")
+    assert pair.destination.login == SshLogin("hostb", "private", "host key")
     assert (pair.keys.authorized, pair.keys.login) == ("public", "private")
     assert (pair.keys.host_private, pair.keys.host_public) == ("guest private", "guest public")
 

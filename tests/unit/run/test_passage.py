@@ -15,7 +15,9 @@ from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
+from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.outside import UnseenDowntime
+from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotReady
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
@@ -98,6 +100,7 @@ class FakeQemu:
         self.console = SimpleNamespace(text=lambda: console)
         self.shell = shell
         self.code: int | None = None
+        self.has_begun = True
         self.running: bool | Exception = True
         self.qmp = ScriptedQmp({"query-status": self.query}, name)
 
@@ -108,6 +111,9 @@ class FakeQemu:
 
     def exit_status(self) -> int | None:
         return self.code
+
+    def name_device(self, device_id: str) -> str:
+        return device_id
 
     def require_alive(self) -> None:
         if self.code is not None:
@@ -255,6 +261,22 @@ def test_a_fault_that_was_not_made_fails_a_check() -> None:
     missed = ("cancel in setup",)
     assert failed(run_examine(missed=missed).checks) == ["every fault was made"]
     assert failed(make_failed(make_result("failed", missed=missed), {}).checks) == ["every fault was made"]
+
+
+def test_libvirt_has_to_turn_on_what_the_case_wants() -> None:
+    """Without libvirt there is no such check; with it, a capability that is wanted and off fails it."""
+    claim, other = "source: libvirt turned the case's capabilities on", "source: QEMU holds the case's parameters"
+    assert not {claim, other} & {check.name for check in run_examine().checks}
+    parameters = list_wanted(MigrationSettings())
+    good = ["events", "return-path", "switchover-ack"]
+    for held, values, expected in (
+        (good, parameters, []),
+        (["events"], parameters, [claim]),
+        (good, {**parameters, "downtime-limit": 300}, [other]),
+        (good, {}, [other]),
+    ):
+        driver = {"capabilities": {"source": held}, "held": {"source": values} if values else {}}
+        assert failed(run_examine(driver=driver).checks) == expected
 
 
 def test_within_one_host_the_clocks_do_not_matter() -> None:

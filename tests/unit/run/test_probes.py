@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.builders import make_answers, make_moved, make_truth
+from tests.unit.builders import make_answers, make_change, make_moved, make_truth
 from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Truth
@@ -214,6 +214,14 @@ def test_a_device_that_did_not_change_has_no_events() -> None:
     """No event and no history agree; an event without a history does not."""
     assert compare_states([], OLD, OLD, "source").passed
     assert not compare_states(["stop"], OLD, OLD, "source").passed
+
+
+def test_that_the_device_was_closed_is_no_change_of_state() -> None:
+    """A QEMU that ended, as libvirt's source does, has closed the device; a reset is a change all the same."""
+    for cause, passed in (("close", True), ("reset", False)):
+        last = replace(make_change(9, "RUNNING"), sequence=99, cause=cause)
+        truth = replace(NEW, history=(*NEW.history, last))
+        assert compare_states(EVENTS, truth, OLD, "source").passed is passed
 
 
 def test_the_check_of_states_shows_both() -> None:

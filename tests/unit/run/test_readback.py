@@ -14,7 +14,7 @@ from switchover.devices.abilities import MachineType
 from switchover.guests.spec import GuestSpec
 from switchover.record.errors import Refused
 from switchover.run import readback
-from switchover.run.readback import allows_pre_copy, normalise, read_back
+from switchover.run.readback import allows_pre_copy, normalise, read_back, read_back_late
 from switchover.run.side import Side
 from switchover.scenarios.case import AllowPreCopy, DeviceSpec, SideSpec
 
@@ -31,7 +31,9 @@ def make_side(held: dict[str, Any], *devices: DeviceSpec, machine: str = "pc-q35
             raise Refused("the QEMU rejected qom-get.", why=f"Property 'vfio-pci.{arguments['property']}' not found")
         return held[arguments["property"]]
 
-    guest = SimpleNamespace(label="the source QEMU", host=None, qmp=ScriptedQmp({"qom-get": get}))
+    guest = SimpleNamespace(
+        label="the source QEMU", host=None, qmp=ScriptedQmp({"qom-get": get}), has_begun=True, name_device=lambda id: id
+    )
     return Side(SideSpec(GuestSpec(machine=machine), devices), (), cast(Any, guest))
 
 
@@ -68,6 +70,19 @@ def test_a_value_that_is_not_held(allow: AllowPreCopy) -> None:
     with pytest.raises(Refused, match=r"the source QEMU holds x-allow-pre-copy = o\w+ for the device dut") as caught:
         read_back(make_side({PROPERTY: allow == "off"}, device(allow)), "source")
     assert caught.value.why == f"it was set to {allow}, and QEMU did not object"
+
+
+@pytest.mark.parametrize(("holds", "passes"), [(True, True), (False, False)])
+def test_a_qemu_that_could_not_be_asked_before(holds: bool, passes: bool) -> None:
+    """What it holds after the migration is told, and is a check of its own; before, nothing is asked."""
+    side = make_side({PROPERTY: holds, "x-size": 4096}, device("on", properties={"x-size": "4K"}))
+    found, (check,) = read_back_late(side, "destination")
+    assert found == {"destination": {PROPERTY: "on" if holds else "off", "x-size": "4096"}}
+    assert check.passed is passes
+    assert check.name == "destination: QEMU holds the properties that it was given"
+    assert check.expected == f"{PROPERTY}=on"
+    side.guest.has_begun = False  # type: ignore[misc]
+    assert read_back(side, "destination") == {}
 
 
 def test_a_property_that_is_needed_and_not_there() -> None:

@@ -27,7 +27,7 @@ class World:
         lab = SimpleNamespace(
             name="mine", directory=Path("lab"), file=SimpleNamespace(hosts=["hosta", "hostb"]), host=self.host,
             link_address=lambda name: f"link of {name}", outlet=lambda name: None, authorized_key="", private_key="",
-            guest_host_key=SimpleNamespace(private="", public=""),
+            guest_host_key=SimpleNamespace(private="", public=""), host_key="",
             hosts=lambda: [self.host(name) for name in self.hosts],
         )  # fmt: skip
         self.stage = LabStage(cast(Lab, lab))

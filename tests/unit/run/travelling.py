@@ -68,6 +68,7 @@ class World:
             wait_until_reachable=lambda: self.note(f"boot {name}"),
             open_ssh=lambda keys: contextlib.nullcontext(host),
             qmp=SimpleNamespace(execute=lambda command: self.note(f"{command} {name}")),
+            resume=lambda: self.note(f"cont {name}"),
         )
         try:
             yield Side(spec, cast(Any, devices), cast(Any, guest), saved)

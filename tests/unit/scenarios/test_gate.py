@@ -21,6 +21,8 @@ ABLE: QemuAbilities = replace(
 )
 GOOD = HostFacts("hosta", {QEMU: ABLE}, frozenset({"refdev-4vec"}))
 PAIR = Known((GOOD, replace(GOOD, name="hostb")))
+_PAUSES = {QEMU: replace(ABLE, capabilities={**ABLE.capabilities, "pause-before-switchover": False})}
+ABLE_TO_PAUSE = Known((replace(GOOD, binaries=_PAUSES), replace(GOOD, name="hostb", binaries=_PAUSES)))
 PLAIN = Case("plain")
 
 
@@ -149,3 +151,61 @@ def test_facts_of_a_survey() -> None:
     assert facts.device_types == frozenset(entry.type for entry in survey.devices.mdev_types)
     assert make_facts(replace(survey, devices=None, kvm=KvmProbe(None, "?")), link=True).device_types is None
     assert make_facts(replace(survey, kvm=KvmProbe(None, "?")), link=True).kvm == ""
+
+
+def test_what_libvirt_has_no_way_to_do() -> None:
+    """Told where nobody was asked, too; a case without libvirt has none of it."""
+    text = """
+    driver = "DRIVER"
+    machine = "q35,hpet=off"
+    start = "warm"
+    [migration]
+    max_bandwidth = 1000
+    return_path = "off"
+    capabilities = { x-colo = "on", multifd = "on" }
+    parameters = { x-checkpoint-delay = 1, multifd-channels = 2 }
+    """.replace("    driver", "    [guest]\n    driver")
+    (planned,) = plan(text.replace("DRIVER", "libvirt"))
+    assert list(decide(planned.case, planned.hosts, None).missing) == [
+        "libvirt has no way to give QEMU -machine q35,hpet=off",
+        "a warm guest is restored by QEMU alone: libvirt has no part in it",
+        "libvirt has no way to set the migration capability 'x-colo'",
+        "libvirt has no way to set the migration parameter 'x-checkpoint-delay'",
+        "libvirt has no way to turn the migration capability 'return-path' off",
+        "libvirt takes max_bandwidth in whole MiB per second only",
+    ]
+    (planned,) = plan(text.replace("DRIVER", "qmp"))
+    assert decide(planned.case, planned.hosts, None).runs
+    (peers,) = missing('[migration]\npeer_to_peer = "on"\n', PAIR)
+    assert peers == "peer_to_peer is a way of libvirt's to migrate"
+    assert missing('[guest]\ndriver = "libvirt"\n[migration]\npeer_to_peer = "on"\n', PAIR) == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "phase", "why"),
+    [
+        ("cancel", "before", "no job to abort"),
+        ("kill destination", "before", "none to be killed"),
+        ("kill source", "pre-switchover", "nothing can be done in that phase"),
+        ("kill source", "before", ""),
+        ("cancel", "setup", ""),
+        ("pause guest", "before", ""),
+        ("cancel", "device stop-copy", ""),
+    ],
+)
+def test_faults_that_libvirt_leaves_no_time_for(action: str, phase: str, why: str) -> None:
+    """A phase without a job, without a destination, or that libvirt ends itself; QMP has time for all of them."""
+    fault = f'[migration]\npause_before_switchover = "on"\n[[faults]]\naction = "{action}"\nphase = "{phase}"\n'
+    found = missing(f'[guest]\ndriver = "libvirt"\n{fault}', ABLE_TO_PAUSE)
+    assert [why in line for line in found] == ([True] if why else [])
+    assert missing(fault, ABLE_TO_PAUSE) == ()
+
+
+def test_hosts_without_libvirt_and_one_host() -> None:
+    """A host that libvirt cannot be used with is named; and libvirt does not migrate within a host."""
+    lacking = Known((GOOD, replace(GOOD, name="hostb", libvirt="hostb has no libvirtd")))
+    assert missing('[guest]\ndriver = "libvirt"\n', lacking) == ("hostb has no libvirtd",)
+    assert missing("", lacking) == ()
+    assert missing('[guest]\ndriver = "libvirt"\n', PAIR) == ()
+    (one,) = missing('[guest]\ndriver = "libvirt"\n', Known((GOOD, GOOD)))
+    assert one == "libvirt does not migrate a domain from hosta to itself"

@@ -17,6 +17,7 @@ ACK = 'migration.switchover_ack = "on"'
 NO_RETURN = 'migration.return_path = "off"'
 ACK_AT_SOURCE = f'{ACK}, migration.destination_capabilities.switchover-ack = "off"'
 TWO = '[[devices]]\nid = "a"\n[[devices]]\nid = "b"\n'
+LIBVIRT = 'driver = "libvirt"'
 
 EXAMPLES = [
     # rule, what the case sets, what puts it right, verdict, side, what QEMU or the harness would say
@@ -47,6 +48,10 @@ EXAMPLES = [
      "Machine type received is 'pc-q35-9.2' and local is 'pc-q35-10.0'"),
     ("A15 (memory)", "destination.memory_mib = 128", "memory_mib = 128", V.FAILED, "destination",
      "Size mismatch: pc.ram: 0x10000000 != 0x8000000: Invalid argument"),
+    ("L1 (machine)", f'{LIBVIRT}, source.machine = "pc-q35-9.2", destination.machine = "pc-q35-10.0"', LIBVIRT,
+     V.BLOCKED, "source", "unsupported: Target domain machine type pc-q35-10.0 does not match source pc-q35-9.2"),
+    ("L1 (memory)", f"{LIBVIRT}, destination.memory_mib = 128", LIBVIRT, V.BLOCKED, "source",
+     "unsupported: Target domain max memory 131072 does not match source 262144"),
     ("D kill source", 'fault.action = "kill source", fault.phase = "active"', "", V.CRASHED, "source", "SIGKILL"),
     ("D kill destination", 'fault.action = "kill destination", fault.phase = "active"', "", V.CRASHED, "destination",
      "SIGKILL"),
@@ -72,6 +77,8 @@ EXAMPLES = [
     ("A5", f'{ACK}, source.device.pre_copy = "off"', f'{ACK}, device.pre_copy = "off"', V.HUNG, "source",
      "ack-starved: pending 0 B is below the threshold"),
     ("A5", f'{ACK}, source.device.allow_pre_copy = "off"', f'{ACK}, device.allow_pre_copy = "off"', V.HUNG, "source",
+     "ack-starved: pending 0 B is below the threshold"),
+    ("A5", f'{LIBVIRT}, source.device.pre_copy = "off"', 'source.device.pre_copy = "off"', V.HUNG, "source",
      "ack-starved: pending 0 B is below the threshold"),
     ("A6", ACK_AT_SOURCE, 'migration.destination_capabilities.switchover-ack = "on"', V.FAILED, "destination",
      "d: Received INIT_DATA_SENT but switchover ack is not used"),

@@ -22,11 +22,12 @@ from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.run.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import render_settings
-from switchover.scenarios.script import _quote, _variable, render_script
+from switchover.scenarios.script import render_script
+from switchover.scenarios.shell import quote, render_variable
 
 QEMU_VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "Debian 1:10.0.2"}
 ODD = SideSpec(
@@ -55,6 +56,10 @@ def with_faults(*actions: Action) -> Case:
     return replace(PRE_COPY_ON, faults=tuple(Fault(action, Phase.DEVICE_PRE_COPY) for action in actions))
 
 
+def by_libvirt(case: Case) -> Case:
+    return with_driver(case, "libvirt")
+
+
 def head_of(script: str) -> dict[str, str]:
     """Variables at the start of lines, without their quotes."""
     found = re.findall(r"^([A-Z_0-9]+)=(\S*|'[^']*')(?:  #.*)?$", script, re.MULTILINE)
@@ -66,6 +71,10 @@ SCRIPTS = {
     "odd": record_of(Case("x; rm -rf /\n$(id)", ODD, replace(ODD, devices=()))),
     "disk": record_of(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME", disk_format="qcow2")))),
     "every fault": record_of(with_faults(*Action)),
+    "libvirt": record_of(by_libvirt(PRE_COPY_ON)),
+    "libvirt, odd": record_of(by_libvirt(Case("odd", replace(ODD, guest=replace(ODD.guest, name="odd")), ODD))),
+    "libvirt, every fault": record_of(by_libvirt(with_faults(*Action))),
+    "libvirt, disk": record_of(by_libvirt(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME"))))),
     "failed": record_of(
         replace(PRE_COPY_ON, settings=MigrationSettings(settle=False, switchover_ack=True)),
         Verdict(VerdictName.FAILED, "destination", 'two\nlines "quoted" $(id) `id`\r\x1b[31m'),
@@ -226,7 +235,7 @@ def test_capabilities_by_side() -> None:
 def test_words_reach_the_program_as_they_are(words: list[tuple[str, bool]]) -> None:
     """Whatever is in a word, a shell hands it on unchanged, with the value of a variable in the middle of it."""
     here = "va'l \"$ue"
-    rendered = " ".join(_quote(f"{text}{_variable('here')}{text}" if middle else text) for text, middle in words)
+    rendered = " ".join(quote(f"{text}{render_variable('here')}{text}" if middle else text) for text, middle in words)
     ran = subprocess.run(
         ["sh", "-c", f"here=$1; set -- {rendered}; for word; do printf '%s\\0' \"$word\"; done", "sh", here],
         capture_output=True, check=True,
@@ -247,8 +256,8 @@ def test_qemu_is_started_as_in_the_record(tmp_path: Path, side: str, bridge: str
     script.write_text(render_script(record_of(case, Verdict(VerdictName.REFUSED, side))), encoding="utf-8")
     programs = tmp_path / "bin"
     programs.mkdir()
-    _write_program(programs / "qemu", f'printf "%s\\0" "$@" >"{tmp_path}/words"; echo "no such thing" >&2; exit 1')
-    _write_program(programs / "socat", "exec sleep 30")
+    write_program(programs / "qemu", f'printf "%s\\0" "$@" >"{tmp_path}/words"; echo "no such thing" >&2; exit 1')
+    write_program(programs / "socat", "exec sleep 30")
     environment = {
         "PATH": f"{programs}:{os.environ['PATH']}", "QEMU": str(programs / "qemu"), "WORK": str(tmp_path / "work"),
         "KERNEL": "/other/kernel",
@@ -307,6 +316,6 @@ def test_usage(tmp_path: Path) -> None:
     assert (ran.returncode, "all | source | destination | migrate | clean" in ran.stderr) == (2, True)
 
 
-def _write_program(path: Path, text: str) -> None:
+def write_program(path: Path, text: str) -> None:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)

@@ -31,7 +31,10 @@ KINDS = {
     ),
     "boots": Kind(50, "guest boots in a row"),
     "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
-    "there-and-back": Kind(20, "migrations there and back in a row, each with all checks"),
+    "there-and-back": Kind(
+        20, "migrations there and back in a row, each with all checks",
+        (("--driver", {"choices": ("qmp", "libvirt"), "default": "qmp", "help": "who migrates; default: qmp"}),),
+    ),
     "busy": Kind(50, "the same with DMA and interrupts going on: data lost or wrong"),
     "probes": Kind(10, "the downtime with all probes on against QEMU's counters only, in pairs"),
     "matrix": Kind(1, "the fault scenarios of the catalogue with one guest: cells run and right"),

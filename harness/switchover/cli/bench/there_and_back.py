@@ -9,8 +9,10 @@ from switchover.lab.borrow import borrow_lab
 from switchover.run.endurance import migrate_there_and_back
 from switchover.run.pair import pair_of_lab
 from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import with_driver
 
 
 def run(arguments: argparse.Namespace, _scratch: Path) -> int:
     with borrow_lab() as lab:
-        return tell_turns("migration", migrate_there_and_back(PRE_COPY_ON, pair_of_lab(lab), arguments.count))
+        case = with_driver(PRE_COPY_ON, arguments.driver)
+        return tell_turns("migration", migrate_there_and_back(case, pair_of_lab(lab), arguments.count))

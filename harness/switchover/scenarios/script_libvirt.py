@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ``repro.sh`` of a case has that libvirt ran: virsh and two domains in XML. Pure.
+
+The body is ``script-libvirt.sh`` beside this file. libvirt does not migrate within a host, so there are always two.
+"""
+
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+from switchover.guests.domain import DomainIdentity, build_domain
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.migration.libvirt_settings import list_flags, make_parameters
+from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
+from switchover.scenarios.case import SideSpec
+from switchover.scenarios.shell import quote, render_here_document, render_variable
+
+USAGE = """\
+Each on its host, the same variables on both, DESTINATION and DESTINATION_URI among them:
+                sh repro.sh destination   on the destination's host: devices and files,
+                sh repro.sh source        on the source's host: devices, the domain, until the guest has booted, then
+                sh repro.sh migrate       on the source's host: migration, verdict.
+Anything left:  sh repro.sh clean, on each host.
+migrate exits with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if nothing could be
+tried."""
+
+VARIABLES = (
+    ("DESTINATION_URI", "", "of the destination's libvirtd; empty: qemu+ssh://root@DESTINATION/system"),
+    ("OWNER", "", "user that libvirt runs QEMU as, where it is not root"),
+)
+"""That only this script has: name, default, meaning."""
+_OPTIONS = {
+    "VIR_MIGRATE_LIVE": "--live",
+    "VIR_MIGRATE_PEER2PEER": "--p2p",
+    "VIR_MIGRATE_PARALLEL": "--parallel",
+    "VIR_MIGRATE_AUTO_CONVERGE": "--auto-converge",
+    "VIR_MIGRATE_POSTCOPY": "--postcopy",
+    "bandwidth": "--bandwidth",
+    "bandwidth.avail.switchover": "--available-switchover-bandwidth",
+    "bandwidth.postcopy": "--postcopy-bandwidth",
+    "parallel.connections": "--parallel-connections",
+    "auto_converge.initial": "--auto-converge-initial",
+    "auto_converge.increment": "--auto-converge-increment",
+}
+"""virsh's words (virsh migrate --help) for libvirt's flags and parameters."""
+
+
+def list_recorded(settings: MigrationSettings, ident: str) -> list[tuple[str, str, str]]:
+    """What of the case only this script has: name, value, meaning."""
+    return [
+        ("DOMAIN", f"switchover-repro-{ident}", "its name"),
+        ("OPTIONS", " ".join(list_options(settings)), "virsh migrate's"),
+        ("HOLD_LIMIT", str(HOLD_LIMIT_MS), "ms, downtime limit until the switchover is let go"),
+    ]
+
+
+def list_options(settings: MigrationSettings) -> list[str]:
+    """Words of ``virsh migrate`` for the settings, but for where to."""
+    words = [_OPTIONS[flag] for flag in list_flags(settings)]
+    for name, value in make_parameters(settings, "", "").items():
+        if name in _OPTIONS:
+            words += [_OPTIONS[name], str(value)]
+    return words
+
+
+def render_domain(side: str, spec: SideSpec, ident: str, uuids: list[str]) -> Iterator[str]:
+    """A function that prints the domain of a side, and of ``uuids``: names of variables, the devices'."""
+    guest = spec.guest
+    yield f"\nxml_{side}() {{"
+    yield f"    here=$WORK/{side}"
+    yield f"    qemu=${{QEMU:-{quote(guest.qemu)}}}"
+    yield '    emulator=$(find_emulator "$qemu")'
+    if guest.kernel_file:
+        yield f"    kernel=${{KERNEL:-{quote(guest.kernel_file)}}}"
+    if _has_initramfs(guest):
+        yield f"    initrd=${{INITRD:-{quote(guest.initramfs_file)}}}"
+    yield f"    accel=${{ACCEL:-{quote(guest.accel)}}}"
+    yield "    case $accel in kvm) hypervisor=kvm ;; *) hypervisor=qemu ;; esac"
+    yield "    cat <<END"
+    yield _make_domain(side, spec, ident, uuids).rstrip("\n")
+    yield "END"
+    yield "}"
+
+
+def _has_initramfs(guest: GuestSpec) -> bool:
+    return bool(guest.initramfs_file) and not guest.boots_from_disk
+
+
+def _make_domain(side: str, spec: SideSpec, ident: str, uuids: list[str]) -> str:
+    """XML with variables of the shell for what a host may have elsewhere, and without keys."""
+    drawn = [uuid.uuid4().hex for _ in uuids]  # stand for the variables, which are no UUIDs
+    devices = tuple(
+        VfioDevice(device.id, f"/sys/bus/mdev/devices/{word}", device.given_properties())
+        for device, word in zip(spec.devices, drawn, strict=True)
+    )
+    guest = replace(
+        spec.guest,
+        devices=devices,
+        qemu=f"/{render_variable('emulator')}",
+        kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
+        initramfs=render_variable("initrd") if _has_initramfs(spec.guest) else "",
+        bridge=render_variable("BRIDGE") if spec.guest.bridge else "",
+    )
+    identity = DomainIdentity(f"switchover-repro-{ident}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"switchover {ident}")))
+    files = GuestFiles(render_variable("here"), f"sw{ident}{side[0]}")
+    text = build_domain(guest, files, identity, keys=False)
+    text = text.replace(f"/{render_variable('emulator')}", render_variable("emulator"))
+    text = re.sub(r'^<domain type="\w+"', f'<domain type="{render_variable("hypervisor")}"', text)
+    for name, word in zip(uuids, drawn, strict=True):
+        text = text.replace(word, render_variable(name))
+    return render_here_document(text)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One contract, both drivers: guests started and migrated by QMP, and through libvirt's API.
+
+Cases of the catalogue's scenario ``drivers`` run in a row with one guest for each driver, which migrates once more
+after each of them: to and fro between the hosts. Left to ``switchover run drivers`` is what is like its neighbours, and
+of QMP what the matrix of faults has too.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.lab.case_runner import CaseRunner
+from tests.lab.series import require_right, run_selected
+
+from switchover.guests.domain import DomainIdentity, build_domain
+from switchover.guests.libvirtd import connect_libvirtd
+from switchover.guests.spec import Driver, GuestFiles, GuestSpec, VfioDevice
+from switchover.lab.lab import Lab
+from switchover.lab.release import list_leftovers, undo_dead_journals
+from switchover.record.record import Record, VerdictName
+from switchover.run.pair import Pair
+from switchover.run.series import Outcome
+from switchover.run.standard import KNOBS, PRE_COPY_ON
+from switchover.scenarios.case import with_driver
+from switchover.scenarios.expand import expand
+from switchover.scenarios.scenario import catalogue_directory, load_scenario
+
+DRIVERS: tuple[Driver, ...] = ("qmp", "libvirt")
+NEIGHBOURS = ("completes", "auto-converge", "cancelled-active", "destination-RESUMING")
+IN_THE_MATRIX = (
+    "cancelled-setup", "cancelled-device-stop-copy", "destination-killed", "source-killed", "x-allow-pre-copy",
+)  # fmt: skip
+LEFT_OUT = {
+    *(f"driver={driver},case={name}" for driver in DRIVERS for name in NEIGHBOURS),
+    *(f"driver=qmp,case={name}" for name in IN_THE_MATRIX),
+}
+CASES = {
+    entry.case.id: replace(entry.case, heartbeat_us=0)
+    for entry in expand(load_scenario(catalogue_directory() / "drivers.toml"))
+    if entry.case.id not in LEFT_OUT
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest, lab: Lab, pair: Pair) -> Iterator[Iterator[Outcome]]:
+    yield from run_selected(request, CASES, lab, pair)
+
+
+@pytest.fixture(autouse=True)
+def clean(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test but those of the series, whose guest lives on, leaves both hosts as it found them."""
+    yield
+    if "outcomes" not in request.fixturenames:
+        for host in lab.hosts():
+            assert list_leftovers(host) == [], f"left on {host.name}"
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_migration_is_measured(run_case: CaseRunner, driver: Driver) -> None:
+    """Started, reached over SSH, migrated, and checked: every number is there and they fit each other."""
+    record = run_case(with_driver(PRE_COPY_ON, driver))
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    assert record.states["source"] == ["pre-copy", "pre-copy-p2p", "stop-copy", "stop"]
+    assert record.states["destination"] == ["resuming", "running-p2p", "running"]
+    missing = [entry.name for entry in record.measurements if entry.value is None]
+    assert missing == []
+    assert record.measured("bytes.vfio.precopy") == KNOBS.initial_bytes
+    assert record.measured("bytes.vfio.stop_copy") == KNOBS.stop_copy_bytes
+    explained, reported = record.measured("downtime.explained"), record.measured("downtime.qemu")
+    assert explained is not None
+    assert reported is not None
+    assert sum(part["seconds"] for part in record.downtime["parts"]) == pytest.approx(explained)
+    {"qmp": _check_qmp, "libvirt": _check_libvirt}[driver](record)
+    kinds = ["command", "console", "trace", "stderr", "qmp.jsonl", "events.jsonl"]
+    kinds += ["xml", "libvirt.jsonl"] if driver == "libvirt" else []
+    names = {path.name for path in run_case.directory.iterdir()}
+    assert ("job.jsonl" in names) is (driver == "libvirt")
+    assert {f"{side}.{kind}" for side in ("source", "destination") for kind in kinds} <= names
+
+
+def _check_qmp(record: Record) -> None:
+    assert record.driver == {}
+    assert record.downtime["ends_at"] == "dst-precopy-bh-vm-started"
+    assert record.measured("downtime.libvirt") is None
+
+
+def _check_libvirt(record: Record) -> None:
+    """What libvirt sets by itself is told, and the waits that come of it are parts of their own."""
+    assert {"pause-before-switchover", "return-path"} <= set(record.driver["capabilities"]["source"])
+    assert "return-path" in record.driver["capabilities"]["destination"]
+    assert record.downtime["ends_at"] == "vfio_vmstate_change running 1"
+    parts = {part["name"]: part["seconds"] for part in record.downtime["parts"]}
+    assert parts["pre-switchover"] > 0
+    assert parts["wait for cont"] > 0
+    assert record.measured("downtime.libvirt") is not None
+    moved = record.measured("bytes.vfio.transferred")
+    statistics = record.driver["statistics"]
+    assert statistics["source"]["vfio_data_transferred"] == moved
+    assert statistics["destination"]["memory_total"] == statistics["source"]["memory_total"] > 0
+
+
+@pytest.mark.parametrize("identity", CASES)
+def test_contract(outcomes: Iterator[Outcome], identity: str) -> None:
+    """The verdict is the expected one, by the expected side, for the expected reason; the guest runs where it must, is
+    the same guest, and migrates again.
+    """
+    require_right(outcomes, identity)
+
+
+def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
+    """The host's libvirt validates domains with a disk, a PCI function, a model of a CPU, against its own schema."""
+    device = VfioDevice("fn", "/sys/bus/pci/devices/0000:3b:02.1", {"x-no-mmap": "on"})
+    specs = (
+        GuestSpec(disk="/images/a.qcow2", disk_format="qcow2"),
+        GuestSpec(devices=(device, replace(device, id="managed", sysfsdev=f"{device.sysfsdev[:-1]}2", managed=True))),
+        GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic"),
+        GuestSpec(cpu="max", machine="pc-q35-8.0"),
+    )
+    with connect_libvirtd(lab.hosts()[0]) as libvirtd:
+        for number, spec in enumerate(specs):
+            identity = DomainIdentity(f"valid-{number}", f"5d0f8c1e-0000-4000-8000-00000000000{number}")
+            xml = build_domain(spec, GuestFiles("/tmp/switchover-valid", "sw0"), identity)
+            domain = libvirtd.raw.defineXMLFlags(xml, libvirtd.module.VIR_DOMAIN_DEFINE_VALIDATE)
+            domain.undefine()
+
+
+_REPEAT = """
+import sys
+from pathlib import Path
+from switchover.lab.lab import Lab
+from switchover.record.log import set_up_logging
+from switchover.record.rundir import RunDirectory
+from switchover.run.pair import pair_of_lab
+from switchover.run.repeat import run_repeat
+from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import with_driver
+
+set_up_logging(verbose=True)
+case = with_driver(PRE_COPY_ON, "libvirt")
+run_repeat(case, 1, pair_of_lab(Lab(Path(sys.argv[1]))), RunDirectory(Path(sys.argv[2])).repeat("case", 1), {})
+"""
+
+
+@pytest.mark.parametrize("step", ["guest boot", "migrate"])
+def test_kill_while_libvirt_has_the_guest(lab: Lab, tmp_path: Path, step: str) -> None:
+    """SIGKILL with domains there, and in a migration: the next command undoes what is left, libvirt has no domain."""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _REPEAT, str(lab.directory), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{root / 'harness'}:{root}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.strip() == f"step: {step}":
+            break
+    time.sleep({"migrate": 8.0}.get(step, 0.5))  # libvirt starts the destination's QEMU first
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    (dead,) = (found for found in undo_dead_journals() if f"process {process.pid}:" in found.owner)
+    assert any("domain" in outcome.change.what for outcome in dead.outcomes)
+    assert [str(outcome) for outcome in dead.outcomes if outcome.remains or outcome.how != "undone"] == []
+    for host in lab.hosts():
+        assert host.run(["virsh", "list", "--all", "--name"]).text.split() == []

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libvirt's domain XML for a guest."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from switchover.guests.arguments import TRACE_PATTERNS, build_arguments
+from switchover.guests.domain import QEMU_NAMESPACE, DomainIdentity, build_domain, find_obstacles
+from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, VfioDevice
+
+SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
+FILES = GuestFiles("/tmp/switchover-guest-source-0", "sw0")
+IDENTITY = DomainIdentity("switchover-guest-0", "5d0f8c1e-0000-4000-8000-000000000001")
+UUID = "5d0f8c1e-0000-4000-8000-000000000000"
+MEDIATED = VfioDevice(
+    "dut", f"/sys/bus/mdev/devices/{UUID}", {"enable-migration": "on", "migration-events": "on", "x-pci-device-id": "7"}
+)
+FUNCTION = VfioDevice("fn", "/sys/bus/pci/devices/0000:3b:02.1", {"x-allow-pre-copy": "off"})
+QEMU = f"{{{QEMU_NAMESPACE}}}"
+SPECS = {
+    "lab guest": GuestSpec(devices=(MEDIATED,)),
+    "no device": GuestSpec(),
+    "functions": GuestSpec(devices=(FUNCTION, replace(FUNCTION, id="other", managed=True))),
+    "disk": GuestSpec(disk="/images/a,b.qcow2", disk_format="qcow2", bridge=""),
+    "shared disk and a kernel": GuestSpec(disk="/images/a.raw", disk_readonly=True, kernel=Kernel("/boot/vmlinuz")),
+    "TCG and a model": GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic,avx=off", qemu="/opt/qemu/bin/qemu", traced=False),
+    "max": GuestSpec(cpu="max", machine="pc-q35-8.0"),
+}
+
+
+def build(spec: GuestSpec) -> ElementTree.Element:
+    return ElementTree.fromstring(build_domain(spec, FILES, IDENTITY))
+
+
+def require(root: ElementTree.Element, path: str) -> ElementTree.Element:
+    found = root.find(path)
+    assert found is not None, path
+    return found
+
+
+@pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schemas come with its library (libvirt0)")
+@pytest.mark.parametrize("name", SPECS)
+def test_valid_by_libvirts_schema(name: str) -> None:
+    """What is built for any guest is valid by the schema that libvirt itself validates with."""
+    etree: Any = importlib.import_module("lxml.etree")
+    schema = etree.RelaxNG(etree.parse(str(SCHEMA)))
+    document = etree.fromstring(build_domain(SPECS[name], FILES, IDENTITY))
+    assert schema.validate(document), schema.error_log
+
+
+@pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schemas come with its library (libvirt0)")
+def test_the_schema_finds_faults() -> None:
+    """The test above can fail: an element that libvirt does not know is told."""
+    etree: Any = importlib.import_module("lxml.etree")
+    schema = etree.RelaxNG(etree.parse(str(SCHEMA)))
+    text = build_domain(GuestSpec(), FILES, IDENTITY).replace("<serial ", "<cereal ").replace("</serial>", "</cereal>")
+    assert not schema.validate(etree.fromstring(text))
+
+
+def test_the_same_guest_as_the_command_line() -> None:
+    """Machine, CPU, memory, kernel, network and what firmware passes on are those of QEMU's arguments."""
+    spec = GuestSpec(machine="pc-q35-10.0", memory_mib=300, vcpus=2, append="threadirqs")
+    words = build_arguments(spec, FILES, incoming=False)
+    root = build(spec)
+    assert root.get("type") == "kvm"
+    assert require(root, "os/type").get("machine") == "pc-q35-10.0"
+    assert (require(root, "memory").text, require(root, "memory").get("unit")) == ("300", "MiB")
+    assert require(root, "vcpu").text == "2"
+    assert require(root, "cpu").get("mode") == "host-passthrough"
+    assert [require(root, f"os/{name}").text for name in ("kernel", "initrd")] == [LAB_KERNEL, LAB_INITRAMFS]
+    assert require(root, "os/cmdline").text == words[words.index("-append") + 1]
+    assert require(root, "devices/interface/mac").get("address") == spec.mac
+    assert require(root, "devices/interface/source").get("bridge") == spec.bridge
+    assert require(root, "devices/interface/target").get("dev") == FILES.tap
+    firmware = {f"name={entry.get('name')},file={entry.get('file')}" for entry in root.findall("sysinfo/entry")}
+    assert firmware == {words[at + 1] for at, word in enumerate(words) if word == "-fw_cfg"}
+    assert require(root, "devices/emulator").text == "/usr/bin/qemu-system-x86_64"
+    assert require(root, "devices/serial/source").get("path") == FILES.console
+
+
+def test_monitor_log_and_traces_go_to_qemu_as_they_are() -> None:
+    """The second monitor, the log and each trace pattern; a guest that is not traced has no patterns."""
+    passed = [arg.get("value") for arg in build(GuestSpec()).findall(f"{QEMU}commandline/{QEMU}arg")]
+    assert passed[:4] == ["-qmp", f"unix:{FILES.monitor},server=on,wait=off", "-D", FILES.log]
+    assert passed[5::2] == list(TRACE_PATTERNS)
+    untraced = build(GuestSpec(traced=False)).findall(f"{QEMU}commandline/{QEMU}arg")
+    assert [arg.get("value") for arg in untraced] == passed[:4]
+
+
+def test_devices_are_host_devices_under_their_ids() -> None:
+    """A mediated device by its UUID, a function by its address; the alias, under which overrides find it, is its id."""
+    root = build(GuestSpec(devices=(MEDIATED, FUNCTION, replace(FUNCTION, id="other", managed=True))))
+    mediated, function, other = root.findall("devices/hostdev")
+    assert require(mediated, "source/address").attrib == {"uuid": UUID}
+    assert (mediated.get("type"), mediated.get("model"), mediated.get("managed")) == ("mdev", "vfio-pci", "no")
+    words = {"domain": "0x0000", "bus": "0x3b", "slot": "0x02", "function": "0x1"}
+    assert require(function, "source/address").attrib == words
+    assert [hostdev.get("managed") for hostdev in (function, other)] == ["no", "yes"]
+    assert [require(one, "alias").get("name") for one in (mediated, function, other)] == ["ua-dut", "ua-fn", "ua-other"]
+    with pytest.raises(ValueError, match="neither"):
+        build(GuestSpec(devices=(VfioDevice("x", "/sys/bus/odd/devices/a.b"),)))
+
+
+def test_properties_are_overrides_of_their_type() -> None:
+    """QEMU takes no string for a boolean there, and no boolean for an on/off/auto."""
+    root = build(GuestSpec(devices=(MEDIATED, FUNCTION, VfioDevice("bare", f"/sys/bus/mdev/devices/{UUID}"))))
+    found = {
+        device.get("alias"): [prop.attrib for prop in device.findall(f"{QEMU}frontend/{QEMU}property")]
+        for device in root.findall(f"{QEMU}override/{QEMU}device")
+    }
+    assert found == {
+        "ua-dut": [
+            {"name": "enable-migration", "type": "string", "value": "on"},
+            {"name": "migration-events", "type": "bool", "value": "true"},
+            {"name": "x-pci-device-id", "type": "unsigned", "value": "7"},
+        ],
+        "ua-fn": [{"name": "x-allow-pre-copy", "type": "bool", "value": "false"}],
+    }
+
+
+def test_both_sides_are_one_domain() -> None:
+    """But for files, tap and device the two sides' XML is the same, name and UUID among it."""
+    there = replace(MEDIATED, sysfsdev=MEDIATED.sysfsdev.replace("000000000000", "000000000009"))
+    source = build_domain(GuestSpec(devices=(MEDIATED,)), FILES, IDENTITY)
+    destination = build_domain(GuestSpec(devices=(there,)), GuestFiles("/tmp/other", "sw9"), IDENTITY)
+    moved = destination.replace("/tmp/other", FILES.directory).replace('"sw9"', '"sw0"')
+    assert moved.replace("000000000009", "000000000000") == source
+
+
+def test_what_no_domain_can_be_made_for_is_told() -> None:
+    """Options of QEMU that libvirt has no element for, and a guest that only QEMU restores; others have none."""
+    assert find_obstacles(GuestSpec()) == []
+    assert find_obstacles(GuestSpec(accel="tcg", machine="pc-q35-8.0")) == []
+    assert find_obstacles(GuestSpec(machine="q35,hpet=off")) == [
+        "libvirt has no way to give QEMU -machine q35,hpet=off"
+    ]
+    assert find_obstacles(GuestSpec(accel="xen")) == ["libvirt has no domains for the accelerator xen"]
+    assert "warm" in find_obstacles(GuestSpec(start="warm"))[0]

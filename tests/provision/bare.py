@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A bare Debian machine: a VM with sshd and Python, and without QEMU, libvirt and a way out of it (images/bare)."""
+"""Bare Debian machines: VMs with sshd and Python, and without QEMU, libvirt and a way out of them (images/bare)."""
 
 import base64
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,13 @@ from switchover.hosts.waiting import wait_until
 from switchover.lab.accelerator import Accelerator
 from switchover.lab.boot import parse_forwarded_port
 from switchover.lab.images import Image
-from switchover.lab.keys import generate_key_pair
+from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.record.errors import HostLost, NotReady
 
 BOOT_TIMEOUT_S = 300
+LINK = "enp0s16"
+"""What udev calls the NIC of the link, by its slot."""
+_MAC = "52:54:00:53"
 _CREDENTIALS = "opt/io.systemd.credentials"
 
 
@@ -35,46 +38,59 @@ class BareMachine:
 
 
 @contextlib.contextmanager
-def start_bare_machine(name: str, image: Image, accelerator: Accelerator, directory: Path) -> Iterator[BareMachine]:
-    """For the time of a ``with`` block; what is changed on its disk goes with it.
+def start_bare_machines(
+    names: Sequence[str], image: Image, accelerator: Accelerator, directory: Path
+) -> Iterator[list[BareMachine]]:
+    """Two at most, for the time of a ``with`` block, with a link between them; what is changed on their disks goes
+    with them.
 
-    :raises NotReady: it ends, or does not answer over SSH in time
+    :raises NotReady: one ends, or does not answer over SSH in time
     """
-    login, host_key = generate_key_pair(), generate_key_pair()
+    qemu = processes.require_program("qemu-system-x86_64", needed_to="run a machine", package="qemu-system-x86")
+    login = generate_key_pair()
     key = directory / "key"
     _write(key, login.private)
+    with contextlib.ExitStack() as stack:
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchover-bare-")))
+        machines = []
+        for number, name in enumerate(names, start=1):
+            host_key = generate_key_pair()
+            monitor, console = sockets / name, directory / f"{name}.console"
+            arguments = bare_arguments(name, number, image, accelerator, monitor, console)
+            for credential, text in _list_credentials(name, login, host_key).items():
+                file = directory / f"{name}.{credential}"
+                _write(file, text)
+                arguments += ["-fw_cfg", f"name={_CREDENTIALS}/{credential},file={file}"]
+            process = processes.LocalProcess([qemu, *arguments])
+            stack.callback(process.kill)
+            entry = HostEntry(
+                address="127.0.0.1", port=_ask_port(name, monitor, process), key=str(key), host_key=host_key.public,
+                link=f"10.77.0.{number}",
+            )  # fmt: skip
+            machines.append((BareMachine(name, entry, console), process))
+        for machine, process in machines:
+            _wait_until_reached(machine, process)
+        yield [machine for machine, _ in machines]
+
+
+def _list_credentials(name: str, login: KeyPair, host_key: KeyPair) -> dict[str, str]:
     secret = base64.b64encode(host_key.private.encode()).decode()
-    credentials = {
+    return {
         "system.hostname": name,
         "ssh.authorized_keys.root": f"{login.public}\n",
         "tmpfiles.extra": f"f~ /etc/ssh/ssh_host_ed25519_key 0600 root root - {secret}\n",
     }
-    for credential, text in credentials.items():
-        _write(directory / credential, text)
-    console = directory / "console.log"
-    with tempfile.TemporaryDirectory(prefix="switchover-bare-") as sockets:
-        monitor = Path(sockets) / "qmp"
-        qemu = processes.require_program("qemu-system-x86_64", needed_to="run a machine", package="qemu-system-x86")
-        arguments = bare_arguments(name, image, accelerator, monitor, console)
-        for credential in credentials:
-            arguments += ["-fw_cfg", f"name={_CREDENTIALS}/{credential},file={directory / credential}"]
-        process = processes.LocalProcess([qemu, *arguments])
-        try:
-            entry = HostEntry(
-                address="127.0.0.1", port=_ask_port(name, monitor, process), key=str(key), host_key=host_key.public,
-                link="10.77.0.1",
-            )  # fmt: skip
-            _wait_until_reached(name, entry, process, console)
-            yield BareMachine(name, entry, console)
-        finally:
-            process.kill()
 
 
-def bare_arguments(name: str, image: Image, accelerator: Accelerator, monitor: Path, console: Path) -> list[str]:
+def bare_arguments(
+    name: str, number: int, image: Image, accelerator: Accelerator, monitor: Path, console: Path
+) -> list[str]:
     """QEMU's arguments. The user network is restricted: the way in is its SSH, and there is none out.
 
-    An IOMMU, and a NIC behind it that nothing else uses, are for binding PCI functions.
+    The link to the other machine is ``LINK``. An IOMMU, and a NIC behind it that nothing else uses, are for binding
+    PCI functions.
     """
+    link = f"server={'on' if number == 1 else 'off'},addr.type=unix,addr.path={monitor.parent / 'link'}"
     return [
         *("-name", name, "-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", "q35,kernel-irqchip=split", "-accel", accelerator.accel, "-cpu", accelerator.cpu),
@@ -85,7 +101,9 @@ def bare_arguments(name: str, image: Image, accelerator: Accelerator, monitor: P
         *("-serial", f"file:{console}", "-qmp", f"unix:{monitor},server=on,wait=off"),
         *("-drive", f"file={image.artifact('root.ext4')},if=virtio,format=raw,snapshot=on,cache=unsafe"),
         *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
-        *("-device", "virtio-net-pci,netdev=user,romfile="),
+        *("-device", f"virtio-net-pci,netdev=user,mac={_MAC}:75:01,romfile="),
+        *("-netdev", f"stream,id=link,{link}"),
+        *("-device", f"virtio-net-pci,netdev=link,mac={_MAC}:6c:{number:02x},addr=0x10,romfile="),
         *("-device", "pcie-root-port,id=behind,chassis=1", "-device", "e1000e,bus=behind,romfile="),
     ]
 
@@ -99,19 +117,19 @@ def _ask_port(name: str, monitor: Path, process: processes.LocalProcess) -> int:
     return port
 
 
-def _wait_until_reached(name: str, entry: HostEntry, process: processes.LocalProcess, console: Path) -> None:
+def _wait_until_reached(machine: BareMachine, process: processes.LocalProcess) -> None:
     def answers() -> bool:
         try:
-            with open_inventory_host(name, entry) as host:
+            with open_inventory_host(machine.name, machine.entry) as host:
                 # sshd comes up before the rest of the system
                 return host.run(["systemctl", "is-system-running"], check=False).text.strip() in ("running", "degraded")
         except HostLost:
             return False
 
     def alive() -> None:
-        _require_alive(name, process, console)
+        _require_alive(machine.name, process, machine.console)
 
-    wait_until(f"{name} to come up", answers, timeout=BOOT_TIMEOUT_S, poll=2, invariants=[alive])
+    wait_until(f"{machine.name} to come up", answers, timeout=BOOT_TIMEOUT_S, poll=2, invariants=[alive])
 
 
 def _require_alive(name: str, process: processes.LocalProcess, console: Path | None = None) -> None:

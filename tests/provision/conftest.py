@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A bare machine, and the role of ansible/ applied to it twice: once for all tests, since it takes minutes."""
+"""Two bare machines, and the role of ansible/ applied to them twice: once for all tests, since it takes minutes."""
 
 import contextlib
 import json
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.provision.bare import BareMachine, start_bare_machine
+from tests.provision.bare import LINK, BareMachine, start_bare_machines
 from tests.provision.packages import serve_packages
 
 from switchover.devices.reference import PARENT, TYPE
@@ -21,114 +22,159 @@ from switchover.hosts.host import Completed, Host
 from switchover.hosts.inventory import open_inventory_host
 from switchover.hosts.waiting import wait_until
 from switchover.lab.accelerator import find_accelerator
-from switchover.lab.images import build_images
+from switchover.lab.images import Image, build_images
 from switchover.lab.mirror import read_mirror
 
 ANSIBLE = Path(__file__).parents[2] / "ansible"
-NAME = "bare"
+NAMES = ("bare1", "bare2")
 NIC = "0000:01:00.0"
 """The e1000e of a bare machine."""
 _PROXY_PORT = 3142
 
 
-@pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BareMachine]:
-    """A VM as an installation leaves one: sshd and Python."""
-    images = build_images(["bare", "labhost"])
-    directory = tmp_path_factory.mktemp("machine")
-    with start_bare_machine(NAME, images["bare"], find_accelerator(images["labhost"]), directory) as bare:
-        yield bare
+def outer_environment() -> dict[str, str]:
+    """Without the one of tox, which has no binding of libvirt: ``./switchover`` finds its own."""
+    ours = str(Path(sys.executable).parent)
+    path = os.pathsep.join(place for place in os.environ["PATH"].split(os.pathsep) if place != ours)
+    left_out = ("PYTHONPATH", "VIRTUAL_ENV")
+    return {**{name: value for name, value in os.environ.items() if name not in left_out}, "PATH": path}
 
 
 @pytest.fixture(scope="session")
-def lacked(machine: BareMachine) -> list[str]:
-    """What it did not have before the role came."""
+def images() -> Mapping[str, Image]:
+    return build_images(["bare", "labhost"])
+
+
+@pytest.fixture(scope="session")
+def machines(images: Mapping[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BareMachine]]:
+    """VMs as an installation leaves them: sshd and Python."""
+    accelerator = find_accelerator(images["labhost"])
+    directory = tmp_path_factory.mktemp("machines")
+    with start_bare_machines(NAMES, images["bare"], accelerator, directory) as machines:
+        yield machines
+
+
+@pytest.fixture(scope="session")
+def connections(machines: Sequence[BareMachine]) -> Iterator[list[Host]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(open_inventory_host(machine.name, machine.entry)) for machine in machines]
+
+
+@pytest.fixture(scope="session")
+def lacked(connections: Sequence[Host]) -> list[list[str]]:
+    """What they did not have before the role came."""
     script = 'for name; do command -v "$name" >/dev/null || echo "$name"; done; [ -e /sys/module/vfio ] || echo vfio'
-    with open_inventory_host(NAME, machine.entry) as host:
-        return host.run(["sh", "-c", script, "sh", "qemu-system-x86_64", "virsh", "socat"]).text.splitlines()
+    asked = ["sh", "-c", script, "sh", "qemu-system-x86_64", "virsh", "socat"]
+    return [host.run(asked).text.splitlines() for host in connections]
 
 
 @dataclass(frozen=True)
-class Playbook:
-    """``ansible-playbook`` on the machine."""
+class Ansible:
+    """``ansible-playbook`` on the machines. ``inventory``: that of the harness."""
 
-    machine: BareMachine
     directory: Path
     sockets: str
 
-    def apply(self, *options: str, check: bool = True, **variables: object) -> Completed:
+    @property
+    def inventory(self) -> Path:
+        return self.directory / "inventory.toml"
+
+    def apply(self, *options: str, check: bool = True) -> Completed:
+        return self.play("hosts.yml", *options, check=check)
+
+    def play(self, playbook: str, *options: str, check: bool = True, **variables: object) -> Completed:
         words = ["-i", str(self.directory / "hosts.json"), "--extra-vars", json.dumps(variables), *options]
         program = processes.require_program("ansible-playbook", needed_to="apply the role", package="ansible-core")
         env = {
-            **os.environ,
+            **outer_environment(),
             "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.directory / "ansible"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": self.sockets,
+            "ANSIBLE_LOG_PATH": str(self.directory / "ansible.log"),
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",
         }
-        done = processes.run([program, *words, str(ANSIBLE / "hosts.yml")], timeout=2400, check=False, env=env)
+        done = processes.run([program, *words, str(ANSIBLE / playbook)], timeout=2400, check=False, env=env)
         print(done.text)
         assert not check or done.returncode == 0, done.text + done.stderr.decode()
         return done
 
 
-def count(completed: Completed, what: str) -> int:
-    """``changed``, ``failed`` and the like, of Ansible's recap."""
-    match = re.search(rf"{what}=(\d+)", completed.text.partition("PLAY RECAP")[2])
-    assert match is not None, completed.text
-    return int(match[1])
+def count(completed: Completed, what: str) -> list[int]:
+    """``changed``, ``failed`` and the like, of each machine in Ansible's recap."""
+    recap = completed.text.partition("PLAY RECAP")[2]
+    counts = re.findall(rf"^bare\d +:.*\b{what}=(\d+)", recap, re.MULTILINE)
+    assert counts, completed.text
+    return [int(number) for number in counts]
 
 
 @pytest.fixture(scope="session")
-def playbook(machine: BareMachine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playbook]:
-    """With packages through the controller: a proxy there, at a port that SSH forwards from the machine."""
+def ansible(
+    machines: Sequence[BareMachine],
+    connections: Sequence[Host],
+    images: Mapping[str, Image],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Ansible]:
+    """With packages through the controller: a proxy there, at a port that SSH forwards from each machine."""
     directory = tmp_path_factory.mktemp("ansible")
-    options = _write_inventory(machine, directory)
+    options = _write_inventories(machines, images, directory)
     packages = directory / "packages"
     packages.mkdir()
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(serve_packages(read_mirror(), packages))
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="switchover-ansible-"))
         forward = f"127.0.0.1:{_PROXY_PORT}:127.0.0.1:{port}"
-        where = ["-p", str(machine.entry.port), "-i", machine.entry.key, f"root@{machine.entry.address}"]
-        tunnel = processes.LocalProcess(
-            ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-R", forward, *options, *where]
-        )
-        stack.callback(tunnel.kill)
-        with open_inventory_host(NAME, machine.entry) as host:
-            listens = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{_PROXY_PORT}"]
-            wait_until("the way to packages", lambda: host.run(listens, check=False).returncode == 0, timeout=60)
-        yield Playbook(machine, directory, sockets)
+        for machine, host in zip(machines, connections, strict=True):
+            where = ["-p", str(machine.entry.port), "-i", machine.entry.key, f"root@{machine.entry.address}"]
+            tunnel = processes.LocalProcess(
+                ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-R", forward, *options, *where]
+            )
+            stack.callback(tunnel.kill)
+            _wait_for_packages(host)
+        yield Ansible(directory, sockets)
 
 
-def _write_inventory(machine: BareMachine, directory: Path) -> list[str]:
-    """Ansible's, and the harness's, of the one machine. Returns options of ssh."""
-    images = build_images(["labhost"])
-    entry = machine.entry
+def _wait_for_packages(host: Host) -> None:
+    listens = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{_PROXY_PORT}"]
+    wait_until(
+        f"the way of {host.name} to packages", lambda: host.run(listens, check=False).returncode == 0, timeout=60
+    )
+
+
+def _write_inventories(machines: Sequence[BareMachine], images: Mapping[str, Image], directory: Path) -> list[str]:
+    """Ansible's and the harness's. Returns options of ssh."""
     known = directory / "known_hosts"
-    known.write_text(f"[{entry.address}]:{entry.port} {entry.host_key}\n")
     options = ["-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"]
-    of_host: dict[str, Any] = {
-        "ansible_host": entry.address,
-        "ansible_port": entry.port,
-        "ansible_user": entry.user,
-        "ansible_ssh_private_key_file": entry.key,
+    shared: dict[str, Any] = {
         "ansible_ssh_common_args": " ".join(options),
         "switchover_host_apt_proxy": f"http://127.0.0.1:{_PROXY_PORT}",
         "switchover_host_huge_2m_pages": 16,
         "switchover_host_functions": [{"address": NIC}],
+        "switchover_host_bridge_port": LINK,
         "switchover_host_guest": str(images["guest"].directory),
         "switchover_host_reference_device": str(images["modules"].artifact("refdev.ko")),
     }
-    (directory / "hosts.json").write_text(json.dumps({"switchover": {"hosts": {machine.name: of_host}}}))
-    lines = [
-        "version = 1",
-        f"[host.{machine.name}]",
-        *(f"{key} = {json.dumps(getattr(entry, key))}" for key in ("address", "port", "key", "host_key", "link")),
-        f"[[host.{machine.name}.device]]",
-        f"mdev = {{ parent = {json.dumps(PARENT)}, type = {json.dumps(TYPE)} }}",
-    ]
+    hosts: dict[str, dict[str, Any]] = {}
+    lines = ["version = 1"]
+    keys = []
+    for machine in machines:
+        entry = machine.entry
+        keys.append(f"[{entry.address}]:{entry.port} {entry.host_key}")
+        hosts[machine.name] = {
+            "ansible_host": entry.address,
+            "ansible_port": entry.port,
+            "ansible_user": entry.user,
+            "ansible_ssh_private_key_file": entry.key,
+            "switchover_host_bridge_address": f"{entry.link}/24",
+        }
+        lines += [
+            f"[host.{machine.name}]",
+            *(f"{key} = {json.dumps(getattr(entry, key))}" for key in ("address", "port", "key", "host_key", "link")),
+            f"[[host.{machine.name}.device]]",
+            f"mdev = {{ parent = {json.dumps(PARENT)}, type = {json.dumps(TYPE)} }}",
+        ]
+    known.write_text("\n".join([*keys, ""]))
+    (directory / "hosts.json").write_text(json.dumps({"switchover": {"hosts": hosts, "vars": shared}}))
     (directory / "inventory.toml").write_text("\n".join(lines))
     return options
 
@@ -142,12 +188,12 @@ class Applied:
 
 
 @pytest.fixture(scope="session")
-def applied(lacked: Sequence[str], playbook: Playbook) -> Applied:
-    assert lacked
-    return Applied(playbook.apply(), playbook.apply())
+def applied(lacked: Sequence[Sequence[str]], ansible: Ansible) -> Applied:
+    assert all(lacked)
+    return Applied(ansible.apply(), ansible.apply())
 
 
 @pytest.fixture
-def host(applied: Applied, machine: BareMachine) -> Iterator[Host]:
-    with open_inventory_host(NAME, machine.entry) as host:
-        yield host
+def hosts(applied: Applied, connections: list[Host]) -> list[Host]:
+    """The machines, now that the role has made them hosts."""
+    return connections

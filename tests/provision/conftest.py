@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Two bare machines, and the role of ansible/ applied to them twice: once for all tests, since it takes minutes."""
+"""A bare machine, and the role of ansible/ applied to it twice: once for all tests, since it takes minutes."""
 
 import contextlib
 import json
@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.provision.bare import LINK, BareMachine, start_bare_machines
+from tests.provision.bare import BARE, LINK, Machine, start_machines
 from tests.provision.packages import serve_packages
 
 from switchover.devices.reference import PARENT, TYPE
 from switchover.hosts import processes
 from switchover.hosts.host import Completed, Host
-from switchover.hosts.inventory import open_inventory_host
+from switchover.hosts.inventory import HostEntry, open_inventory_host
 from switchover.hosts.waiting import wait_until
-from switchover.lab.accelerator import find_accelerator
 from switchover.lab.images import Image, build_images
+from switchover.lab.labhost import LINK_MTU
 from switchover.lab.mirror import read_mirror
 
 ANSIBLE = Path(__file__).parents[2] / "ansible"
-NAMES = ("bare1", "bare2")
 NIC = "0000:01:00.0"
 """The e1000e of a bare machine."""
 _PROXY_PORT = 3142
@@ -46,31 +45,30 @@ def images() -> Mapping[str, Image]:
 
 
 @pytest.fixture(scope="session")
-def machines(images: Mapping[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[BareMachine]]:
-    """VMs as an installation leaves them: sshd and Python."""
-    accelerator = find_accelerator(images["labhost"])
-    directory = tmp_path_factory.mktemp("machines")
-    with start_bare_machines(NAMES, images["bare"], accelerator, directory) as machines:
+def machines(
+    images: Mapping[str, Image], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Machine, Machine]]:
+    """A VM as an installation leaves it, with sshd and Python; and a lab host, linked to it."""
+    with start_machines(images, tmp_path_factory.mktemp("machines")) as machines:
         yield machines
 
 
 @pytest.fixture(scope="session")
-def connections(machines: Sequence[BareMachine]) -> Iterator[list[Host]]:
+def connections(machines: Sequence[Machine]) -> Iterator[list[Host]]:
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(open_inventory_host(machine.name, machine.entry)) for machine in machines]
 
 
 @pytest.fixture(scope="session")
-def lacked(connections: Sequence[Host]) -> list[list[str]]:
-    """What they did not have before the role came."""
+def lacked(connections: Sequence[Host]) -> list[str]:
+    """What it did not have before the role came."""
     script = 'for name; do command -v "$name" >/dev/null || echo "$name"; done; [ -e /sys/module/vfio ] || echo vfio'
-    asked = ["sh", "-c", script, "sh", "qemu-system-x86_64", "virsh", "socat"]
-    return [host.run(asked).text.splitlines() for host in connections]
+    return connections[0].run(["sh", "-c", script, "sh", "qemu-system-x86_64", "virsh", "socat"]).text.splitlines()
 
 
 @dataclass(frozen=True)
 class Ansible:
-    """``ansible-playbook`` on the machines. ``inventory``: that of the harness."""
+    """``ansible-playbook`` on the machine. ``inventory``: that of the harness."""
 
     directory: Path
     sockets: str
@@ -100,83 +98,77 @@ class Ansible:
         return done
 
 
-def count(completed: Completed, what: str) -> list[int]:
-    """``changed``, ``failed`` and the like, of each machine in Ansible's recap."""
-    recap = completed.text.partition("PLAY RECAP")[2]
-    counts = re.findall(rf"^bare\d +:.*\b{what}=(\d+)", recap, re.MULTILINE)
-    assert counts, completed.text
-    return [int(number) for number in counts]
+def count(completed: Completed, what: str) -> int:
+    """``changed``, ``failed`` and the like, of the machine in Ansible's recap."""
+    match = re.search(rf"^{BARE} +:.*\b{what}=(\d+)", completed.text.partition("PLAY RECAP")[2], re.MULTILINE)
+    assert match is not None, completed.text
+    return int(match[1])
 
 
 @pytest.fixture(scope="session")
 def ansible(
-    machines: Sequence[BareMachine],
+    machines: Sequence[Machine],
     connections: Sequence[Host],
     images: Mapping[str, Image],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Ansible]:
-    """With packages through the controller: a proxy there, at a port that SSH forwards from each machine."""
+    """With packages through the controller: a proxy there, at a port that SSH forwards from the machine."""
     directory = tmp_path_factory.mktemp("ansible")
-    options = _write_inventories(machines, images, directory)
+    _write_inventory(machines, directory / "inventory.toml")
+    entry = machines[0].entry
+    options = _write_hosts(entry, images, directory)
     packages = directory / "packages"
     packages.mkdir()
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(serve_packages(read_mirror(), packages))
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="switchover-ansible-"))
         forward = f"127.0.0.1:{_PROXY_PORT}:127.0.0.1:{port}"
-        for machine, host in zip(machines, connections, strict=True):
-            where = ["-p", str(machine.entry.port), "-i", machine.entry.key, f"root@{machine.entry.address}"]
-            tunnel = processes.LocalProcess(
-                ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-R", forward, *options, *where]
-            )
-            stack.callback(tunnel.kill)
-            _wait_for_packages(host)
+        where = ["-p", str(entry.port), "-i", entry.key, f"root@{entry.address}"]
+        tunnel = processes.LocalProcess(
+            ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-R", forward, *options, *where]
+        )
+        stack.callback(tunnel.kill)
+        listens = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{_PROXY_PORT}"]
+        wait_until("the way to packages", lambda: connections[0].run(listens, check=False).returncode == 0, timeout=60)
         yield Ansible(directory, sockets)
 
 
-def _wait_for_packages(host: Host) -> None:
-    listens = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{_PROXY_PORT}"]
-    wait_until(
-        f"the way of {host.name} to packages", lambda: host.run(listens, check=False).returncode == 0, timeout=60
-    )
-
-
-def _write_inventories(machines: Sequence[BareMachine], images: Mapping[str, Image], directory: Path) -> list[str]:
-    """Ansible's and the harness's. Returns options of ssh."""
+def _write_hosts(entry: HostEntry, images: Mapping[str, Image], directory: Path) -> list[str]:
+    """Ansible's inventory, of the machine. Returns options of ssh."""
     known = directory / "known_hosts"
+    known.write_text(f"[{entry.address}]:{entry.port} {entry.host_key}\n")
     options = ["-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"]
-    shared: dict[str, Any] = {
+    of_host: dict[str, Any] = {
+        "ansible_host": entry.address,
+        "ansible_port": entry.port,
+        "ansible_user": entry.user,
+        "ansible_ssh_private_key_file": entry.key,
         "ansible_ssh_common_args": " ".join(options),
         "switchover_host_apt_proxy": f"http://127.0.0.1:{_PROXY_PORT}",
         "switchover_host_huge_2m_pages": 16,
         "switchover_host_functions": [{"address": NIC}],
+        "switchover_host_bridge_address": f"{entry.link}/24",
         "switchover_host_bridge_port": LINK,
+        "switchover_host_bridge_mtu": LINK_MTU,
         "switchover_host_guest": str(images["guest"].directory),
         "switchover_host_reference_device": str(images["modules"].artifact("refdev.ko")),
     }
-    hosts: dict[str, dict[str, Any]] = {}
+    (directory / "hosts.json").write_text(json.dumps({"switchover": {"hosts": {BARE: of_host}}}))
+    return options
+
+
+def _write_inventory(machines: Sequence[Machine], path: Path) -> None:
+    """The harness's, of both."""
     lines = ["version = 1"]
-    keys = []
     for machine in machines:
-        entry = machine.entry
-        keys.append(f"[{entry.address}]:{entry.port} {entry.host_key}")
-        hosts[machine.name] = {
-            "ansible_host": entry.address,
-            "ansible_port": entry.port,
-            "ansible_user": entry.user,
-            "ansible_ssh_private_key_file": entry.key,
-            "switchover_host_bridge_address": f"{entry.link}/24",
-        }
+        keys = ("address", "port", "key", "host_key", "link")
         lines += [
             f"[host.{machine.name}]",
-            *(f"{key} = {json.dumps(getattr(entry, key))}" for key in ("address", "port", "key", "host_key", "link")),
+            *(f"{key} = {json.dumps(getattr(machine.entry, key))}" for key in keys),
             f"[[host.{machine.name}.device]]",
             f"mdev = {{ parent = {json.dumps(PARENT)}, type = {json.dumps(TYPE)} }}",
         ]
-    known.write_text("\n".join([*keys, ""]))
-    (directory / "hosts.json").write_text(json.dumps({"switchover": {"hosts": hosts, "vars": shared}}))
-    (directory / "inventory.toml").write_text("\n".join(lines))
-    return options
+    path.write_text("\n".join(lines))
 
 
 @dataclass(frozen=True)
@@ -188,12 +180,12 @@ class Applied:
 
 
 @pytest.fixture(scope="session")
-def applied(lacked: Sequence[Sequence[str]], ansible: Ansible) -> Applied:
-    assert all(lacked)
+def applied(lacked: Sequence[str], ansible: Ansible) -> Applied:
+    assert lacked
     return Applied(ansible.apply(), ansible.apply())
 
 
 @pytest.fixture
 def hosts(applied: Applied, connections: list[Host]) -> list[Host]:
-    """The machines, now that the role has made them hosts."""
+    """The machine, now that the role has made it a host, and its partner."""
     return connections

@@ -87,13 +87,16 @@ class MigrationSettings:
 
 
 def apply_settings(qmp: QmpSession, settings: MigrationSettings, side: str) -> None:
-    """Set capabilities and parameters on one ``side``, read them back and compare.
+    """Set capabilities and parameters on one ``side``, read them back and compare. A capability that an earlier
+    migration of this QEMU had, and this one does not ask for, is switched off.
 
     :raises Refused: QEMU rejects one, or holds another value than it was given
     """
     # a capability that this QEMU does not know is off in it: it is named to QEMU only if it is wanted
     known = _read_capabilities(qmp)
-    wanted = {name: state for name, state in settings.all_capabilities(side).items() if state or name in known}
+    left_on = {name: False for name, state in known.items() if state}
+    asked = settings.all_capabilities(side)
+    wanted = left_on | {name: state for name, state in asked.items() if state or name in known}
     listed = [{"capability": name, "state": state} for name, state in wanted.items()]
     qmp.execute("migrate-set-capabilities", {"capabilities": listed})
     _compare(qmp.name, wanted, _read_capabilities(qmp))

@@ -52,11 +52,14 @@ class SectionTime:
 
 @dataclass(frozen=True)
 class DeviceBytes:
-    """Bytes read from one device, from ``vfio_save_block``: before and after ``vfio_save_complete_precopy_start``."""
+    """Bytes read from one device, from ``vfio_save_block``: before and after ``vfio_save_complete_precopy_start``.
+
+    ``stop_copy`` is None if a thread saved the device over multifd: QEMU traces no blocks there.
+    """
 
     device: str
     precopy: int
-    stop_copy: int
+    stop_copy: int | None
     blocks: int
 
 
@@ -134,21 +137,26 @@ def find_transitions(events: Iterable[TraceEvent]) -> list[StateTransition]:
 
 
 def count_device_bytes(events: Iterable[TraceEvent]) -> list[DeviceBytes]:
-    """Bytes per device. With VFIO over multifd QEMU has no ``vfio_save_block``: then the list is empty."""
+    """Bytes per device that was saved."""
     precopy: dict[str, int] = {}
     stop_copy: dict[str, int] = {}
     blocks: dict[str, int] = {}
     stopped: set[str] = set()
+    threads: set[str] = set()
     for event in events:
         device, rest = split_device(event)
         if event.name == "vfio_save_complete_precopy_start":
             stopped.add(device)
+        elif event.name == "vfio_save_complete_precopy_thread_start":
+            threads.add(device)
+            blocks.setdefault(device, 0)
         elif event.name == "vfio_save_block" and (match := re.search(r"data_size (\d+)", rest)):
             counted = stop_copy if device in stopped else precopy
             counted[device] = counted.get(device, 0) + int(match[1])
             blocks[device] = blocks.get(device, 0) + 1
     return [
-        DeviceBytes(device, precopy.get(device, 0), stop_copy.get(device, 0), count) for device, count in blocks.items()
+        DeviceBytes(device, precopy.get(device, 0), None if device in threads else stop_copy.get(device, 0), count)
+        for device, count in blocks.items()
     ]
 
 

@@ -110,6 +110,7 @@ def _total_time(reply: Mapping[str, Any]) -> Measurement:
 
 
 def _bytes(moved: MigrationBytes) -> list[Measurement]:
+    untraced = "saved by threads, over multifd: QEMU traces no blocks there" if moved.saves_by_threads else _NOT_TOLD
     rows = (
         ("bytes.vfio.precopy", moved.vfio_precopy, Direction.NEITHER, "device bytes read while the guest ran",
          "vfio_save_block traces before vfio_save_complete_precopy_start"),
@@ -121,13 +122,17 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
          "query-migrate ram.precopy-bytes"),
         ("bytes.ram.downtime", moved.ram_downtime, Direction.LOWER, "RAM bytes sent in the downtime",
          "query-migrate ram.downtime-bytes"),
+        ("bytes.multifd", moved.multifd, Direction.NEITHER,
+         "what multifd's channels took: RAM that is in neither of the two above, and device state saved by threads",
+         "query-migrate ram.multifd-bytes"),
         ("bytes.wire", moved.wire, Direction.LOWER, "the whole stream, VFIO included",
          "query-migrate ram.transferred"),
-        ("bytes.residual", moved.residual, Direction.NEITHER, "wire - RAM - VFIO: headers and all other devices",
+        ("bytes.residual", moved.residual, Direction.NEITHER,
+         "wire - RAM - VFIO - multifd's channels: headers and all other devices",
          "computed"),
     )  # fmt: skip
     return [
-        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else _NOT_TOLD)
+        Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else untraced)
         for name, value, direction, definition, source in rows
     ]
 

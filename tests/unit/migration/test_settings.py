@@ -85,6 +85,14 @@ def test_a_capability_that_is_on_can_be_switched_off() -> None:
     assert holder.capabilities["switchover-ack"] is False
 
 
+def test_what_an_earlier_migration_had_is_switched_off() -> None:
+    """The destination of a migration with postcopy or multifd is the next one's source, without them."""
+    holder = Holder()
+    holder.capabilities |= {"multifd": True, "events": True}
+    apply_settings(holder.qmp.session(), MigrationSettings(), "source")
+    assert {name for name, state in holder.capabilities.items() if state} == {"events", "return-path"}
+
+
 @pytest.mark.parametrize(("settle", "limit"), [(True, HOLD_LIMIT_MS), (False, 4000)])
 def test_settle_holds_the_switchover_back(settle: bool, limit: int) -> None:
     """With ``settle`` the first downtime limit is the one that nothing passes; without it, it is the case's own."""

@@ -177,6 +177,16 @@ def test_bytes_split_at_each_devices_own_marker(
         assert counted.get(device, DeviceBytes(device, 0, 0, 0)) == DeviceBytes(device, precopy, stop_copy, blocks)
 
 
+def test_stop_copy_over_multifd_is_missing() -> None:
+    """A device that a thread saves has no blocks in stop-copy: they are missing, not 0, also without pre-copy."""
+    events = [
+        TraceEvent(0, "vfio_save_block", "(a) data_size 5"),
+        TraceEvent(1, "vfio_save_complete_precopy_thread_start", "(a) idstr 0000:00:02.0/vfio instance 0"),
+        TraceEvent(1, "vfio_save_complete_precopy_thread_start", "(b) idstr 0000:00:03.0/vfio instance 0"),
+    ]
+    assert count_device_bytes(events) == [DeviceBytes("a", 5, None, 1), DeviceBytes("b", 0, None, 0)]
+
+
 def test_without_blocks_there_are_no_devices() -> None:
     """Bytes that QEMU does not trace are missing, not 0."""
     assert count_device_bytes([TraceEvent(0, "vfio_save_setup", "(dut) data buffer size 1048576")]) == []

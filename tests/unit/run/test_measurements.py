@@ -23,6 +23,7 @@ NAMES = [
     "bytes.vfio.transferred",
     "bytes.ram.precopy",
     "bytes.ram.downtime",
+    "bytes.multifd",
     "bytes.wire",
     "bytes.residual",
 ]
@@ -68,6 +69,7 @@ def test_each_number_comes_from_its_own_source() -> None:
         "bytes.vfio.transferred": 80,
         "bytes.ram.precopy": 1000,
         "bytes.ram.downtime": 200,
+        "bytes.multifd": 0,
         "bytes.wire": 1330,
         "bytes.residual": 50,
     }
@@ -84,7 +86,7 @@ def test_an_unexplained_downtime_is_missing_with_its_reason() -> None:
 
 def test_what_qemu_did_not_tell_is_missing() -> None:
     """Members that are missing give missing numbers, not 0; a downtime of 0 ms is a number."""
-    numbers = by_name(moved=MigrationBytes((), None, None, None, None), reply={})
+    numbers = by_name(moved=MigrationBytes((), None, None, None, None, None), reply={})
     missing = [name for name, number in numbers.items() if number.value is None]
     assert missing == [name for name in NAMES[1:] if name != "time.wall"]
     assert all(numbers[name].note for name in missing if name.startswith("bytes."))

@@ -39,7 +39,7 @@ REPLY = {
     "downtime": 256,
     "total-time": 10_000,
     "vfio": {"transferred": 65 * MIB},
-    "ram": {"precopy-bytes": 10 * MIB, "downtime-bytes": 1000, "transferred": 75 * MIB + 2000},
+    "ram": {"precopy-bytes": 10 * MIB, "downtime-bytes": 1000, "transferred": 75 * MIB + 2000, "multifd-bytes": 0},
 }
 BEFORE = ((make_truth("RUNNING"),), (make_truth("RUNNING"),))
 AFTER = (

@@ -11,11 +11,13 @@ from switchover.cli.hosts import Sources, open_sources
 from switchover.cli.main import VERBS
 from switchover.devices.checks import host_checks
 from switchover.hosts.checks import Check, CheckResult, Outcome, find_blocking, run_checks
+from switchover.irq.checks import irq_checks
 from switchover.lab.checks import EVERYTHING, controller_checks
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.invocation import as_called
 
 _HOST = "host"
+_IRQ = "irq"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         nargs="+",
         metavar=("TARGET", "NAME"),
-        help=f"only what is needed for this: {', '.join(EVERYTHING)}, or host NAME; may be repeated (default: "
-        f"{', '.join(EVERYTHING)})",
+        help=f"only what is needed for this: {', '.join(EVERYTHING)}, host NAME, or irq NAME (to record there); "
+        f"may be repeated (default: {', '.join(EVERYTHING)})",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--inventory", type=Path, metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
@@ -35,10 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     targets = parse_targets(arguments.targets or [[target] for target in EVERYTHING])
-    hosts = [target.removeprefix(f"{_HOST} ") for target in targets if target.startswith(f"{_HOST} ")]
     with open_sources(arguments.inventory, arguments.lab) as sources:
-        checks = _find_checks(sources, targets, hosts)
-    results = run_checks(checks)
+        results = run_checks(_find_checks(sources, targets))
     blocking = find_blocking(results, targets)
     if arguments.json:
         text = json.dumps([asdict(result) for result in results], indent=1)
@@ -49,31 +49,39 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def parse_targets(words: Sequence[Sequence[str]]) -> list[str]:
-    """``demo``, ``lab``, ``test``, ``host NAME``. :raises UsageError: something else"""
+    """``demo``, ``lab``, ``test``, ``host NAME``, ``irq NAME``. :raises UsageError: something else"""
     targets = []
     for group in words:
         match list(group):
             case [target] if target in EVERYTHING:
                 targets.append(target)
-            case ["host", name]:
-                targets.append(f"{_HOST} {name}")
+            case [("host" | "irq") as kind, name]:
+                targets.append(f"{kind} {name}")
             case _:
                 raise UsageError(
-                    f"Nothing is known by --for {' '.join(group)}.", fix=f"one of: {', '.join(EVERYTHING)}, host NAME"
+                    f"Nothing is known by --for {' '.join(group)}.",
+                    fix=f"one of: {', '.join(EVERYTHING)}, host NAME, irq NAME",
                 )
     return targets
 
 
-def _find_checks(sources: Sources, targets: Sequence[str], hosts: Sequence[str]) -> list[Check]:
+def _names(targets: Sequence[str], kind: str) -> list[str]:
+    return [target.removeprefix(f"{kind} ") for target in targets if target.startswith(f"{kind} ")]
+
+
+def _find_checks(sources: Sources, targets: Sequence[str]) -> list[Check]:
     checks = []
     if any(target in EVERYTHING for target in targets):
         wanted = set(targets)
         # what blocks nothing is shown with everything else
         checks += [check for check in controller_checks() if not check.blocks or wanted & set(check.blocks)]
-    if hosts:
+    if hosts := _names(targets, _HOST):
         for survey in sources.survey(hosts):
             entry = sources.inventory.host.get(survey.name)
             checks += host_checks(survey, entry.device if entry else [])
+    for name in _names(targets, _IRQ):
+        with sources.open(name) as host:
+            checks += irq_checks(host, f"{_IRQ} {name}")
     return checks
 
 

@@ -4,15 +4,18 @@
 import argparse
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from switchover.devices.survey import HostSurvey, lost_host, survey_host
 from switchover.hosts.host import Host
-from switchover.hosts.inventory import LOCAL, Inventory, load_inventory, open_inventory_host
+from switchover.hosts.inventory import LOCAL, HostEntry, Inventory, load_inventory, open_inventory_host
 from switchover.hosts.kvm import KvmProbe
 from switchover.hosts.local import LocalHost
 from switchover.hosts.machine import Machine
@@ -50,6 +53,24 @@ class Sources:
 
     def names(self) -> list[str]:
         return [LOCAL, *self.inventory.host, *(self.lab.file.hosts if self.lab else ())]
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[Host]:
+        """A connection to the named host, for a ``with`` block.
+
+        :raises UsageError: there is no host of that name
+        """
+        known = self.names()
+        if name not in known:
+            fix = "switchover hosts shows all; any other: USER@ADDRESS"
+            raise UsageError(f"There is no host {name!r}{suggest(name, known)}.", fix=fix)
+        if name == LOCAL:
+            yield LocalHost()
+        elif self.lab is not None and name in self.lab.file.hosts:
+            yield self.lab.host(name)
+        else:
+            with open_inventory_host(name, self.inventory.require(name)) as host:
+                yield host
 
     def survey(self, names: Sequence[str], qemus: Sequence[str] | None = None) -> list[HostSurvey]:
         """Of the named hosts, or of all; side by side. A host that is down is a survey that says so.
@@ -95,6 +116,72 @@ def open_sources(inventory: Path | None, lab_name: str | None) -> Iterator[Sourc
             twice = next(name for name in names if names.count(name) > 1)
             raise UsageError(f"Both the inventory and the lab have a host {twice!r}.", fix="rename it in the inventory")
         yield sources
+
+
+def add_login_arguments(parser: argparse.ArgumentParser) -> None:
+    """For verbs that take any one machine, a guest among them: read by :func:`open_named_host`."""
+    parser.add_argument(
+        "host", metavar="HOST", help=f"a name of the inventory or of the lab, {LOCAL}, or USER@ADDRESS[:PORT]"
+    )
+    parser.add_argument("--key", metavar="FILE", help="of USER@ADDRESS: private key (default: ~/.ssh/id_ed25519)")
+    parser.add_argument(
+        "--host-key", metavar="KEY", help="of USER@ADDRESS: 'ssh-ed25519 AAAA…' (default: that of ~/.ssh/known_hosts)"
+    )
+    parser.add_argument("--inventory", type=Path, metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
+    parser.add_argument("--lab", metavar="NAME", help="a lab whose hosts may be named")
+
+
+@contextlib.contextmanager
+def open_named_host(arguments: argparse.Namespace) -> Iterator[Host]:
+    """The machine that arguments of :func:`add_login_arguments` mean, for a ``with`` block.
+
+    :raises UsageError: there is none of that name; :raises NotReady: it cannot be reached, or its keys are not known
+    """
+    word: str = arguments.host
+    if "@" in word:
+        entry = parse_login(word, arguments.key, arguments.host_key)
+        with open_inventory_host(word, entry) as host:
+            yield host
+        return
+    if arguments.key or arguments.host_key:
+        raise UsageError("--key and --host-key are for USER@ADDRESS.", fix="give them to the host in the inventory")
+    with open_sources(arguments.inventory, arguments.lab) as sources, sources.open(word) as host:
+        yield host
+
+
+_LOGIN = re.compile(
+    r"(?P<user>[^@\s]+)@(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<address>[^@\s:\[\]]+))(?::(?P<port>\d+))?"
+)
+
+
+def parse_login(word: str, key: str | None, host_key: str | None) -> HostEntry:
+    """``USER@ADDRESS[:PORT]``, an IPv6 address in brackets.
+
+    :raises UsageError: it is none, or the host key is none
+    """
+    match = _LOGIN.fullmatch(word)
+    if match is None:
+        raise UsageError(f"{word!r} is no login.", fix="USER@ADDRESS or USER@ADDRESS:PORT, as root@10.0.0.11:2222")
+    values = {
+        "user": match["user"],
+        "address": match["six"] or match["address"],
+        "port": int(match["port"] or 22),
+        **({"key": key} if key else {}),
+        **({"host_key": _read_host_key(host_key)} if host_key else {}),
+    }
+    try:
+        return HostEntry.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{first['loc'][0]} of {word} is wrong.", why=first["msg"]) from error
+
+
+def _read_host_key(word: str) -> str:
+    """A key, or the first line of a file with one."""
+    try:
+        return word if " " in word.strip() else Path(word).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UsageError(f"The host key {word} cannot be read.", why=error.strerror or str(error)) from error
 
 
 def probe_controller(_host: Host, _machine: Machine, _qemu: str) -> KvmProbe:

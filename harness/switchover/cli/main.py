@@ -30,6 +30,7 @@ VERBS = {
     "clean": "undo what a harness that was killed left on this machine and on hosts, and prove it",
     "hosts": "show what this machine, the hosts of the inventory and of a lab can do",
     "doctor": "check what the demo, labs, the tests or a host need; name what mends each failure",
+    "irq": "record where the threads of a machine's interrupts run, and explain it",
     "bench": "measure the harness itself and print the figures",
 }
 """Each verb is a module of this package with ``add_arguments(parser)`` and ``run(arguments) -> int``."""

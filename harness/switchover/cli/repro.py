@@ -2,22 +2,29 @@
 """``switchover repro``: a case of a run again, from its record alone."""
 
 import argparse
+import contextlib
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from switchover.cli.arguments import parse_positive
+from switchover.cli.places import add_place_arguments, parse_pair
 from switchover.guests.warm import SavedGuests
+from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
-from switchover.lab.toolchains import find_toolchains, provide_toolchain
+from switchover.lab.toolchains import find_toolchains
+from switchover.record.errors import NotSupported
 from switchover.record.invocation import command
 from switchover.record.log import say, step
 from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import find_run, make_run_directory
 from switchover.report.terminal import render_repeat
-from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import pair_of_lab
+from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.repeat import Observer, run_repeat
+from switchover.run.stage import LabStage, Stage
+from switchover.scenarios.case import Case
+from switchover.scenarios.gate import decide
 from switchover.scenarios.recorded import parse_case, select_record
 
 
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="until the verdict is not the expected one; with --repeat at most N times",
     )
     parser.add_argument("--lab", metavar="NAME", help="in this lab; default: the one that is up, or one of its own")
+    add_place_arguments(parser)
     parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where the new run directory goes")
 
@@ -46,16 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     most = arguments.repeat or (None if arguments.until_fail else 1)
     records: list[Record] = []
     try:
-        guests = (case.source.guest, case.destination.guest)
-        toolchains = find_toolchains(name for guest in guests for name in guest.programs)
-        build_images(toolchains)
-        with borrow_lab(arguments.lab) as lab, SavedGuests() as saved_guests:
-            pair = pair_of_lab(lab)
-            for toolchain in toolchains:
-                for name in lab.file.hosts:
-                    provide_toolchain(lab, name, toolchain)
-            kernels = sorted({guest.named_kernel for guest in guests} - {""})
-            fingerprint = collect_fingerprint(lab, pair, *(guest.qemu for guest in guests), kernels=kernels)
+        with _lease(arguments, case) as stage, SavedGuests() as saved_guests:
+            decision = decide(case, ("", ""), stage.ask([(case, ("", ""))]))
+            if not decision.runs:
+                raise NotSupported(f"{case.id} cannot be run here.", why="; ".join(decision.missing))
+            pair, fingerprint = stage.pair(("", "")), stage.fingerprint(case, ("", ""))
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)
@@ -68,6 +71,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(_summarise(records, recorded))
         print(f"{command()} show {directory.path.name}")
     return exit_code_of(records)
+
+
+@contextlib.contextmanager
+def _lease(arguments: argparse.Namespace, case: Case) -> Iterator[Stage]:
+    inventory = load_inventory(arguments.inventory)
+    pair = parse_pair(arguments, inventory)
+    if pair:
+        with lease_inventory_hosts(inventory, pair, pair) as hosts:
+            yield hosts
+        return
+    build_images(find_toolchains(name for side in (case.source, case.destination) for name in side.guest.programs))
+    with borrow_lab(arguments.lab) as lab:
+        yield LabStage(lab)
 
 
 def _tell(record: Record) -> str:

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from switchover.cli.arguments import add_selection, parse_positive
+from switchover.cli.places import add_place_arguments, parse_pair
 from switchover.cli.plan import make_plans
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
@@ -29,6 +31,7 @@ from switchover.report.live import LiveProgress, PlainProgress, find_group
 from switchover.report.rundata import read_run
 from switchover.report.summary import render_run
 from switchover.run.execution import Turn, Watcher, execute, start_execution
+from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.kept import Keeper, Kept
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.plan import Plan, list_programs
@@ -45,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-on-fail", action="store_true",
         help="stop at the first case that is not as expected, and keep its guests until Enter (on a terminal)",
     )  # fmt: skip
+    add_place_arguments(parser)
     parser.add_argument("--keep-lab", action="store_true", help="leave a lab that had to be started running")
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where run directories go")
     parser.add_argument("--strict", action="store_true", help="nothing but not-supported is a failure (exit code 3)")
@@ -60,11 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
             why="guests end with the process that started them, and here nobody could tell it when to end",
             fix="run it in a terminal, such as a tmux session on this machine",
         )
-    unsupported = _find_unsupported(plans)
+    lease, unsupported = _choose_place(plans, arguments)
     directory = make_run_directory(_make_title(arguments.scenarios, plans), arguments.output)
     turns = start_execution(plans, directory)
     say(f"run directory: {directory.path}")
-    lease = _make_lease(plans, arguments.keep_lab)
     with _open_watcher() as (watcher, pause):
         keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
         try:
@@ -89,7 +92,39 @@ def _make_title(places: Sequence[Path], plans: Sequence[Plan]) -> str:
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in title)
 
 
-def _make_lease(plans: Sequence[Plan], keep_lab: bool) -> Callable[[], AbstractContextManager[Stage]]:
+Lease = Callable[[], AbstractContextManager[Stage]]
+
+
+def _choose_place(plans: Sequence[Plan], arguments: argparse.Namespace) -> tuple[Lease, Callable[[Turn], str]]:
+    """Where the run takes place, in a lab or on hosts of the inventory, and why a case cannot be run there.
+
+    On the latter with ``--hosts``, or if every case names such hosts for both sides.
+
+    :raises UsageError: a host is named that there is not
+    """
+    inventory = load_inventory(arguments.inventory)
+    pair = parse_pair(arguments, inventory)
+    cases = [entry.planned.hosts for plan in plans for entry in plan.entries]
+    named = {name for hosts in cases for name in hosts if name}
+    for name in sorted(named - set(inventory.host) - set(LAB_HOSTS)):
+        known = [*LAB_HOSTS, *inventory.host]
+        raise UsageError(f"There is no host {name!r}{suggest(name, known)}.", fix="switchover hosts")
+    if pair or all(name in inventory.host for hosts in cases for name in hosts):
+        here = named & set(inventory.host)
+        return (
+            lambda: lease_inventory_hosts(inventory, {*here, *(pair or ())}, pair or ("", "")),
+            partial(_judge, here=here, why="a lab host: this run is on hosts of the inventory"),
+        )
+    why = "a host of the inventory: this run is in the lab (give --hosts, or run cases on their own that name two)"
+    return _make_lab_lease(plans, arguments.keep_lab), partial(_judge, here=set(LAB_HOSTS), why=why)
+
+
+def _judge(turn: Turn, here: set[str], why: str) -> str:
+    elsewhere = [name for name in turn.hosts if name and name not in here]
+    return f"a guest and devices on {elsewhere[0]}, {why}" if elsewhere else ""
+
+
+def _make_lab_lease(plans: Sequence[Plan], keep_lab: bool) -> Lease:
     """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
     toolchains = find_toolchains(list_programs(plans))
 
@@ -100,25 +135,6 @@ def _make_lease(plans: Sequence[Plan], keep_lab: bool) -> Callable[[], AbstractC
             yield LabStage(lab)
 
     return lease
-
-
-def _find_unsupported(plans: Sequence[Plan]) -> Callable[[Turn], str]:
-    """Cases that name a host of the inventory. :raises UsageError: a host is named that there is not"""
-    named = {name for plan in plans for entry in plan.entries for name in entry.planned.hosts if name}
-    others = named - set(LAB_HOSTS)
-    if others:
-        known = [*LAB_HOSTS, *load_inventory().host]
-        for name in sorted(others):
-            if name not in known:
-                raise UsageError(f"There is no host {name!r}{suggest(name, known)}.", fix="switchover hosts")
-
-    def judge(turn: Turn) -> str:
-        found = [name for name in turn.hosts if name in others]
-        return (
-            f"a guest and devices on {found[0]}, a host of the inventory: cases run on lab hosts only" if found else ""
-        )
-
-    return judge
 
 
 @contextlib.contextmanager

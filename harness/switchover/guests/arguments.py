@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMU's argument list for a guest. Pure."""
 
+from collections.abc import Sequence
+
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 
 TRACE_PATTERNS = (
@@ -18,10 +20,18 @@ TRACE_PATTERNS = (
 """Trace events to record. Patterns, since names differ between QEMU versions and an unknown pattern is no error."""
 
 
-def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty_ports: int | None = None) -> list[str]:
+def build_arguments(
+    spec: GuestSpec,
+    files: GuestFiles,
+    *,
+    incoming: bool,
+    empty_ports: int | None = None,
+    more: Sequence[str] = (),
+) -> list[str]:
     """QEMU's command line, program included. ``incoming``: wait for ``migrate-incoming`` (``-incoming defer``).
 
-    ``empty_ports``: instead of the devices so many root ports, into which they can be plugged.
+    ``empty_ports``: instead of the devices so many root ports, into which they can be plugged. ``more``: words at the
+    end, as they are.
     """
     return [
         spec.qemu,
@@ -42,6 +52,7 @@ def build_arguments(spec: GuestSpec, files: GuestFiles, *, incoming: bool, empty
         *("-msg", "timestamp=on", "-D", files.log),
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),
+        *more,
     ]
 
 

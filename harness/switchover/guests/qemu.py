@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -245,11 +245,12 @@ def start_guest(
     *,
     incoming: bool,
     empty_ports: int | None = None,
+    more: Sequence[str] = (),
     keep: Callable[[QemuGuest], None] = lambda guest: None,
 ) -> Iterator[QemuGuest]:
     """A QEMU for the time of a ``with`` block, its monitor connected and its console followed.
 
-    ``incoming``, ``empty_ports``: see :func:`build_arguments`; the devices stay in the guest's spec.
+    ``incoming``, ``empty_ports``, ``more``: see :func:`build_arguments`; the devices stay in the guest's spec.
     ``keep`` is called just before QEMU and its files go, also when it does not come up: then without ``qmp``.
 
     :raises Refused: QEMU rejected a property, a device or its memory, in its own words
@@ -266,7 +267,7 @@ def start_guest(
         undo, gone = end_processes(ident)
         change = stack.enter_context(journal.change(host, f"QEMU of {files.directory}", undo=undo, gone=gone))
         prepare_files(host, spec, files, keys)
-        argv = build_arguments(spec, files, incoming=incoming, empty_ports=empty_ports)
+        argv = build_arguments(spec, files, incoming=incoming, empty_ports=empty_ports, more=more)
         process = host.start(argv)
         change.release = process.kill
         guest = QemuGuest(spec, host, side, files, argv, process)

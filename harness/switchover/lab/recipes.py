@@ -119,6 +119,22 @@ RECIPES: dict[str, Recipe] = {
             artifacts=("root.ext4", "vmlinuz", "initramfs.cpio"),
         ),
         Recipe(
+            "bare-root",
+            "Debian with sshd and Python, without QEMU and libvirt",
+            sources=("bare-root",),
+            packages=True,
+            artifacts=("root.tar",),
+            estimate_s=40,
+        ),
+        Recipe(
+            "bare",
+            "disk, kernel and initramfs of a bare machine, which ansible/ turns into a host",
+            sources=("common", "bare"),
+            needs=("buildroot", "bare-root"),
+            artifacts=("root.ext4", "vmlinuz", "initramfs.cpio"),
+            estimate_s=15,
+        ),
+        Recipe(
             "qemu-7.2-root",
             "packages of QEMU 7.2",
             sources=("qemu-7.2-root",),

@@ -8,11 +8,12 @@ from pathlib import Path
 import psutil
 import pydantic
 
+from switchover.hosts import inventory
 from switchover.record.errors import NotReady, UsageError
 from switchover.run.kept import KEPT, VERSION, KeptSide
 
-_ALIAS = "kept-guest"
-"""Name under which OpenSSH looks up the guest's host key."""
+_ALIAS, _HOST_ALIAS = "kept-guest", "its-host"
+"""Names under which OpenSSH looks up host keys."""
 _SIDES = pydantic.TypeAdapter(dict[str, KeptSide])
 
 
@@ -55,14 +56,17 @@ def build_ssh_command(side: KeptSide) -> list[str]:
     """A shell in the guest, through its host; only the guest's own host key is accepted, and no file is written."""
     way = _on_host(side)
     proxy = ["-o", f"ProxyCommand={shlex.join([*way, '-W', '%h:%p'])}"] if way else []
-    kind, key = side.host_key.split()[:2]
+    return [*_options(side.key, side.host_key, _ALIAS), *proxy, f"{side.user}@{side.guest_address}"]
+
+
+def _options(key: str, host_key: str, alias: str) -> list[str]:
+    """OpenSSH with one key and one host key, whatever the user's own files say."""
+    kind, text = host_key.split()[:2]
     return [
-        *("ssh", "-F", "none", *proxy),
-        *("-i", side.key, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"),
-        *("-o", f"HostKeyAlias={_ALIAS}", "-o", "StrictHostKeyChecking=yes"),
+        *("ssh", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"),
+        *("-o", f"HostKeyAlias={alias}", "-o", "StrictHostKeyChecking=yes"),
         *("-o", "GlobalKnownHostsFile=/dev/null", "-o", "UserKnownHostsFile=/dev/null"),
-        *("-o", f"KnownHostsCommand=/bin/echo {_ALIAS} {kind} {key}"),
-        f"{side.user}@{side.guest_address}",
+        *("-o", f"KnownHostsCommand=/bin/echo {alias} {kind} {text}"),
     ]
 
 
@@ -73,6 +77,8 @@ def _on_host(side: KeptSide) -> list[str]:
             return []
         case {"kind": "lab", "directory": directory, "host": name}:
             return ["ssh", "-F", str(Path(directory) / "ssh_config"), name]
+        case {"kind": inventory.KIND, "address": address, "port": port, "user": user, "key": key, "host_key": host_key}:
+            return [*_options(str(Path(key).expanduser()), host_key, _HOST_ALIAS), "-p", port, f"{user}@{address}"]
     raise NotReady(f"{side.host} cannot be reached by this version of switchover.", why=str(dict(side.address)))
 
 

@@ -148,9 +148,9 @@ def execute(
                     _run_until_lost(progress, directory, watcher, stage, keeper, run)
             except _Lost as loss:
                 progress.losses += 1
-                say(f"the lab is lost: {loss}")
+                say(f"the hosts are lost: {loss}")
                 if progress.left and progress.losses > MOST_LOSSES:
-                    raise NotReady(f"The lab was lost {progress.losses} times.", why=str(loss)) from None
+                    raise NotReady(f"The hosts were lost {progress.losses} times.", why=str(loss)) from None
     except KeyboardInterrupt:
         progress.reason = "interrupted"
         raise

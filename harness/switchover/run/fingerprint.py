@@ -27,10 +27,17 @@ def collect_fingerprint(
     """
     images = {**lab.file.images, **{name: require_image(name).digest for name in kernels}}
     return {
+        **describe_pair(pair, qemu, destination_qemu),
+        "lab": {"images": images, "accelerator": lab.file.accelerator},
+    }
+
+
+def describe_pair(pair: Pair, qemu: str, destination_qemu: str = "") -> dict[str, object]:
+    """What there is to say wherever the hosts come from; parameters as of :func:`collect_fingerprint`."""
+    return {
         "switchover": __version__,
         "python": platform.python_version(),
         "controller": describe_host(LocalHost(), qemu),
-        "lab": {"images": images, "accelerator": lab.file.accelerator},
         "source": describe_host(pair.source.host, qemu),
         "destination": describe_host(pair.destination.host, destination_qemu or qemu),
     }

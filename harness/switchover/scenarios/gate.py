@@ -12,7 +12,9 @@ from switchover.devices.binding import find_lack
 from switchover.devices.functions import HostDevices
 from switchover.devices.survey import HostSurvey
 from switchover.guests.domain import find_obstacles
+from switchover.guests.spec import GuestSpec
 from switchover.guests.warm import SAVE_CAPABILITY
+from switchover.lab.labhost import KERNELS
 from switchover.migration.libvirt_settings import find_unsettable
 from switchover.migration.phases import Phase
 from switchover.record.record import Verdict, VerdictName
@@ -28,7 +30,8 @@ class HostFacts:
     ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
     nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``asked``: if
     not, nothing is known of it but that there is, or will be, such a host. ``devices``: for its PCI functions; None:
-    not known. ``libvirt``: why libvirt cannot be used with it, empty if it can or nobody asked.
+    not known. ``libvirt``: why libvirt cannot be used with it, empty if it can or nobody asked. ``absent``: of
+    :func:`list_places`, what is not there.
     """
 
     name: str
@@ -39,6 +42,7 @@ class HostFacts:
     asked: bool = True
     devices: HostDevices | None = None
     libvirt: str = ""
+    absent: frozenset[str] = frozenset()
 
 
 def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
@@ -156,10 +160,28 @@ def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:
     ]
 
 
+def list_places(guest: GuestSpec) -> dict[str, str]:
+    """What a guest needs on its host that a lab host has: by a word for whoever looks, what is said where it lacks."""
+    role = " (the role of ansible/ puts it there: switchover_host_guest)"
+    files = {guest.kernel_file: role, guest.initramfs_file: role, guest.disk: ""}
+    places = {
+        f"file:{file}": f"no file {file}{hint if file.startswith(KERNELS) else ''}"
+        for file, hint in files.items()
+        if file
+    }
+    if guest.bridge:
+        words = f"no bridge {guest.bridge!r} by which {guest.address} is reached"
+        places[f"bridge:{guest.bridge}:{guest.address}"] = f"{words} (the role of ansible/ makes one)"
+    return places
+
+
 def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
     spec = case.source if side == "source" else case.destination
     if facts.binaries.get(spec.guest.qemu, "not asked") is None:
         yield f"{facts.name} has no {spec.guest.qemu}"
+    for place, words in list_places(spec.guest).items():
+        if place in facts.absent:
+            yield f"{facts.name} has {words}"
     if facts.kvm and spec.guest.accel.startswith("kvm"):
         yield f"KVM of {facts.name} does not work: {facts.kvm}"
     if facts.device_types is not None:

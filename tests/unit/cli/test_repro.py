@@ -21,6 +21,7 @@ from switchover.record.rundir import RepeatDirectory
 from switchover.run.repeat import Observer
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case
+from switchover.scenarios.gate import HostFacts, Known
 from switchover.scenarios.recorded import render_settings
 
 
@@ -42,6 +43,17 @@ class Harness:
     def __init__(self) -> None:
         self.verdicts: list[VerdictName] = []
         self.ran: list[Case] = []
+        self.lacking: Mapping[str, None] = {}
+
+    def ask(self, cases: object) -> Known:
+        facts = HostFacts("hosta", self.lacking)
+        return Known((facts, facts))
+
+    def pair(self, hosts: object) -> object:
+        return object()
+
+    def fingerprint(self, case: Case, hosts: object) -> Mapping[str, Any]:
+        return {}
 
     def run(
         self,
@@ -63,8 +75,7 @@ class Harness:
 def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
     harness = Harness()
     monkeypatch.setattr(verb, "borrow_lab", lambda name: contextlib.nullcontext(object()))
-    monkeypatch.setattr(verb, "pair_of_lab", lambda lab: object())
-    monkeypatch.setattr(verb, "collect_fingerprint", lambda *arguments, kernels: {})
+    monkeypatch.setattr(verb, "LabStage", lambda lab: harness)
     monkeypatch.setattr(verb, "run_repeat", harness.run)
     return harness
 
@@ -91,6 +102,24 @@ def test_once(harness: Harness, runs: Path, capsys: pytest.CaptureFixture[str]) 
     assert "repeat 2 of the record: failed" in told.err
     (directory,) = (runs.parent / "again").iterdir()
     assert (directory / "device.pre_copy=on" / "01" / "record.json").exists()
+
+
+def test_on_hosts_that_lack_something(
+    harness: Harness, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On hosts of the inventory instead of a lab; what a case needs and they lack is said, and nothing is run."""
+    inventory = runs.parent / "inventory.toml"
+    inventory.write_text('version = 1\n[host.rack1]\naddress = "10.0.0.11"\n')
+    monkeypatch.setattr(verb, "borrow_lab", None)
+    leased = contextlib.nullcontext(harness)
+    monkeypatch.setattr(verb, "lease_inventory_hosts", lambda inventory, names, pair: leased)
+    words = ["pre_copy=on", "--hosts", "rack1", "--inventory", str(inventory)]
+    harness.verdicts = [VerdictName.COMPLETED]
+    assert repro(runs, *words) == 0
+    harness.lacking = {"qemu-system-x86_64": None}
+    assert repro(runs, *words) != 0
+    assert "hosta has no qemu-system-x86_64" in capsys.readouterr().err
+    assert len(harness.ran) == 1
 
 
 def test_until_it_fails(harness: Harness, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

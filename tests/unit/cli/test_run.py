@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from tests.unit.scenarios.samples import HEAD
 
 from switchover.cli import run as verb
 from switchover.cli.main import main
+from switchover.hosts.inventory import Inventory
 from switchover.record.errors import NotReady
 from switchover.record.record import VerdictName
 from switchover.run.execution import execute
+from switchover.scenarios.gate import HostFacts, Known
 
 
 @pytest.fixture
@@ -133,21 +136,81 @@ def test_keeping_off_a_terminal(
     assert world.log == []
 
 
-def test_hosts_that_scenarios_name(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One that there is not is a mistake; one of the inventory is not supported, which takes no lab."""
-    path = tmp_path / "far.toml"
-    path.write_text(HEAD + '[source]\nhost = "rack1"\n')
+INVENTORY = """version = 1
+[host.rack1]
+address = "10.0.0.11"
+[host.rack2]
+address = "10.0.0.12"
+"""
+
+
+@pytest.fixture
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A scenario that names a host of an inventory for one side; the inventory has two."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    assert run(str(path), tmp_path) == 2
-    assert "no host 'rack1'" in capsys.readouterr().err
     inventory = tmp_path / "config" / "switchover" / "inventory.toml"
     inventory.parent.mkdir(parents=True)
-    inventory.write_text('version = 1\n[host.rack1]\naddress = "10.0.0.11"\n')
-    assert run(str(path), tmp_path, "--strict") == 3
-    assert "rack1, a host of the inventory: cases run on lab hosts only" in capsys.readouterr().out
+    inventory.write_text(INVENTORY)
+    path = tmp_path / "far.toml"
+    path.write_text(HEAD + '[source]\nhost = "rack1"\n')
+    return str(path)
+
+
+def test_a_host_that_there_is_not(world: World, tmp_path: Path, far: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake, in a scenario as with --hosts; so are three hosts, and a lab besides. Nothing is leased."""
+    assert run(far, tmp_path, "--hosts", "rack1,rack3") == 2
+    assert "no host 'rack3'" in capsys.readouterr().err
+    assert run(far, tmp_path, "--hosts", "rack1,rack2,rack1") == 2
+    assert "is no pair" in capsys.readouterr().err
+    assert run(far, tmp_path, "--hosts", "rack1", "--keep-lab") == 2
+    assert "there is no lab" in capsys.readouterr().err
+    Path(far).write_text(HEAD + '[source]\nhost = "rack7"\n')
+    assert run(far, tmp_path) == 2
+    assert "no host 'rack7'" in capsys.readouterr().err
     assert "lease" not in world.log
+
+
+def test_half_in_the_lab(world: World, tmp_path: Path, far: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A guest does not migrate between a lab host and another: not supported, which takes no lab, and vice versa."""
+    assert run(far, tmp_path, "--strict") == 3
+    assert "rack1, a host of the inventory: this run is in the lab" in capsys.readouterr().out
+    assert "lease" not in world.log
+    Path(far).write_text(HEAD + '[source]\nhost = "hosta"\n')
+    assert run(far, tmp_path, "--strict", "--hosts", "rack1") == 3
+    assert "hosta, a lab host: this run is on hosts of the inventory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "names", "pair"),
+    [
+        ("", ["--hosts", "rack1,rack2"], {"rack1", "rack2"}, ("rack1", "rack2")),
+        ("", ["--hosts", "rack2"], {"rack2"}, ("rack2", "rack2")),
+        ('[source]\nhost = "rack1"\n', ["--hosts", "rack2"], {"rack1", "rack2"}, ("rack2", "rack2")),
+        ('[source]\nhost = "rack1"\n[destination]\nhost = "rack2"\n', [], {"rack1", "rack2"}, ("", "")),
+    ],
+)
+def test_on_hosts_of_the_inventory(
+    world: World, tmp_path: Path, far: str, monkeypatch: pytest.MonkeyPatch,
+    text: str, words: list[str], names: set[str], pair: tuple[str, str],
+) -> None:  # fmt: skip
+    """Those that are given, and those that cases name, are leased, and no lab is."""
+    asked: list[tuple[set[str], tuple[str, str]]] = []
+
+    @contextlib.contextmanager
+    def lease(inventory: Inventory, names: set[str], pair: tuple[str, str]) -> Iterator[World]:
+        assert list(inventory.host) == ["rack1", "rack2"]
+        asked.append((names, pair))
+        with world.lease():
+            yield world
+
+    monkeypatch.setattr(verb, "lease_inventory_hosts", lease)
+    monkeypatch.setattr(verb, "borrow_lab", None)
+    facts = HostFacts("rack")
+    monkeypatch.setattr(world, "ask", lambda cases: Known((facts, facts), dict.fromkeys(("rack1", "rack2"), facts)))
+    Path(far).write_text(HEAD + text)
+    assert run(far, tmp_path, *words) == 0
+    assert asked == [(names, pair)]
+    assert world.ran == ["far #1"]
 
 
 def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

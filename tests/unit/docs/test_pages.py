@@ -44,7 +44,7 @@ def test_every_option_on_a_page_is_one(capsys: pytest.CaptureFixture[str]) -> No
         if verb not in VERBS:
             wrong.append(f"{page.name}: {words}")
             continue
-        key = " ".join([verb, *rest[:1]]) if verb in ("lab", "images", "bench") and rest else verb
+        key = " ".join([verb, *rest[:1]]) if verb in ("lab", "images", "bench", "irq") and rest else verb
         if key not in helps:
             with pytest.raises(SystemExit):
                 main([*key.split(), "--help"])
@@ -70,7 +70,7 @@ def has_option(text: str, option: str) -> bool:
 
 def test_files_that_pages_name_are_there() -> None:
     """A path or a module in a code span; words in capitals stand for something else."""
-    folders = [ROOT / name for name in ("harness", "tests", "testcases")]
+    folders = [ROOT / name for name in ("harness", "tests", "testcases", "ansible")]
     names = {path.name for folder in folders for end in ("py", "toml") for path in folder.rglob(f"*.{end}")}
     wrong = []
     for page, text in TEXTS.items():

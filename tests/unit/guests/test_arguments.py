@@ -52,6 +52,13 @@ def test_every_device_property_appears(devices: list[VfioDevice]) -> None:
     assert len({option for word in roots for option in word.split(",") if option.startswith("chassis=")}) == len(roots)
 
 
+def test_more_words() -> None:
+    """They come last, as they are."""
+    assert build_arguments(GuestSpec(), FILES, incoming=True, more=["-netdev", "user,id=a"])[-2:] == [
+        "-netdev", "user,id=a",
+    ]  # fmt: skip
+
+
 def test_incoming() -> None:
     """Only a destination waits for a stream, and it does so without an address yet."""
     assert values(build(incoming=True), "-incoming") == ["defer"]

@@ -97,6 +97,21 @@ def test_a_shell_in_a_guest() -> None:
     assert not any(word.startswith("ProxyCommand") for word in build_ssh_command(side_at({"kind": "local"})))
 
 
+def test_a_guest_on_a_host_of_an_inventory() -> None:
+    """Its host is reached as the journal has it: port, user, key, and no other host key than the inventory's."""
+    address = {
+        "kind": "inventory", "name": "rack1", "address": "10.0.0.11", "port": "2222", "user": "root",
+        "key": "~/.ssh/a b", "host_key": "ssh-ed25519 BBBB",
+    }  # fmt: skip
+    command = build_ssh_command(side_at(address))
+    (proxy,) = [word.partition("=")[2] for word in command if word.startswith("ProxyCommand=")]
+    way = shlex.split(proxy)
+    assert way[-5:] == ["-p", "2222", "root@10.0.0.11", "-W", "%h:%p"]
+    assert way[way.index("-i") + 1] == str(Path("~/.ssh/a b").expanduser())
+    assert "KnownHostsCommand=/bin/echo its-host ssh-ed25519 BBBB" in way
+    assert command[-1] == "root@10.77.0.101"
+
+
 def test_a_host_that_cannot_be_reached_yet() -> None:
     """A kind of address that this version does not know is an error of its own."""
     with pytest.raises(NotReady, match="cannot be reached by this version"):

@@ -8,10 +8,11 @@ from tests.unit.scenarios.samples import plan
 from tests.unit.surveys import ABILITIES, SURVEY
 
 from switchover.devices.abilities import Ability, QemuAbilities
+from switchover.guests.spec import LAB_KERNEL, GuestSpec, Kernel
 from switchover.hosts.kvm import KvmProbe
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case
-from switchover.scenarios.gate import NOT_ASKED, HostFacts, Known, decide, list_needs, make_facts
+from switchover.scenarios.gate import NOT_ASKED, HostFacts, Known, decide, list_needs, list_places, make_facts
 
 QEMU = "qemu-system-x86_64"
 ABLE: QemuAbilities = replace(
@@ -51,6 +52,17 @@ def test_nobody_asked() -> None:
     assert decision.runs
     assert not decision.asked
     assert decide(PLAIN, ("", ""), Known((HostFacts("a"), HostFacts("b")))).runs
+
+
+def test_places_of_a_host() -> None:
+    """A file or the bridge that is not there is told with what puts it there; another host's is not asked for."""
+    absent = frozenset({f"file:{LAB_KERNEL}", "bridge:br0:10.77.0.101", "file:/other"})
+    assert decide(PLAIN, ("", ""), with_source(absent=absent)).missing == (
+        f"hosta has no file {LAB_KERNEL} (the role of ansible/ puts it there: switchover_host_guest)",
+        "hosta has no bridge 'br0' by which 10.77.0.101 is reached (the role of ansible/ makes one)",
+    )
+    spec = GuestSpec(kernel=Kernel("/boot/vmlinuz"), initramfs="/i", disk="/d", bridge="")
+    assert list_places(spec) == {f"file:{path}": f"no file {path}" for path in ("/boot/vmlinuz", "/i", "/d")}
 
 
 def test_a_warm_guest_has_no_disk() -> None:

@@ -40,6 +40,10 @@ KINDS = {
     "matrix": Kind(1, "the fault scenarios of the catalogue with one guest: cells run and right"),
     "plan": Kind(5, "25,000 cases of a scenario planned and shown; needs no lab"),
     "show": Kind(5, "a run of 1,000 cases shown, from a new process; needs no lab"),
+    "irq-parse": Kind(
+        1_000_000, "events of a recording of interrupts analysed on one core, and memory; needs no lab",
+        (("--file", {"type": Path, "required": True, "metavar": "FILE", "help": "of switchover irq record"}),),
+    ),
     "kills": Kind(
         20, "the harness killed at random moments of a repeat: what is left after the next command",
         (("--seed", {"type": int, "help": "of the moments; default: another one each time"}),),

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One run at a time on a host of an inventory, from whichever controller it comes: by flock on the host itself.
+
+Its kernel lifts the lock when the process that holds it ends, which is when the connection to the host does.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+from switchover.hosts.host import Host
+from switchover.record.errors import HostLost, NotReady
+
+PLACE = "/run"
+"""A directory that every machine has and nobody else locks: it is locked as it is, and nothing is made."""
+_MARK = "switchover-holds-this-host"
+_ANSWER_S = 30
+_HOLD = ["sh", "-c", "echo held; read -r end", _MARK]
+# in two words, so that this command does not find itself
+_WHO = 'pgrep -f -a "$1$2" | sed "s/.*$1$2 //"'
+
+
+@contextlib.contextmanager
+def hold_host(host: Host, note: str) -> Iterator[None]:
+    """The exclusive right to a host for the time of a ``with`` block. ``note``: who has it, for others to read.
+
+    :raises NotReady: somebody else has it, and who; :raises HostLost: the host does not answer
+    """
+    # without a fork of its own, flock is the process that ends with the connection, and the lock with it
+    holder = host.open_stream(["flock", "--nonblock", "--no-fork", PLACE, *_HOLD, note])
+    try:
+        if not _is_held(host, holder):
+            who = host.run(["sh", "-c", _WHO, "sh", _MARK[:10], _MARK[10:]], check=False).text.strip()
+            raise NotReady(
+                f"{host.name} is in use by another run.",
+                why=who or f"somebody has locked its directory {PLACE}, or it has no flock(1)",
+                fix="wait for its end",
+            )
+        yield
+    finally:
+        holder.close()
+
+
+def _is_held(host: Host, holder: socket.socket) -> bool:
+    holder.settimeout(_ANSWER_S)
+    try:
+        return holder.recv(16) != b""
+    except TimeoutError as error:
+        raise HostLost(f"{host.name} does not say within {_ANSWER_S} s whether it is in use.") from error

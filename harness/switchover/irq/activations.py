@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Joins events to activations of IRQ threads. Pure, streaming: memory depends on interrupts and CPUs, not on events.
+
+An activation is a hard handler that returned IRQ_WAKE_THREAD on CPU h, then the wake-up of its thread in hard interrupt
+context on h, then the thread that comes to run on CPU r. It is local if r is h. Other wake-ups of the thread (a change
+of affinity, a lock that is handed over) are counted apart, and so are handlers whose thread had not yet gone to sleep:
+the kernel coalesces those (kernel/irq/handle.c, __irq_wake_thread).
+
+One more wake-up opens an activation. A new mask takes effect when the next interrupt is acknowledged, before its
+handler, and that wakes the thread so that it moves (kernel/irq/manage.c, irq_set_thread_affinity; since 6.9). The
+handler then finds its thread woken. The thread first comes to run on the old CPU, moves, and does its work on the new
+one: that is where such an activation ran.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from switchover.irq.events import BEGIN, END, Event, Kind
+from switchover.irq.latency import Latencies
+
+
+class Class(StrEnum):
+    """What became of a hard handler that wanted its thread."""
+
+    LOCAL = "local"
+    """the thread ran on the CPU of the hard handler"""
+    PLACED_REMOTE = "placed remote"
+    """the scheduler chose another CPU when it woke the thread, and there it ran"""
+    MOVED = "moved after wake-up"
+    """the thread ran on another CPU than the scheduler chose and the handler ran on: pushed, pulled, or following a
+    change of affinity"""
+    COALESCED = "coalesced"
+    """the thread had not yet gone to sleep: no wake-up, nothing to place"""
+    WAITING = "waiting"
+    """the thread was woken and had not run by the end of the window"""
+    UNMATCHED = "unmatched"
+    """events do not fit together: something of the activation is not in the trace"""
+
+
+RAN = (Class.LOCAL, Class.PLACED_REMOTE, Class.MOVED)
+"""Activations in which the thread was seen to come to run: locality is a part of these."""
+PLACEMENT_MARK = "switchover: placement "
+"""A mark with an interrupt and the mask that was asked for it: what comes after it is counted apart."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation that was joined. Times in µs of the trace's clock."""
+
+    irq: int
+    kind: Class
+    hard_cpu: int
+    thread_cpu: int
+    placed_cpu: int | None
+    """where the wake-up put it; None if that is not in the trace"""
+    woken_us: int
+    ran_us: int
+
+
+@dataclass
+class Counts:
+    """Of one interrupt under one mask."""
+
+    matrix: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """(CPU of the hard handler, CPU of the thread): activations that ran"""
+    classes: Counter[Class] = field(default_factory=Counter)
+    latency: dict[Class, Latencies] = field(default_factory=lambda: {kind: Latencies() for kind in RAN})
+    """from the wake-up to the thread's first instruction, µs"""
+
+    def merge(self, other: "Counts") -> None:
+        self.matrix.update(other.matrix)
+        self.classes.update(other.classes)
+        for kind, latencies in other.latency.items():
+            self.latency[kind].merge(latencies)
+
+    @property
+    def ran(self) -> int:
+        return sum(self.classes[kind] for kind in RAN)
+
+    @property
+    def local(self) -> int:
+        return self.classes[Class.LOCAL]
+
+    @property
+    def all_latencies(self) -> Latencies:
+        merged = Latencies()
+        for latencies in self.latency.values():
+            merged.merge(latencies)
+        return merged
+
+
+@dataclass
+class Tally:
+    """All that was counted of one interrupt."""
+
+    handlers: Counter[int] = field(default_factory=Counter)
+    """hard handlers that were entered, by CPU; with a shared interrupt each of its handlers"""
+    by_mask: dict[str, Counts] = field(default_factory=dict)
+    runs: Counter[int] = field(default_factory=Counter)
+    """how often its threads came to run, by pid"""
+    other_wakeups: int = 0
+    """of its threads, not by its hard handler"""
+    migrations: int = 0
+    """of its threads, before or after they ran"""
+    follows: int = 0
+    """activations that ran elsewhere since their interrupt brought a new mask into effect"""
+    longest_wait_us: int = 0
+    """of a thread that waited at the end of the window"""
+
+    def total(self) -> Counts:
+        whole = Counts()
+        for counts in self.by_mask.values():
+            whole.merge(counts)
+        return whole
+
+
+class _Thread:
+    """What is known of a thread at a moment."""
+
+    __slots__ = (
+        "came",
+        "counts",
+        "cpu",
+        "early",
+        "follows",
+        "hard_cpu",
+        "irq",
+        "pid",
+        "placed",
+        "runnable",
+        "tally",
+        "woken_us",
+    )
+
+    def __init__(self, pid: int, irq: int, tally: Tally) -> None:
+        self.pid = pid
+        self.irq = irq
+        self.tally = tally
+        self.counts = Counts()
+        self.cpu = -1  # where it runs
+        self.runnable = False  # it may run, and does not
+        self.woken_us = -1  # of the activation that is open; -1: none is
+        self.hard_cpu = -1
+        self.placed = -1
+        self.early: tuple[int, int] | None = None  # (µs, CPU) of a hard interrupt that woke it without its handler
+        self.follows = False  # the open activation began so: where it runs is known when it sleeps
+        self.came: tuple[int, int] | None = None  # (µs, CPU) where such an activation came to run last
+
+
+class Joiner:
+    """Takes events in the order of time. ``threads``: the interrupt of each thread, by pid."""
+
+    def __init__(
+        self,
+        threads: Mapping[int, int],
+        masks: Mapping[int, str] | None = None,
+        *,
+        notice: Callable[[Activation], None] | None = None,
+    ) -> None:
+        """``masks``: the mask of each interrupt at the start. ``notice`` is called with each activation that ran."""
+        masks = masks or {}
+        self.tallies: dict[int, Tally] = {irq: Tally() for irq in sorted(set(threads.values()))}
+        self.marks: list[tuple[int, str]] = []
+        self.first_us: int | None = None
+        self.last_us: int | None = None
+        self._notice = notice
+        self._threads = {pid: _Thread(pid, irq, self.tallies[irq]) for pid, irq in threads.items()}
+        self._exits: dict[int, int] = {}  # CPU: interrupt whose handler just asked for its thread
+        for irq, tally in self.tallies.items():
+            self._set_mask(irq, tally, masks.get(irq, ""))
+
+    def _set_mask(self, irq: int, tally: Tally, mask: str) -> None:
+        counts = tally.by_mask.setdefault(mask, Counts())
+        for thread in self._threads.values():
+            if thread.irq == irq:
+                thread.counts = counts
+
+    def consume(self, batch: Iterable[Event], marks: list[str]) -> None:
+        """``marks``: the texts that events of kind MARK refer to."""
+        threads, exits, tallies = self._threads, self._exits, self.tallies
+        time = self.last_us
+        for time, cpu, hard, (kind, first, second) in batch:
+            if self.first_us is None:
+                self.first_us = time
+            if cpu in exits:
+                # with interrupts off nothing comes between: the wake-up is the CPU's next event, or there is none
+                irq = exits.pop(cpu)
+                woken = threads.get(first) if kind is Kind.WAKING and hard else None
+                if woken is not None and woken.irq == irq:
+                    self._wake(woken, time, cpu)
+                    continue
+                self._coalesce(irq)
+            if kind is Kind.SWITCH or kind is Kind.PREEMPT:
+                if first in threads:
+                    self._leave(threads[first], runnable=kind is Kind.PREEMPT)
+                if second in threads:
+                    self._come(threads[second], time, cpu)
+            elif kind is Kind.ENTRY:
+                if first in tallies:
+                    tallies[first].handlers[cpu] += 1
+            elif kind is Kind.EXIT:
+                if first in tallies and not self._open_early(first, cpu):
+                    exits[cpu] = first
+            elif kind is Kind.WAKEUP:
+                if first in threads and threads[first].placed < 0:
+                    threads[first].placed = second
+            elif kind is Kind.WAKING:
+                if first in threads:
+                    self._wake_otherwise(threads[first], time, cpu, hard=hard)
+            elif kind is Kind.MIGRATE:
+                if first in threads:
+                    threads[first].tally.migrations += 1
+            elif kind is Kind.MARK:
+                self._mark(time, marks[first])
+        self.last_us = time
+
+    def _wake(self, thread: _Thread, time: int, cpu: int) -> None:
+        if thread.cpu >= 0 or thread.runnable:
+            thread.counts.classes[Class.COALESCED] += 1
+            return
+        if thread.woken_us >= 0:
+            thread.counts.classes[Class.UNMATCHED] += 1  # it must have run meanwhile, unseen
+        thread.woken_us, thread.hard_cpu, thread.placed = time, cpu, -1
+
+    def _wake_otherwise(self, thread: _Thread, time: int, cpu: int, *, hard: bool) -> None:
+        thread.tally.other_wakeups += 1
+        if thread.cpu < 0 and not thread.runnable:
+            thread.early = (time, cpu) if hard else None
+            thread.placed = -1
+        thread.runnable = True
+
+    def _open_early(self, irq: int, cpu: int) -> bool:
+        """Whether the handler that just asked for its thread found it woken by the same interrupt, and not yet run."""
+        for thread in self._threads.values():
+            if thread.irq == irq and thread.early is not None and thread.early[1] == cpu:
+                thread.woken_us, thread.hard_cpu = thread.early
+                thread.early, thread.follows, thread.came = None, True, None
+                return True
+        return False
+
+    def _coalesce(self, irq: int) -> None:
+        for thread in self._threads.values():
+            if thread.irq == irq:
+                thread.counts.classes[Class.COALESCED] += 1
+                return
+
+    def _leave(self, thread: _Thread, *, runnable: bool) -> None:
+        if thread.woken_us >= 0:
+            if thread.came is None:
+                # it ran all the time: it was woken before it had gone to sleep, and before the window showed it
+                thread.counts.classes[Class.COALESCED] += 1
+                thread.woken_us = -1
+            elif not runnable:
+                self._close(thread, *thread.came)
+        thread.cpu = -1
+        thread.runnable = runnable
+
+    def _come(self, thread: _Thread, time: int, cpu: int) -> None:
+        thread.tally.runs[thread.pid] += 1
+        thread.cpu, thread.runnable, thread.early = cpu, False, None
+        if thread.woken_us < 0:
+            return
+        if thread.follows:
+            thread.came = (time, cpu)
+        else:
+            self._close(thread, time, cpu)
+
+    def _close(self, thread: _Thread, time: int, cpu: int) -> None:
+        """The open activation ran there."""
+        counts, placed = thread.counts, thread.placed
+        if cpu == thread.hard_cpu:
+            kind = Class.LOCAL
+        elif placed < 0:
+            kind = Class.UNMATCHED
+        else:
+            kind = Class.PLACED_REMOTE if cpu == placed else Class.MOVED
+        counts.classes[kind] += 1
+        if kind is not Class.UNMATCHED:
+            counts.matrix[thread.hard_cpu, cpu] += 1
+            counts.latency[kind].add(time - thread.woken_us)
+            thread.tally.follows += thread.follows and kind is not Class.LOCAL
+            if self._notice:
+                found = placed if placed >= 0 else None
+                self._notice(Activation(thread.irq, kind, thread.hard_cpu, cpu, found, thread.woken_us, time))
+        thread.woken_us, thread.follows, thread.came = -1, False, None
+
+    def _mark(self, time: int, text: str) -> None:
+        if text in (BEGIN, END):
+            self.marks.append((time, text))
+        elif text.startswith(PLACEMENT_MARK):
+            number, _, mask = text.removeprefix(PLACEMENT_MARK).partition(" ")
+            if number.isdigit() and int(number) in self.tallies:
+                self._set_mask(int(number), self.tallies[int(number)], mask.strip())
+
+    def finish(self) -> None:
+        """The trace is over: what is open is counted as such."""
+        for irq in self._exits.values():
+            self._coalesce(irq)
+        self._exits.clear()
+        for thread in self._threads.values():
+            if thread.came is not None:
+                self._close(thread, *thread.came)
+            elif thread.woken_us >= 0:
+                thread.counts.classes[Class.WAITING] += 1
+                waited = (self.last_us or thread.woken_us) - thread.woken_us
+                thread.tally.longest_wait_us = max(thread.tally.longest_wait_us, waited)
+                thread.woken_us = -1

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Records interrupts and their threads on a host: state before, the trace as a stream into a file, state after."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from switchover.hosts.host import Host
+from switchover.irq.activations import PLACEMENT_MARK
+from switchover.irq.recording import Around, Loss, RecordingEnd, RecordingStart, RecordingWriter
+from switchover.irq.state import (
+    Interrupt,
+    IrqState,
+    choose_interrupts,
+    counters_script,
+    parse_counters,
+    parse_cpus,
+    read_state,
+)
+from switchover.irq.tracing import Tracefs, TraceInstance, choose_buffer, require_tracefs, start_instance
+from switchover.record.errors import Deadline, HostLost, NotSupported, UsageError
+from switchover.record.log import say
+
+ATTEMPTS = 3
+"""Windows that are recorded before loss is reported."""
+GROWTH = 8
+"""Of the buffer after a window in which events were lost."""
+_DRAIN_S = 120.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be recorded on a host."""
+
+    host: Host
+    tracefs: Tracefs
+    state: IrqState
+    chosen: tuple[Interrupt, ...]
+    rate: float
+    """interrupts a second on the busiest CPU, as it was just seen"""
+
+    @property
+    def largest_buffer_kib(self) -> int:
+        """For each CPU, so that all together take half of the memory that is available."""
+        return self.tracefs.memory_kib // 2 // max(1, self.cpus)
+
+    @property
+    def cpus(self) -> int:
+        return len(parse_cpus(self.state.online))
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        numbers = {interrupt.number for interrupt in self.chosen}
+        return tuple(thread.pid for thread in self.state.threads if thread.irq in numbers and not thread.secondary)
+
+
+def survey_subject(host: Host, words: Sequence[str] = ()) -> Subject:
+    """Which interrupts of a host can be recorded: those of ``words`` (numbers, parts of names), or all threaded ones.
+
+    :raises NotSupported: it cannot be traced, or none of its interrupts is threaded
+    :raises UsageError: no threaded interrupt is meant by a word
+    """
+    tracefs = require_tracefs(host)
+    began = time.monotonic()
+    state = read_state(host)
+    if not state.threaded:
+        raise NotSupported(
+            f"No interrupt of {host.name} is threaded.",
+            why=f"its kernel was booted with: {state.cmdline}",
+            fix="boot it with threadirqs on the kernel command line, or use a PREEMPT_RT kernel",
+        )
+    for word in words:
+        if not choose_interrupts(state, [word]):
+            threaded = ", ".join(f"{one.number} ({','.join(one.actions)})" for one in state.threaded)
+            raise UsageError(
+                f"No threaded interrupt of {host.name} is meant by {word!r}.", why=f"threaded ones: {threaded}"
+            )
+    chosen = tuple(choose_interrupts(state, words))
+    later = parse_counters(host.run(["sh", "-c", counters_script([])], timeout=60).text)
+    seconds = max(0.01, time.monotonic() - began)
+    numbers = {interrupt.number for interrupt in chosen}
+    by_cpu: dict[int, int] = {}
+    for number in numbers:
+        for cpu, count in later.interrupts.get(number, {}).items():
+            by_cpu[cpu] = by_cpu.get(cpu, 0) + count - state.counters.interrupts.get(number, {}).get(cpu, 0)
+    return Subject(host, tracefs, state, chosen, max(by_cpu.values(), default=0) / seconds)
+
+
+class OpenRecording:
+    """A recording while its window is open. ``losses`` are known once it is closed."""
+
+    def __init__(self, instance: TraceInstance, opened: Around, writer: RecordingWriter, stream: socket.socket) -> None:
+        self._instance = instance
+        self._opened = opened
+        self._writer = writer
+        self._stream = stream
+        self._over = threading.Event()
+        self._problem: Exception | None = None
+        self._thread = threading.Thread(target=self._copy, daemon=True, name="trace")
+        self._thread.start()
+        self.losses: tuple[Loss, ...] = ()
+
+    @property
+    def buffer_kib(self) -> int:
+        return self._instance.buffer_kib
+
+    @property
+    def lost(self) -> int:
+        """Events, in the whole window."""
+        return sum(loss.events for loss in self.losses)
+
+    def _copy(self) -> None:
+        try:
+            while data := self._stream.recv(1 << 18):
+                self._writer.add(data)
+        except Exception as error:
+            self._problem = error
+        finally:
+            self._over.set()
+
+    def wait(self, seconds: float) -> None:
+        """Let the window be open for so long.
+
+        :raises HostLost: the trace broke off meanwhile
+        """
+        if self._over.wait(seconds):
+            self._raise_broken()
+
+    def mark_placement(self, irq: int, mask: str) -> None:
+        """From here on the mask of an interrupt is another one: what comes is counted apart."""
+        self._instance.mark(f"{PLACEMENT_MARK}{irq} {mask}")
+
+    def _raise_broken(self) -> None:
+        if self._problem:
+            raise self._problem
+        name = self._instance.host.name
+        raise HostLost(
+            f"The trace of {name} broke off.",
+            why="its connection was lost, or the process that read the trace was ended",
+            fix="see that the host is up, then the same command again",
+        )
+
+    def close_window(self) -> None:
+        """End the window and write the rest.
+
+        :raises HostLost: the host is gone; :raises Deadline: the rest of the trace does not come
+        """
+        if self._over.is_set():
+            self._raise_broken()
+        closed = self._instance.switch_off()
+        if not self._over.wait(_DRAIN_S):
+            raise Deadline(f"Waited {_DRAIN_S:g} s for the rest of the trace of {self._instance.host.name}.")
+        if self._problem:
+            raise self._problem
+        self.losses = self._instance.read_losses()
+        after = read_state(self._instance.host)
+        self._writer.finish(RecordingEnd(after, self._opened, closed, self.losses))
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
+        self._thread.join(timeout=10)
+
+
+@contextlib.contextmanager
+def start_recording(
+    subject: Subject, path: Path, *, window_s: float = 0.0, buffer_kib: int = 0, notes: Sequence[str] = ()
+) -> Iterator[OpenRecording]:
+    """A recording whose window is open during a ``with`` block; ``path`` is whole if the block ends without an error.
+
+    ``buffer_kib``: for each CPU; 0: by the rate of interrupts that was seen.
+    """
+    host, tracefs = subject.host, subject.tracefs
+    buffer_kib = buffer_kib or choose_buffer(subject.rate, tracefs.memory_kib, subject.cpus)
+    numbers = tuple(interrupt.number for interrupt in subject.chosen)
+    with contextlib.ExitStack() as stack:
+        instance = stack.enter_context(start_instance(host, tracefs, numbers, subject.pids, buffer_kib=buffer_kib))
+        start = RecordingStart(
+            host.name,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            window_s,
+            instance.clock,
+            buffer_kib,
+            numbers,
+            subject.state,
+            (*notes, *(f"others trace there too: {other}" for other in tracefs.others)),
+        )
+        writer = RecordingWriter(path, start)
+        stack.callback(writer.close)
+        opened = instance.switch_on()
+        recording = OpenRecording(instance, opened, writer, host.open_stream(instance.reader))
+        stack.callback(recording.stop)
+        yield recording
+        recording.close_window()
+
+
+def record(
+    host: Host,
+    path: Path,
+    seconds: float,
+    words: Sequence[str] = (),
+    *,
+    buffer_kib: int = 0,
+    attempt: Callable[[Subject], None] = lambda subject: None,
+) -> tuple[Loss, ...]:
+    """Record a window of some seconds. If events are lost, again with a larger buffer; what the last window lost is
+    returned and in the file, which then says that it is invalid. ``attempt`` is called before each window.
+    """
+    notes: list[str] = []
+    losses: tuple[Loss, ...] = ()
+    for number in range(1, ATTEMPTS + 1):
+        subject = survey_subject(host, words)
+        attempt(subject)
+        with start_recording(subject, path, window_s=seconds, buffer_kib=buffer_kib, notes=notes) as recording:
+            used = recording.buffer_kib
+            recording.wait(seconds)
+        losses = recording.losses
+        if not recording.lost:
+            break
+        notes.append(f"window {number} lost {recording.lost} events with buffers of {used} KiB")
+        buffer_kib = min(used * GROWTH, subject.largest_buffer_kib)
+        if buffer_kib <= used:
+            say(f"{notes[-1]}; there is no memory for larger ones")
+            break
+        if number < ATTEMPTS:
+            say(f"{notes[-1]}; again with {buffer_kib} KiB")
+    return losses

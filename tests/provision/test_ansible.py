@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A bare Debian becomes a host by the role of ansible/, its packages through the controller; then guests migrate from
+it to a lab host, and from there to it.
+
+Takes many minutes under emulation, hence not in CI: ``tox -e provision``. The order is that of the file: a night comes
+last, since it changes the host.
+"""
+
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.provision.bare import BARE, PARTNER
+from tests.provision.conftest import ANSIBLE, NIC, Ansible, Applied, count, outer_environment
+
+from switchover.hosts import processes
+from switchover.hosts.host import Completed, Host
+from switchover.lab.release import list_leftovers
+from switchover.record.record import Record, VerdictName
+from switchover.record.rundir import find_run
+from switchover.scenarios.schema import SIDES
+
+pytestmark = pytest.mark.timeout(3600)
+HARNESS = ANSIBLE.parent / "switchover"
+SCENARIO = """version = 1
+[scenario]
+title = "On hosts that the role made"
+question = "Does a guest with the reference device migrate between them?"
+[guest]
+memory_mib = 192
+[device]
+initial_bytes = "16 MiB"
+stop_copy_bytes = "1 MiB"
+"""
+BOTH_DRIVERS = '[axes]\ndriver = ["qmp", "libvirt"]\n'
+BUILD = "/opt/switchover/qemu/tonight"
+
+
+def run_harness(*words: str, check: bool = True) -> Completed:
+    """As people call it."""
+    done = processes.run([str(HARNESS), "--yes", *words], timeout=1200, env=outer_environment(), check=False)
+    print(done.text, done.stderr.decode(), sep="\n")
+    assert not check or done.returncode == 0
+    return done
+
+
+def require_completed(directory: Path, *hosts: str, count: int) -> list[Record]:
+    """The records of the newest run below a directory, of so many cases that were as expected in every check.
+
+    ``hosts``: names of source and destination, as the hosts themselves say.
+    """
+    records = find_run("last", directory).records()
+    assert [record.verdict.name for record in records] == [VerdictName.COMPLETED] * count
+    assert all(check.passed for record in records for check in record.checks)
+    assert all(record.measured("bytes.vfio.stop_copy") == 1 << 20 for record in records)
+    assert {tuple(record.fingerprint[side]["host"] for side in SIDES) for record in records} == {hosts}
+    return records
+
+
+def test_the_machine_was_bare(lacked: Sequence[str]) -> None:
+    """Before the role came there was no QEMU, no libvirt, no socat and no VFIO: all that is found later is its work."""
+    assert lacked == ["qemu-system-x86_64", "virsh", "socat", "vfio"]
+
+
+def test_the_second_time_changes_nothing(applied: Applied) -> None:
+    """The role makes changes when it is applied first, and none when it is applied again."""
+    assert count(applied.first, "changed") > 10
+    assert count(applied.second, "changed") == 0, applied.second.text
+    assert count(applied.second, "ok") > 20
+
+
+def test_what_was_asked_for_is_there(hosts: Sequence[Host]) -> None:
+    """A PCI function has the VFIO driver, huge pages are reserved, libvirt answers and is set up as the role says."""
+    host = hosts[0]
+    assert os.path.basename(host.run(["readlink", f"/sys/bus/pci/devices/{NIC}/driver"]).text.strip()) == "vfio-pci"
+    assert host.run(["cat", "/proc/sys/vm/nr_hugepages"]).text.strip() == "16"
+    assert "Running hypervisor: QEMU" in host.run(["virsh", "--connect", "qemu:///system", "version"]).text
+    assert 'security_driver = "none"' in host.run(["cat", "/etc/libvirt/qemu.conf"]).text.splitlines()
+
+
+def test_guests_migrate_from_it(hosts: Sequence[Host], ansible: Ansible, tmp_path: Path) -> None:
+    """``switchover run --hosts``, by QMP and through libvirt: all checks pass, and nothing is left on either host."""
+    scenario = tmp_path / "there.toml"
+    scenario.write_text(SCENARIO + BOTH_DRIVERS)
+    run_harness(
+        *("run", str(scenario), "--strict", "--output", str(tmp_path)),
+        *("--hosts", f"{BARE},{PARTNER}", "--inventory", str(ansible.inventory)),
+    )
+    records = require_completed(tmp_path, BARE, PARTNER, count=2)
+    assert sorted(record.settings["source"]["guest"]["driver"] for record in records) == ["libvirt", "qmp"]
+    assert [list_leftovers(host) for host in hosts] == [[], []]
+
+
+def test_what_drifts_is_told_and_repaired(hosts: Sequence[Host], ansible: Ansible) -> None:
+    """Without the bridge the check fails and changes nothing; the role makes it again."""
+    host = hosts[0]
+    host.run(["ip", "link", "del", "br0"])
+    told = ansible.apply("--tags", "check", check=False)
+    assert (told.returncode != 0, "bridge br0" in told.text) == (True, True)
+    assert host.run(["test", "-e", "/sys/class/net/br0"], check=False).returncode != 0
+    assert count(ansible.apply("--tags", "devices,check"), "changed") == 1
+    assert "10.77.0.1/24" in host.run(["ip", "-o", "address", "show", "dev", "br0"]).text
+
+
+def test_a_night(hosts: Sequence[Host], ansible: Ansible, tmp_path: Path) -> None:
+    """The nightly brings a build of QEMU to the host, the doctor finds nothing, a guest arrives in that build, and the
+    night's folder has it all.
+    """
+    binary = tmp_path / "qemu-system-x86_64"
+    binary.write_text('#!/bin/sh\nexec /usr/bin/qemu-system-x86_64 "$@"\n')
+    binary.chmod(0o755)
+    archive = tmp_path / "tonight.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(binary, "bin/qemu-system-x86_64")
+    scenario = tmp_path / "tonight.toml"
+    scenario.write_text(f'{SCENARIO}[destination]\nqemu = "{BUILD}/bin/qemu-system-x86_64"\n')
+    nights = tmp_path / "nights"
+    done = ansible.play(
+        "nightly.yml", check=False,
+        switchover_host_qemu_builds=[{"name": "tonight", "archive": str(archive)}],
+        nightly_scenarios=[str(scenario)], nightly_tests=[], nightly_results=str(nights),
+        nightly_hosts=f"{PARTNER},{BARE}", nightly_inventory=str(ansible.inventory),
+    )  # fmt: skip
+    (night,) = nights.iterdir()
+    told = {name: (night / name).read_text() for name in ("doctor.txt", "report.txt", "run.log", "tests.txt")}
+    print(json.dumps(told, indent=1))
+    assert done.returncode == 0
+    assert f"host {BARE}: ready" in told["doctor.txt"]
+    assert " 0 failed, 0 could not be verified here" in told["doctor.txt"]
+    assert "1 case: 1 as expected" in told["report.txt"]
+    (record,) = require_completed(night, PARTNER, BARE, count=1)
+    assert f"sha256 {BUILD}/bin/qemu-system-x86_64" in record.fingerprint["destination"]
+    assert len(list(night.glob("*/junit.xml"))) == 1

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``switchover irq``: what people type, and exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.irq.test_analysis import DATA
+
+from switchover.cli.hosts import parse_login
+from switchover.cli.main import main
+from switchover.record.errors import UsageError
+
+LOCAL, MIXED = (str(DATA / f"6.12-{name}.trace.gz") for name in ("virtio", "virtio-mask-changes"))
+
+
+@pytest.mark.parametrize(
+    ("word", "user", "address", "port"),
+    [
+        ("root@10.0.0.1", "root", "10.0.0.1", 22),
+        ("me@guest.lan:2222", "me", "guest.lan", 2222),
+        ("root@[fe80::1%eth0]:22", "root", "fe80::1%eth0", 22),
+        ("root@[::1]", "root", "::1", 22),
+    ],
+)
+def test_logins(word: str, user: str, address: str, port: int) -> None:
+    """As ssh and scp write them; the host key is that of known_hosts unless it is given."""
+    entry = parse_login(word, None, None)
+    assert (entry.user, entry.address, entry.port, entry.key, entry.host_key) == (
+        user, address, port, "~/.ssh/id_ed25519", None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["@x", "root@", "root@a:b", "root@a:99999", "a b@c", "root@::1"])
+def test_what_is_no_login(word: str) -> None:
+    with pytest.raises(UsageError):
+        parse_login(word, None, None)
+
+
+def test_a_host_key_as_it_is_or_in_a_file(tmp_path: Path) -> None:
+    key = "ssh-ed25519 " + "A" * 68
+    path = tmp_path / "key.pub"
+    path.write_text(f"{key} somebody\n")
+    assert parse_login("a@b", None, key).host_key == key
+    assert parse_login("a@b", "/k", str(path)).host_key == key
+    with pytest.raises(UsageError, match="cannot be read"):
+        parse_login("a@b", None, str(tmp_path / "none"))
+    with pytest.raises(UsageError, match="host_key"):
+        parse_login("a@b", None, "ssh-rsa AAAA")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["irq", "report", LOCAL], 0),
+        (["irq", "report", LOCAL, "--require-local", "100"], 0),
+        (["irq", "report", MIXED], 0),
+        (["irq", "report", MIXED, "--require-local", "80"], 0),
+        (["irq", "report", MIXED, "--require-local", "81"], 1),
+        (["irq", "report", "/none"], 2),
+        (["irq", "report", __file__], 2),
+        (["irq", "record", "nowhere"], 2),
+        (["irq", "record", "local", "--key", "/k"], 2),
+        (["irq", "record", "root@"], 2),
+        (["doctor", "--for", "irq", "nowhere"], 2),
+    ],
+)
+def test_exit_codes(words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """0: told; 1: less local than required; 2: no recording, no host."""
+    assert main(words) == code
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert (code == 2) == captured.err.startswith("switchover: ")
+
+
+def test_a_recording_that_was_cut_off_is_not_ready(tmp_path: Path) -> None:
+    """3: no number counts, whatever was required."""
+    path = tmp_path / "cut.gz"
+    path.write_bytes(Path(LOCAL).read_bytes()[:9000])
+    assert main(["irq", "report", str(path), "--require-local", "0"]) == 3
+
+
+@pytest.mark.parametrize("option", [["--seconds", "0"], ["--require-local", "101"], ["--seconds", "x"]])
+def test_numbers_out_of_range(option: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["irq", "record", "local", *option])
+    assert caught.value.code == 2
+
+
+def test_json_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON alone on standard output; the page beside it."""
+    page = tmp_path / "x.html"
+    assert main(["irq", "report", MIXED, "--json", "--html", str(page)]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["verdict"] == "mixed"
+    assert str(page) in captured.err
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert main(["irq", "report", MIXED, "--html", str(tmp_path / "none" / "x")]) == 2
+
+
+def test_the_throughput_of_the_analysis(capsys: pytest.CaptureFixture[str]) -> None:
+    """A real recording repeated: every turn of it is counted, nothing is lost to the repetition."""
+    assert main(["bench", "irq-parse", "--file", MIXED, "--count", "3000"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("3,030 events in ")
+    assert "370 of 460 activations local" in out

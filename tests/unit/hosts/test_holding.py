@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The exclusive right to a host, on this machine in place of one."""
+
+from pathlib import Path
+
+import pytest
+
+from switchover.hosts import holding
+from switchover.hosts.holding import hold_host
+from switchover.hosts.local import LocalHost
+from switchover.hosts.waiting import wait_until
+from switchover.record.errors import NotReady
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holding, "PLACE", str(tmp_path))
+
+
+def test_one_at_a_time() -> None:
+    """The second is told who has it; when that one is done, the next may; nothing is made on the host."""
+    note = "rack9, process 1: switchover run"
+    with hold_host(LocalHost(), note):
+        with pytest.raises(NotReady, match="local is in use") as caught, hold_host(LocalHost(), "another"):
+            raise AssertionError("two have it")
+        assert note in caught.value.why
+        assert "another" not in caught.value.why
+    assert list(Path(holding.PLACE).iterdir()) == []
+
+    def is_free() -> bool:
+        try:
+            with hold_host(LocalHost(), "the next"):
+                return True
+        except NotReady:
+            return False
+
+    wait_until("the end of who had it", is_free, timeout=10)

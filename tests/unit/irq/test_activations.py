@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Events joined to activations: known answers, from traces that are made and from pieces of real ones."""
+
+from collections import Counter
+
+from hypothesis import given
+from tests.unit.irq.made import IRQS, Made, activations, apart, line, render_trace, switch, wake
+
+from switchover.irq.activations import RAN, Activation, Class, Joiner, Tally
+from switchover.irq.events import TraceReader
+
+THREADS = {pid: irq for irq, pid in IRQS.items()}
+
+
+def join(text: str, masks: dict[int, str] | None = None) -> tuple[dict[int, Tally], list[Activation]]:
+    seen: list[Activation] = []
+    joiner, reader = Joiner(THREADS, masks, notice=seen.append), TraceReader()
+    for batch in reader.read([text.encode()]):
+        joiner.consume(batch, reader.marks)
+    joiner.finish()
+    assert reader.reading.strange == 0
+    return joiner.tallies, seen
+
+
+@given(activations().map(apart))
+def test_known_answers(made: list[Made]) -> None:
+    """However activations of several interrupts interleave, each is in its class, its cell and its latency."""
+    tallies, seen = join(render_trace(made))
+    for irq, tally in tallies.items():
+        ours = [one for one in made if one.irq == irq]
+        total = tally.total()
+        assert total.matrix == Counter((one.hard, one.ran) for one in ours)
+        expected = Counter(one.kind for one in ours)
+        expected[Class.COALESCED] += sum(one.coalesced for one in ours)
+        assert +total.classes == +expected
+        assert tally.runs[IRQS[irq]] == len(ours) + sum(one.foreign for one in ours)
+        assert tally.other_wakeups == sum(one.foreign for one in ours)
+        assert tally.handlers.total() == len(ours) + sum(one.coalesced for one in ours)
+        assert total.all_latencies.maximum == max((one.latency for one in ours), default=None)
+        for kind in RAN:
+            assert total.latency[kind].count == expected[kind]
+    assert len(seen) == len(made)
+
+
+@given(activations().map(apart))
+def test_a_trace_that_was_cut_invents_nothing(made: list[Made]) -> None:
+    """Half of a trace has no more activations than were in it, and each is one of the whole."""
+    lines = render_trace(made).splitlines(keepends=True)
+    whole = join("".join(lines))[1]
+    for part in (lines[: len(lines) // 2], lines[: len(lines) // 3]):
+        assert set(join("".join(part))[1]) <= set(whole)
+
+
+HARD = "d.h1."
+EXIT = "irq_handler_exit: irq=25 ret=handled"
+
+
+def handler(time: int, cpu: int) -> str:
+    return line(time, cpu, HARD, "irq_handler_entry: irq=25 name=x") + line(time + 1, cpu, HARD, EXIT)
+
+
+def test_a_wake_up_of_another_kind_is_no_activation() -> None:
+    """A change of affinity or a lock wakes the thread outside hard interrupts: it runs, and counts apart."""
+    text = line(10, 1, "dN.3.", wake(25, "sched_waking", 1)) + line(20, 1, "d..2.", switch(0, "R", 102))
+    tallies, seen = join(text)
+    assert seen == []
+    assert (tallies[25].other_wakeups, tallies[25].runs[102]) == (1, 1)
+
+
+def test_the_first_after_a_change_of_the_mask() -> None:
+    """The interrupt that brings a new mask into effect wakes its thread before its handler; the thread comes to run on
+    the old CPU, moves, and works on the new: one activation, which moved. Lines of a 6.12 guest.
+    """
+    text = (
+        line(655877, 1, "d.h4.", wake(25, "sched_waking", 1))
+        + line(655901, 1, "dNh5.", wake(25, "sched_wakeup", 1))
+        + handler(655913, 1)
+        + line(655978, 1, "d..2.", switch(18, "R+", 102))
+        + line(656055, 1, "d..2.", switch(102, "R+", 26))
+        + line(656077, 1, "d..3.", "sched_migrate_task: comm=irq/25 pid=102 prio=49 orig_cpu=1 dest_cpu=2")
+        + line(656983, 2, "d..2.", switch(0, "R", 102))
+        + line(657260, 2, "d..2.", switch(102, "S", 33))
+    )
+    tallies, seen = join(text)
+    assert seen == [Activation(25, Class.MOVED, 1, 2, 1, 655877, 656983)]
+    assert (tallies[25].follows, tallies[25].migrations, tallies[25].other_wakeups) == (1, 1, 1)
+
+
+def test_a_thread_that_never_runs_waits() -> None:
+    """Woken and not run by the end of the window: no latency is made up, but the wait is known."""
+    text = handler(10, 1) + line(12, 1, HARD, wake(25, "sched_waking", 1)) + handler(2_000_012, 0)
+    tallies, seen = join(text)
+    assert seen == []
+    assert tallies[25].total().classes == {Class.WAITING: 1, Class.COALESCED: 1}
+    assert tallies[25].longest_wait_us == 2_000_001
+    assert tallies[25].total().all_latencies.maximum is None
+
+
+def test_a_run_that_is_not_in_the_trace_is_unmatched() -> None:
+    """Woken twice by its handler without a run between: something is missing, and is called so."""
+    waking = wake(25, "sched_waking", 1)
+    text = handler(10, 1) + line(12, 1, HARD, waking) + handler(50, 1) + line(52, 1, HARD, waking)
+    assert join(text)[0][25].total().classes[Class.UNMATCHED] == 1
+
+
+def test_a_thread_that_runs_is_not_placed() -> None:
+    """Woken while it was still on a CPU, on the way to sleep: coalesced, also when the window began meanwhile."""
+    waking = line(22, 1, HARD, wake(25, "sched_waking", 1))
+    leaving = line(30, 3, "d..2.", switch(102, "S", 0))
+    coming = line(10, 3, "d..2.", switch(0, "R", 102))
+    for text in (coming + handler(20, 1) + waking + leaving, handler(20, 1) + waking + leaving):
+        assert join(text)[0][25].total().classes == {Class.COALESCED: 1}
+
+
+def test_masks_are_counted_apart() -> None:
+    """What comes after a mark belongs to the mask that it names; the total is of both."""
+    one, other = Made(25, 1, 1, 1, 5), Made(25, 1, 1, 1, 7)
+    mark = line(1_500_000, 0, ".....", "tracing_mark_write: switchover: placement 25 0-1", "sh", 9)
+    late = render_trace([other], marks=False).replace(" 1.00", " 1.60")
+    tallies, _ = join(render_trace([one], marks=False) + mark + late, {25: "0-3"})
+    assert {mask: counts.local for mask, counts in tallies[25].by_mask.items()} == {"0-3": 1, "0-1": 1}
+    assert tallies[25].total().local == 2

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real recordings have the answers that they had when they were made; what is damaged or lossy has none."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.irq.made import IRQS, Made, render_trace
+from tests.unit.irq.test_recording import AROUND
+
+from switchover.irq.activations import Class
+from switchover.irq.analysis import Analysis, Placement, analyse, analyse_file
+from switchover.irq.recording import Around, Loss, RecordingEnd, RecordingReader, RecordingStart
+from switchover.irq.state import Counters, Interrupt, IrqState, IrqThread
+
+DATA = Path(__file__).parents[1] / "data" / "irq"
+
+
+def thread(irq: int, cpus: str = "0-3") -> IrqThread:
+    return IrqThread(IRQS[irq], f"irq/{irq}-virtio0", irq, False, cpus, "FIFO", 50, 0, True)
+
+
+def make_analysis(
+    trace: str,
+    *,
+    effective: str = "1",
+    cpus: str = "1",
+    end: Callable[[RecordingEnd], RecordingEnd | None] = lambda x: x,
+) -> Analysis:
+    """Of a trace of interrupt 25, whose counters agree with it unless ``end`` changes them."""
+    nothing = Counters({25: {1: 0}}, {IRQS[25]: 0})
+    runs = trace.count(f"next_pid={IRQS[25]}")
+    counted = Counters({25: {1: trace.count("irq_handler_entry")}}, {IRQS[25]: runs})
+    interrupt = Interrupt(25, "MSI virtio0", {1: 0}, "0-3", effective, ("virtio0",), "PCI-MSIX")
+    state = IrqState("6.12.0 #1", "threadirqs", "0-3", (interrupt,), (thread(25, cpus),), nothing)
+    start = RecordingStart("guest", "2026-01-01T00:00:00+00:00", 1.0, "mono", 1024, (25,), state)
+    around = end(RecordingEnd(state, Around(nothing, nothing), Around(counted, counted), (Loss(0, 0, 0, 0),)))
+    lines = [json.dumps({"irq_recording": 1, "start": asdict(start)}), trace.rstrip("\n")]
+    if around is not None:
+        lines.append(json.dumps({"end": asdict(around)}))
+    return analyse(RecordingReader(BytesIO("\n".join([*filter(None, lines), ""]).encode()), "made"), "made")
+
+
+def local(count: int) -> list[Made]:
+    return [Made(25, 1, 1, 1, 10 + number) for number in range(count)]
+
+
+def remote(count: int) -> list[Made]:
+    return [Made(25, 1, 2, 2, 100) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "matrices"),
+    [
+        ("virtio", Placement.LOCAL, {25: {(3, 3): 303}, 26: {(0, 0): 295}}),
+        (
+            "virtio-mask-changes",
+            Placement.MIXED,
+            {25: {(1, 1): 26, (2, 2): 6, (0, 0): 5, (1, 2): 3, (2, 0): 3, (0, 1): 3}},
+        ),
+        ("serial-local", Placement.LOCAL, {4: {(1, 1): 20}}),
+        (
+            "serial-mask-changes",
+            Placement.MIXED,
+            {4: {(0, 0): 3, (1, 1): 3, (2, 2): 3, (3, 3): 3, (0, 1): 1, (1, 2): 1, (2, 3): 1, (3, 0): 1}},
+        ),
+        ("serial-fifo-40", Placement.LOCAL, {4: {(2, 2): 10}}),
+        ("serial-fifo-60", Placement.STARVED, {}),
+        ("noapic", Placement.REMOTE, {4: {(0, 2): 35}}),
+        ("noapic-local", Placement.LOCAL, {4: {(0, 0): 10}}),
+        ("noapic-fifo-40", Placement.REMOTE, {4: {(0, 1): 19}}),
+        ("noapic-fifo-60", Placement.LOCAL, {4: {(0, 0): 10}}),
+    ],
+)
+def test_real_recordings(name: str, verdict: Placement, matrices: dict[int, dict[tuple[int, int], int]]) -> None:
+    """Of guests under TCG with four vCPUs, kernel 6.12: every activation in its cell, counters and trace agree.
+
+    ``serial``: the interrupt has one effective CPU; there with a hog of FIFO 40 or 60 on it. ``noapic``: it has none,
+    and its thread may run anywhere; there before and while a FIFO-40 hog is pinned to the CPU of the hard handler,
+    which drives the thread away, and a FIFO-60 one to that of the thread, which drives it home.
+    """
+    analysis = analyse_file(DATA / f"6.12-{name}.trace.gz")
+    assert analysis.problems == ()
+    assert analysis.verdict is verdict
+    found = {result.number: result.total.matrix for result in analysis.interrupts if result.total.ran}
+    assert found == {irq: Counter(matrix) for irq, matrix in matrices.items()}
+    for result in analysis.interrupts:
+        assert [check.agrees for check in result.checks] == [True] * len(result.checks)
+
+
+def test_changes_of_the_mask_are_the_reason() -> None:
+    """Nine changes to another CPU in the recording, nine remote activations, and the report says that it is these."""
+    analysis = analyse_file(DATA / "6.12-virtio-mask-changes.trace.gz")
+    (result,) = analysis.interrupts
+    assert (result.tally.follows, result.total.classes[Class.MOVED], result.tally.migrations) == (9, 9, 9)
+    assert "change of the mask" in result.reason
+
+
+def test_a_real_recording_cut_short(tmp_path: Path) -> None:
+    """Invalid, whatever it has; the numbers of what is there are not more than the whole had."""
+    data = (DATA / "6.12-virtio.trace.gz").read_bytes()
+    path = tmp_path / "cut.gz"
+    path.write_bytes(data[: len(data) * 2 // 3])
+    analysis = analyse_file(path)
+    assert (analysis.verdict, analysis.seconds) == (Placement.INVALID, None)
+    assert "did not end" in analysis.reason
+    assert {result.verdict for result in analysis.interrupts} == {Placement.INVALID}
+    assert 0 < analysis.total.ran < 598
+
+
+@pytest.mark.parametrize(
+    ("drop", "words"),
+    [("sched_wakeup", "do not fit together"), ("==> next_comm=irq", "do not fit together"), ("CPU", "")],
+)
+def test_a_real_recording_with_lines_lost(drop: str, words: str, tmp_path: Path) -> None:
+    """Events that went missing unseen are found out by what does not fit; where none is missing, nothing is found."""
+    lines = gzip.decompress((DATA / "6.12-virtio-mask-changes.trace.gz").read_bytes()).splitlines(keepends=True)
+    path = tmp_path / "lossy"
+    path.write_bytes(b"".join(line for line in lines if line.startswith(b"{") or drop.encode() not in line))
+    analysis = analyse_file(path)
+    assert (analysis.verdict is Placement.INVALID) == bool(words)
+    assert words in analysis.reason
+
+
+@pytest.mark.parametrize(
+    ("made", "verdict", "part"),
+    [
+        (local(5), Placement.LOCAL, 1.0),
+        (remote(4), Placement.REMOTE, 0.0),
+        (local(3) + remote(1), Placement.MIXED, 0.75),
+        ([], Placement.NO_ACTIVATIONS, None),
+    ],
+)
+def test_verdicts(made: list[Made], verdict: Placement, part: float | None) -> None:
+    """All, none, some; of nothing no part is said."""
+    analysis = make_analysis(render_trace(made))
+    assert (analysis.verdict, analysis.interrupts[0].local_part) == (verdict, part)
+
+
+def test_starved() -> None:
+    """Woken at the end and not run, nothing else: starved, with the wait and without a latency."""
+    trace = "".join(line for line in render_trace(local(1)).splitlines(keepends=True) if "sched_switch" not in line)
+    analysis = make_analysis(trace)
+    assert analysis.verdict is Placement.STARVED
+    assert analysis.total.all_latencies.quantile(0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("effective", "cpus", "words"),
+    [
+        ("", "0-3", "no effective CPU"),
+        ("1", "2", "own affinity"),
+        ("1", "1-2", "several CPUs"),
+        ("1", "1", "do not explain"),
+    ],
+)
+def test_reasons(effective: str, cpus: str, words: str) -> None:
+    """Remote activations are explained from the masks, as far as these do."""
+    assert words in make_analysis(render_trace(remote(3)), effective=effective, cpus=cpus).interrupts[0].reason
+
+
+def change_counts(end: RecordingEnd, interrupts: int, runs: int) -> RecordingEnd:
+    counters = Counters({25: {1: interrupts}}, {IRQS[25]: runs})
+    return replace(end, closed=Around(counters, counters))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda end: replace(end, losses=(Loss(2, 7, 0, 1),)), "8 on CPU 2"),
+        (lambda end: None, "did not end"),
+        (lambda end: change_counts(end, 4, 5), "/proc/interrupts"),
+        (lambda end: change_counts(end, 5, 6), f"runs of thread {IRQS[25]}"),
+    ],
+)
+def test_what_makes_a_recording_invalid(change: Callable[[RecordingEnd], Any], words: str) -> None:
+    """Loss, an end that is missing, counters of the kernel that disagree: no number counts, and the reason is told."""
+    analysis = make_analysis(render_trace(local(5)), end=change)
+    assert analysis.verdict is Placement.INVALID
+    assert words in analysis.reason
+
+
+def test_interrupts_that_were_handled_as_one_are_no_loss() -> None:
+    """Edges that come while the handler runs elsewhere may be handled once: more are counted than handled."""
+    assert make_analysis(render_trace(local(5)), end=lambda end: change_counts(end, 7, 5)).problems == ()
+
+
+def test_counters_that_the_kernel_does_not_have() -> None:
+    """Without schedstat there is nothing to compare runs with, which is told and no problem."""
+    empty = Around(Counters({}, {}), Counters({}, {}))
+    analysis = make_analysis(render_trace(local(5)), end=lambda end: replace(end, opened=empty, closed=AROUND))
+    assert [check.agrees for check in analysis.interrupts[0].checks][1] is None
+
+
+def test_what_changed_in_the_window_is_noted() -> None:
+    """A CPU that went, a mask that is another one, a thread that came."""
+
+    def change(end: RecordingEnd) -> RecordingEnd:
+        interrupt = replace(end.after.interrupts[0], effective="2")
+        late = replace(thread(25), pid=999)
+        after = replace(end.after, online="0-2", interrupts=(interrupt,), threads=(*end.after.threads, late))
+        return replace(end, after=after)
+
+    notes = " ".join(make_analysis(render_trace(local(2)), end=change).notes)
+    assert "0-3 before, 0-2 after" in notes
+    assert "effective 1 before, 2 after" in notes
+    assert "thread 999 came" in notes

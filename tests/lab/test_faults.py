@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The matrix of faults: each case of the catalogue's fault scenarios ends as expected, and the guest lives on.
 
-The cases run in a row with one guest, which is booted again only after a case that ended it.
+The cases run in a row with one guest, which is booted again only after a case that ended it. A few that take longest
+and are like their neighbours are left to ``switchover bench matrix``, which runs all.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,13 @@ from switchover.lab.lab import Lab
 from switchover.run.pair import Pair
 from switchover.run.series import Outcome, load_matrix
 
-CASES = {case.id: case for case in load_matrix()}
+LEFT_OUT = (
+    "faults: fault.action=cut-link,phase=setup",
+    "faults: fault.action=cut-link,phase=device-pre-copy",
+    "faults: fault.action=cut-link,phase=pre-switchover",
+    "device-faults: failure=source-read-pre-copy-error",
+)
+CASES = {case.id: case for case in load_matrix() if case.id not in LEFT_OUT}
 
 
 @pytest.fixture(scope="module")

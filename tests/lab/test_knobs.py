@@ -97,9 +97,9 @@ def test_state_changes_take_their_time(passages: dict[str, Passage]) -> None:
     seconds = {
         one["state"]: (one["end_ns"] - one["start_ns"]) / 1e9 for one in transitions if one["end_ns"] is not None
     }
-    assert seconds["pre-copy-p2p"] >= 0.15
-    assert seconds["stop-copy"] >= 0.15
-    assert seconds["running"] >= 0.3  # the device that it arrives at has no P2P states
+    assert seconds["PRE_COPY_P2P"] >= 0.15
+    assert seconds["STOP_COPY"] >= 0.15
+    assert seconds["RUNNING"] >= 0.3  # the device that it arrives at has no P2P states
 
 
 def test_without_p2p_there_are_no_p2p_states(passages: dict[str, Passage]) -> None:

@@ -95,6 +95,22 @@ def traces_checkpoints(guest: QemuGuest) -> bool:
     return bool(guest.qmp.execute("trace-event-get-state", {"name": "vmstate_downtime_check*"}))
 
 
+def wait_until_idle(guest: QemuGuest) -> None:
+    """The guest has booted and does nothing more, as is needed to migrate it while it runs.
+
+    Under TCG a store that is under way while QEMU's dirty bitmap is synchronised can be lost: the vCPU's thread marks
+    the page first and writes later (notdirty_write in accel/tcg/cputlb.c), holding no lock, and on a busy machine
+    there is time between the two. A guest that boots then has an oops at the destination. Under KVM this cannot be.
+    """
+    guest.wait_until_reachable()
+    process = psutil.Process(guest.pid)
+
+    def idle() -> bool:
+        return process.cpu_percent(0.5) < 20
+
+    wait_until("the guest to be idle", idle, timeout=120, invariants=[guest.require_alive])
+
+
 def require_running(guest: QemuGuest) -> None:
     """The guest's kernel answers an NMI on its console; QEMU's word that it runs would not show that."""
     assert guest.qmp.execute("query-status")["running"] is True

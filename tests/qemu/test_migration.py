@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.qemu.conftest import Guests, knows_capability, require_running, traces_checkpoints
+from tests.qemu.conftest import Guests, knows_capability, require_running, traces_checkpoints, wait_until_idle
 
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.loop import LoopThread
@@ -62,7 +62,7 @@ def require_accounted(result: MigrationResult) -> None:
 def test_a_guest_migrates_and_goes_on(guests: Guests, loop: LoopThread, settle: bool) -> None:
     """A booted guest goes on at the destination without booting and stays stopped at the source; its numbers agree."""
     with guests.start("source") as source, guests.start("destination", incoming=True) as destination:
-        source.wait_until_reachable()
+        wait_until_idle(source)
         assert destination.console.text() == ""
         # not too fast: without settle there must be something left when QEMU first thinks of switching over
         settings = replace(PLAIN, settle=settle, max_bandwidth=128 * MIB)
@@ -96,7 +96,7 @@ def require_limits(source: QemuGuest, result: MigrationResult, *, settle: bool) 
 def test_there_and_on(guests: Guests, loop: LoopThread) -> None:
     """A guest that arrived can migrate on: the second migration is judged by its own events and traces."""
     with guests.start("hop 0") as first, guests.start("hop 1", incoming=True) as second:
-        first.wait_until_reachable()
+        wait_until_idle(first)
         assert migrate(first, second, LOOPBACK, PLAIN, loop).status == "completed"
         with guests.start("hop 2", incoming=True) as third:
             result = migrate(second, third, LOOPBACK, PLAIN, loop)
@@ -184,7 +184,7 @@ def test_a_source_that_is_killed(guests: Guests, loop: LoopThread, settle: bool)
 def test_a_destination_that_is_killed(guests: Guests, loop: LoopThread) -> None:
     """A destination that dies is a failure; the guest goes on at the source, and a second migration succeeds."""
     with guests.start("source") as source:
-        source.wait_until_reachable()
+        wait_until_idle(source)
         with guests.start("destination", incoming=True) as destination:
             killing = kill(destination)
             result = migrate(source, destination, LOOPBACK, SLOW, loop, on_sample=killing)
@@ -201,7 +201,7 @@ def test_a_destination_that_is_killed(guests: Guests, loop: LoopThread) -> None:
 def test_a_migration_that_is_cancelled(guests: Guests, loop: LoopThread) -> None:
     """A migration that is cancelled ends as cancelled, and the guest goes on at the source."""
     with guests.start("source") as source, guests.start("destination", incoming=True) as destination:
-        source.wait_until_reachable()
+        wait_until_idle(source)
         cancel = AfterSamples(lambda: source.qmp.execute("migrate_cancel"))
         result = migrate(source, destination, LOOPBACK, SLOW, loop, on_sample=cancel)
         assert result.status == "cancelled"
@@ -231,7 +231,7 @@ def test_another_machine_is_no_destination(guests: Guests, loop: LoopThread) -> 
         guests.start("source") as source,
         guests.start("destination", incoming=True, memory_mib=128) as destination,
     ):
-        source.wait_until_reachable()
+        wait_until_idle(source)
         result = migrate(source, destination, LOOPBACK, PLAIN, loop)
         verdict = judge_result(result, [])
         assert (result.status, verdict.name, verdict.side) == ("failed", VerdictName.FAILED, "destination"), result

@@ -52,8 +52,9 @@ class Script:
         )
 
     def start(self, verb: str) -> "subprocess.Popen[str]":
+        # a shell cannot trap what is ignored when it starts, as under nohup
         return subprocess.Popen(
-            ["sh", self.path, verb],
+            ["env", "--default-signal", "sh", self.path, verb],
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -3,8 +3,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from switchover.record.errors import ExitCode, NotReady, UsageError
+
+if TYPE_CHECKING:
+    import pytest
 
 TIERS = ("unit", "qemu", "lab")
 
@@ -45,15 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _TierCounter:
-    """A pytest plugin: how many tests of each tier were executed, and how many were skipped."""
+    """A pytest plugin: how many tests of each tier were executed, and how many were skipped.
+
+    A failure is shown when it happens: the run of the lab is long, and may be ended before its own report.
+    """
 
     def __init__(self) -> None:
         self.ran: dict[str, int] = {}
         self.skipped = 0
 
-    def pytest_runtest_logreport(self, report: object) -> None:
-        if getattr(report, "skipped", False) and not hasattr(report, "wasxfail"):
+    def pytest_runtest_logreport(self, report: "pytest.TestReport") -> None:
+        if report.failed:
+            print(f"\n{report.nodeid}\n{report.longreprtext}", flush=True)
+        if report.skipped and not hasattr(report, "wasxfail"):
             self.skipped += 1
-        elif getattr(report, "when", "") == "call":
-            tier = str(getattr(report, "nodeid", "")).split("/")[1]
+        elif report.when == "call":
+            tier = report.nodeid.split("/")[1]
             self.ran[tier] = self.ran.get(tier, 0) + 1

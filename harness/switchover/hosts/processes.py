@@ -118,11 +118,14 @@ def _kill_unwanted(future: "Future[subprocess.Popen[bytes]]") -> None:
 
 
 class LocalProcess:
-    """A process of the controller that goes on. ``outlives_us``: it stays when the harness ends."""
+    """A process of the controller that goes on. ``outlives_us``: it stays when the harness ends.
 
-    def __init__(self, argv: Sequence[str], *, outlives_us: bool = False) -> None:
+    What it says goes to ``words``, for others to read, or to a file that has no name.
+    """
+
+    def __init__(self, argv: Sequence[str], *, outlives_us: bool = False, words: Path | None = None) -> None:
         LOG.debug("$ %s &", paste(argv))
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
+        self._stderr = words.open("w+b") if words else tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         try:
             streams: dict[str, Any] = {
                 "stdin": subprocess.DEVNULL, "stdout": self._stderr, "stderr": self._stderr

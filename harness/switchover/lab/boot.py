@@ -20,7 +20,7 @@ from switchover.lab.accelerator import Accelerator, find_accelerator
 from switchover.lab.images import Image, find_damage
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.lab.labfile import LabFile, write_lab_file
-from switchover.lab.labhost import LabHostSpec, LinkEnd, labhost_arguments
+from switchover.lab.labhost import CONSOLE, WORDS, LabHostSpec, LinkEnd, labhost_arguments
 from switchover.record.errors import Deadline, HostLost, NotReady
 from switchover.record.log import step
 
@@ -87,7 +87,9 @@ def connect_labhost(directory: Path, file: LabFile, name: str) -> SshHost:
     try:
         connection = LocalHost().open_tcp("127.0.0.1", file.ports[name])
     except (OSError, KeyError) as error:
-        raise HostLost(f"Lab host {name} does not answer.", why=str(error)) from error
+        words = "\n".join(_read(directory / name / file).strip()[-600:] for file in (WORDS, CONSOLE))
+        why = f"{error}; its QEMU and its console end with: {words.strip()}"
+        raise HostLost(f"Lab host {name} does not answer.", why=why) from error
     address = {"kind": "lab", "directory": str(directory), "token": file.token, "host": name}
     return SshHost(login, connection, address=address)
 
@@ -133,7 +135,8 @@ def link_address(index: int) -> str:
 
 def _start(spec: LabHostSpec, image: Image, accelerator: Accelerator, *, stays: bool) -> processes.LocalProcess:
     qemu = processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
-    process = processes.LocalProcess([qemu, *labhost_arguments(spec, image, accelerator)], outlives_us=stays)
+    argv = [qemu, *labhost_arguments(spec, image, accelerator)]
+    process = processes.LocalProcess(argv, outlives_us=stays, words=spec.words)
     # the other end of the link is a socket that this QEMU makes: it must be there before the next one starts
     if spec.link is LinkEnd.LISTENS:
         wait_until(
@@ -147,7 +150,7 @@ def _start(spec: LabHostSpec, image: Image, accelerator: Accelerator, *, stays: 
 
 def _wait_until_ready(spec: LabHostSpec, process: processes.LocalProcess) -> None:
     def ready() -> bool:
-        return all(text in _console(spec) for text in _READY)
+        return all(text in _read(spec.console) for text in _READY)
 
     try:
         wait_until(
@@ -157,7 +160,7 @@ def _wait_until_ready(spec: LabHostSpec, process: processes.LocalProcess) -> Non
             invariants=[lambda: _require_alive(spec, process)],
         )
     except Deadline as error:
-        raise NotReady(error.what, why=f"its console ends with: {_console(spec).strip()[-600:]}") from error
+        raise NotReady(error.what, why=f"its console ends with: {_read(spec.console).strip()[-600:]}") from error
 
 
 def _require_alive(spec: LabHostSpec, process: processes.LocalProcess) -> None:
@@ -165,12 +168,12 @@ def _require_alive(spec: LabHostSpec, process: processes.LocalProcess) -> None:
     if code is not None:
         raise NotReady(
             f"Lab host {spec.name} ended while it was starting (exit status {code}).",
-            why=(process.stderr() + _console(spec)).strip()[-600:],
+            why=(_read(spec.words) + _read(spec.console)).strip()[-600:],
         )
 
 
-def _console(spec: LabHostSpec) -> str:
-    return spec.console.read_text(errors="replace") if spec.console.exists() else ""
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _ask_port(spec: LabHostSpec) -> int:

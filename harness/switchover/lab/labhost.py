@@ -19,6 +19,10 @@ OUTLET_ADDRESS = "10.77.0.250"
 OUTLET_MAC = f"{_OBSERVE_MAC}:ff"
 """What a guest sends here leaves its lab host for the controller (images/labhost/rc); no machine has this address."""
 
+CONSOLE = "console.log"
+WORDS = "qemu.log"
+"""Files of a lab host's directory: what its kernel says, and what the QEMU says that it runs in."""
+
 TOOLCHAIN_BUS = "toolchains"
 """Disks with other QEMUs and kernels are plugged in here while the lab runs."""
 KERNELS = "/usr/lib/switchover"
@@ -57,7 +61,11 @@ class LabHostSpec:
 
     @property
     def console(self) -> Path:
-        return self.directory / "console.log"
+        return self.directory / CONSOLE
+
+    @property
+    def words(self) -> Path:
+        return self.directory / WORDS
 
 
 def monitor_socket(sockets: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from switchover.migration.traces import TraceEvent, find_checkpoints, find_transitions, split_device
+from switchover.migration.traces import TraceEvent, find_checkpoints, split_device
 
 _NUMBER = r"(0x[0-9a-fA-F]+|\d+)"
 _INITIAL = re.compile(rf"\binit(?:ial size)? {_NUMBER}")
@@ -77,12 +77,12 @@ def read_pre_copy(events: Iterable[TraceEvent], device: str) -> PreCopy:
 
 
 def list_traced_states(events: Iterable[TraceEvent], device: str) -> list[str]:
-    """The states that a device was put into, spelled as in QEMU's VFIO_MIGRATION events."""
-    return [
-        transition.state.lower().replace("_", "-")
-        for transition in find_transitions(events)
-        if transition.device == device and transition.end_ns is not None
-    ]
+    """The states that a device came to be in, spelled as in QEMU's VFIO_MIGRATION events.
+
+    They are not those that it was asked to go to: after a state ioctl that failed QEMU resets it, and it is RUNNING.
+    """
+    split = [split_device(event) for event in events if event.name == "vfio_migration_set_device_state"]
+    return [rest.removeprefix("state ").lower().replace("_", "-") for name, rest in split if name == device]
 
 
 _BITMAP = re.compile(r"vfio_\w*dirty_bitmap")

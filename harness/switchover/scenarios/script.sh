@@ -82,15 +82,17 @@ end_qemu() { # SIDE
 }
 
 release_side() { # SIDE: its QEMU first, since removing a device waits until it is closed
+    # another shell may do the same now: the one that started this side, whose QEMU ended, and one with "clean"
     [ -d "$WORK/$1" ] || return 0
     end_qemu "$1"
-    while read -r uuid; do
-        [ ! -e "$MDEV/$uuid" ] || echo 1 >"$MDEV/$uuid/remove" || say "not removed: mediated device $uuid"
-    done <"$WORK/$1/devices"
-    if [ -e "$WORK/$1/tap" ]; then
-        read -r tap <"$WORK/$1/tap"
-        [ ! -e "/sys/class/net/$tap" ] || ip link delete dev "$tap"
-    fi
+    for uuid in $(cat "$WORK/$1/devices" 2>/dev/null); do
+        { [ ! -e "$MDEV/$uuid" ] || echo 1 >"$MDEV/$uuid/remove"; } 2>/dev/null || :
+        [ ! -e "$MDEV/$uuid" ] || say "not removed: mediated device $uuid"
+    done
+    for tap in $(cat "$WORK/$1/tap" 2>/dev/null); do
+        ip link delete dev "$tap" 2>/dev/null || :
+        [ ! -e "/sys/class/net/$tap" ] || say "not removed: $tap"
+    done
     [ -z "$LOGS" ] || keep_logs "$1" || say "not all logs are in $LOGS"
     # a QEMU that was just ended still has its exit status written there
     rm -rf "${WORK:?}/$1" 2>/dev/null || { sleep 1 && rm -rf "${WORK:?}/$1"; } || say "not removed: $WORK/$1"

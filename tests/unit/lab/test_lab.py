@@ -169,13 +169,19 @@ def test_no_such_lab(directory: Path) -> None:
 
 
 def test_hosts_by_name(directory: Path) -> None:
-    """A host that the lab has not is the user's mistake; one that does not answer is lost. Addresses go by order."""
+    """A host that the lab has not is the user's mistake; one that does not answer is lost, and its last words are told.
+    Addresses go by order.
+    """
     lab = Lab(directory)
+    (directory / "hosta").mkdir()
+    (directory / "hosta" / "qemu.log").write_text("qemu: out of luck\n")
+    (directory / "hosta" / "console.log").write_text("Kernel panic - not syncing\n")
     assert [lab.link_address(name) for name in lab.file.hosts] == ["10.77.0.1", "10.77.0.2"]
     with pytest.raises(UsageError, match="one of: hosta, hostb"):
         lab.host("hostc")
-    with pytest.raises(HostLost, match="Lab host hosta does not answer"):
+    with pytest.raises(HostLost, match="Lab host hosta does not answer") as lost:
         lab.host("hosta")
+    assert lost.value.why.endswith("its QEMU and its console end with: qemu: out of luck\nKernel panic - not syncing")
 
 
 def test_a_host_without_a_port_is_lost(directory: Path, lab_file: LabFile) -> None:

@@ -34,6 +34,17 @@ def test_states_of_a_real_migration() -> None:
     ]  # fmt: skip
 
 
+def test_states_of_a_device_that_was_reset() -> None:
+    """An ioctl that fails leaves no state; the reset after it does, without an ioctl."""
+    failed = events(
+        "vfio_migration_set_state (d) new state STOP_COPY, recover state ERROR",
+        "vfio_migration_set_device_state (d) state STOP_COPY",
+        "vfio_migration_set_state (d) new state STOP, recover state ERROR",
+        "vfio_migration_set_device_state (d) state RUNNING",
+    )
+    assert list_traced_states(failed, "d") == ["stop-copy", "running"]
+
+
 def test_another_device_is_another() -> None:
     """What is traced of one device says nothing about another one; nothing traced is nothing known."""
     found = read_pre_copy(golden_events("source"), "other")

@@ -244,14 +244,22 @@ def start_instance(
         yield TraceInstance(host, path, tracefs.clock, buffer_kib, tuple(pids))
 
 
+# what is changed here is in the kernel's memory: another boot of the host has nothing of it
+_BOOT = "/proc/sys/kernel/random/boot_id"
+_SAME_BOOT = f'[ "$(cat {_BOOT})" = "$1" ] || exit 0; shift; exec "$@"'
+
+
 @contextlib.contextmanager
 def change_host(host: Host, what: str, undo: Sequence[str], gone: Sequence[str]) -> Iterator[None]:
-    """A change of the journal; of a host that no later process could reach (a guest of a run) without one.
+    """A change of the journal that lasts until the host's next boot at most; of a host that no later process could
+    reach (a guest of a run) without one.
 
     What cannot be undone is said, with the command for it; nothing is raised.
     """
     if host.address:
-        with own_journal().change(host, what, undo=undo, gone=gone):
+        boot = host.read_file(_BOOT).decode().strip()
+        bound = ["sh", "-c", _SAME_BOOT, "sh", boot]
+        with own_journal().change(host, what, undo=[*bound, *undo], gone=[*bound, *gone]):
             yield
         return
     try:

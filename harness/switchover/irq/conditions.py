@@ -201,11 +201,20 @@ CONDITIONS: tuple[Condition, ...] = (
             Mask("1"),
             Pin("setting it", "2", expect(Outcome.TAKEN)),
             Window("set", REMOTE),
+            Pin("allowing all CPUs", ALL, expect(Outcome.TAKEN)),
+            Window("all allowed", REMOTE),
             Mask("0-1"),
-            Window("the mask is written again", REMOTE),
+            Window("the mask is written again", LOCAL),
         ),
-        "the thread's own affinity counts until the effective CPU is another one",
-        other={Line.NEW: {"setting it": expect(Outcome.REFUSED), "set": LOCAL, "the mask is written again": LOCAL}},
+        "the thread runs where it is allowed to and stays there; it follows the interrupt again when a mask takes effect",
+        other={
+            Line.NEW: {
+                "setting it": expect(Outcome.REFUSED),
+                "set": LOCAL,
+                "allowing all CPUs": expect(Outcome.REFUSED),
+                "all allowed": LOCAL,
+            }
+        },
         other_because={Line.NEW: "kernels from 6.19 on refuse to set the affinity of an IRQ thread"},
     ),
     Condition(

@@ -206,7 +206,7 @@ CONDITIONS: tuple[Condition, ...] = (
             Mask("0-1"),
             Window("the mask is written again", LOCAL),
         ),
-        "the thread runs where it is allowed to and stays there; it follows the interrupt again when a mask takes effect",
+        "the thread runs where it may and stays there; it follows the interrupt again when a mask takes effect",
         other={
             Line.NEW: {
                 "setting it": expect(Outcome.REFUSED),

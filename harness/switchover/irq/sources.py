@@ -51,29 +51,14 @@ class SerialPort:
 class GpioLine:
     """A line of gpio-sim, a chip without an affinity: its interrupt comes on the CPU that changes the line."""
 
-    # each interrupt by a shell of its own on its CPU
-    _FIRE = r"""
-count=$1 path=$2 priority=$3; shift 3
-as=; [ "$priority" = 0 ] || as="chrt -f $priority"
-i=0
-while [ $i -lt "$count" ]; do
-    for mask; do
-        if [ $((i % 2)) = 0 ]; then word=pull-up; else word=pull-down; fi
-        taskset "$mask" $as sh -c 'echo "$1" >"$2"' sh "$word" "$path" || exit 1
-        sleep 0.02
-        i=$((i + 1))
-    done
-done
-"""
-
     def __init__(self, number: int, path: str) -> None:
         self.number = number
         self._path = path
 
     def fire(self, host: Host, count: int, cpus: Sequence[int], priority: int) -> None:
         # an even number: the first of the next time is a change again
-        words = [str(count + count % 2), self._path, str(priority), *(f"{1 << cpu:x}" for cpu in cpus)]
-        host.run(["sh", "-c", self._FIRE, "sh", *words], timeout=_TIMEOUT_S)
+        words = [self._path, str(count + count % 2), str(priority), *(str(cpu) for cpu in cpus)]
+        host.run([GPIO_PROGRAM, "pull", *words], timeout=_TIMEOUT_S)
 
     def fire_once(self, host: Host) -> None:
         host.run(["sh", "-c", 'echo pull-up >"$1"', "sh", self._path])
@@ -87,11 +72,13 @@ def require_serial_port(host: Host) -> SerialPort:
     raise NotSupported(f"{host.name} has no threaded interrupt of its serial port.", why="/dev/ttyS0 must be open")
 
 
+# built in, or a module; configfs may be either, too
 _GPIO_SET_UP = r"""
 exec 2>&1
-[ -d /sys/kernel/config/gpio-sim ] || modprobe gpio-sim || exit 9
-[ -d /sys/kernel/config/gpio-sim ] || mount -t configfs configfs /sys/kernel/config || exit 9
-[ -d /sys/kernel/config/gpio-sim ] || exit 9
+there() { [ -d /sys/kernel/config/gpio-sim ]; }
+there || mount -t configfs configfs /sys/kernel/config
+there || { modprobe gpio-sim; there || mount -t configfs configfs /sys/kernel/config; }
+there || exit 9
 chip=/sys/kernel/config/gpio-sim/$1
 mkdir "$chip" "$chip/bank" || exit 1
 echo 1 >"$chip/bank/num_lines" && echo 1 >"$chip/live" || exit 1

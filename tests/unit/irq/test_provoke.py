@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from tests.unit.scripted_host import ScriptedHost
 
-from switchover.hosts.local import LocalHost
 from switchover.irq.conditions import choose_conditions
 from switchover.irq.provoke import Stage, read_stage
 from switchover.irq.sources import GpioLine
@@ -37,13 +36,8 @@ def test_a_guest_without_our_program() -> None:
         read_stage(ScriptedHost(lambda argv: 127), Path())
 
 
-def test_a_gpio_line_changes_each_time(tmp_path: Path) -> None:
-    """Each write is another level, so that it is an edge, and the last leaves the line as it was; from each CPU."""
-    path = tmp_path / "pull"
-    path.write_text("pull-down\n")
-    log = tmp_path / "log"
-    line = GpioLine(5, str(path))
-    # what is written, and where, is kept by a function in place of the program that goes to a CPU
-    line._FIRE = f'taskset() {{ printf "%s " "$1" >>{log}; shift; "$@"; cat {path} >>{log}; }}\n' + GpioLine._FIRE
-    line.fire(LocalHost(), 5, (0, 2), 0)
-    assert log.read_text().splitlines() == ["1 pull-up", "4 pull-down"] * 3
+def test_a_gpio_line_is_left_as_it_was() -> None:
+    """An even number of changes, each from the next CPU, as a FIFO task where that is wanted."""
+    host = ScriptedHost(lambda argv: "")
+    GpioLine(5, "/a/pull").fire(host, 5, (0, 2), 40)
+    assert host.commands == [["switchover-gpio", "pull", "/a/pull", "6", "40", "0", "2"]]

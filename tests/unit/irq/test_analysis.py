@@ -64,26 +64,24 @@ def remote(count: int) -> list[Made]:
             Placement.MIXED,
             {25: {(1, 1): 26, (2, 2): 6, (0, 0): 5, (1, 2): 3, (2, 0): 3, (0, 1): 3}},
         ),
-        ("serial-local", Placement.LOCAL, {4: {(1, 1): 20}}),
+        ("one-effective-cpu-0", Placement.LOCAL, {4: {(1, 1): 20}}),
         (
-            "serial-mask-changes",
+            "mask-changes-0",
             Placement.MIXED,
             {4: {(0, 0): 3, (1, 1): 3, (2, 2): 3, (3, 3): 3, (0, 1): 1, (1, 2): 1, (2, 3): 1, (3, 0): 1}},
         ),
-        ("serial-fifo-40", Placement.LOCAL, {4: {(2, 2): 10}}),
-        ("serial-fifo-60", Placement.STARVED, {}),
-        ("noapic", Placement.REMOTE, {4: {(0, 2): 35}}),
-        ("noapic-local", Placement.LOCAL, {4: {(0, 0): 10}}),
-        ("noapic-fifo-40", Placement.REMOTE, {4: {(0, 1): 19}}),
-        ("noapic-fifo-60", Placement.LOCAL, {4: {(0, 0): 10}}),
+        ("fifo-40-on-the-only-cpu-0", Placement.LOCAL, {4: {(2, 2): 10}}),
+        ("fifo-60-on-the-only-cpu-0", Placement.STARVED, {}),
+        ("no-effective-cpu-0", Placement.REMOTE, {4: {(0, 2): 35}}),
+        ("no-effective-cpu-1", Placement.LOCAL, {4: {(0, 0): 10}}),
+        ("fifo-40-on-the-hard-cpu-1", Placement.REMOTE, {4: {(0, 1): 19}}),
+        ("fifo-60-on-the-thread-0", Placement.LOCAL, {4: {(0, 0): 10}}),
     ],
 )
 def test_real_recordings(name: str, verdict: Placement, matrices: dict[int, dict[tuple[int, int], int]]) -> None:
     """Of guests under TCG with four vCPUs, kernel 6.12: every activation in its cell, counters and trace agree.
 
-    ``serial``: the interrupt has one effective CPU; there with a hog of FIFO 40 or 60 on it. ``noapic``: it has none,
-    and its thread may run anywhere; there before and while a FIFO-40 hog is pinned to the CPU of the hard handler,
-    which drives the thread away, and a FIFO-60 one to that of the thread, which drives it home.
+    ``virtio``: of the network; the others are windows of conditions (irq/conditions.py), by name and number.
     """
     analysis = analyse_file(DATA / f"6.12-{name}.trace.gz")
     assert analysis.problems == ()

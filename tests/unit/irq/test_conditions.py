@@ -2,14 +2,15 @@
 """Conditions: the table holds together, and what was recorded is judged by it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.unit.irq.made import Made, render_trace
-from tests.unit.irq.test_analysis import local, make_analysis, remote
+from tests.unit.irq.test_analysis import DATA, local, make_analysis, remote
 
 from switchover.cli.irqconditions import judge as exit_code
 from switchover.irq.activations import Class
-from switchover.irq.analysis import InterruptResult
+from switchover.irq.analysis import InterruptResult, analyse_file
 from switchover.irq.conditions import (
     CONDITIONS,
     CPUS,
@@ -35,6 +36,7 @@ from switchover.irq.expectation import (
     LoadResult,
     Outcome,
     WindowResult,
+    describe_window,
     expect,
     find_line,
     find_outcome,
@@ -84,6 +86,24 @@ def test_a_condition_holds_together(condition: Condition) -> None:
             case Fire(count, cpus):
                 assert count >= 2
                 assert all(cpu in range(CPUS) for cpu in cpus)
+
+
+RECORDED = [path for path in sorted(DATA.glob("*-[0-9].trace.gz")) if "virtio" not in path.name]
+"""Recordings of windows, as ``switchover irq conditions --keep`` names them: line of kernels, condition, number."""
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.removesuffix(".trace.gz"))
+def test_recordings_of_guests_agree(path: Path) -> None:
+    """What a real guest did in a window of a condition is what is expected of the recording's kernel."""
+    analysis = analyse_file(path)
+    line = find_line(analysis.start.before.kernel)
+    assert line is not None
+    name, _, number = path.name.removesuffix(".trace.gz").removeprefix(f"{line}-").rpartition("-")
+    (chosen,) = choose_conditions([name])
+    step = [step for step in chosen.steps if isinstance(step, (Window, Pin))][int(number)]
+    (result,) = analysis.interrupts
+    found = WindowResult(step.name, find_outcome(result), chosen.expected(step, line), result)
+    assert found.agrees, describe_window(found)
 
 
 def test_names_are_their_own() -> None:

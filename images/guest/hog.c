@@ -2,13 +2,13 @@
 /*
  * switchover-hog POLICY PRIORITY CPUS [PERIOD_US]: a load of the guest's scheduler that proves it ran.
  *
- * POLICY is other, fifo or rr; CPUS a list such as 0-2,5, of which one is used at a time, the lowest first. Prints
- * "running", then spins until standard input says something or ends (the session that started it is gone). With
+ * POLICY is other, fifo or rr; CPUS a list such as 0-2,5, of which one is used at a time, the lowest first. Once it is
+ * there it prints "running", then spins until standard input says something or ends (the session that started it is gone). With
  * PERIOD_US it sleeps, and spins for a quarter of each period only, at absolute times of CLOCK_MONOTONIC.
  *
  * At the end it prints "spun N moved N woken N late N": its CPU time in ns, how often it found itself on another CPU
  * than before, how often it was woken by its period, and the longest that it came to run after that, in us. It ends by
- * itself after a minute, so that a guest that cannot hear the word to stop comes back; then "over" is before that.
+ * itself after three minutes, so that a guest that cannot hear the word to stop comes back; then "over" is before that.
  * harness/switchover/irq/loads.py reads it.
  */
 #define _GNU_SOURCE
@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define SECOND 1000000000LL
-#define LIMIT (60 * SECOND)
+#define LIMIT (180 * SECOND)
 
 static int64_t read_clock(clockid_t clock)
 {
@@ -91,14 +91,14 @@ int main(int argc, char **argv)
 	}
 	policy = !strcmp(argv[1], "fifo") ? SCHED_FIFO : !strcmp(argv[1], "rr") ? SCHED_RR : SCHED_OTHER;
 	priority.sched_priority = policy == SCHED_OTHER ? 0 : atoi(argv[2]);
-	printf("running\n");
-	fflush(stdout);
 	/* from the lowest CPU on: where it is once it is real-time is not left to chance */
 	if (sched_setaffinity(0, sizeof(lowest), &lowest) || sched_setscheduler(0, policy, &priority) ||
 	    sched_setaffinity(0, sizeof(cpus), &cpus)) {
 		fprintf(stderr, "switchover-hog: %s: %s\n", argv[3], strerror(errno));
 		return 1;
 	}
+	printf("running\n");
+	fflush(stdout);
 	cpu = sched_getcpu();
 	start = next = read_clock(CLOCK_MONOTONIC);
 	while (!(over = read_clock(CLOCK_MONOTONIC) - start > LIMIT) && !is_told_to_stop()) {

@@ -57,7 +57,7 @@ def start_hog(
         answer = _stop(stream)
         match = _SPUN.fullmatch(answer)
         if match is None or match[1] == "0":
-            why = "it ended by itself after a minute" if answer.startswith("over") else answer
+            why = "it ended by itself after three minutes" if answer.startswith("over") else answer
             raise NotReady(f"The load {hog} of {host.name} did not run.", why=why)
         hog.spun_ns, hog.moved, hog.woken, hog.late_us = (int(number) for number in match.groups())
 

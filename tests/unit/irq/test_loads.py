@@ -52,7 +52,7 @@ def test_a_load() -> None:
     [
         ("", ""),
         ("spun 0 moved 0 woken 0 late 0\n", "spun 0 moved 0 woken 0 late 0"),
-        ("over spun 9 moved 0 woken 0 late 0\n", "it ended by itself after a minute"),
+        ("over spun 9 moved 0 woken 0 late 0\n", "it ended by itself after three minutes"),
     ],
 )
 def test_a_load_that_did_not_run(answers: str, why: str) -> None:

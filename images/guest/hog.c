@@ -3,8 +3,8 @@
  * switchover-hog POLICY PRIORITY CPUS [PERIOD_US]: a load of the guest's scheduler that proves it ran.
  *
  * POLICY is other, fifo or rr; CPUS a list such as 0-2,5, of which one is used at a time, the lowest first. Once it is
- * there it prints "running", then spins until standard input says something or ends (the session that started it is gone). With
- * PERIOD_US it sleeps, and spins for a quarter of each period only, at absolute times of CLOCK_MONOTONIC.
+ * there it prints "running", then spins until standard input says something or ends (the session that started it is
+ * gone). With PERIOD_US it sleeps, and spins for a quarter of each period only, at absolute times of CLOCK_MONOTONIC.
  *
  * At the end it prints "spun N moved N woken N late N": its CPU time in ns, how often it found itself on another CPU
  * than before, how often it was woken by its period, and the longest that it came to run after that, in us. It ends by

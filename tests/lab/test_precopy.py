@@ -31,6 +31,11 @@ LEFT_OUT = (
     "ack=destination,pre_copy=destination,return=path",
     "ack=destination,pre_copy=none,return=path",
     "ack=none,pre_copy=both,return=path",
+    "ack=none,pre_copy=both,return=none",
+    # as cases of the property, by the device's knob
+    "course=pre-copy",
+    "course=no-pre-copy",
+    "course=pre-copy-at-destination-only",
 )
 CASES = {
     case.id: case

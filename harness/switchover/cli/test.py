@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         raise NotReady("pytest is not installed.", fix="run ./switchover test from a clone") from error
     tiers = arguments.tiers or list(TIERS)
-    words = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), "--durations=8"]
+    words = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), "--durations=30"]
     words += [str(root / "tests" / tier) for tier in tiers]
     words += ["-k", arguments.keyword] if arguments.keyword else []
     words += ["-x"] if arguments.first else []

@@ -47,7 +47,9 @@ class Receiver:
     def finish(self) -> list[Arrival]:
         """All arrivals, in order of time; the receiver ends."""
         self._stream.shutdown(socket.SHUT_WR)
-        arrivals = [Arrival(*json.loads(line)) for line in self._lines]
+        # an object is the answer to a count that was interrupted before it read it
+        told = [json.loads(line) for line in self._lines]
+        arrivals = [Arrival(*fields) for fields in told if isinstance(fields, list)]
         return sorted(arrivals, key=lambda arrival: arrival.at_ns)
 
     def close(self) -> None:

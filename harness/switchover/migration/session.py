@@ -118,6 +118,7 @@ def migrate(
             hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
     finally:
         samples = sampler.stop()
+        course.close()
     source_reply = source.qmp.execute("query-migrate")
     destination_reply = _ask_destination(destination)
     clocks = {side: combine_offsets(clocks_before[side], measure_offset(guest.host)) for side, guest in sides.items()}
@@ -190,6 +191,10 @@ class _Course:
         self._continued = False
         self._submitted: dict[str, Future[Any]] = {}
         self.made: list[Intervened] = []
+        self._watch = HangWatch(source, destination, settings)
+
+    def close(self) -> None:
+        self._watch.close()
 
     def events(self) -> Sequence[Event]:
         """Events of the source since the start; they come even while QEMU answers no command."""
@@ -201,7 +206,7 @@ class _Course:
     def follow(self, end: float) -> Hang | None:
         """Until the source's status is terminal (None), the migration hangs, or it is ``end`` (s, monotonic)."""
         settle_end = time.monotonic() + min(self._settings.settle_timeout_s, self._settings.timeout_s)
-        watch = HangWatch(self._source, self._destination, self._settings)
+        watch = self._watch
 
         def advance() -> Hang | bool:
             self._require_accepted()

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Watches a migration for a hang: what the source says of itself, and what it still writes to its log."""
 
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from switchover.guests.qemu import QemuGuest
@@ -35,7 +37,11 @@ threshold; the very last line of a log may be cut short."""
 
 
 class HangWatch:
-    """Asked again and again while a migration runs; looks closer only after it got nowhere for a part of the bound."""
+    """Asked again and again while a migration runs; looks closer only after it got nowhere for a part of the bound.
+
+    What QEMU has to answer is asked by a thread of its own: QEMU may take its lock for the downtime before it does, and
+    who asks this watch has phases to see meanwhile. Close it when the migration has ended.
+    """
 
     def __init__(self, source: QemuGuest, destination: QemuGuest, settings: MigrationSettings) -> None:
         self._source = source
@@ -45,6 +51,14 @@ class HangWatch:
         self._sent, self._logged = Unchanged(), Unchanged()
         self._pendings: list[Pending] = []
         self._next_look = time.monotonic() + self._bound / 3
+        self._thread = ThreadPoolExecutor(1, "hang watch")
+        self._look: Future[Pending | None] | None = None
+        self._over = threading.Event()
+
+    def close(self) -> None:
+        """End a look that is under way; nothing is traced any more afterwards."""
+        self._over.set()
+        self._thread.shutdown()
 
     def find_hang(self, status: str | None, reply: Mapping[str, Any], events: int, *, held: bool) -> Hang | None:
         """A hang, if it is one by now. ``reply``: the last ``query-migrate``; ``events``: how many came so far.
@@ -53,6 +67,8 @@ class HangWatch:
         """
         now = time.monotonic()
         still = self._sent.note(now, _mark(status, reply, events))
+        if self._look is not None and self._look.done() and (hang := self._judge_look(self._look)):
+            return hang
         if now < self._next_look:
             return None
         self._next_look = now + max(1.0, self._bound / 6)
@@ -67,13 +83,20 @@ class HangWatch:
         self._logged.forget()
         if status != "active" or held:
             return None
-        if (pending := self._look_at_pending()) is not None:
+        if self._look is None:
+            self._look = self._thread.submit(self._look_at_pending)
+        return self._judge_look(self._look) if self._look.done() else None
+
+    def _judge_look(self, look: "Future[Pending | None]") -> Hang | None:
+        """:raises GuestCrashed: the source ended while it was looked at"""
+        self._look = None
+        if (pending := look.result()) is not None:
             self._pendings.append(pending)
         return judge_pending(self._pendings, self._bound, self._limit)
 
     def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float) -> Hang:
         """Why a migration has not ended when its time is over, as far as can be told."""
-        pending = self._look_at_pending() if status == "active" else None
+        pending = self._thread.submit(self._look_at_pending).result() if status == "active" else None
         if pending is not None:
             hang = judge_pending([*self._pendings[:1], pending], 0, self._limit)
             if hang is not None:
@@ -92,12 +115,16 @@ class HangWatch:
                 self._trace(name, enable=True)
             try:
                 return wait_until("the pending size and the threshold to be traced", lambda: self._read_pending(begin),
-                                  timeout=_LOOK_S, poll=_TRACED_S, invariants=[self._source.require_alive])  # fmt: skip
+                                  timeout=_LOOK_S, poll=_TRACED_S, invariants=[self._require_open])  # fmt: skip
             finally:
                 for name in PENDING_EVENTS:
                     self._trace(name, enable=False)
         except (NotReady, Deadline, Refused):
             return None  # Refused: a QEMU older than 8.0 has not these events
+
+    def _require_open(self) -> None:
+        if self._over.is_set():
+            raise Deadline("The migration has ended.")
 
     def _read_pending(self, begin: int) -> Pending | None:
         argv = ["sh", "-c", _LAST_OF_EACH, "switchover", str(begin), self._source.files.log]

@@ -70,6 +70,13 @@ def test_a_late_receiver_stamps_the_time_of_sending(receiver: Receiver, sockets:
     assert all(0 <= arrival.at_ns - at < 50_000_000 for arrival, at in zip(arrivals, sent, strict=True))
 
 
+def test_a_count_that_was_interrupted(receiver: Receiver, sockets: dict[str, str]) -> None:
+    """Ctrl-C between the question and its answer does not make the answer an arrival."""
+    send(sockets["source"], make_frame(Heartbeat(TOKEN, 0, 11)))
+    receiver._stream.sendall(b"\n")
+    assert [(one.side, one.sequence) for one in receiver.finish()] == [("source", 0)]
+
+
 def test_what_an_earlier_one_left_is_replaced(sockets: dict[str, str]) -> None:
     """The socket of a receiver that was killed does not stand in the way of the next; none is left at the end."""
     with start_receiver(sockets, TOKEN):

@@ -64,6 +64,10 @@ def test_a_hang_that_is_found_ends_the_migration(monkeypatch: pytest.MonkeyPatch
             told.append((status, held))
             return hang if status == "active" and not held else None
 
+        def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
     told: list[tuple[str | None, bool]] = []
     hang = Hang(HangKind.ACK_STARVED, 31, "pending 0 bytes")
     monkeypatch.setattr(session, "HangWatch", Watch)
@@ -73,6 +77,7 @@ def test_a_hang_that_is_found_ends_the_migration(monkeypatch: pytest.MonkeyPatch
     assert result.wall_seconds < 5
     assert ("active", True) in told
     assert told[-1] == ("active", False)
+    assert closed
 
 
 def test_what_completes_while_it_is_given_up_has_completed() -> None:

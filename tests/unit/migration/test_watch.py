@@ -2,7 +2,9 @@
 """The watch for hangs: when it looks closer, at what, and what it makes of it; the QEMUs and the clock are scripted."""
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,7 +75,6 @@ class Course:
                 host=self.host,
                 files=SimpleNamespace(log=f"/{side}.log"),
                 qmp=ScriptedQmp({"trace-event-set-state": self.trace}),
-                require_alive=lambda: None,
                 exit_status=lambda: self.exits if side == "destination" else None,
             ),
         )
@@ -81,6 +82,21 @@ class Course:
     def watch(self, settings: MigrationSettings | None = None) -> HangWatch:
         settings = settings or MigrationSettings(hang_s=BOUND, downtime_limit_ms=250)
         return HangWatch(self.guest("source"), self.guest("destination"), settings)
+
+
+class AtOnce:
+    """In place of a thread: what is submitted is done before it is asked for."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def submit(self, look: Callable[[], Pending | None]) -> "Future[Pending | None]":
+        future: Future[Pending | None] = Future()
+        try:
+            future.set_result(look())
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 @pytest.fixture
@@ -94,6 +110,7 @@ def course(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Course]:
 
     monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: course.now))
     monkeypatch.setattr(watch, "wait_until", look_once)
+    monkeypatch.setattr(watch, "ThreadPoolExecutor", AtOnce)
     yield course
     course.host.close()
 
@@ -271,3 +288,27 @@ def test_the_reason_after_looks_that_saw_progress(course: Course) -> None:
     assert follow(course, 12, watching=watching) is None
     course.pending = 2000
     assert watching.find_reason("active", REPLY, 180).kind is HangKind.NOT_CONVERGING
+
+
+def test_a_source_that_holds_its_lock(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the source answers nothing, who asks the watch is not kept waiting; closing it ends the look."""
+    monkeypatch.undo()
+    asked, locked = threading.Event(), threading.Event()
+
+    def trace(arguments: dict[str, Any]) -> object:
+        asked.set()
+        locked.wait(30)
+        return course.trace(arguments)
+
+    source = course.guest("source")
+    cast(Any, source).qmp = ScriptedQmp({"trace-event-set-state": trace})
+    course.pending = None
+    watching = HangWatch(source, course.guest("destination"), MigrationSettings(hang_s=0.1))
+    for second in range(3):
+        watching._next_look = 0.0
+        assert watching.find_hang("active", moving(second), 4, held=False) is None
+    assert asked.wait(10)
+    assert course.traced == []
+    locked.set()
+    watching.close()
+    assert course.traced == [(name, enable) for enable in (True, False) for name in PENDING_EVENTS]

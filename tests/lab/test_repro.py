@@ -54,7 +54,7 @@ def run(host: Host, script: str, verb: str, **variables: str) -> Completed:
     return host.run(["env", *environment, "sh", script, verb], timeout=400, check=False)
 
 
-@pytest.mark.parametrize("case", [DEVICE_FAILS, STUCK], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [PRE_COPY_ON, DEVICE_FAILS, STUCK], ids=lambda case: case.id)
 def test_on_one_host(run_case: CaseRunner, pair: Pair, case: Case) -> None:
     """The script comes to the verdict of the record on one host, by itself, and leaves nothing there."""
     assert run_case(case).verdict.name is case.expectation.verdict

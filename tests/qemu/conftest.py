@@ -106,9 +106,9 @@ def traces_checkpoints(guest: QemuGuest) -> bool:
 def wait_until_idle(guest: QemuGuest) -> None:
     """The guest has booted and does nothing more, as is needed to migrate it while it runs.
 
-    Under TCG a store that is under way while QEMU's dirty bitmap is synchronised can be lost: the vCPU's thread marks
-    the page first and writes later (notdirty_write in accel/tcg/cputlb.c), holding no lock, and on a busy machine
-    there is time between the two. A guest that boots then has an oops at the destination. Under KVM this cannot be.
+    On a busy machine a guest that still booted had an oops at its destination, once. The likely cause, by reading and
+    not shown: under TCG the vCPU's thread marks a page as dirty and writes to it later (notdirty_write in
+    accel/tcg/cputlb.c), so a store that is under way while QEMU's dirty bitmap is synchronised can be lost.
     """
     guest.wait_until_reachable()
     process = psutil.Process(guest.pid)

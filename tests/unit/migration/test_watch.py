@@ -3,6 +3,7 @@
 
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -293,6 +294,7 @@ def test_the_reason_after_looks_that_saw_progress(course: Course) -> None:
 def test_a_source_that_holds_its_lock(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the source answers nothing, who asks the watch is not kept waiting; closing it ends the look."""
     monkeypatch.undo()
+    monkeypatch.setattr(watch, "_LOOK_S", 40)
     asked, locked = threading.Event(), threading.Event()
 
     def trace(arguments: dict[str, Any]) -> object:
@@ -310,5 +312,7 @@ def test_a_source_that_holds_its_lock(course: Course, monkeypatch: pytest.Monkey
     assert asked.wait(10)
     assert course.traced == []
     locked.set()
+    start = time.monotonic()
     watching.close()
+    assert time.monotonic() - start < 20
     assert course.traced == [(name, enable) for enable in (True, False) for name in PENDING_EVENTS]

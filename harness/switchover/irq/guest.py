@@ -17,16 +17,29 @@ from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.irq.conditions import CPUS
+from switchover.irq.tracing import EVENTS
 from switchover.lab.boot import parse_forwarded_port
 from switchover.lab.images import Image
 from switchover.lab.keys import generate_key_pair
-from switchover.record.errors import NotReady
+from switchover.record.errors import HostLost, NotReady
 
 LAB_KERNEL = "guest"
 """The image with the kernel of the lab's guest."""
 _ADDRESS = "10.0.2.15"  # of the only guest in QEMU's user network
 _CONNECT_S = 60
 _MEMORY_MIB = 384  # kernels with all of Debian's modules beside them
+HELD = "switchover-held"
+"""A trace instance in which the events are always on, and nothing is recorded.
+
+Switching on the first instance's events patches the kernel's code. With several vCPUs QEMU's emulation now and then
+runs into a breakpoint of such a patch that is gone already, and the guest's kernel dies of it ("Oops: int3"; QEMU 7.2).
+So the code is patched once, after the boot, and not for each recording.
+"""
+_HOLD = r"""
+instance=/sys/kernel/tracing/instances/$1; shift
+mkdir "$instance" && echo 0 >"$instance/tracing_on" || exit 1
+for event; do echo 1 >"$instance/events/$event/enable" || exit 1; done
+"""
 
 
 @dataclass(frozen=True)
@@ -93,4 +106,9 @@ def start_irq_guest(
         connection = LocalHost().open_tcp(entry.address, port, timeout=_CONNECT_S)
         login = SshLogin(f"guest {name}", keys.login, keys.host_public)
         with SshHost(login, connection, timeout=_CONNECT_S) as host:
-            yield IrqGuest(guest, host, entry)
+            try:
+                host.run(["sh", "-c", _HOLD, "sh", HELD, *EVENTS], timeout=60)
+                yield IrqGuest(guest, host, entry)
+            except HostLost:
+                guest.require_alive()
+                raise

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.qemu.irq.conftest import list_instances
 
 import switchover
 from switchover.cli.main import main
@@ -70,7 +71,7 @@ def test_the_command(guest: IrqGuest, tmp_path: Path, capsys: pytest.CaptureFixt
     assert (fields["verdict"], fields["problems"]) == ("local", [])
     assert fields["total"]["classes"]["local"] > 0
     assert "<svg" in (tmp_path / "x.html").read_text(encoding="utf-8")
-    assert guest.host.run(["ls", "/sys/kernel/tracing/instances"]).text == ""
+    assert list_instances(guest) == []
 
 
 def test_a_harness_that_is_killed(guest: IrqGuest, tmp_path: Path) -> None:
@@ -96,6 +97,6 @@ def test_a_harness_that_is_killed(guest: IrqGuest, tmp_path: Path) -> None:
         [*command, "clean"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert (cleaned.returncode, "undone" in cleaned.stdout) == (0, True)
-    assert guest.host.run(["ls", "/sys/kernel/tracing/instances"]).text.split() == ["theirs"]
+    assert list_instances(guest) == ["theirs"]
     assert reader() == ""
     guest.host.run(["rmdir", theirs])

@@ -135,7 +135,7 @@ class Condition:
         """None: nothing is expected of the kernel."""
         if line is None:
             return None
-        return self.other.get(line, {}).get(window.name, window.expected)
+        return self.other.get(line, {}).get(window.name, window.expected).on(line)
 
     def explain(self, line: Line | None) -> str:
         return self.other_because.get(line, self.because) if line else self.because
@@ -144,6 +144,10 @@ class Condition:
 LOCAL = expect(Outcome.LOCAL)
 REMOTE = expect(Outcome.REMOTE)
 STARVED = expect(Outcome.STARVED)
+STAYS_LOCAL = expect(Outcome.LOCAL, free=True)
+STAYS_REMOTE = expect(Outcome.REMOTE, free=True)
+IS_LEFT_LOCAL = expect(Outcome.LOCAL, free=True, after=True)
+IS_LEFT_REMOTE = expect(Outcome.REMOTE, free=True, after=True)
 _APIC = "threadirqs"
 _PIC = "threadirqs noapic"
 _PATCH = "the patch wakes the thread where its hard handler ran, if no real-time task runs there"
@@ -202,7 +206,7 @@ CONDITIONS: tuple[Condition, ...] = (
             Pin("setting it", "2", expect(Outcome.TAKEN)),
             Window("set", REMOTE),
             Pin("allowing all CPUs", ALL, expect(Outcome.TAKEN)),
-            Window("all allowed", REMOTE),
+            Window("all allowed", STAYS_REMOTE),
             Mask("0-1"),
             Window("the mask is written again", LOCAL),
         ),
@@ -224,9 +228,9 @@ CONDITIONS: tuple[Condition, ...] = (
         _PIC,
         (
             Place(2),
-            Window("thread on CPU 2", REMOTE),
+            Window("thread on CPU 2", STAYS_REMOTE),
             Place(PIC),
-            Window("thread on the hard handler's CPU", LOCAL),
+            Window("thread on the hard handler's CPU", STAYS_LOCAL),
         ),
         _STAYS,
         other={Line.PATCHED: {"thread on CPU 2": LOCAL}},
@@ -237,7 +241,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "5",
         "a FIFO 60 task has the CPU where the thread ran last",
         _PIC,
-        (Place(2), Load("fifo", 60, "2"), Window("under it", LOCAL), Unload(), Window("after it", LOCAL)),
+        (Place(2), Load("fifo", 60, "2"), Window("under it", STAYS_LOCAL), Unload(), Window("after it", IS_LEFT_LOCAL)),
         "the scheduler has to choose another CPU and prefers the one of the wake-up; there the thread stays",
     ),
     Condition(
@@ -247,11 +251,11 @@ CONDITIONS: tuple[Condition, ...] = (
         _PIC,
         (
             Place(PIC),
-            Window("before it", LOCAL),
+            Window("before it", STAYS_LOCAL),
             Load("fifo", 40, "0"),
             Window("under it", REMOTE),
             Unload(),
-            Window("after it", REMOTE),
+            Window("after it", IS_LEFT_REMOTE),
         ),
         _PINNED,
         other={Line.PATCHED: {"after it": LOCAL}},
@@ -262,7 +266,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "6",
         "the same with FIFO 50, the thread's own priority",
         _PIC,
-        (Place(PIC), Load("fifo", 50, "0"), Window("under it", REMOTE), Unload(), Window("after it", REMOTE)),
+        (Place(PIC), Load("fifo", 50, "0"), Window("under it", REMOTE), Unload(), Window("after it", IS_LEFT_REMOTE)),
         _PINNED,
         other={Line.PATCHED: {"after it": LOCAL}},
         other_because={Line.PATCHED: f"{_PATCH}: not under the load, but after it"},
@@ -272,7 +276,13 @@ CONDITIONS: tuple[Condition, ...] = (
         "6",
         "a FIFO 40 task that may run anywhere starts on the CPU of hard handler and thread",
         _PIC,
-        (Place(PIC), Load("fifo", 40, ALL), Window("under it", LOCAL), Unload(), Window("after it", LOCAL)),
+        (
+            Place(PIC),
+            Load("fifo", 40, ALL),
+            Window("under it", STAYS_LOCAL),
+            Unload(),
+            Window("after it", IS_LEFT_LOCAL),
+        ),
         "the thread preempts a task of lower priority that can go elsewhere, and that one does",
     ),
     Condition(
@@ -319,9 +329,9 @@ CONDITIONS: tuple[Condition, ...] = (
             Load("other", 0, "0"),
             Load("other", 0, ALL),
             Load("other", 0, ALL),
-            Window("thread on the hard handler's CPU", LOCAL),
+            Window("thread on the hard handler's CPU", STAYS_LOCAL),
             Place(2),
-            Window("thread on CPU 2", REMOTE),
+            Window("thread on CPU 2", STAYS_REMOTE),
             Unload(),
         ),
         "a real-time task does not care for tasks of the fair class",
@@ -360,7 +370,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "9",
         "a thread that may run anywhere loses the CPU where it ran last",
         _PIC,
-        (Place(2), Window("before it", REMOTE), Offline(2), Window("it is gone", LOCAL)),
+        (Place(2), Window("before it", STAYS_REMOTE), Offline(2), Window("it is gone", IS_LEFT_LOCAL)),
         "a thread whose CPU is gone is put on the first that is left, here that of the hard handler",
         other={Line.PATCHED: {"before it": LOCAL}},
         other_because={Line.PATCHED: _PATCH},
@@ -380,8 +390,8 @@ CONDITIONS: tuple[Condition, ...] = (
         _APIC,
         (
             Place(2),
-            Window("from CPU 1", REMOTE, (Fire(20, (1,)),)),
-            Window("from the thread's CPU", LOCAL, (Fire(20, (2,)),)),
+            Window("from CPU 1", STAYS_REMOTE, (Fire(20, (1,)),)),
+            Window("from the thread's CPU", IS_LEFT_LOCAL, (Fire(20, (2,)),)),
         ),
         _STAYS,
         source="gpio",
@@ -406,9 +416,9 @@ CONDITIONS: tuple[Condition, ...] = (
         _APIC,
         (
             Place(1),
-            Window("before it", LOCAL, (Fire(20, (1,)),)),
+            Window("before it", STAYS_LOCAL, (Fire(20, (1,)),)),
             Window("under it", REMOTE, (Fire(20, (1,), 40),)),
-            Window("after it", REMOTE, (Fire(20, (1,)),)),
+            Window("after it", IS_LEFT_REMOTE, (Fire(20, (1,)),)),
         ),
         _PINNED,
         source="gpio",
@@ -420,7 +430,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "–",
         "a FIFO 45 task that may run anywhere works a quarter of the time, first on the CPU of the hard handler",
         _PIC,
-        (Place(2), Load("fifo", 45, ALL, 10_000), Window("beside it", REMOTE, (Fire(60),)), Unload()),
+        (Place(2), Load("fifo", 45, ALL, 10_000), Window("beside it", STAYS_REMOTE, (Fire(60),)), Unload()),
         f"{_STAYS}: the neighbour is not disturbed",
         other={Line.PATCHED: {"beside it": expect(Outcome.LOCAL, Outcome.MIXED)}},
         other_because={Line.PATCHED: f"{_PATCH}: the neighbour has to go, or wait, when it wakes"},
@@ -430,7 +440,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "–",
         "the same, pinned on the CPU of the hard handler",
         _PIC,
-        (Place(2), Load("fifo", 45, "0", 10_000), Window("beside it", REMOTE, (Fire(60),)), Unload()),
+        (Place(2), Load("fifo", 45, "0", 10_000), Window("beside it", STAYS_REMOTE, (Fire(60),)), Unload()),
         f"{_STAYS}: the neighbour is not disturbed",
         other={Line.PATCHED: {"beside it": expect(Outcome.LOCAL, Outcome.MIXED)}},
         other_because={Line.PATCHED: f"{_PATCH}: the neighbour waits for the thread when it wakes"},

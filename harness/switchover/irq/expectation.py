@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from switchover.irq.analysis import InterruptResult, Placement
@@ -77,19 +77,45 @@ def find_outcome(result: InterruptResult) -> Outcome:
     return Outcome.REMOTE if not total.local else Outcome.MIXED
 
 
+TIMER_THREADS = (Line.RT, Line.NEW)
+"""Lines whose kernels have a real-time task of their own on each CPU that runs often: ktimers/N, SCHED_FIFO 1 (with
+PREEMPT_RT, or threadirqs from 6.13 on). It is in the way of a free thread as any pinned real-time task is.
+"""
+MOST_MOVES = 3
+"""Of a free thread in a window, by such tasks."""
+
+
 @dataclass(frozen=True)
 class Expected:
-    """One of some outcomes. ``remote``: of how many activations exactly, if that is known."""
+    """One of some outcomes. ``remote``: of how many activations exactly, if that is known.
+
+    ``free``: of a thread that may run anywhere and stays where it ran; ``after``: other windows came before, so that
+    it is where they left it. ``moves``: how often it may run elsewhere than the time before.
+    """
 
     outcomes: tuple[Outcome, ...]
     remote: int | None = None
+    free: bool = False
+    after: bool = False
+    moves: int | None = None
 
     def __str__(self) -> str:
-        return " or ".join(self.outcomes) + (f", {self.remote} remote" if self.remote is not None else "")
+        text = " or ".join(self.outcomes) + (f", {self.remote} remote" if self.remote is not None else "")
+        return text + (f", moved {self.moves} times at most" if self.moves is not None else "")
+
+    def on(self, line: Line) -> "Expected":
+        """On kernels with tasks of their own that may drive a free thread away."""
+        if not self.free or line not in TIMER_THREADS:
+            return self
+        others = (Outcome.LOCAL, Outcome.REMOTE) if self.after else ()
+        outcomes = tuple(dict.fromkeys((*self.outcomes, *others, Outcome.MIXED)))
+        return replace(self, outcomes=outcomes, moves=MOST_MOVES)
 
 
-def expect(*outcomes: Outcome, remote: int | None = None) -> Expected:
-    return Expected(outcomes, remote)
+def expect(
+    *outcomes: Outcome, remote: int | None = None, free: bool = False, after: bool = False, moves: int | None = None
+) -> Expected:
+    return Expected(outcomes, remote, free, after, moves)
 
 
 @dataclass(frozen=True)
@@ -126,10 +152,16 @@ class WindowResult:
         return self.result.total.local if self.result else 0
 
     @property
+    def moves(self) -> int:
+        return self.result.tally.moves if self.result else 0
+
+    @property
     def agrees(self) -> bool:
         if self.expected is None:
             return True
         if self.outcome not in self.expected.outcomes:
+            return False
+        if self.expected.moves is not None and self.moves > self.expected.moves:
             return False
         return self.expected.remote in (None, self.ran - self.local)
 
@@ -193,4 +225,5 @@ def describe_window(window: WindowResult) -> str:
     """
     if window.result is None or window.outcome in (Outcome.STARVED, Outcome.NOTHING, Outcome.INVALID):
         return str(window.outcome)
-    return f"{window.outcome}, {window.local} of {window.ran} local"
+    moved = f", moved {window.moves} times" if window.expected and window.expected.moves and window.moves else ""
+    return f"{window.outcome}, {window.local} of {window.ran} local{moved}"

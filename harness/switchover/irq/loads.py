@@ -5,14 +5,16 @@ afterwards: it ends with its connection.
 
 import contextlib
 import re
+import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from switchover.hosts.host import Host
+from switchover.hosts.waiting import wait_until
 from switchover.irq.tracing import change_host
-from switchover.record.errors import NotReady, NotSupported
+from switchover.record.errors import Deadline, NotReady, NotSupported
 
 PROGRAM = "switchover-hog"
 """In the guest image (images/guest/hog.c)."""
@@ -60,6 +62,60 @@ def start_hog(
             why = "it ended by itself after three minutes" if answer.startswith("over") else answer
             raise NotReady(f"The load {hog} of {host.name} did not run.", why=why)
         hog.spun_ns, hog.moved, hog.woken, hog.late_us = (int(number) for number in match.groups())
+
+
+_DETACH = r"""
+place=$1; shift
+mkdir "$place" && mkfifo "$place/in" || exit 1
+setsid "$@" <>"$place/in" >"$place/out" 2>&1 &
+echo $! >"$place/pid"
+"""
+_END = 'echo stop >"$1/in"'
+_REMOVE = 'echo stop >"$1/in"; rm -r "$1"'
+
+
+@dataclass(frozen=True)
+class DetachedHog:
+    """A hog that goes on without the connection that started it. Made by :func:`start_detached_hog`."""
+
+    host: Host
+    place: str
+
+    def read_spun_ns(self) -> int:
+        """CPU time so far (the first number of /proc/PID/schedstat). :raises NotReady: it has ended"""
+        script = 'cat "/proc/$(cat "$1/pid")/schedstat"'
+        found = self.host.run(["sh", "-c", script, "sh", self.place], check=False).text.split()
+        if not found:
+            raise NotReady(f"The load of {self.host.name} has ended.", why=self._say())
+        return int(found[0])
+
+    def _say(self) -> str:
+        return self.host.run(["cat", f"{self.place}/out"], check=False).text.strip()
+
+    def end(self) -> None:
+        """:raises Deadline: it does not"""
+        self.host.run(["sh", "-c", _END, "sh", self.place])
+        wait_until("the end of the load", lambda: "spun" in self._say(), timeout=_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def start_detached_hog(host: Host, cpus: str, *, policy: Policy, priority: int = 0) -> Iterator[DetachedHog]:
+    """As :func:`start_hog`, in a guest that may migrate meanwhile. It ends by itself after three minutes.
+
+    :raises NotSupported: the guest has no such program; :raises NotReady: it does not start
+    """
+    if host.run(["sh", "-c", f"command -v {PROGRAM}"], check=False).returncode:
+        raise NotSupported(f"{host.name} has no {PROGRAM}.", fix="use a guest of switchover's own image")
+    place = f"/tmp/{PROGRAM}-{secrets.token_hex(4)}"
+    hog = DetachedHog(host, place)
+    undo = ["sh", "-c", _REMOVE, "sh", place]
+    with change_host(host, f"load {policy} {priority} on CPUs {cpus}", undo, ["test", "!", "-e", place]):
+        host.run(["sh", "-c", _DETACH, "sh", place, PROGRAM, policy, str(priority), cpus])
+        try:
+            wait_until("the load", lambda: hog._say().startswith("running"), timeout=_TIMEOUT_S)
+        except Deadline as error:
+            raise NotReady(f"The load {policy} {priority} of {host.name} did not start.", why=hog._say()) from error
+        yield hog
 
 
 # a shell that starts its work in the background hears the end of its input at once

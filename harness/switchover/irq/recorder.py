@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -176,10 +176,9 @@ class Window:
     opened: Around
     writer: RecordingWriter
 
-    def start_reading(self, host: Host) -> OpenRecording:
-        """``host``: the machine of the window, which may be elsewhere now, with another connection to it."""
-        instance = replace(self.instance, host=host)
-        return OpenRecording(instance, self.opened, self.writer, host.open_stream(instance.reader))
+    def start_reading(self) -> OpenRecording:
+        stream = self.instance.host.open_stream(self.instance.reader)
+        return OpenRecording(self.instance, self.opened, self.writer, stream)
 
 
 @contextlib.contextmanager
@@ -214,7 +213,7 @@ def start_recording(
     ``buffer_kib``: for each CPU; 0: by the rate of interrupts that was seen.
     """
     with open_window(subject, path, window_s=window_s, buffer_kib=buffer_kib, notes=notes) as window:
-        recording = window.start_reading(subject.host)
+        recording = window.start_reading()
         try:
             yield recording
             recording.close_window()

@@ -29,8 +29,8 @@ _ADDRESS = "10.0.2.15"  # of the only guest in QEMU's user network
 _CONNECT_S = 60
 _MEMORY_MIB = 384  # kernels with all of Debian's modules beside them
 _RCU = "rcutree.kthread_prio=70"
-"""With PREEMPT_RT a task that spins with a higher priority than RCU's threads (1) keeps every grace period from its end,
-and with it whoever sets up tracing. So they get one above all loads.
+"""With PREEMPT_RT a task that spins with a higher priority than RCU's threads (1) keeps every grace period from its
+end, and with it whoever sets up tracing. So they get one above all loads.
 """
 HELD = "switchover-held"
 """A trace instance in which the events are always on, and nothing is recorded.

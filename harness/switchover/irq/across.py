@@ -70,8 +70,13 @@ class Across:
             self._hog.end()
         found = {place: analyse_file(self._path(place)) for place in PLACES}
         return Findings(
-            (*_compare(found), *self._judge(found), *self._check_load(), *self._check_changes()),
-            tuple(_measure(found)),
+            (
+                *compare_sides(found["source"], found["destination"]),
+                *self._judge(found),
+                *self.check_load(),
+                *self._check_changes(),
+            ),
+            tuple(measure_places(found)),
         )
 
     def _path(self, place: str) -> Path:
@@ -87,7 +92,8 @@ class Across:
         if self._hog:
             self._spun.append(self._hog.read_spun_ns())
 
-    def _check_load(self) -> Iterator[Check]:
+    def check_load(self) -> Iterator[Check]:
+        """By its CPU time at the begin, when the guest had arrived, and at the end."""
         if not self._hog:
             return
         first, *rest = self._spun
@@ -98,9 +104,9 @@ class Across:
     def _judge(self, found: Mapping[str, Analysis]) -> Iterator[Check]:
         for place, analysis in found.items():
             for vector, result in enumerate(analysis.interrupts):
-                expected = self._expect(vector, place)
+                expected = self.expect(vector)
                 name = f"IRQ thread of interrupt {result.number} runs as expected, {_WHERE[place]}"
-                yield _judge(name, result, expected)
+                yield judge_window(name, result, expected)
         for result in found["destination"].interrupts:
             cpus = {cpu for cpu, count in result.tally.handlers.items() if count}
             effective = parse_cpus(result.before.effective) if result.before else frozenset()
@@ -111,7 +117,7 @@ class Across:
                 str(sorted(cpus)),
             )
 
-    def _expect(self, vector: int, place: str) -> Expected:
+    def expect(self, vector: int) -> Expected:
         """By what decides it: one CPU is allowed, so the thread runs there as soon as priorities let it."""
         policy, priority = LOADS.get(self.load, ("other", 0))
         if vector == 0 and policy == "fifo" and priority >= THREAD_PRIORITY:
@@ -128,21 +134,21 @@ class Across:
                 _bring_into_effect(self.guest, {number: cpu})
         (result, *_) = analyse_file(self._path("changes")).interrupts
         name = f"interrupt {number} follows {_CHANGES} changes of its mask on the destination"
-        yield _judge(name, result, expect(Outcome.FOLLOWED, remote=_CHANGES))
+        yield judge_window(name, result, expect(Outcome.FOLLOWED, remote=_CHANGES))
 
 
 _WHERE = {"source": "on the source", "through": "through the migration", "destination": "on the destination"}
 
 
-def _judge(name: str, result: InterruptResult, expected: Expected) -> Check:
+def judge_window(name: str, result: InterruptResult, expected: Expected) -> Check:
     window = WindowResult(name, find_outcome(result), expected, result)
     why = f" ({result.reason})" if window.outcome is Outcome.INVALID else ""
     return Check(name, window.agrees, str(expected), f"{describe_window(window)}{why}")
 
 
-def _compare(found: Mapping[str, Analysis]) -> Iterator[Check]:
+def compare_sides(source: Analysis, destination: Analysis) -> Iterator[Check]:
     """Before and after, as the guest's kernel tells it."""
-    before, after = found["source"].interrupts, found["destination"].interrupts
+    before, after = source.interrupts, destination.interrupts
     for name, tell in (
         ("CPUs asked for by interrupts are kept", lambda one: one.before and one.before.asked),
         ("effective CPUs of interrupts are kept", lambda one: one.before and one.before.effective),
@@ -155,12 +161,12 @@ def _compare(found: Mapping[str, Analysis]) -> Iterator[Check]:
         yield check_equal(name, old, new)
 
 
-def _measure(found: Mapping[str, Analysis]) -> Iterator[Measurement]:
+def measure_places(found: Mapping[str, Analysis]) -> Iterator[Measurement]:
     for place, analysis in found.items():
         total = analysis.total
         latency = total.all_latencies
         valid = not analysis.problems and total.ran > 0
-        note = "" if valid else analysis.reason
+        note = "" if valid else "; ".join(analysis.problems) or "; ".join(one.reason for one in analysis.interrupts)
         source = f"trace of the guest's kernel, {_WHERE[place]} (irq-{place}.trace.gz)"
         rows = (
             (f"irq.local.{place}", 100 * total.local / total.ran if valid else None, Unit.PERCENT, Direction.HIGHER,

@@ -28,10 +28,6 @@ LAB_KERNEL = "guest"
 _ADDRESS = "10.0.2.15"  # of the only guest in QEMU's user network
 _CONNECT_S = 60
 _MEMORY_MIB = 384  # kernels with all of Debian's modules beside them
-_RCU = "rcutree.kthread_prio=70"
-"""With PREEMPT_RT a task that spins with a higher priority than RCU's threads (1) keeps every grace period from its
-end, and with it whoever sets up tracing. So they get one above all loads.
-"""
 HELD = "switchover-held"
 """A trace instance in which the events are always on, and nothing is recorded.
 
@@ -83,7 +79,7 @@ def start_irq_guest(
         memory_mib=_MEMORY_MIB,
         bridge="",
         address=_ADDRESS,
-        append=f"{append} {_RCU}",
+        append=append,
         kernel=Kernel(str(image.artifact("vmlinuz"))),
         initramfs=str(image.artifact("initramfs.cpio")),
     )

@@ -13,6 +13,7 @@ from typing import Literal
 
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until
+from switchover.irq.state import parse_cpus
 from switchover.irq.tracing import change_host
 from switchover.record.errors import Deadline, NotReady, NotSupported
 
@@ -53,8 +54,8 @@ def start_hog(
     :raises NotReady: it does not start, or did not get to run at all, or ended before it was told to
     """
     hog = Hog(policy, priority, cpus, period_us)
-    period = [str(period_us)] if period_us else []
-    with start_program(host, [PROGRAM, policy, str(priority), cpus, *period], f"The load {hog}") as stream:
+    words = [PROGRAM, policy, str(priority), cpus, *([str(period_us)] if period_us else [])]
+    with _spare_rcu(host, policy, cpus), start_program(host, words, f"The load {hog}") as stream:
         yield hog
         answer = _stop(stream)
         match = _SPUN.fullmatch(answer)
@@ -64,14 +65,46 @@ def start_hog(
         hog.spun_ns, hog.moved, hog.woken, hog.late_us = (int(number) for number in match.groups())
 
 
+_RCU_PRIORITY = 70
+"""Above all loads."""
+_FIND_RCU = r"""
+for path in /proc/[0-9]*; do
+    read -r name <"$path/comm" || continue
+    case $name in rcuc/*)
+        read -r line <"$path/stat"
+        set -- $line
+        echo "${name#rcuc/} $1 ${40}" ;;
+    esac
+done 2>/dev/null
+true
+"""
+_SET_PRIORITIES = 'for pair; do chrt -f -p "${pair#*=}" "${pair%=*}"; done'
+
+
+@contextlib.contextmanager
+def _spare_rcu(host: Host, policy: Policy, cpus: str) -> Iterator[None]:
+    """Where RCU has threads of its own (PREEMPT_RT: rcuc/N, FIFO 1), a real-time load of a higher priority would keep
+    every grace period from its end, and with it whoever sets up tracing: they get a still higher one meanwhile.
+    """
+    found = host.run(["sh", "-c", _FIND_RCU]).text.splitlines() if policy != "other" else []
+    threads = [(pid, priority) for cpu, pid, priority in map(str.split, found) if int(cpu) in parse_cpus(cpus)]
+    if not threads:
+        yield
+        return
+    undo = ["sh", "-c", _SET_PRIORITIES, "sh", *(f"{pid}={priority}" for pid, priority in threads)]
+    with change_host(host, f"priority of RCU's threads on CPUs {cpus}", undo, ["true"]):
+        host.run(["sh", "-c", _SET_PRIORITIES, "sh", *(f"{pid}={_RCU_PRIORITY}" for pid, _ in threads)])
+        yield
+
+
 _DETACH = r"""
 place=$1; shift
 mkdir "$place" && mkfifo "$place/in" || exit 1
 setsid "$@" <>"$place/in" >"$place/out" 2>&1 &
 echo $! >"$place/pid"
 """
-_END = 'echo stop >"$1/in"'
-_REMOVE = 'echo stop >"$1/in"; rm -r "$1"'
+_END = 'echo stop 1<>"$1/in"'  # to write only would wait for a reader, and it may have ended
+_REMOVE = '[ ! -e "$1" ] || { kill -KILL "$(cat "$1/pid")"; rm -r "$1"; } 2>/dev/null'
 
 
 @dataclass(frozen=True)
@@ -109,7 +142,8 @@ def start_detached_hog(host: Host, cpus: str, *, policy: Policy, priority: int =
     place = f"/tmp/{PROGRAM}-{secrets.token_hex(4)}"
     hog = DetachedHog(host, place)
     undo = ["sh", "-c", _REMOVE, "sh", place]
-    with change_host(host, f"load {policy} {priority} on CPUs {cpus}", undo, ["test", "!", "-e", place]):
+    gone = ["test", "!", "-e", place]
+    with _spare_rcu(host, policy, cpus), change_host(host, f"load {policy} {priority} on CPUs {cpus}", undo, gone):
         host.run(["sh", "-c", _DETACH, "sh", place, PROGRAM, policy, str(priority), cpus])
         try:
             wait_until("the load", lambda: hog._say().startswith("running"), timeout=_TIMEOUT_S)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Loads prove that they ran, and their scripts do what they say on this machine's shell."""
 
+import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from tests.unit.scripted_host import ScriptedHost
 from switchover.hosts.host import Completed
 from switchover.hosts.local import LocalHost
 from switchover.hosts.waiting import wait_until
-from switchover.irq.loads import start_churn, start_hog, start_hotplug, start_offline
+from switchover.irq.loads import start_churn, start_detached_hog, start_hog, start_hotplug, start_offline
 from switchover.record.errors import NotReady, NotSupported
 
 
@@ -65,6 +66,43 @@ def test_a_load_that_did_not_run(answers: str, why: str) -> None:
 def test_a_load_that_does_not_start() -> None:
     with pytest.raises(NotReady, match="did not start"), start_hog(LoadedHost("x\n"), "2"):
         pytest.fail("it started")
+
+
+HOG = """#!/bin/sh
+echo running; read -r word; echo "spun 5 moved 0 woken 0 late 0"
+"""
+
+
+def put_hog(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = directory / "switchover-hog"
+    program.write_text(script)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def test_a_load_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on by itself, tells its CPU time, ends when it is told to, and leaves nothing."""
+    put_hog(tmp_path, monkeypatch, HOG)
+    with start_detached_hog(LocalHost(), "0", policy="other") as hog:
+        assert hog.read_spun_ns() > 0
+        place = Path(hog.place)
+        assert place.exists()
+        hog.end()
+        with pytest.raises(NotReady, match="has ended"):
+            wait_until("its end", lambda: hog.read_spun_ns() < 0, timeout=20)
+    assert not place.exists()
+
+
+def test_a_load_that_fails_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own words are the reason."""
+    put_hog(tmp_path, monkeypatch, "#!/bin/sh\necho no such CPU\n")
+    monkeypatch.setattr("switchover.irq.loads._TIMEOUT_S", 0.5)
+    with (
+        pytest.raises(NotReady, match="did not start") as caught,
+        start_detached_hog(LocalHost(), "9", policy="fifo", priority=40),
+    ):
+        pytest.fail("it started")
+    assert caught.value.why == "no such CPU"
 
 
 class FileHost(LocalHost):

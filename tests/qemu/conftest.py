@@ -35,6 +35,14 @@ def list_leftovers() -> list[str]:
     return left
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Journals of these tests are not among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     """Each test leaves nothing of its own on this machine."""

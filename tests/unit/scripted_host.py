@@ -37,6 +37,8 @@ class ScriptedHost:
         raise AssertionError("not asked for in these tests")
 
     def read_file(self, path: str) -> bytes:
+        if path == "/proc/sys/kernel/random/boot_id":
+            return b"a-boot\n"
         raise AssertionError("not asked for in these tests")
 
     def write_file(self, path: str, data: bytes) -> None:

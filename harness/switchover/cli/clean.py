@@ -8,7 +8,13 @@ from switchover.record.errors import ExitCode, SwitchoverError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="show what would be undone, and undo nothing")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--dry-run", action="store_true", help="show what would be undone, and undo nothing")
+    either.add_argument(
+        "--forget",
+        action="store_true",
+        help="undo what can be undone, and forget what was changed on hosts that do not answer: they are gone for good",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         except SwitchoverError as error:
             left += 1
             print(f"lab {directory.name}: REMAINS: {error}")
-    found = undo_dead_journals(dry_run=dry_run)
+    found = undo_dead_journals(dry_run=dry_run, forget=arguments.forget)
     for dead in found:
         print(f"{dead.owner}, which is gone:")
         for outcome in dead.outcomes:

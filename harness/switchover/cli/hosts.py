@@ -139,13 +139,19 @@ def open_named_host(arguments: argparse.Namespace) -> Iterator[Host]:
     """
     word: str = arguments.host
     if "@" in word:
-        entry = parse_login(word, arguments.key, arguments.host_key)
-        with open_inventory_host(word, entry) as host:
+        with open_login(word, arguments.key, arguments.host_key) as host:
             yield host
         return
     if arguments.key or arguments.host_key:
         raise UsageError("--key and --host-key are for USER@ADDRESS.", fix="give them to the host in the inventory")
     with open_sources(arguments.inventory, arguments.lab) as sources, sources.open(word) as host:
+        yield host
+
+
+@contextlib.contextmanager
+def open_login(word: str, key: str | None, host_key: str | None) -> Iterator[Host]:
+    """``USER@ADDRESS[:PORT]``, for a ``with`` block. Errors as of :func:`open_named_host`."""
+    with open_inventory_host(word, parse_login(word, key, host_key)) as host:
         yield host
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``switchover irq``: where the threads of a machine's interrupts run; recorded over SSH, explained from the file."""
+"""``switchover irq``: where the threads of a machine's interrupts run; recorded over SSH, explained from the file.
+
+``switchover irq conditions`` is in :mod:`switchover.cli.irqconditions`.
+"""
 
 import argparse
 import json
@@ -7,6 +10,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from switchover.cli import irqconditions
 from switchover.cli.hosts import add_login_arguments, open_named_host
 from switchover.irq.analysis import Analysis, Placement, analyse_file
 from switchover.irq.recorder import Subject, record
@@ -34,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recorder.add_argument("--output", type=Path, metavar="FILE", help="default: irq-HOST-TIME.trace.gz")
     reporter = kinds.add_parser("report", help="explain a recording again; needs no host")
     reporter.add_argument("file", type=Path, metavar="FILE")
+    irqconditions.add_arguments(
+        kinds.add_parser("conditions", help="boot guests, bring them into conditions that are known, and judge each")
+    )
     for verb in (recorder, reporter):
         verb.add_argument("--json", action="store_true", help="everything, for programs")
         verb.add_argument("--html", type=Path, metavar="PAGE", help="write a page with heat maps and histograms, too")
@@ -60,6 +67,8 @@ def _parse_percent(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.kind == "conditions":
+        return irqconditions.run(arguments)
     path: Path = arguments.file if arguments.kind == "report" else _record(arguments)
     analysis = analyse_file(path)
     if arguments.html:

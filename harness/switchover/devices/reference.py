@@ -335,6 +335,10 @@ class GuestDriver:
     def read_interrupts(self) -> InterruptCounts:
         return parse_interrupts(self._read_files(self._INTERRUPTS))
 
+    def read_irqs(self) -> tuple[int, ...]:
+        """The numbers that the guest's kernel has given the interrupts, by vector."""
+        return _read_column(self._read_files("irqs /dev/null")["irqs"], 1)
+
     def set_interrupt_rate(self, vector: int, hertz: int) -> None:
         """Let the device raise a vector at a rate, at most 10000 Hz; 0: at the rate of its knob ``irq_rates``."""
         self._echo(f"{vector} {hertz}", "irq_rate")

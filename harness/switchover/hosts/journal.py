@@ -253,18 +253,21 @@ class DeadJournal:
         return bool(self.damaged) or any(outcome.remains for outcome in self.outcomes)
 
 
-def undo_dead_journals(reach: Reach, *, dry_run: bool = False, directory: Path | None = None) -> list[DeadJournal]:
+def undo_dead_journals(
+    reach: Reach, *, dry_run: bool = False, forget: bool = False, directory: Path | None = None
+) -> list[DeadJournal]:
     """Undo what dead processes left, newest first, and prove it; ``dry_run`` only lists it.
 
-    What cannot be undone now stays in its journal. Nothing is raised for it. Journals of live processes are left alone,
-    and so are those that another process is just undoing.
+    What cannot be undone now stays in its journal; with ``forget`` only if its host answers, since others may never
+    come back. Nothing is raised for it. Journals of live processes are left alone, and so are those that another
+    process is just undoing.
     """
     found = []
     for path in sorted((directory or journals_directory()).glob("*.jsonl"), reverse=True):
         if dry_run:
             if find_owner(path) is None and (dead := _list_journal(path)) is not None:
                 found.append(dead)
-        elif (file := take_file(path)) is not None and (dead := _undo_journal(file, reach)) is not None:
+        elif (file := take_file(path)) is not None and (dead := _undo_journal(file, reach, forget=forget)) is not None:
             found.append(dead)
     return found
 
@@ -277,7 +280,7 @@ def _list_journal(path: Path) -> DeadJournal | None:
     return None
 
 
-def _undo_journal(file: OwnedFile, reach: Reach) -> DeadJournal | None:
+def _undo_journal(file: OwnedFile, reach: Reach, *, forget: bool) -> DeadJournal | None:
     """None if there was nothing in it, and so nothing to tell."""
     remove = False
     try:
@@ -288,7 +291,7 @@ def _undo_journal(file: OwnedFile, reach: Reach) -> DeadJournal | None:
             os.ftruncate(file.descriptor, data.rfind(b"\n") + 1)
         outcomes = []
         with contextlib.ExitStack() as stack:
-            reached = _Reached(reach, stack)
+            reached = _Reached(reach, stack, forget=forget)
             for change in reversed(contents.changes):
                 outcome = reached.undo(change)
                 outcomes.append(outcome)
@@ -304,9 +307,10 @@ def _undo_journal(file: OwnedFile, reach: Reach) -> DeadJournal | None:
 class _Reached:
     """The hosts of a journal, each connected to once."""
 
-    def __init__(self, reach: Reach, stack: contextlib.ExitStack) -> None:
+    def __init__(self, reach: Reach, stack: contextlib.ExitStack, *, forget: bool) -> None:
         self._reach = reach
         self._stack = stack
+        self._forget = forget
         self._hosts: dict[str, Host | str | None] = {}
 
     def undo(self, change: Change) -> Outcome:
@@ -314,7 +318,10 @@ class _Reached:
         if host is None:
             return Outcome(change, "gone with its host")
         if isinstance(host, str):
-            return Outcome(change, "", f"{host}; when the host can be reached: switchover clean")
+            if self._forget:
+                return Outcome(change, f"forgotten, not undone: {host.splitlines()[0]} By hand: {paste(change.undo)}")
+            fix = "when the host can be reached: switchover clean; if it is gone for good: switchover clean --forget"
+            return Outcome(change, "", f"{host}; {fix}")
         try:
             undo_change(host, change)
         except (SwitchoverError, OSError) as error:

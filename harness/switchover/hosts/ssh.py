@@ -96,7 +96,10 @@ class SshHost:
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         LOG.debug("%s$ %s", self.name, paste(argv))
-        with contextlib.closing(self._execute(argv)) as channel, _closed_after(channel, timeout) as expired:
+        with (
+            contextlib.closing(self._execute(argv, reads=bool(stdin))) as channel,
+            _closed_after(channel, timeout) as expired,
+        ):
             try:
                 # all three streams at once: a command may block on any of them while another is full
                 with ThreadPoolExecutor(max_workers=2) as pool:
@@ -148,10 +151,12 @@ class SshHost:
     def write_file(self, path: str, data: bytes) -> None:
         self.run(["sh", "-c", 'umask 077; cat >"$1"', "sh", path], stdin=data)
 
-    def _execute(self, argv: Sequence[str]) -> paramiko.Channel:
+    def _execute(self, argv: Sequence[str], *, reads: bool = True) -> paramiko.Channel:
+        """``reads``: it is given standard input. One that is not needs no end of it from us, see :func:`_send_all`."""
         try:
             channel = self._transport.open_session(timeout=30)
-            channel.exec_command(paste(argv))
+            # with a redirection only exec makes the shell become the command, whose end it is then that we learn of
+            channel.exec_command(paste(argv) if reads else f"exec {paste(argv)} </dev/null")
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise HostLost(
                 f"{self.name} does not answer; it was asked to run: {paste(argv)}", why=str(error)
@@ -196,7 +201,7 @@ class RemoteProcess:
 
     def kill(self) -> None:
         if self.poll() is None:
-            self._host.run(["kill", "-KILL", str(self.pid)], check=False)
+            self._host.run(["sh", "-c", 'kill -KILL "$1"', "sh", str(self.pid)], check=False)
             wait_until(
                 f"the end of process {self.pid} on {self._host.name}", lambda: self.poll() is not None, timeout=10
             )
@@ -244,10 +249,16 @@ def _closed_after(channel: paramiko.Channel, timeout: float) -> Iterator[threadi
 
 
 def _send_all(channel: paramiko.Channel, data: bytes) -> None:
-    """A command that ends without reading its standard input is no error."""
-    with contextlib.suppress(OSError):
-        channel.sendall(data)
-        channel.shutdown_write()
+    """A command that ends without reading its standard input is no error.
+
+    paramiko may send what a thread asks it to after it has answered the server's close of the channel, from another
+    thread; dropbear ends the whole connection then ("EOF for unknown channel"). So the end of the input is sent only
+    to commands that were given some: they wait for it.
+    """
+    if data:
+        with contextlib.suppress(OSError):
+            channel.sendall(data)
+            channel.shutdown_write()
 
 
 def _read_all(receive: Callable[[int], bytes]) -> bytes:
@@ -274,9 +285,8 @@ def _as_socket(channel: paramiko.Channel) -> socket.socket:
         with contextlib.suppress(OSError, EOFError):
             while data := theirs.recv(65536):
                 channel.sendall(data)
-        with contextlib.suppress(OSError, EOFError):
-            channel.shutdown_write()
-        # the peer closed: what the channel still sends has no reader
+        # the peer closed: what the channel still sends has no reader. The end of our input goes with the close, in one
+        # piece: see _send_all
         channel.close()
 
     for direction in (inward, outward):

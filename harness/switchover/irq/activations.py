@@ -106,6 +106,8 @@ class Tally:
     """of its threads, before or after they ran"""
     follows: int = 0
     """activations that ran elsewhere since their interrupt brought a new mask into effect"""
+    moves: int = 0
+    """activations that ran on another CPU than the thread had run on last, but for those of ``follows``"""
     longest_wait_us: int = 0
     """of a thread that waited at the end of the window"""
 
@@ -129,6 +131,8 @@ class _Thread:
         "irq",
         "pid",
         "placed",
+        "ran_on",
+        "ran_on_before",
         "runnable",
         "tally",
         "woken_us",
@@ -140,6 +144,7 @@ class _Thread:
         self.tally = tally
         self.counts = Counts()
         self.cpu = -1  # where it runs
+        self.ran_on = self.ran_on_before = -1  # where it came to run last, and the time before
         self.runnable = False  # it may run, and does not
         self.woken_us = -1  # of the activation that is open; -1: none is
         self.hard_cpu = -1
@@ -260,6 +265,7 @@ class Joiner:
     def _come(self, thread: _Thread, time: int, cpu: int) -> None:
         thread.tally.runs[thread.pid] += 1
         thread.cpu, thread.runnable, thread.early = cpu, False, None
+        thread.ran_on_before, thread.ran_on = thread.ran_on, cpu
         if thread.woken_us < 0:
             return
         if thread.follows:
@@ -281,6 +287,7 @@ class Joiner:
             counts.matrix[thread.hard_cpu, cpu] += 1
             counts.latency[kind].add(time - thread.woken_us)
             thread.tally.follows += thread.follows and kind is not Class.LOCAL
+            thread.tally.moves += not thread.follows and thread.ran_on_before not in (-1, cpu)
             if self._notice:
                 found = placed if placed >= 0 else None
                 self._notice(Activation(thread.irq, kind, thread.hard_cpu, cpu, found, thread.woken_us, time))

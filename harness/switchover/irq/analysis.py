@@ -169,23 +169,21 @@ def _check_counters(irq: int, tally: Tally, start: RecordingStart, end: Recordin
     """Hard handlers against /proc/interrupts, runs of the threads against their scheduler's own count.
 
     For interrupts only the upper bound is strict: an edge that comes while the handler runs on another CPU is counted
-    there and handled here, and several such edges are handled once (kernel/irq/chip.c, handle_edge_irq).
+    there and handled here, and several such edges are handled once (kernel/irq/chip.c, handle_edge_irq). CPUs that went
+    offline are not in /proc/interrupts any more: only the others are compared.
     """
     opened, closed = (end.opened, end.closed) if end else (None, None)
     checks = []
     interrupt = start.before.find_interrupt(irq)
     sharers = max(1, len(interrupt.actions)) if interrupt else 1
-    most = None
+    least = most = None
+    handlers = tally.handlers.total()
     if opened and closed:
-        most = sum(closed.after.interrupts.get(irq, {}).values()) - sum(opened.before.interrupts.get(irq, {}).values())
-    checks.append(
-        CrossCheck(
-            "hard handlers against /proc/interrupts",
-            -(-tally.handlers.total() // sharers),
-            None if most is None else 0,
-            most,
-        )
-    )
+        first, last = (one.interrupts.get(irq, {}) for one in (opened.before, closed.after))
+        least, most = 0, sum(last[cpu] - first[cpu] for cpu in first.keys() & last.keys())
+        if first.keys() ^ last.keys():
+            handlers = sum(tally.handlers[cpu] for cpu in first.keys() & last.keys())
+    checks.append(CrossCheck("hard handlers against /proc/interrupts", -(-handlers // sharers), least, most))
     for thread in start.before.threads_of(irq):
         if thread.secondary:
             continue

@@ -168,19 +168,28 @@ class OpenRecording:
         self._thread.join(timeout=10)
 
 
-@contextlib.contextmanager
-def start_recording(
-    subject: Subject, path: Path, *, window_s: float = 0.0, buffer_kib: int = 0, notes: Sequence[str] = ()
-) -> Iterator[OpenRecording]:
-    """A recording whose window is open during a ``with`` block; ``path`` is whole if the block ends without an error.
+@dataclass
+class Window:
+    """A window that is open on a host, its trace yet to be read."""
 
-    ``buffer_kib``: for each CPU; 0: by the rate of interrupts that was seen.
-    """
+    instance: TraceInstance
+    opened: Around
+    writer: RecordingWriter
+
+    def start_reading(self) -> OpenRecording:
+        stream = self.instance.host.open_stream(self.instance.reader)
+        return OpenRecording(self.instance, self.opened, self.writer, stream)
+
+
+@contextlib.contextmanager
+def open_window(
+    subject: Subject, path: Path, *, window_s: float = 0.0, buffer_kib: int = 0, notes: Sequence[str] = ()
+) -> Iterator[Window]:
+    """A window whose trace stays in the kernel until it is read; arguments as :func:`start_recording`."""
     host, tracefs = subject.host, subject.tracefs
     buffer_kib = buffer_kib or choose_buffer(subject.rate, tracefs.memory_kib, subject.cpus)
     numbers = tuple(interrupt.number for interrupt in subject.chosen)
-    with contextlib.ExitStack() as stack:
-        instance = stack.enter_context(start_instance(host, tracefs, numbers, subject.pids, buffer_kib=buffer_kib))
+    with start_instance(host, tracefs, numbers, subject.pids, buffer_kib=buffer_kib) as instance:
         start = RecordingStart(
             host.name,
             datetime.now(UTC).isoformat(timespec="seconds"),
@@ -191,13 +200,25 @@ def start_recording(
             subject.state,
             (*notes, *(f"others trace there too: {other}" for other in tracefs.others)),
         )
-        writer = RecordingWriter(path, start)
-        stack.callback(writer.close)
-        opened = instance.switch_on()
-        recording = OpenRecording(instance, opened, writer, host.open_stream(instance.reader))
-        stack.callback(recording.stop)
-        yield recording
-        recording.close_window()
+        with contextlib.closing(RecordingWriter(path, start)) as writer:
+            yield Window(instance, instance.switch_on(), writer)
+
+
+@contextlib.contextmanager
+def start_recording(
+    subject: Subject, path: Path, *, window_s: float = 0.0, buffer_kib: int = 0, notes: Sequence[str] = ()
+) -> Iterator[OpenRecording]:
+    """A recording whose window is open during a ``with`` block; ``path`` is whole if the block ends without an error.
+
+    ``buffer_kib``: for each CPU; 0: by the rate of interrupts that was seen.
+    """
+    with open_window(subject, path, window_s=window_s, buffer_kib=buffer_kib, notes=notes) as window:
+        recording = window.start_reading()
+        try:
+            yield recording
+            recording.close_window()
+        finally:
+            recording.stop()
 
 
 def record(

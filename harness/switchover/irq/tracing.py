@@ -16,7 +16,7 @@ from switchover.hosts.journal import own_journal
 from switchover.irq.events import BEGIN, END
 from switchover.irq.recording import Around, Loss
 from switchover.irq.state import counters_script, parse_counters
-from switchover.record.errors import CommandFailed, NotReady, NotSupported, SwitchoverError
+from switchover.record.errors import CommandFailed, HostLost, NotReady, NotSupported, SwitchoverError
 from switchover.record.log import LOG, say
 
 EVENTS = (
@@ -173,6 +173,16 @@ for turn in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 done
 rmdir "$1"
 """
+# A reader that waits for events is not woken by the end of tracing, and would wait for ever (kernel/trace/trace.c,
+# wait_pipe_cond). Stopped and continued it reads again, and finds the end.
+_WAKE_READER = r"""
+for path in /proc/[0-9]*; do
+    read -r name <"$path/comm" && [ "$name" = dd ] || continue
+    pid=${path#/proc/}
+    case $(tr '\0' ' ' <"$path/cmdline") in *"$1/trace_pipe"*) kill -STOP "$pid" && kill -CONT "$pid" ;; esac
+done 2>/dev/null
+true
+"""
 _STATS = r"""
 for path in "$1"/per_cpu/cpu[0-9]*; do echo "= ${path##*cpu}"; cat "$path/stats"; done
 """
@@ -202,13 +212,14 @@ class TraceInstance:
         return self._around(f"echo 1 >{self.path}/tracing_on; echo '{BEGIN}' >{self.path}/trace_marker")
 
     def switch_off(self) -> Around:
-        """End the window, as :meth:`switch_on`."""
-        return self._around(f"echo '{END}' >{self.path}/trace_marker; echo 0 >{self.path}/tracing_on")
+        """End the window, as :meth:`switch_on`; whoever reads the trace comes to its end."""
+        return self._around(f"echo '{END}' >{self.path}/trace_marker; echo 0 >{self.path}/tracing_on", _WAKE_READER)
 
-    def _around(self, command: str) -> Around:
+    def _around(self, command: str, later: str = "") -> Around:
         counters = counters_script(self.pids)
-        script = f"{counters}\necho '= moment'\n{command} || exit 1\n{counters}"
-        before, _, after = self.host.run(["sh", "-c", script], timeout=60).text.partition("= moment\n")
+        script = f"{counters}\necho '= moment'\n{command} || exit 1\n{counters}\n{later}"
+        text = self.host.run(["sh", "-c", script, "sh", self.path], timeout=60).text
+        before, _, after = text.partition("= moment\n")
         return Around(parse_counters(before), parse_counters(after))
 
     def mark(self, text: str) -> None:
@@ -244,14 +255,22 @@ def start_instance(
         yield TraceInstance(host, path, tracefs.clock, buffer_kib, tuple(pids))
 
 
+# what is changed here is in the kernel's memory: another boot of the host has nothing of it
+_BOOT = "/proc/sys/kernel/random/boot_id"
+_SAME_BOOT = f'[ "$(cat {_BOOT})" = "$1" ] || exit 0; shift; exec "$@"'
+
+
 @contextlib.contextmanager
 def change_host(host: Host, what: str, undo: Sequence[str], gone: Sequence[str]) -> Iterator[None]:
-    """A change of the journal; of a host that no later process could reach (a guest of a run) without one.
+    """A change of the journal that lasts until the host's next boot at most; of a host that no later process could
+    reach (a guest of a run) without one.
 
     What cannot be undone is said, with the command for it; nothing is raised.
     """
     if host.address:
-        with own_journal().change(host, what, undo=undo, gone=gone):
+        boot = host.read_file(_BOOT).decode().strip()
+        bound = ["sh", "-c", _SAME_BOOT, "sh", boot]
+        with own_journal().change(host, what, undo=[*bound, *undo], gone=[*bound, *gone]):
             yield
         return
     try:
@@ -259,6 +278,8 @@ def change_host(host: Host, what: str, undo: Sequence[str], gone: Sequence[str])
     finally:
         try:
             host.run(["sh", "-c", f"{paste(undo)}; {paste(gone)}"])
+        except HostLost:
+            say(f"not undone: {what} on {host.name}, which does not answer")
         except SwitchoverError as error:
             LOG.debug("release of %s", what, exc_info=True)
             say(f"not undone: {what} on {host.name}: {error.what}\n  by hand: {paste(undo)}")

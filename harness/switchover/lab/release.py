@@ -18,9 +18,9 @@ from switchover.record.log import say
 from switchover.record.paths import labs_directory
 
 
-def undo_dead_journals(*, dry_run: bool = False) -> list[DeadJournal]:
+def undo_dead_journals(*, dry_run: bool = False, forget: bool = False) -> list[DeadJournal]:
     """Undo what dead processes changed, on this machine and on lab hosts. See :func:`journal.undo_dead_journals`."""
-    return journal.undo_dead_journals(reach_host, dry_run=dry_run)
+    return journal.undo_dead_journals(reach_host, dry_run=dry_run, forget=forget)
 
 
 def clean_up_after_others() -> list[DeadJournal]:

@@ -10,6 +10,7 @@ class Unit(StrEnum):
     BYTES = "bytes"
     SECONDS = "s"
     HEARTBEATS = "heartbeats"
+    PERCENT = "%"
 
 
 class Direction(StrEnum):

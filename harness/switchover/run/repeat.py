@@ -168,6 +168,7 @@ def _execute(
             release=lambda guest, name: _keep_evidence(guest, name, directory),
             sides_started=note_versions,
             attempted=keep_wrong,
+            recordings=directory.path,
         )
         traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, observer.saved_guests))
         found["guest"] = _describe_start(traveller.side)
@@ -178,6 +179,7 @@ def _execute(
             watchers.step = lambda step: None
             watchers.sample = lambda sample: None
             watchers.outside = lambda probe: None
+            watchers.recordings = None
             again = migrate_again(traveller, case, "second destination")
             passage = replace(passage, checks=(*passage.checks, again))
         begin("release")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from switchover.devices.passthrough import start_virtual_functions
 from switchover.devices.reference import GuestDriver, Knobs
@@ -19,6 +20,7 @@ from switchover.record.errors import CommandFailed, Deadline, GuestCrashed, Refu
 from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
 from switchover.run.interventions import make_intervention, start_link
+from switchover.run.irqwatch import start_irq_watch
 from switchover.run.needs import (
     WARM,
     GuestMeans,
@@ -60,7 +62,7 @@ class Watchers:
     QEMU just before it is released (also one that did not come up).
 
     ``attempted``: what an attempt came to, while both sides are still there; the destination is None if it did not come
-    up.
+    up. ``recordings``: where those of IRQ threads are kept; None: nowhere.
     """
 
     step: Callable[[str], None] = lambda step: None
@@ -69,6 +71,7 @@ class Watchers:
     release: Callable[[QemuGuest, str], None] = lambda guest, name: None
     sides_started: Callable[[Side, Side], None] = lambda source, destination: None
     attempted: Callable[[Case, Side, Side | None, Passage | SwitchoverError], None] = lambda *came_to: None
+    recordings: Path | None = None
 
 
 @dataclass
@@ -197,6 +200,11 @@ class Traveller:
             interventions = [
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
             ]
+            if case.irq_seconds:
+                self.watchers.step("IRQ threads before")
+            watch = probes.enter_context(
+                start_irq_watch(case, self.side, before.means, login, self.pair.keys, self.watchers.recordings)
+            )
             if case.heartbeat_us:
                 self.watchers.step("control interval")
             probe = probes.enter_context(
@@ -216,7 +224,13 @@ class Traveller:
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
                     outside = probe.finish()
-                    return examine(self.side, arrival, migrated, outside, before, case, self.pair.keys)
+                    found = watch.finish(arrival)
+                    passage = examine(self.side, arrival, migrated, outside, before, case, self.pair.keys)
+                    return replace(
+                        passage,
+                        checks=(*passage.checks, *found.checks),
+                        measurements=(*passage.measurements, *found.measurements),
+                    )
                 self._resume(case)
                 checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
                 return make_failed(

@@ -21,6 +21,7 @@ PRE_COPY_PROPERTY = "x-allow-pre-copy"
 """Of vfio-pci in patched QEMUs: whether pre-copy may be used with a device that offers it."""
 BY_MACHINE = "by-machine"
 AllowPreCopy = Literal["", "on", "off", "by-machine"]
+IrqLoad = Literal["none", "fair", "fifo-40", "fifo-60"]
 
 HEARTBEAT_US = 10_000
 """Twice what the lab under TCG supports, as ``switchover bench outside`` finds."""
@@ -107,6 +108,12 @@ class Case:
     expectation: Expectation = COMPLETES
     heartbeat_us: int = HEARTBEAT_US
     """period of the heartbeats that the guest sends to the outside, microseconds; 0: none"""
+    irq_seconds: float = 0
+    """where IRQ threads of the device run is recorded for so long on the source and on the destination, and all the
+    time in between, seconds; 0: not; needs `irq_rates`"""
+    irq_load: IrqLoad = "none"
+    """with `irq_seconds`, a task of the guest that uses up the CPU of the device's first interrupt all the time: of the
+    fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:

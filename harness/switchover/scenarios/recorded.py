@@ -10,7 +10,7 @@ import pydantic
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record
-from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.case import Case, IrqLoad, SideSpec
 from switchover.scenarios.faults import Fault
 
 _CASE = pydantic.TypeAdapter(Case)
@@ -30,10 +30,19 @@ class Settings:
     """what was to be done to the migration on purpose; what was done is in `interventions`"""
     heartbeat_us: int
     """period of the guest's heartbeats to the outside, microseconds; 0: none"""
+    irq_seconds: float
+    """how long IRQ threads were recorded on each side, seconds; 0: not"""
+    irq_load: IrqLoad
+    """the guest's load meanwhile"""
 
 
 def render_settings(case: Case) -> dict[str, Any]:
-    return asdict(Settings(case.source, case.destination, case.settings, list(case.faults), case.heartbeat_us))
+    return asdict(
+        Settings(
+            case.source, case.destination, case.settings, list(case.faults), case.heartbeat_us,
+            case.irq_seconds, case.irq_load,
+        )
+    )  # fmt: skip
 
 
 def parse_case(record: Record) -> Case:
@@ -53,7 +62,7 @@ def parse_case(record: Record) -> Case:
         "settings": settings["migration"],
         "faults": settings.get("faults", ()),
         **({"expectation": record.expectation} if record.expectation else {}),
-        **({"heartbeat_us": settings["heartbeat_us"]} if "heartbeat_us" in settings else {}),
+        **{name: settings[name] for name in ("heartbeat_us", "irq_seconds", "irq_load") if name in settings},
     }
     try:
         return _CASE.validate_python(fields)

@@ -185,6 +185,8 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
         yield from render_comment("  nothing makes the guest panic: this case cannot be repeated by a script")
     if case.heartbeat_us:
         yield from render_comment("  the guest sends no heartbeats")
+    if case.irq_seconds:
+        yield from render_comment("  nobody looks where the guest's IRQ threads run, and it has no load")
     if case.source.guest.start == "warm":
         yield from render_comment("in the record the guest was restored, its devices plugged in; here it boots")
     if record.verdict.name in _NO_VERDICT:

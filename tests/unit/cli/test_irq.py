@@ -9,6 +9,7 @@ from tests.unit.irq.test_analysis import DATA
 
 from switchover.cli.hosts import parse_login
 from switchover.cli.main import main
+from switchover.irq.conditions import CONDITIONS
 from switchover.record.errors import UsageError
 
 LOCAL, MIXED = (str(DATA / f"6.12-{name}.trace.gz") for name in ("virtio", "virtio-mask-changes"))
@@ -104,3 +105,27 @@ def test_the_throughput_of_the_analysis(capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert out.startswith("3,030 events in ")
     assert "370 of 460 activations local" in out
+
+
+def test_conditions_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its row, what it is, and the boot options that it needs; nothing is booted."""
+    assert main(["irq", "conditions", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(CONDITIONS)
+    assert any("no-effective-cpu" in line and "row 4" in line and "threadirqs noapic" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mask-change"], "did you mean 'mask-changes'"),
+        (["--kernel", "kernel-6.12-tr"], "did you mean 'kernel-6.12-rt'"),
+        (["--kernel", "qemu-7.2"], "There is no kernel 'qemu-7.2'"),
+        (["--against", "nothing"], "There is no kernel 'nothing'"),
+        (["--guest", "root@a", "--kernel", "kernel-6.12-rt"], "has its kernel"),
+    ],
+)
+def test_conditions_that_cannot_be_run(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said at once, before anything is built or booted."""
+    assert main(["irq", "conditions", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -247,6 +247,35 @@ def test_a_host_that_cannot_be_reached_keeps_its_changes(tmp_path: Path) -> None
     assert host.log == ["b1", "a2", "a1"]
 
 
+def test_a_host_that_is_gone_for_good_can_be_forgotten(tmp_path: Path) -> None:
+    """With ``forget`` its changes end, with what to do by hand if it ever comes back; one that answers is undone."""
+    write_dead_journal(tmp_path, "a1", "b1")
+    host = make_host()
+
+    def reach(address: Address) -> AbstractContextManager[Host]:
+        if address["kind"] == "a":
+            raise HostLost("Host a does not answer.", why="No route to host")
+        return contextlib.nullcontext(host)
+
+    (dead,) = undo_dead_journals(reach, directory=tmp_path, forget=True)
+    assert not dead.remains
+    assert [outcome.how for outcome in dead.outcomes] == [
+        "undone",
+        "forgotten, not undone: Host a does not answer. By hand: undo a1",
+    ]
+    assert host.log == ["b1"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_forget_is_not_for_hosts_that_answer(tmp_path: Path) -> None:
+    """What a host that answers does not undo stays, with ``forget`` too."""
+    path = write_dead_journal(tmp_path, "a1")
+    host = make_host(fail_at=0, error=CommandFailed("injected"))
+    (dead,) = undo_dead_journals(lambda address: contextlib.nullcontext(host), directory=tmp_path, forget=True)
+    assert dead.remains
+    assert path.exists()
+
+
 def test_one_that_cannot_be_undone_stops_no_other(tmp_path: Path) -> None:
     """It remains with what to do by hand; a host that is lost in the middle is not asked again."""
     path = write_dead_journal(tmp_path, "a1", "a2", "a3")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A host over SSH, against a server in this process: who gets in, what comes back, and what happens when it breaks."""
 
+import contextlib
 import io
 import os
 import socket
@@ -17,7 +18,9 @@ from switchover.hosts.host import UNKNOWN_SIGNAL
 from switchover.hosts.ssh import SshHost, SshLogin, _parse_private_key
 from switchover.hosts.waiting import wait_until
 from switchover.lab.keys import generate_key_pair
-from switchover.record.errors import CommandFailed, HostLost
+from switchover.record.errors import CommandFailed, Deadline, HostLost
+
+CHANNEL_EOF, CHANNEL_CLOSE = 96, 97  # RFC 4254
 
 
 @pytest.fixture
@@ -215,6 +218,26 @@ def test_a_stream_carries_both_directions(host: SshHost) -> None:
     with host.open_stream(["sh", "-c", "echo done"]) as stream:
         stream.settimeout(5)
         assert stream.makefile("rb").read() == b"done\n"
+
+
+def test_nothing_is_said_of_a_channel_that_is_closed(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late our threads are, no message about a channel follows its close: dropbear would hang up."""
+    transport = host._transport
+    real, sent = transport._send_user_message, []  # type: ignore[attr-defined]
+
+    def send(message: paramiko.Message) -> None:
+        data = message.asbytes()
+        channel = int.from_bytes(data[1:5])
+        if data[0] == CHANNEL_EOF and threading.current_thread() is not transport:
+            with contextlib.suppress(Deadline):  # as late as can be: when the transport has answered the close
+                wait_until("the server's close", lambda: transport._channels.get(channel) is None, timeout=2)  # type: ignore[attr-defined]
+        sent.append((channel, data[0]))
+        real(message)
+
+    monkeypatch.setattr(transport, "_send_user_message", send)
+    host.run(["true"])
+    wait_until("the close", lambda: any(code == CHANNEL_CLOSE for _, code in sent), timeout=10)
+    assert sent[-1][1] == CHANNEL_CLOSE
 
 
 def test_a_remote_tcp_port(host: SshHost) -> None:

@@ -30,7 +30,8 @@ class MaskedHost(ScriptedHost):
         return ""
 
     def read_file(self, path: str) -> bytes:
-        assert path == "/proc/irq/4/smp_affinity_list"
+        if path != "/proc/irq/4/smp_affinity_list":
+            return super().read_file(path)
         return f"{self.mask}\n".encode()
 
 

@@ -4,16 +4,28 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.scripted_host import ScriptedHost
 
+from switchover.hosts.host import Completed
 from switchover.hosts.journal import parse_journal
+from switchover.hosts.local import LocalHost
 from switchover.irq.recording import Loss
-from switchover.irq.tracing import choose_buffer, parse_losses, parse_tracefs, render_filters, start_instance
+from switchover.irq.tracing import (
+    change_host,
+    choose_buffer,
+    parse_losses,
+    parse_tracefs,
+    render_filters,
+    start_instance,
+)
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import journals_directory
 
+BOOT = "/proc/sys/kernel/random/boot_id"
 PROBE = """\
 uid=0
 memory_kib=176000
@@ -152,3 +164,22 @@ def test_a_guest_that_no_later_process_can_reach(capsys: pytest.CaptureFixture[s
     with start_instance(host, TRACEFS, [4], [154], buffer_kib=1024):
         assert journalled() == []
     assert "by hand" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("now", "undone"), [("a-boot", True), ("another-boot", False)])
+def test_a_change_ends_with_the_boot_it_was_made_in(now: str, undone: bool, tmp_path: Path) -> None:
+    """What is undone later, after the host was booted again, is taken as gone, and its undo does nothing."""
+    (tmp_path / "boot").write_text("a-boot\n")
+
+    class Booted(LocalHost):
+        def run(self, argv: Sequence[str], **more: Any) -> Completed:
+            return super().run([word.replace(BOOT, str(tmp_path / "boot")) for word in argv], **more)
+
+        def read_file(self, path: str) -> bytes:
+            return super().read_file(path.replace(BOOT, str(tmp_path / "boot")))
+
+    done = tmp_path / "undone"
+    with change_host(Booted(), "a change", ["touch", str(done)], ["test", "-e", str(done)]):
+        (tmp_path / "boot").write_text(f"{now}\n")
+    assert done.exists() is undone
+    assert journalled() == []

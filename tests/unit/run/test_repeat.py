@@ -81,7 +81,8 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     )
     (device,) = record.settings["destination"]["devices"]
     assert device["properties"] == {"enable-migration": "on", "migration-events": "on"}
-    assert set(record.settings) == {"source", "destination", "migration", "faults", "heartbeat_us"}
+    named = {"source", "destination", "migration", "faults", "heartbeat_us", "irq_seconds", "irq_load"}
+    assert set(record.settings) == named
     assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
     on_disk = read_record(tmp_path / "record.json")
     assert on_disk.verdict == record.verdict

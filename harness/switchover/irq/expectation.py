@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is expected of an IRQ thread under a condition, what came of it, and whether the two agree. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from switchover.irq.analysis import InterruptResult, Placement
+
+
+class Line(StrEnum):
+    """Lines of kernels that place IRQ threads differently."""
+
+    STOCK = "6.12"
+    """6.9 to 6.18: threads follow the effective CPU at once, and their own affinity may be set"""
+    RT = "6.12-rt"
+    """the same with PREEMPT_RT"""
+    NEW = "7.x"
+    """6.19 and newer: nobody may set the affinity of an IRQ thread"""
+    PATCHED = "6.12-irq-locality"
+    """6.12 with the patch of images/kernel-6.12-irq-locality-root"""
+
+
+def find_line(kernel: str) -> Line | None:
+    """By what ``uname -rv`` prints; None for a kernel of which nothing is expected.
+
+    >>> find_line("6.12.95+deb13-rt-amd64 #1 SMP PREEMPT_RT Debian 6.12.95-1"), find_line("6.6.1 #1 SMP")
+    (<Line.RT: '6.12-rt'>, None)
+    """
+    match = re.match(r"(\d+)\.(\d+)", kernel)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
+    if version < (6, 9):
+        return None
+    if version >= (6, 19):
+        return Line.NEW
+    if "-irq-locality" in kernel.split()[0]:
+        return Line.PATCHED
+    return Line.RT if "PREEMPT_RT" in kernel else Line.STOCK
+
+
+class Outcome(StrEnum):
+    """What came of a window, or of something that the kernel may refuse."""
+
+    LOCAL = "local"
+    """every activation that ran did so on the CPU of its hard handler"""
+    REMOTE = "remote"
+    """none did"""
+    MIXED = "mixed"
+    FOLLOWED = "followed"
+    """all were local but the first after each change of the mask, which the thread follows before it works"""
+    STARVED = "starved"
+    """the thread was woken and did not run"""
+    NOTHING = "nothing"
+    """it was not woken"""
+    TAKEN = "taken"
+    """the kernel did what was asked"""
+    REFUSED = "refused"
+    """the kernel refused it, as it is known to"""
+    INVALID = "invalid"
+    """no number of the recording counts"""
+
+
+def find_outcome(result: InterruptResult) -> Outcome:
+    total = result.total
+    match result.verdict:
+        case Placement.INVALID:
+            return Outcome.INVALID
+        case Placement.STARVED:
+            return Outcome.STARVED
+        case Placement.NO_ACTIVATIONS:
+            return Outcome.NOTHING
+        case Placement.LOCAL:
+            return Outcome.LOCAL
+    if result.tally.follows == total.ran - total.local:
+        return Outcome.FOLLOWED
+    return Outcome.REMOTE if not total.local else Outcome.MIXED
+
+
+TIMER_THREADS = (Line.RT, Line.NEW)
+"""Lines whose kernels have a real-time task of their own on each CPU that runs often: ktimers/N, SCHED_FIFO 1 (with
+PREEMPT_RT, or threadirqs from 6.13 on). It is in the way of a free thread as any pinned real-time task is.
+"""
+MOST_MOVES = 3
+"""Of a free thread in a window, by such tasks."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One of some outcomes. ``remote``: of how many activations exactly, if that is known.
+
+    ``free``: of a thread that may run anywhere and stays where it ran; ``after``: other windows came before, so that
+    it is where they left it. ``moves``: how often it may run elsewhere than the time before.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    remote: int | None = None
+    free: bool = False
+    after: bool = False
+    moves: int | None = None
+
+    def __str__(self) -> str:
+        text = " or ".join(self.outcomes) + (f", {self.remote} remote" if self.remote is not None else "")
+        return text + (f", moved {self.moves} times at most" if self.moves is not None else "")
+
+    def on(self, line: Line) -> "Expected":
+        """On kernels with tasks of their own that may drive a free thread away."""
+        if not self.free or line not in TIMER_THREADS:
+            return self
+        others = (Outcome.LOCAL, Outcome.REMOTE) if self.after else ()
+        outcomes = tuple(dict.fromkeys((*self.outcomes, *others, Outcome.MIXED)))
+        return replace(self, outcomes=outcomes, moves=MOST_MOVES)
+
+
+def expect(
+    *outcomes: Outcome, remote: int | None = None, free: bool = False, after: bool = False, moves: int | None = None
+) -> Expected:
+    return Expected(outcomes, remote, free, after, moves)
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What a load says of itself at its end. ``moved``: changes of its CPU; ``woken`` and ``late_us``, the longest
+    that it waited: of one that sleeps.
+    """
+
+    name: str
+    spun_ns: int
+    moved: int
+    woken: int
+    late_us: int
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """One window of a condition, or something in it that the kernel could refuse (then without ``result``)."""
+
+    name: str
+    outcome: Outcome
+    expected: Expected | None
+    """None: nothing is expected of this kernel"""
+    result: InterruptResult | None = None
+    recording: str = ""
+    """the file"""
+
+    @property
+    def ran(self) -> int:
+        return self.result.total.ran if self.result else 0
+
+    @property
+    def local(self) -> int:
+        return self.result.total.local if self.result else 0
+
+    @property
+    def moves(self) -> int:
+        return self.result.tally.moves if self.result else 0
+
+    @property
+    def agrees(self) -> bool:
+        if self.expected is None:
+            return True
+        if self.outcome not in self.expected.outcomes:
+            return False
+        if self.expected.moves is not None and self.moves > self.expected.moves:
+            return False
+        return self.expected.remote in (None, self.ran - self.local)
+
+
+class Agreement(StrEnum):
+    """The verdict on a condition."""
+
+    AS_EXPECTED = "as expected"
+    NOT_AS_EXPECTED = "not as expected"
+    TOLD = "no expectation"
+    """it was run on a kernel of which nothing is expected"""
+    NOT_SUPPORTED = "not supported"
+    """the kernel or the guest lacks what is needed for it, named"""
+    INVALID = "invalid"
+    """it could not be brought about, or recorded"""
+
+
+@dataclass(frozen=True)
+class ConditionResult:
+    """A condition under a kernel."""
+
+    name: str
+    row: str
+    title: str
+    boot: str
+    because: str
+    kernel: str
+    """``uname -r``"""
+    line: Line | None
+    agreement: Agreement
+    reason: str
+    set: tuple[str, ...] = ()
+    """what was set, as it was read back"""
+    windows: tuple[WindowResult, ...] = ()
+    loads: tuple[LoadResult, ...] = ()
+    seconds: float = 0.0
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def judge(windows: Sequence[WindowResult]) -> tuple[Agreement, str]:
+    """Of a condition that was run to its end."""
+    invalid = [one for one in windows if one.outcome is Outcome.INVALID]
+    if invalid:
+        reason = invalid[0].result.reason if invalid[0].result else "it was not recorded"
+        return Agreement.INVALID, f"{invalid[0].name}: {reason}"
+    wrong = [one for one in windows if not one.agrees]
+    if wrong:
+        return Agreement.NOT_AS_EXPECTED, "; ".join(
+            f"{one.name}: {describe_window(one)}, expected: {one.expected}" for one in wrong
+        )
+    if any(one.expected is None for one in windows):
+        return Agreement.TOLD, "nothing is expected of this kernel"
+    return Agreement.AS_EXPECTED, ""
+
+
+def describe_window(window: WindowResult) -> str:
+    """Its outcome in words and numbers.
+
+    >>> describe_window(WindowResult("x", Outcome.REFUSED, None))
+    'refused'
+    """
+    if window.result is None or window.outcome in (Outcome.STARVED, Outcome.NOTHING, Outcome.INVALID):
+        return str(window.outcome)
+    moved = f", moved {window.moves} times" if window.expected and window.expected.moves and window.moves else ""
+    return f"{window.outcome}, {window.local} of {window.ran} local{moved}"

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""IRQ threads of the passed-through device, before, through and after a migration."""
+
+from dataclasses import replace
+
+from tests.lab.case_runner import CaseRunner
+
+from switchover.devices.reference import Knobs
+from switchover.record.record import VerdictName
+from switchover.scenarios.case import make_case, with_one_device
+
+
+def test_interrupts_keep_their_cpus_and_threads_stay_with_them(run_case: CaseRunner) -> None:
+    """Two vectors on two vCPUs, a FIFO 40 task on one of them all the time: masks, effective CPUs and threads are kept,
+    every activation is local on both sides and through the migration, and a mask that changes on the destination takes
+    effect with one remote activation.
+    """
+    side = with_one_device(Knobs(irq_rates=(50, 50)))
+    side = replace(side, guest=replace(side.guest, vcpus=2))
+    record = run_case(make_case("irq", side, irq_seconds=1.0, irq_load="fifo-40", heartbeat_us=0))
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    checks = {check.name: check for check in record.checks}
+    named = [name for name in checks if "IRQ thread" in name or "interrupt" in name or "load" in name]
+    assert len(named) == 15, named
+    assert all(checks[name].passed for name in named)
+    assert checks["effective CPUs of interrupts are kept"].observed.count(": ") == 2
+    for place in ("source", "through", "destination"):
+        assert record.measured(f"irq.local.{place}") == 100
+        assert (run_case.directory / f"irq-{place}.trace.gz").exists()

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is said of IRQ threads across a migration, from recordings of real guests."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from switchover.hosts.moving import MovingGuest
+from switchover.irq.across import Across, compare_sides, judge_window, measure_places
+from switchover.irq.analysis import Analysis, analyse_file
+from switchover.irq.expectation import Outcome, expect
+from switchover.record.measurement import Check
+
+DATA = Path(__file__).parent.parent / "data" / "irq"
+LOCAL = analyse_file(DATA / "7.x-one-effective-cpu-0.trace.gz")
+REMOTE = analyse_file(DATA / "7.x-no-effective-cpu-0.trace.gz")
+STARVED = analyse_file(DATA / "7.x-fifo-60-on-the-only-cpu-0.trace.gz")
+
+
+def change_interrupt(analysis: Analysis, **others: Any) -> Analysis:
+    (result,) = analysis.interrupts
+    assert result.before is not None
+    return replace(analysis, interrupts=(replace(result, before=replace(result.before, **others)),))
+
+
+def change_thread(analysis: Analysis, **others: Any) -> Analysis:
+    (result,) = analysis.interrupts
+    threads = tuple(replace(thread, **others) for thread in result.threads_before)
+    return replace(analysis, interrupts=(replace(result, threads_before=threads),))
+
+
+def failed(checks: tuple[Check, ...] | list[Check]) -> list[str]:
+    return [check.name for check in checks if not check.passed]
+
+
+def test_a_guest_that_kept_all() -> None:
+    """Masks, effective CPUs, and what the threads may, are told with the numbers of the interrupts."""
+    checks = list(compare_sides(LOCAL, LOCAL))
+    assert failed(checks) == []
+    assert [check.expected for check in checks] == ["4: 0-3", "4: 1", "4: FIFO 50 on 1"]
+
+
+@pytest.mark.parametrize(
+    ("after", "name"),
+    [
+        (change_interrupt(LOCAL, asked="0"), "CPUs asked for by interrupts are kept"),
+        (change_interrupt(LOCAL, effective="2"), "effective CPUs of interrupts are kept"),
+        (change_thread(LOCAL, cpus="0-3"), "affinity and priority of IRQ threads are kept"),
+        (change_thread(LOCAL, priority=49), "affinity and priority of IRQ threads are kept"),
+    ],
+)
+def test_what_was_not_kept(after: Analysis, name: str) -> None:
+    assert failed(list(compare_sides(LOCAL, after))) == [name]
+
+
+@pytest.mark.parametrize(
+    ("analysis", "outcome", "passed"),
+    [
+        (LOCAL, Outcome.LOCAL, True),
+        (REMOTE, Outcome.LOCAL, False),
+        (STARVED, Outcome.STARVED, True),
+        (STARVED, Outcome.LOCAL, False),
+    ],
+)
+def test_judging_a_window(analysis: Analysis, outcome: Outcome, passed: bool) -> None:
+    assert judge_window("x", analysis.interrupts[0], expect(outcome)).passed is passed
+
+
+def test_measurements() -> None:
+    """Local part, 99th percentile and maximum of each window; of one in which nothing ran, the reason."""
+    found = {one.name: one for one in measure_places({"source": LOCAL, "through": REMOTE, "destination": STARVED})}
+    assert len(found) == 9
+    assert (found["irq.local.source"].value, found["irq.local.through"].value) == (100, 0)
+    longest = LOCAL.total.all_latencies.maximum
+    assert longest is not None
+    assert found["irq.longest.source"].value == longest / 1e6
+    missing = found["irq.p99.destination"]
+    assert missing.value is None
+    assert "woken" in missing.note
+
+
+@pytest.mark.parametrize(("spun", "passed"), [([1, 5, 9], True), ([0, 5, 9], False), ([1, 5, 5], False)])
+def test_a_load_that_runs_all_the_time(spun: list[int], passed: bool) -> None:
+    """On the source before the migration, until the guest has arrived, and after it."""
+    across = Across(cast(MovingGuest, None), (4,), DATA, 1.0, "fair", cast(Any, None), cast(Any, object()), spun)
+    (check,) = across.check_load()
+    assert check.passed is passed
+
+
+@pytest.mark.parametrize(
+    ("load", "vector", "outcome"),
+    [
+        ("none", 0, Outcome.LOCAL),
+        ("fair", 0, Outcome.LOCAL),
+        ("fifo-40", 0, Outcome.LOCAL),
+        ("fifo-60", 0, Outcome.STARVED),
+        ("fifo-60", 1, Outcome.LOCAL),
+    ],
+)
+def test_what_is_expected(load: str, vector: int, outcome: Outcome) -> None:
+    """A thread that may run on one CPU only is local, or waits for a task of higher priority."""
+    across = Across(cast(MovingGuest, None), (4, 5), DATA, 1.0, load, cast(Any, None), None)
+    assert across.expect(vector).outcomes == (outcome,)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Conditions: the table holds together, and what was recorded is judged by it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.irq.made import Made, render_trace
+from tests.unit.irq.test_analysis import DATA, local, make_analysis, remote
+
+from switchover.cli.irqconditions import judge as exit_code
+from switchover.irq.activations import Class
+from switchover.irq.analysis import InterruptResult, analyse_file
+from switchover.irq.conditions import (
+    CONDITIONS,
+    CPUS,
+    HOUSE,
+    Churn,
+    Condition,
+    Fire,
+    Hotplug,
+    Load,
+    Mask,
+    Offline,
+    Pin,
+    Place,
+    Step,
+    Window,
+    choose_conditions,
+)
+from switchover.irq.expectation import (
+    Agreement,
+    ConditionResult,
+    Expected,
+    Line,
+    LoadResult,
+    Outcome,
+    WindowResult,
+    describe_window,
+    expect,
+    find_line,
+    find_outcome,
+    judge,
+)
+from switchover.irq.state import parse_cpus
+from switchover.record.errors import UsageError
+from switchover.report.conditions import (
+    CANNOT,
+    HELPS,
+    SAME,
+    WORSE,
+    find_effect,
+    render_comparison,
+    render_condition,
+    render_conditions_json,
+    render_sum,
+)
+
+
+def flatten(steps: tuple[Step, ...]) -> list[Step]:
+    return [inner for step in steps for inner in (step, *(flatten(step.during) if isinstance(step, Window) else ()))]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda one: one.name)
+def test_a_condition_holds_together(condition: Condition) -> None:
+    """What is otherwise on a line of kernels is a window that there is, with a reason, and really otherwise; each
+    window has a name of its own; no load runs on the CPU of the way back alone.
+    """
+    steps = flatten(condition.steps)
+    judged = {step.name: step.expected for step in steps if isinstance(step, (Window, Pin))}
+    assert len(judged) == sum(isinstance(step, (Window, Pin)) for step in steps)
+    assert condition.other.keys() == condition.other_because.keys()
+    for expected in condition.other.values():
+        assert expected.keys() <= judged.keys()
+        assert all(judged[name] != one for name, one in expected.items())
+    for step in steps:
+        match step:
+            case Load(_, _, cpus) | Mask(cpus) | Pin(_, cpus):
+                assert parse_cpus(cpus) <= set(range(CPUS))
+                assert cpus != str(HOUSE)
+            case Churn(masks):
+                assert all(parse_cpus(mask) <= set(range(CPUS)) for mask in masks)
+            case Place(cpu) | Offline(cpu) | Hotplug(cpu):
+                assert cpu in range(CPUS)
+                assert cpu != HOUSE
+            case Fire(count, cpus):
+                assert count >= 2
+                assert all(cpu in range(CPUS) for cpu in cpus)
+
+
+RECORDED = [path for path in sorted(DATA.glob("*-[0-9].trace.gz")) if "virtio" not in path.name]
+"""Recordings of windows, as ``switchover irq conditions --keep`` names them: line of kernels, condition, number."""
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name.removesuffix(".trace.gz"))
+def test_recordings_of_guests_agree(path: Path) -> None:
+    """What a real guest did in a window of a condition is what is expected of the recording's kernel."""
+    analysis = analyse_file(path)
+    line = find_line(analysis.start.before.kernel)
+    assert line is not None
+    name, _, number = path.name.removesuffix(".trace.gz").removeprefix(f"{line}-").rpartition("-")
+    (chosen,) = choose_conditions([name])
+    step = [step for step in chosen.steps if isinstance(step, (Window, Pin))][int(number)]
+    (result,) = analysis.interrupts
+    found = WindowResult(step.name, find_outcome(result), chosen.expected(step, line), result)
+    assert found.agrees, describe_window(found)
+
+
+def test_a_free_thread_may_be_driven_away_by_the_kernel_itself() -> None:
+    """On kernels with ktimers/N it stays but for a few times; elsewhere each time counts against the expectation."""
+    expected = expect(Outcome.REMOTE, free=True)
+    assert expected.on(Line.STOCK) == expected
+    assert expected.on(Line.NEW).outcomes == (Outcome.REMOTE, Outcome.MIXED)
+    assert Outcome.LOCAL in expect(Outcome.REMOTE, free=True, after=True).on(Line.RT).outcomes
+    analysis = analyse_file(DATA / "7.x-fifo-50-on-the-hard-cpu-1.trace.gz")
+    (result,) = analysis.interrupts
+    for most, agrees in ((1, True), (0, False)):
+        window = WindowResult("x", find_outcome(result), expect(Outcome.MIXED, moves=most), result)
+        assert window.agrees is agrees
+
+
+def test_names_are_their_own() -> None:
+    assert len({condition.name for condition in CONDITIONS}) == len(CONDITIONS)
+
+
+def test_choosing() -> None:
+    """By name, by row, or all; a name that there is not is said with what is meant."""
+    assert [one.name for one in choose_conditions(["8", "mask-changes"])] == ["mask-changes", "fifo-40-on-the-only-cpu"]
+    assert choose_conditions([]) == list(CONDITIONS)
+    with pytest.raises(UsageError, match="did you mean 'mask-changes'"):
+        choose_conditions(["mask-change"])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "line"),
+    [
+        ("6.12.95+deb13-amd64 #1 SMP PREEMPT_DYNAMIC Debian 6.12.95-1", Line.STOCK),
+        ("6.12.95-switchover #1 SMP PREEMPT_DYNAMIC", Line.STOCK),
+        ("6.12.95+deb13-rt-amd64 #1 SMP PREEMPT_RT Debian", Line.RT),
+        ("6.12.95-irq-locality #1 SMP PREEMPT_DYNAMIC", Line.PATCHED),
+        ("6.18.0 #1 SMP", Line.STOCK),
+        ("6.19.0-rc1 #1 SMP", Line.NEW),
+        ("7.3.4+deb13-amd64 #1 SMP PREEMPT_LAZY Debian", Line.NEW),
+        ("6.8.12 #1 SMP", None),
+        ("", None),
+    ],
+)
+def test_lines_of_kernels(kernel: str, line: Line | None) -> None:
+    assert find_line(kernel) is line
+
+
+def result_of(made: list[Made], *, cpus: str = "0-3") -> InterruptResult:
+    return make_analysis(render_trace(made), cpus=cpus).interrupts[0]
+
+
+def window(made: list[Made], expected: Expected | None, *, cpus: str = "0-3") -> WindowResult:
+    result = result_of(made, cpus=cpus)
+    return WindowResult("a window", find_outcome(result), expected, result, "x.trace.gz")
+
+
+def test_outcomes() -> None:
+    """What was recorded, in one word."""
+    assert find_outcome(result_of(local(3))) is Outcome.LOCAL
+    assert find_outcome(result_of(remote(3))) is Outcome.REMOTE
+    assert find_outcome(result_of([*local(2), *remote(1)])) is Outcome.MIXED
+    assert find_outcome(result_of([])) is Outcome.NOTHING
+    assert find_outcome(make_analysis(render_trace(local(3), marks=False)).interrupts[0]) is Outcome.INVALID
+    starved = render_trace(local(1)).splitlines(keepends=True)
+    cut = [text for text in starved if "sched_switch" not in text]
+    assert find_outcome(make_analysis("".join(cut)).interrupts[0]) is Outcome.STARVED
+
+
+def test_judging() -> None:
+    """As expected only if every window is, in its count too; an invalid one says nothing about the kernel."""
+    good = window(local(3), expect(Outcome.LOCAL))
+    bad = window(remote(3), expect(Outcome.LOCAL))
+    assert judge([good]) == (Agreement.AS_EXPECTED, "")
+    agreement, reason = judge([good, bad])
+    assert agreement is Agreement.NOT_AS_EXPECTED
+    assert reason == "a window: remote, 0 of 3 local, expected: local"
+    one_too_many = window([*local(2), *remote(2)], expect(Outcome.MIXED, remote=1))
+    assert judge([one_too_many])[0] is Agreement.NOT_AS_EXPECTED
+    assert judge([window([*local(2), *remote(1)], expect(Outcome.MIXED, remote=1))])[0] is Agreement.AS_EXPECTED
+    assert judge([window(remote(3), None)])[0] is Agreement.TOLD
+    broken = make_analysis(render_trace(local(3), marks=False)).interrupts[0]
+    invalid = WindowResult("a window", Outcome.INVALID, expect(Outcome.LOCAL), broken)
+    assert judge([bad, invalid])[0] is Agreement.INVALID
+
+
+def condition(name: str, agreement: Agreement, *windows: WindowResult, kernel: str = "6.12.1") -> ConditionResult:
+    return ConditionResult(
+        name, "4", "a title", "threadirqs", "a cause", kernel, Line.STOCK, agreement, "a reason",
+        ("mask 1, effective 1",), windows, (LoadResult("FIFO 40 pinned on CPU 2", 1_500_000_000, 3, 100, 2500),), 1.0,
+    )  # fmt: skip
+
+
+def test_what_people_read() -> None:
+    """Four lines: the verdict, the windows, what was set and which loads ran, and why it is so."""
+    text = render_condition(condition("a-name", Agreement.AS_EXPECTED, window(local(3), expect(Outcome.LOCAL))))
+    assert text.splitlines() == [
+        "as expected: a-name, row 4: a title",
+        "  a window: local, 3 of 3 local",
+        "  set: mask 1, effective 1; "
+        "FIFO 40 pinned on CPU 2 ran 1.50 s, moved 3 times, woken 100 times, at most 2.5 ms late",
+        "  why: a cause",
+    ]
+    wrong = render_condition(condition("a-name", Agreement.NOT_AS_EXPECTED, window(remote(3), expect(Outcome.LOCAL))))
+    assert "a window: remote, 0 of 3 local (NOT local)" in wrong
+    assert wrong.endswith("why: a reason")
+    told = render_sum([condition("a", Agreement.AS_EXPECTED), condition("b", Agreement.NOT_SUPPORTED)])
+    assert told == "2 conditions under 6.12.1: 1 as expected, 1 not supported"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cpus", "effect"),
+    [
+        (remote(3), local(3), "0-3", HELPS),
+        (local(3), remote(3), "0-3", WORSE),
+        (remote(3), remote(3), "0-3", SAME),
+        (local(3), local(3), "1", CANNOT),
+    ],
+)
+def test_effects_of_another_kernel(before: list[Made], after: list[Made], cpus: str, effect: str) -> None:
+    """Each condition is told under what the second kernel does to it, with latencies and what loads saw."""
+    first = condition("a-name", Agreement.AS_EXPECTED, window(before, None, cpus=cpus))
+    second = condition("a-name", Agreement.AS_EXPECTED, window(after, None, cpus=cpus), kernel="6.12.1-patched")
+    assert find_effect(first, second) == effect
+    text = render_comparison([first], [second])
+    assert f"\n{effect}:\n  a-name: a title\n" in text
+    assert text.count("latency p50") == 2
+    assert text.count("moved 3 times") == 2
+
+
+def test_json() -> None:
+    """All of it, in words and numbers that JSON has."""
+    results = [condition("a", Agreement.AS_EXPECTED, window(remote(3), expect(Outcome.REMOTE)))]
+    (one,) = json.loads(json.dumps(render_conditions_json(results)))["conditions"]
+    assert (one["agreement"], one["windows"][0]["outcome"], one["windows"][0]["ran"]) == ("as expected", "remote", 3)
+    assert one["windows"][0]["classes"][Class.PLACED_REMOTE] == 3
+    assert one["windows"][0]["latency_us"]["max"] == 100
+
+
+@pytest.mark.parametrize(
+    ("agreements", "code"),
+    [
+        ([Agreement.AS_EXPECTED, Agreement.NOT_SUPPORTED], 0),
+        ([Agreement.AS_EXPECTED, Agreement.NOT_AS_EXPECTED, Agreement.INVALID], 1),
+        ([Agreement.AS_EXPECTED, Agreement.INVALID], 3),
+        ([Agreement.NOT_SUPPORTED], 3),
+        ([Agreement.TOLD], 0),
+    ],
+)
+def test_exit_codes(agreements: list[Agreement], code: int) -> None:
+    assert exit_code([condition("a", agreement) for agreement in agreements]) == code

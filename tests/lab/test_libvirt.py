@@ -35,7 +35,8 @@ from switchover.scenarios.scenario import catalogue_directory, load_scenario
 DRIVERS: tuple[Driver, ...] = ("qmp", "libvirt")
 NEIGHBOURS = ("completes", "auto-converge", "cancelled-active", "destination-RESUMING")
 IN_THE_MATRIX = (
-    "cancelled-setup", "cancelled-device-stop-copy", "destination-killed", "source-killed", "x-allow-pre-copy",
+    "cancelled-setup", "cancelled-device-pre-copy", "cancelled-device-stop-copy", "destination-write",
+    "destination-killed", "source-killed", "x-allow-pre-copy", "other-memory",
 )  # fmt: skip
 LEFT_OUT = {
     *(f"driver={driver},case={name}" for driver in DRIVERS for name in NEIGHBOURS),

@@ -85,7 +85,7 @@ nic=$(grep -l "$1" /sys/class/net/*/address) && nic=${nic%/address} nic=${nic##*
 ip address add 192.0.2.2/30 dev "$nic" && ip link set "$nic" up
 tries=0
 until ping -q -c 1 -W 1 192.0.2.1 >/dev/null || [ "$tries" -ge 20 ]; do tries=$((tries + 1)); done # the link comes up
-ping -q -c 5 -W 5 -i 0.2 192.0.2.1
+ping -q -c 3 -W 5 192.0.2.1
 grep "$nic" /proc/interrupts
 """
 

@@ -56,7 +56,9 @@ def outcomes(request: pytest.FixtureRequest, lab: Lab, pair: Pair) -> Iterator[I
 
 @pytest.fixture(autouse=True)
 def clean(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test but those of the series, whose guest lives on, leaves both hosts as it found them."""
+    """Each test but those of the series, which are the last since their guest lives on, leaves both hosts as it found
+    them.
+    """
     yield
     if "outcomes" not in request.fixturenames:
         for host in lab.hosts():
@@ -105,14 +107,6 @@ def _check_libvirt(record: Record) -> None:
     statistics = record.driver["statistics"]
     assert statistics["source"]["vfio_data_transferred"] == moved
     assert statistics["destination"]["memory_total"] == statistics["source"]["memory_total"] > 0
-
-
-@pytest.mark.parametrize("identity", CASES)
-def test_contract(outcomes: Iterator[Outcome], identity: str) -> None:
-    """The verdict is the expected one, by the expected side, for the expected reason; the guest runs where it must, is
-    the same guest, and migrates again.
-    """
-    require_right(outcomes, identity)
 
 
 def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
@@ -172,3 +166,11 @@ def test_kill_while_libvirt_has_the_guest(lab: Lab, tmp_path: Path, step: str) -
     assert [str(outcome) for outcome in dead.outcomes if outcome.remains or outcome.how != "undone"] == []
     for host in lab.hosts():
         assert host.run(["virsh", "list", "--all", "--name"]).text.split() == []
+
+
+@pytest.mark.parametrize("identity", CASES)
+def test_contract(outcomes: Iterator[Outcome], identity: str) -> None:
+    """The verdict is the expected one, by the expected side, for the expected reason; the guest runs where it must, is
+    the same guest, and migrates again.
+    """
+    require_right(outcomes, identity)

@@ -24,9 +24,10 @@ from switchover.migration import libvirt_session, session
 from switchover.migration.libvirt_session import find_words_of_start, migrate_domain, start_peer
 from switchover.migration.libvirt_settings import find_unsettable, list_flags, make_parameters
 from switchover.migration.phases import Intervention, Phase
+from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
-from switchover.record.errors import NotReady, NotSupported, Refused
+from switchover.record.errors import GuestCrashed, NotReady, NotSupported, Refused
 from switchover.record.units import MIB
 
 CAPABILITIES = [{"capability": "return-path", "state": True}, {"capability": "multifd", "state": False}]
@@ -212,6 +213,25 @@ def test_a_failed_migration_has_libvirts_words() -> None:
     assert (result.status, result.error) == ("failed", "operation failed: load of migration failed")
 
 
+def test_a_source_that_ended_has_crashed() -> None:
+    """Also if libvirt's call ends at once, before the source is looked at: the migration has not just failed."""
+    world = World("domain is not running")
+
+    def require_alive() -> None:
+        if world.source.exit_status() is not None:
+            raise GuestCrashed("the source QEMU ended")
+
+    def kill() -> None:
+        world.source.exit_status = lambda: -9
+        world.source.qmp.execute = lambda command, arguments=None, timeout=60: {}
+        world.allowed.set()
+        time.sleep(0.1)
+
+    world.source.require_alive = require_alive
+    with pytest.raises(GuestCrashed):
+        world.run(MigrationSettings(), Intervention("kill source", Phase.ACTIVE, kill))
+
+
 def test_a_migration_that_hangs_is_aborted() -> None:
     """One that is still going on when its time is over: the job is aborted, and the result says that it hung."""
     world = World()
@@ -220,6 +240,23 @@ def test_a_migration_that_hangs_is_aborted() -> None:
     assert "abort" in world.log
     assert result.status is None
     assert result.hang is not None
+
+
+def test_a_connection_that_is_never_made_is_a_hang() -> None:
+    """libvirt has started the destination, and QEMU is told nothing: that is found out before all time is over."""
+    world = World()
+
+    def wait(there: str, parameters: Mapping[str, Any], flags: int) -> None:
+        world.aborted.wait(20)
+        raise libvirtError("operation aborted")
+
+    world.source.domain.migrate3 = wait
+    world.destination.has_begun = True
+    world.destination.open_monitor = lambda invariants: None
+    result = world.run(MigrationSettings(hang_s=1, timeout_s=15))
+    assert result.hang is not None
+    assert result.hang.kind is HangKind.NO_PROGRESS
+    assert "abort" in world.log
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers
+from switchover.record.record import Record
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.pair import Pair, pair_of_lab
+from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import with_driver
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +59,12 @@ def clean(lab: Lab) -> Iterator[None]:
 @pytest.fixture
 def run_case(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> CaseRunner:
     return CaseRunner(pair, fingerprint, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def run_by_libvirt(
+    pair: Pair, fingerprint: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[CaseRunner, Record]:
+    """A migration through libvirt, made once for all tests that look at what came of it."""
+    runner = CaseRunner(pair, fingerprint, tmp_path_factory.mktemp("libvirt"))
+    return runner, runner(with_driver(PRE_COPY_ON, "libvirt"))

@@ -52,6 +52,8 @@ def _explained_adds_up_and_agrees_with_qemu(run_case: CaseRunner) -> None:
     assert explained is not None
     assert reported is not None
     assert sum(part["seconds"] for part in record.downtime["parts"]) == pytest.approx(explained)
+    assert record.driver == {}
+    assert record.downtime["ends_at"] == "dst-precopy-bh-vm-started"
     # QEMU's ends when the return path is closed, after the guest runs: longer by some messages under emulation
     assert -0.01 - record.downtime["bound_s"] <= reported - explained < 0.25
 

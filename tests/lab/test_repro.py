@@ -13,10 +13,10 @@ from switchover.hosts.waiting import wait_until
 from switchover.lab.release import list_leftovers
 from switchover.migration.libvirt_session import start_peer
 from switchover.migration.settings import MigrationSettings
-from switchover.record.record import VerdictName
+from switchover.record.record import Record, VerdictName
 from switchover.run.pair import Pair
 from switchover.run.standard import KNOBS, PRE_COPY_ON
-from switchover.scenarios.case import Case, SideSpec, with_driver, with_one_device
+from switchover.scenarios.case import Case, SideSpec, with_one_device
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.script import SCRIPT
 
@@ -98,14 +98,15 @@ def _start(host: Host, script: str, verb: str, ready: str, **variables: str) -> 
     wait_until(f"{verb} to be ready", is_ready, timeout=200, poll=2.0)
 
 
-def test_by_virsh_between_two_hosts(run_case: CaseRunner, pair: Pair) -> None:
+def test_by_virsh_between_two_hosts(run_by_libvirt: tuple[CaseRunner, Record], pair: Pair) -> None:
     """The script of libvirt's record needs virsh and its two domains: it comes to the same verdict, and clean leaves
     nothing.
     """
-    assert run_case(with_driver(PRE_COPY_ON, "libvirt")).verdict.name is VerdictName.COMPLETED
+    runner, record = run_by_libvirt
+    assert record.verdict.name is VerdictName.COMPLETED
     source, destination = pair.source.host, pair.destination.host
     address = {"DESTINATION": pair.destination.address}
-    with copied(run_case, source, destination) as script:
+    with copied(runner, source, destination) as script:
         assert run(destination, script, "destination", **address).returncode == 0
         started = run(source, script, "source", **address)
         assert "ready: sh" in started.text, started.text + started.stderr.decode()

@@ -113,6 +113,8 @@ def migrate_domain(
             if hang:
                 on_hang()
             error = course.finish()
+            if error and not hang:  # libvirt's call may have ended before anybody saw that the source had
+                course.require_source()
             arrived = "" if error else wait_until_arrived(destination)
             wall = time.monotonic() - start
         finally:

@@ -26,7 +26,7 @@ from switchover.migration.libvirt_settings import find_unsettable, list_flags, m
 from switchover.migration.phases import Intervention, Phase
 from switchover.migration.session import MigrationResult
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
-from switchover.record.errors import NotReady, NotSupported, Refused
+from switchover.record.errors import GuestCrashed, NotReady, NotSupported, Refused
 from switchover.record.units import MIB
 
 CAPABILITIES = [{"capability": "return-path", "state": True}, {"capability": "multifd", "state": False}]
@@ -210,6 +210,25 @@ def test_a_failed_migration_has_libvirts_words() -> None:
     world = World("operation failed: load of migration failed")
     result = world.run(MigrationSettings())
     assert (result.status, result.error) == ("failed", "operation failed: load of migration failed")
+
+
+def test_a_source_that_ended_has_crashed() -> None:
+    """Also if libvirt's call ends at once, before the source is looked at: the migration has not just failed."""
+    world = World("domain is not running")
+
+    def require_alive() -> None:
+        if world.source.exit_status() is not None:
+            raise GuestCrashed("the source QEMU ended")
+
+    def kill() -> None:
+        world.source.exit_status = lambda: -9
+        world.source.qmp.execute = lambda command, arguments=None, timeout=60: {}
+        world.allowed.set()
+        time.sleep(0.1)
+
+    world.source.require_alive = require_alive
+    with pytest.raises(GuestCrashed):
+        world.run(MigrationSettings(), Intervention("kill source", Phase.ACTIVE, kill))
 
 
 def test_a_migration_that_hangs_is_aborted() -> None:

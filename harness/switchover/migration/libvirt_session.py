@@ -234,8 +234,11 @@ class _Course(Course):
         self._limit = self._threads.submit(self.set_downtime, downtime_limit_ms)
 
     def is_under_way(self) -> bool:
-        """libvirt has things to do before QEMU migrates and after it: start the destination's, end the source's."""
-        return self.status() not in (None, *TERMINAL)
+        """libvirt has things to do before QEMU migrates and after it: start the destination's, end the source's. Once
+        it has started that one, it may wait for a connection that is never made.
+        """
+        status = self.status()
+        return self.destination.has_begun if status is None else status not in TERMINAL
 
     def close(self) -> None:
         super().close()

@@ -24,6 +24,7 @@ from switchover.migration import libvirt_session, session
 from switchover.migration.libvirt_session import find_words_of_start, migrate_domain, start_peer
 from switchover.migration.libvirt_settings import find_unsettable, list_flags, make_parameters
 from switchover.migration.phases import Intervention, Phase
+from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.errors import GuestCrashed, NotReady, NotSupported, Refused
@@ -239,6 +240,23 @@ def test_a_migration_that_hangs_is_aborted() -> None:
     assert "abort" in world.log
     assert result.status is None
     assert result.hang is not None
+
+
+def test_a_connection_that_is_never_made_is_a_hang() -> None:
+    """libvirt has started the destination, and QEMU is told nothing: that is found out before all time is over."""
+    world = World()
+
+    def wait(there: str, parameters: Mapping[str, Any], flags: int) -> None:
+        world.aborted.wait(20)
+        raise libvirtError("operation aborted")
+
+    world.source.domain.migrate3 = wait
+    world.destination.has_begun = True
+    world.destination.open_monitor = lambda invariants: None
+    result = world.run(MigrationSettings(hang_s=1, timeout_s=15))
+    assert result.hang is not None
+    assert result.hang.kind is HangKind.NO_PROGRESS
+    assert "abort" in world.log
 
 
 @pytest.mark.parametrize(

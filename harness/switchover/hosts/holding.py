@@ -14,6 +14,8 @@ from switchover.record.errors import HostLost, NotReady
 PLACE = "/run"
 """A directory that every machine has and nobody else locks: it is locked as it is, and nothing is made."""
 _MARK = "switchover-holds-this-host"
+_GRACE_S = "2"
+"""So long may it take until the process of a run that has just ended is gone."""
 _ANSWER_S = 30
 _HOLD = ["sh", "-c", "echo held; read -r end", _MARK]
 # in two words, so that this command does not find itself
@@ -27,7 +29,7 @@ def hold_host(host: Host, note: str) -> Iterator[None]:
     :raises NotReady: somebody else has it, and who; :raises HostLost: the host does not answer
     """
     # without a fork of its own, flock is the process that ends with the connection, and the lock with it
-    holder = host.open_stream(["flock", "--nonblock", "--no-fork", PLACE, *_HOLD, note])
+    holder = host.open_stream(["flock", "--timeout", _GRACE_S, "--no-fork", PLACE, *_HOLD, note])
     try:
         if not _is_held(host, holder):
             who = host.run(["sh", "-c", _WHO, "sh", _MARK[:10], _MARK[10:]], check=False).text.strip()

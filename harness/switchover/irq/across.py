@@ -118,10 +118,12 @@ class Across:
             )
 
     def expect(self, vector: int) -> Expected:
-        """By what decides it: one CPU is allowed, so the thread runs there as soon as priorities let it."""
+        """By what decides it: one CPU is allowed, so the thread runs there as soon as priorities let it. One that was
+        woken before the window and waits is not woken again.
+        """
         policy, priority = LOADS.get(self.load, ("other", 0))
         if vector == 0 and policy == "fifo" and priority >= THREAD_PRIORITY:
-            return expect(Outcome.STARVED)
+            return expect(Outcome.STARVED, Outcome.NOTHING)
         return expect(Outcome.LOCAL)
 
     def _check_changes(self) -> Iterator[Check]:

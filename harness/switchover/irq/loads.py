@@ -78,7 +78,6 @@ for path in /proc/[0-9]*; do
 done 2>/dev/null
 true
 """
-_SET_PRIORITIES = 'for pair; do chrt -f -p "${pair#*=}" "${pair%=*}"; done'
 
 
 @contextlib.contextmanager
@@ -91,9 +90,9 @@ def _spare_rcu(host: Host, policy: Policy, cpus: str) -> Iterator[None]:
     if not threads:
         yield
         return
-    undo = ["sh", "-c", _SET_PRIORITIES, "sh", *(f"{pid}={priority}" for pid, priority in threads)]
+    undo = [PROGRAM, "priority", *(f"{pid}={priority}" for pid, priority in threads)]
     with change_host(host, f"priority of RCU's threads on CPUs {cpus}", undo, ["true"]):
-        host.run(["sh", "-c", _SET_PRIORITIES, "sh", *(f"{pid}={_RCU_PRIORITY}" for pid, _ in threads)])
+        host.run([PROGRAM, "priority", *(f"{pid}={_RCU_PRIORITY}" for pid, _ in threads)])
         yield
 
 

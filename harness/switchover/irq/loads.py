@@ -13,7 +13,6 @@ from typing import Literal
 
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until
-from switchover.irq.state import parse_cpus
 from switchover.irq.tracing import change_host
 from switchover.record.errors import Deadline, NotReady, NotSupported
 
@@ -82,11 +81,12 @@ true
 
 @contextlib.contextmanager
 def _spare_kernel_threads(host: Host, policy: Policy, cpus: str) -> Iterator[None]:
-    """With PREEMPT_RT the kernel has threads of FIFO 1 on each CPU. A real-time load above them would keep every grace
+    """With PREEMPT_RT the kernel has threads of FIFO 1 on each CPU. A pinned load above them would keep every grace
     period of RCU from its end, and every trace instance: they get a still higher priority meanwhile.
     """
-    found = host.run(["sh", "-c", _FIND_KERNEL_THREADS]).text.splitlines() if policy != "other" else []
-    threads = [(pid, priority) for cpu, pid, priority in map(str.split, found) if int(cpu) in parse_cpus(cpus)]
+    pinned = policy != "other" and cpus.isdigit()
+    found = host.run(["sh", "-c", _FIND_KERNEL_THREADS]).text.splitlines() if pinned else []
+    threads = [(pid, priority) for cpu, pid, priority in map(str.split, found) if cpu == cpus]
     if not threads:
         yield
         return

@@ -13,6 +13,7 @@ from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.heartbeat import Arrival
+from switchover.irq.across import PLACES, measure_places
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
 from switchover.migration.outside import UnseenDowntime
@@ -130,10 +131,12 @@ def _render_catalogue() -> Iterator[str]:
     unexplained, unseen = UnexplainedDowntime(""), UnseenDowntime("")
     nothing = MigrationBytes((), None, None, None, None)
     yield "A migration that completed has all of these. One that could not be had is null, and its `note` says why."
+    yield "Those of `irq.` are there with the probe `irq_seconds`."
     yield ""
     yield "| name | unit | better | definition | source |"
     yield "|---|---|---|---|---|"
-    for entry in (*measure(unexplained, nothing, {}, MigrationSettings()), *measure_outside(unseen, unexplained)):
+    of_migrations = (*measure(unexplained, nothing, {}, MigrationSettings()), *measure_outside(unseen, unexplained))
+    for entry in (*of_migrations, *measure_places(dict.fromkeys(PLACES))):
         better = "" if entry.direction == "neither" else str(entry.direction)
         yield f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
 

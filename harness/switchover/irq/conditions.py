@@ -217,9 +217,13 @@ CONDITIONS: tuple[Condition, ...] = (
                 "set": LOCAL,
                 "allowing all CPUs": expect(Outcome.REFUSED),
                 "all allowed": LOCAL,
-            }
+            },
+            Line.PATCHED: {"all allowed": LOCAL},
         },
-        other_because={Line.NEW: "kernels from 6.19 on refuse to set the affinity of an IRQ thread"},
+        other_because={
+            Line.NEW: "kernels from 6.19 on refuse to set the affinity of an IRQ thread",
+            Line.PATCHED: _PATCH,
+        },
     ),
     Condition(
         "no-effective-cpu",

@@ -2,7 +2,7 @@
 """Conditions of IRQ threads as people read them in a terminal, a comparison of two kernels, and JSON."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from switchover.irq.analysis import InterruptResult
@@ -97,6 +97,10 @@ class Pair:
             return HELPS if after > before else WORSE
         return SAME if before == 1 else DOES_NOT_HELP
 
+    def name_among(self, several: Collection[str]) -> str:
+        """With the window only where the condition has others that are told otherwise."""
+        return f"{self.condition.name}, {self.name}" if self.condition.name in several else self.condition.name
+
     def render(self) -> list[str]:
         return [
             f"  {self.condition.name}, {self.name}: local {render_part(self.a.total)} → {render_part(self.b.total)}",
@@ -118,7 +122,8 @@ def render_comparison(before: Sequence[ConditionResult], after: Sequence[Conditi
         if mine:
             lines += ["", f"{effect}:"]
         if effect is CANNOT:
-            lines += [f"  {', '.join(dict.fromkeys(pair.condition.name for pair in mine))}"] if mine else []
+            elsewhere = {pair.condition.name for pair in pairs if pair.effect != CANNOT}
+            lines += [f"  {name}" for name in dict.fromkeys(pair.name_among(elsewhere) for pair in mine)]
         else:
             lines += [line for pair in mine for line in pair.render()]
     return "\n".join([*lines, *_compare_tasks(before, after), *_compare_longest(pairs)])

@@ -76,6 +76,16 @@ def remote(count: int) -> list[Made]:
         ("6.12-no-effective-cpu-1", Placement.LOCAL, {4: {(0, 0): 10}}),
         ("6.12-fifo-40-on-the-hard-cpu-1", Placement.REMOTE, {4: {(0, 1): 19}}),
         ("6.12-fifo-60-on-the-thread-0", Placement.LOCAL, {4: {(0, 0): 10}}),
+        ("6.12-rt-one-effective-cpu-0", Placement.LOCAL, {4: {(1, 1): 20}}),
+        (
+            "6.12-rt-mask-changes-0",
+            Placement.MIXED,
+            {4: {(1, 1): 10, (2, 2): 5, (0, 0): 5, (0, 1): 1, (1, 2): 1, (2, 1): 1, (1, 0): 1}},
+        ),
+        ("6.12-rt-thread-affinity-1", Placement.REMOTE, {4: {(1, 2): 33}}),
+        ("6.12-rt-no-effective-cpu-0", Placement.MIXED, {4: {(0, 2): 15, (0, 0): 13}}),
+        ("6.12-rt-fifo-40-on-the-hard-cpu-1", Placement.REMOTE, {4: {(0, 1): 21, (0, 3): 12, (0, 2): 4}}),
+        ("6.12-rt-fifo-60-on-the-only-cpu-0", Placement.STARVED, {}),
         ("7.x-one-effective-cpu-0", Placement.LOCAL, {4: {(1, 1): 20}}),
         (
             "7.x-mask-changes-0",

@@ -216,6 +216,12 @@ def test_a_thread_that_was_driven_away(name: str, moves: int) -> None:
     assert result.tally.moves == moves
 
 
+def test_locks_that_are_handed_over_are_no_activations() -> None:
+    """With PREEMPT_RT the thread waits for locks, too, and is woken by who had them: counted apart."""
+    (result,) = analyse_file(DATA / "6.12-rt-one-effective-cpu-0.trace.gz").interrupts
+    assert (result.total.ran, result.tally.other_wakeups) == (20, 12)
+
+
 def test_a_cpu_that_goes_takes_its_counts_along() -> None:
     """/proc/interrupts has no column for it any more: handlers and counts of the other CPUs are compared."""
 

@@ -131,14 +131,23 @@ def _render_catalogue() -> Iterator[str]:
     unexplained, unseen = UnexplainedDowntime(""), UnseenDowntime("")
     nothing = MigrationBytes((), None, None, None, None)
     yield "A migration that completed has all of these. One that could not be had is null, and its `note` says why."
-    yield "Those of `irq.` are there with the probe `irq_seconds`."
     yield ""
-    yield "| name | unit | better | definition | source |"
-    yield "|---|---|---|---|---|"
-    of_migrations = (*measure(unexplained, nothing, {}, MigrationSettings()), *measure_outside(unseen, unexplained))
-    for entry in (*of_migrations, *measure_places(dict.fromkeys(PLACES))):
-        better = "" if entry.direction == "neither" else str(entry.direction)
-        yield f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
+    yield from _TABLE_OF_MEASUREMENTS
+    for entry in (*measure(unexplained, nothing, {}, MigrationSettings()), *measure_outside(unseen, unexplained)):
+        yield _render_measurement(entry)
+    yield ""
+    yield "With the probe `irq_seconds` these too:"
+    yield ""
+    yield from _TABLE_OF_MEASUREMENTS
+    yield from map(_render_measurement, measure_places(dict.fromkeys(PLACES)))
+
+
+_TABLE_OF_MEASUREMENTS = ("| name | unit | better | definition | source |", "|---|---|---|---|---|")
+
+
+def _render_measurement(entry: Measurement) -> str:
+    better = "" if entry.direction == "neither" else str(entry.direction)
+    return f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
 
 
 def _describe_field(section: Section, name: str, hint: Any) -> str:

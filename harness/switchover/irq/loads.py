@@ -13,6 +13,7 @@ from typing import Literal
 
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until
+from switchover.irq.state import parse_cpus
 from switchover.irq.tracing import change_host
 from switchover.record.errors import Deadline, NotReady, NotSupported
 
@@ -54,7 +55,8 @@ def start_hog(
     """
     hog = Hog(policy, priority, cpus, period_us)
     words = [PROGRAM, policy, str(priority), cpus, *([str(period_us)] if period_us else [])]
-    with _spare_kernel_threads(host, policy, cpus), start_program(host, words, f"The load {hog}") as stream:
+    needs = priority if policy != "other" and not period_us else 0
+    with _spare_kernel_threads(host, needs, cpus), start_program(host, words, f"The load {hog}") as stream:
         yield hog
         answer = _stop(stream)
         match = _SPUN.fullmatch(answer)
@@ -64,8 +66,6 @@ def start_hog(
         hog.spun_ns, hog.moved, hog.woken, hog.late_us = (int(number) for number in match.groups())
 
 
-_SPARED_PRIORITY = 70
-"""Above all loads."""
 _FIND_KERNEL_THREADS = r"""
 for path in /proc/[0-9]*; do
     read -r name <"$path/comm" || continue
@@ -80,19 +80,18 @@ true
 
 
 @contextlib.contextmanager
-def _spare_kernel_threads(host: Host, policy: Policy, cpus: str) -> Iterator[None]:
-    """With PREEMPT_RT the kernel has threads of FIFO 1 on each CPU. A pinned load above them would keep every grace
-    period of RCU from its end, and every trace instance: they get a still higher priority meanwhile.
+def _spare_kernel_threads(host: Host, priority: int, cpus: str) -> Iterator[None]:
+    """With PREEMPT_RT the kernel has threads of FIFO 1 on each CPU. A load above them that never sleeps would keep
+    every grace period of RCU from its end, and every trace instance: they get its ``priority`` and one more meanwhile.
     """
-    pinned = policy != "other" and cpus.isdigit()
-    found = host.run(["sh", "-c", _FIND_KERNEL_THREADS]).text.splitlines() if pinned else []
-    threads = [(pid, priority) for cpu, pid, priority in map(str.split, found) if cpu == cpus]
+    found = host.run(["sh", "-c", _FIND_KERNEL_THREADS]).text.splitlines() if priority else []
+    threads = [(pid, old) for cpu, pid, old in map(str.split, found) if int(cpu) in parse_cpus(cpus)]
     if not threads:
         yield
         return
-    undo = [PROGRAM, "priority", *(f"{pid}={priority}" for pid, priority in threads)]
+    undo = [PROGRAM, "priority", *(f"{pid}={old}" for pid, old in threads)]
     with change_host(host, f"priority of kernel threads on CPUs {cpus}", undo, ["true"]):
-        host.run([PROGRAM, "priority", *(f"{pid}={_SPARED_PRIORITY}" for pid, _ in threads)])
+        host.run([PROGRAM, "priority", *(f"{pid}={priority + 1}" for pid, _ in threads)])
         yield
 
 

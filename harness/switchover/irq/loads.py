@@ -142,7 +142,7 @@ def start_detached_hog(host: Host, cpus: str, *, policy: Policy, priority: int =
     undo = ["sh", "-c", _REMOVE, "sh", place]
     gone = ["test", "!", "-e", place]
     with (
-        _spare_kernel_threads(host, policy, cpus),
+        _spare_kernel_threads(host, priority, cpus),
         change_host(host, f"load {policy} {priority} on CPUs {cpus}", undo, gone),
     ):
         host.run(["sh", "-c", _DETACH, "sh", place, PROGRAM, policy, str(priority), cpus])

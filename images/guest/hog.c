@@ -10,6 +10,8 @@
  * than before, how often it was woken by its period, and the longest that it came to run after that, in us. It ends by
  * itself after three minutes, so that a guest that cannot hear the word to stop comes back; then "over" is before that.
  * harness/switchover/irq/loads.py reads it.
+ *
+ * switchover-hog priority PID=N...: other tasks are SCHED_FIFO with priority N from now on.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -76,6 +78,22 @@ static int is_told_to_stop(void)
 	return poll(&waiting, 1, 0) > 0; /* input or its end */
 }
 
+static int set_priorities(char **pairs)
+{
+	for (; *pairs; pairs++) {
+		struct sched_param priority = { 0 };
+		int pid;
+
+		if (sscanf(*pairs, "%d=%d", &pid, &priority.sched_priority) != 2)
+			return 2;
+		if (sched_setscheduler(pid, SCHED_FIFO, &priority)) {
+			fprintf(stderr, "switchover-hog: %s: %s\n", *pairs, strerror(errno));
+			return 1;
+		}
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int64_t period, start, next, late = 0, woken = 0, moved = 0;
@@ -84,6 +102,8 @@ int main(int argc, char **argv)
 	cpu_set_t cpus, lowest;
 	int policy, cpu, over;
 
+	if (argc > 1 && !strcmp(argv[1], "priority"))
+		return set_priorities(argv + 2);
 	period = argc == 5 ? strtoll(argv[4], NULL, 10) * 1000 : 0;
 	if (argc < 4 || argc > 5 || parse_cpus(argv[3], &cpus, &lowest) || period < 0) {
 		fprintf(stderr, "usage: switchover-hog other|fifo|rr PRIORITY CPUS [PERIOD_US]\n");

@@ -12,6 +12,7 @@ from pathlib import Path
 from switchover.hosts.host import Host
 from switchover.hosts.moving import MovingGuest
 from switchover.hosts.waiting import wait_until
+from switchover.irq.activations import Counts
 from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
 from switchover.irq.expectation import Expected, Outcome, WindowResult, describe_window, expect, find_outcome
 from switchover.irq.loads import DetachedHog, Policy, start_detached_hog
@@ -118,10 +119,12 @@ class Across:
             )
 
     def expect(self, vector: int) -> Expected:
-        """By what decides it: one CPU is allowed, so the thread runs there as soon as priorities let it."""
+        """By what decides it: one CPU is allowed, so the thread runs there as soon as priorities let it. One that was
+        woken before the window and waits is not woken again.
+        """
         policy, priority = LOADS.get(self.load, ("other", 0))
         if vector == 0 and policy == "fifo" and priority >= THREAD_PRIORITY:
-            return expect(Outcome.STARVED)
+            return expect(Outcome.STARVED, Outcome.NOTHING)
         return expect(Outcome.LOCAL)
 
     def _check_changes(self) -> Iterator[Check]:
@@ -161,23 +164,29 @@ def compare_sides(source: Analysis, destination: Analysis) -> Iterator[Check]:
         yield check_equal(name, old, new)
 
 
-def measure_places(found: Mapping[str, Analysis]) -> Iterator[Measurement]:
+def measure_places(found: Mapping[str, Analysis | None]) -> Iterator[Measurement]:
+    """Of each window; None: of one that there is not."""
     for place, analysis in found.items():
-        total = analysis.total
-        latency = total.all_latencies
-        valid = not analysis.problems and total.ran > 0
-        note = "" if valid else "; ".join(analysis.problems) or "; ".join(one.reason for one in analysis.interrupts)
+        counts, note = (analysis.total, _find_gap(analysis)) if analysis else (Counts(), "there is no recording")
+        latency = counts.all_latencies
         source = f"trace of the guest's kernel, {_WHERE[place]} (irq-{place}.trace.gz)"
         rows = (
-            (f"irq.local.{place}", 100 * total.local / total.ran if valid else None, Unit.PERCENT, Direction.HIGHER,
-             "activations of IRQ threads that ran on the CPU of their hard handler"),
-            (f"irq.p99.{place}", _seconds(latency.quantile(0.99)) if valid else None, Unit.SECONDS, Direction.LOWER,
-             "from the wake-up of an IRQ thread to its run, by the guest's clock, 99 of 100 are below"),
-            (f"irq.longest.{place}", _seconds(latency.maximum) if valid else None, Unit.SECONDS, Direction.LOWER,
+            (f"irq.local.{place}", 100 * counts.local / counts.ran if counts.ran else None, Unit.PERCENT,
+             Direction.HIGHER, "activations of IRQ threads that ran on the CPU of their hard handler"),
+            (f"irq.p99.{place}", _seconds(latency.quantile(0.99)), Unit.SECONDS, Direction.LOWER,
+             "from the wake-up of an IRQ thread to its run, by the guest's clock; 99 of 100 are not above"),
+            (f"irq.longest.{place}", _seconds(latency.maximum), Unit.SECONDS, Direction.LOWER,
              "the longest from the wake-up of an IRQ thread to its run, by the guest's clock"),
         )  # fmt: skip
         for name, value, unit, direction, definition in rows:
-            yield Measurement(name, value, unit, direction, definition, source, note=note)
+            yield Measurement(name, None if note else value, unit, direction, definition, source, note=note)
+
+
+def _find_gap(analysis: Analysis) -> str:
+    """Why a recording has no numbers; empty if it has."""
+    if analysis.total.ran and not analysis.problems:
+        return ""
+    return "; ".join(analysis.problems) or "; ".join(one.reason for one in analysis.interrupts)
 
 
 def _seconds(microseconds: int | None) -> float | None:

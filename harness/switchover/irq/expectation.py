@@ -77,12 +77,11 @@ def find_outcome(result: InterruptResult) -> Outcome:
     return Outcome.REMOTE if not total.local else Outcome.MIXED
 
 
-TIMER_THREADS = (Line.RT, Line.NEW)
-"""Lines whose kernels have a real-time task of their own on each CPU that runs often: ktimers/N, SCHED_FIFO 1 (with
-PREEMPT_RT, or threadirqs from 6.13 on). It is in the way of a free thread as any pinned real-time task is.
+MOST_MOVED = {Line.NEW: 0.1, Line.RT: 0.2}
+"""Lines whose kernels have real-time tasks of their own on each CPU that run often: ktimers/N (with PREEMPT_RT, or
+threadirqs from 6.13 on), and with PREEMPT_RT rcuc/N and irq_work/N, all SCHED_FIFO 1. They are in the way of a free
+thread as any pinned real-time task is. The number: of all activations, how many may run elsewhere for that.
 """
-MOST_MOVES = 3
-"""Of a free thread in a window, by such tasks."""
 
 
 @dataclass(frozen=True)
@@ -90,32 +89,32 @@ class Expected:
     """One of some outcomes. ``remote``: of how many activations exactly, if that is known.
 
     ``free``: of a thread that may run anywhere and stays where it ran; ``after``: other windows came before, so that
-    it is where they left it. ``moves``: how often it may run elsewhere than the time before.
+    it is where they left it. ``moved``: of how many activations, as a part, it may run elsewhere than the time before.
     """
 
     outcomes: tuple[Outcome, ...]
     remote: int | None = None
     free: bool = False
     after: bool = False
-    moves: int | None = None
+    moved: float | None = None
 
     def __str__(self) -> str:
         text = " or ".join(self.outcomes) + (f", {self.remote} remote" if self.remote is not None else "")
-        return text + (f", moved {self.moves} times at most" if self.moves is not None else "")
+        return text + (f", moved in {self.moved:.0%} at most" if self.moved is not None else "")
 
     def on(self, line: Line) -> "Expected":
         """On kernels with tasks of their own that may drive a free thread away."""
-        if not self.free or line not in TIMER_THREADS:
+        if not self.free or line not in MOST_MOVED:
             return self
-        others = (Outcome.LOCAL, Outcome.REMOTE) if self.after else ()
+        others = (Outcome.LOCAL, Outcome.REMOTE) if self.after or line is Line.RT else ()
         outcomes = tuple(dict.fromkeys((*self.outcomes, *others, Outcome.MIXED)))
-        return replace(self, outcomes=outcomes, moves=MOST_MOVES)
+        return replace(self, outcomes=outcomes, moved=MOST_MOVED[line])
 
 
 def expect(
-    *outcomes: Outcome, remote: int | None = None, free: bool = False, after: bool = False, moves: int | None = None
+    *outcomes: Outcome, remote: int | None = None, free: bool = False, after: bool = False, moved: float | None = None
 ) -> Expected:
-    return Expected(outcomes, remote, free, after, moves)
+    return Expected(outcomes, remote, free, after, moved)
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class WindowResult:
             return True
         if self.outcome not in self.expected.outcomes:
             return False
-        if self.expected.moves is not None and self.moves > self.expected.moves:
+        if self.expected.moved is not None and self.moves > self.expected.moved * self.ran:
             return False
         return self.expected.remote in (None, self.ran - self.local)
 
@@ -225,5 +224,5 @@ def describe_window(window: WindowResult) -> str:
     """
     if window.result is None or window.outcome in (Outcome.STARVED, Outcome.NOTHING, Outcome.INVALID):
         return str(window.outcome)
-    moved = f", moved {window.moves} times" if window.expected and window.expected.moves and window.moves else ""
+    moved = f", moved {window.moves} times" if window.expected and window.expected.moved and window.moves else ""
     return f"{window.outcome}, {window.local} of {window.ran} local{moved}"

@@ -55,7 +55,8 @@ def start_hog(
     """
     hog = Hog(policy, priority, cpus, period_us)
     words = [PROGRAM, policy, str(priority), cpus, *([str(period_us)] if period_us else [])]
-    with _spare_rcu(host, policy, cpus), start_program(host, words, f"The load {hog}") as stream:
+    needs = priority if policy != "other" and not period_us else 0
+    with _spare_kernel_threads(host, needs, cpus), start_program(host, words, f"The load {hog}") as stream:
         yield hog
         answer = _stop(stream)
         match = _SPUN.fullmatch(answer)
@@ -65,35 +66,32 @@ def start_hog(
         hog.spun_ns, hog.moved, hog.woken, hog.late_us = (int(number) for number in match.groups())
 
 
-_RCU_PRIORITY = 70
-"""Above all loads."""
-_FIND_RCU = r"""
+_FIND_KERNEL_THREADS = r"""
 for path in /proc/[0-9]*; do
     read -r name <"$path/comm" || continue
-    case $name in rcuc/*)
+    case $name in rcuc/* | irq_work/* | ktimers/*)
         read -r line <"$path/stat"
         set -- $line
-        echo "${name#rcuc/} $1 ${40}" ;;
+        echo "${name#*/} $1 ${40}" ;;
     esac
 done 2>/dev/null
 true
 """
-_SET_PRIORITIES = 'for pair; do chrt -f -p "${pair#*=}" "${pair%=*}"; done'
 
 
 @contextlib.contextmanager
-def _spare_rcu(host: Host, policy: Policy, cpus: str) -> Iterator[None]:
-    """Where RCU has threads of its own (PREEMPT_RT: rcuc/N, FIFO 1), a real-time load of a higher priority would keep
-    every grace period from its end, and with it whoever sets up tracing: they get a still higher one meanwhile.
+def _spare_kernel_threads(host: Host, priority: int, cpus: str) -> Iterator[None]:
+    """With PREEMPT_RT the kernel has threads of FIFO 1 on each CPU. A load above them that never sleeps would keep
+    every grace period of RCU from its end, and every trace instance: they get its ``priority`` and one more meanwhile.
     """
-    found = host.run(["sh", "-c", _FIND_RCU]).text.splitlines() if policy != "other" else []
-    threads = [(pid, priority) for cpu, pid, priority in map(str.split, found) if int(cpu) in parse_cpus(cpus)]
+    found = host.run(["sh", "-c", _FIND_KERNEL_THREADS]).text.splitlines() if priority else []
+    threads = [(pid, old) for cpu, pid, old in map(str.split, found) if int(cpu) in parse_cpus(cpus)]
     if not threads:
         yield
         return
-    undo = ["sh", "-c", _SET_PRIORITIES, "sh", *(f"{pid}={priority}" for pid, priority in threads)]
-    with change_host(host, f"priority of RCU's threads on CPUs {cpus}", undo, ["true"]):
-        host.run(["sh", "-c", _SET_PRIORITIES, "sh", *(f"{pid}={_RCU_PRIORITY}" for pid, _ in threads)])
+    undo = [PROGRAM, "priority", *(f"{pid}={old}" for pid, old in threads)]
+    with change_host(host, f"priority of kernel threads on CPUs {cpus}", undo, ["true"]):
+        host.run([PROGRAM, "priority", *(f"{pid}={priority + 1}" for pid, _ in threads)])
         yield
 
 
@@ -143,7 +141,10 @@ def start_detached_hog(host: Host, cpus: str, *, policy: Policy, priority: int =
     hog = DetachedHog(host, place)
     undo = ["sh", "-c", _REMOVE, "sh", place]
     gone = ["test", "!", "-e", place]
-    with _spare_rcu(host, policy, cpus), change_host(host, f"load {policy} {priority} on CPUs {cpus}", undo, gone):
+    with (
+        _spare_kernel_threads(host, priority, cpus),
+        change_host(host, f"load {policy} {priority} on CPUs {cpus}", undo, gone),
+    ):
         host.run(["sh", "-c", _DETACH, "sh", place, PROGRAM, policy, str(priority), cpus])
         try:
             wait_until("the load", lambda: hog._say().startswith("running"), timeout=_TIMEOUT_S)

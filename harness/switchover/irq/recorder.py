@@ -160,6 +160,7 @@ class OpenRecording:
         self.losses = self._instance.read_losses()
         after = read_state(self._instance.host)
         self._writer.finish(RecordingEnd(after, self._opened, closed, self.losses))
+        self._writer.close()
 
     def stop(self) -> None:
         with contextlib.suppress(OSError):

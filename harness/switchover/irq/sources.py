@@ -102,7 +102,8 @@ def start_gpio_line(host: Host) -> Iterator[GpioLine]:
         text = host.run(["sh", "-c", _GPIO_SET_UP, "sh", _GPIO_NAME], timeout=60).text.split()
     except CommandFailed as error:
         if error.returncode == 9:
-            raise NotSupported(f"The kernel of {host.name} has no gpio-sim.", why=error.why) from error
+            why = "CONFIG_GPIO_SIM is not set, or its module is not there"
+            raise NotSupported(f"The kernel of {host.name} has no gpio-sim.", why=why) from error
         raise
     device, chip = text[-2:]
     try:

@@ -175,7 +175,7 @@ rmdir "$1"
 """
 # A reader that waits for events is not woken by the end of tracing, and would wait for ever (kernel/trace/trace.c,
 # wait_pipe_cond). Stopped and continued it reads again, and finds the end.
-_WAKE_READER = r"""
+WAKE_READER = r"""
 for path in /proc/[0-9]*; do
     read -r name <"$path/comm" && [ "$name" = dd ] || continue
     pid=${path#/proc/}
@@ -213,7 +213,7 @@ class TraceInstance:
 
     def switch_off(self) -> Around:
         """End the window, as :meth:`switch_on`; whoever reads the trace comes to its end."""
-        return self._around(f"echo '{END}' >{self.path}/trace_marker; echo 0 >{self.path}/tracing_on", _WAKE_READER)
+        return self._around(f"echo '{END}' >{self.path}/trace_marker; echo 0 >{self.path}/tracing_on", WAKE_READER)
 
     def _around(self, command: str, later: str = "") -> Around:
         counters = counters_script(self.pids)

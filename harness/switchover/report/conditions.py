@@ -2,11 +2,20 @@
 """Conditions of IRQ threads as people read them in a terminal, a comparison of two kernels, and JSON."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
 
+from switchover.irq.analysis import InterruptResult
 from switchover.irq.conditions import CONDITIONS
-from switchover.irq.expectation import Agreement, ConditionResult, LoadResult, WindowResult, describe_window
+from switchover.irq.expectation import (
+    Agreement,
+    ConditionResult,
+    LoadResult,
+    Outcome,
+    WindowResult,
+    describe_window,
+    find_outcome,
+)
 from switchover.record.units import format_seconds
 from switchover.report.irq import render_latencies, render_part
 
@@ -56,67 +65,111 @@ def render_sum(results: Sequence[ConditionResult]) -> str:
     return f"{len(results)} conditions under {results[0].kernel}: {told}" if results else "no condition was run"
 
 
-def render_comparison(before: Sequence[ConditionResult], after: Sequence[ConditionResult]) -> str:
-    """Two kernels side by side: the local part and the latencies of each window, and what became of other tasks."""
-    others = {result.name: result for result in after}
-    lines = []
-    if before and after:
-        lines.append(f"A: {before[0].kernel}; B: {after[0].kernel}")
-    groups: dict[str, list[str]] = {}
-    for first in before:
-        second = others.get(first.name)
-        if second is None or not first.windows or not second.windows:
-            continue
-        effect = find_effect(first, second)
-        groups.setdefault(effect, []).extend(_compare_condition(first, second))
-    for effect in EFFECTS:
-        if effect in groups:
-            lines += ["", f"{effect}:", *groups[effect]]
-    return "\n".join(lines)
-
-
-HELPS, WORSE, SAME, CANNOT = (
+HELPS, WORSE, DOES_NOT_HELP, SAME, CANNOT = (
     "B is local more often",
     "B is local less often",
-    "B makes no difference",
+    "B does not help: the thread may run on several CPUs, and is remote with both",
+    "B makes no difference: local with both",
     "B cannot make a difference: the thread may run on one CPU only",
 )
-EFFECTS = (HELPS, WORSE, SAME, CANNOT)
+EFFECTS = (HELPS, WORSE, DOES_NOT_HELP, SAME, CANNOT)
 
 
-def find_effect(first: ConditionResult, second: ConditionResult) -> str:
-    """By the local parts of the windows that both have."""
-    differences = [
-        b.result.local_part - a.result.local_part
-        for a, b in _pair(first, second)
-        if a.result and b.result and a.result.local_part is not None and b.result.local_part is not None
-    ]
-    if any(difference > 0 for difference in differences):
-        return HELPS
-    if any(difference < 0 for difference in differences):
-        return WORSE
-    threads = [thread for one in first.windows if one.result for thread in one.result.threads_before]
-    return CANNOT if threads and all(thread.cpus.isdigit() for thread in threads) else SAME
+@dataclass(frozen=True)
+class Pair:
+    """A window under two kernels, and what it belongs to."""
+
+    condition: ConditionResult
+    a: InterruptResult
+    b: InterruptResult
+    name: str
+
+    @property
+    def effect(self) -> str:
+        parts = (self.a.local_part, self.b.local_part)
+        threads = [thread for one in (self.a, self.b) for thread in one.threads_before]
+        if None in parts or (threads and all(thread.cpus.isdigit() for thread in threads)):
+            return CANNOT
+        before, after = parts
+        assert before is not None
+        assert after is not None
+        if before != after:
+            return HELPS if after > before else WORSE
+        return SAME if before == 1 else DOES_NOT_HELP
+
+    def name_among(self, several: Collection[str]) -> str:
+        """With the window only where the condition has others that are told otherwise."""
+        return f"{self.condition.name}, {self.name}" if self.condition.name in several else self.condition.name
+
+    def render(self) -> list[str]:
+        return [
+            f"  {self.condition.name}, {self.name}: local {render_part(self.a.total)} → {render_part(self.b.total)}",
+            f"    latency A {render_latencies(self.a.total)}",
+            f"            B {render_latencies(self.b.total)}",
+        ]
 
 
-def _pair(first: ConditionResult, second: ConditionResult) -> list[tuple[WindowResult, WindowResult]]:
-    others = {window.name: window for window in second.windows}
-    return [(window, others[window.name]) for window in first.windows if window.name in others]
+def render_comparison(before: Sequence[ConditionResult], after: Sequence[ConditionResult]) -> str:
+    """Two kernels side by side: windows by what the second changes, with latencies; what becomes of the loads' own
+    real-time tasks; and the longest latencies.
+    """
+    if not before or not after:
+        return "there is nothing to compare"
+    pairs = list(_pair_windows(before, after))
+    lines = [f"A: {before[0].kernel}; B: {after[0].kernel}"]
+    for effect in EFFECTS:
+        mine = [pair for pair in pairs if pair.effect == effect]
+        if mine:
+            lines += ["", f"{effect}:"]
+        if effect is CANNOT:
+            elsewhere = {pair.condition.name for pair in pairs if pair.effect != CANNOT}
+            lines += [f"  {name}" for name in dict.fromkeys(pair.name_among(elsewhere) for pair in mine)]
+        else:
+            lines += [line for pair in mine for line in pair.render()]
+    return "\n".join([*lines, *_compare_tasks(before, after), *_compare_longest(pairs)])
 
 
-def _compare_condition(first: ConditionResult, second: ConditionResult) -> list[str]:
-    lines = [f"  {first.name}: {first.title}"]
-    for a, b in _pair(first, second):
-        if a.result and b.result:
-            parts = f"local {render_part(a.result.total)} → {render_part(b.result.total)}"
-            lines.append(f"    {a.name}: {parts}")
-            lines += [
-                f"      {mark} {describe_window(one)}; latency {render_latencies(one.result.total)}"
-                for mark, one in (("A", a), ("B", b))
-                if one.result
-            ]
-    for a_load, b_load in zip(first.loads, second.loads, strict=False):
-        lines += [f"      {mark} {render_load(load)}" for mark, load in (("A", a_load), ("B", b_load))]
+def _pair_windows(before: Sequence[ConditionResult], after: Sequence[ConditionResult]) -> Iterator[Pair]:
+    """Windows that were recorded under both."""
+    others = {(result.name, window.name): window.result for result in after for window in result.windows}
+    for result in before:
+        for window in result.windows:
+            other = others.get((result.name, window.name))
+            if window.result and other and Outcome.INVALID not in (find_outcome(window.result), find_outcome(other)):
+                yield Pair(result, window.result, other, window.name)
+
+
+def _compare_tasks(before: Sequence[ConditionResult], after: Sequence[ConditionResult]) -> list[str]:
+    """Real-time tasks that the IRQ thread may push to other CPUs, or keep waiting."""
+    others = {result.name: result.loads for result in after}
+    lines = []
+    for result in before:
+        for a, b in zip(result.loads, others.get(result.name, ()), strict=False):
+            if a.name.startswith("FIFO") and (a.woken or a.moved or b.moved):
+                lines.append(f"  {result.name}: {a.name}: moved {a.moved} → {b.moved} times{_compare_late(a, b)}")
+    return ["", "Other real-time tasks:", *lines] if lines else []
+
+
+def _compare_late(a: LoadResult, b: LoadResult) -> str:
+    if not a.woken:
+        return ""
+    late = " → ".join(format_seconds(load.late_us / 1e6) for load in (a, b))
+    return f", at most {late} late (woken {a.woken} → {b.woken} times)"
+
+
+def _compare_longest(pairs: Sequence[Pair]) -> list[str]:
+    """Of windows in which the second kernel could make a difference."""
+    lines = ["", "Longest latency of an IRQ thread that may run on several CPUs:"]
+    for mark in ("a", "b"):
+        found = [
+            (longest, f"{pair.condition.name}, {pair.name}")
+            for pair in pairs
+            if pair.effect != CANNOT and (longest := getattr(pair, mark).total.all_latencies.maximum) is not None
+        ]
+        if not found:
+            return []
+        longest, where = max(found)
+        lines.append(f"  {mark.upper()} {format_seconds(longest / 1e6)} ({where})")
     return lines
 
 

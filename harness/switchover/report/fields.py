@@ -13,6 +13,7 @@ from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.heartbeat import Arrival
+from switchover.irq.across import PLACES, measure_places
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
 from switchover.migration.libvirt_report import LibvirtReport
@@ -134,17 +135,26 @@ def _render_catalogue() -> Iterator[str]:
     yield "A migration that completed has all of these, those of libvirt if it was libvirt's. One that could not be had"
     yield "is null, and its `note` says why."
     yield ""
-    yield "| name | unit | better | definition | source |"
-    yield "|---|---|---|---|---|"
+    yield from _TABLE_OF_MEASUREMENTS
     for entry in (
         *measure(unexplained, nothing, {}, MigrationSettings(), driver=_LIBVIRT),
         *measure_outside(unseen, unexplained),
     ):
-        better = "" if entry.direction == "neither" else str(entry.direction)
-        yield f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
+        yield _render_measurement(entry)
+    yield ""
+    yield "With the probe `irq_seconds` these too:"
+    yield ""
+    yield from _TABLE_OF_MEASUREMENTS
+    yield from map(_render_measurement, measure_places(dict.fromkeys(PLACES)))
 
 
+_TABLE_OF_MEASUREMENTS = ("| name | unit | better | definition | source |", "|---|---|---|---|---|")
 _LIBVIRT: Mapping[str, Any] = {"statistics": {}}
+
+
+def _render_measurement(entry: Measurement) -> str:
+    better = "" if entry.direction == "neither" else str(entry.direction)
+    return f"| `{entry.name}` | {entry.unit} | {better} | {entry.definition} | {entry.source} |"
 
 
 def _describe_field(section: Section, name: str, hint: Any) -> str:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from switchover.irq.across import PLACES
 from switchover.record.record import Record, VerdictName
 from switchover.record.units import format_bytes, format_seconds
 
@@ -58,6 +59,7 @@ def render_record(record: Record) -> str:
     outside, resolution = record.measured("downtime.outside"), record.measured("outside.resolution")
     if outside is not None and resolution is not None:
         lines.append(f"  outside sees {format_seconds(outside)}   (resolution {format_seconds(resolution)})")
+    lines += _render_irq_threads(record)
     passed = sum(check.passed for check in record.checks)
     lines.append(f"  checks       {passed} of {len(record.checks)} passed")
     lines += [
@@ -67,6 +69,17 @@ def render_record(record: Record) -> str:
     ]
     lines += _render_not_checked(record)
     return "\n".join(lines)
+
+
+def _render_irq_threads(record: Record) -> list[str]:
+    """Of a case with the probe, where it has numbers."""
+    texts = [
+        f"{place} {local:.0f} % local, at most {format_seconds(longest)}"
+        for place in PLACES
+        if (local := record.measured(f"irq.local.{place}")) is not None
+        and (longest := record.measured(f"irq.longest.{place}")) is not None
+    ]
+    return [f"  IRQ threads  {'; '.join(texts)}"] if texts else []
 
 
 def _render_not_checked(record: Record) -> list[str]:

@@ -229,10 +229,18 @@ class _Checks:
                 if ("settings", word) in fixed:
                     self.complain([table, word], 'has no effect with migration.settle = "off"')
         self._check_guest(fixed, by_axes)
+        self._check_irq_probe({**dict.fromkeys(by_axes), **fixed})
         for number, fault in enumerate(file.faults):
             action = fixed.get(("faults", number, "action"), Action.SLOW_LINK)
             if "rate_bit" in fault.model_fields_set and action is not Action.SLOW_LINK:
                 self.complain(["faults", number, "rate_bit"], f'has no effect with the action "{action}"')
+
+    def _check_irq_probe(self, given: Mapping[Target, object]) -> None:
+        """``given``: what is set, and what an axis sets."""
+        if ("probes", "irq_load") in given and ("probes", "irq_seconds") not in given:
+            self.complain(["probes", "irq_load"], "has no effect without irq_seconds")
+        if ("probes", "irq_seconds") in given and not any(target[-1] == "irq_rates" for target in given):
+            self.complain(["probes", "irq_seconds"], "needs device.irq_rates: no interrupt would fire")
 
     def _check_guest(self, fixed: Mapping[Target, object], by_axes: set[Target]) -> None:
         """Keys of a guest of the user that need one another."""

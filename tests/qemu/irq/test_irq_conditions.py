@@ -86,13 +86,15 @@ def test_a_harness_that_is_killed(guest: IrqGuest, tmp_path: Path) -> None:
     def reader() -> str:
         script = 'for path in /proc/[0-9]*; do tr "\\0" " " 2>/dev/null <$path/cmdline; echo; done'
         return "\n".join(
-            line for line in guest.host.run(["sh", "-c", script]).text.splitlines() if line.startswith("dd if=")
+            line for line in guest.host.run(["sh", "-c", script]).text.splitlines() if "/trace_pipe" in line
         )
 
     words = [*command, "irq", "record", *login(guest), "--seconds", "300", "--output", str(tmp_path / "x.gz")]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as process:
-        wait_until("the reader in the guest", lambda: reader() or None, timeout=60)
-        process.send_signal(signal.SIGKILL)
+        try:
+            wait_until("the reader in the guest", lambda: reader() or None, timeout=60)
+        finally:
+            process.send_signal(signal.SIGKILL)
     cleaned = subprocess.run(
         [*command, "clean"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )

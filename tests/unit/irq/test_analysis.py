@@ -76,6 +76,16 @@ def remote(count: int) -> list[Made]:
         ("6.12-no-effective-cpu-1", Placement.LOCAL, {4: {(0, 0): 10}}),
         ("6.12-fifo-40-on-the-hard-cpu-1", Placement.REMOTE, {4: {(0, 1): 19}}),
         ("6.12-fifo-60-on-the-thread-0", Placement.LOCAL, {4: {(0, 0): 10}}),
+        ("6.12-rt-one-effective-cpu-0", Placement.LOCAL, {4: {(1, 1): 20}}),
+        (
+            "6.12-rt-mask-changes-0",
+            Placement.MIXED,
+            {4: {(1, 1): 10, (2, 2): 5, (0, 0): 5, (0, 1): 1, (1, 2): 1, (2, 1): 1, (1, 0): 1}},
+        ),
+        ("6.12-rt-thread-affinity-1", Placement.REMOTE, {4: {(1, 2): 33}}),
+        ("6.12-rt-no-effective-cpu-0", Placement.MIXED, {4: {(0, 2): 15, (0, 0): 13}}),
+        ("6.12-rt-fifo-40-on-the-hard-cpu-1", Placement.REMOTE, {4: {(0, 1): 21, (0, 3): 12, (0, 2): 4}}),
+        ("6.12-rt-fifo-60-on-the-only-cpu-0", Placement.STARVED, {}),
         ("7.x-one-effective-cpu-0", Placement.LOCAL, {4: {(1, 1): 20}}),
         (
             "7.x-mask-changes-0",
@@ -204,6 +214,12 @@ def test_a_thread_that_was_driven_away(name: str, moves: int) -> None:
     """A free thread that changes its CPU by itself is counted, one that is remote by turns is not."""
     (result,) = analyse_file(DATA / f"{name}.trace.gz").interrupts
     assert result.tally.moves == moves
+
+
+def test_locks_that_are_handed_over_are_no_activations() -> None:
+    """With PREEMPT_RT the thread waits for locks, too, and is woken by who had them: counted apart."""
+    (result,) = analyse_file(DATA / "6.12-rt-one-effective-cpu-0.trace.gz").interrupts
+    assert (result.total.ran, result.tally.other_wakeups) == (20, 12)
 
 
 def test_a_cpu_that_goes_takes_its_counts_along() -> None:

@@ -2,6 +2,8 @@
 """What tracing a host allows, and an instance that is set up, and gone afterwards."""
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from switchover.hosts.journal import parse_journal
 from switchover.hosts.local import LocalHost
 from switchover.irq.recording import Loss
 from switchover.irq.tracing import (
+    WAKE_READER,
     change_host,
     choose_buffer,
     parse_losses,
@@ -183,3 +186,34 @@ def test_a_change_ends_with_the_boot_it_was_made_in(now: str, undone: bool, tmp_
         (tmp_path / "boot").write_text(f"{now}\n")
     assert done.exists() is undone
     assert journalled() == []
+
+
+READER = """#!{python}
+import signal, sys
+signal.signal(signal.SIGCONT, lambda *_: (print("continued", flush=True), sys.exit()))
+print("waits", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_reader_that_waits_is_woken_at_the_end(tmp_path: Path) -> None:
+    """Stopped and continued, so that it reads again and finds the end: ours, and no other ``dd``."""
+    program = tmp_path / "dd"
+    program.write_text(READER.format(python=sys.executable))
+    program.chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        ours, other = (
+            stack.enter_context(subprocess.Popen([program, f"if={path}"], stdout=subprocess.PIPE, text=True))
+            for path in (tmp_path / "trace_pipe", tmp_path / "else")
+        )
+        stack.callback(other.kill)
+        stack.callback(ours.kill)
+        for process in (ours, other):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waits\n"
+        subprocess.run(["sh", "-c", WAKE_READER, "sh", str(tmp_path)], check=True, timeout=60)
+        assert ours.wait(timeout=20) == 0
+        assert ours.stdout is not None
+        assert ours.stdout.read() == "continued\n"
+        assert other.poll() is None

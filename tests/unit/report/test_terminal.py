@@ -61,6 +61,16 @@ def test_what_the_outside_saw() -> None:
     assert [line for line in lines if not line.startswith("  outside")] == RECORD.splitlines()
 
 
+def test_where_irq_threads_ran() -> None:
+    """One more line, of the windows that have numbers."""
+    record = make_record()
+    seen = [make_measurement(f"irq.local.{place}", 100) for place in ("source", "destination")]
+    seen += [make_measurement("irq.longest.source", 0.002), make_measurement("irq.longest.destination", 0.004)]
+    lines = render_record(replace(record, measurements=(*record.measurements, *seen))).splitlines()
+    assert lines[-2] == "  IRQ threads  source 100 % local, at most 2.0 ms; destination 100 % local, at most 4.0 ms"
+    assert [line for line in lines if not line.startswith("  IRQ")] == RECORD.splitlines()
+
+
 def test_a_repeat_explained() -> None:
     """States, bytes, downtime with its parts, QEMU's own number and the checks; a missing number is a question mark."""
     assert render_record(make_record()) == RECORD

@@ -379,6 +379,9 @@ def test_contradictions(text: str, expected: str) -> None:
             ],
         ),
         ("[bounds]\nsettle_timeout_s = 1", []),
+        ('[probes]\nirq_load = "fair"', ["5: probes.irq_load: has no effect without irq_seconds"]),
+        ("[probes]\nirq_seconds = 1.0", ["5: probes.irq_seconds: needs device.irq_rates: no interrupt would fire"]),
+        ('[probes]\nirq_load = "fair"\nirq_seconds = 1.0\n[axes]\ndevice.irq_rates = [[1], [2]]', []),
         (
             '[guest]\ndisk_format = "raw"\ndisk_readonly = "on"',
             ["5: guest.disk_format: has no effect without disk", "6: guest.disk_readonly: has no effect without disk"],

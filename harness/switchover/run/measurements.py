@@ -82,8 +82,10 @@ def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
 
 
 def _of_libvirt(driver: Mapping[str, Any]) -> Measurement:
-    """libvirt's own figure (``downtime``), beside the others and not in their place."""
-    milliseconds = driver.get("statistics", {}).get("source", {}).get("downtime")
+    """libvirt's own figure, beside the others, not in their place. Its ``downtime`` is this one and the difference of
+    two hosts' real-time clocks, so that a clock that is off makes it longer or shorter.
+    """
+    milliseconds = driver.get("statistics", {}).get("source", {}).get("downtime_net")
     return Measurement(
         "downtime.libvirt",
         None if milliseconds is None else milliseconds / 1000,
@@ -91,7 +93,7 @@ def _of_libvirt(driver: Mapping[str, Any]) -> Measurement:
         Direction.LOWER,
         "from when the source's libvirt noticed that the guest was stopped to when it noticed that QEMU had completed; "
         "the guest's start on the destination comes after it",
-        "libvirt's statistics of the source's completed job (whole milliseconds)",
+        "libvirt's statistics of the source's completed job: downtime_net (whole milliseconds)",
         note="" if milliseconds is not None else "libvirt did not tell",
     )
 

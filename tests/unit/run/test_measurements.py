@@ -103,3 +103,11 @@ def test_qemus_downtime_without_return_path_has_a_note() -> None:
 def test_equality(observed: int | None, passed: bool) -> None:
     """A check of equality keeps both values as text."""
     assert check_equal("x", 1, observed) == Check("x", passed, "1", str(observed))
+
+
+def test_libvirts_downtime_is_the_one_of_one_clock() -> None:
+    """Its other figure has the difference of two hosts' clocks in it; without libvirt there is no such number."""
+    counted = {"statistics": {"source": {"downtime": 1026, "downtime_net": 296}}}
+    numbers = measure(EXPLAINED, make_moved(), REPLY, MigrationSettings(), driver=counted)
+    assert [number.value for number in numbers if number.name == "downtime.libvirt"] == [0.296]
+    assert "downtime.libvirt" not in by_name()

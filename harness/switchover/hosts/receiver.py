@@ -116,19 +116,28 @@ def _drain(endpoint: socket.socket, side: str, token: int) -> Iterator[Arrival]:
     with contextlib.suppress(BlockingIOError):
         while True:
             frame, ancillary, _, _ = endpoint.recvmsg(_LARGEST, 64)
-            at_ns = time.monotonic_ns() - _age_ns(ancillary)
+            at_ns = _stamp_ns(ancillary)
             beat = parse_heartbeat(frame)
             if beat is not None and beat.token == token:
                 yield Arrival(side, at_ns, beat.sequence, beat.guest_ns)
 
 
-def _age_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
-    """How long the kernel has had a datagram, by its stamp of the real-time clock; 0 if it gave none."""
+def _stamp_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """When the kernel took a datagram, on the monotonic clock; its stamp is of the real-time one. Now, without one."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
             seconds, nanoseconds = (int(part) for part in _STAMP.unpack(data))
-            return max(0, time.time_ns() - seconds * 1_000_000_000 - nanoseconds)
-    return 0
+            return min(time.monotonic_ns(), seconds * 1_000_000_000 + nanoseconds - _realtime_ahead_ns())
+    return time.monotonic_ns()
+
+
+def _realtime_ahead_ns() -> int:
+    """The real-time clock less the monotonic one: of a few looks the one that took least, since this process may lose
+    the CPU between two clocks.
+    """
+    looks = ((time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(5))
+    before, real, after = min(looks, key=lambda look: look[2] - look[0])
+    return real - (before + after) // 2
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.hosts.test_heartbeat import make_frame
 
 from switchover.hosts.heartbeat import Heartbeat
-from switchover.hosts.receiver import Receiver, start_receiver
+from switchover.hosts.receiver import Receiver, _realtime_ahead_ns, start_receiver
 from switchover.hosts.waiting import wait_until
 
 TOKEN = 0x1234_5678_9ABC_DEF0
@@ -52,6 +52,21 @@ def test_arrivals_have_their_side_and_order(receiver: Receiver, sockets: dict[st
     arrivals = receiver.finish()
     assert [(one.side, one.sequence, one.guest_ns) for one in arrivals] == [("source", 0, 11), ("destination", 1, 22)]
     assert before <= arrivals[0].at_ns < arrivals[1].at_ns <= after
+
+
+def test_the_clocks_are_compared_by_the_look_that_took_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that loses the CPU while it looks from one clock to the other does not stamp an arrival too early."""
+    real, lost = time.time_ns, iter([50_000_000])
+
+    def look() -> int:
+        now = real()
+        time.sleep(next(lost, 0) / 1e9)
+        return now
+
+    monkeypatch.setattr(time, "time_ns", look)
+    ahead = _realtime_ahead_ns()
+    monkeypatch.undo()
+    assert abs(time.time_ns() - time.monotonic_ns() - ahead) < 10_000_000
 
 
 def test_a_late_receiver_stamps_the_time_of_sending(receiver: Receiver, sockets: dict[str, str]) -> None:

@@ -8,9 +8,12 @@ from tests.lab.conftest import list_oopses
 
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers
+from switchover.migration.phases import Phase
+from switchover.record.record import VerdictName
 from switchover.run.pair import Pair
 from switchover.run.series import Outcome, run_series
 from switchover.scenarios.case import Case
+from switchover.scenarios.faults import Action
 
 
 def run_selected(
@@ -33,8 +36,26 @@ def require_right(outcomes: Iterator[Outcome], identity: str) -> Outcome:
     """The outcome of the next case, which must be as expected."""
     outcome = next(outcomes)
     assert outcome.case.id == identity
-    assert not outcome.mismatch, f"{outcome.verdict}\n" + "\n".join(describe_failures(outcome))
+    if not is_told_race(outcome):
+        assert not outcome.mismatch, f"{outcome.verdict}\n" + "\n".join(describe_failures(outcome))
     return outcome
+
+
+def is_told_race(outcome: Outcome) -> bool:
+    """Whether QEMU lost its own race in a cancel during stop-copy, and the harness told it: the source has failed, though
+    it was cancelled, and the guest may run at both ends (docs/concepts.md, Faults). Nobody can set who wins.
+    """
+    cancelled = any(
+        fault.action is Action.CANCEL and fault.phase is Phase.DEVICE_STOP_COPY for fault in outcome.case.faults
+    )
+    failed = {check.name for check in outcome.checks if not check.passed}
+    return (
+        cancelled
+        and outcome.verdict.name is VerdictName.FAILED
+        and outcome.verdict.side == "source"
+        and "Channel error: Input/output error" in outcome.verdict.reason
+        and failed <= {"guest does not run on the destination", "device generation is as before"}
+    )
 
 
 def describe_failures(outcome: Outcome) -> Sequence[str]:

@@ -42,7 +42,7 @@ def require_right(outcomes: Iterator[Outcome], identity: str) -> Outcome:
 
 
 def is_told_race(outcome: Outcome) -> bool:
-    """Whether QEMU lost its own race in a cancel during stop-copy, and the harness told it: the source has failed, though
+    """Whether QEMU lost its own race in a cancel during stop-copy, and the harness told it: the source has failed where
     it was cancelled, and the guest may run at both ends (docs/concepts.md, Faults). Nobody can set who wins.
     """
     cancelled = any(

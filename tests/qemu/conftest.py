@@ -35,9 +35,9 @@ def list_leftovers() -> list[str]:
     return left
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Journals of these tests are not among the user's."""
+    """Journals of these tests are not among the user's. A file of the lab may be next: its lab has the user's state."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

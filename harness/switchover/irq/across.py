@@ -12,7 +12,7 @@ from pathlib import Path
 from switchover.hosts.host import Host
 from switchover.hosts.moving import MovingGuest
 from switchover.hosts.waiting import wait_until
-from switchover.irq.activations import Counts
+from switchover.irq.activations import Class, Counts
 from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
 from switchover.irq.expectation import Expected, Outcome, WindowResult, describe_window, expect, find_outcome
 from switchover.irq.loads import DetachedHog, Policy, start_detached_hog
@@ -137,7 +137,16 @@ class Across:
                 _bring_into_effect(self.guest, {number: cpu})
         (result, *_) = analyse_file(self._path("changes")).interrupts
         name = f"interrupt {number} follows {_CHANGES} changes of its mask on the destination"
-        yield judge_window(name, result, expect(Outcome.FOLLOWED, remote=_CHANGES))
+        yield judge_window(name, result, expect_changes(result))
+
+
+def expect_changes(result: InterruptResult) -> Expected:
+    """One remote activation for each change, and no other. If several hard handlers came in a busy guest before the thread
+    ran, one of those on the new CPU may be the last, and then the activation that brings the change is local.
+    """
+    if result.total.classes[Class.COALESCED]:
+        return expect(Outcome.FOLLOWED, Outcome.LOCAL)
+    return expect(Outcome.FOLLOWED, remote=_CHANGES)
 
 
 _WHERE = {"source": "on the source", "through": "through the migration", "destination": "on the destination"}

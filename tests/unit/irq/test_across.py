@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is said of IRQ threads across a migration, from recordings of real guests."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -8,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from switchover.hosts.moving import MovingGuest
-from switchover.irq.across import Across, compare_sides, judge_window, measure_places
+from switchover.irq.across import Across, compare_sides, expect_changes, judge_window, measure_places
+from switchover.irq.activations import Class
 from switchover.irq.analysis import Analysis, analyse_file
 from switchover.irq.expectation import Outcome, expect
 from switchover.record.measurement import Check
@@ -66,6 +68,17 @@ def test_what_was_not_kept(after: Analysis, name: str) -> None:
 )
 def test_judging_a_window(analysis: Analysis, outcome: Outcome, passed: bool) -> None:
     assert judge_window("x", analysis.interrupts[0], expect(outcome)).passed is passed
+
+
+def test_changes_of_a_mask_under_load() -> None:
+    """Each costs one remote activation, exactly, unless hard handlers were coalesced: then one may be local."""
+    (result,) = LOCAL.interrupts
+    calm, busy = (replace(result, total=copy.deepcopy(result.total)) for _ in range(2))
+    calm.total.classes[Class.COALESCED], busy.total.classes[Class.COALESCED] = 0, 1
+    assert expect_changes(calm) == expect(Outcome.FOLLOWED, remote=2)
+    assert not judge_window("x", calm, expect_changes(calm)).passed
+    assert judge_window("x", busy, expect_changes(busy)).passed
+    assert not judge_window("x", REMOTE.interrupts[0], expect_changes(busy)).passed
 
 
 def test_measurements() -> None:

@@ -141,8 +141,8 @@ class Across:
 
 
 def expect_changes(result: InterruptResult) -> Expected:
-    """One remote activation for each change, and no other. If several hard handlers came in a busy guest before the thread
-    ran, one of those on the new CPU may be the last, and then the activation that brings the change is local.
+    """One remote activation for each change, and no other. If several hard handlers came before the thread ran, as in a
+    busy guest, the last may be on the new CPU, and then the activation that brings the change is local.
     """
     if result.total.classes[Class.COALESCED]:
         return expect(Outcome.FOLLOWED, Outcome.LOCAL)

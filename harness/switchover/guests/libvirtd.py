@@ -195,6 +195,9 @@ def connect_libvirtd(host: Host) -> Iterator[Libvirtd]:
             raise NotReady(f"libvirtd of {host.name} cannot be reached.", why=describe_error(error)) from error
         except FutureTimeout:
             raise NotReady(f"libvirtd of {host.name} did not answer within {_OPEN_TIMEOUT_S} s.") from None
+        # connected, it needs no name any more, and a harness that is killed leaves none
+        path.unlink()
+        path.parent.rmdir()
         raw.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_COUNT)
         connection = Libvirtd(host, libvirt, raw)
         LOG.debug("libvirt %s of %s", connection.version, host.name)

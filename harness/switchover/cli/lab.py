@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     up.add_argument(
         "--pci", action="store_true",
-        help="lab hosts with an IOMMU, NICs, and an NVMe controller with virtual functions, to be passed through",
+        help="lab hosts with an IOMMU and NICs to be passed through, one of them with virtual functions",
     )  # fmt: skip
     status = actions.add_parser("status", help="show labs, their lab hosts and how to get in")
     status.add_argument("--json", action="store_true", help="for programs")

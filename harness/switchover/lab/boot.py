@@ -16,11 +16,11 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
-from switchover.lab.accelerator import Accelerator, find_accelerator
+from switchover.lab.accelerator import find_accelerator
 from switchover.lab.images import Image, find_damage
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.lab.labfile import LabFile, write_lab_file
-from switchover.lab.labhost import CONSOLE, WORDS, LabHostSpec, LinkEnd, labhost_arguments
+from switchover.lab.labhost import CONSOLE, WORDS, LabHostSpec, LinkEnd, labhost_arguments, own_qemu
 from switchover.record.errors import Deadline, HostLost, NotReady
 from switchover.record.log import step
 
@@ -41,12 +41,13 @@ def boot_lab(
 ) -> None:
     """Boot the lab hosts ``names`` from the image ``labhost``, all of them together, each with ``disks``.
 
-    ``pci``: with an IOMMU, and PCI functions behind it.
+    ``pci``: with an IOMMU, and PCI functions behind it, in the QEMU of the image ``labhost-qemu``.
 
     :raises NotReady: one does not come up, with the end of its console; a damaged image is named
     """
     labhost = images["labhost"]
     accelerator = find_accelerator(labhost)
+    qemu = own_qemu(images["labhost-qemu"]) if pci else _require_qemu()
     file = LabFile(
         name=name,
         token=f"switchover-lab-{uuid.uuid4().hex[:12]}",
@@ -65,7 +66,10 @@ def boot_lab(
     host_key = _write_keys(directory)
     with step(f"lab {name}: {len(names)} lab host{'s' * (len(names) > 1)}, {accelerator.accel.partition(',')[0]}"):
         specs = [_prepare(directory, file, host_key, index, len(names)) for index, _ in enumerate(names)]
-        running = {spec.name: _start(spec, labhost, accelerator, stays=stays) for spec in specs}
+        running = {
+            spec.name: _start(spec, [qemu, *labhost_arguments(spec, labhost, accelerator)], stays=stays)
+            for spec in specs
+        }
         try:
             for spec in specs:
                 _wait_until_ready(spec, running[spec.name])
@@ -138,9 +142,11 @@ def link_address(index: int) -> str:
     return f"10.77.0.{index + 1}"
 
 
-def _start(spec: LabHostSpec, image: Image, accelerator: Accelerator, *, stays: bool) -> processes.LocalProcess:
-    qemu = processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
-    argv = [qemu, *labhost_arguments(spec, image, accelerator)]
+def _require_qemu() -> str:
+    return processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
+
+
+def _start(spec: LabHostSpec, argv: list[str], *, stays: bool) -> processes.LocalProcess:
     process = processes.LocalProcess(argv, outlives_us=stays, words=spec.words)
     # the other end of the link is a socket that this QEMU makes: it must be there before the next one starts
     if spec.link is LinkEnd.LISTENS:

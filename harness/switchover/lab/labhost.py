@@ -34,8 +34,9 @@ GROUPED = ("0000:01:00.0", "0000:01:00.1")
 SINGLE = ("0000:02:00.0", "0000:03:00.0")
 """NICs in groups of their own, wired to each other: what one sends the other one gets."""
 PHYSICAL = "0000:04:00.0"
-"""An NVMe controller with SR-IOV, the only such device of QEMU 7.2; a NIC (igb) came with 8.0."""
-VIRTUAL_FUNCTIONS = 2
+"""A NIC with SR-IOV (igb), which came with QEMU 8.0: such lab hosts run in :func:`own_qemu`."""
+VIRTUAL_FUNCTIONS = 7
+"""How many of them the kernel's igb makes at most."""
 PCI_FUNCTIONS = (*GROUPED, *SINGLE, PHYSICAL)
 """What lab hosts have to pass through, if they are asked for with an IOMMU. Emulated: none can migrate."""
 _PCI_MACHINE = "q35,kernel-irqchip=split"  # as intremap wants it where there is KVM
@@ -130,6 +131,14 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
     ]
 
 
+def own_qemu(image: Image) -> str:
+    """Program in the image ``labhost-qemu``: the QEMU that lab hosts have, started on the controller.
+
+    Lab hosts with PCI functions run in it, since the controller's own may be older than the NIC with virtual functions.
+    """
+    return str(image.artifact("root") / "bin" / "qemu-system-x86_64")
+
+
 def _disk_arguments(*disks: Path) -> list[str]:
     names = (str(disk).replace(",", ",,") for disk in disks)
     drives = (f"file={name},if=virtio,format={find_format(disk)}" for disk, name in zip(disks, names, strict=True))
@@ -145,17 +154,13 @@ def find_format(disk: Path) -> str:
 
 def _pci_arguments() -> list[str]:
     """Root ports in the order of their buses, which are numbered from 1 as the firmware finds them: by slot."""
-    virtual = f"sriov_max_vfs={VIRTUAL_FUNCTIONS}"
-    # each virtual controller has two queues and an interrupt to itself; two more queues are the physical one's
-    queues = f"sriov_vq_flexible={2 * VIRTUAL_FUNCTIONS},max_ioqpairs={2 * VIRTUAL_FUNCTIONS + 2}"
     behind = (
         ("e1000e,addr=0.0,multifunction=on,romfile=", "e1000e,addr=0.1,romfile="),
         ("e1000e,netdev=wire1,romfile=",),
         ("e1000e,netdev=wire2,romfile=",),
-        (f"nvme,serial=switchover,subsys=nvme,{virtual},{queues},sriov_vi_flexible={VIRTUAL_FUNCTIONS}",),
+        ("igb,romfile=",),
     )
-    words = ["-device", "nvme-subsys,id=nvme"]
-    words += [word for end in (1, 2) for word in ("-netdev", f"hubport,id=wire{end},hubid=1")]
+    words = [word for end in (1, 2) for word in ("-netdev", f"hubport,id=wire{end},hubid=1")]
     for bus, devices in enumerate(behind, start=1):
         words += ["-device", f"pcie-root-port,id=pci{bus},chassis={bus},addr={0x10 + bus:#x}"]
         for device in devices:

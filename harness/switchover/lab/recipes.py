@@ -119,6 +119,14 @@ RECIPES: dict[str, Recipe] = {
             artifacts=("root.ext4", "vmlinuz", "initramfs.cpio"),
         ),
         Recipe(
+            "labhost-qemu",
+            "QEMU that a lab host with PCI functions runs in",
+            sources=("qemu", "qemu-from-packages", "labhost-qemu"),
+            needs=("buildroot", "labhost-root"),
+            artifacts=("root",),
+            estimate_s=15,
+        ),
+        Recipe(
             "bare-root",
             "Debian with sshd and Python, without QEMU and libvirt",
             sources=("bare-root",),

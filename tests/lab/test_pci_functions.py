@@ -80,6 +80,16 @@ def start_source(lab: Lab, spec: SideSpec) -> Iterator[Side]:
         yield side
 
 
+@contextlib.contextmanager
+def passed_on(host: Host, *requests: FunctionRequest) -> Iterator[None]:
+    """VFIO has these functions, as it has to before a script is used."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(start_virtual_functions(host, requests))
+        for request in requests:
+            stack.enter_context(start_function(host, request))
+        yield
+
+
 # $1: driver of the guest's NIC; $2: its address; $3: who is pinged
 _PING = r"""
 for nic in /sys/class/net/*; do
@@ -142,10 +152,11 @@ def test_functions_work_in_a_guest(pci_lab: Lab) -> None:
 def test_functions_of_a_domain(pci_lab: Lab, tmp_path: Path) -> None:
     """With libvirt too a NIC and a virtual function are seen by the guest's kernel, its drivers have them, and QEMU
     blocks a migration in its own words. What the host's drivers say of migration was asked before. The script of the
-    record comes to the same with virsh, and leaves nothing.
+    record comes to the same with virsh.
     """
     directory, pair = make_run_directory("test", tmp_path).repeat("case", 1), pair_of_lab(pci_lab)
-    record = run_repeat(catalogue_case("libvirt"), 1, pair, directory, {})
+    case = catalogue_case("libvirt")
+    record = run_repeat(case, 1, pair, directory, {})
     assert (record.verdict.name, record.verdict.side) == (VerdictName.BLOCKED, "source"), record.verdict
     assert f"{SINGLE[0]}: VFIO migration is not supported in kernel" in record.verdict.reason
     assert record.mismatch == ""
@@ -158,18 +169,26 @@ def test_functions_of_a_domain(pci_lab: Lab, tmp_path: Path) -> None:
     assert {function["driver"] for function in functions.values()} == {"vfio-pci"}
     assert [function["migration"]["flags"] for function in functions.values()] == [0] * 4
     assert len({function["group"] for function in functions.values()}) == 4
-    with copied(directory.path, pair.source.host, pair.destination.host) as script:
+    source, destination = pair.source.host, pair.destination.host
+    with (
+        passed_on(source, *case.source.functions),
+        passed_on(destination, *case.destination.functions),
+        copied(directory.path, source, destination) as script,
+    ):
         completed = migrate_by_virsh(pair, script)
     assert "verdict: blocked, as recorded" in completed.text, completed.text + completed.stderr.decode()
 
 
-def test_a_script_of_functions(pci_lab: Lab, tmp_path: Path) -> None:
-    """The script of a record by QMP binds functions, comes to the same verdict on one host, and gives them back."""
-    directory, pair = make_run_directory("test", tmp_path).repeat("case", 1), pair_of_lab(pci_lab)
-    record = run_repeat(catalogue_case("qmp"), 1, pair, directory, {})
-    assert record.verdict.name is VerdictName.BLOCKED
-    with copied(directory.path, pair.source.host) as script:
-        completed = run_script(pair.source.host, script, "all")
+def test_a_script_of_functions(pci_lab: Lab, host: Host, tmp_path: Path) -> None:
+    """The script of a record by QMP names a function that VFIO has not; when it has all, the verdict is the same."""
+    directory, case = make_run_directory("test", tmp_path).repeat("case", 1), catalogue_case("qmp")
+    assert run_repeat(case, 1, pair_of_lab(pci_lab), directory, {}).verdict.name is VerdictName.BLOCKED
+    with copied(directory.path, host) as script:
+        refused = run_script(host, script, "all")
+        with passed_on(host, *case.source.functions, *case.destination.functions):
+            completed = run_script(host, script, "all")
+    assert refused.returncode == 2
+    assert "0000:03:00.0 is with the driver e1000e, and has to be with vfio-pci" in refused.stderr.decode()
     assert completed.returncode == 0, completed.text + completed.stderr.decode()
     assert "verdict: blocked, as recorded" in completed.text
 

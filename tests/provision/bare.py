@@ -22,7 +22,7 @@ from switchover.lab.accelerator import Accelerator, find_accelerator
 from switchover.lab.boot import parse_forwarded_port
 from switchover.lab.images import Image
 from switchover.lab.keys import KeyPair, generate_key_pair
-from switchover.lab.labhost import LINK_MTU, LabHostSpec, LinkEnd, labhost_arguments
+from switchover.lab.labhost import LINK_MTU, LabHostSpec, LinkEnd, labhost_arguments, own_qemu
 from switchover.record.errors import HostLost, NotReady
 
 BARE, PARTNER = "bare", "partner"
@@ -49,7 +49,7 @@ def start_machines(images: Mapping[str, Image], directory: Path) -> Iterator[tup
 
     :raises NotReady: one ends, or does not answer over SSH in time
     """
-    accelerator = find_accelerator(images["labhost"])
+    accelerator, qemu = find_accelerator(images["labhost"]), own_qemu(images["labhost-qemu"])
     login = generate_key_pair()
     _write(directory / "key", login.private)
     with contextlib.ExitStack() as stack:
@@ -64,11 +64,11 @@ def start_machines(images: Mapping[str, Image], directory: Path) -> Iterator[tup
         ):
             _write(directory / name, text)
         # first, since it makes the socket of the link
-        arguments = labhost_arguments(spec, images["labhost"], accelerator)
+        arguments = [qemu, *labhost_arguments(spec, images["labhost"], accelerator)]
         partner = _start(stack, PARTNER, arguments, spec.monitor, spec.console, host_key, "10.77.0.2")
         host_key = generate_key_pair()
         monitor, console = sockets / BARE, directory / f"{BARE}.console"
-        arguments = bare_arguments(images["bare"], accelerator, monitor, console)
+        arguments = [qemu, *bare_arguments(images["bare"], accelerator, monitor, console)]
         for credential, text in _list_credentials(login, host_key).items():
             _write(directory / credential, text)
             arguments += ["-fw_cfg", f"name={_CREDENTIALS}/{credential},file={directory / credential}"]
@@ -89,8 +89,7 @@ def _start(
     host_key: KeyPair,
     link: str,
 ) -> Machine:
-    qemu = processes.require_program("qemu-system-x86_64", needed_to="run a machine", package="qemu-system-x86")
-    process = processes.LocalProcess([qemu, *arguments])
+    process = processes.LocalProcess(arguments)
     stack.callback(process.kill)
     entry = HostEntry(
         address="127.0.0.1", port=_ask_port(name, monitor, process), key=str(console.parent / "key"),
@@ -111,8 +110,8 @@ def _list_credentials(login: KeyPair, host_key: KeyPair) -> dict[str, str]:
 def bare_arguments(image: Image, accelerator: Accelerator, monitor: Path, console: Path) -> list[str]:
     """QEMU's arguments. The user network is restricted: the way in is its SSH, and there is none out.
 
-    The link to the partner is ``LINK``. An IOMMU, and a NIC behind it that nothing else uses, are for binding PCI
-    functions.
+    The link to the partner is ``LINK``. An IOMMU, and two NICs behind it that nothing else uses, are for binding PCI
+    functions: one as a whole, and virtual functions of the other.
     """
     link = f"stream,id=link,server=off,addr.type=unix,addr.path={monitor.parent / 'link'}"
     return [
@@ -128,7 +127,8 @@ def bare_arguments(image: Image, accelerator: Accelerator, monitor: Path, consol
         *("-device", f"virtio-net-pci,netdev=user,mac={_MAC}:75:01,romfile="),
         *("-netdev", link),
         *("-device", f"virtio-net-pci,netdev=link,mac={_MAC}:6c:01,host_mtu={LINK_MTU},addr=0x10,romfile="),
-        *("-device", "pcie-root-port,id=behind,chassis=1", "-device", "e1000e,bus=behind,romfile="),
+        *("-device", "pcie-root-port,id=behind1,chassis=1", "-device", "e1000e,bus=behind1,romfile="),
+        *("-device", "pcie-root-port,id=behind2,chassis=2", "-device", "igb,bus=behind2,romfile="),
     ]
 
 

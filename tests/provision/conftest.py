@@ -28,6 +28,8 @@ from switchover.lab.mirror import read_mirror
 ANSIBLE = Path(__file__).parents[2] / "ansible"
 NIC = "0000:01:00.0"
 """The e1000e of a bare machine."""
+PHYSICAL = "0000:02:00.0"
+"""Its igb, which has virtual functions."""
 _PROXY_PORT = 3142
 
 
@@ -41,7 +43,7 @@ def outer_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def images() -> Mapping[str, Image]:
-    return build_images(["bare", "labhost"])
+    return build_images(["bare", "labhost", "labhost-qemu"])
 
 
 @pytest.fixture(scope="session")
@@ -147,6 +149,7 @@ def _write_hosts(entry: HostEntry, images: Mapping[str, Image], directory: Path)
         "switchover_host_apt_proxy": f"http://127.0.0.1:{_PROXY_PORT}",
         "switchover_host_huge_2m_pages": 16,
         "switchover_host_functions": [{"address": NIC}],
+        "switchover_host_vfs": [{"pf": PHYSICAL, "count": 2}],
         "switchover_host_bridge_address": f"{entry.link}/24",
         "switchover_host_bridge_port": LINK,
         "switchover_host_bridge_mtu": LINK_MTU,

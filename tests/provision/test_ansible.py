@@ -7,15 +7,15 @@ last, since it changes the host.
 """
 
 import json
-import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tests.provision.bare import BARE, PARTNER
-from tests.provision.conftest import ANSIBLE, NIC, Ansible, Applied, count, outer_environment
+from tests.provision.conftest import ANSIBLE, NIC, PHYSICAL, Ansible, Applied, count, outer_environment
 
+from switchover.devices.functions import read_devices
 from switchover.hosts import processes
 from switchover.hosts.host import Completed, Host
 from switchover.lab.release import list_leftovers
@@ -36,6 +36,21 @@ initial_bytes = "16 MiB"
 stop_copy_bytes = "1 MiB"
 """
 BOTH_DRIVERS = '[axes]\ndriver = ["qmp", "libvirt"]\n'
+WITH_VIRTUAL = f"""version = 1
+[scenario]
+title = "On a host that the role made"
+question = "Does a guest get a virtual function?"
+[guest]
+memory_mib = 192
+[device]
+pci = "{PHYSICAL}"
+vf = 0
+vfio_driver = "vfio-pci"
+[destination.device]
+vf = 1
+[probes]
+heartbeat_us = 0
+"""
 BUILD = "/opt/switchover/qemu/tonight"
 
 
@@ -73,9 +88,14 @@ def test_the_second_time_changes_nothing(applied: Applied) -> None:
 
 
 def test_what_was_asked_for_is_there(hosts: Sequence[Host]) -> None:
-    """A PCI function has the VFIO driver, huge pages are reserved, libvirt answers and is set up as the role says."""
+    """A PCI function and virtual functions have the VFIO driver, huge pages are reserved, libvirt answers and is set up
+    as the role says.
+    """
     host = hosts[0]
-    assert os.path.basename(host.run(["readlink", f"/sys/bus/pci/devices/{NIC}/driver"]).text.strip()) == "vfio-pci"
+    functions = {function.address: function for function in read_devices(host).functions}
+    given = [functions[NIC], *(one for one in functions.values() if one.physical == PHYSICAL)]
+    assert [function.driver for function in given] == ["vfio-pci"] * 3
+    assert functions[PHYSICAL].driver == "igb"
     assert host.run(["cat", "/proc/sys/vm/nr_hugepages"]).text.strip() == "16"
     assert "Running hypervisor: QEMU" in host.run(["virsh", "--connect", "qemu:///system", "version"]).text
     assert 'security_driver = "none"' in host.run(["cat", "/etc/libvirt/qemu.conf"]).text.splitlines()
@@ -95,6 +115,25 @@ def test_guests_migrate_from_it(hosts: Sequence[Host], ansible: Ansible, tmp_pat
     records = require_completed(tmp_path, BARE, PARTNER, count=2)
     assert sorted(record.settings["source"]["guest"]["driver"] for record in records) == ["libvirt", "qmp"]
     assert [list_leftovers(host) for host in hosts] == before
+
+
+def test_guests_get_its_virtual_functions(hosts: Sequence[Host], ansible: Ansible, tmp_path: Path) -> None:
+    """A guest's kernel has a virtual function that the role made, and its migration ends as that of any function whose
+    driver cannot migrate; the role's functions stay.
+    """
+    before = list_leftovers(hosts[0])
+    scenario = tmp_path / "virtual.toml"
+    scenario.write_text(WITH_VIRTUAL)
+    run_harness(
+        *("run", str(scenario), "--strict", "--output", str(tmp_path)),
+        *("--hosts", BARE, "--inventory", str(ansible.inventory)),
+    )
+    (record,) = find_run("last", tmp_path).records()
+    assert record.verdict.name is VerdictName.BLOCKED
+    assert "VFIO migration is not supported in kernel" in record.verdict.reason
+    checks = {check.name: check.observed for check in record.checks}
+    assert checks["guest sees the PCI functions that it was given"] == "8086:10ca igbvf"
+    assert list_leftovers(hosts[0]) == before
 
 
 def test_what_drifts_is_told_and_repaired(hosts: Sequence[Host], ansible: Ansible) -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 
 from switchover.hosts.local import LocalHost
 from switchover.hosts.ssh import SshHost, SshLogin
+from switchover.hosts.waiting import wait_until
 from switchover.lab import lab as lab_module
 from switchover.lab.images import Image, require_image
 from switchover.lab.keys import generate_key_pair
@@ -123,11 +123,12 @@ def test_interrupt_while_booting_leaves_nothing() -> None:
         stderr=subprocess.STDOUT,
     )
     directory = labs_directory() / "interrupted"
-    end = time.monotonic() + 60
-    while not (directory / "hosta" / "console.log").exists():
-        assert time.monotonic() < end
+
+    def is_booting() -> bool:
         assert process.poll() is None
-        time.sleep(0.05)
+        return (directory / "hosta" / "console.log").exists()
+
+    wait_until("the lab host to boot", is_booting, timeout=60, poll=0.05)
     token = read_lab_file(directory)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)

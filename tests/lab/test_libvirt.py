@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.lab.series import require_right, run_selected
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.libvirtd import connect_libvirtd
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.hosts.waiting import wait_until
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.record import Record, VerdictName
@@ -144,7 +144,13 @@ def test_kill_while_libvirt_has_the_guest(lab: Lab, tmp_path: Path, step: str) -
     for line in process.stderr:
         if line.strip() == f"step: {step}":
             break
-    time.sleep({"migrate": 8.0}.get(step, 0.5))  # libvirt starts the destination's QEMU first
+
+    def is_migrating() -> bool:
+        assert process.poll() is None
+        return lab.hosts()[1].run(["virsh", "list", "--all", "--name"]).text.split() != []
+
+    if step == "migrate":
+        wait_until("the domain that libvirt makes at the destination", is_migrating, timeout=60, poll=0.2)
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL

@@ -259,7 +259,8 @@ def test_without_an_iommu(lab: Lab) -> None:
 
 def test_what_others_use_stays_theirs(host: Host) -> None:
     """Neither an interface of the host with an address is taken, nor a function that another process has open, nor
-    virtual functions that somebody else made, nor their physical function.
+    virtual functions that somebody else made, nor their physical function. No driver of the host takes those that are
+    made for guests.
     """
     name = host.run(["ls", f"/sys/bus/pci/devices/{SINGLE[0]}/net"]).text.strip()
     host.run(["ip", "address", "add", "192.0.2.1/32", "dev", name])
@@ -276,6 +277,8 @@ def test_what_others_use_stays_theirs(host: Host) -> None:
     ):
         start_function(host, FunctionRequest(SINGLE[0])).__enter__()
     with start_virtual_functions(host, [FunctionRequest(PHYSICAL, vf=0)]):
+        made = [function for function in read_devices(host).functions if function.physical == PHYSICAL]
+        assert [(function.numbers, function.driver) for function in made] == [(VIRTUAL_NIC, None)]
         with pytest.raises(NotReady, match="has 1 virtual functions, too few for number 1"):
             start_virtual_functions(host, [FunctionRequest(PHYSICAL, vf=1)]).__enter__()
         with pytest.raises(NotReady, match="VFIO does not take it with them"):

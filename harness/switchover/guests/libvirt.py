@@ -93,16 +93,22 @@ class DomainProcess:
 
 _BEGIN = re.compile(r"^\S+ \S+: starting up libvirt version: ", re.MULTILINE)
 _QEMU_LINE = re.compile(r"^\S+Z [\w./-]*qemu[\w.-]*: ")
+_ENDED_BY_LIBVIRT = re.compile(r": terminating on signal 15 from pid \d+ \(\S*(?:libvirtd|virtqemud)\)$")
 
 
 def find_words(log: str) -> str:
-    """QEMU's own lines of a domain's log, of its last start; its command line and libvirt's remarks are left out.
+    """QEMU's own lines of a domain's log, of its last start; its command line and libvirt's remarks are left out, and
+    that libvirt ended it: it does that to a destination whatever has failed.
 
     >>> find_words("2026-11-22 05:00:00.000+0000: starting up libvirt version: 11.3.0\\n-S\\n2026Z qemu-kvm: no\\n")
     '2026Z qemu-kvm: no\\n'
+    >>> find_words("2026Z qemu-kvm: terminating on signal 15 from pid 226 (libvirtd)\\n")
+    ''
     """
     last = _BEGIN.split(log)[-1]
-    return "".join(line + "\n" for line in last.splitlines() if _QEMU_LINE.match(line))
+    return "".join(
+        line + "\n" for line in last.splitlines() if _QEMU_LINE.match(line) and not _ENDED_BY_LIBVIRT.search(line)
+    )
 
 
 class LibvirtGuest(QemuGuest):

@@ -188,7 +188,7 @@ def test_a_script_of_functions(pci_lab: Lab, host: Host, tmp_path: Path) -> None
         with passed_on(host, *case.source.functions, *case.destination.functions):
             completed = run_script(host, script, "all")
     assert refused.returncode == 2
-    assert "0000:03:00.0 is with the driver e1000e, and has to be with vfio-pci" in refused.stderr.decode()
+    assert "0000:02:00.0 is with the driver e1000e, and has to be with vfio-pci" in refused.stderr.decode()
     assert completed.returncode == 0, completed.text + completed.stderr.decode()
     assert "verdict: blocked, as recorded" in completed.text
 

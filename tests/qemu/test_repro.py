@@ -37,9 +37,12 @@ class Script:
     work: Path
     port: int
     """free when the script was made"""
+    booted: str = ""
+    """What the guest's console says before it migrates, if it has to run where it arrives: under TCG a guest that still
+    boots may crash there."""
 
     def environment(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "WORK": str(self.work), "PORT": str(self.port)}
+        return {"PATH": os.environ["PATH"], "WORK": str(self.work), "PORT": str(self.port), "BOOTED": self.booted}
 
     def run(self, verb: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -91,13 +94,15 @@ def scripts(guests: Guests, tmp_path: Path) -> Iterator[Scripts]:
     assert not (tmp_path / "work").exists()
 
 
+READY = "switchover-guest: ready"
+RUNS = '"running": true'
 FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
 
 
 @pytest.mark.parametrize(
     ("verdict", "settings", "faults", "destination", "said"),
     [
-        (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, '"running": true'),
+        (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, RUNS),
         (Verdict(VerdictName.COMPLETED), PLAIN, (Fault(Action.PAUSE_GUEST, Phase.BEFORE),), {}, '"status": "paused"'),
         (Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
         (Verdict(VerdictName.CANCELLED), SLOW, (FAULT[Action.CANCEL],), {}, "source cancelled"),
@@ -117,7 +122,8 @@ def test_each_verdict(
     said: str,
 ) -> None:
     """The script comes to the verdict of the record, says what QEMU said, and leaves nothing."""
-    ran = scripts.make(verdict, settings, *faults, **destination).run("all")
+    script = scripts.make(verdict, settings, *faults, **destination)
+    ran = (replace(script, booted=READY) if said == RUNS else script).run("all")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert said in ran.stdout
     assert f"verdict: {verdict.name}, as recorded" in ran.stdout
@@ -125,9 +131,19 @@ def test_each_verdict(
 
 def test_another_verdict(scripts: Scripts) -> None:
     """A migration that completes where one failed in the record: the exit status tells."""
-    ran = scripts.make(Verdict(VerdictName.FAILED, "source")).run("all")
+    ran = replace(scripts.make(Verdict(VerdictName.FAILED, "source")), booted=READY).run("all")
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert "verdict: completed; the recorded one is failed" in ran.stdout
+    assert "verdict: completed; the recorded one is failed" in ran.stdout, ran.stdout
+
+
+def test_a_destination_that_ends_after_the_migration(scripts: Scripts) -> None:
+    """Its QEMU has ended when it is looked at: it is told as a crash, and not as a side that was refused."""
+    script = scripts.make(Verdict(VerdictName.COMPLETED))
+    text = script.path.read_text()
+    script.path.write_text(text.replace("{ # fails if its QEMU has ended", "{\n    end_qemu destination\n    #"))
+    ran = script.run("all")
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "verdict: crashed; the recorded one is completed" in ran.stdout, ran.stdout
 
 
 def test_a_migration_that_is_blocked(scripts: Scripts) -> None:
@@ -144,7 +160,7 @@ def test_a_migration_that_is_blocked(scripts: Scripts) -> None:
 
 def test_a_verb_for_each_host(scripts: Scripts) -> None:
     """Source and destination stay until clean ends them; migrate comes to the verdict."""
-    script = scripts.make(Verdict(VerdictName.COMPLETED))
+    script = replace(scripts.make(Verdict(VerdictName.COMPLETED)), booted=READY)
     started = [script.start("destination"), script.start("source")]
     try:
         for process, ready in zip(started, ("the destination listens", "ready: sh"), strict=True):

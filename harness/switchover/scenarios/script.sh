@@ -68,7 +68,8 @@ release() {
 
 # --- QMP: socat in the background, a line each way through two pipes; a line "tick" each second is the clock
 
-open_monitor() { # of $side, waiting for QEMU if it is just starting; ends the script if QEMU does not come up
+open_monitor() { # of $side, waiting for QEMU if it is just starting; ends the script if QEMU does not come up. After the
+    # verdict it fails instead
     here=$WORK/$side
     [ -d "$here" ] || give_up "no $side is running on this host: sh $0 $side"
     rm -f "$here/in" "$here/out"
@@ -80,6 +81,7 @@ open_monitor() { # of $side, waiting for QEMU if it is just starting; ends the s
     ticker=$!
     seconds=0
     if ! ask '{"execute": "qmp_capabilities"}'; then
+        [ -z "$judged" ] || return 1
         [ ! -e "$here/exit" ] || conclude refused
         give_up "the monitor of the $side does not answer: ${error:-$(cat "$here/socat")}"
     fi
@@ -278,7 +280,7 @@ conclude() { # VERDICT of what $side did; ends the script
         { read -r ended <"$WORK/destination/exit"; } 2>/dev/null || ended=0
         [ "$ended" -le 128 ] || verdict=crashed
     fi
-    [ "$verdict" != completed ] || [ ! -d "$WORK/destination" ] || look_at_destination
+    [ "$verdict" != completed ] || [ ! -d "$WORK/destination" ] || look_at_destination || verdict=crashed
     show_stderr source
     show_stderr destination
     recorded=$RECORDED
@@ -291,12 +293,14 @@ conclude() { # VERDICT of what $side did; ends the script
     exit 1
 }
 
-look_at_destination() {
-    [ ! -e "$WORK/destination/exit" ] || return 0
+look_at_destination() { # fails if its QEMU has ended, as it does when the guest crashes
     side=destination
-    open_monitor
-    if ask '{"execute": "query-status"}'; then say "the guest on the destination: $line"; fi
+    if open_monitor && ask '{"execute": "query-status"}'; then
+        say "the guest on the destination: $line"
+    fi
     close_monitor
+    [ -z "$error" ] || say "$side: $error"
+    [ ! -e "$here/exit" ]
 }
 
 show_stderr() { # SIDE

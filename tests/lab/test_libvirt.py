@@ -73,8 +73,11 @@ def test_a_migration_is_measured(run_by_libvirt: tuple[CaseRunner, Record]) -> N
     assert record.verdict.name is VerdictName.COMPLETED, record.verdict
     assert record.states["source"] == ["pre-copy", "pre-copy-p2p", "stop-copy", "stop"]
     assert record.states["destination"] == ["resuming", "running-p2p", "running"]
-    missing = [entry.name for entry in record.measurements if entry.value is None]
-    assert missing == []
+    missing = {entry.name: entry.note for entry in record.measurements if entry.value is None}
+    if missing:  # which depends on the clocks of this lab's hosts
+        assert list(missing) == ["downtime.libvirt"]
+        assert "behind" in missing["downtime.libvirt"]
+        assert record.clocks["destination"]["offset_ns"] < record.clocks["source"]["offset_ns"]
     assert record.measured("bytes.vfio.precopy") == KNOBS.initial_bytes
     assert record.measured("bytes.vfio.stop_copy") == KNOBS.stop_copy_bytes
     explained, reported = record.measured("downtime.explained"), record.measured("downtime.qemu")
@@ -89,7 +92,6 @@ def test_a_migration_is_measured(run_by_libvirt: tuple[CaseRunner, Record]) -> N
     parts = {part["name"]: part["seconds"] for part in record.downtime["parts"]}
     assert parts["pre-switchover"] > 0
     assert parts["wait for cont"] > 0
-    assert record.measured("downtime.libvirt") is not None
     moved = record.measured("bytes.vfio.transferred")
     statistics = record.driver["statistics"]
     assert statistics["source"]["vfio_data_transferred"] == moved

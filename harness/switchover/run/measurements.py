@@ -83,9 +83,13 @@ def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
 
 def _of_libvirt(driver: Mapping[str, Any]) -> Measurement:
     """libvirt's own figure, beside the others, not in their place. Its ``downtime`` is this one and the difference of
-    two hosts' real-time clocks, so that a clock that is off makes it longer or shorter.
+    two hosts' real-time clocks, so that a clock that is off makes it longer or shorter. libvirt compares it with their
+    difference as unsigned numbers (where it adds VIR_DOMAIN_JOB_DOWNTIME_NET), hence tells no such figure where the
+    destination's clock is behind.
     """
-    milliseconds = driver.get("statistics", {}).get("source", {}).get("downtime_net")
+    statistics = driver.get("statistics", {}).get("source", {})
+    milliseconds = statistics.get("downtime_net")
+    behind = "libvirt leaves it out where the clock of the destination's host is behind that of the source's"
     return Measurement(
         "downtime.libvirt",
         None if milliseconds is None else milliseconds / 1000,
@@ -94,7 +98,7 @@ def _of_libvirt(driver: Mapping[str, Any]) -> Measurement:
         "from when the source's libvirt noticed that the guest was stopped to when it noticed that QEMU had completed; "
         "the guest's start on the destination comes after it",
         "libvirt's statistics of the source's completed job: downtime_net (whole milliseconds)",
-        note="" if milliseconds is not None else "libvirt did not tell",
+        note="" if milliseconds is not None else behind if "downtime" in statistics else "libvirt did not tell",
     )
 
 

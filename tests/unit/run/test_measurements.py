@@ -111,3 +111,13 @@ def test_libvirts_downtime_is_the_one_of_one_clock() -> None:
     numbers = measure(EXPLAINED, make_moved(), REPLY, MigrationSettings(), driver=counted)
     assert [number.value for number in numbers if number.name == "downtime.libvirt"] == [0.296]
     assert "downtime.libvirt" not in by_name()
+
+
+@pytest.mark.parametrize(("told", "why"), [({"downtime": 259}, "is behind"), ({}, "libvirt did not tell")])
+def test_why_there_is_no_downtime_of_libvirt(told: dict[str, int], why: str) -> None:
+    """libvirt leaves it out where the destination's clock is behind the source's: that is told, and no number."""
+    driver = {"statistics": {"source": told}}
+    numbers = measure(EXPLAINED, make_moved(), REPLY, MigrationSettings(), driver=driver)
+    (number,) = (number for number in numbers if number.name == "downtime.libvirt")
+    assert number.value is None
+    assert why in number.note

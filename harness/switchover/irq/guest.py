@@ -28,18 +28,29 @@ LAB_KERNEL = "guest"
 _ADDRESS = "10.0.2.15"  # of the only guest in QEMU's user network
 _CONNECT_S = 60
 _MEMORY_MIB = 384  # kernels with all of Debian's modules beside them
-HELD = "switchover-held"
-"""A trace instance in which the events are always on, and nothing is recorded.
+HELD = ("switchover-held-1", "switchover-held-2")
+"""Trace instances in which the events are always on, and nothing is recorded.
 
-Switching on the first instance's events patches the kernel's code. With several vCPUs QEMU's emulation now and then
-runs into a breakpoint of such a patch that is gone already, and the guest's kernel dies of it ("Oops: int3"; QEMU 7.2).
-So the code is patched once, after the boot, and not for each recording.
+To switch an event on in a first instance patches a call into the kernel's code, in a second one patches the call again;
+further instances change data only (tracepoint_add_func(), kernel/tracepoint.c). With several vCPUs QEMU's emulation now
+and then runs into a breakpoint of such a patch that is gone already, and the guest's kernel dies of it ("Oops: int3";
+QEMU 7.2). Both instances are there before the kernel starts its second CPU, so no recording patches.
 """
 _HOLD = r"""
 instance=/sys/kernel/tracing/instances/$1; shift
-mkdir "$instance" && echo 0 >"$instance/tracing_on" || exit 1
-for event; do echo 1 >"$instance/events/$event/enable" || exit 1; done
+[ -d "$instance" ] || mkdir "$instance" || exit 1
+echo 0 >"$instance/tracing_on" || exit 1
+for event; do
+    [ "$(cat "$instance/events/$event/enable")" = 1 ] || echo 1 >"$instance/events/$event/enable" || exit 1
+done
 """
+"""Kernels before 6.3 do not make instances from their command line: there it is done after the boot, at that risk."""
+
+
+def hold_events() -> str:
+    """Words for a kernel's command line (``trace_instance=``, Documentation/admin-guide/kernel-parameters.txt)."""
+    events = ",".join(event.replace("/", ":") for event in EVENTS)
+    return " ".join(f"trace_instance={name},{events}" for name in HELD)
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ def start_irq_guest(
         memory_mib=_MEMORY_MIB,
         bridge="",
         address=_ADDRESS,
-        append=append,
+        append=f"{append} {hold_events()}",
         kernel=Kernel(str(image.artifact("vmlinuz"))),
         initramfs=str(image.artifact("initramfs.cpio")),
     )
@@ -107,7 +118,8 @@ def start_irq_guest(
         login = SshLogin(f"guest {name}", keys.login, keys.host_public)
         with SshHost(login, connection, timeout=_CONNECT_S) as host:
             try:
-                host.run(["sh", "-c", _HOLD, "sh", HELD, *EVENTS], timeout=60)
+                for instance in HELD:
+                    host.run(["sh", "-c", _HOLD, "sh", instance, *EVENTS], timeout=60)
                 yield IrqGuest(guest, host, entry)
             except HostLost:
                 guest.require_alive()

@@ -25,7 +25,7 @@ def clean() -> None:
 
 def list_instances(guest: IrqGuest) -> list[str]:
     """Those that are not part of the guest."""
-    return [name for name in guest.host.run(["ls", "/sys/kernel/tracing/instances"]).text.split() if name != HELD]
+    return [name for name in guest.host.run(["ls", "/sys/kernel/tracing/instances"]).text.split() if name not in HELD]
 
 
 @contextmanager

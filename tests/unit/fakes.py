@@ -172,6 +172,8 @@ class FaultyHost:
     address: Mapping[str, str] = field(default_factory=lambda: {"kind": "fake"})
     streams: list[socket.socket] = field(default_factory=list)
     outputs: Callable[[Sequence[str]], bytes] = lambda argv: b""
+    content: bytes = b""
+    """of each file"""
 
     def _note(self, method: str, argument: str) -> None:
         number = len(self.log)
@@ -203,7 +205,7 @@ class FaultyHost:
         raise AssertionError("not asked for in these tests")
 
     def read_file(self, path: str) -> bytes:
-        raise AssertionError("not asked for in these tests")
+        return self.content
 
     def write_file(self, path: str, data: bytes) -> None:
         self._note("write_file", path)

@@ -27,6 +27,8 @@ _ASK_S = 1.0
 _CANCEL_S = 180
 """A device may be saved meanwhile, and QEMU answers nothing then."""
 _GREETING_S = 5.0
+_END_S = 10.0
+"""Between the end of a QEMU's monitor and its own."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,25 @@ class QemuGuest:
         :raises GuestCrashed: QEMU ended, or the guest's kernel panicked or had an oops
         """
         code = self._process.poll()
-        text = self.console.text()
+        text = self.console.text() if code is None else self._read_console()
         if fatal := find_fatal(text):
             raise GuestCrashed(f"The guest of {self.label} crashed: {fatal}", why="; ".join(find_trouble(text)))
         if code is not None:
             raise GuestCrashed(
                 f"{self.label} ended with exit status {code}.", why=self._process.stderr().strip()[-800:]
             )
+
+    def _read_console(self) -> str:
+        """All that the guest of a QEMU that ended wrote: what is followed may lag behind."""
+        with contextlib.suppress(NotReady, HostLost, OSError):
+            return self.host.read_file(self.files.console).decode(errors="replace")
+        return self.console.text()
+
+    def explain_silence(self) -> None:
+        """For a QEMU that closed its monitor: as :meth:`require_alive`, once its end can be known."""
+        with contextlib.suppress(Deadline):
+            wait_until(f"{self.label} to end", lambda: self.exit_status() is not None, timeout=_END_S)
+        self.require_alive()
 
     def is_dead(self) -> bool:
         """Whether QEMU ended, or its guest crashed."""

@@ -123,7 +123,11 @@ def migrate(
     finally:
         samples = sampler.stop()
         course.close()
-    source_reply = source.qmp.execute("query-migrate")
+    try:
+        source_reply = source.qmp.execute("query-migrate")
+    except GuestCrashed:  # a QEMU that ends with its guest fails the migration first
+        source.explain_silence()
+        raise
     destination_reply = _ask_destination(destination)
     clocks = {side: combine_offsets(clocks_before[side], measure_offset(guest.host)) for side, guest in sides.items()}
     events = {side: guest.qmp.events[seen[side] :] for side, guest in sides.items()}

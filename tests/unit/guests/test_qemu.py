@@ -3,6 +3,7 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -222,6 +223,23 @@ def test_a_panic_is_a_crash(started: Started) -> None:
     with pytest.raises(GuestCrashed, match=r"crashed: .*Kernel panic") as caught:
         started.guest.require_alive()
     assert "Fatal exception in interrupt" in caught.value.why
+
+
+def test_the_last_words_of_a_guest_that_took_its_qemu_along(started: Started) -> None:
+    """A QEMU that ended crashed as its guest did, though what follows the console has not got so far yet."""
+    started.process.code = 0
+    started.host.content = b"Kernel panic - not syncing: sysrq triggered crash\n"
+    with pytest.raises(GuestCrashed, match=r"crashed: .*sysrq triggered crash"):
+        started.guest.require_alive()
+
+
+def test_silence_is_explained_by_the_end(started: Started) -> None:
+    """The process of a QEMU that closed its monitor is waited for: it ends a little later, and tells its status."""
+    timer = threading.Timer(0.2, lambda: setattr(started.process, "code", -11))
+    timer.start()
+    with pytest.raises(GuestCrashed, match="exit status -11"):
+        started.guest.explain_silence()
+    timer.join()
 
 
 def test_reachable_needs_both_words(started: Started) -> None:

@@ -150,6 +150,9 @@ class Side:
             if side.code is not None:
                 raise GuestCrashed(f"{side.name} ended")
 
+        def explain_silence() -> None:
+            raise GuestCrashed(f"{side.name} ended")
+
         return cast(
             QemuGuest,
             SimpleNamespace(
@@ -157,6 +160,7 @@ class Side:
                 host=LocalHost(),
                 qmp=Session(),
                 require_alive=require_alive,
+                explain_silence=explain_silence,
                 last_words=lambda: self.words,
                 exit_status=lambda: self.code,
                 kill=self.kill,

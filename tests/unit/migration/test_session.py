@@ -121,6 +121,19 @@ def test_a_source_that_ends_is_a_crash() -> None:
     assert time.monotonic() - start < 3
 
 
+def test_a_source_that_fails_the_migration_and_ends() -> None:
+    """It is told how the source ended, not that it could not be asked: QEMU fails a migration before it ends."""
+    pair = Pair(*["active"] * 1000)
+
+    def end(sample: Sample) -> None:
+        if sample.reply.get("status") == "active" and pair.source.open:
+            pair.source.open = False
+            pair.source.end("failed")
+
+    with pytest.raises(GuestCrashed, match="source ended"):
+        pair.migrate(MigrationSettings(settle=False), on_sample=end)
+
+
 def test_a_rejected_start_is_refused() -> None:
     """A blocker's text reaches the caller."""
     pair = Pair()

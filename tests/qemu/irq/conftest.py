@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.qemu.conftest import NAME, list_leftovers
+from tests.qemu.conftest import NAME, find_qemu, list_leftovers
 
 from switchover.guests.qemu import GuestKeys
 from switchover.irq.guest import HELD, IrqGuest, start_irq_guest
@@ -31,8 +31,7 @@ def list_instances(guest: IrqGuest) -> list[str]:
 @contextmanager
 def start_clean_guest(image: Image, keys: GuestKeys, append: str) -> Iterator[IrqGuest]:
     """One in which nothing of ours is left at the end, and of which nothing is left on this machine."""
-    qemu = os.environ.get("SWITCHOVER_TEST_QEMU", "qemu-system-x86_64")
-    with start_irq_guest(image, append, name=NAME, qemu=qemu, keys=keys) as guest:
+    with start_irq_guest(image, append, name=NAME, qemu=find_qemu(), keys=keys) as guest:
         yield guest
         assert list_instances(guest) == []
         assert " unknown channel" not in guest.qemu.console.text(), "dropbear hung up on us"

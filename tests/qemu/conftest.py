@@ -28,12 +28,7 @@ NAME = f"test-{os.getpid()}"
 
 
 def find_qemu() -> str:
-    """QEMU 10.0, as lab hosts have it.
-
-    QEMU 7.2.22 loses what a guest writes while it is migrated under TCG: with the vCPUs stopped at both ends, 8 of 31
-    migrations of an idle guest had pages in RAM that differ, up to 19, and guests died of it at the destination; of
-    12 with 10.0.13 none had. And a kernel that patches its code may die in 7.2 (:data:`switchover.irq.guest.HELD`).
-    """
+    """QEMU 10.0, as lab hosts run in it: guests of Debian 12's 7.2 die under TCG (docs/lab.md, Known traps)."""
     return os.environ.get("SWITCHOVER_TEST_QEMU") or own_qemu(build_images(["labhost-qemu"])["labhost-qemu"])
 
 

@@ -41,13 +41,13 @@ def boot_lab(
 ) -> None:
     """Boot the lab hosts ``names`` from the image ``labhost``, all of them together, each with ``disks``.
 
-    ``pci``: with an IOMMU, and PCI functions behind it, in the QEMU of the image ``labhost-qemu``.
+    ``pci``: with an IOMMU, and PCI functions behind it.
 
     :raises NotReady: one does not come up, with the end of its console; a damaged image is named
     """
     labhost = images["labhost"]
     accelerator = find_accelerator(labhost)
-    qemu = own_qemu(images["labhost-qemu"]) if pci else _require_qemu()
+    qemu = own_qemu(images["labhost-qemu"])
     file = LabFile(
         name=name,
         token=f"switchover-lab-{uuid.uuid4().hex[:12]}",
@@ -140,10 +140,6 @@ def _prepare(directory: Path, file: LabFile, host_key: KeyPair, index: int, coun
 
 def link_address(index: int) -> str:
     return f"10.77.0.{index + 1}"
-
-
-def _require_qemu() -> str:
-    return processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
 
 
 def _start(spec: LabHostSpec, argv: list[str], *, stays: bool) -> processes.LocalProcess:

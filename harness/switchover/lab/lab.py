@@ -96,7 +96,7 @@ def start_lab(
     for disk in disks:
         if not os.access(disk, os.R_OK) or disk.is_dir():
             raise UsageError(f"{disk} cannot be read.", why="lab hosts were to have it as a disk")
-    images = build_images(["labhost", *(["labhost-qemu"] if pci else [])])
+    images = build_images(["labhost", "labhost-qemu"])
     directory = labs_directory() / name
     labs_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
     starter = take_file(starter_path(directory), note=describe_process())

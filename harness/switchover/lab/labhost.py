@@ -34,7 +34,7 @@ GROUPED = ("0000:01:00.0", "0000:01:00.1")
 SINGLE = ("0000:02:00.0", "0000:03:00.0")
 """NICs in groups of their own, wired to each other: what one sends the other one gets."""
 PHYSICAL = "0000:04:00.0"
-"""A NIC with SR-IOV (igb), which came with QEMU 8.0: such lab hosts run in :func:`own_qemu`."""
+"""A NIC with SR-IOV (igb), which came with QEMU 8.0."""
 VIRTUAL_FUNCTIONS = 7
 """How many of them the kernel's igb makes at most."""
 PCI_FUNCTIONS = (*GROUPED, *SINGLE, PHYSICAL)
@@ -132,9 +132,10 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
 
 
 def own_qemu(image: Image) -> str:
-    """Program in the image ``labhost-qemu``: the QEMU that lab hosts have, started on the controller.
+    """Program in the image ``labhost-qemu``: the QEMU that lab hosts have, started on the controller to run them in.
 
-    Lab hosts with PCI functions run in it, since the controller's own may be older than the NIC with virtual functions.
+    The controller's own may be Debian 12's 7.2, which has no igb, and in which kernels die under TCG (docs/lab.md,
+    Known traps).
     """
     return str(image.artifact("root") / "bin" / "qemu-system-x86_64")
 

@@ -120,7 +120,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "labhost-qemu",
-            "QEMU that a lab host with PCI functions runs in",
+            "QEMU that lab hosts run in",
             sources=("qemu", "qemu-from-packages", "labhost-qemu"),
             needs=("buildroot", "labhost-root"),
             artifacts=("root",),

@@ -14,7 +14,7 @@ from switchover.hosts.local import LocalHost
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.lab import lab as lab_module
-from switchover.lab.images import Image, require_image
+from switchover.lab.images import Image, build_images, require_image
 from switchover.lab.keys import generate_key_pair
 from switchover.lab.lab import Lab, start_lab
 from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
@@ -88,8 +88,8 @@ def test_damaged_image_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (tmp_path / name).symlink_to(whole.artifact(name))
     (tmp_path / "root.ext4").write_bytes(bytes(64 << 20))
     (tmp_path / "manifest.json").symlink_to(whole.artifact("manifest.json"))
-    damaged = Image("labhost", whole.digest, tmp_path, 0, 0.0)
-    monkeypatch.setattr(lab_module, "build_images", lambda names: {"labhost": damaged})
+    images = build_images(["labhost-qemu"]) | {"labhost": Image("labhost", whole.digest, tmp_path, 0, 0.0)}
+    monkeypatch.setattr(lab_module, "build_images", lambda names: images)
     with pytest.raises(NotReady) as caught, start_lab("damaged", hosts=1):
         pytest.fail("it must not come up")
     assert "root.ext4 is not what was built" in caught.value.what

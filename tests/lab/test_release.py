@@ -14,6 +14,7 @@ import pytest
 
 from switchover.cli.main import main
 from switchover.devices.reference import TYPE
+from switchover.hosts.waiting import wait_until
 from switchover.lab.lab import Lab, start_lab
 from switchover.lab.labfile import lab_processes
 from switchover.lab.release import list_leftovers, undo_dead_journals
@@ -86,6 +87,21 @@ def test_kill_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     assert dead.outcomes, "there was nothing to undo"
     assert [str(outcome) for outcome in dead.outcomes if outcome.remains or outcome.how != "undone"] == []
     assert not dead.path.exists()
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(2, 0), (60, 1)])
+def test_a_qemu_that_ended_is_left_if_nobody_takes_note(lab: Lab, seconds: int, left: int) -> None:
+    """A zombie that its parent is about to reap is nothing that is left; one that stays is."""
+    host = lab.hosts()[0]
+    program = "/run/qemu-system-z"
+    script = 'cp "$(command -v sleep)" "$1"; ("$1" 0 & exec sleep "$2") >/dev/null 2>&1 & echo $!'
+    parent = host.run(["sh", "-c", script, "sh", program, str(seconds)]).text.strip()
+    try:
+        ended = ["sh", "-c", "ps -eo stat=,comm= | grep '^Z.* qemu-system-z'"]
+        wait_until("the zombie", lambda: not host.run(ended, check=False).returncode, timeout=10)
+        assert len(list_leftovers(host)) == left
+    finally:
+        host.run(["sh", "-c", 'kill "$1"; rm "$2"', "sh", parent, program], check=False)
 
 
 def test_a_qemu_that_does_not_start_leaves_its_words(pair: Pair, tmp_path: Path) -> None:

@@ -111,8 +111,11 @@ def _is_dead(directory: Path) -> bool:
 def list_leftovers(host: Host) -> list[str]:
     """QEMUs of guests, their files, taps, mediated devices, libvirt's domains, disturbed links, PCI functions with an
     override and virtual functions on a lab host where none should be.
+
+    A QEMU that ended has nothing any more, but is there until its parent has taken note: that gets some seconds.
     """
     script = (
+        "for _ in 1 2 3 4 5 6 7 8 9 10; do ps -eo stat=,comm= | grep -q '^Z.* qemu-' || break; sleep 0.5; done; "
         "pgrep -af '[q]emu-system|/opt/[q]emu/'; ls -d /tmp/switchover-* 2>/dev/null; ls /sys/bus/mdev/devices; "
         "ls /sys/class/net | grep ^sw; tc qdisc show | grep netem; "
         "ls -d /run/libvirt/qemu/switchover-*.xml 2>/dev/null; cd /sys/bus/pci/devices; "

@@ -15,6 +15,7 @@ from switchover.lab.images import (
     stored_directories,
 )
 from switchover.lab.own import DEFAULT_NAMES, keep_own
+from switchover.lab.recipes import LAB_IMAGES
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.invocation import command
 from switchover.record.log import say
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _build(arguments: argparse.Namespace) -> None:
     """:raises UsageError: no such image, or options that do not go with it"""
-    names = arguments.names or ["labhost"]
+    names = arguments.names or list(LAB_IMAGES)
     made_of = arguments.patch or arguments.source or arguments.tree
     if made_of or arguments.name or set(names) & DEFAULT_NAMES.keys():
         kind = names[0] if len(names) == 1 else ""

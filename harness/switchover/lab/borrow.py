@@ -11,7 +11,7 @@ from switchover.hosts.journal import DeadJournal
 from switchover.hosts.ownership import describe_process, take_file
 from switchover.lab.lab import Lab, require_lab, start_lab
 from switchover.lab.labfile import find_user, is_running, lease_path, read_lab_file
-from switchover.lab.recipes import compute_digest
+from switchover.lab.recipes import LAB_IMAGES, compute_digest
 from switchover.lab.release import clean_up_after_others
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.log import say
@@ -52,7 +52,8 @@ def _find_usable(remains: list[DeadJournal], stack: contextlib.ExitStack) -> Lab
     directory = labs_directory() / DEFAULT
     if not is_running(directory):
         return None
-    if read_lab_file(directory).images.get("labhost") != compute_digest("labhost", data_directory("images")):
+    made_of = read_lab_file(directory).images
+    if any(made_of.get(name) != compute_digest(name, data_directory("images")) for name in LAB_IMAGES):
         say("the lab that is up was made from older images: a new one is started")
         return None
     if why := _lease(directory, remains, stack):

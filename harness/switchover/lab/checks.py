@@ -29,7 +29,7 @@ from switchover.lab.images import (
 from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
 from switchover.lab.labhost import MEMORY_MIB
 from switchover.lab.mirror import Mirror, read_mirror, require_keyring
-from switchover.lab.recipes import RECIPES, RELEASE, compute_digest, order_recipes
+from switchover.lab.recipes import LAB_IMAGES, RECIPES, RELEASE, compute_digest, order_recipes
 from switchover.lab.release import find_dead_labs, undo_dead_journals
 from switchover.record.errors import CommandFailed
 from switchover.record.paths import cache_directory, data_directory, state_directory
@@ -47,7 +47,7 @@ _TOKEN = re.compile(r"switchover-lab-[0-9a-f]{12}-")
 
 def controller_checks() -> list[Check]:
     """All of the controller. What only building images needs blocks nothing once they are built."""
-    building = () if all(find_image(recipe.name) for recipe in order_recipes(["labhost"])) else EVERYTHING
+    building = () if all(find_image(recipe.name) for recipe in order_recipes(LAB_IMAGES)) else EVERYTHING
     return [
         Check("Python", EVERYTHING, check_python),
         Check("program qemu-system-x86_64", EVERYTHING, partial(check_program, *PROGRAMS[0])),

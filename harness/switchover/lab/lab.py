@@ -15,6 +15,7 @@ from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
 from switchover.lab.labfile import find_starter, is_running, lab_processes, read_lab_file, starter_path, stop_lab
 from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, monitor_socket, outlet_socket
+from switchover.lab.recipes import LAB_IMAGES
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import labs_directory
 
@@ -96,7 +97,7 @@ def start_lab(
     for disk in disks:
         if not os.access(disk, os.R_OK) or disk.is_dir():
             raise UsageError(f"{disk} cannot be read.", why="lab hosts were to have it as a disk")
-    images = build_images(["labhost", "labhost-qemu"])
+    images = build_images(list(LAB_IMAGES))
     directory = labs_directory() / name
     labs_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
     starter = take_file(starter_path(directory), note=describe_process())

@@ -12,6 +12,8 @@ RELEASE = "trixie"
 _FORMAT = "3"
 """Part of every digest: raise it when the builder itself makes something else of the same files."""
 
+LAB_IMAGES = ("labhost", "labhost-qemu")
+"""What a lab is started from."""
 TOOLCHAIN = ("toolchain.ext4",)
 """Artifacts of a QEMU for lab hosts."""
 QEMU_BUILD_S = 420

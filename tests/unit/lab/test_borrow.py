@@ -13,6 +13,7 @@ from switchover.hosts.journal import Change, DeadJournal, Outcome
 from switchover.hosts.ownership import take_file
 from switchover.lab import borrow
 from switchover.lab.borrow import borrow_lab
+from switchover.lab.recipes import LAB_IMAGES
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import labs_directory
 
@@ -29,10 +30,13 @@ class World:
         self.remains: list[DeadJournal] = []
         monkeypatch.setattr(borrow, "clean_up_after_others", self.clean_up)
         monkeypatch.setattr(borrow, "is_running", lambda directory: self.up)
-        monkeypatch.setattr(borrow, "read_lab_file", lambda directory: SimpleNamespace(images={"labhost": self.digest}))
+        monkeypatch.setattr(borrow, "read_lab_file", lambda directory: SimpleNamespace(images=self.images()))
         monkeypatch.setattr(borrow, "compute_digest", lambda name, images: "today")
         monkeypatch.setattr(borrow, "start_lab", self.start)
         monkeypatch.setattr(borrow, "Lab", lambda directory: SimpleNamespace(hosts=self.hosts, close=self.close, up=1))
+
+    def images(self) -> dict[str, str]:
+        return dict.fromkeys(LAB_IMAGES, "today") | {LAB_IMAGES[-1]: self.digest}
 
     def leave_behind(self, lab: str = "default") -> None:
         """A harness that was killed, whose changes in a lab cannot be undone."""

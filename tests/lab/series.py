@@ -42,26 +42,27 @@ def require_right(outcomes: Iterator[Outcome], identity: str) -> Outcome:
 
 
 def is_told_race(outcome: Outcome) -> bool:
-    """Whether QEMU heard a cancel during stop-copy too late, and the harness told what came of it (docs/concepts.md,
-    Faults): a source that failed where it was cancelled, or a guest that runs at both ends, with one address. Nobody
-    can set whether that happens.
+    """Whether QEMU's own race decided what came of a cancel, and the harness told it (docs/concepts.md, Faults): a
+    source that failed on its stream where it was cancelled, or, in stop-copy, a guest that runs at both ends, with one
+    address. Nobody can set whether that happens.
     """
-    cancelled = any(
-        fault.action is Action.CANCEL and fault.phase is Phase.DEVICE_STOP_COPY for fault in outcome.case.faults
-    )
+    phases = {fault.phase for fault in outcome.case.faults if fault.action is Action.CANCEL}
     failed = {check.name for check in outcome.checks if not check.passed}
-    twice = "guest does not run on the destination" in failed
-    told = outcome.verdict.name is VerdictName.FAILED or (outcome.verdict.name is VerdictName.CANCELLED and twice)
+    twice = Phase.DEVICE_STOP_COPY in phases and "guest does not run on the destination" in failed
+    told = (outcome.verdict.name is VerdictName.FAILED and "Channel error" in outcome.verdict.reason) or (
+        outcome.verdict.name is VerdictName.CANCELLED and twice
+    )
     # of two guests with one address, either answers
-    follows = (
-        {"device generation is as before", "a second migration completes, with all its checks"} if twice else set()
+    excused = (
+        {
+            "guest does not run on the destination",
+            "device generation is as before",
+            "a second migration completes, with all its checks",
+        }
+        if twice
+        else set()
     )
-    return (
-        cancelled
-        and told
-        and outcome.verdict.side == "source"
-        and failed <= {"guest does not run on the destination", *follows}
-    )
+    return bool(phases) and told and outcome.verdict.side == "source" and failed <= excused
 
 
 def describe_failures(outcome: Outcome) -> Sequence[str]:

@@ -199,11 +199,15 @@ def test_a_destination_that_is_killed(guests: Guests, loop: LoopThread) -> None:
 
 
 def test_a_migration_that_is_cancelled(guests: Guests, loop: LoopThread) -> None:
-    """A migration that is cancelled ends as cancelled, and the guest goes on at the source."""
+    """A migration that is cancelled ends as cancelled, and the guest goes on at the source.
+
+    Without a return path: with one QEMU may fail the stream that it is told to cancel (docs/concepts.md, Faults).
+    """
+    settings = replace(SLOW, return_path=False)
     with guests.start("source") as source, guests.start("destination", incoming=True) as destination:
         wait_until_idle(source)
         cancel = AfterSamples(lambda: source.qmp.execute("migrate_cancel"))
-        result = migrate(source, destination, LOOPBACK, SLOW, loop, on_sample=cancel)
+        result = migrate(source, destination, LOOPBACK, settings, loop, on_sample=cancel)
         assert result.status == "cancelled"
         assert judge_result(result, []).name is VerdictName.CANCELLED
         require_running(source)

@@ -94,6 +94,8 @@ def scripts(guests: Guests, tmp_path: Path) -> Iterator[Scripts]:
     assert not (tmp_path / "work").exists()
 
 
+# with a return path QEMU may fail the stream that it is told to cancel (docs/concepts.md, Faults)
+ONE_WAY = replace(SLOW, return_path=False)
 READY = "switchover-guest: ready"
 RUNS = '"running": true'
 FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
@@ -105,7 +107,7 @@ FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
         (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, RUNS),
         (Verdict(VerdictName.COMPLETED), PLAIN, (Fault(Action.PAUSE_GUEST, Phase.BEFORE),), {}, '"status": "paused"'),
         (Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
-        (Verdict(VerdictName.CANCELLED), SLOW, (FAULT[Action.CANCEL],), {}, "source cancelled"),
+        (Verdict(VerdictName.CANCELLED), ONE_WAY, (FAULT[Action.CANCEL],), {}, "source cancelled"),
         (Verdict(VerdictName.CRASHED, "destination"), SLOW, (FAULT[Action.KILL_DESTINATION],), {}, "source failed"),
         (Verdict(VerdictName.CRASHED, "source"), SLOW, (FAULT[Action.KILL_SOURCE],), {}, "QEMU of the source ended"),
         (Verdict(VerdictName.HUNG, "source"), SLOW, (), {}, "after 16 s the status is 'active'"),

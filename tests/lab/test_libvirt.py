@@ -10,9 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.lab.case_runner import CaseRunner
@@ -24,10 +26,14 @@ from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 from switchover.hosts.waiting import wait_until
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers, undo_dead_journals
+from switchover.migration.session import Sample
 from switchover.record.record import Record, VerdictName
+from switchover.record.rundir import make_run_directory
 from switchover.run.pair import Pair
+from switchover.run.repeat import Observer, run_repeat
 from switchover.run.series import Outcome
-from switchover.run.standard import KNOBS
+from switchover.run.standard import KNOBS, PRE_COPY_ON
+from switchover.scenarios.case import with_driver
 from switchover.scenarios.expand import expand
 from switchover.scenarios.scenario import catalogue_directory, load_scenario
 
@@ -161,6 +167,30 @@ def test_kill_while_libvirt_has_the_guest(lab: Lab, tmp_path: Path, step: str) -
     assert [str(outcome) for outcome in dead.outcomes if outcome.remains or outcome.how != "undone"] == []
     for host in lab.hosts():
         assert host.run(["virsh", "list", "--all", "--name"]).text.split() == []
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["source", "destination"])
+def test_a_libvirtd_that_dies(lab: Lab, pair: Pair, fingerprint: dict[str, Any], tmp_path: Path, end: int) -> None:
+    """SIGKILL of one end's libvirtd while a device is in pre-copy: the connection is told as lost, both QEMUs are ended
+    all the same (the fixture looks), and the next connection finds a libvirtd.
+    """
+    host = lab.hosts()[end]
+    kill = ["sh", "-c", "kill -KILL $(cat /run/libvirtd.pid)"]
+    killers: list[threading.Thread] = []
+
+    def kill_once(sample: Sample) -> None:
+        if not killers and sample.reply.get("vfio", {}).get("transferred"):
+            killers.append(threading.Thread(target=host.run, args=[kill]))
+            killers[0].start()
+
+    case = with_driver(PRE_COPY_ON, "libvirt")
+    directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
+    record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=kill_once))
+    killers[0].join()
+    assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
+    assert f"The connection to libvirtd of {host.name} broke." in record.verdict.reason
+    with connect_libvirtd(host) as libvirtd:
+        assert libvirtd.raw.listAllDomains() == []
 
 
 @pytest.mark.parametrize("identity", CASES)

@@ -15,7 +15,7 @@ from typing import Any
 
 from switchover.guests.console import Console
 from switchover.guests.domain import DomainIdentity, alias_of, build_domain
-from switchover.guests.libvirtd import DomainEvent, Libvirtd, connect_libvirtd, describe_error
+from switchover.guests.libvirtd import START, DomainEvent, Libvirtd, connect_libvirtd
 from switchover.guests.qemu import GuestEvidence, GuestKeys, QemuGuest, prepare_files, removal_of_files
 from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.hosts.host import UNKNOWN_SIGNAL, Host, paste
@@ -199,16 +199,13 @@ class LibvirtGuest(QemuGuest):
                 domain.resume()
 
     def destroy(self) -> None:
-        """End the domain, if there is one, and see that it is gone."""
-        libvirt = self.libvirtd.module
+        """End the domain, if there is one, and see that it is gone; its QEMU also where libvirt does not."""
         if self.identity is not None:
-            try:
+            with contextlib.suppress(self.libvirtd.module.libvirtError):
                 self.libvirtd.raw.lookupByUUIDString(self.identity.uuid).destroy()
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    raise NotReady(f"{self.label} does not end.", why=describe_error(error)) from error
-        self.host.run(list(_removal_of_domain(self.files)[0]))
-        self.host.run(list(_removal_of_domain(self.files)[1]))
+        undo, gone = _removal_of_domain(self.files)
+        self.host.run(undo)
+        self.host.run(gone)
 
     def collect_evidence(self) -> GuestEvidence:
         found = super().collect_evidence()
@@ -273,16 +270,17 @@ def _require_program(host: Host, name: str) -> str:
 def _removal_of_domain(files: GuestFiles) -> tuple[list[str], list[str]]:
     """Undo of a domain by its directory, which its XML names: the name may be that of another host's guest.
 
-    A transient domain is gone when its QEMU is; libvirt takes its tap and its files away. libvirt's log of it stays
-    otherwise.
+    A transient domain is gone when its QEMU is; libvirt takes its tap and its files away, and one that died does so
+    when it is back. libvirt's log of it stays otherwise.
     """
     ident = files.directory.rpartition("-")[2]
     halves = [ident[:4], ident[4:]]
     end, ended = end_processes(ident)
+    known = f'grep -l -s -F -- "$1$2" {_STATUS_DIRECTORY}/*.xml >&2'
     undo = (
-        f'{paste(end)}; n=0; while grep -q -s -F -- "$1$2" {_STATUS_DIRECTORY}/*.xml && [ $n -lt 100 ]; '
-        "do sleep 0.1; n=$((n+1)); done; "
+        f"{paste(end)}; if {known}; then {START}; fi; n=0; "
+        f"while {known} && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done; "
         f'grep -l -s -F -- "$1$2" {_LOG_DIRECTORY}/*.log | while read -r log; do rm -f "$log"; done'
     )
-    gone = f'{paste(ended)} && ! grep -l -s -F -- "$1$2" {_STATUS_DIRECTORY}/*.xml >&2'
+    gone = f"{paste(ended)} && ! {known}"
     return ["sh", "-c", undo, "sh", *halves], ["sh", "-c", gone, "sh", *halves]

@@ -25,8 +25,9 @@ from switchover.record.log import LOG
 
 SOCKET = "/run/libvirt/libvirt-sock"
 _LAB_START = "/usr/lib/switchover/libvirtd"
-"""A lab host starts its libvirtd when it is wanted first (images/labhost)."""
-_START = f"if [ ! -S {SOCKET} ] && [ -x {_LAB_START} ]; then {_LAB_START}; fi; test -S {SOCKET}"
+"""A lab host starts its libvirtd when it is wanted, and there is none (images/labhost)."""
+START = f"if [ -x {_LAB_START} ]; then {_LAB_START}; fi; test -S {SOCKET}"
+"""A shell command that fails if the host has no libvirtd; elsewhere systemd starts one that died."""
 _OPEN_TIMEOUT_S = 60
 _KEEPALIVE_S, _KEEPALIVE_COUNT = 5, 6
 
@@ -180,7 +181,7 @@ def connect_libvirtd(host: Host) -> Iterator[Libvirtd]:
     """
     libvirt = require_libvirt()
     try:
-        host.run(["sh", "-c", _START], timeout=_OPEN_TIMEOUT_S)
+        host.run(["sh", "-c", START], timeout=_OPEN_TIMEOUT_S)
     except CommandFailed as error:
         raise NotReady(
             f"{host.name} has no libvirtd at {SOCKET}.", why=error.why, fix="start libvirtd there"

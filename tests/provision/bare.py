@@ -74,9 +74,7 @@ def start_machines(images: Mapping[str, Image], directory: Path) -> Iterator[tup
             arguments += ["-fw_cfg", f"name={_CREDENTIALS}/{credential},file={directory / credential}"]
         bare = _start(stack, BARE, arguments, monitor, console, host_key, "10.77.0.1")
         _wait_until(partner, lambda host: True)
-        # sshd comes up before the rest of the system
-        asked = ["systemctl", "is-system-running"]
-        _wait_until(bare, lambda host: host.run(asked, check=False).text.strip() in ("running", "degraded"))
+        _wait_until(bare, is_system_up)
         yield bare, partner
 
 
@@ -110,19 +108,17 @@ def _list_credentials(login: KeyPair, host_key: KeyPair) -> dict[str, str]:
 def bare_arguments(image: Image, accelerator: Accelerator, monitor: Path, console: Path) -> list[str]:
     """QEMU's arguments. The user network is restricted: the way in is its SSH, and there is none out.
 
-    The link to the partner is ``LINK``. An IOMMU, and two NICs behind it that nothing else uses, are for binding PCI
-    functions: one as a whole, and virtual functions of the other.
+    The link to the partner is ``LINK``. An IOMMU, which its kernel is not told to use, and two NICs behind it that
+    nothing else uses, are for binding PCI functions: one as a whole, and virtual functions of the other.
     """
     link = f"stream,id=link,server=off,addr.type=unix,addr.path={monitor.parent / 'link'}"
     return [
         *("-name", BARE, "-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", "q35,kernel-irqchip=split", "-accel", accelerator.accel, "-cpu", accelerator.cpu),
-        *("-smp", str(accelerator.vcpus), "-m", "3072", "-no-reboot"),
+        *("-smp", str(accelerator.vcpus), "-m", "4096"),
         *("-device", "intel-iommu,intremap=on"),
-        *("-kernel", str(image.artifact("vmlinuz")), "-initrd", str(image.artifact("initramfs.cpio"))),
-        *("-append", "console=ttyS0 quiet panic=-1 systemd.firstboot=off intel_iommu=on iommu=pt"),
         *("-serial", f"file:{console}", "-qmp", f"unix:{monitor},server=on,wait=off"),
-        *("-drive", f"file={image.artifact('root.ext4')},if=virtio,format=raw,snapshot=on,cache=unsafe"),
+        *("-drive", f"file={image.artifact('disk.raw')},if=virtio,format=raw,snapshot=on,cache=unsafe"),
         *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", f"virtio-net-pci,netdev=user,mac={_MAC}:75:01,romfile="),
         *("-netdev", link),
@@ -130,6 +126,12 @@ def bare_arguments(image: Image, accelerator: Accelerator, monitor: Path, consol
         *("-device", "pcie-root-port,id=behind1,chassis=1", "-device", "e1000e,bus=behind1,romfile="),
         *("-device", "pcie-root-port,id=behind2,chassis=2", "-device", "igb,bus=behind2,romfile="),
     ]
+
+
+def is_system_up(host: Host) -> bool:
+    """sshd comes up before the rest of the system."""
+    asked = host.run(["systemctl", "is-system-running"], check=False)
+    return asked.text.strip() in ("running", "degraded")
 
 
 def _ask_port(name: str, monitor: Path, process: processes.LocalProcess) -> int:

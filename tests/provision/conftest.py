@@ -55,25 +55,30 @@ def machines(
         yield machines
 
 
-@pytest.fixture(scope="session")
-def connections(machines: Sequence[Machine]) -> Iterator[list[Host]]:
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(open_inventory_host(machine.name, machine.entry)) for machine in machines]
+_LACKED = """
+for name; do command -v "$name" >/dev/null || echo "$name"; done
+[ -e /sys/module/vfio ] || echo vfio
+[ -n "$(ls /sys/kernel/iommu_groups)" ] || echo IOMMU
+"""
 
 
 @pytest.fixture(scope="session")
-def lacked(connections: Sequence[Host]) -> list[str]:
+def lacked(machines: Sequence[Machine]) -> list[str]:
     """What it did not have before the role came."""
-    script = 'for name; do command -v "$name" >/dev/null || echo "$name"; done; [ -e /sys/module/vfio ] || echo vfio'
-    return connections[0].run(["sh", "-c", script, "sh", "qemu-system-x86_64", "virsh", "socat"]).text.splitlines()
+    with open_inventory_host(machines[0].name, machines[0].entry) as host:
+        return host.run(["sh", "-c", _LACKED, "sh", "qemu-system-x86_64", "virsh", "socat"]).text.splitlines()
 
 
 @dataclass(frozen=True)
 class Ansible:
-    """``ansible-playbook`` on the machine. ``inventory``: that of the harness."""
+    """``ansible-playbook`` on the machine. ``inventory``: that of the harness. ``tunnel``: command of a way from the
+    machine to packages.
+    """
 
+    machine: Machine
     directory: Path
     sockets: str
+    tunnel: Sequence[str]
 
     @property
     def inventory(self) -> Path:
@@ -94,10 +99,23 @@ class Ansible:
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",
         }
-        done = processes.run([program, *words, str(ANSIBLE / playbook)], timeout=2400, check=False, env=env)
+        with self._start_tunnel():
+            done = processes.run([program, *words, str(ANSIBLE / playbook)], timeout=2400, check=False, env=env)
         print(done.text)
         assert not check or done.returncode == 0, done.text + done.stderr.decode()
         return done
+
+    @contextlib.contextmanager
+    def _start_tunnel(self) -> Iterator[None]:
+        """For one playbook: a machine that reboots ends it."""
+        tunnel = processes.LocalProcess(list(self.tunnel))
+        listens = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{_PROXY_PORT}"]
+        try:
+            with open_inventory_host(self.machine.name, self.machine.entry) as host:
+                wait_until("the way to packages", lambda: not host.run(listens, check=False).returncode, timeout=60)
+            yield
+        finally:
+            tunnel.kill()
 
 
 def count(completed: Completed, what: str) -> int:
@@ -109,10 +127,7 @@ def count(completed: Completed, what: str) -> int:
 
 @pytest.fixture(scope="session")
 def ansible(
-    machines: Sequence[Machine],
-    connections: Sequence[Host],
-    images: Mapping[str, Image],
-    tmp_path_factory: pytest.TempPathFactory,
+    machines: Sequence[Machine], images: Mapping[str, Image], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ansible]:
     """With packages through the controller: a proxy there, at a port that SSH forwards from the machine."""
     directory = tmp_path_factory.mktemp("ansible")
@@ -126,13 +141,8 @@ def ansible(
         sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="switchover-ansible-"))
         forward = f"127.0.0.1:{_PROXY_PORT}:127.0.0.1:{port}"
         where = ["-p", str(entry.port), "-i", entry.key, f"root@{entry.address}"]
-        tunnel = processes.LocalProcess(
-            ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-R", forward, *options, *where]
-        )
-        stack.callback(tunnel.kill)
-        listens = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{_PROXY_PORT}"]
-        wait_until("the way to packages", lambda: connections[0].run(listens, check=False).returncode == 0, timeout=60)
-        yield Ansible(directory, sockets)
+        tunnel = ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-R", forward, *options, *where]
+        yield Ansible(machines[0], directory, sockets, tunnel)
 
 
 def _write_hosts(entry: HostEntry, images: Mapping[str, Image], directory: Path) -> list[str]:
@@ -147,7 +157,9 @@ def _write_hosts(entry: HostEntry, images: Mapping[str, Image], directory: Path)
         "ansible_ssh_private_key_file": entry.key,
         "ansible_ssh_common_args": " ".join(options),
         "switchover_host_apt_proxy": f"http://127.0.0.1:{_PROXY_PORT}",
+        "switchover_host_huge_1g_pages": 1,
         "switchover_host_huge_2m_pages": 16,
+        "switchover_host_reboot": True,
         "switchover_host_functions": [{"address": NIC}],
         "switchover_host_vfs": [{"pf": PHYSICAL, "count": 2}],
         "switchover_host_bridge_address": f"{entry.link}/24",
@@ -188,7 +200,8 @@ def applied(lacked: Sequence[str], ansible: Ansible) -> Applied:
     return Applied(ansible.apply(), ansible.apply())
 
 
-@pytest.fixture
-def hosts(applied: Applied, connections: list[Host]) -> list[Host]:
+@pytest.fixture(scope="session")
+def hosts(applied: Applied, machines: Sequence[Machine]) -> Iterator[list[Host]]:
     """The machine, now that the role has made it a host, and its partner."""
-    return connections
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(open_inventory_host(machine.name, machine.entry)) for machine in machines]

@@ -7,6 +7,7 @@ last, since it changes the host.
 """
 
 import json
+import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,8 +77,10 @@ def require_completed(directory: Path, *hosts: str, count: int) -> list[Record]:
 
 
 def test_the_machine_was_bare(lacked: Sequence[str]) -> None:
-    """Before the role came there was no QEMU, no libvirt, no socat and no VFIO: all that is found later is its work."""
-    assert lacked == ["qemu-system-x86_64", "virsh", "socat", "vfio"]
+    """Before the role came there was no QEMU, no libvirt, no socat, no VFIO and no IOMMU in use: all that is found
+    later is its work.
+    """
+    assert lacked == ["qemu-system-x86_64", "virsh", "socat", "vfio", "IOMMU"]
 
 
 def test_the_second_time_changes_nothing(applied: Applied) -> None:
@@ -85,6 +88,19 @@ def test_the_second_time_changes_nothing(applied: Applied) -> None:
     assert count(applied.first, "changed") > 10
     assert count(applied.second, "changed") == 0, applied.second.text
     assert count(applied.second, "ok") > 20
+
+
+def test_the_kernel_was_told(applied: Applied, hosts: Sequence[Host]) -> None:
+    """The boot loader's menu has the role's words, and the machine was rebooted into them, once: its IOMMU is on, a
+    page of 1 GiB is reserved.
+    """
+    host = hosts[0]
+    words = host.run(["cat", "/proc/cmdline"]).text.split()
+    assert {"intel_iommu=on", "iommu=pt", "hugepagesz=1G", "hugepages=1"} <= set(words)
+    assert host.run(["ls", "/sys/kernel/iommu_groups"]).text.split()
+    assert host.run(["cat", "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"]).text.strip() == "1"
+    told = [re.search(r"TASK \[.*: Reboot\].*\n(\w+)", one.text) for one in (applied.first, applied.second)]
+    assert [match and match[1] for match in told] == ["changed", "skipping"]
 
 
 def test_what_was_asked_for_is_there(hosts: Sequence[Host]) -> None:

@@ -138,10 +138,10 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             "bare",
-            "disk, kernel and initramfs of a bare machine, which ansible/ turns into a host",
+            "disk of a bare machine, which ansible/ turns into a host",
             sources=("common", "bare"),
             needs=("buildroot", "bare-root"),
-            artifacts=("root.ext4", "vmlinuz", "initramfs.cpio"),
+            artifacts=("disk.raw",),
             estimate_s=15,
         ),
         Recipe(

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +13,12 @@ import pytest
 
 from switchover.cli.main import main
 from switchover.devices.reference import TYPE
+from switchover.hosts.journal import parse_journal
 from switchover.hosts.waiting import wait_until
 from switchover.lab.lab import Lab, start_lab
 from switchover.lab.labfile import lab_processes
 from switchover.lab.release import list_leftovers, undo_dead_journals
+from switchover.record.paths import journals_directory
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.interventions import start_link
@@ -51,6 +52,13 @@ def start_repeat(lab: Lab, directory: Path) -> "subprocess.Popen[str]":
     )
 
 
+def list_changed(pid: int) -> set[str]:
+    """Hosts with changes that are open in the journal of a process."""
+    journals = (parse_journal(path.read_bytes()) for path in journals_directory().glob("*.jsonl"))
+    mine = (found for found in journals if found.owner.startswith(f"process {pid}:"))
+    return {change.host for found in mine for change in found.changes}
+
+
 @pytest.mark.parametrize("step", ["start destination", "guest boot", "migrate", "ask after"])
 def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     """Ctrl-C in a step of a repeat: everything is released (the fixture looks), and the record names the step."""
@@ -78,8 +86,8 @@ def test_kill_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     for line in process.stderr:
         if line.strip() == f"step: {step}":
             break
-    # not at the step's very first moment, but while it is at work
-    time.sleep({"start source": 0.5, "start destination": 0.5}.get(step, 0.2))
+    changed = lab.hosts()[0 if step == "start source" else 1].name
+    wait_until("a change to undo", lambda: changed in list_changed(process.pid), timeout=10, poll=0.01)
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL

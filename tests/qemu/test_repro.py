@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -193,7 +192,6 @@ def test_an_end_before_its_time(scripts: Scripts, number: int, moment: str) -> N
     assert process.stdout is not None
     assert any(moment in line for line in process.stdout)
     pids = [int((script.work / side / "pid").read_text()) for side in ("source", "destination")]
-    time.sleep(0.5)
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == 143

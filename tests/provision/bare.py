@@ -108,8 +108,8 @@ def _list_credentials(login: KeyPair, host_key: KeyPair) -> dict[str, str]:
 def bare_arguments(image: Image, accelerator: Accelerator, monitor: Path, console: Path) -> list[str]:
     """QEMU's arguments. The user network is restricted: the way in is its SSH, and there is none out.
 
-    The link to the partner is ``LINK``. An IOMMU, which its kernel is not told to use, and two NICs behind it that
-    nothing else uses, are for binding PCI functions: one as a whole, and virtual functions of the other.
+    The link to the partner is ``LINK``. An IOMMU, and two NICs behind it that nothing else uses, are for binding PCI
+    functions: one as a whole, and virtual functions of the other.
     """
     link = f"stream,id=link,server=off,addr.type=unix,addr.path={monitor.parent / 'link'}"
     return [

@@ -58,7 +58,7 @@ def machines(
 _LACKED = """
 for name; do command -v "$name" >/dev/null || echo "$name"; done
 [ -e /sys/module/vfio ] || echo vfio
-[ -n "$(ls /sys/kernel/iommu_groups)" ] || echo IOMMU
+grep -q -w intel_iommu=on /proc/cmdline || echo intel_iommu=on
 """
 
 

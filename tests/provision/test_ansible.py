@@ -10,6 +10,7 @@ import json
 import re
 import tarfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.provision.conftest import ANSIBLE, NIC, PHYSICAL, Ansible, Applied, c
 from switchover.devices.functions import read_devices
 from switchover.hosts import processes
 from switchover.hosts.host import Completed, Host
+from switchover.hosts.inventory import open_inventory_host
 from switchover.lab.release import list_leftovers
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import find_run
@@ -77,10 +79,10 @@ def require_completed(directory: Path, *hosts: str, count: int) -> list[Record]:
 
 
 def test_the_machine_was_bare(lacked: Sequence[str]) -> None:
-    """Before the role came there was no QEMU, no libvirt, no socat, no VFIO and no IOMMU in use: all that is found
-    later is its work.
+    """Before the role came there was no QEMU, no libvirt, no socat, no VFIO, and the kernel was not told anything: all
+    that is found later is its work.
     """
-    assert lacked == ["qemu-system-x86_64", "virsh", "socat", "vfio", "IOMMU"]
+    assert lacked == ["qemu-system-x86_64", "virsh", "socat", "vfio", "intel_iommu=on"]
 
 
 def test_the_second_time_changes_nothing(applied: Applied) -> None:
@@ -161,6 +163,18 @@ def test_what_drifts_is_told_and_repaired(hosts: Sequence[Host], ansible: Ansibl
     assert host.run(["test", "-e", "/sys/class/net/br0"], check=False).returncode != 0
     assert count(ansible.apply("--tags", "devices,check"), "changed") == 1
     assert "10.77.0.1/24" in host.run(["ip", "-o", "address", "show", "dev", "br0"]).text
+
+
+def test_another_user(hosts: Sequence[Host], ansible: Ansible) -> None:
+    """Another user than root is made and let in by the harness's key; it may use KVM, VFIO and libvirt, lock memory."""
+    machine = ansible.machine
+    public = processes.run(["ssh-keygen", "-y", "-f", machine.entry.key]).text.strip()
+    ansible.play("hosts.yml", "--tags", "user", switchover_host_user="tester", switchover_host_keys=[public])
+    with open_inventory_host("another user", replace(machine.entry, user="tester")) as host:
+        assert {"kvm", "libvirt"} <= set(host.run(["id", "-nG"]).text.split())
+        assert host.run(["bash", "-c", "ulimit -l"]).text.strip() == "unlimited"
+        host.run(["sh", "-ec", "test -w /dev/kvm; test -w /dev/vfio/vfio"])
+        assert "QEMU" in host.run(["virsh", "--connect", "qemu:///system", "version"]).text
 
 
 def test_a_night(hosts: Sequence[Host], ansible: Ansible, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def start_machines(images: Mapping[str, Image], directory: Path) -> Iterator[tup
 
     :raises NotReady: one ends, or does not answer over SSH in time
     """
-    accelerator, qemu = find_accelerator(images["labhost"]), own_qemu(images["labhost-qemu"])
+    qemu = own_qemu(images["labhost-qemu"])
+    accelerator = find_accelerator(images["labhost"], qemu)
     login = generate_key_pair()
     _write(directory / "key", login.private)
     with contextlib.ExitStack() as stack:

@@ -22,6 +22,7 @@ from switchover.hosts.machine import Machine
 from switchover.lab.accelerator import find_accelerator
 from switchover.lab.images import find_image
 from switchover.lab.lab import Lab, require_lab
+from switchover.lab.labhost import own_qemu
 from switchover.record.errors import ExitCode, SwitchoverError, UsageError
 from switchover.record.toml import suggest
 from switchover.report.hosts import render_survey_json, render_surveys
@@ -192,8 +193,8 @@ def _read_host_key(word: str) -> str:
 
 def probe_controller(_host: Host, _machine: Machine, _qemu: str) -> KvmProbe:
     """The controller's KVM is tried as the lab tries it, with a lab host's kernel."""
-    image = find_image("labhost")
-    if image is None:
-        return KvmProbe(None, "the image that it is tried with is not built (switchover images build)")
-    accelerator = find_accelerator(image)
+    labhost, qemu = find_image("labhost"), find_image("labhost-qemu")
+    if labhost is None or qemu is None:
+        return KvmProbe(None, "the images that it is tried with are not built (switchover images build)")
+    accelerator = find_accelerator(labhost, own_qemu(qemu))
     return KvmProbe(accelerator.accel.startswith("kvm"), accelerator.reason)

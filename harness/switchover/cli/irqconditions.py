@@ -15,6 +15,7 @@ from switchover.irq.expectation import Agreement, ConditionResult
 from switchover.irq.guest import LAB_KERNEL, start_irq_guest
 from switchover.irq.provoke import read_stage, run_condition
 from switchover.lab.images import build_images, find_recipe, list_recipes
+from switchover.lab.labhost import own_qemu
 from switchover.record.errors import ExitCode, GuestCrashed, UsageError
 from switchover.record.log import say, step
 from switchover.record.toml import suggest
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host-key", metavar="KEY", help="of --guest: 'ssh-ed25519 AAAA…' (default: that of ~/.ssh/known_hosts)"
     )
-    parser.add_argument("--qemu", default="qemu-system-x86_64", metavar="PROGRAM", help="default: the one in PATH")
+    parser.add_argument("--qemu", metavar="PROGRAM", help="that guests run in (default: that of lab hosts)")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the recordings there")
     parser.add_argument("--json", action="store_true", help="everything, for programs")
 
@@ -112,13 +113,14 @@ def _boot_and_run(
     """One boot for all conditions that have the same command line, in the order of the table; more if a guest crashes,
     which emulated ones do now and then (:data:`switchover.irq.guest.HELD`).
     """
-    image = build_images([kernel])[kernel]
+    images = build_images([kernel, "labhost-qemu"])
+    image, qemu = images[kernel], arguments.qemu or own_qemu(images["labhost-qemu"])
     found: dict[str, ConditionResult] = {}
     for boot in dict.fromkeys(condition.boot for condition in conditions):
         for number in range(1, BOOTS + 1):
             left = [one for one in conditions if one.boot == boot and one.name not in found]
             try:
-                with step(f"{kernel} with {boot}"), start_irq_guest(image, boot, qemu=arguments.qemu) as guest:
+                with step(f"{kernel} with {boot}"), start_irq_guest(image, boot, qemu) as guest:
                     for result in _run_all(guest.host, directory, left, quiet=arguments.json):
                         found[result.name] = result
                 break

@@ -71,13 +71,14 @@ def make_keys() -> GuestKeys:
 def start_irq_guest(
     image: Image,
     append: str,
+    qemu: str,
     *,
     name: str = "irq",
-    qemu: str = "qemu-system-x86_64",
     keys: GuestKeys | None = None,
     more: Sequence[str] = (),
 ) -> Iterator[IrqGuest]:
-    """A guest of a kernel's image for the time of a ``with`` block. ``append``: words for its command line.
+    """A guest of a kernel's image for the time of a ``with`` block. ``append``: words for its command line; ``qemu``:
+    the program that it runs in.
 
     :raises Deadline: it does not come up; :raises GuestCrashed: its QEMU ended, or its kernel panicked
     """

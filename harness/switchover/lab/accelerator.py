@@ -34,15 +34,15 @@ def tcg(reason: str) -> Accelerator:
     return Accelerator("tcg,tb-size=1024", "max,la57=off", 1, reason)
 
 
-def find_accelerator(labhost: Image) -> Accelerator:
+def find_accelerator(labhost: Image, qemu: str) -> Accelerator:
     """KVM with nested virtualisation if a kernel boots in it within some seconds, else TCG.
 
-    The answer is kept until the machine boots again or another kernel or QEMU is used.
+    ``qemu``: the program that lab hosts are to run in, in an image. The answer is kept until the machine boots again or
+    another kernel or QEMU is used.
     """
-    qemu = processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return tcg("there is no /dev/kvm that this user may open")
-    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {labhost.digest} {Path(qemu).stat().st_mtime}"
+    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {labhost.digest} {qemu}"
     cache = cache_directory() / "accelerator.json"
     if (kept := _read_kept(cache, key)) is not None:
         return kept

@@ -46,8 +46,8 @@ def boot_lab(
     :raises NotReady: one does not come up, with the end of its console; a damaged image is named
     """
     labhost = images["labhost"]
-    accelerator = find_accelerator(labhost)
     qemu = own_qemu(images["labhost-qemu"])
+    accelerator = find_accelerator(labhost, qemu)
     file = LabFile(
         name=name,
         token=f"switchover-lab-{uuid.uuid4().hex[:12]}",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the controller needs for a lab, checked: programs, QEMU, memory, disk, mirror, images, leftovers."""
+"""What the controller needs for a lab, checked: programs, memory, disk, mirror, images, leftovers."""
 
 import importlib.util
 import json
@@ -27,7 +27,7 @@ from switchover.lab.images import (
     stored_directories,
 )
 from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
-from switchover.lab.labhost import MEMORY_MIB
+from switchover.lab.labhost import MEMORY_MIB, own_qemu
 from switchover.lab.mirror import Mirror, read_mirror, require_keyring
 from switchover.lab.recipes import LAB_IMAGES, RECIPES, RELEASE, compute_digest, order_recipes
 from switchover.lab.release import find_dead_labs, undo_dead_journals
@@ -37,8 +37,10 @@ from switchover.record.units import MIB, format_bytes
 
 EVERYTHING = ("demo", "lab", "test")
 PYTHON = (3, 11)
-PROGRAMS = (("qemu-system-x86_64", "qemu-system-x86"), ("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client"))
+PROGRAMS = (("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client"))
 """Program and Debian package: what the script ``switchover`` installs."""
+TEST_PROGRAMS = (("socat", "socat"),)
+"""What it installs besides for ``switchover test``: scripts of cases are run on this machine there."""
 SYSTEM_PROGRAMS = (("unshare", "util-linux"), ("setpriv", "util-linux"))
 _APT_HELPER = Path("/usr/lib/apt/apt-helper")
 _STATE_BYTES = 1 << 30
@@ -50,16 +52,15 @@ def controller_checks() -> list[Check]:
     building = () if all(find_image(recipe.name) for recipe in order_recipes(LAB_IMAGES)) else EVERYTHING
     return [
         Check("Python", EVERYTHING, check_python),
-        Check("program qemu-system-x86_64", EVERYTHING, partial(check_program, *PROGRAMS[0])),
-        Check("program mmdebstrap", building, partial(check_program, *PROGRAMS[1])),
-        Check("program ssh", ("lab",), partial(check_program, *PROGRAMS[2])),
+        Check("program mmdebstrap", building, partial(check_program, *PROGRAMS[0])),
+        Check("program ssh", ("lab",), partial(check_program, *PROGRAMS[1])),
+        *(Check(f"program {name}", ("test",), partial(check_program, name, pkg)) for name, pkg in TEST_PROGRAMS),
         *(Check(f"program {name}", EVERYTHING, partial(check_program, name, pkg)) for name, pkg in SYSTEM_PROGRAMS),
         *(
             []
             if os.geteuid() == 0
             else [Check("program newuidmap", building, partial(check_program, "newuidmap", "uidmap"))]
         ),
-        Check("QEMU for lab hosts", EVERYTHING, check_qemu),
         Check("accelerator", (), check_accelerator),
         Check("memory", EVERYTHING, check_memory),
         Check("disk of the cache", building, partial(check_disk, store_directory, NEEDED_BYTES, "XDG_CACHE_HOME")),
@@ -94,23 +95,12 @@ def check_program(name: str, package: str) -> Finding:
     return passed(processes.require_program(name, needed_to="run a lab", package=package))
 
 
-def check_qemu() -> Finding:
-    """The private link of lab hosts is ``-netdev stream`` (QEMU 7.2 and newer), asked of the binary."""
-    qemu = processes.require_program("qemu-system-x86_64", needed_to="run lab hosts", package="qemu-system-x86")
-    version = processes.run([qemu, "--version"], timeout=30).text.partition("\n")[0].removeprefix("QEMU emulator ")
-    backends = processes.run([qemu, "-netdev", "help"], timeout=30).text.split()
-    if "stream" in backends and "user" in backends:
-        return passed(f"{version}, with -netdev stream and user")
-    lacking = " and ".join(name for name in ("stream", "user") if name not in backends)
-    return failed(f"{version} has no -netdev {lacking}", "install QEMU 7.2 or newer (Debian 12: qemu-system-x86)")
-
-
 def check_accelerator() -> Finding:
     """Both outcomes will do: under TCG a lab is slower."""
-    image = find_image("labhost")
-    if image is None:
-        return unverifiable("a lab host's kernel is needed to try /dev/kvm", "switchover images build")
-    accelerator = find_accelerator(image)
+    labhost, qemu = find_image("labhost"), find_image("labhost-qemu")
+    if labhost is None or qemu is None:
+        return unverifiable("a lab host's kernel and QEMU are needed to try /dev/kvm", "switchover images build")
+    accelerator = find_accelerator(labhost, own_qemu(qemu))
     return passed(f"{accelerator.accel.partition(',')[0]}: {accelerator.reason}")
 
 

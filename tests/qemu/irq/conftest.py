@@ -31,7 +31,7 @@ def list_instances(guest: IrqGuest) -> list[str]:
 @contextmanager
 def start_clean_guest(image: Image, keys: GuestKeys, append: str) -> Iterator[IrqGuest]:
     """One in which nothing of ours is left at the end, and of which nothing is left on this machine."""
-    with start_irq_guest(image, append, name=NAME, qemu=find_qemu(), keys=keys) as guest:
+    with start_irq_guest(image, append, find_qemu(), name=NAME, keys=keys) as guest:
         yield guest
         assert list_instances(guest) == []
         assert " unknown channel" not in guest.qemu.console.text(), "dropbear hung up on us"

@@ -31,7 +31,7 @@ class Guests:
         monkeypatch.setattr(irqconditions, "run_condition", self._run)
 
     @contextlib.contextmanager
-    def _start(self, image: Any, boot: str, *, qemu: str) -> Iterator[SimpleNamespace]:
+    def _start(self, image: Any, boot: str, qemu: str) -> Iterator[SimpleNamespace]:
         self.log.append(f"boot {boot}")
         yield SimpleNamespace(host=None)
 

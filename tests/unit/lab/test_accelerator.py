@@ -13,6 +13,7 @@ from switchover.lab.accelerator import PROBE_ANSWER, find_accelerator
 from switchover.lab.images import Image
 from switchover.record.errors import CommandFailed
 
+QEMU = "/cache/labhost-qemu/bin/qemu-system-x86_64"
 IMAGE = Image("labhost", "digest", Path("/cache/labhost"), 0, 0)
 
 
@@ -24,10 +25,7 @@ class Machine:
         self.hangs = False
         self.opens = True
         self.probes = 0
-        qemu = tmp_path / "qemu"
-        qemu.touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setattr(processes, "require_program", lambda name, **_: str(qemu))
         monkeypatch.setattr(os, "access", lambda path, mode: self.opens)
         monkeypatch.setattr(processes, "run", self.run)
 
@@ -46,14 +44,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
 def test_without_a_device(machine: Machine) -> None:
     """Without a /dev/kvm that opens, nothing is tried."""
     machine.opens = False
-    assert find_accelerator(IMAGE).accel.startswith("tcg")
+    assert find_accelerator(IMAGE, QEMU).accel.startswith("tcg")
     assert machine.probes == 0
 
 
 def test_a_kernel_boots_with_nesting(machine: Machine) -> None:
     """KVM is taken when a kernel in it says that guests can have KVM too."""
     machine.output = f"boot\r\n{PROBE_ANSWER} yes\r\n"
-    assert (find_accelerator(IMAGE).accel, find_accelerator(IMAGE).cpu) == ("kvm", "host")
+    assert (find_accelerator(IMAGE, QEMU).accel, find_accelerator(IMAGE, QEMU).cpu) == ("kvm", "host")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +61,7 @@ def test_a_kernel_boots_with_nesting(machine: Machine) -> None:
 def test_a_device_that_is_no_use(machine: Machine, output: str, reason: str) -> None:
     """KVM without nesting, or in which no kernel boots, is not taken, and the reason is kept."""
     machine.output = output
-    found = find_accelerator(IMAGE)
+    found = find_accelerator(IMAGE, QEMU)
     assert found.accel.startswith("tcg")
     assert found.vcpus == 1
     assert reason in found.reason
@@ -72,19 +70,21 @@ def test_a_device_that_is_no_use(machine: Machine, output: str, reason: str) -> 
 def test_a_kernel_that_hangs(machine: Machine) -> None:
     """A kernel that does not answer in time means emulation, not an error."""
     machine.hangs = True
-    assert "did not answer" in find_accelerator(IMAGE).reason
+    assert "did not answer" in find_accelerator(IMAGE, QEMU).reason
 
 
 def test_the_answer_is_kept(machine: Machine) -> None:
     """It is asked once per boot, image and QEMU; a damaged cache is asked again."""
     machine.output = f"{PROBE_ANSWER} yes"
-    first = find_accelerator(IMAGE)
-    assert find_accelerator(IMAGE) == first
+    first = find_accelerator(IMAGE, QEMU)
+    assert find_accelerator(IMAGE, QEMU) == first
     assert machine.probes == 1
-    find_accelerator(Image("labhost", "another", Path("/cache/labhost"), 0, 0))
+    find_accelerator(Image("labhost", "another", Path("/cache/labhost"), 0, 0), QEMU)
     assert machine.probes == 2
+    find_accelerator(IMAGE, "/cache/another/bin/qemu-system-x86_64")
+    assert machine.probes == 3
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "switchover" / "accelerator.json"
     for damage in ("{", "[]", json.dumps({"key": "x"})):
         cache.write_text(damage)
-        assert find_accelerator(IMAGE) == first
-    assert machine.probes == 5
+        assert find_accelerator(IMAGE, QEMU) == first
+    assert machine.probes == 6

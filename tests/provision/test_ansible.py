@@ -10,7 +10,6 @@ import json
 import re
 import tarfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,7 +169,7 @@ def test_another_user(hosts: Sequence[Host], ansible: Ansible) -> None:
     machine = ansible.machine
     public = processes.run(["ssh-keygen", "-y", "-f", machine.entry.key]).text.strip()
     ansible.play("hosts.yml", "--tags", "user", switchover_host_user="tester", switchover_host_keys=[public])
-    with open_inventory_host("another user", replace(machine.entry, user="tester")) as host:
+    with open_inventory_host("another user", machine.entry.model_copy(update={"user": "tester"})) as host:
         assert {"kvm", "libvirt"} <= set(host.run(["id", "-nG"]).text.split())
         assert host.run(["bash", "-c", "ulimit -l"]).text.strip() == "unlimited"
         host.run(["sh", "-ec", "test -w /dev/kvm; test -w /dev/vfio/vfio"])

@@ -12,6 +12,7 @@ from switchover.migration.phases import Phase
 from switchover.record.record import VerdictName
 from switchover.run.pair import Pair
 from switchover.run.series import Outcome, run_series
+from switchover.run.verdict import FAILED_BY_CANCEL
 from switchover.scenarios.case import Case
 from switchover.scenarios.faults import Action
 
@@ -46,12 +47,13 @@ def is_told_race(outcome: Outcome) -> bool:
     source that failed on its stream where it was cancelled, or, in stop-copy, a guest that runs at both ends, with one
     address. Nobody can set whether that happens.
     """
-    phases = {fault.phase for fault in outcome.case.faults if fault.action is Action.CANCEL}
-    failed = {check.name for check in outcome.checks if not check.passed}
-    twice = Phase.DEVICE_STOP_COPY in phases and "guest does not run on the destination" in failed
-    told = (outcome.verdict.name is VerdictName.FAILED and "Channel error" in outcome.verdict.reason) or (
-        outcome.verdict.name is VerdictName.CANCELLED and twice
+    in_stop_copy = any(
+        fault.action is Action.CANCEL and fault.phase is Phase.DEVICE_STOP_COPY for fault in outcome.case.faults
     )
+    failed = {check.name for check in outcome.checks if not check.passed}
+    twice = in_stop_copy and "guest does not run on the destination" in failed
+    verdict = outcome.verdict
+    told = verdict.reason.startswith(FAILED_BY_CANCEL) or (verdict.name is VerdictName.CANCELLED and twice)
     # of two guests with one address, either answers
     excused = (
         {
@@ -62,7 +64,7 @@ def is_told_race(outcome: Outcome) -> bool:
         if twice
         else set()
     )
-    return bool(phases) and told and outcome.verdict.side == "source" and failed <= excused
+    return told and verdict.side == "source" and failed <= excused
 
 
 def describe_failures(outcome: Outcome) -> Sequence[str]:

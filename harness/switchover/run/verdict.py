@@ -10,6 +10,9 @@ from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refus
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
 from switchover.run.passage import Passage
+from switchover.scenarios.faults import Action
+
+FAILED_BY_CANCEL = "failed once it was to be cancelled"
 
 
 def judge_passage(passage: Passage) -> Verdict:
@@ -39,6 +42,10 @@ def judge_result(result: MigrationResult, checks: Sequence[Check]) -> Verdict:
         case status if result.destination_exit is not None and result.destination_exit < 0:
             reason = f"{status}: the destination's QEMU was killed by a signal; the source says: {result.error}"
             return Verdict(VerdictName.CRASHED, "destination", reason)
+        case "failed" if any(made.name == Action.CANCEL for made in result.interventions):
+            # the source closes the stream before it says that it is cancelled (docs/concepts.md, Faults)
+            words = "; ".join(word for word in (result.error, result.destination_error) if word)
+            return Verdict(VerdictName.FAILED, "source", f"{FAILED_BY_CANCEL}: {words}")
         case status if result.destination_error and result.failed_first != "source":
             return Verdict(VerdictName.FAILED, "destination", f"{status}: {result.destination_error}")
         case status:

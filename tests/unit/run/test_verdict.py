@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.builders import make_result
 
+from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
 from switchover.record.errors import (
     CommandFailed,
@@ -70,6 +71,19 @@ def test_the_side_that_failed_first_said_why(first: str, side: str) -> None:
     result = make_result("failed", error="disk full", destination_error="stream ended", failed_first=first)
     words = {"source": "disk full", "destination": "stream ended"}
     assert judge_result(result, []) == Verdict(VerdictName.FAILED, side, f"failed: {words[side]}")
+
+
+@pytest.mark.parametrize("first", ["source", "destination", ""])
+def test_failed_where_it_was_to_be_cancelled(first: str) -> None:
+    """QEMU may fail the stream that it is told to cancel: the source's doing, whoever says first that it failed."""
+    cancel = Intervened("cancel", Phase.ACTIVE, "active", 1, 2)
+    result = make_result(
+        "failed", error="Channel error", destination_error="stream ended", failed_first=first, interventions=(cancel,)
+    )
+    reason = "failed once it was to be cancelled: Channel error; stream ended"
+    assert judge_result(result, []) == Verdict(VerdictName.FAILED, "source", reason)
+    slowed = replace(result, interventions=(replace(cancel, name="slow link"),), failed_first="destination")
+    assert judge_result(slowed, []).side == "destination"
 
 
 @pytest.mark.parametrize("first", ["", "source"])

@@ -92,6 +92,7 @@ def test_a_migration_is_measured(run_by_libvirt: tuple[CaseRunner, Record]) -> N
     assert sum(part["seconds"] for part in record.downtime["parts"]) == pytest.approx(explained)
     files = {f"{side}.{kind}" for side in ("source", "destination") for kind in FILES}
     assert files | {"job.jsonl"} <= {path.name for path in runner.directory.iterdir()}
+    assert any("tainted" in remark for remark in record.driver["remarks"]), record.driver["remarks"]
     assert {"pause-before-switchover", "return-path"} <= set(record.driver["capabilities"]["source"])
     assert "return-path" in record.driver["capabilities"]["destination"]
     assert record.downtime["ends_at"] == "vfio_vmstate_change running 1"

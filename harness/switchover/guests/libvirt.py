@@ -183,6 +183,11 @@ class LibvirtGuest(QemuGuest):
         """Connect to QEMU's second monitor, which may still have to appear."""
         self.qmp.open(timeout=_MONITOR_S, invariants=invariants)
 
+    def list_remarks(self) -> tuple[str, ...]:
+        """What libvirt has marked the domain with: that it was given what goes past libvirt."""
+        with self.libvirtd.calls("to tell what the domain is marked with"):
+            return tuple(self.domain.messages(self.libvirtd.module.VIR_DOMAIN_MESSAGE_TAINTING))
+
     def cancel_migration(self) -> None:
         with self.libvirtd.calls("to abort the migration"):
             self.domain.abortJob()

@@ -26,6 +26,8 @@ class LibvirtReport:
     """of the driver: `libvirt`"""
     versions: Mapping[str, str]
     """by side: of libvirt's library on that host"""
+    remarks: tuple[str, ...]
+    """what libvirt had marked the source's domain with: a second monitor and properties that go past libvirt"""
     flags: tuple[str, ...]
     """what libvirt's call was given"""
     parameters: Mapping[str, object]

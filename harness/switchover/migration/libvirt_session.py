@@ -96,6 +96,7 @@ def migrate_domain(
     destination.identify(source.identity)
     sides = {"source": source, "destination": destination}
     clocks_before = {side: measure_offset(guest.host) for side, guest in sides.items()}
+    remarks = source.list_remarks()
     seen = len(source.qmp.events)
     events_before = len(source.events)
     sampler = Sampler(source.qmp, loop, on_sample)
@@ -145,7 +146,9 @@ def migrate_domain(
         interventions=tuple(course.made),
         missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
         arrived=arrived,
-        driver=asdict(_report(course, source, destination, settings, events_before, completed=status == "completed")),
+        driver=asdict(
+            _report(course, source, destination, settings, events_before, remarks, completed=status == "completed")
+        ),
         job_samples=tuple(course.job.samples),
     )
 
@@ -352,6 +355,7 @@ def _report(
     destination: LibvirtGuest,
     settings: MigrationSettings,
     first_event: int,
+    remarks: tuple[str, ...],
     *,
     completed: bool,
 ) -> LibvirtReport:
@@ -365,6 +369,7 @@ def _report(
     return LibvirtReport(
         name="libvirt",
         versions={"source": source.libvirtd.version, "destination": destination.libvirtd.version},
+        remarks=remarks,
         flags=tuple(list_flags(settings)),
         parameters={name: given[name] for name in given if name not in ("migrate_uri", "destination_xml")},
         capabilities={side: held.capabilities for side, held in course.held.items()},

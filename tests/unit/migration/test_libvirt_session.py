@@ -83,7 +83,8 @@ class World:
             identity=DomainIdentity("x", "u"), has_begun=side == "source", events=[], exit_status=lambda: None,
             qmp=SimpleNamespace(name=side, events=events, execute=execute, execute_async=execute_async),
             require_alive=lambda: None, last_words=lambda: "", libvirtd=self.make_libvirtd(side),
-            cancel_migration=self.cancel, kill=lambda: self.log.append(f"kill {side}"),
+            list_remarks=lambda: ("tainted: custom-argv",), cancel_migration=self.cancel,
+            kill=lambda: self.log.append(f"kill {side}"),
             identify=lambda identity: self.log.append(f"{side} is {identity.name}"), domain=self.make_domain(),
         )  # fmt: skip
 

@@ -94,7 +94,7 @@ def run_command(*words: str) -> str:
 def test_doctor_for_a_lab(lab: Lab) -> None:
     """On a machine that runs a lab the doctor says that it can, and checks and lists a lab host as any other."""
     results = json.loads(run_command("doctor", "--for", "lab", "--json"))
-    assert {result["name"] for result in results} >= {"QEMU for lab hosts", "image labhost", "namespaces", "labs"}
+    assert {result["name"] for result in results} >= {"image labhost", "image labhost-qemu", "namespaces", "labs"}
     name = lab.file.hosts[0]
     assert f"host {name}: ready" in run_command("doctor", "--for", "host", name, "--lab", lab.name)
     (row,) = json.loads(run_command("hosts", name, "--lab", lab.name, "--json"))

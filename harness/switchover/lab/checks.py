@@ -40,8 +40,8 @@ PYTHON = (3, 11)
 PROGRAMS = (("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client"))
 """Program and Debian package: what the script ``switchover`` installs."""
 TEST_PROGRAMS = (("socat", "socat"), ("qemu-system-x86_64", "qemu-system-x86"))
-"""What it installs besides for ``switchover test``: scripts of cases run on this machine there, and a QEMU is asked what
-it can, where its modules are its own.
+"""What it installs besides for ``switchover test``: scripts of cases run on this machine there, and a QEMU is asked
+what it can where its modules are its own.
 """
 SYSTEM_PROGRAMS = (("unshare", "util-linux"), ("setpriv", "util-linux"))
 _APT_HELPER = Path("/usr/lib/apt/apt-helper")

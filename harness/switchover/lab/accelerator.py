@@ -14,6 +14,8 @@ from switchover.record.paths import cache_directory
 
 PROBE_TIMEOUT_S = 12
 PROBE_ANSWER = "switchover-labhost: nested virtualisation"
+TCG_ACCEL = "tcg,tb-size=1024"
+TCG_CPU = "max,la57=off,erms=off,fsrm=off"
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,21 @@ class Accelerator:
 def tcg(reason: str) -> Accelerator:
     """Emulation, which gives the lab host AMD's SVM: guests inside run with KVM.
 
-    Exactly one vCPU: with more, guests corrupted the lab host's memory (QEMU 10.0 and 11.1 alike).
+    Exactly one vCPU: with more, guests corrupted the lab host's memory (QEMU 10.0 and 11.1 alike). Without ERMS and
+    FSRM: with them the kernel copies by ``rep movsb``, which TCG carries out a byte at a time (docs/lab.md, Accelerator).
     """
-    return Accelerator("tcg,tb-size=1024", "max,la57=off", 1, reason)
+    return Accelerator(TCG_ACCEL, TCG_CPU, 1, reason)
 
 
 def find_accelerator(labhost: Image, qemu: str) -> Accelerator:
     """KVM with nested virtualisation if a kernel boots in it within some seconds, else TCG.
 
     ``qemu``: the program that lab hosts are to run in, in an image. The answer is kept until the machine boots again or
-    another kernel or QEMU is used.
+    another kernel, QEMU or emulated CPU is used.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return tcg("there is no /dev/kvm that this user may open")
-    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {labhost.digest} {qemu}"
+    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {labhost.digest} {qemu} {TCG_ACCEL} {TCG_CPU}"
     cache = cache_directory() / "accelerator.json"
     if (kept := _read_kept(cache, key)) is not None:
         return kept

@@ -19,6 +19,12 @@ TRACE_PATTERNS = (
 )
 """Trace events to record. Patterns, since names differ between QEMU versions and an unknown pattern is no error."""
 
+GIVEN = ("authorized_keys", "identity", "ssh_host_ed25519_key")
+"""What a guest is given through fw_cfg, as ``opt/switchover/NAME``. The lab's guest reads ``identity``, which has the
+other two in it; a guest of the user may read them. The names are a part of the machine: a guest that was saved finds the
+files of the QEMU that restores it by their place among all names (``select`` in docs/specs/fw_cfg.rst of QEMU).
+"""
+
 
 def build_arguments(
     spec: GuestSpec,
@@ -47,7 +53,7 @@ def build_arguments(
         *("-qmp", f"unix:{files.monitor},server=on,wait=off"),
         *(_network(spec, files) if spec.bridge else ()),
         *("-device", "virtio-rng-pci"),
-        *_fw_cfg(files, "authorized_keys", "ssh_host_ed25519_key"),
+        *_fw_cfg(files, *GIVEN),
         *(_devices(spec.devices) if empty_ports is None else _ports(empty_ports)),
         *("-msg", "timestamp=on", "-D", files.log),
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from switchover.guests.arguments import TRACE_PATTERNS, render_append
+from switchover.guests.arguments import GIVEN, TRACE_PATTERNS, render_append
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -88,7 +88,7 @@ def build_domain(spec: GuestSpec, files: GuestFiles, identity: DomainIdentity, *
 
 def _add_sysinfo(domain: Element, files: GuestFiles) -> None:
     sysinfo = SubElement(domain, "sysinfo", type="fwcfg")
-    for name in ("authorized_keys", "ssh_host_ed25519_key"):
+    for name in GIVEN:
         SubElement(sysinfo, "entry", name=f"opt/switchover/{name}", file=f"{files.directory}/{name}")
 
 

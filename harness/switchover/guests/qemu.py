@@ -3,6 +3,7 @@
 
 import contextlib
 import re
+import secrets
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from switchover.hosts.waiting import wait_until
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused, UsageError
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
+_HELD = "switchover-guest: held"
 _ASK_S = 1.0
 _CANCEL_S = 180
 """A device may be saved meanwhile, and QEMU answers nothing then."""
@@ -171,19 +173,30 @@ class QemuGuest:
             raise Refused(f"{self.label} did not start.", why=self._process.stderr().strip()[-800:])
         self.require_alive()
 
-    def wait_until_reachable(self) -> None:
+    def wait_until_reachable(self, timeout: float | None = None) -> None:
         """Until the guest's SSH listens: from what it says on its console, which a guest of the user need not say.
 
-        :raises Deadline: it does not in the spec's ``boot_timeout_s``
+        ``timeout``: seconds; without one, the spec's ``boot_timeout_s``.
+
+        :raises Deadline: it does not in that time
         :raises GuestCrashed: QEMU ended or the guest panicked
         """
         asks = bool(self.spec.bridge) and not self.spec.is_of_lab
         wait_until(
             f"the guest of {self.label} to listen for SSH",
             lambda: self._says_ready() or (asks and self._answers()),
-            timeout=self.spec.boot_timeout_s,
+            timeout=timeout or self.spec.boot_timeout_s,
             invariants=[self.require_alive],
             poll=_ASK_S if asks else 0.05,
+        )
+
+    def wait_until_held(self) -> None:
+        """Until a guest that was started ``held`` waits to be saved. Raises as :meth:`wait_until_reachable`."""
+        wait_until(
+            f"the guest of {self.label} to wait for its identity",
+            lambda: _HELD in self.console.text(),
+            timeout=self.spec.boot_timeout_s,
+            invariants=[self.require_alive],
         )
 
     def _says_ready(self) -> bool:
@@ -259,12 +272,14 @@ def start_guest(
     *,
     incoming: bool,
     empty_ports: int | None = None,
+    held: bool = False,
     more: Sequence[str] = (),
     keep: Callable[[QemuGuest], None] = lambda guest: None,
 ) -> Iterator[QemuGuest]:
     """A QEMU for the time of a ``with`` block, its monitor connected and its console followed.
 
     ``incoming``, ``empty_ports``, ``more``: see :func:`build_arguments`; the devices stay in the guest's spec.
+    ``held``: see :func:`prepare_files`.
     ``keep`` is called just before QEMU and its files go, also when it does not come up: then without ``qmp``.
 
     :raises Refused: QEMU rejected a property, a device or its memory, in its own words
@@ -280,7 +295,7 @@ def start_guest(
         # before the files are made: the command that makes them is one of these processes, and ends before they go
         undo, gone = end_processes(ident)
         change = stack.enter_context(journal.change(host, f"QEMU of {files.directory}", undo=undo, gone=gone))
-        prepare_files(host, spec, files, keys)
+        prepare_files(host, spec, files, keys, held=held)
         argv = build_arguments(spec, files, incoming=incoming, empty_ports=empty_ports, more=more)
         process = host.start(argv)
         change.release = process.kill
@@ -293,20 +308,41 @@ def start_guest(
         yield guest
 
 
-def prepare_files(host: Host, spec: GuestSpec, files: GuestFiles, keys: GuestKeys, *, tap: bool = True) -> None:
+IDENTITY_BYTES = 4096
+"""Of the file ``identity``, always: the guest's kernel keeps sizes from when it was saved."""
+HELD_IDENTITY = b"held\n".ljust(IDENTITY_BYTES, b"\0")
+"""Of a lab's guest that is to be saved: it waits until it has another one (images/guest/rc)."""
+
+
+def render_identity(spec: GuestSpec, keys: GuestKeys) -> bytes:
+    """Who a guest of the lab is: the key it lets in, its address, numbers to draw others from, its own host key."""
+    lines = (
+        "switchover",
+        f"authorized {keys.authorized.strip()}",
+        f"address {spec.address}/{spec.prefix}",
+        f"seed {secrets.token_hex(64)}",
+        "host",
+        keys.host_private,
+    )
+    return "\n".join(lines).encode().ljust(IDENTITY_BYTES, b"\0")
+
+
+def prepare_files(
+    host: Host, spec: GuestSpec, files: GuestFiles, keys: GuestKeys, *, tap: bool = True, held: bool = False
+) -> None:
     """The private directory with the guest's keys, and its tap in the host's bridge; one command, since each costs.
 
-    ``tap``: whether there is one to be made.
+    ``tap``: whether there is one to be made; ``held``: the guest is to wait before it takes on who it is.
     """
     script = (
-        'mkdir -m 700 "$1"; umask 077; cat >"$1/ssh_host_ed25519_key"; echo "$2" >"$1/authorized_keys"; '
+        'mkdir -m 700 "$1"; umask 077; dd of="$1/identity" bs="$5" count=1 iflag=fullblock status=none; '
+        'cat >"$1/ssh_host_ed25519_key"; echo "$2" >"$1/authorized_keys"; '
         ': >"$1/console.log"; '
         'if [ -n "$4" ]; then ip tuntap add dev "$3" mode tap; ip link set dev "$3" master "$4" up; fi'
     )
-    host.run(
-        ["sh", "-euc", script, "sh", files.directory, keys.authorized.strip(), files.tap, spec.bridge if tap else ""],
-        stdin=keys.host_private.encode(),
-    )
+    words = (files.directory, keys.authorized.strip(), files.tap, spec.bridge if tap else "", str(IDENTITY_BYTES))
+    identity = HELD_IDENTITY if held else render_identity(spec, keys)
+    host.run(["sh", "-euc", script, "sh", *words], stdin=identity + keys.host_private.encode())
 
 
 def removal_of_files(files: GuestFiles) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ from switchover.lab.recipes import RECIPES
 KERNEL_NAME = re.compile(r"kernel-[^/]+")
 
 Driver = Literal["qmp", "libvirt"]
-Start = Literal["cold", "warm"]
+Start = Literal["auto", "cold", "warm"]
 DiskFormat = Literal["raw", "qcow2"]
 KeyFile = NewType("KeyFile", str)
 """Path of a private SSH key on the controller; empty: none."""
@@ -87,9 +87,9 @@ class GuestSpec:
     devices: tuple[VfioDevice, ...] = ()
     driver: Driver = "qmp"
     """who starts and migrates the guest: the harness itself through QEMU's monitor, or libvirt's API"""
-    start: Start = "cold"
+    start: Start = "auto"
     """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
-    without its devices, and plugs them in"""
+    without its devices, and plugs them in; `auto` is warm on lab hosts where nothing stands against it"""
     boot_timeout_s: float = 180
     """until a guest answers over SSH, seconds"""
     traced: bool = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Warm guests: booted once without their devices, saved on their host, and restored from that as often as needed.
+"""Warm guests: booted once without their devices, saved, and restored from that as often as needed.
 
 The devices are plugged into the guest that was restored. Saved with them, they would go through a migration of their
 own before the one that a case is about, with their history, and a device that does not migrate could not be saved.
@@ -10,29 +10,40 @@ import hashlib
 import json
 import re
 import threading
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Self
 
+from switchover.devices.abilities import read_abilities
 from switchover.guests.arguments import build_arguments, render_device
-from switchover.guests.console import find_trouble
-from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.guests.saved import (
+    SAVE_CAPABILITY,
+    boot_and_save,
+    find_obstacle,
+    make_image_key,
+    require_stored,
+    set_mapped_ram,
+    start_file,
+)
+from switchover.guests.spec import GuestFiles, GuestSpec, Start, VfioDevice, with_lab_words
 from switchover.hosts.host import Host
-from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
+from switchover.lab.disks import plug_in, unplug
+from switchover.lab.lab import Lab
+from switchover.lab.savedguests import remove_stored
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 
-SAVE_CAPABILITY = "mapped-ram"
-"""Each page has its place in the file: none twice, holes for pages of zeros, fast to read. QEMU 9.0 and newer."""
 KEPT = 3
 """Saved guests of one host at a time; each takes about 80 MiB, of memory where /tmp is in memory."""
 _FORMAT = 1  # raised when what is saved changes without a change in the arguments
-_SAVE_TIMEOUT_S = 120
 _RESTORE_TIMEOUT_S = 120
+
+
+class NotRestored(NotReady):
+    """A saved guest that could not be restored, which says nothing about the devices that it was to get."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,8 @@ class SavedGuest:
 
     ``key``: digest of all that it was made from, equal for saved guests that are interchangeable; ``sha256``: of the
     file itself; ``bytes``: what the file takes; ``seconds``: how long booting and saving took; ``made``: when it
-    was begun, ISO 8601.
+    was begun, ISO 8601. ``held``: it waits for its identity (``identity`` in :func:`prepare_files`), as those in the
+    store of images do.
     """
 
     key: str
@@ -50,6 +62,7 @@ class SavedGuest:
     bytes: int
     seconds: float
     made: str
+    held: bool = False
 
     def describe(self) -> dict[str, object]:
         """For the fingerprint of a repeat."""
@@ -58,14 +71,26 @@ class SavedGuest:
         return fields
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """How a source gets its guest, ``cold`` or ``warm``, and why it is not warm where nobody asked for cold."""
+
+    start: Start
+    reason: str = ""
+
+
 class SavedGuests:
-    """The saved guests of all hosts, for a ``with`` block at whose end they are removed."""
+    """Where saved guests come from: on lab hosts from the store of images, made once; elsewhere, where a scenario asks
+    for ``warm``, booted and saved once for a ``with`` block at whose end they are removed.
+    """
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
         self._guests: dict[tuple[str, str], tuple[SavedGuest, contextlib.ExitStack]] = {}
         self._digests: dict[tuple[str, str], str] = {}
-        self._lock = threading.Lock()
+        self._plugged: dict[tuple[str, str], SavedGuest] = {}
+        self._savable: dict[tuple[str, str], bool] = {}
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -76,6 +101,22 @@ class SavedGuests:
                 stack.enter_context(entry[1])
             self._guests.clear()
 
+    def decide(self, spec: GuestSpec, host: Host, lab: Lab | None) -> Beginning:
+        """How a guest on a host begins: warm where the boot is not the subject and a saved guest can be an image."""
+        if spec.start != "auto":
+            return Beginning(spec.start)
+        obstacle = find_obstacle(spec) or ("" if lab else "its host is none of a lab, whose saved guests are images")
+        if not obstacle and not self._can_save(spec, host):
+            obstacle = f"its QEMU, {spec.qemu}, has no {SAVE_CAPABILITY}"
+        return Beginning("cold", obstacle) if obstacle else Beginning("warm")
+
+    def _can_save(self, spec: GuestSpec, host: Host) -> bool:
+        place = (json.dumps(dict(host.address)), spec.qemu)
+        with self._lock:
+            if place not in self._savable:
+                self._savable[place] = SAVE_CAPABILITY in read_abilities(host, spec.qemu).capabilities
+            return self._savable[place]
+
     def require(
         self,
         spec: GuestSpec,
@@ -83,16 +124,23 @@ class SavedGuests:
         host: Host,
         keys: GuestKeys,
         loop: LoopThread,
+        lab: Lab | None = None,
+        words: str = "",
         keep: Callable[[QemuGuest], None] = lambda guest: None,
     ) -> SavedGuest:
         """The saved guest for a spec, booted and saved if there is none yet. ``ports``: for how many devices.
 
+        ``lab``: the one that the host is of; ``words``: the host's for the kernels of its guests.
         ``keep``: called with the guest that was booted, see :func:`start_guest`.
 
         :raises Refused: QEMU rejected what it was given; :raises GuestCrashed: it ended, or its guest did
         :raises NotReady: it could not be saved
         """
         with self._lock:  # two that want the same guest do not both boot it
+            stored = lab is not None and not find_obstacle(spec)
+            spec = with_lab_words(spec, words)
+            if lab is not None and stored:
+                return self._require_image(spec, ports, host, keys, loop, lab, keep)
             key = make_key(spec, ports, keys, self._read_digests(spec, host))
             place = (json.dumps(dict(host.address)), key)
             found = self._guests.pop(place, None)
@@ -101,6 +149,38 @@ class SavedGuests:
                 found = _make(key, spec, ports, host, keys, loop, keep)
             self._guests[place] = found  # the last one: those that were not wanted for longest go first
             return found[0]
+
+    def _require_image(
+        self,
+        spec: GuestSpec,
+        ports: int,
+        host: Host,
+        keys: GuestKeys,
+        loop: LoopThread,
+        lab: Lab,
+        keep: Callable[[QemuGuest], None],
+    ) -> SavedGuest:
+        key = make_image_key(spec, ports, lab)
+        place = (json.dumps(dict(host.address)), key)
+        if (plugged := self._plugged.get(place)) is not None:
+            return plugged
+        stored = require_stored(key, spec, ports, host, keys, loop, lab, keep)
+        path = plug_in(lab, host.name, stored.path, stored.serial, what=f"the saved guest {stored.serial}")
+        saved = SavedGuest(key, path, stored.sha256, stored.bytes, stored.seconds, stored.made, held=True)
+        self._plugged[place] = saved
+        return saved
+
+    def forget(self, saved: SavedGuest, host: Host, lab: Lab | None) -> None:
+        """One that could not be restored: the next time it is made again."""
+        with self._lock:
+            for place in [place for place, one in self._plugged.items() if one == saved]:
+                del self._plugged[place]
+            for place in [place for place, entry in self._guests.items() if entry[0] == saved]:
+                self._guests.pop(place)[1].close()
+            if lab is not None and saved.held:
+                for name in lab.file.hosts:
+                    unplug(lab, name, saved.key[:16])
+                remove_stored(saved.key)
 
     def _make_room(self, host: str) -> None:
         mine = [place for place in self._guests if place[0] == host]
@@ -129,7 +209,7 @@ class SavedGuests:
 
 
 def make_key(spec: GuestSpec, ports: int, keys: GuestKeys, digests: Mapping[str, str]) -> str:
-    """Digest of all that a saved guest depends on; pure. ``digests``: of the files on its host, by their role."""
+    """Digest of all that a guest that is saved by a run depends on; pure. ``digests``: of the files on its host."""
     argv = build_arguments(replace(spec, devices=()), GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports)
     text = json.dumps([_FORMAT, argv, keys.authorized, keys.host_public, dict(digests)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -138,20 +218,20 @@ def make_key(spec: GuestSpec, ports: int, keys: GuestKeys, digests: Mapping[str,
 def begin_restore(guest: QemuGuest, saved: SavedGuest) -> None:
     """Let a QEMU that waits for an incoming migration read a saved guest; it answers nothing until it has.
 
-    :raises NotReady: it does not take it
+    :raises NotRestored: it does not take it
     """
     try:
-        _set_mapped_ram(guest, state=True)
+        set_mapped_ram(guest, state=True)
         guest.qmp.execute("migrate-incoming", {"uri": f"file:{saved.path}"})
     except (GuestCrashed, Refused) as error:
         raise _not_restored(guest, error) from error
 
 
-def finish_restore(guest: QemuGuest) -> None:
-    """Wait for the guest, plug its devices in, and let it run.
+def finish_restore(guest: QemuGuest, saved: SavedGuest) -> None:
+    """Wait for the guest, plug its devices in, and let it run; one that was held, until it answers.
 
     :raises Refused: QEMU rejected a device, in its own words
-    :raises NotReady: the guest could not be restored, which says nothing about the devices
+    :raises NotRestored: the guest could not be restored, which says nothing about the devices
     """
 
     def is_read() -> bool:
@@ -159,15 +239,25 @@ def finish_restore(guest: QemuGuest) -> None:
 
     try:
         wait_until("the saved guest to be read", is_read, timeout=_RESTORE_TIMEOUT_S, invariants=[guest.require_alive])
-        _set_mapped_ram(guest, state=False)
+        set_mapped_ram(guest, state=False)
     except (GuestCrashed, Refused, Deadline) as error:
         raise _not_restored(guest, error) from error
     for number, device in enumerate(guest.spec.devices, start=1):
-        # QMP's own device_add wants each property in its type; this one reads them as the command line does
-        line = {"command-line": f"device_add {render_device(device, number)}"}
-        if words := find_error(guest.qmp.execute("human-monitor-command", line)):
-            raise Refused(f"{guest.label} rejected the device {device.id}.", why=words)
+        plug_device(guest, device, number)
     guest.qmp.execute("cont")
+    if saved.held:
+        try:
+            guest.wait_until_reachable(_RESTORE_TIMEOUT_S)
+        except (GuestCrashed, Deadline) as error:
+            raise _not_restored(guest, error) from error
+
+
+def plug_device(guest: QemuGuest, device: VfioDevice, number: int) -> None:
+    """Into the root port with this number, from 1. :raises Refused: QEMU rejected it, in its own words"""
+    # QMP's own device_add wants each property in its type; this one reads them as the command line does
+    line = {"command-line": f"device_add {render_device(device, number)}"}
+    if words := find_error(guest.qmp.execute("human-monitor-command", line)):
+        raise Refused(f"{guest.label} rejected the device {device.id}.", why=words)
 
 
 def find_error(answer: str) -> str:
@@ -180,14 +270,10 @@ def find_error(answer: str) -> str:
     return found[1].replace("\r", "").strip() if found else ""
 
 
-def _not_restored(guest: QemuGuest, error: Exception) -> NotReady:
-    return NotReady(
+def _not_restored(guest: QemuGuest, error: Exception) -> NotRestored:
+    return NotRestored(
         f"The saved guest could not be restored by {guest.label}.", why=str(error), fix='use start = "cold"'
     )
-
-
-def _set_mapped_ram(guest: QemuGuest, *, state: bool) -> None:
-    guest.qmp.execute("migrate-set-capabilities", {"capabilities": [{"capability": SAVE_CAPABILITY, "state": state}]})
 
 
 def _make(
@@ -201,45 +287,13 @@ def _make(
 ) -> tuple[SavedGuest, contextlib.ExitStack]:
     """Boot and save; what is returned with the guest removes it."""
     begun = datetime.now(UTC)
-    directory = f"/tmp/switchover-saved-{uuid.uuid4().hex[:12]}"
-    path = f"{directory}/guest"
     with contextlib.ExitStack() as stack:
-        undo, gone = ["rm", "-rf", directory], ["test", "!", "-e", directory]
-        stack.enter_context(own_journal().change(host, f"saved guest {directory}", undo=undo, gone=gone))
-        host.run(["mkdir", "-m", "700", directory])
-        bare = replace(spec, devices=())
-        with start_guest(bare, host, "saved", keys, loop, incoming=False, empty_ports=ports, keep=keep) as guest:
-            guest.wait_until_reachable()
-            guest.open_ssh(keys).close()
-            if trouble := find_trouble(guest.console.text()):  # of the boot, which no case with it would see
-                raise NotReady(f"The guest of {guest.label} is not fit to be saved.", why="; ".join(trouble))
-            _save(guest, path)
+        path = stack.enter_context(start_file(host))
+        boot_and_save(spec, ports, host, keys, loop, path, held=False, keep=keep)
         size, sha256 = _measure(host, path)
         seconds = (datetime.now(UTC) - begun).total_seconds()
         saved = SavedGuest(key, path, sha256, size, round(seconds, 3), begun.isoformat())
         return saved, stack.pop_all()
-
-
-def _save(guest: QemuGuest, path: str) -> None:
-    """Stopped first: each page is written once, and the guest is restored stopped, to be given its devices."""
-    try:
-        guest.qmp.execute("stop")
-        _set_mapped_ram(guest, state=True)
-        guest.qmp.execute("migrate-set-parameters", {"max-bandwidth": 0})
-        guest.qmp.execute("migrate", {"uri": f"file:{path}"})
-    except Refused as error:
-        raise NotReady(f"The guest of {guest.label} could not be saved.", why=str(error)) from error
-
-    def ended() -> Mapping[str, object] | None:
-        reply: Mapping[str, object] = guest.qmp.execute("query-migrate", timeout=_SAVE_TIMEOUT_S)
-        return reply if reply.get("status") in _ENDS else None
-
-    reply = wait_until("the guest to be saved", ended, timeout=_SAVE_TIMEOUT_S, invariants=[guest.require_alive])
-    if reply["status"] != "completed":
-        raise NotReady(f"The guest of {guest.label} could not be saved.", why=str(reply.get("error-desc", reply)))
-
-
-_ENDS: Sequence[str] = ("completed", "failed", "cancelled")
 
 
 def _measure(host: Host, path: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -146,14 +146,15 @@ def stored_directories() -> list[Path]:
     return sorted(path.parent for path in store_directory().glob("*/manifest.json"))
 
 
-def clean_store(*, everything: bool) -> int:
+def clean_store(*, everything: bool, others: Iterable[Path] = ()) -> int:
     """Remove images that today's recipes do not make (``everything``: all), and what dead builds left.
 
-    :returns: bytes freed
+    ``others``: directories in the store that are of today, and no recipe's. :returns: bytes freed
     """
-    keep = set()
+    keep: set[Path] = set()
     if not everything:
         keep = {image.directory for recipe in list_recipes() if (image := find_image(recipe.name)) is not None}
+        keep |= set(others)
     paths = store_directory().glob("*") if store_directory().is_dir() else []
     freed = 0
     for target in sorted({_image_of(path) for path in paths} - keep):
@@ -175,7 +176,7 @@ def _image_of(path: Path) -> Path:
 def _build(recipe: Recipe) -> None:
     digest = _compute_digest(recipe)
     target = store_directory() / f"{recipe.name}-{digest}"
-    with _locked(target):
+    with locked_in_store(target):
         if find_image(recipe.name) is not None:
             say(f"image {recipe.name}: built meanwhile by another process")
             return
@@ -208,7 +209,8 @@ def _build(recipe: Recipe) -> None:
 
 
 @contextmanager
-def _locked(target: Path) -> Iterator[None]:
+def locked_in_store(target: Path) -> Iterator[None]:
+    """While something of this path is made; a second process waits, and says so."""
     lock = filelock.FileLock(f"{target}.lock")
     try:
         lock.acquire(timeout=0)

@@ -19,7 +19,7 @@ class End:
     ``link``: its network interface to the other end; empty if it is none of ours to disturb. ``outlet``: where what its
     guests send to the outside reaches the controller, if it does. ``login``: how the other end's host gets in.
     ``guest_words``: for the kernel command line of the lab's guests on it, see
-    :func:`switchover.guests.spec.with_lab_words`.
+    :func:`switchover.guests.spec.with_lab_words`. ``lab``: the one that it is of.
     """
 
     host: Host
@@ -28,6 +28,7 @@ class End:
     outlet: Outlet | None = None
     login: SshLogin | None = None
     guest_words: str = ""
+    lab: Lab | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def end_of_lab(lab: Lab, name: str) -> End:
     link = LAB_LINK if len(lab.file.hosts) == 2 else ""
     login = SshLogin(name, lab.private_key, lab.host_key)
     words = str(lab.file.accelerator.get("guest_words", ""))
-    return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login, words)
+    return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login, words, lab)
 
 
 LAB_LINK = "link0"

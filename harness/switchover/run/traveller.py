@@ -12,8 +12,7 @@ from pathlib import Path
 from switchover.devices.passthrough import start_virtual_functions
 from switchover.devices.reference import GuestDriver, Knobs
 from switchover.guests.qemu import QemuGuest
-from switchover.guests.spec import with_lab_words
-from switchover.guests.warm import SavedGuests, finish_restore
+from switchover.guests.warm import Beginning, SavedGuests, finish_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.migration.session import Sample
@@ -82,6 +81,7 @@ class Traveller:
     pair: Pair
     loop: LoopThread
     side: Side
+    beginning: Beginning
     watchers: Watchers
     _stay: contextlib.ExitStack
     _trips: contextlib.ExitStack
@@ -145,7 +145,7 @@ class Traveller:
         if self.before is None:
             if self.side.saved:
                 self.watchers.step("guest restore")
-                finish_restore(self.side.guest)
+                finish_restore(self.side.guest, self.side.saved)
             else:
                 self.watchers.step("guest boot")
                 self.side.guest.wait_until_reachable()
@@ -345,21 +345,21 @@ def start_traveller(
     with contextlib.ExitStack() as trips:
         trips.enter_context(start_virtual_functions(pair.source.host, spec.functions))
         stay = trips.enter_context(contextlib.ExitStack())
-        saved = None
-        if spec.guest.start == "warm":
-            watchers.step("save guest")
-            source = saved_guests or trips.enter_context(SavedGuests())
-            guest = with_lab_words(spec.guest, pair.source.guest_words)
-            saved = source.require(
-                guest, len(spec.devices), pair.source.host, pair.keys, loop,
+        here, saved = pair.source, None
+        saved_guests = saved_guests or trips.enter_context(SavedGuests())
+        beginning = saved_guests.decide(spec.guest, here.host, here.lab)
+        if beginning.start == "warm":
+            watchers.step("saved guest")
+            saved = saved_guests.require(
+                spec.guest, len(spec.devices), here.host, pair.keys, loop, here.lab, here.guest_words,
                 keep=lambda guest: watchers.release(guest, "saved"),
             )  # fmt: skip
         watchers.step("start source")
         side = stay.enter_context(
             start_side(
-                spec, pair.source.host, "source", pair.keys, loop,
+                spec, here.host, "source", pair.keys, loop,
                 incoming=False, saved=saved, keep=lambda guest: watchers.release(guest, "source"),
-                words=pair.source.guest_words,
+                words=here.guest_words,
             )
         )  # fmt: skip
-        yield Traveller(pair, loop, side, watchers, stay, trips)
+        yield Traveller(pair, loop, side, beginning, watchers, stay, trips)

@@ -12,8 +12,8 @@ from switchover.devices.binding import find_lack
 from switchover.devices.functions import HostDevices
 from switchover.devices.survey import HostSurvey
 from switchover.guests.domain import find_obstacles
+from switchover.guests.saved import SAVE_CAPABILITY
 from switchover.guests.spec import GuestSpec
-from switchover.guests.warm import SAVE_CAPABILITY
 from switchover.lab.labhost import KERNELS
 from switchover.migration.libvirt_settings import find_unsettable
 from switchover.migration.phases import Phase

@@ -6,7 +6,8 @@ Names and units are those of its sysfs files (docs/reference-device.md).
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Literal
 
@@ -209,8 +210,11 @@ class ReferenceDevice:
             raise AssertionError(f"the reference device's knobs read {answer}, not {wanted}")
 
     def read_truth(self) -> Truth:
-        script = 'cd "$1" && head -c 1000000 state generation history counters/*'
-        return parse_truth(self.mediated.host.run(["sh", "-ec", script, "sh", self.mediated.sysfs]).text)
+        return parse_truth(self.mediated.host.run(["sh", "-ec", self.ask_truth()]).text)
+
+    def ask_truth(self) -> str:
+        """A script for its host that :func:`parse_truth` reads."""
+        return f"cd {shlex.quote(self.mediated.sysfs)} && head -c 1000000 state generation history counters/*"
 
 
 @contextlib.contextmanager
@@ -299,12 +303,95 @@ def parse_dma_verification(text: str) -> DmaVerification:
     raise ValueError(f"the guest's driver says of its DMA buffer: {text[:200]!r}")
 
 
-def count_devices(guest: Host) -> int:
-    """How many reference devices the driver of a guest has taken."""
-    return len(guest.run(["sh", "-c", f"ls -d {_DRIVEN}"], check=False).text.split())
-
-
 _DRIVEN = "/sys/bus/pci/drivers/refdev_guest/*/refdev"
+
+
+def ask_devices_taken(count: int, seconds: float) -> str:
+    """A script for a guest that waits until its driver has taken so many devices, and fails if it does not."""
+    tries = round(seconds / _POLL_S)
+    return (
+        f'tries=0; while set -- {_DRIVEN}; [ -e "$1" ] || shift; [ $# != {count} ]; do '
+        f"[ $((tries += 1)) -lt {tries} ] || exit 1; sleep {_POLL_S}; done"
+    )
+
+
+_POLL_S = 0.05
+
+
+def find_driven(number: int) -> str:
+    """Begin of a script for a guest, in the directory of a device that its driver has; ``number``: which, from 0."""
+    return f'set -- {_DRIVEN}; shift {number}; cd "$1" && '
+
+
+READ_VIEW = "head -c 1000000 scratch generation seed checksum checksum_expected irq_hard irq_thread irq_raised irq_seen"
+"""What :func:`parse_view` reads, as a script in the directory of a device."""
+VERIFY_DMA = "cat dma_verify"
+"""What :func:`parse_dma_verification` reads."""
+ENABLE_DMA = "echo 1 >dma_enable"
+_FIRED_S = 15
+
+
+def write_state(scratch: Sequence[int], seed: int) -> str:
+    """A script in the directory of a device: values for its scratch registers, a seed for its state."""
+    return f"echo {' '.join(str(word) for word in scratch)} >scratch && echo {seed} >seed"
+
+
+FIRE = f"""
+last() {{ while read -r line; do kept=$line; done <"$1"; echo "$kept"; }}
+hard=$(last irq_hard) thread=$(last irq_thread)
+echo "$hard"
+echo "$thread"
+echo "${{hard%% *}}" >trigger || exit
+tries=0
+while [ "$(last irq_hard)" = "$hard" ] || [ "$(last irq_thread)" = "$thread" ]; do
+    [ $((tries += 1)) -lt {round(_FIRED_S / _POLL_S)} ] || break
+    sleep {_POLL_S}
+done
+last irq_hard
+last irq_thread
+"""
+"""Let a device raise its last vector once, and wait until it has arrived; what :func:`parse_fired` reads."""
+
+
+@dataclass(frozen=True)
+class Fired:
+    """How often primary handler and thread of a vector had run before it was raised, and how often after it."""
+
+    vector: int
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
+def parse_fired(text: str) -> Fired:
+    """Four lines ``VECTOR COUNT…`` with a count per CPU: primary handler and thread, before and after.
+
+    >>> parse_fired("3 1 0\\n3 0 1\\n3 2 0\\n3 0 2")
+    Fired(vector=3, before=(1, 1), after=(2, 2))
+
+    :raises ValueError: the text is something else
+    """
+    rows = [[int(word) for word in line.split()] for line in text.strip().splitlines()]
+    if len(rows) != 4 or not all(len(row) > 1 for row in rows):
+        raise ValueError(f"not four lines of counts: {text[:200]!r}")
+    sums = [sum(row[1:]) for row in rows]
+    return Fired(rows[0][0], (sums[0], sums[1]), (sums[2], sums[3]))
+
+
+def parse_view(text: str) -> GuestView:
+    """The files of :data:`READ_VIEW`, as ``head`` prints them."""
+    files = _split_files(text)
+    counts = parse_interrupts(files)
+    return GuestView(
+        scratch=tuple(files["scratch"].split()),
+        generation=int(files["generation"]),
+        seed=files["seed"].strip(),
+        checksum=files["checksum"].strip(),
+        checksum_expected=files["checksum_expected"].strip(),
+        irq_hard=counts.hard,
+        irq_thread=counts.thread,
+        irq_raised=counts.raised,
+        irq_seen=counts.seen,
+    )
 
 
 class GuestDriver:
@@ -314,23 +401,11 @@ class GuestDriver:
 
     def __init__(self, guest: Host, number: int = 0) -> None:
         self._guest = guest
-        self._find = f'set -- {_DRIVEN}; shift {number}; cd "$1" && '
+        self._find = find_driven(number)
 
     def read(self) -> GuestView:
         """The checksum is computed by the device and, word by word, by the guest."""
-        files = self._read_files(f"scratch generation seed checksum checksum_expected {self._INTERRUPTS}")
-        counts = parse_interrupts(files)
-        return GuestView(
-            scratch=tuple(files["scratch"].split()),
-            generation=int(files["generation"]),
-            seed=files["seed"].strip(),
-            checksum=files["checksum"].strip(),
-            checksum_expected=files["checksum_expected"].strip(),
-            irq_hard=counts.hard,
-            irq_thread=counts.thread,
-            irq_raised=counts.raised,
-            irq_seen=counts.seen,
-        )
+        return parse_view(self._guest.run(["sh", "-c", f"{self._find} {READ_VIEW}"], timeout=120).text)
 
     def read_interrupts(self) -> InterruptCounts:
         return parse_interrupts(self._read_files(self._INTERRUPTS))
@@ -365,8 +440,7 @@ class GuestDriver:
 
     def write(self, *, scratch: list[int], seed: int) -> None:
         """Put values into the scratch registers and seed the device's state with a new one."""
-        words = " ".join(str(word) for word in scratch)
-        self._guest.run(["sh", "-c", f"{self._find} echo {words} >scratch && echo {seed} >seed"])
+        self._guest.run(["sh", "-c", f"{self._find} {write_state(scratch, seed)}"])
 
     def is_enabled(self) -> bool:
         """Whether the device raises interrupts; after a reset it does not."""

@@ -21,8 +21,8 @@ TRACE_PATTERNS = (
 
 GIVEN = ("authorized_keys", "identity", "ssh_host_ed25519_key")
 """What a guest is given through fw_cfg, as ``opt/switchover/NAME``. The lab's guest reads ``identity``, which has the
-other two in it; a guest of the user may read them. The names are a part of the machine: a guest that was saved finds the
-files of the QEMU that restores it by their place among all names (``select`` in docs/specs/fw_cfg.rst of QEMU).
+other two in it; a guest of the user may read them. The names are a part of the machine: a guest that was saved finds
+the files of the QEMU that restores it by their place among all names (``select``, docs/specs/fw_cfg.rst of QEMU).
 """
 
 

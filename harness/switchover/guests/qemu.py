@@ -18,6 +18,7 @@ from switchover.hosts.host import Host, Running, paste
 from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
+from switchover.hosts.questions import ask_together
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.undo import end_processes
 from switchover.hosts.waiting import wait_until
@@ -94,6 +95,11 @@ class QemuGuest:
     @property
     def label(self) -> str:
         return f"the {self.side} QEMU on {self.host.name}"
+
+    def take_side(self, side: str) -> None:
+        """It is the other side of the next migration: ``source`` or ``destination``."""
+        self.side = side
+        self.qmp.name = self.label
 
     @property
     def pid(self) -> int:
@@ -238,12 +244,11 @@ class QemuGuest:
 
     def collect_evidence(self) -> GuestEvidence:
         """Console, QEMU's log with its traces, and its standard error; what cannot be had is left empty."""
-        texts = []
-        for path in (self.files.console, self.files.log):
-            try:
-                texts.append(self.host.read_file(path).decode(errors="replace"))
-            except (NotReady, OSError):
-                texts.append("")
+        texts = ["", ""]
+        with contextlib.suppress(NotReady, OSError):
+            questions = {"console": f"cat {self.files.console}", "log": f"cat {self.files.log}"}
+            answers = ask_together(self.host, questions)
+            texts = [answers[name].text if answers[name].ok else "" for name in questions]
         with contextlib.suppress(HostLost):
             return GuestEvidence(paste(self.argv), texts[0], texts[1], self._process.stderr())
         return GuestEvidence(paste(self.argv), texts[0], texts[1], "")

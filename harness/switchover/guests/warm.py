@@ -40,6 +40,7 @@ KEPT = 3
 """Saved guests of one host at a time; each takes about 80 MiB, of memory where /tmp is in memory."""
 _FORMAT = 1  # raised when what is saved changes without a change in the arguments
 _RESTORE_TIMEOUT_S = 120
+_UNPLUG_S = 30
 
 
 class NotRestored(NotReady):
@@ -258,6 +259,21 @@ def plug_device(guest: QemuGuest, device: VfioDevice, number: int) -> None:
     line = {"command-line": f"device_add {render_device(device, number)}"}
     if words := find_error(guest.qmp.execute("human-monitor-command", line)):
         raise Refused(f"{guest.label} rejected the device {device.id}.", why=words)
+
+
+def unplug_device(guest: QemuGuest, device_id: str) -> None:
+    """Until QEMU has a device no more, which the guest has to let go.
+
+    :raises Deadline: it does not
+    """
+    seen = len(guest.qmp.events)
+    guest.qmp.execute("device_del", {"id": device_id})
+
+    def is_gone() -> bool:
+        events = guest.qmp.events[seen:]
+        return any(one.name == "DEVICE_DELETED" and one.data.get("device") == device_id for one in events)
+
+    wait_until(f"the guest to let {device_id} go", is_gone, timeout=_UNPLUG_S, invariants=[guest.require_alive])
 
 
 def find_error(answer: str) -> str:

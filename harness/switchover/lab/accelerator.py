@@ -16,7 +16,7 @@ PROBE_TIMEOUT_S = 12
 PROBE_ANSWER = "switchover-labhost: nested virtualisation"
 TCG_ACCEL = "tcg,tb-size=1024"
 TCG_CPU = "max,la57=off,erms=off,fsrm=off"
-TCG_GUEST_WORDS = "pci=lastbus=0"
+TCG_GUEST_WORDS = "pci=lastbus=0 init_on_free=1"
 """A kernel in q35 asks all 256 buses of MMCONFIG for peer bridges, each time by an exit to QEMU; one bus is enough,
 since those behind ports are found by ACPI (arch/x86/pci/legacy.c; docs/lab.md, What makes the lab quick)."""
 

@@ -39,7 +39,7 @@ def boot_repeatedly(case: Case, pair: Pair, count: int) -> Iterator[Turn]:
             ):
                 side.guest.wait_until_reachable()
                 with side.guest.open_ssh(pair.keys) as guest:
-                    checks = [fire_interrupt(guest, [side.guest.require_alive])]
+                    checks = [fire_interrupt(guest)]
                 checks.append(check_console("guest", side.guest.console.text()))
             failure = "; ".join(check.name for check in checks if not check.passed)
         except SwitchoverError as error:

@@ -2,15 +2,17 @@
 """One passage of a guest from one side to the other: migrated, measured, and checked where the guest then is."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from switchover.devices.reference import Truth
+from switchover.guests.connection import GuestConnection
 from switchover.guests.libvirt import LibvirtGuest
-from switchover.guests.qemu import GuestKeys
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
+from switchover.hosts.parallel import do_both
 from switchover.hosts.qmp import Event
 from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
@@ -24,7 +26,15 @@ from switchover.migration.precopy import BITMAP_EVENTS
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
-from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, NotReady, SwitchoverError
+from switchover.record.errors import (
+    CommandFailed,
+    Deadline,
+    GuestCrashed,
+    GuestSilent,
+    HostLost,
+    NotReady,
+    SwitchoverError,
+)
 from switchover.record.measurement import Check, Measurement, NotChecked, check_equal
 from switchover.run.course import (
     BITMAP_PROPERTY,
@@ -38,10 +48,12 @@ from switchover.run.measurements import PAUSED, measure, measure_outside
 from switchover.run.needs import GuestMeans
 from switchover.run.probes import (
     GuestAnswers,
+    GuestReply,
     Truths,
     ask_guest,
     check_console,
     check_dma,
+    check_fired,
     check_interrupts,
     compare_bytes,
     compare_functions,
@@ -49,7 +61,6 @@ from switchover.run.probes import (
     compare_states,
     compare_with_outside,
     count_since,
-    fire_interrupt,
     reinitialise,
 )
 from switchover.run.readback import read_back, read_back_late
@@ -100,8 +111,10 @@ def migrate_sides(
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
     login: SshLogin | None = None,
+    truths_before: Truths = ((), ()),
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream; ``login``: how the source's host gets in there.
+    ``truths_before``: what the devices said of themselves just now.
     Raises what :func:`migrate` raises.
 
     :raises Refused: a QEMU holds another value of a device's property than it was given, too
@@ -111,7 +124,6 @@ def migrate_sides(
         source.guest.qmp.execute(
             "trace-event-set-state", {"name": BITMAP_EVENTS, "enable": True, "ignore-unavailable": True}
         )
-    truths_before = (source.read_truths(), destination.read_truths())
     asks_late = not destination.guest.has_begun
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
@@ -145,16 +157,21 @@ def examine(
     outside: OutsideDowntime | UnseenDowntime,
     before: GuestAnswers,
     case: Case,
-    keys: GuestKeys,
+    login: GuestConnection,
 ) -> Passage:
-    """Measure a completed migration, ask the guest on the destination and compare with what it said ``before``."""
+    """Measure a completed migration, ask the guest on the destination and compare with what it said ``before``.
+
+    ``login``: the connection to the guest from before the migration.
+    """
+    with ThreadPoolExecutor(1, "guest") as aside:
+        asking = aside.submit(_check_arrived, destination, before, login, case)
+        told_by_hosts = do_both(source.read_truths_and_log, destination.read_truths_and_log)
+        arrived = asking.result()
     result = migrated.migration
     states = migrated.states
-    truths_after = (source.read_truths(), destination.read_truths())
-    logs = [
-        parse_trace(side.guest.host.read_file(side.guest.files.log).decode(errors="replace"))
-        for side in (source, destination)
-    ]
+    (source_truths, source_log), (destination_truths, destination_log) = told_by_hosts
+    truths_after = (source_truths, destination_truths)
+    logs = [parse_trace(source_log), parse_trace(destination_log)]
     traces = [take_last_migration(log) for log in logs]
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
@@ -177,7 +194,7 @@ def examine(
         *_check_faults(result),
         *_check_driver(result, case.settings),
         *([check_arrival(case, result.arrived)] if result.arrived else []),
-        *_check_arrived(destination, before, keys),
+        *arrived,
         *_check_consoles({"source": source, "destination": destination}, before.means),
         *compare_with_outside(explained, outside),
     ]
@@ -255,22 +272,34 @@ def _check_course(
                 yield from check_source(course, case)
 
 
-def _check_arrived(destination: Side, before: GuestAnswers, keys: GuestKeys) -> list[Check]:
-    answers = "guest answers over SSH on the destination"
+def _check_arrived(destination: Side, before: GuestAnswers, login: GuestConnection, case: Case) -> list[Check]:
+    claim = "connections to the guest survive the migration"
     try:
-        guest = destination.guest.open_ssh(keys)
-    except GuestSilent as error:
-        return [Check(answers, passed=False, expected="yes", observed=str(error))]
-    with guest:
-        count = len(destination.devices)
-        numbers = destination.function_numbers
-        after = ask_guest(guest, count, before.means, numbers)
-        return [
-            check_equal(answers, "yes", "yes"),
-            *compare_guest(before, after, loads=1),
-            *compare_functions(numbers, before, after),
-            *_check_devices(destination, guest, before.means),
-        ]
+        reply = _ask(destination, before, login)
+        checks = [check_equal(claim, "yes", "yes")]
+    except (HostLost, CommandFailed) as error:
+        checks = [Check(claim, passed=False, expected="yes", observed=str(error))]
+        reply = None
+    if reply is None or case.login_after:
+        answers = "guest lets in a new login on the destination"
+        try:
+            login.open(destination.guest)
+            reply = reply or _ask(destination, before, login)
+            checks.append(check_equal(answers, "yes", "yes"))
+        except (GuestSilent, HostLost, CommandFailed) as error:
+            return [*checks, Check(answers, passed=False, expected="yes", observed=str(error))]
+    return [
+        *checks,
+        *compare_guest(before, reply.answers, loads=1),
+        *compare_functions(destination.function_numbers, before, reply.answers),
+        *_check_devices(destination, login.host, reply),
+    ]
+
+
+def _ask(side: Side, before: GuestAnswers, login: GuestConnection) -> GuestReply:
+    dma = [number for number, spec in enumerate(side.spec.references) if spec.knobs.dma_pages_per_sec]
+    numbers = side.function_numbers
+    return ask_guest(login.host, len(side.devices), before.means, numbers, fire=True, dma=dma)
 
 
 def check_not_running(destination: Side) -> Check:
@@ -279,7 +308,7 @@ def check_not_running(destination: Side) -> Check:
 
 
 def examine_stayed(
-    source: Side, destination: Side, truths_before: Sequence[Truth], before: GuestAnswers, keys: GuestKeys
+    source: Side, destination: Side, truths_before: Sequence[Truth], before: GuestAnswers, login: GuestConnection
 ) -> list[Check]:
     """After a migration that did not complete: the guest runs where it was, and nowhere else.
 
@@ -290,27 +319,25 @@ def examine_stayed(
     running = "guest runs on the source"
     try:
         wait_until(running, lambda: _runs(source) == "yes", timeout=15, invariants=[source.guest.require_alive])
-        guest = source.guest.open_ssh(keys)
-    except (Deadline, GuestSilent, GuestCrashed) as error:
-        return [*checks, Check(running, passed=False, expected="yes", observed=str(error))]
-    with guest:
+        login.require(source.guest)
         count = len(source.devices)
         grown = count_since(truths_before, source.read_truths())
         if (was_reset := grown.get("resets", 0) > 0) and before.means.has_device:
             for number in range(count):
-                checks += reinitialise(guest, number)
-        numbers = source.function_numbers
-        after = ask_guest(guest, count, before.means, numbers)
-        compared = compare_guest(before, after, loads=0)
-        kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]
-        return [
-            *checks,
-            check_equal(running, "yes", "yes"),
-            *kept,
-            *compare_functions(numbers, before, after),
-            *_check_devices(source, guest, before.means),
-            *_check_consoles({"source": source}, before.means),
-        ]
+                checks += reinitialise(login.host, number)
+        reply = _ask(source, before, login)
+    except (Deadline, GuestSilent, GuestCrashed, HostLost, CommandFailed) as error:
+        return [*checks, Check(running, passed=False, expected="yes", observed=str(error))]
+    compared = compare_guest(before, reply.answers, loads=0)
+    kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]
+    return [
+        *checks,
+        check_equal(running, "yes", "yes"),
+        *kept,
+        *compare_functions(source.function_numbers, before, reply.answers),
+        *_check_devices(source, login.host, reply),
+        *_check_consoles({"source": source}, before.means),
+    ]
 
 
 def _check_consoles(sides: Mapping[str, Side], means: GuestMeans) -> list[Check]:
@@ -320,18 +347,18 @@ def _check_consoles(sides: Mapping[str, Side], means: GuestMeans) -> list[Check]
     return [check_console(name, side.guest.console.text()) for name, side in sides.items()]
 
 
-def _check_devices(side: Side, guest: Host, means: GuestMeans) -> list[Check]:
+def _check_devices(side: Side, guest: Host, reply: GuestReply) -> list[Check]:
     """That each device works, and that what it did meanwhile by itself arrived whole."""
-    if not means.has_device:
+    if not reply.answers.means.has_device:
         return []
     checks = []
     for number, (device, spec) in enumerate(zip(side.devices, side.spec.references, strict=True)):
-        checks.append(fire_interrupt(guest, [side.guest.require_alive], number))
+        checks.append(check_fired(reply.fired[number], number))
         if spec.knobs.irq_rates:
             checks.append(check_interrupts(guest, device, [side.guest.require_alive], number))
             device.set_knob("irq_rates", spec.knobs.irq_rates)
-        if spec.knobs.dma_pages_per_sec:
-            checks.append(check_dma(guest, number))
+        if number in reply.dma:
+            checks.append(check_dma(reply.dma[number], number))
     return checks
 
 

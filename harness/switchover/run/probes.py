@@ -4,12 +4,29 @@
 import random
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from switchover.devices.reference import GuestDriver, GuestView, InterruptCounts, ReferenceDevice, Truth, count_devices
+from switchover.devices.reference import (
+    ENABLE_DMA,
+    FIRE,
+    READ_VIEW,
+    VERIFY_DMA,
+    GuestDriver,
+    GuestView,
+    InterruptCounts,
+    ReferenceDevice,
+    Truth,
+    ask_devices_taken,
+    find_driven,
+    parse_dma_verification,
+    parse_fired,
+    parse_view,
+    write_state,
+)
 from switchover.guests.console import find_trouble
 from switchover.hosts.host import Host
+from switchover.hosts.questions import Answer, ask_together
 from switchover.hosts.waiting import Invariant, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
@@ -18,6 +35,7 @@ from switchover.record.errors import CommandFailed, Deadline
 from switchover.record.measurement import Check, check_equal
 from switchover.record.units import MIB
 from switchover.run.needs import LAB_MEANS, GuestMeans, Need
+from switchover.scenarios.case import DeviceSpec
 
 
 @dataclass(frozen=True)
@@ -34,18 +52,73 @@ class GuestAnswers:
     """PCI functions that were passed through, ``8086:10d3 e1000e``, with the drivers that they have in the guest."""
 
 
+PLACE_CANARY = "place-canary"
+TAKEN = "devices-taken"
+"""Questions whose failure tells what a guest of the user lacks."""
+
+
+class Unanswered(CommandFailed):
+    """Of what a guest was asked or told in an exchange, one failed; ``question``: its name."""
+
+    def __init__(self, what: str, why: str, question: str) -> None:
+        super().__init__(what, why=why)
+        self.question = question
+
+
+@dataclass(frozen=True)
+class GuestReply:
+    """What a guest answered to one exchange; ``fired``: by device, what came of an interrupt that it was to raise, and
+    ``dma``: what its driver says of the pages that it wrote, each as text with its exit status.
+    """
+
+    answers: GuestAnswers
+    fired: tuple[Answer, ...] = ()
+    dma: Mapping[int, Answer] = field(default_factory=dict)
+
+
 def ask_guest(
-    guest: Host, devices: int = 1, means: GuestMeans = LAB_MEANS, functions: Sequence[str] = ()
-) -> GuestAnswers:
-    """What the guest says of itself and of its devices. ``functions``: ids of the PCI functions passed through."""
-    boot = f"cat {Need.BOOT_ID}" if Need.BOOT_ID in means.has else "echo"
-    canary = f"; {means.digest} <{means.canary}" if means.has_canary else ""
-    answers = [""]
-    if means.has & {Need.BOOT_ID} or canary:
-        answers = guest.run(["sh", "-c", f"{boot}{canary}"], timeout=60).text.splitlines()
-    views = [GuestDriver(guest, number).read() for number in range(devices if means.has_device else 0)]
-    seen = read_functions(guest, functions) if functions and Need.PCI in means.has else ()
-    return GuestAnswers(answers[0].strip(), answers[1].split()[0] if canary else "", tuple(views), means, seen)
+    guest: Host,
+    devices: int = 1,
+    means: GuestMeans = LAB_MEANS,
+    functions: Sequence[str] = (),
+    *,
+    fire: bool = False,
+    dma: Sequence[int] = (),
+    first: Mapping[str, str] | None = None,
+) -> GuestReply:
+    """What the guest says of itself and of its devices, in one exchange. ``functions``: ids of the PCI functions that
+    were passed through. ``fire``: each device is to raise an interrupt; ``dma``: numbers of devices whose pages are
+    verified. ``first``: scripts that are run before.
+
+    :raises Unanswered: the guest could not say it, or one of ``first`` failed
+    """
+    numbers = range(devices if means.has_device else 0)
+    questions = dict(first or {})
+    if Need.BOOT_ID in means.has:
+        questions["boot"] = f"cat {Need.BOOT_ID}"
+    if means.has_canary:
+        questions["canary"] = f"{means.digest} <{means.canary}"
+    questions |= {f"device-{number}": f"{find_driven(number)} {READ_VIEW}" for number in numbers}
+    if functions and Need.PCI in means.has:
+        questions["functions"] = _LIST_FUNCTIONS
+    required = list(questions)
+    questions |= {f"fire-{number}": f"{find_driven(number)} {FIRE}" for number in numbers if fire}
+    questions |= {f"dma-{number}": f"{find_driven(number)} {VERIFY_DMA}" for number in dma if number in numbers}
+    told = ask_together(guest, questions, timeout=_EXCHANGE_S)
+    if failed := [name for name in required if not told[name].ok]:
+        raise Unanswered(f"{guest.name} cannot answer: {failed[0]}", told[failed[0]].text.strip()[-300:], failed[0])
+    answers = GuestAnswers(
+        told["boot"].text.strip() if "boot" in told else "",
+        told["canary"].text.split()[0] if "canary" in told else "",
+        tuple(parse_view(told[f"device-{number}"].text) for number in numbers),
+        means,
+        parse_functions(told["functions"].text, functions) if "functions" in told else (),
+    )
+    fired = tuple(told[f"fire-{number}"] for number in numbers if fire)
+    return GuestReply(answers, fired, {number: told[f"dma-{number}"] for number in dma if number in numbers})
+
+
+_EXCHANGE_S = 60
 
 
 _LIST_FUNCTIONS = r"""
@@ -58,8 +131,12 @@ done
 
 def read_functions(guest: Host, wanted: Sequence[str]) -> tuple[str, ...]:
     """Of the guest's PCI functions those with ``wanted`` ids, with their drivers (``none``), in the order of slots."""
-    lines = guest.run(["sh", "-c", _LIST_FUNCTIONS], timeout=60).text.splitlines()
-    found = (line.split() for line in lines)
+    return parse_functions(guest.run(["sh", "-c", _LIST_FUNCTIONS], timeout=60).text, wanted)
+
+
+def parse_functions(text: str, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Lines ``VENDOR:DEVICE DRIVER`` of functions with ``wanted`` ids; one without a driver has ``none``. Pure."""
+    found = (line.split() for line in text.splitlines())
     return tuple(f"{words[0]} {words[1] if words[1:] else 'none'}" for words in found if words and words[0] in wanted)
 
 
@@ -93,44 +170,56 @@ def _sees(answers: GuestAnswers, numbers: str, count: int) -> bool:
     return sum(seen.startswith(f"{numbers} ") for seen in answers.functions) >= count
 
 
-def place_canary(guest: Host, means: GuestMeans = LAB_MEANS) -> None:
-    """Fill some MiB of the guest's memory with what no other guest has.
+def write_canary(means: GuestMeans) -> str:
+    """A script that fills a MiB of the guest's memory with what no other guest has.
 
-    Guests that were restored from one file would draw the same numbers: hence a word of the harness before them.
+    Guests that were restored from one file may draw the same numbers: hence a word of the harness before them.
     """
-    script = f"{{ echo {secrets.token_hex(32)}; head -c {_CANARY_BYTES} /dev/urandom; }} >{means.canary}"
-    guest.run(["sh", "-c", script], timeout=60)
+    return f"{{ echo {secrets.token_hex(32)}; head -c {_CANARY_BYTES} /dev/urandom; }} >{means.canary}"
 
 
-def set_clock(guest: Host) -> None:
-    """A guest that was restored goes on at the time when it was saved: set its clock to the controller's."""
-    guest.run(["date", "-u", "-s", f"@{round(time.time())}"])
+def set_clock() -> str:
+    """A script for a guest that was restored, and goes on at the time when it was saved: the controller's time."""
+    return f"date -u -s @{round(time.time())}"
 
 
-def wait_for_devices(guest: Host, count: int, invariants: Sequence[Invariant]) -> None:
-    """Until the guest's driver has taken all devices, which were plugged in.
+_CANARY_BYTES = 1 * MIB
 
-    :raises Deadline: it has not
+
+def prepare_guest(
+    guest: Host,
+    devices: Sequence[DeviceSpec],
+    means: GuestMeans,
+    functions: Sequence[str] = (),
+    *,
+    restored: bool = False,
+    awaits: bool = False,
+    canary: bool = True,
+) -> GuestReply:
+    """Before the first migration, in one exchange: a canary, each device with a state that no other repeat has, DMA
+    where it is wanted; and what the guest says of all this then.
+
+    ``restored``: its clock is set; ``awaits``: its driver may still have to take the devices; ``canary``: it has none.
+
+    :raises Unanswered: one of these could not be done, with the guest's words
     """
-    wait_until(
-        f"the guest's driver to take {count} devices",
-        lambda: count_devices(guest) == count,
-        timeout=_PROBE_TIMEOUT_S,
-        invariants=invariants,
-        poll=0.2,
-    )
+    generator = random.Random()
+    first: dict[str, str] = {}
+    if restored and not means.lacks((Need.CLOCK, Need.ROOT)):
+        first["clock"] = set_clock()
+    if canary and means.has_canary:
+        first[PLACE_CANARY] = write_canary(means)
+    if means.has_device and awaits:
+        first[TAKEN] = ask_devices_taken(len(devices), _PROBE_TIMEOUT_S)
+    for number, device in enumerate(devices if means.has_device else ()):
+        scratch = [generator.getrandbits(64) for _ in range(16)]
+        first[f"seed-{number}"] = find_driven(number) + write_state(scratch, generator.getrandbits(64))
+        if device.knobs.dma_pages_per_sec:
+            first[f"enable-dma-{number}"] = find_driven(number) + ENABLE_DMA
+    return ask_guest(guest, len(devices), means, functions, first=first)
 
 
 _PROBE_TIMEOUT_S = 30
-
-
-_CANARY_BYTES = 4 * MIB
-
-
-def seed_device(guest: Host, generator: random.Random, number: int = 0) -> None:
-    """Give a device a state that no other repeat has."""
-    scratch = [generator.getrandbits(64) for _ in range(16)]
-    GuestDriver(guest, number).write(scratch=scratch, seed=generator.getrandbits(64))
 
 
 def reinitialise(guest: Host, number: int = 0) -> list[Check]:
@@ -149,29 +238,21 @@ def mend_device(guest: Host, number: int = 0) -> None:
         reinitialise(guest, number)
 
 
-def fire_interrupt(guest: Host, invariants: Sequence[Invariant], number: int = 0) -> Check:
+def fire_interrupt(guest: Host, number: int = 0) -> Check:
     """Let a device raise one interrupt and see it arrive, in the primary handler and in the thread."""
-    driver = GuestDriver(guest, number)
-    before = driver.read()
-    vector = len(before.irq_hard) - 1
-    name = f"interrupt of vector {vector} fires (primary handler, thread){_of(number)}"
-    wanted = (before.irq_hard[vector] + 1, before.irq_thread[vector] + 1)
-    try:
-        driver.trigger(vector)
-    except CommandFailed as error:  # the guest's driver refuses: the device was reset behind it
-        return Check(name, passed=False, expected=str(wanted), observed=error.why or error.what)
+    return check_fired(ask_together(guest, {"fire": f"{find_driven(number)} {FIRE}"})["fire"], number)
 
-    def arrived() -> tuple[int, int] | None:
-        view = driver.read_interrupts()
-        counts = (view.hard[vector], view.thread[vector])
-        return counts if counts >= wanted else None
 
+def check_fired(answer: Answer, number: int = 0) -> Check:
+    """``answer``: to :data:`FIRE`. A guest's driver refuses where the device was reset behind it."""
+    name = f"interrupt of the last vector fires (primary handler, thread){_of(number)}"
     try:
-        observed = wait_until(name, arrived, timeout=15, invariants=invariants)
-    except Deadline:
-        view = driver.read_interrupts()
-        observed = (view.hard[vector], view.thread[vector])
-    return check_equal(name, wanted, observed)
+        fired = parse_fired(answer.text)
+    except ValueError:
+        return Check(name, passed=False, expected="one more of each", observed=answer.text.strip()[-300:] or "nothing")
+    wanted = (fired.before[0] + 1, fired.before[1] + 1)
+    name = f"interrupt of vector {fired.vector} fires (primary handler, thread){_of(number)}"
+    return Check(name, answer.ok and fired.after == wanted, str(wanted), str(fired.after))
 
 
 _CAUGHT_UP_S = 10.0
@@ -195,11 +276,14 @@ def check_interrupts(guest: Host, device: ReferenceDevice, invariants: Sequence[
     return Check(name, counts.seen == counts.raised and arrived, f"raised {counts.raised}", f"seen {counts.seen}")
 
 
-def check_dma(guest: Host, number: int = 0) -> Check:
-    """Compare all that the device wrote to the guest's memory, on whichever host it did."""
-    found = GuestDriver(guest, number).verify_dma()
-    observed = f"{found.wrong_pages} wrong pages of {found.sequence} written, first {found.first_wrong[:2]}"
+def check_dma(answer: Answer, number: int = 0) -> Check:
+    """All that the device wrote to the guest's memory, on whichever host it did. ``answer``: to :data:`VERIFY_DMA`."""
     name = f"every page written by DMA is whole{_of(number)}"
+    try:
+        found = parse_dma_verification(answer.text)
+    except ValueError as error:
+        return Check(name, passed=False, expected="all", observed=str(error))
+    observed = f"{found.wrong_pages} wrong pages of {found.sequence} written, first {found.first_wrong[:2]}"
     return Check(name, found.ok and found.sequence > 0, "all", "all" if found.ok and found.sequence else observed)
 
 

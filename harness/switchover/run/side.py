@@ -2,17 +2,19 @@
 """One side of a case: the devices made ready, then a QEMU that has them."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from switchover.devices.passthrough import PassedFunction, start_function
-from switchover.devices.reference import ReferenceDevice, Truth, start_reference_device
+from switchover.devices.reference import ReferenceDevice, Truth, parse_truth, start_reference_device
 from switchover.guests.libvirt import start_domain
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import VfioDevice, with_lab_words
-from switchover.guests.warm import SavedGuest, begin_restore
+from switchover.guests.warm import SavedGuest, begin_restore, plug_device, unplug_device
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
+from switchover.hosts.questions import Answer, ask_together
 from switchover.scenarios.case import SideSpec
 
 
@@ -29,6 +31,8 @@ class Side:
     guest: QemuGuest
     saved: SavedGuest | None = None
     functions: Mapping[str, PassedFunction] = field(default_factory=dict)
+    slots: tuple[contextlib.ExitStack, ...] = ()
+    """What ends each device of the spec, once QEMU has it no more."""
 
     @property
     def function_numbers(self) -> list[str]:
@@ -36,7 +40,20 @@ class Side:
         return [function.function.numbers for function in self.functions.values()]
 
     def read_truths(self) -> tuple[Truth, ...]:
-        return tuple(device.read_truth() for device in self.devices)
+        """What its reference devices know, in one exchange with the host."""
+        return self._parse_truths(ask_together(self.guest.host, self._ask_truths()))
+
+    def read_truths_and_log(self) -> tuple[tuple[Truth, ...], str]:
+        """The same, and QEMU's log."""
+        questions = {**self._ask_truths(), "log": f"cat {shlex.quote(self.guest.files.log)}"}
+        answers = ask_together(self.guest.host, questions)
+        return self._parse_truths(answers), answers["log"].text
+
+    def _ask_truths(self) -> dict[str, str]:
+        return {f"device-{number}": device.ask_truth() for number, device in enumerate(self.devices)}
+
+    def _parse_truths(self, answers: Mapping[str, Answer]) -> tuple[Truth, ...]:
+        return tuple(parse_truth(answers[f"device-{number}"].text) for number in range(len(self.devices)))
 
 
 def name_devices(side: str, spec: SideSpec) -> list[str]:
@@ -72,12 +89,14 @@ def start_side(
         devices: list[ReferenceDevice] = []
         functions: dict[str, PassedFunction] = {}
         passed: list[VfioDevice] = []
+        slots: list[contextlib.ExitStack] = []
         for wanted in spec.devices:
+            slots.append(stack.enter_context(contextlib.ExitStack()))
             if wanted.function is None:
-                devices.append(stack.enter_context(start_reference_device(host, wanted.knobs, wanted.type)))
+                devices.append(slots[-1].enter_context(start_reference_device(host, wanted.knobs, wanted.type)))
                 sysfs = devices[-1].mediated.sysfs
             else:
-                functions[wanted.id] = stack.enter_context(start_function(host, wanted.function))
+                functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.function))
                 sysfs = functions[wanted.id].sysfs
             passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties(), wanted.managed))
         whole = replace(with_lab_words(spec.guest, words), devices=tuple(passed))
@@ -93,4 +112,21 @@ def start_side(
             )  # fmt: skip
         if saved:
             begin_restore(guest, saved)
-        yield Side(spec, tuple(devices), guest, saved, functions)
+        yield Side(spec, tuple(devices), guest, saved, functions, tuple(slots))
+
+
+def exchange_devices(side: Side, wanted: SideSpec) -> Side:
+    """Take the reference devices from a guest that runs, and plug those of another spec into their slots. What the
+    guest's driver knew of the old ones is gone with them.
+
+    :raises Refused: QEMU rejected a device; :raises Deadline: the guest does not let one go
+    """
+    guest, devices, passed = side.guest, list(side.devices), list(side.guest.spec.devices)
+    for number, (old, spec) in enumerate(zip(side.spec.devices, wanted.devices, strict=True)):
+        unplug_device(guest, old.id)
+        side.slots[number].close()
+        devices[number] = side.slots[number].enter_context(start_reference_device(guest.host, spec.knobs, spec.type))
+        passed[number] = VfioDevice(spec.id, devices[number].mediated.sysfs, spec.given_properties())
+        plug_device(guest, passed[number], number + 1)
+    guest.spec = replace(guest.spec, devices=tuple(passed))
+    return replace(side, spec=replace(side.spec, devices=wanted.devices), devices=tuple(devices))

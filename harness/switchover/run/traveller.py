@@ -2,27 +2,25 @@
 """A guest that lives on one end of a pair and migrates to the other, as often as it is asked to."""
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from switchover.devices.passthrough import start_virtual_functions
-from switchover.devices.reference import GuestDriver, Knobs
+from switchover.devices.reference import Knobs
+from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import QemuGuest
 from switchover.guests.warm import Beginning, SavedGuests, finish_restore
-from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
+from switchover.hosts.parallel import do_both
 from switchover.migration.session import Sample
-from switchover.record.errors import CommandFailed, Deadline, GuestCrashed, Refused, SwitchoverError, UsageError
+from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
 from switchover.run.interventions import make_intervention, start_link
 from switchover.run.irqwatch import start_irq_watch
 from switchover.run.needs import (
-    WARM,
     GuestMeans,
     Need,
     find_means,
@@ -41,19 +39,21 @@ from switchover.run.passage import (
     migrate_sides,
 )
 from switchover.run.probes import (
+    PLACE_CANARY,
+    TAKEN,
     GuestAnswers,
-    ask_guest,
+    Unanswered,
     mend_device,
-    place_canary,
-    seed_device,
-    set_clock,
-    wait_for_devices,
+    prepare_guest,
     wait_for_functions,
 )
-from switchover.run.side import Side, start_side
+from switchover.run.side import Side, exchange_devices, start_side
 from switchover.run.verdict import judge_passage
 from switchover.scenarios.case import Case, SideSpec, in_order
 from switchover.scenarios.faults import Action
+
+_NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
+"""What a guest of the user lacks that cannot do what it was told."""
 
 
 @dataclass
@@ -76,16 +76,21 @@ class Watchers:
 
 @dataclass
 class Traveller:
-    """``pair.source`` is where the guest lives now. Made by :func:`start_traveller`."""
+    """``pair.source`` is where the guest lives now. Made by :func:`start_traveller`.
+
+    ``migrations``: how many it has completed. ``watchers`` may be others for each attempt.
+    """
 
     pair: Pair
     loop: LoopThread
     side: Side
     beginning: Beginning
     watchers: Watchers
+    connection: GuestConnection
     _stay: contextlib.ExitStack
     _trips: contextlib.ExitStack
     before: GuestAnswers | None = field(default=None)
+    migrations: int = 0
 
     def attempt(self, case: Case, name: str = "destination") -> Passage:
         """Migrate to the other end, as the case says, and look at the guest where it then is.
@@ -95,32 +100,24 @@ class Traveller:
         """
         with contextlib.ExitStack() as failed:
             there = failed.enter_context(contextlib.ExitStack())
-            logins = failed.enter_context(contextlib.ExitStack())
             arrival: Side | None = None
             try:
                 self.watchers.step(f"start {name}")
-                start = partial(self._start_arrival, there, case.destination, name)
-                settled = None
-                if self.before is None and self.side.saved:
-                    # a guest that boots does so by itself; one that is restored is given its devices meanwhile
-                    with ThreadPoolExecutor(1, name) as aside:
-                        starting = aside.submit(start)
-                        settled = self._settle_in(logins)
-                    arrival = starting.result()
-                else:
-                    arrival = start()
+                # a guest that boots does so by itself; one that is restored is given its devices meanwhile
+                with ThreadPoolExecutor(1, name) as aside:
+                    starting = aside.submit(self._start_arrival, there, case.destination, name)
+                    if self.before is None:
+                        self._settle_in()
+                arrival = starting.result()
                 self.watchers.sides_started(self.side, arrival)
-                before, login = settled or self._settle_in(logins)
-                passage = replace(
-                    self._pass(case, arrival, before, login), not_checked=list_not_checked(case, before.means)
-                )
+                before = self._meet(case)
+                passage = replace(self._pass(case, arrival, before), not_checked=list_not_checked(case, before.means))
             except SwitchoverError as error:
                 self.watchers.attempted(case, self.side, arrival, error)
                 raise
             self.watchers.attempted(case, self.side, arrival, passage)
             if passage.result and passage.result.status == "completed" and not passage.error:
                 self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
-                logins.close()
                 failed.pop_all()
                 self._move(there, arrival, before)
             return passage
@@ -131,67 +128,67 @@ class Traveller:
         return there.enter_context(
             start_side(
                 spec, self.pair.destination.host, name, self.pair.keys, self.loop,
-                incoming=True, keep=lambda guest: self.watchers.release(guest, name),
-                words=self.pair.destination.guest_words,
+                incoming=True, keep=self._release, words=self.pair.destination.guest_words,
             )
         )  # fmt: skip
 
-    def _settle_in(self, logins: contextlib.ExitStack) -> tuple[GuestAnswers, Host | None]:
-        """What the guest says before a migration; before the first one it boots, or is restored, and gets its state.
+    def _release(self, guest: QemuGuest) -> None:
+        """A QEMU that is about to go: one that the guest has come to by a migration before is the source by now."""
+        self.watchers.release(guest, guest.side)
 
-        Then with a login, which others can use too, since one costs almost a second in the lab.
+    def _settle_in(self) -> None:
+        """The guest boots, or is restored, gets its state, and says what it is before its first migration."""
+        guest, saved = self.side.guest, self.side.saved
+        if saved:
+            self.watchers.step("guest restore")
+            finish_restore(guest, saved)
+        else:
+            self.watchers.step("guest boot")
+            guest.wait_until_reachable()
+        self.watchers.step("ask before")
+        host = self.connection.open(guest)
+        self.before = self._prepare(find_means(host, self.side.spec.guest), canary=True)
+
+    def _prepare(self, means: GuestMeans, *, canary: bool = False, awaits: bool = False) -> GuestAnswers:
+        """Its devices taken by its driver and given their state. What a guest of the user cannot do, it has no means
+        for.
+
+        ``canary``: it gets one; ``awaits``: devices were plugged in.
+
+        :raises Unanswered: the lab's guest cannot do it
         """
-        guest = None
-        if self.before is None:
-            if self.side.saved:
-                self.watchers.step("guest restore")
-                finish_restore(self.side.guest, self.side.saved)
-            else:
-                self.watchers.step("guest boot")
-                self.side.guest.wait_until_reachable()
-            self.watchers.step("ask before")
-            guest = logins.enter_context(self.side.guest.open_ssh(self.pair.keys))
-            means = self._place_canary(guest, self._find_means(guest))
-            self.before = self._prepare_devices(guest, means)
-        return self.before, guest
-
-    def _find_means(self, guest: Host) -> GuestMeans:
-        """What the guest has for probes, its devices taken by its driver. :raises Deadline: not those of the lab's"""
-        spec, count = self.side.spec.guest, len(self.side.spec.references)
-        means = find_means(guest, spec)
-        if self.side.saved and not means.lacks(WARM):
-            set_clock(guest)
-        if means.has_device and (self.side.saved or not spec.is_of_lab):
-            try:
-                wait_for_devices(guest, count, [self.side.guest.require_alive])
-            except Deadline:
-                if spec.is_of_lab:
-                    raise
-                return means.without(Need.DRIVER)
-        if self.side.saved and self.side.functions and Need.PCI in means.has:
+        spec, guest = self.side.spec, self.connection.host
+        restored = self.side.saved is not None
+        if restored and canary and self.side.functions and Need.PCI in means.has:
             wait_for_functions(guest, self.side.function_numbers, [self.side.guest.require_alive])
-        return means
-
-    def _place_canary(self, guest: Host, means: GuestMeans) -> GuestMeans:
-        if means.has_canary:
+        while True:
             try:
-                place_canary(guest, means)
-            except CommandFailed:
-                if self.side.spec.guest.is_of_lab:
+                return prepare_guest(
+                    guest, spec.references, means, self.side.function_numbers, restored=restored and canary,
+                    awaits=awaits or restored or not spec.guest.is_of_lab, canary=canary,
+                ).answers  # fmt: skip
+            except Unanswered as failed:
+                needs = _NEEDED_BY.get(failed.question)
+                if needs is None or needs not in means.has or spec.guest.is_of_lab:
                     raise
-                return means.without(Need.MEMORY)
-        return means
+                means = means.without(needs)
+            except (CommandFailed, HostLost):
+                self.side.guest.require_alive()
+                raise
 
-    def _prepare_devices(self, guest: Host, means: GuestMeans) -> GuestAnswers:
-        for number, device in enumerate(self.side.spec.references if means.has_device else ()):
-            seed_device(guest, random.Random(), number)
-            if device.knobs.dma_pages_per_sec:
-                GuestDriver(guest, number).enable_dma()
-        return ask_guest(guest, len(self.side.spec.references), means, self.side.function_numbers)
+    def _meet(self, case: Case) -> GuestAnswers:
+        """What the guest says before this migration, over a connection that the case leaves alone."""
+        disturbed = any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
+        if disturbed and self.connection.through != self.side.guest.host.name:
+            self.connection.open(self.side.guest)
+        if self.before is None:
+            raise AssertionError("the guest has not settled in")
+        return self.before
 
-    def _pass(self, case: Case, arrival: Side, before: GuestAnswers, login: Host | None) -> Passage:
+    def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
         require_means(case, before.means)
-        truths = self.side.read_truths()
+        login = self.connection.require(self.side.guest)
+        truths = do_both(self.side.read_truths, arrival.read_truths)
         error: Refused | GuestCrashed
         with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
             links = tuple(
@@ -217,7 +214,7 @@ class Traveller:
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample, faults.close, self.pair.destination.login,
+                    self.watchers.sample, faults.close, self.pair.destination.login, truths,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
@@ -227,14 +224,14 @@ class Traveller:
                 if migrated.migration.status == "completed":
                     outside = probe.finish()
                     found = watch.finish(arrival)
-                    passage = examine(self.side, arrival, migrated, outside, before, case, self.pair.keys)
+                    passage = examine(self.side, arrival, migrated, outside, before, case, self.connection)
                     return replace(
                         passage,
                         checks=(*passage.checks, *found.checks),
                         measurements=(*passage.measurements, *found.measurements),
                     )
                 self._resume(case)
-                checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
+                checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
                 return make_failed(
                     migrated.migration, migrated.states, checks=tuple(checks), properties=migrated.properties
                 )
@@ -244,7 +241,7 @@ class Traveller:
             checks = [check_not_running(arrival)]
         else:
             self._resume(case)
-            checks = examine_stayed(self.side, arrival, truths, before, self.pair.keys)
+            checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
         return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
 
     def _resume(self, case: Case) -> None:
@@ -255,10 +252,12 @@ class Traveller:
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
         left, self._stay = self._stay, there
+        self.migrations += 1
         self.side, self.pair = _with_sizes_of(self.side, arrival), self.pair.reversed()
         devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
         self.before = replace(before, devices=devices)
         left.close()
+        arrival.guest.take_side("source")
 
     def heal(self) -> None:
         """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say
@@ -266,11 +265,28 @@ class Traveller:
         """
         for device, spec in zip(self.side.devices, self.side.spec.references, strict=True):
             device.set_live_knobs(spec.knobs.in_order())
-        with self.side.guest.open_ssh(self.pair.keys) as guest:
-            means = self.before.means if self.before else find_means(guest, self.side.spec.guest)
-            for number in range(len(self.side.devices) if means.has_device else 0):
-                mend_device(guest, number)
-            self.before = self._prepare_devices(guest, means)
+        guest = self.connection.require(self.side.guest)
+        means = self.before.means if self.before else find_means(guest, self.side.spec.guest)
+        for number in range(len(self.side.devices) if means.has_device else 0):
+            mend_device(guest, number)
+        self.before = self._prepare(means)
+
+    def take_devices(self, spec: SideSpec) -> None:
+        """Give the guest where it lives the devices of another case's source: by knobs where what they offer is the
+        same, else others are plugged in their place, since a device in use does not change what it offers.
+
+        :raises UsageError: the case needs other devices than by their knobs
+        """
+        if self.before is None:
+            raise AssertionError("the guest has not settled in")
+        if offers_of(self.side.spec) == offers_of(spec):
+            self.take_knobs(spec)
+            return
+        if self.side.functions or spec.functions or len(spec.devices) != len(self.side.spec.devices):
+            raise UsageError("The guest has not the devices that this case needs.", why=str(spec))
+        self.side = exchange_devices(self.side, spec)
+        self.connection.require(self.side.guest)
+        self.before = self._prepare(self.before.means, awaits=True)
 
     def take_knobs(self, spec: SideSpec) -> None:
         """Give the devices where the guest lives the knobs of another case; what they offer stays as it is.
@@ -287,8 +303,8 @@ class Traveller:
         self.side = replace(self.side, spec=replace(self.side.spec, devices=spec.devices))
         if resized and self.before:
             # a state of another size is another state, with another checksum
-            with self.side.guest.open_ssh(self.pair.keys) as guest:
-                self.before = self._prepare_devices(guest, self.before.means)
+            self.connection.require(self.side.guest)
+            self.before = self._prepare(self.before.means)
 
 
 def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -> Check:
@@ -303,6 +319,15 @@ def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -
         return Check(claim, passed=False, expected="yes", observed=str(error))
     passed = verdict.name is VerdictName.COMPLETED
     return Check(claim, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
+
+
+def offers_of(spec: SideSpec) -> list[object]:
+    """What its devices are, in what cannot be changed while they are open."""
+    return [
+        (device.id, device.type, device.function, device.knobs.offers(), bool(device.knobs.dma_pages_per_sec),
+         device.properties, device.allow_pre_copy)
+        for device in spec.devices
+    ]  # fmt: skip
 
 
 def _sizes(knobs: Knobs) -> tuple[int, int]:
@@ -355,11 +380,17 @@ def start_traveller(
                 keep=lambda guest: watchers.release(guest, "saved"),
             )  # fmt: skip
         watchers.step("start source")
+        made: list[Traveller] = []
+
+        def release(guest: QemuGuest) -> None:
+            (made[0].watchers if made else watchers).release(guest, guest.side)
+
         side = stay.enter_context(
             start_side(
                 spec, here.host, "source", pair.keys, loop,
-                incoming=False, saved=saved, keep=lambda guest: watchers.release(guest, "source"),
-                words=here.guest_words,
+                incoming=False, saved=saved, keep=release, words=here.guest_words,
             )
         )  # fmt: skip
-        yield Traveller(pair, loop, side, beginning, watchers, stay, trips)
+        with contextlib.closing(GuestConnection(pair.keys)) as connection:
+            made.append(Traveller(pair, loop, side, beginning, watchers, connection, stay, trips))
+            yield made[0]

@@ -108,6 +108,8 @@ class Case:
     expectation: Expectation = COMPLETES
     heartbeat_us: int = HEARTBEAT_US
     """period of the heartbeats that the guest sends to the outside, microseconds; 0: none"""
+    login_after: bool = False
+    """log in to the guest anew after the migration, besides the connection from before it, which must survive"""
     irq_seconds: float = 0
     """where IRQ threads of the device run is recorded for so long on the source and on the destination, and all the
     time in between, seconds; 0: not; needs `irq_rates`"""

@@ -30,6 +30,8 @@ class Settings:
     """what was to be done to the migration on purpose; what was done is in `interventions`"""
     heartbeat_us: int
     """period of the guest's heartbeats to the outside, microseconds; 0: none"""
+    login_after: bool
+    """whether the guest was logged in to anew after the migration"""
     irq_seconds: float
     """how long IRQ threads were recorded on each side, seconds; 0: not"""
     irq_load: IrqLoad
@@ -40,9 +42,12 @@ def render_settings(case: Case) -> dict[str, Any]:
     return asdict(
         Settings(
             case.source, case.destination, case.settings, list(case.faults), case.heartbeat_us,
-            case.irq_seconds, case.irq_load,
+            case.login_after, case.irq_seconds, case.irq_load,
         )
     )  # fmt: skip
+
+
+_PROBES = ("heartbeat_us", "login_after", "irq_seconds", "irq_load")
 
 
 def parse_case(record: Record) -> Case:
@@ -62,7 +67,7 @@ def parse_case(record: Record) -> Case:
         "settings": settings["migration"],
         "faults": settings.get("faults", ()),
         **({"expectation": record.expectation} if record.expectation else {}),
-        **{name: settings[name] for name in ("heartbeat_us", "irq_seconds", "irq_load") if name in settings},
+        **{name: settings[name] for name in _PROBES if name in settings},
     }
     try:
         return _CASE.validate_python(fields)

@@ -13,7 +13,8 @@ from switchover.record.units import format_bytes
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import run_repeat
+from switchover.run.repeat import Observer, run_repeat
+from switchover.run.shared import SharedGuest
 from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
 
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     cases = (PRE_COPY_OFF, PRE_COPY_ON)
     directory = make_run_directory("demo", arguments.output)
     say(f"run directory: {directory.path}")
-    with borrow_lab() as lab:
+    with borrow_lab() as lab, SharedGuest(boots=True) as shared:
         pair = pair_of_lab(lab)
         hosts = len(lab.file.hosts)
         fingerprint = collect_fingerprint(lab, pair)
@@ -36,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
             # interleaved, and in turns the other way round, so that drift does not favour one arm
             for case in cases if number % 2 else reversed(cases):
                 with step(f"{case.id} #{number}"):
-                    record = run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint)
+                    repeat = directory.repeat(case.id, number)
+                    record = run_repeat(case, number, pair, repeat, fingerprint, Observer(shared=shared))
                 say(render_repeat(record))
     records = directory.records()
     off, on = ([record for record in records if record.case == case.id] for case in cases)

@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-on-fail", action="store_true",
         help="stop at the first case that is not as expected, and keep its guests until Enter (on a terminal)",
     )  # fmt: skip
+    parser.add_argument(
+        "--share-guest", action="store_true",
+        help="cases go on with the guest of those before them where they can; one that is not as expected is run again "
+        "alone",
+    )  # fmt: skip
     add_place_arguments(parser)
     parser.add_argument("--keep-lab", action="store_true", help="leave a lab that had to be started running")
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where run directories go")
@@ -71,7 +76,15 @@ def run(arguments: argparse.Namespace) -> int:
     with _open_watcher() as (watcher, pause):
         keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
         try:
-            execute(turns, directory, lease, watcher, unsupported=unsupported, keeper=keeper)
+            execute(
+                turns,
+                directory,
+                lease,
+                watcher,
+                unsupported=unsupported,
+                keeper=keeper,
+                share_guest=arguments.share_guest,
+            )
         except BaseException:
             pause()
             _conclude(directory)

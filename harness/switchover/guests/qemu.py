@@ -97,9 +97,10 @@ class QemuGuest:
         return f"the {self.side} QEMU on {self.host.name}"
 
     def take_side(self, side: str) -> None:
-        """It is the other side of the next migration: ``source`` or ``destination``."""
-        self.side = side
-        self.qmp.name = self.label
+        """Which side it is of the next migration: a destination that the guest has come to is the next one's source."""
+        if side != self.side:
+            self.side = side
+            self.qmp.name = self.label
 
     @property
     def pid(self) -> int:

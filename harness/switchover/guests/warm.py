@@ -44,7 +44,14 @@ _UNPLUG_S = 30
 
 
 class NotRestored(NotReady):
-    """A saved guest that could not be restored, which says nothing about the devices that it was to get."""
+    """A saved guest that could not be restored, which says nothing about the devices that it was to get.
+
+    ``saved``: which.
+    """
+
+    def __init__(self, what: str, why: str, saved: "SavedGuest") -> None:
+        super().__init__(what, why=why, fix='use start = "cold"')
+        self.saved = saved
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,7 @@ class SavedGuests:
         self._plugged[place] = saved
         return saved
 
-    def forget(self, saved: SavedGuest, host: Host, lab: Lab | None) -> None:
+    def forget(self, saved: SavedGuest, lab: Lab | None) -> None:
         """One that could not be restored: the next time it is made again."""
         with self._lock:
             for place in [place for place, one in self._plugged.items() if one == saved]:
@@ -225,7 +232,7 @@ def begin_restore(guest: QemuGuest, saved: SavedGuest) -> None:
         set_mapped_ram(guest, state=True)
         guest.qmp.execute("migrate-incoming", {"uri": f"file:{saved.path}"})
     except (GuestCrashed, Refused) as error:
-        raise _not_restored(guest, error) from error
+        raise _not_restored(guest, saved, error) from error
 
 
 def finish_restore(guest: QemuGuest, saved: SavedGuest) -> None:
@@ -242,7 +249,7 @@ def finish_restore(guest: QemuGuest, saved: SavedGuest) -> None:
         wait_until("the saved guest to be read", is_read, timeout=_RESTORE_TIMEOUT_S, invariants=[guest.require_alive])
         set_mapped_ram(guest, state=False)
     except (GuestCrashed, Refused, Deadline) as error:
-        raise _not_restored(guest, error) from error
+        raise _not_restored(guest, saved, error) from error
     for number, device in enumerate(guest.spec.devices, start=1):
         plug_device(guest, device, number)
     guest.qmp.execute("cont")
@@ -250,7 +257,7 @@ def finish_restore(guest: QemuGuest, saved: SavedGuest) -> None:
         try:
             guest.wait_until_reachable(_RESTORE_TIMEOUT_S)
         except (GuestCrashed, Deadline) as error:
-            raise _not_restored(guest, error) from error
+            raise _not_restored(guest, saved, error) from error
 
 
 def plug_device(guest: QemuGuest, device: VfioDevice, number: int) -> None:
@@ -286,10 +293,8 @@ def find_error(answer: str) -> str:
     return found[1].replace("\r", "").strip() if found else ""
 
 
-def _not_restored(guest: QemuGuest, error: Exception) -> NotRestored:
-    return NotRestored(
-        f"The saved guest could not be restored by {guest.label}.", why=str(error), fix='use start = "cold"'
-    )
+def _not_restored(guest: QemuGuest, saved: SavedGuest, error: Exception) -> NotRestored:
+    return NotRestored(f"The saved guest could not be restored by {guest.label}.", str(error), saved)
 
 
 def _make(

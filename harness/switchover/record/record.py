@@ -11,7 +11,9 @@ from typing import Any
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+DIFFERS_ALONE = "differs alone"
+"""Of a case that was not as expected with a guest that cases share, and is with one of its own."""
 
 
 class VerdictName(StrEnum):
@@ -79,10 +81,18 @@ class Record:
     """what was done to the migration on purpose, in order"""
     not_checked: tuple[NotChecked, ...] = ()
     """checks that were not made, since the guest lacks something; without the side and the number of the device"""
+    alone: Mapping[str, Any] = field(default_factory=dict)
+    """`verdict` and `mismatch` of the same repeat with a guest of its own; empty: it had one, or was as expected with
+    the guest that cases share"""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """with libvirt: what it was told, what it set in QEMU by itself, and its own statistics; empty: QMP only"""
     schema_version: int = SCHEMA_VERSION
     """of the run directory"""
+
+    @property
+    def differs_alone(self) -> bool:
+        """Whether it is as expected with a guest of its own, and was not with one that cases share."""
+        return bool(self.mismatch and self.alone and not self.alone["mismatch"])
 
     def measured(self, name: str) -> float | None:
         """Value of a measurement; None if it is missing."""
@@ -100,6 +110,8 @@ def exit_code_of(records: Iterable[Record], *, strict: bool = False) -> ExitCode
         names.add(record.verdict.name)
         if record.mismatch:
             wrong.add(record.verdict.name)
+        if record.differs_alone:
+            return ExitCode.NOT_AS_EXPECTED
     if not wrong:
         return ExitCode.NOT_READY if strict and names <= {VerdictName.NOT_SUPPORTED} else ExitCode.AS_EXPECTED
     return ExitCode.NOT_READY if wrong == {VerdictName.INFRASTRUCTURE_ERROR} else ExitCode.NOT_AS_EXPECTED

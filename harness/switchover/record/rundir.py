@@ -20,9 +20,15 @@ from switchover.record.record import SCHEMA_VERSION, Record, read_record, render
 
 @dataclass(frozen=True)
 class RepeatDirectory:
-    """Files of one repeat, ``CASE/NN/`` in the run directory."""
+    """Files of one repeat, ``CASE/NN/`` in the run directory, and ``CASE/NN/alone/`` of one that was repeated alone."""
 
     path: Path
+
+    def alone(self) -> "RepeatDirectory":
+        """For the same repeat with a guest of its own, after one with a guest that cases share."""
+        path = self.path / "alone"
+        path.mkdir(exist_ok=True)
+        return RepeatDirectory(path)
 
     def write_text(self, name: str, text: str) -> None:
         _write_whole(self.path / name, text)

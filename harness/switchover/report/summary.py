@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from switchover.record.planfile import NOT_RUN
-from switchover.record.record import Record, VerdictName
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
 from switchover.record.units import format_bytes, format_seconds
 from switchover.report.causes import find_causes
 from switchover.report.comparison import compare_planned, render_comparisons
@@ -58,6 +58,8 @@ def _word_for(case: CaseResult) -> str:
         return "as expected"
     if all(record.verdict.reason.startswith(NOT_RUN) for record in wrong):
         return "not run" if len(wrong) == len(case.records) else "not run to the end"
+    if any(record.differs_alone for record in wrong):
+        return DIFFERS_ALONE
     if all(record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR for record in wrong):
         return "with an infrastructure error"
     return "not as expected"

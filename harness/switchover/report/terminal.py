@@ -23,9 +23,9 @@ def render_repeat(record: Record) -> str:
 
 
 def is_warm(record: Record) -> bool:
-    """Whether the guest was to be restored instead of booted."""
-    guest = record.settings.get("source", {}).get("guest", {})
-    return bool(guest.get("start") == "warm")
+    """Whether the guest was restored instead of booted, or was to be."""
+    asked = record.settings.get("source", {}).get("guest", {})
+    return bool(record.fingerprint.get("guest", asked).get("start") == "warm")
 
 
 def _render_verdict(record: Record) -> str:
@@ -42,8 +42,8 @@ def _render_verdict(record: Record) -> str:
 def render_record(record: Record) -> str:
     """One repeat explained: states, bytes, downtime with its parts in percent, failed checks."""
     lines = [f"{record.case}  verdict {_render_verdict(record)}"]
-    if is_warm(record):
-        lines.append(f"  {'guest':<12} {_render_saved(record.fingerprint.get('guest', {}))}")
+    if words := _render_guest(record.fingerprint.get("guest", {})):
+        lines.append(f"  {'guest':<12} {words}")
     for made in record.interventions:
         seconds = (made["ended_ns"] - made["began_ns"]) / 1e9
         lines.append(
@@ -99,10 +99,20 @@ def count_not_checked(record: Record) -> str:
     return f"{count} check{'s' * (count != 1)} not made" if count else ""
 
 
-def _render_saved(guest: Mapping[str, Any]) -> str:
-    if "sha256" not in guest:
-        return "warm, but none was restored"
-    return f"warm: restored from sha256 {guest['sha256'][:12]}…, its devices plugged in"
+def _render_guest(guest: Mapping[str, Any]) -> str:
+    """How it began where that is not as it was asked for, or is not a boot for this case; empty otherwise.
+
+    >>> _render_guest({"start": "cold", "reason": "it has a disk", "migration": 2})
+    'cold: it has a disk; its migration 2'
+    """
+    words = []
+    if guest.get("start") == "warm":
+        words.append(f"warm: restored from sha256 {guest.get('sha256', '')[:12]}…, its devices plugged in")
+    elif guest.get("reason"):
+        words.append(f"cold: {guest['reason']}")
+    if guest.get("migration", 1) > 1:
+        words.append(f"its migration {guest['migration']}")
+    return "; ".join(words)
 
 
 def _render_bytes(record: Record) -> list[str]:

@@ -13,10 +13,11 @@ from switchover.migration.session import Sample
 from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
 from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, make_skipped, make_unrun, write_plan
-from switchover.record.record import Record, VerdictName
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
 from switchover.record.rundir import RunDirectory, folder_of
 from switchover.run.kept import Keeper
 from switchover.run.repeat import Observer, run_repeat
+from switchover.run.shared import SharedGuest
 from switchover.run.stage import HostNames, Stage
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import list_repeats
@@ -126,13 +127,16 @@ def execute(
     *,
     unsupported: Callable[[Turn], str] = lambda turn: "",
     keeper: Keeper | None = None,
+    share_guest: bool = False,
     run: Callable[..., Record] = run_repeat,
 ) -> None:
     """Run all turns, each into its directory. ``plan.json`` must be there before.
 
     ``lease``: hosts; when they are lost the case that ran is an infrastructure error, they are leased anew, and the run
     goes on, at most :data:`MOST_LOSSES` times. ``unsupported``: in words, why a case cannot be run, before hosts are
-    asked. ``keeper``: the run stops at the first case whose guests it keeps.
+    asked. ``keeper``: the run stops at the first case whose guests it keeps. ``share_guest``: cases go on with the
+    guest of those before them where they can; one that is not as expected is run again alone, and its record says what
+    came of that.
 
     Whatever ends a run, what was not run has a record that says so, and why; then an error is raised again.
     """
@@ -145,7 +149,7 @@ def execute(
                 with lease() as stage:
                     if not progress.asked:
                         _gate(progress, directory, watcher, stage)
-                    _run_until_lost(progress, directory, watcher, stage, keeper, run)
+                    _run_until_lost(progress, directory, watcher, stage, keeper, run, share_guest=share_guest)
             except _Lost as loss:
                 progress.losses += 1
                 say(f"the hosts are lost: {loss}")
@@ -206,12 +210,13 @@ def _run_until_lost(
     stage: Stage,
     keeper: Keeper | None,
     run: Callable[..., Record],
+    *,
+    share_guest: bool,
 ) -> None:
     """:raises _Lost: the hosts are; the turn that was on them has its record"""
-    with SavedGuests() as saved_guests:
-        _run_turns(
-            progress, directory, watcher, stage, Observer(watcher.step, watcher.sample, keeper, saved_guests), run
-        )
+    with SavedGuests() as saved_guests, SharedGuest() as shared:
+        observer = Observer(watcher.step, watcher.sample, keeper, saved_guests, shared if share_guest else None)
+        _run_turns(progress, directory, watcher, stage, observer, run)
 
 
 def _run_turns(
@@ -234,7 +239,13 @@ def _run_turns(
             record = make_unrun(turn.line, turn.number, str(error), _now())
             repeat.write_record(record)
         else:
-            record = run(turn.case, turn.number, pair, repeat, fingerprint, observer)
+            # which end is the source is the shared guest's matter, and here it is the case's
+            mine = replace(observer, shared=None) if any(turn.hosts) else observer
+            record = run(turn.case, turn.number, pair, repeat, fingerprint, mine)
+            if mine.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
+                alone = run(turn.case, turn.number, pair, repeat.alone(), fingerprint, replace(observer, shared=None))
+                record = _compare_with_alone(record, alone)
+                repeat.write_record(record)
         progress.left.pop(0)
         watcher.end(turn, record)
         if keeper is not None and keeper.used:
@@ -243,6 +254,17 @@ def _run_turns(
             return
         if record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR and (loss := stage.find_loss()):
             raise _Lost(loss)
+
+
+def _compare_with_alone(record: Record, alone: Record) -> Record:
+    """The record of a case that shared its guest and was not as expected, with what it came to with one of its own.
+
+    A case that is as expected alone has shown something else than a fault of the case.
+    """
+    mismatch = record.mismatch
+    if not alone.mismatch:
+        mismatch += f"; {DIFFERS_ALONE}: with a guest of its own it is as expected, {alone.verdict.name}"
+    return replace(record, mismatch=mismatch, alone={"verdict": asdict(alone.verdict), "mismatch": alone.mismatch})
 
 
 def _report_left(progress: _Progress, directory: RunDirectory) -> None:

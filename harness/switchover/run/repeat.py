@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from switchover.guests.qemu import QemuGuest
-from switchover.guests.warm import SavedGuests
+from switchover.guests.warm import NotRestored, SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.migration.session import Sample
@@ -21,8 +21,9 @@ from switchover.run.kept import Keeper
 from switchover.run.outside import OutsideProbe
 from switchover.run.pair import Pair
 from switchover.run.passage import Passage
+from switchover.run.shared import SharedGuest, can_share
 from switchover.run.side import Side
-from switchover.run.traveller import Watchers, migrate_again, start_traveller
+from switchover.run.traveller import Traveller, Watchers, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
 from switchover.scenarios.case import Case
 from switchover.scenarios.expectation import find_mismatch
@@ -54,13 +55,15 @@ class Observer:
     """Who is told where a repeat is: each step as it begins, each sample.
 
     ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where
-    warm guests come from and stay for the next repeat; see :func:`start_traveller`.
+    warm guests come from and stay for the next repeat; see :func:`start_traveller`. ``shared``: the guest that cases
+    share; None: each has one of its own.
     """
 
     step: Callable[[str], None] = lambda step: None
     sample: Callable[[Sample], None] = lambda sample: None
     keeper: Keeper | None = None
     saved_guests: SavedGuests | None = None
+    shared: SharedGuest | None = None
 
 
 def run_repeat(
@@ -82,7 +85,14 @@ def run_repeat(
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     try:
-        passage = _execute(case, pair, watch, directory, found, observer or Observer())
+        observer = observer or Observer()
+        try:
+            passage = _execute(case, pair, watch, directory, found, observer)
+        except NotRestored as error:
+            say(f"{error.what} It is made again, once. {error.why}")
+            _forget_saved(error, pair, observer)
+            found["guest_made_again"] = str(error)
+            passage = _execute(case, pair, watch, directory, found, observer)
         verdict = judge_passage(passage)
     except SwitchoverError as error:
         verdict = judge_error(error, watch.step)
@@ -159,7 +169,6 @@ def _execute(
                 found.setdefault("functions", {}).setdefault(f"{name} {device}", function.describe())
 
     with contextlib.ExitStack() as stack:
-        loop = stack.enter_context(LoopThread())
         stack.callback(lambda: directory.write_lines("samples.jsonl", _render_samples(samples)))
         watchers = Watchers(
             step=begin,
@@ -170,8 +179,15 @@ def _execute(
             attempted=keep_wrong,
             recordings=directory.path,
         )
-        traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, observer.saved_guests))
-        found["guest"] = _describe_start(traveller.side)
+        shared = observer.shared if observer.shared is not None and can_share(case.source) else None
+        if shared is not None:
+            stack.enter_context(_ended_on_error(shared))
+            traveller = shared.take(case, pair, watchers, observer.saved_guests)
+            _turn_facts(found, pair, traveller)
+        else:
+            loop = stack.enter_context(LoopThread())
+            traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, observer.saved_guests))
+        found["guest"] = _describe_guest(traveller)
         passage = traveller.attempt(case)
         kept = keeper is not None and keeper.used
         if not kept and _calls_for_another(passage):
@@ -183,7 +199,36 @@ def _execute(
             again = migrate_again(traveller, case, "second destination")
             passage = replace(passage, checks=(*passage.checks, again))
         begin("release")
+        if shared is not None:
+            _leave(shared, case, traveller, passage, directory)
         return passage
+
+
+@contextlib.contextmanager
+def _ended_on_error(shared: SharedGuest) -> Iterator[None]:
+    """A guest that an error left behind is not the next case's."""
+    try:
+        yield
+    except BaseException:
+        shared.end()
+        raise
+
+
+def _leave(shared: SharedGuest, case: Case, traveller: Traveller, passage: Passage, directory: RepeatDirectory) -> None:
+    """Let the next case have the guest, if nothing is wrong with it; what its QEMU left so far is kept here."""
+    guest = traveller.side.guest
+    blocked = isinstance(passage.error, Refused)
+    if passage.ended != "source" and (blocked or passage.checks) and all(check.passed for check in passage.checks):
+        _keep_evidence(guest, guest.side, directory)
+        shared.leave(case)
+    else:
+        shared.end()
+
+
+def _turn_facts(found: dict[str, Any], pair: Pair, traveller: Traveller) -> None:
+    """What the pair's hosts are is told by side, and a shared guest may go the other way."""
+    if traveller.pair.source.host.name != pair.source.host.name:
+        found["source"], found["destination"] = found.get("destination", {}), found.get("source", {})
 
 
 def _calls_for_another(passage: Passage) -> bool:
@@ -192,9 +237,22 @@ def _calls_for_another(passage: Passage) -> bool:
     return not completed and passage.ended != "source" and not isinstance(passage.error, Refused)
 
 
-def _describe_start(source: Side) -> dict[str, Any]:
-    """How the guest began, for the fingerprint: what it was restored from is part of what the repeat ran on."""
-    return {"start": "warm", **source.saved.describe()} if source.saved else {"start": "cold"}
+def _describe_guest(traveller: Traveller) -> dict[str, Any]:
+    """How the guest began, and which migration of its life this is, for the fingerprint: what it was restored from is
+    part of what the repeat ran on.
+    """
+    beginning = traveller.beginning
+    told: dict[str, Any] = {"start": beginning.start, "migration": traveller.migrations + 1}
+    if beginning.reason:
+        told["reason"] = beginning.reason
+    return {**told, **(traveller.saved.describe() if traveller.saved else {})}
+
+
+def _forget_saved(error: NotRestored, pair: Pair, observer: Observer) -> None:
+    if observer.shared is not None:
+        observer.shared.end()
+    if observer.saved_guests is not None:
+        observer.saved_guests.forget(error.saved, pair.source.lab)
 
 
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from switchover.devices.passthrough import start_virtual_functions
 from switchover.devices.reference import Knobs
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import QemuGuest
-from switchover.guests.warm import Beginning, SavedGuests, finish_restore
+from switchover.guests.warm import Beginning, SavedGuest, SavedGuests, finish_restore
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
 from switchover.migration.session import Sample
@@ -85,6 +85,8 @@ class Traveller:
     loop: LoopThread
     side: Side
     beginning: Beginning
+    saved: SavedGuest | None
+    """what it was restored from; None: it was booted"""
     watchers: Watchers
     connection: GuestConnection
     _stay: contextlib.ExitStack
@@ -102,6 +104,7 @@ class Traveller:
             there = failed.enter_context(contextlib.ExitStack())
             arrival: Side | None = None
             try:
+                self.side.guest.take_side("source")
                 self.watchers.step(f"start {name}")
                 # a guest that boots does so by itself; one that is restored is given its devices meanwhile
                 with ThreadPoolExecutor(1, name) as aside:
@@ -257,7 +260,6 @@ class Traveller:
         devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
         self.before = replace(before, devices=devices)
         left.close()
-        arrival.guest.take_side("source")
 
     def heal(self) -> None:
         """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say
@@ -392,5 +394,5 @@ def start_traveller(
             )
         )  # fmt: skip
         with contextlib.closing(GuestConnection(pair.keys)) as connection:
-            made.append(Traveller(pair, loop, side, beginning, watchers, connection, stay, trips))
+            made.append(Traveller(pair, loop, side, beginning, saved, watchers, connection, stay, trips))
             yield made[0]

@@ -1,25 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The fault scenarios of the catalogue with one guest: cells run and right."""
+"""The fault scenarios of the catalogue, cases sharing guests: cells run and right."""
 
 import argparse
 from pathlib import Path
 
 from switchover.cli.bench.figures import render_spread
+from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
+from switchover.record.rundir import make_run_directory
 from switchover.run.pair import pair_of_lab
-from switchover.run.series import load_matrix, run_series
+from switchover.run.repeat import Observer, run_repeat
+from switchover.run.shared import SharedGuest
+from switchover.scenarios.catalogue import load_matrix
 
 
-def run(arguments: argparse.Namespace, _scratch: Path) -> int:
-    outcomes = []
-    with borrow_lab() as lab:
-        for outcome in run_series(load_matrix() * arguments.count, pair_of_lab(lab)):
-            outcomes.append(outcome)
-            right = f"NOT AS EXPECTED: {outcome.mismatch}" if outcome.mismatch else "right"
-            say(f"{outcome.case.id}: {outcome.verdict.name} {outcome.verdict.side}, {right} ({outcome.seconds:.1f} s)")
-    wrong = [outcome for outcome in outcomes if outcome.mismatch]
-    times = render_spread([one.seconds for one in outcomes])
-    print(f"{len(outcomes)} cells run, {len(outcomes) - len(wrong)} right; {times}")
+def run(arguments: argparse.Namespace, scratch: Path) -> int:
+    directory = make_run_directory("matrix", scratch)
+    records = []
+    with borrow_lab() as lab, SavedGuests() as saved_guests, SharedGuest() as shared:
+        observer = Observer(saved_guests=saved_guests, shared=shared)
+        for number in range(1, arguments.count + 1):
+            for case in load_matrix():
+                record = run_repeat(case, number, pair_of_lab(lab), directory.repeat(case.id, number), {}, observer)
+                records.append(record)
+                right = f"NOT AS EXPECTED: {record.mismatch}" if record.mismatch else "right"
+                seconds = sum(record.seconds.values())
+                say(f"{case.id}: {record.verdict.name} {record.verdict.side}, {right} ({seconds:.1f} s)")
+    wrong = [record for record in records if record.mismatch]
+    times = render_spread([sum(record.seconds.values()) for record in records])
+    print(f"{len(records)} cells run, {len(records) - len(wrong)} right; {times}")
     return ExitCode.NOT_AS_EXPECTED if wrong else ExitCode.AS_EXPECTED

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest that cases share: the next one goes on with it where it is now, so that directions alternate."""
+
+import contextlib
+from dataclasses import replace
+
+from switchover.guests.warm import SavedGuests
+from switchover.hosts.loop import LoopThread
+from switchover.migration.settings import MigrationSettings
+from switchover.run.pair import Pair
+from switchover.run.traveller import Traveller, Watchers, start_traveller
+from switchover.scenarios.case import Case, SideSpec, with_start
+
+
+class SharedGuest:
+    """For a ``with`` block over cases. A guest that the next case cannot have is ended, and another one started.
+
+    ``boots``: such a guest is booted, and not restored.
+    """
+
+    def __init__(self, *, boots: bool = False) -> None:
+        self._boots = boots
+        self._stack = contextlib.ExitStack()
+        self._traveller: Traveller | None = None
+        self._set: frozenset[str] = frozenset()
+
+    def __enter__(self) -> "SharedGuest":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def take(self, case: Case, pair: Pair, watchers: Watchers, saved_guests: SavedGuests | None) -> Traveller:
+        """The guest for a case, with its devices. Raises what starting one, or plugging devices in, raises."""
+        if self._traveller is not None and self._fits(self._traveller, case, pair):
+            traveller = self._traveller
+            traveller.watchers = watchers
+            traveller.side.guest.take_side("source")
+            watchers.step("devices")
+            traveller.take_devices(case.source)
+        else:
+            self.end()
+            loop = self._stack.enter_context(LoopThread())
+            source = with_start(case, "cold").source if self._boots else case.source
+            start = start_traveller(source, pair, loop, watchers, saved_guests)
+            traveller = self._traveller = self._stack.enter_context(start)
+        self._set |= name_extras(case.settings)
+        return traveller
+
+    def leave(self, case: Case) -> None:
+        """A case is over and the guest is well; what happens to it until the next one is nobody's evidence."""
+        if self._traveller is not None:
+            self._traveller.watchers = Watchers()
+            if self._traveller.side.guest.side != "source":  # it has moved to a QEMU that only this case has set
+                self._set = name_extras(case.settings)
+
+    def end(self) -> None:
+        """End the guest, if there is one."""
+        self._traveller, self._set = None, frozenset()
+        self._stack.close()
+
+    def _fits(self, traveller: Traveller, case: Case, pair: Pair) -> bool:
+        here, wanted = traveller.side.spec, case.source
+        return (
+            can_share(wanted)
+            and replace(here.guest, start="auto") == replace(wanted.guest, start="auto")
+            and len(here.devices) == len(wanted.devices)
+            and not here.functions
+            and self._set <= name_extras(case.settings)
+            and {traveller.pair.source.host.name, traveller.pair.destination.host.name}
+            == {pair.source.host.name, pair.destination.host.name}
+            and traveller.side.guest.exit_status() is None
+        )
+
+
+def can_share(source: SideSpec) -> bool:
+    """Whether a case with this source can go on with the guest of another: its boot is not the subject, and its devices
+    can be plugged by the harness.
+    """
+    return source.guest.start != "cold" and source.guest.driver == "qmp" and not source.functions
+
+
+def name_extras(settings: MigrationSettings) -> frozenset[str]:
+    """Capabilities and parameters that only some cases set: a QEMU keeps them for the next one."""
+    return frozenset({*settings.capabilities, *settings.destination_capabilities, *settings.parameters})

@@ -19,7 +19,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.undo import end_processes
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import pace, stretch, wait_until
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused, UsageError
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
@@ -174,16 +174,17 @@ class QemuGuest:
     def wait_until_reachable(self) -> None:
         """Until the guest's SSH listens: from what it says on its console, which a guest of the user need not say.
 
-        :raises Deadline: it does not in the spec's ``boot_timeout_s``
+        :raises Deadline: it does not in the spec's ``boot_timeout_s``, stretched unless it was given
         :raises GuestCrashed: QEMU ended or the guest panicked
         """
         asks = bool(self.spec.bridge) and not self.spec.is_of_lab
         wait_until(
             f"the guest of {self.label} to listen for SSH",
             lambda: self._says_ready() or (asks and self._answers()),
-            timeout=self.spec.boot_timeout_s,
+            timeout=self.spec.boot_deadline(pace()),
             invariants=[self.require_alive],
             poll=_ASK_S if asks else 0.05,
+            exact=True,
         )
 
     def _says_ready(self) -> bool:
@@ -193,7 +194,7 @@ class QemuGuest:
         """Whether an SSH server greets at the guest's address."""
         try:
             with self.host.open_tcp(self.spec.address, 22, timeout=_GREETING_S) as connection:
-                connection.settimeout(_GREETING_S)
+                connection.settimeout(stretch(_GREETING_S))
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False

@@ -43,11 +43,14 @@ class Pending:
 
 @dataclass(frozen=True)
 class Hang:
-    """A migration without an end. ``seconds``: how long it had got nowhere."""
+    """A migration without an end. ``seconds``: how long it had got nowhere, until ``seen_s`` (CLOCK_MONOTONIC of the
+    controller; None: not known).
+    """
 
     kind: HangKind
     seconds: float
     evidence: str
+    seen_s: float | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.evidence}, for {self.seconds:.0f} s"

@@ -139,9 +139,11 @@ class HangWatch:
 
     def _read_log_sizes(self) -> tuple[str, ...]:
         sizes = []
+        timeout = max(_LOOK_S, self._bound / 3)  # a host that answers nothing moves nothing
         for guest in (self._source, self._destination):
             try:
-                sizes.append(guest.host.run(["stat", "-c", "%s", guest.files.log], check=False).text.strip())
+                argv = ["stat", "-c", "%s", guest.files.log]
+                sizes.append(guest.host.run(argv, timeout=timeout, check=False).text.strip())
             except SwitchoverError as error:
                 sizes.append(str(error))
         return tuple(sizes)

@@ -91,7 +91,7 @@ class GuestSpec:
     without its devices, and plugs them in"""
     boot_timeout_s: float = 180
     """until a guest answers over SSH, seconds"""
-    given_bounds: tuple[str, ...] = ()
+    given_bounds: tuple[str, ...] = field(default=(), compare=False)
     """of `boot_timeout_s`, if the scenario sets it: a default is stretched on a slow lab"""
     traced: bool = True
     """whether QEMU traces the migration; without, only QEMU's own counters are left"""

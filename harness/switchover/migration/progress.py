@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from switchover.migration.traces import TraceEvent
@@ -50,7 +50,7 @@ class Hang:
     kind: HangKind
     seconds: float
     evidence: str
-    seen_s: float | None = None
+    seen_s: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.evidence}, for {self.seconds:.0f} s"

@@ -55,7 +55,7 @@ class MigrationSettings:
     """a device that dirties its state counts as drained once this many of its bytes were moved; 0: it must drain"""
     hang_s: float = 30
     """a migration that got nowhere for so long hangs, seconds"""
-    given_bounds: tuple[str, ...] = ()
+    given_bounds: tuple[str, ...] = field(default=(), compare=False)
     """of `timeout_s`, `settle_timeout_s` and `hang_s`, those that the scenario sets: defaults are stretched on a slow
     lab"""
     pause_before_switchover: bool = False

@@ -26,6 +26,7 @@ class World:
         self.up = True
         self.digest = "today"
         self.answers = True
+        self.pace = 1.0
         self.log: list[str] = []
         self.remains: list[DeadJournal] = []
         monkeypatch.setattr(borrow, "clean_up_after_others", self.clean_up)
@@ -33,7 +34,10 @@ class World:
         monkeypatch.setattr(borrow, "read_lab_file", lambda directory: SimpleNamespace(images=self.images()))
         monkeypatch.setattr(borrow, "compute_digest", lambda name, images: "today")
         monkeypatch.setattr(borrow, "start_lab", self.start)
-        monkeypatch.setattr(borrow, "Lab", lambda directory: SimpleNamespace(hosts=self.hosts, close=self.close, up=1))
+        monkeypatch.setattr(borrow, "Lab", self.find)
+
+    def find(self, directory: Path) -> object:
+        return SimpleNamespace(hosts=self.hosts, close=self.close, up=1, file=SimpleNamespace(pace=self.pace))
 
     def images(self) -> dict[str, str]:
         return dict.fromkeys(LAB_IMAGES, "today") | {LAB_IMAGES[-1]: self.digest}

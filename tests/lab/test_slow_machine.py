@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a machine does that gives lab hosts no time is told apart from what hangs by itself."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tests.lab.case_runner import CaseRunner
+
+from switchover.hosts.waiting import wait_until
+from switchover.lab.starvation import find_processes
+from switchover.migration.session import Sample
+from switchover.migration.settings import MigrationSettings
+from switchover.record.record import VerdictName
+from switchover.record.rundir import make_run_directory
+from switchover.record.units import MIB
+from switchover.run.pair import Pair
+from switchover.run.repeat import Observer, run_repeat
+from switchover.run.standard import KNOBS
+from switchover.scenarios.case import Case, SideSpec, make_case, with_one_device
+
+SMALL = replace(KNOBS, initial_bytes=4 * MIB)
+BOUNDS = MigrationSettings(hang_s=6)
+_ENOUGH_S = 240
+"""Longer than any bound: whoever is still stopped then is let go."""
+
+
+@contextlib.contextmanager
+def start_stopper(name: str, pair: Pair) -> Iterator[psutil.Process]:
+    """The QEMU of a lab host, which runs again after the ``with`` block, and after :data:`_ENOUGH_S` seconds."""
+    process = psutil.Process(find_processes(pair.lab_hosts())[name])
+    timer = threading.Timer(_ENOUGH_S, process.resume)
+    timer.start()
+    try:
+        yield process
+    finally:
+        timer.cancel()
+        process.resume()
+
+
+def is_stopped(process: psutil.Process) -> bool:
+    return process.status() == psutil.STATUS_STOPPED
+
+
+def test_a_lab_host_that_is_stopped_is_the_environments_doing(
+    pair: Pair, fingerprint: dict[str, Any], tmp_path: Path
+) -> None:
+    """A migration that gets nowhere since the destination's lab host is stopped is an infrastructure error, which says
+    which lab host it was and for how long; the guest lives on, and migrates once the lab host runs again.
+    """
+    case = make_case("stopped", with_one_device(SMALL), settings=BOUNDS, heartbeat_us=0)
+    name = pair.destination.host.name
+    with start_stopper(name, pair) as process:
+        stopped: list[bool] = []
+
+        def stop_and_go_on(sample: Sample) -> None:
+            """Stopped once RAM moves, going on once the migration was given up."""
+            match sample.reply.get("status"):
+                case "active" if not stopped and sample.reply["ram"]["transferred"] > MIB:
+                    process.suspend()
+                    wait_until("the lab host to be stopped", lambda: is_stopped(process), timeout=5)
+                    stopped.append(True)
+                case "cancelling" | "cancelled" | "failed":
+                    process.resume()
+
+        directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
+        record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=stop_and_go_on))
+    assert stopped
+    assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
+    assert f"lab host {name} was stopped for " in record.verdict.reason
+    assert pair.source.host.name not in record.verdict.reason, "the other one did run"
+    assert "no progress" in record.verdict.reason, "what it looked like is told too"
+    assert [check.name for check in record.checks if not check.passed] == []
+
+
+def test_a_device_that_hangs_on_a_healthy_lab_hangs(run_case: CaseRunner, pair: Pair) -> None:
+    """A destination that is stuck in its device is hung, however long its idle lab host says nothing."""
+    stuck = SideSpec(devices=with_one_device(replace(SMALL, load_initial_ms=600_000)).devices)
+    record = run_case(Case("stuck", with_one_device(SMALL), stuck, BOUNDS, heartbeat_us=0))
+    assert (record.verdict.name, record.verdict.side) == (VerdictName.HUNG, "destination"), record.verdict
+    assert "no progress" in record.verdict.reason
+
+
+def test_the_pace_is_measured_and_recorded(fingerprint: dict[str, Any], lab_pace: float) -> None:
+    """A lab knows how slow it is, and records of it tell."""
+    assert 1 <= lab_pace <= 6
+    assert fingerprint["lab"]["pace"] == lab_pace
+
+
+@pytest.fixture
+def lab_pace(lab: Any) -> float:
+    return float(lab.file.pace)

@@ -11,6 +11,7 @@ import pytest
 
 from switchover.hosts.journal import Change, DeadJournal, Outcome
 from switchover.hosts.ownership import take_file
+from switchover.hosts.waiting import stretch
 from switchover.lab import borrow
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.recipes import LAB_IMAGES
@@ -134,3 +135,16 @@ def test_its_own_is_stopped_after_an_error(monkeypatch: pytest.MonkeyPatch, worl
         raise ValueError("in the run")
     with borrow_lab() as lab:
         assert vars(lab)["up"] == 1
+
+
+def test_deadlines_are_as_the_labs_pace(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """While it is borrowed; a lab that is clearly slow says so."""
+    world.pace = 2.4
+    with borrow_lab():
+        assert stretch(10) == 24
+    assert stretch(10) == 10
+    assert "2.4 times as slow" in capsys.readouterr().err
+    world.pace = 1.0
+    with borrow_lab():
+        assert stretch(10) == 10
+    assert "slow" not in capsys.readouterr().err

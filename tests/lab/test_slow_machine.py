@@ -26,25 +26,40 @@ from switchover.scenarios.case import Case, SideSpec, make_case, with_one_device
 
 SMALL = replace(KNOBS, initial_bytes=4 * MIB)
 BOUNDS = MigrationSettings(hang_s=6)
-_ENOUGH_S = 240
-"""Longer than any bound: whoever is still stopped then is let go."""
+_ENOUGH_S = 180
+"""Longer than it takes to give the migration up: a lab host that is still stopped then is let go."""
+
+
+class Stopper:
+    """Stops the QEMU of a lab host, once, and lets it go on."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._timer = threading.Timer(_ENOUGH_S, self._process.resume)
+        self.was_stopped = False
+
+    def stop(self) -> None:
+        self._timer.start()
+        self._process.suspend()
+        wait_until("the lab host to be stopped", self._is_stopped, timeout=5)
+        self.was_stopped = True
+
+    def _is_stopped(self) -> bool:
+        return bool(self._process.status() == psutil.STATUS_STOPPED)
+
+    def let_go(self) -> None:
+        self._timer.cancel()
+        self._process.resume()
 
 
 @contextlib.contextmanager
-def start_stopper(name: str, pair: Pair) -> Iterator[psutil.Process]:
-    """The QEMU of a lab host, which runs again after the ``with`` block, and after :data:`_ENOUGH_S` seconds."""
-    process = psutil.Process(find_processes(pair.lab_hosts())[name])
-    timer = threading.Timer(_ENOUGH_S, process.resume)
-    timer.start()
+def start_stopper(name: str, pair: Pair) -> Iterator[Stopper]:
+    """For a lab host, which runs again after the ``with`` block, whatever happened."""
+    stopper = Stopper(find_processes(pair.lab_hosts())[name])
     try:
-        yield process
+        yield stopper
     finally:
-        timer.cancel()
-        process.resume()
-
-
-def is_stopped(process: psutil.Process) -> bool:
-    return process.status() == psutil.STATUS_STOPPED
+        stopper.let_go()
 
 
 def test_a_lab_host_that_is_stopped_is_the_environments_doing(
@@ -55,22 +70,19 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
     """
     case = make_case("stopped", with_one_device(SMALL), settings=BOUNDS, heartbeat_us=0)
     name = pair.destination.host.name
-    with start_stopper(name, pair) as process:
-        stopped: list[bool] = []
+    with start_stopper(name, pair) as stopper:
 
         def stop_and_go_on(sample: Sample) -> None:
             """Stopped once RAM moves, going on once the migration was given up."""
             match sample.reply.get("status"):
-                case "active" if not stopped and sample.reply["ram"]["transferred"] > MIB:
-                    process.suspend()
-                    wait_until("the lab host to be stopped", lambda: is_stopped(process), timeout=5)
-                    stopped.append(True)
+                case "active" if not stopper.was_stopped and sample.reply["ram"]["transferred"] > MIB:
+                    stopper.stop()
                 case "cancelling" | "cancelled" | "failed":
-                    process.resume()
+                    stopper.let_go()
 
         directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
         record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=stop_and_go_on))
-    assert stopped
+    assert stopper.was_stopped
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
     assert f"lab host {name} was stopped for " in record.verdict.reason
     assert pair.source.host.name not in record.verdict.reason, "the other one did run"

@@ -99,7 +99,7 @@ class SshHost:
         LOG.debug("%s$ %s", self.name, paste(argv))
         timeout = stretch(timeout)
         with (
-            contextlib.closing(self._execute(argv, reads=bool(stdin))) as channel,
+            contextlib.closing(self._execute(argv, reads=bool(stdin), timeout=timeout)) as channel,
             _closed_after(channel, timeout) as expired,
         ):
             try:
@@ -155,10 +155,12 @@ class SshHost:
     def write_file(self, path: str, data: bytes) -> None:
         self.run(["sh", "-c", 'umask 077; cat >"$1"', "sh", path], stdin=data)
 
-    def _execute(self, argv: Sequence[str], *, reads: bool = True) -> paramiko.Channel:
-        """``reads``: it is given standard input. One that is not needs no end of it from us, see :func:`_send_all`."""
+    def _execute(self, argv: Sequence[str], *, reads: bool = True, timeout: float | None = None) -> paramiko.Channel:
+        """``reads``: it is given standard input. One that is not needs no end of it from us, see :func:`_send_all`.
+        ``timeout``: until the host takes the command, stretched; None: 30 s are.
+        """
         try:
-            channel = self._transport.open_session(timeout=stretch(30))
+            channel = self._transport.open_session(timeout=stretch(30) if timeout is None else timeout)
             # with a redirection only exec makes the shell become the command, whose end it is then that we learn of
             channel.exec_command(paste(argv) if reads else f"exec {paste(argv)} </dev/null")
         except (paramiko.SSHException, EOFError, OSError) as error:

@@ -269,3 +269,19 @@ def test_a_timeout_on_a_slow_host(host: SshHost) -> None:
         assert host.run(["sleep", "0.6"], timeout=0.3).returncode == 0
         with pytest.raises(CommandFailed, match=r"took longer than 1\.2 s"):
             host.run(["sleep", "30"], timeout=0.3)
+
+
+def test_a_host_that_takes_no_command(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it takes one it may need as long as the whole command may, and not longer."""
+    asked: list[float] = []
+
+    def open_session(*, timeout: float) -> paramiko.Channel:
+        asked.append(timeout)
+        raise paramiko.SSHException("Timeout opening channel.")
+
+    monkeypatch.setattr(host._transport, "open_session", open_session)
+    with paced(2), pytest.raises(HostLost, match="does not answer; it was asked to run: true"):
+        host.run(["true"], timeout=4)
+    with pytest.raises(HostLost):
+        host.start(["true"])
+    assert asked == [8, 30]

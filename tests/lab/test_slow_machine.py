@@ -14,6 +14,7 @@ from tests.lab.case_runner import CaseRunner
 
 from switchover.hosts.waiting import wait_until
 from switchover.lab.starvation import find_processes
+from switchover.migration import session
 from switchover.migration.session import Sample
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
@@ -63,7 +64,7 @@ def start_stopper(name: str, pair: Pair) -> Iterator[Stopper]:
 
 
 def test_a_lab_host_that_is_stopped_is_the_environments_doing(
-    pair: Pair, fingerprint: dict[str, Any], tmp_path: Path
+    pair: Pair, fingerprint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A migration that gets nowhere since the destination's lab host is stopped is an infrastructure error, which says
     which lab host it was and for how long; the guest lives on, and migrates once the lab host runs again.
@@ -72,16 +73,20 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
     name = pair.destination.host.name
     with start_stopper(name, pair) as stopper:
 
-        def stop_and_go_on(sample: Sample) -> None:
-            """Stopped once RAM moves, going on once the migration was given up."""
-            match sample.reply.get("status"):
-                case "active" if not stopper.was_stopped and sample.reply["ram"]["transferred"] > MIB:
-                    stopper.stop()
-                case "cancelling" | "cancelled" | "failed":
-                    stopper.let_go()
+        def stop_once_ram_moves(sample: Sample) -> None:
+            moved = sample.reply.get("ram", {}).get("transferred", 0)
+            if not stopper.was_stopped and sample.reply.get("status") == "active" and moved > MIB:
+                stopper.stop()
 
+        def go_on(*arguments: Any) -> None:
+            """Once the migration is given up: neither the source's QEMU nor the stopped one would answer before."""
+            stopper.let_go()
+            end_hung(*arguments)
+
+        end_hung = session._end_hung
+        monkeypatch.setattr(session, "_end_hung", go_on)
         directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
-        record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=stop_and_go_on))
+        record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=stop_once_ram_moves))
     assert stopper.was_stopped
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
     assert f"lab host {name} was stopped for " in record.verdict.reason

@@ -8,6 +8,7 @@ from pathlib import Path
 from switchover.hosts import processes
 from switchover.lab.lab import require_lab, start_lab
 from switchover.lab.labfile import find_labs, find_user, lab_processes, read_lab_file, stop_lab
+from switchover.lab.pace import describe_pace
 from switchover.record.errors import ExitCode, NotReady, UsageError
 from switchover.record.invocation import command
 from switchover.record.paths import labs_directory
@@ -60,9 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _status(*, as_json: bool) -> None:
-    rows = []
+    rows, files = [], []
     for directory in find_labs():
-        file = read_lab_file(directory)
+        files.append(file := read_lab_file(directory))
         running = len(lab_processes(file))
         state = "running" if running == len(file.hosts) else "dead" if running == 0 else "broken"
         rows.append(
@@ -72,6 +73,7 @@ def _status(*, as_json: bool) -> None:
                 "hosts": file.hosts,
                 "ports": file.ports,
                 "accelerator": file.accelerator["accel"],
+                "pace": file.pace,
                 "ready_seconds": file.ready_seconds,
                 "disks": file.disks,
                 "pci": file.pci,
@@ -81,8 +83,10 @@ def _status(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    for row in rows:
+    for row, file in zip(rows, files, strict=True):
         print(f"lab {row['name']}: {row['state']}, {row['accelerator']}, hosts {row['hosts']}")
+        if words := describe_pace(file.pace):
+            print(f"  {words}")
         print(f"  ssh -F {row['ssh_config']} HOST")
     if not rows:
         print("no lab is running")

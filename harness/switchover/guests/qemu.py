@@ -21,7 +21,7 @@ from switchover.hosts.qmp import QmpSession
 from switchover.hosts.questions import ask_together
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.undo import end_processes
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import pace, stretch, wait_until
 from switchover.record.errors import Deadline, GuestCrashed, GuestSilent, HostLost, NotReady, Refused, UsageError
 
 _READY = ("switchover-guest: ready", "Not backgrounding")  # images/guest/rc, and dropbear's own words
@@ -183,7 +183,7 @@ class QemuGuest:
     def wait_until_reachable(self, timeout: float | None = None) -> None:
         """Until the guest's SSH listens: from what it says on its console, which a guest of the user need not say.
 
-        ``timeout``: seconds; without one, the spec's ``boot_timeout_s``.
+        ``timeout``: seconds; without one, the spec's ``boot_timeout_s``, stretched unless it was given.
 
         :raises Deadline: it does not in that time
         :raises GuestCrashed: QEMU ended or the guest panicked
@@ -192,9 +192,10 @@ class QemuGuest:
         wait_until(
             f"the guest of {self.label} to listen for SSH",
             lambda: self._says_ready() or (asks and self._answers()),
-            timeout=timeout or self.spec.boot_timeout_s,
+            timeout=stretch(timeout) if timeout else self.spec.boot_deadline(pace()),
             invariants=[self.require_alive],
             poll=_ASK_S if asks else 0.05,
+            exact=True,
         )
 
     def wait_until_held(self) -> None:
@@ -202,8 +203,9 @@ class QemuGuest:
         wait_until(
             f"the guest of {self.label} to wait for its identity",
             lambda: _HELD in self.console.text(),
-            timeout=self.spec.boot_timeout_s,
+            timeout=self.spec.boot_deadline(pace()),
             invariants=[self.require_alive],
+            exact=True,
         )
 
     def _says_ready(self) -> bool:
@@ -213,7 +215,7 @@ class QemuGuest:
         """Whether an SSH server greets at the guest's address."""
         try:
             with self.host.open_tcp(self.spec.address, 22, timeout=_GREETING_S) as connection:
-                connection.settimeout(_GREETING_S)
+                connection.settimeout(stretch(_GREETING_S))
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False

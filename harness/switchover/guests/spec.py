@@ -92,8 +92,17 @@ class GuestSpec:
     without its devices, and plugs them in; `auto` is warm on lab hosts where nothing stands against it"""
     boot_timeout_s: float = 180
     """until a guest answers over SSH, seconds"""
+    given_bounds: tuple[str, ...] = field(default=(), compare=False)
+    """of `boot_timeout_s`, if the scenario sets it: a default is stretched on a slow lab"""
     traced: bool = True
     """whether QEMU traces the migration; without, only QEMU's own counters are left"""
+
+    def boot_deadline(self, pace: float) -> float:
+        """``boot_timeout_s`` on a host that is ``pace`` times as slow as the machine that the default was made on; one
+        that was given, by name or as another value, holds as it is.
+        """
+        given = "boot_timeout_s" in self.given_bounds or self.boot_timeout_s != GuestSpec.boot_timeout_s
+        return self.boot_timeout_s * (1 if given else pace)
 
     @property
     def boots_from_disk(self) -> bool:

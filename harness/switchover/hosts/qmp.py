@@ -17,7 +17,7 @@ from qemu.qmp.qmp_client import ExecuteError
 
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
-from switchover.hosts.waiting import Invariant, wait_until
+from switchover.hosts.waiting import Invariant, stretch, wait_until
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 
 
@@ -138,6 +138,7 @@ class QmpSession:
         :raises Refused: QEMU answered with an error; its ``why`` is QEMU's text
         :raises GuestCrashed: the connection is gone
         """
+        timeout = stretch(timeout)
         try:
             return self._loop.call(self._client.execute(command, arguments), timeout=timeout)
         except ExecuteError as error:

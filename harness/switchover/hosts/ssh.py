@@ -13,7 +13,7 @@ from typing import Self
 import paramiko
 
 from switchover.hosts.host import UNKNOWN_SIGNAL, Address, Completed, check_completed, paste
-from switchover.hosts.waiting import Invariant, wait_until
+from switchover.hosts.waiting import Invariant, stretch, wait_until
 from switchover.record.errors import CommandFailed, HostLost
 from switchover.record.log import LOG
 
@@ -45,6 +45,7 @@ class SshHost:
         self._login = login
         self._address: Address = address or {}
         _send_at_once(connection)
+        timeout = stretch(timeout)
         self._transport = paramiko.Transport(connection)
         self._transport.banner_timeout = timeout
         self._transport.auth_timeout = timeout
@@ -97,8 +98,9 @@ class SshHost:
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         LOG.debug("%s$ %s", self.name, paste(argv))
+        timeout = stretch(timeout)
         with (
-            contextlib.closing(self._execute(argv, reads=bool(stdin))) as channel,
+            contextlib.closing(self._execute(argv, reads=bool(stdin), timeout=timeout)) as channel,
             _closed_after(channel, timeout) as expired,
         ):
             try:
@@ -133,12 +135,14 @@ class SshHost:
 
     def open_unix(self, path: str, *, wait: float = 0, invariants: Sequence[Invariant] = ()) -> socket.socket:
         # paramiko opens TCP and X11 channels only
-        retry = f",retry={round(wait * 10)},interval=0.1" if wait else ""
+        retry = f",retry={round(stretch(wait) * 10)},interval=0.1" if wait else ""
         return self.open_stream(["socat", "-", f"UNIX-CONNECT:{path}{retry}"])
 
     def open_tcp(self, address: str, port: int, *, timeout: float = 10) -> socket.socket:
         try:
-            channel = self._transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=timeout)
+            channel = self._transport.open_channel(
+                "direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=stretch(timeout)
+            )
         except paramiko.ChannelException as error:
             raise ConnectionRefusedError(f"{address}:{port} as seen from {self.name}: {error.text}") from error
         except (paramiko.SSHException, OSError) as error:
@@ -152,10 +156,12 @@ class SshHost:
     def write_file(self, path: str, data: bytes) -> None:
         self.run(["sh", "-c", 'umask 077; cat >"$1"', "sh", path], stdin=data)
 
-    def _execute(self, argv: Sequence[str], *, reads: bool = True) -> paramiko.Channel:
-        """``reads``: it is given standard input. One that is not needs no end of it from us, see :func:`_send_all`."""
+    def _execute(self, argv: Sequence[str], *, reads: bool = True, timeout: float | None = None) -> paramiko.Channel:
+        """``reads``: it is given standard input. One that is not needs no end of it from us, see :func:`_send_all`.
+        ``timeout``: until the host takes the command, stretched; None: 30 s are.
+        """
         try:
-            channel = self._transport.open_session(timeout=30)
+            channel = self._transport.open_session(timeout=stretch(30) if timeout is None else timeout)
             # with a redirection only exec makes the shell become the command, whose end it is then that we learn of
             channel.exec_command(paste(argv) if reads else f"exec {paste(argv)} </dev/null")
         except (paramiko.SSHException, EOFError, OSError) as error:
@@ -177,7 +183,7 @@ class RemoteProcess:
         self._host = host
         self._channel = channel
         self._stderr = bytearray()
-        channel.settimeout(30)
+        channel.settimeout(stretch(30))
         first = bytearray()
         while not first.endswith(b"\n"):
             byte = channel.recv(1)

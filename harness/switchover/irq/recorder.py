@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from switchover.hosts.host import Host
+from switchover.hosts.waiting import stretch
 from switchover.irq.activations import PLACEMENT_MARK
 from switchover.irq.recording import Around, Loss, RecordingEnd, RecordingStart, RecordingWriter
 from switchover.irq.state import (
@@ -153,8 +154,8 @@ class OpenRecording:
         if self._over.is_set():
             self._raise_broken()
         closed = self._instance.switch_off()
-        if not self._over.wait(_DRAIN_S):
-            raise Deadline(f"Waited {_DRAIN_S:g} s for the rest of the trace of {self._instance.host.name}.")
+        if not self._over.wait(drain := stretch(_DRAIN_S)):
+            raise Deadline(f"Waited {drain:g} s for the rest of the trace of {self._instance.host.name}.")
         if self._problem:
             raise self._problem
         self.losses = self._instance.read_losses()

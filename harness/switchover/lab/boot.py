@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How lab hosts come up: keys and files, their QEMUs, and the wait until SSH answers."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -21,8 +22,9 @@ from switchover.lab.images import Image, find_damage
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.lab.labfile import LabFile, write_lab_file
 from switchover.lab.labhost import CONSOLE, WORDS, LabHostSpec, LinkEnd, labhost_arguments, own_qemu
+from switchover.lab.pace import describe_pace, measure_pace
 from switchover.record.errors import Deadline, HostLost, NotReady
-from switchover.record.log import step
+from switchover.record.log import say, step
 
 READY_TIMEOUT_S = 180
 # the last words of images/labhost/rc, and sshd's own
@@ -85,8 +87,13 @@ def boot_lab(
         file.ready_seconds = round(time.monotonic() - start, 1)
         write_lab_file(directory, file)
         _write_ssh_config(directory, file)
-        for lab_host in names:
-            connect_labhost(directory, file, lab_host).close()
+        with contextlib.ExitStack() as stack:
+            hosts = [stack.enter_context(connect_labhost(directory, file, lab_host)) for lab_host in names]
+            if not accelerator.accel.startswith("kvm"):
+                file.pace = measure_pace(hosts)
+                write_lab_file(directory, file)
+    if words := describe_pace(file.pace):
+        say(words)
 
 
 def connect_labhost(directory: Path, file: LabFile, name: str) -> SshHost:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from switchover.hosts.journal import DeadJournal
 from switchover.hosts.ownership import describe_process, take_file
+from switchover.hosts.waiting import paced
 from switchover.lab.lab import Lab, require_lab, start_lab
 from switchover.lab.labfile import find_user, is_running, lease_path, read_lab_file
+from switchover.lab.pace import describe_pace
 from switchover.lab.recipes import LAB_IMAGES, compute_digest
 from switchover.lab.release import clean_up_after_others
 from switchover.record.errors import HostLost, NotReady
@@ -24,6 +26,7 @@ DEFAULT = "default"
 def borrow_lab(name: str | None = None, *, stays: bool = False) -> Iterator[Lab]:
     """The lab that is up (``default``), or one of the run's own. Who starts a lab stops it: one that was up stays up.
 
+    Meanwhile deadlines are as the lab's pace makes them (:func:`switchover.hosts.waiting.paced`).
     What harnesses that were killed left on any host is undone first. A lab that was made from other images than
     today's recipes make is not used. With ``name`` it is that lab or none. ``stays``: one that has to be started is
     left running if the block ends without error; as ``default`` if there is none.
@@ -39,7 +42,13 @@ def borrow_lab(name: str | None = None, *, stays: bool = False) -> Iterator[Lab]
             lab: Lab | None = stack.enter_context(contextlib.closing(Lab(directory)))
         else:
             lab = _find_usable(remains, stack)
-        yield lab or stack.enter_context(_start_own(stays=stays))
+        if lab is None:
+            lab = stack.enter_context(_start_own(stays=stays))
+        else:
+            stack.enter_context(paced(lab.file.pace))
+            if words := describe_pace(lab.file.pace):
+                say(words)
+        yield lab
 
 
 def _start_own(*, stays: bool) -> AbstractContextManager[Lab]:

@@ -10,6 +10,7 @@ from switchover.hosts.heartbeat import Outlet
 from switchover.hosts.journal import own_journal
 from switchover.hosts.ownership import describe_process, take_file
 from switchover.hosts.ssh import SshHost
+from switchover.hosts.waiting import paced
 from switchover.lab.boot import boot_lab, connect_labhost, link_address
 from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
@@ -87,9 +88,9 @@ def start_lab(
 ) -> Iterator[Lab]:
     """A lab for the time of a ``with`` block; with ``stays`` it is left running when the block ends without error.
 
-    Images are built first if they are missing. Stopping proves that nothing is left. ``disks``: image files that each
-    lab host has as ``/dev/vdb`` and so on; what is written to them goes with the lab. ``pci``: lab hosts with an IOMMU
-    and PCI functions to pass through.
+    Images are built first if they are missing. Deadlines are as the lab's pace makes them, meanwhile. Stopping proves
+    that nothing is left. ``disks``: image files that each lab host has as ``/dev/vdb`` and so on; what is written to
+    them goes with the lab. ``pci``: lab hosts with an IOMMU and PCI functions to pass through.
 
     :raises UsageError: one of these cannot be read
     :raises NotReady: a lab of that name runs already, an image cannot be built, a lab host does not come up
@@ -116,7 +117,8 @@ def start_lab(
         paths = tuple(map(Path.absolute, disks))
         boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=paths, pci=pci)
         lab = stack.enter_context(contextlib.closing(Lab(directory)))
-        yield lab
+        with paced(lab.file.pace):
+            yield lab
         if stays:
             stack.pop_all()
             lab.close()

@@ -41,6 +41,8 @@ class LabFile:
     """Images of the user that each lab host has besides its own, as /dev/vdb and so on."""
     pci: bool = False
     """Whether lab hosts have an IOMMU and PCI functions to pass through."""
+    pace: float = 1.0
+    """How many times as slow its lab hosts are as the machine that deadlines were made on (lab/pace.py)."""
 
 
 def read_lab_file(directory: Path) -> LabFile:

@@ -86,6 +86,11 @@ class LabHostSpec:
         return self.directory / WORDS
 
 
+def process_name(token: str, name: str) -> str:
+    """What the QEMU of the lab host ``name`` is called on its command line; no other process has this word there."""
+    return f"{token}-{name}"
+
+
 def monitor_socket(sockets: Path, name: str) -> Path:
     """Of the QEMU that the lab host ``name`` runs in."""
     return sockets / f"{name}.qmp"
@@ -110,7 +115,7 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
     }[spec.link]
     append = "console=ttyS0 quiet panic=-1" + (f" {_PCI_APPEND}" if spec.pci else "")
     return [
-        *("-name", f"{spec.token}-{spec.name}"),
+        *("-name", process_name(spec.token, spec.name)),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", _PCI_MACHINE if spec.pci else "q35", "-accel", accelerator.accel, "-cpu", accelerator.cpu),
         *(_IOMMU if spec.pci else ()),

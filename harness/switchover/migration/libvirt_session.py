@@ -22,7 +22,7 @@ from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshLogin
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import pace, wait_until
 from switchover.migration.libvirt_report import Held, LibvirtReport, ask_held
 from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.phases import TERMINAL, Intervention, last_status
@@ -93,6 +93,7 @@ def migrate_domain(
     """
     if source.identity is None:
         raise AssertionError(f"{source.label} has no domain")
+    settings = settings.stretched(pace())
     destination.identify(source.identity)
     sides = {"source": source, "destination": destination}
     clocks_before = {side: measure_offset(guest.host) for side, guest in sides.items()}

@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from switchover.migration.traces import TraceEvent
@@ -43,11 +43,14 @@ class Pending:
 
 @dataclass(frozen=True)
 class Hang:
-    """A migration without an end. ``seconds``: how long it had got nowhere."""
+    """A migration without an end. ``seconds``: how long it had got nowhere, until ``seen_s`` (CLOCK_MONOTONIC of the
+    controller; None: not known).
+    """
 
     kind: HangKind
     seconds: float
     evidence: str
+    seen_s: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.evidence}, for {self.seconds:.0f} s"

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qemu.qmp import QMPError
@@ -17,7 +17,7 @@ from switchover.guests.qemu import QemuGuest
 from switchover.hosts.clock import ClockOffset, combine_offsets, measure_offset
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event, QmpSession
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import pace, wait_until
 from switchover.migration.phases import TERMINAL, Intervened, Intervention, Phase, is_in, last_status
 from switchover.migration.progress import Hang, HangKind
 from switchover.migration.settings import MigrationSettings, apply_settings
@@ -96,6 +96,7 @@ def migrate(
     :raises Refused: a setting or the command itself was rejected
     :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
     """
+    settings = settings.stretched(pace())
     apply_settings(destination.qmp, settings, "destination")
     apply_settings(source.qmp, settings, "source")
     sides = {"source": source, "destination": destination}
@@ -246,11 +247,13 @@ class Course:
                 timeout=max(0.0, end - time.monotonic()),
                 invariants=[self.require_source],
                 poll=0.02,
+                exact=True,
             )
-        except Deadline:
+        except Deadline as error:
             last = self._sampler.samples[-1].reply if self._sampler.samples else {}
-            return watch.find_reason(self.status(), last, self._settings.timeout_s)
-        return ended if isinstance(ended, Hang) else None
+            reason = watch.find_reason(self.status(), last, self._settings.timeout_s)
+            return replace(reason, seen_s=error.at_s)
+        return replace(ended, seen_s=time.monotonic()) if isinstance(ended, Hang) else None
 
     def has_ended(self) -> bool:
         return self.status() in TERMINAL

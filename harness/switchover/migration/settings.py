@@ -2,7 +2,7 @@
 """What a migration is told: capabilities and parameters in QEMU's own names, and the harness's deadlines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from switchover.hosts.qmp import QmpSession
 from switchover.record.errors import Refused
@@ -10,6 +10,8 @@ from switchover.record.units import MIB
 
 HOLD_LIMIT_MS = 1
 """Downtime limit with which nothing but an empty guest switches over."""
+BOUNDS = ("timeout_s", "settle_timeout_s", "hang_s")
+"""How long a migration may take, in the settings' fields."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class MigrationSettings:
     """a device that dirties its state counts as drained once this many of its bytes were moved; 0: it must drain"""
     hang_s: float = 30
     """a migration that got nowhere for so long hangs, seconds"""
+    given_bounds: tuple[str, ...] = field(default=(), compare=False)
+    """of `timeout_s`, `settle_timeout_s` and `hang_s`, those that the scenario sets: defaults are stretched on a slow
+    lab"""
     pause_before_switchover: bool = False
     """the capability ``pause-before-switchover``"""
     peer_to_peer: bool = False
@@ -63,6 +68,17 @@ class MigrationSettings:
     """more capabilities, in QEMU's names"""
     destination_capabilities: Mapping[str, bool] = field(default_factory=dict)
     """capabilities that the destination has otherwise"""
+
+    def stretched(self, pace: float) -> "MigrationSettings":
+        """On hosts that are ``pace`` times as slow as the machine that the defaults were made on: bounds are that much
+        longer, but those that were given, by name or as another value, which hold as they are.
+        """
+        longer = {
+            name: getattr(self, name) * pace
+            for name in BOUNDS
+            if name not in self.given_bounds and getattr(self, name) == getattr(MigrationSettings, name)
+        }
+        return replace(self, **longer)
 
     def all_capabilities(self, side: str) -> dict[str, bool]:
         """``side``: ``source`` or ``destination``."""

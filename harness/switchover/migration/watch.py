@@ -49,6 +49,7 @@ class HangWatch:
         self._bound = settings.hang_s
         self._limit = settings.downtime_limit_ms
         self._sent, self._logged = Unchanged(), Unchanged()
+        self._silent: list[str] = []
         self._pendings: list[Pending] = []
         self._next_look = time.monotonic() + self._bound / 3
         self._thread = ThreadPoolExecutor(1, "hang watch")
@@ -77,6 +78,8 @@ class HangWatch:
             if self._logged.note(now, self._read_log_sizes()) < self._bound * 2 / 3:
                 return None
             evidence = f"status {status}, nothing is sent, and neither QEMU writes to its log"
+            if self._silent:
+                evidence = f"status {status}, nothing is sent, and {' and '.join(self._silent)} said nothing when asked"
             if self._destination.exit_status() is not None:
                 evidence = f"status {status}, although the destination's QEMU has ended"
             return Hang(HangKind.NO_PROGRESS, still, evidence)
@@ -139,11 +142,15 @@ class HangWatch:
 
     def _read_log_sizes(self) -> tuple[str, ...]:
         sizes = []
+        self._silent = []
+        timeout = max(_LOOK_S, self._bound / 3)  # a host that answers nothing moves nothing
         for guest in (self._source, self._destination):
             try:
-                sizes.append(guest.host.run(["stat", "-c", "%s", guest.files.log], check=False).text.strip())
+                argv = ["stat", "-c", "%s", guest.files.log]
+                sizes.append(guest.host.run(argv, timeout=timeout, check=False).text.strip())
             except SwitchoverError as error:
                 sizes.append(str(error))
+                self._silent.append(guest.host.name)
         return tuple(sizes)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What can go wrong, with what a person needs to know: what happened, why, and what to do."""
 
+import time
 from enum import IntEnum
 
 
@@ -19,6 +20,7 @@ class SwitchoverError(Exception):
     """An expected failure: printed without a Python trace.
 
     ``what`` happened, ``why`` as far as known, and what to do about it (``fix``); ``why`` and ``fix`` may be empty.
+    ``at_s``: when it did, CLOCK_MONOTONIC of the controller.
     """
 
     exit_code = ExitCode.BUG
@@ -28,6 +30,7 @@ class SwitchoverError(Exception):
         self.what = what
         self.why = why
         self.fix = fix
+        self.at_s = time.monotonic()
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -63,9 +66,13 @@ class CommandFailed(NotReady):
 
 
 class Deadline(SwitchoverError):
-    """A named wait did not end in time."""
+    """A named wait did not end in time. ``waited_s``: how long it was, seconds; None: not known."""
 
     exit_code = ExitCode.NOT_READY
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", waited_s: float | None = None) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.waited_s = waited_s
 
 
 class GuestCrashed(SwitchoverError):

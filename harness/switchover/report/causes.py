@@ -87,6 +87,10 @@ _OURS = (
     CauseRule("interrupted", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
               and e.record.verdict.reason.endswith(": interrupted"),
               Cause("the run was interrupted in this repeat", "run it again: nothing is known of it")),
+    CauseRule("starved", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
+              and re.search(r"lab host \S+ (did not get to run|was stopped for)", e.record.verdict.reason) is not None,
+              Cause("a lab host did not get to run, which the controller saw: QEMU and the device are not to blame",
+                    "run it again while less goes on on this machine; a longer bound may do too")),
     CauseRule("host lost", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
               and e.says(r"does not answer", r"connection .*(broke|closed|lost)", r"Lab host"),
               Cause("a host ended, hangs or cannot be reached; QEMU and the device are not to blame for this verdict",

@@ -21,14 +21,14 @@ def collect_fingerprint(
     *,
     kernels: Iterable[str] = (),
 ) -> dict[str, object]:
-    """Harness, controller, images, accelerator, and each host's kernel, CPU and QEMU binary.
+    """Harness, controller, images, accelerator, the lab's pace, and each host's kernel, CPU and QEMU binary.
 
     ``qemu``: of both sides, if the destination has none of its own. ``kernels``: those of guests that are images.
     """
     images = {**lab.file.images, **{name: require_image(name).digest for name in kernels}}
     return {
         **describe_pair(pair, qemu, destination_qemu),
-        "lab": {"images": images, "accelerator": lab.file.accelerator},
+        "lab": {"images": images, "accelerator": lab.file.accelerator, "pace": lab.file.pace},
     }
 
 

@@ -9,6 +9,7 @@ from switchover.hosts.heartbeat import Outlet
 from switchover.hosts.host import Host
 from switchover.hosts.ssh import SshLogin
 from switchover.lab.lab import Lab
+from switchover.lab.labhost import process_name
 from switchover.record.errors import UsageError
 
 
@@ -19,7 +20,8 @@ class End:
     ``link``: its network interface to the other end; empty if it is none of ours to disturb. ``outlet``: where what its
     guests send to the outside reaches the controller, if it does. ``login``: how the other end's host gets in.
     ``guest_words``: for the kernel command line of the lab's guests on it, see
-    :func:`switchover.guests.spec.with_lab_words`. ``lab``: the one that it is of.
+    :func:`switchover.guests.spec.with_lab_words`. ``lab``: the one that it is of; ``process``: a word
+    that is on its QEMU's command line and on no other one; empty: it is no lab host.
     """
 
     host: Host
@@ -29,6 +31,7 @@ class End:
     login: SshLogin | None = None
     guest_words: str = ""
     lab: Lab | None = None
+    process: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Pair:
 
     def reversed(self) -> "Pair":
         return Pair(self.destination, self.source, self.keys)
+
+    def lab_hosts(self) -> dict[str, str]:
+        """By name, the word by which a lab host's process is found; hosts of an inventory have none."""
+        return {end.host.name: end.process for end in (self.source, self.destination) if end.process}
 
     def for_guest(self, spec: GuestSpec) -> "Pair":
         """With the keys that a guest has of its own. :raises UsageError: they cannot be read"""
@@ -68,7 +75,8 @@ def end_of_lab(lab: Lab, name: str) -> End:
     link = LAB_LINK if len(lab.file.hosts) == 2 else ""
     login = SshLogin(name, lab.private_key, lab.host_key)
     words = str(lab.file.accelerator.get("guest_words", ""))
-    return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login, words, lab)
+    process = process_name(lab.file.token, name)
+    return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login, words, lab, process)
 
 
 LAB_LINK = "link0"

@@ -12,6 +12,7 @@ from switchover.guests.qemu import QemuGuest
 from switchover.guests.warm import NotRestored, SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
+from switchover.lab.starvation import StarvationMeter
 from switchover.migration.session import Sample
 from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
@@ -84,6 +85,7 @@ def run_repeat(
     passage = Passage(None, {}, {"reason": "there was no migration"})
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
+    meter = StarvationMeter(pair.lab_hosts())
     try:
         observer = observer or Observer()
         try:
@@ -93,13 +95,14 @@ def run_repeat(
             _forget_saved(error, pair, observer)
             found["guest_made_again"] = str(error)
             passage = _execute(case, pair, watch, directory, found, observer)
-        verdict = judge_passage(passage)
+        verdict = judge_passage(passage, meter.find_starved)
     except SwitchoverError as error:
-        verdict = judge_error(error, watch.step)
+        verdict = judge_error(error, watch.step, meter.find_starved)
     except BaseException as error:
         verdict = judge_error(error, watch.step)
         raise
     finally:
+        meter.close()
         watch.end()
         result = passage.result
         record = Record(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Verdicts: what happened to a repeat, from how it ended. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from switchover.migration.progress import HangKind
@@ -12,22 +12,40 @@ from switchover.record.record import Verdict, VerdictName
 from switchover.run.passage import Passage
 from switchover.scenarios.faults import Action
 
+Starved = Callable[[float, float], str]
+"""In words, which lab hosts did not get to run between two times (CLOCK_MONOTONIC, s), as
+:meth:`StarvationMeter.find_starved` does; empty: all did, or nobody knows."""
+_BEFORE_ERROR_S = 30.0
+"""Where an error does not say how long it was waited for: what most commands may take."""
+
+
+def knows_nothing(begin_s: float, end_s: float) -> str:
+    """Hosts that nobody looked at."""
+    return ""
+
+
 FAILED_BY_CANCEL = "failed once it was to be cancelled"
 
 
-def judge_passage(passage: Passage) -> Verdict:
+def judge_passage(passage: Passage, starved: Starved = knows_nothing) -> Verdict:
     """A passage that was tried, whether it could be started or not."""
     if passage.error is not None:
-        verdict = judge_error(passage.error, "migrate")
+        verdict = judge_error(passage.error, "migrate", starved)
         return replace(verdict, side=verdict.side or passage.ended)
     if passage.result is None:
         raise AssertionError("a passage has a result or an error")
-    return judge_result(passage.result, passage.checks)
+    return judge_result(passage.result, passage.checks, starved)
 
 
-def judge_result(result: MigrationResult, checks: Sequence[Check]) -> Verdict:
-    """A migration that was started and watched to its end, or until it was given up."""
+def judge_result(result: MigrationResult, checks: Sequence[Check], starved: Starved = knows_nothing) -> Verdict:
+    """A migration that was started and watched to its end, or until it was given up.
+
+    What got nowhere on a lab host that itself did not get to run does not hang: that is the environment's doing.
+    """
     if result.hang is not None:
+        seen = result.hang.seen_s
+        if seen is not None and (words := starved(seen - result.hang.seconds, seen)):
+            return Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"migrate: {words}; meanwhile {result.hang}")
         return Verdict(VerdictName.HUNG, _SIDE_OF_HANG[result.hang.kind], str(result.hang))
     match result.status:
         case "completed":
@@ -60,8 +78,19 @@ _SIDE_OF_HANG = {
 }
 
 
-def judge_error(error: BaseException, phase: str) -> Verdict:
+def judge_error(error: BaseException, phase: str, starved: Starved = knows_nothing) -> Verdict:
     """A repeat that ended in an error; ``phase`` is the step it happened in."""
+    verdict = _judge_error(error, phase)
+    hung = isinstance(error, Deadline) and verdict.name is VerdictName.HUNG
+    if isinstance(error, SwitchoverError) and (hung or verdict.name is VerdictName.INFRASTRUCTURE_ERROR):
+        waited = error.waited_s if isinstance(error, Deadline) else None
+        words = starved(error.at_s - (_BEFORE_ERROR_S if waited is None else waited), error.at_s)
+        if words:
+            return Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"{verdict.reason}; meanwhile {words}")
+    return verdict
+
+
+def _judge_error(error: BaseException, phase: str) -> Verdict:
     reason = f"{phase}: {error}"
     match error:
         case Refused() if phase == "migrate" and "rejected migrate." in error.what:

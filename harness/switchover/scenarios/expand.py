@@ -26,7 +26,7 @@ from switchover.scenarios.oracle import (
     make_side_traits,
 )
 from switchover.scenarios.scenario import Scenario
-from switchover.scenarios.schema import FUNCTION_KEYS, SIDES
+from switchover.scenarios.schema import FUNCTION_KEYS, GUEST_BOUNDS, SETTINGS_BOUNDS, SIDES
 
 T = TypeVar("T")
 Point = tuple[int, ...]
@@ -182,7 +182,7 @@ class _Parts:
             _device(identity, {path[2:]: value for path, value in values.items() if path[:2] == ("devices", identity)})
             for identity in self._scenario.devices
         )
-        side = SideSpec(GuestSpec(**guest), devices)
+        side = SideSpec(GuestSpec(**guest, given_bounds=_given(GUEST_BOUNDS, guest)), devices)
         traits = make_side_traits(side)
         return side, self._same.setdefault(traits, traits)
 
@@ -214,7 +214,11 @@ def _settings(values: Mapping[Target, Any]) -> MigrationSettings:
             fields.setdefault(str(name), {})[str(inner[0])] = value
         else:
             fields[str(name)] = value
-    return MigrationSettings(**fields)
+    return MigrationSettings(**fields, given_bounds=_given(SETTINGS_BOUNDS, fields))
+
+
+def _given(bounds: Sequence[str], fields: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(bound for bound in bounds if bound in fields)
 
 
 def _device(identity: str, values: Mapping[Target, Any]) -> DeviceSpec:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.inventory import PciAddress
-from switchover.migration.settings import MigrationSettings
+from switchover.migration.settings import BOUNDS, MigrationSettings
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case, DeviceSpec
 from switchover.scenarios.faults import Fault
@@ -55,12 +55,12 @@ VfioDriver = Annotated[str, AfterValidator(_check_vfio_driver)]
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 
-SETTINGS_BOUNDS = ("timeout_s", "settle_timeout_s", "hang_s")
+SETTINGS_BOUNDS = BOUNDS
 GUEST_BOUNDS = ("boot_timeout_s",)
 PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expectation")
 """What is left of a case are its probes."""
 
-GUEST_KEYS = _names(GuestSpec, "name", "devices", *GUEST_BOUNDS)
+GUEST_KEYS = _names(GuestSpec, "name", "devices", "given_bounds", *GUEST_BOUNDS)
 
 GUEST_ONLY = ("driver", "start", "ssh_user", "ssh_key", "ssh_host_key", "disk_format", "disk_readonly")
 """Keys that no side has of its own: one driver migrates, only the source starts a guest, and it is one guest with one
@@ -109,7 +109,7 @@ Side: Any = make_table(
     device=(Device, Field(default=None, description="what this side's devices have otherwise")),
     devices=(dict[str, Device], Field(default={}, description="by id, what one of this side's devices has otherwise")),
 )
-Migration: Any = make_table("Migration", MigrationSettings, _names(MigrationSettings, *SETTINGS_BOUNDS))
+Migration: Any = make_table("Migration", MigrationSettings, _names(MigrationSettings, "given_bounds", *SETTINGS_BOUNDS))
 FaultTable: Any = make_table("Fault", Fault, _names(Fault))
 Probes: Any = make_table("Probes", Case, PROBES)
 _SETTINGS_BOUNDS_TABLE: Any = make_table("SettingsBounds", MigrationSettings, SETTINGS_BOUNDS)

@@ -218,7 +218,11 @@ def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
             "pattern on the guest's console; empty: do not wait",
         ),
         *(script_libvirt.VARIABLES if _is_libvirts(case) else ()),
-        ("BOOT_SECONDS", f"{math.ceil(case.source.guest.boot_timeout_s)}", "until the guest has booted"),
+        (
+            "BOOT_SECONDS",
+            f"{math.ceil(case.source.guest.boot_deadline(_read_pace(record)))}",
+            "until the guest has booted",
+        ),
         ("LOGS", "", "directory for consoles, traces and QMP; empty: they are not kept"),
         ("WORK", f"/tmp/switchover-repro-{ident}", "directory that the script makes and removes"),
     ]
@@ -232,6 +236,11 @@ def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
     for name, value, meaning in (row for row in rows if row[0] not in unknown):
         quoted = shlex.quote(value) if value else ""
         yield f"{name}=${{{name}-{quoted}}}  # {next(render_comment(meaning)).removeprefix('# ')}"
+
+
+def _read_pace(record: Record) -> float:
+    """Of the lab that it was recorded in: the script takes as long there."""
+    return float(record.fingerprint.get("lab", {}).get("pace", 1))
 
 
 def _variable_of(side: str, number: int, device: DeviceSpec) -> str:
@@ -258,7 +267,7 @@ def _sysfs_of(side: str, number: int, device: DeviceSpec) -> str:
 
 
 def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
-    settings = case.settings
+    settings = case.settings.stretched(_read_pace(record))
     verdict = record.verdict.name
     if verdict is VerdictName.CHECKS_FAILED:
         verdict = VerdictName.COMPLETED

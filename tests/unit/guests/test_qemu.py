@@ -14,7 +14,7 @@ from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.journal import parse_journal
 from switchover.hosts.loop import LoopThread
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import paced, wait_until
 from switchover.record.errors import Deadline, GuestCrashed, HostLost, NotReady, Refused
 from switchover.record.paths import journals_directory
 
@@ -298,3 +298,17 @@ def test_evidence_is_what_can_be_had(started: Started, monkeypatch: pytest.Monke
     assert evidence.log == "7@1.000000:vfio_save_start \N{REPLACEMENT CHARACTER}\n"
     assert evidence.stderr == "qemu: its own words"
     assert evidence.command.startswith("qemu-system-x86_64 -name guest,debug-threads=on ")
+
+
+def test_the_bound_of_a_boot() -> None:
+    """A default is stretched on slow hosts; what a scenario sets is not, be it the same number."""
+    assert GuestSpec().boot_deadline(2) == 360
+    assert GuestSpec(boot_timeout_s=7.5).boot_deadline(2) == 7.5
+    assert GuestSpec(given_bounds=("boot_timeout_s",)).boot_deadline(2) == 180
+
+
+def test_a_bound_of_a_boot_that_was_given_holds(started: Started) -> None:
+    """The wait is as long as was asked for, whatever the hosts' pace."""
+    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    with paced(5), pytest.raises(Deadline, match=r"Waited 0\.1 s"):
+        started.guest.wait_until_reachable()

@@ -11,7 +11,7 @@ from tests.unit.fakes import STAMP, FakeMonitor, HangUp, Silence
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import LateQmpSession, QmpSession
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import paced, wait_until
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 
 
@@ -115,6 +115,17 @@ def test_no_answer_in_time(tmp_path: Path, loop: LoopThread) -> None:
         with pytest.raises(NotReady, match=r"did not answer query-migrate within 0\.2 s"):
             session.execute("query-migrate", timeout=0.2)
         assert session.execute("query-status") == {"x": 1}
+
+
+def test_no_answer_in_time_on_a_slow_host(tmp_path: Path, loop: LoopThread) -> None:
+    """A QEMU may take as many times as long as its host is slow."""
+    with (
+        paced(3),
+        FakeMonitor(tmp_path / "qmp", {"query-migrate": say_nothing}) as monitor,
+        start_session(monitor, loop) as session,
+        pytest.raises(NotReady, match=r"within 0\.6 s"),
+    ):
+        session.execute("query-migrate", timeout=0.2)
 
 
 def test_a_monitor_that_hangs_up_in_a_command(tmp_path: Path, loop: LoopThread) -> None:

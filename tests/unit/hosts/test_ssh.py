@@ -16,7 +16,7 @@ from tests.unit.fakes import SshServer, start_ssh_server
 
 from switchover.hosts.host import UNKNOWN_SIGNAL
 from switchover.hosts.ssh import SshHost, SshLogin, _parse_private_key
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import paced, wait_until
 from switchover.lab.keys import generate_key_pair
 from switchover.record.errors import CommandFailed, Deadline, HostLost
 
@@ -268,3 +268,27 @@ def test_remote_files(host: SshHost, tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(CommandFailed, match="No such file"):
         host.read_file(str(tmp_path / "none"))
+
+
+def test_a_timeout_on_a_slow_host(host: SshHost) -> None:
+    """A command may take as many times as long as its host is slow, and no longer."""
+    with paced(4):
+        assert host.run(["sleep", "0.6"], timeout=0.3).returncode == 0
+        with pytest.raises(CommandFailed, match=r"took longer than 1\.2 s"):
+            host.run(["sleep", "30"], timeout=0.3)
+
+
+def test_a_host_that_takes_no_command(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it takes one it may need as long as the whole command may, and not longer."""
+    asked: list[float] = []
+
+    def open_session(*, timeout: float) -> paramiko.Channel:
+        asked.append(timeout)
+        raise paramiko.SSHException("Timeout opening channel.")
+
+    monkeypatch.setattr(host._transport, "open_session", open_session)
+    with paced(2), pytest.raises(HostLost, match="does not answer; it was asked to run: true"):
+        host.run(["true"], timeout=4)
+    with pytest.raises(HostLost):
+        host.start(["true"])
+    assert asked == [8, 30]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import pace, paced, stretch, wait_until
 from switchover.record.errors import Deadline, GuestCrashed
 
 
@@ -52,3 +52,41 @@ def test_an_invariant_comes_before_the_condition() -> None:
 
     with pytest.raises(GuestCrashed):
         wait_until("x", lambda: True, timeout=60, invariants=[dead])
+
+
+def test_without_a_lab_deadlines_are_as_they_are() -> None:
+    """Hosts that nobody measured have the pace 1."""
+    assert pace() == 1
+    assert stretch(7.5) == 7.5
+
+
+def test_deadlines_are_longer_on_slow_hosts() -> None:
+    """For the time of the block, and of two labs the slower one counts; afterwards all is as before."""
+    with paced(2):
+        with paced(3), paced(2.5):
+            assert stretch(10) == 30
+        assert stretch(10) == 20
+    assert pace() == 1
+
+
+def test_an_error_ends_the_pace_too() -> None:
+    """Nothing of a lab stays when a run in it fails."""
+    with pytest.raises(Deadline), paced(2):
+        raise Deadline("x")
+    assert pace() == 1
+
+
+def test_a_wait_is_stretched_unless_its_bound_is_exact() -> None:
+    """The error tells how long it really was, and so does its attribute."""
+    with paced(3):
+        with pytest.raises(Deadline, match=r"Waited 0\.3 s for x") as caught:
+            wait_until("x", lambda: None, timeout=0.1)
+        assert caught.value.waited_s == pytest.approx(0.3)
+        with pytest.raises(Deadline, match=r"Waited 0\.1 s for x"):
+            wait_until("x", lambda: None, timeout=0.1, exact=True)
+
+
+def test_an_error_knows_when_it_was() -> None:
+    """On the clock of waits."""
+    begin = time.monotonic()
+    assert begin <= Deadline("x").at_s <= time.monotonic()

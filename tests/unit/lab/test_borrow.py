@@ -11,6 +11,7 @@ import pytest
 
 from switchover.hosts.journal import Change, DeadJournal, Outcome
 from switchover.hosts.ownership import take_file
+from switchover.hosts.waiting import stretch
 from switchover.lab import borrow
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.recipes import LAB_IMAGES
@@ -26,6 +27,7 @@ class World:
         self.up = True
         self.digest = "today"
         self.answers = True
+        self.pace = 1.0
         self.log: list[str] = []
         self.remains: list[DeadJournal] = []
         monkeypatch.setattr(borrow, "clean_up_after_others", self.clean_up)
@@ -33,7 +35,10 @@ class World:
         monkeypatch.setattr(borrow, "read_lab_file", lambda directory: SimpleNamespace(images=self.images()))
         monkeypatch.setattr(borrow, "compute_digest", lambda name, images: "today")
         monkeypatch.setattr(borrow, "start_lab", self.start)
-        monkeypatch.setattr(borrow, "Lab", lambda directory: SimpleNamespace(hosts=self.hosts, close=self.close, up=1))
+        monkeypatch.setattr(borrow, "Lab", self.find)
+
+    def find(self, directory: Path) -> object:
+        return SimpleNamespace(hosts=self.hosts, close=self.close, up=1, file=SimpleNamespace(pace=self.pace))
 
     def images(self) -> dict[str, str]:
         return dict.fromkeys(LAB_IMAGES, "today") | {LAB_IMAGES[-1]: self.digest}
@@ -130,3 +135,16 @@ def test_its_own_is_stopped_after_an_error(monkeypatch: pytest.MonkeyPatch, worl
         raise ValueError("in the run")
     with borrow_lab() as lab:
         assert vars(lab)["up"] == 1
+
+
+def test_deadlines_are_as_the_labs_pace(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """While it is borrowed; a lab that is clearly slow says so."""
+    world.pace = 2.4
+    with borrow_lab():
+        assert stretch(10) == 24
+    assert stretch(10) == 10
+    assert "2.4 times as slow" in capsys.readouterr().err
+    world.pace = 1.0
+    with borrow_lab():
+        assert stretch(10) == 10
+    assert "slow" not in capsys.readouterr().err

@@ -203,3 +203,17 @@ def test_a_disk_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot be read"), start_lab("disks", disks=[disk]):
             pass
     assert not (labs_directory() / "disks").exists()
+
+
+def test_a_lab_file_of_before_has_the_pace_of_1(directory: Path) -> None:
+    """Labs that are up when the harness is updated are still read; what is not known is still refused."""
+    path = directory / "lab.json"
+    fields = json.loads(path.read_text())
+    del fields["pace"]
+    path.write_text(json.dumps(fields))
+    assert read_lab_file(directory).pace == 1
+    path.write_text(json.dumps({**fields, "pace": 2.4}))
+    assert read_lab_file(directory).pace == 2.4
+    path.write_text(json.dumps({**fields, "haste": 1}))
+    with pytest.raises(NotReady, match="cannot be read"):
+        read_lab_file(directory)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.migration.scripted import Pair
 
+from switchover.hosts.waiting import paced
 from switchover.migration import watch
 from switchover.migration.session import (
     SETTLED_SAMPLES,
@@ -88,6 +89,22 @@ def test_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pair.source.last == "cancelled"
     assert result.samples
     assert 0.5 <= result.wall_seconds < 3
+
+
+def test_the_deadline_on_slow_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound by default is stretched, once; one that was given is not."""
+    monkeypatch.setattr(watch, "_LOOK_S", 0.1)
+    monkeypatch.setattr(MigrationSettings, "timeout_s", 0.2)
+    for given, seconds in (((), 0.6), (("timeout_s",), 0.2)):
+        with paced(3):
+            result = Pair(*["active"] * 1000).migrate(
+                MigrationSettings(settle=False, timeout_s=0.2, given_bounds=given)
+            )
+        assert result.hang is not None
+        assert result.hang.seconds == pytest.approx(seconds)
+        assert result.wall_seconds >= seconds
+        assert result.hang.seen_s is not None
+        assert 0 <= time.monotonic() - result.hang.seen_s < 30
 
 
 def test_the_deadline_bounds_settling() -> None:

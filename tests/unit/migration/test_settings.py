@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.fakes import ScriptedQmp
 
-from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings, apply_settings, set_parameters
+from switchover.migration.settings import BOUNDS, HOLD_LIMIT_MS, MigrationSettings, apply_settings, set_parameters
 from switchover.record.errors import Refused
 
 
@@ -126,3 +126,18 @@ def test_qemus_own_refusal_passes() -> None:
     holder.qmp.answers["migrate-set-parameters"] = refuse
     with pytest.raises(Refused, match="'x' is unexpected"):
         set_parameters(holder.qmp.session(), {"x": 1})
+
+
+def test_bounds_by_default_are_stretched() -> None:
+    """On hosts that are slow; nothing else is, and a second time adds nothing."""
+    longer = MigrationSettings().stretched(2)
+    assert [getattr(longer, name) for name in BOUNDS] == [360, 240, 60]
+    assert replace(longer, timeout_s=180, settle_timeout_s=120, hang_s=30) == MigrationSettings()
+    assert longer.stretched(2) == longer
+    assert MigrationSettings().stretched(1) == MigrationSettings()
+
+
+def test_bounds_that_were_given_hold() -> None:
+    """Whether they are other values than the defaults, or the same ones by name."""
+    settings = MigrationSettings(timeout_s=5, hang_s=30, given_bounds=("hang_s",)).stretched(2)
+    assert (settings.timeout_s, settings.settle_timeout_s, settings.hang_s) == (5, 240, 30)

@@ -37,11 +37,14 @@ class Course:
     exits: int | None = None
     traced: list[tuple[str, bool]] = field(default_factory=list)
     error: Exception | None = None
+    mute: bool = False
 
     def __post_init__(self) -> None:
         self.host = FaultyHost(lambda method, argument: argument, "", outputs=self.answer)
 
     def answer(self, argv: Sequence[str]) -> bytes:
+        if argv[0] == "stat" and self.mute:
+            raise HostLost("hostb does not answer.")
         if argv[0] == "stat":
             return f"{self.log_size}\n".encode()
         log = self.directory / "log"
@@ -178,6 +181,15 @@ def test_no_progress_at_all(course: Course, status: str) -> None:
     assert BOUND <= second <= BOUND * 5 / 3
     assert hang.evidence == f"status {status}, nothing is sent, and neither QEMU writes to its log"
     assert status == "active" or course.traced == []
+
+
+def test_a_host_that_says_nothing_is_named(course: Course) -> None:
+    """Whether a log grew that could not be asked for is not known, and the evidence does not claim it."""
+    course.mute = True
+    found = follow(course, status="active", sending=False)
+    assert found is not None
+    assert found[1].kind is HangKind.NO_PROGRESS
+    assert found[1].evidence == "status active, nothing is sent, and fake and fake said nothing when asked"
 
 
 def test_a_destination_that_has_ended_is_named(course: Course) -> None:

@@ -34,6 +34,12 @@ def saying(text: str) -> Evidence:
 EXAMPLES: dict[str, Evidence] = {
     "not run": Evidence(wrong(V.INFRASTRUCTURE_ERROR, "not run: interrupted")),
     "interrupted": Evidence(wrong(V.INFRASTRUCTURE_ERROR, "migrate: interrupted")),
+    "starved": Evidence(
+        wrong(
+            V.INFRASTRUCTURE_ERROR,
+            "migrate: Waited 60 s; meanwhile lab host hostb was stopped for 58.0 of 60.0 s (its QEMU, by a signal)",
+        )
+    ),
     "host lost": Evidence(wrong(V.INFRASTRUCTURE_ERROR), "guest boot: hosta does not answer"),
     "disk full": saying("x cannot be written."),
     "mdev": Evidence(wrong(V.INFRASTRUCTURE_ERROR), "hosta makes no mediated device of type refdev-4vec."),

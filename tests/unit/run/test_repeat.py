@@ -2,7 +2,7 @@
 """A repeat leaves a record, whatever happens to it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -374,3 +374,29 @@ def test_the_stopwatch() -> None:
     watch.end()
     assert list(watch.seconds) == ["a", "b"]
     assert all(0 <= seconds < 1 for seconds in watch.seconds.values())
+
+
+def test_lab_hosts_are_watched_over_the_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those of the pair, until it is judged; what they lacked decides what a hang is."""
+    log: list[object] = []
+
+    class Meter:
+        def __init__(self, processes: Mapping[str, str]) -> None:
+            log.append(processes)
+
+        def find_starved(self, begin_s: float, end_s: float) -> str:
+            log.append((begin_s, end_s))
+            return "lab host b was stopped"
+
+        def close(self) -> None:
+            log.append("closed")
+
+    monkeypatch.setattr(repeat, "StarvationMeter", Meter)
+    hang = Hang(HangKind.NO_PROGRESS, 30, "nothing is sent", seen_s=100)
+    record = run_with(monkeypatch, tmp_path, make_failed(make_result(None, hang=hang), {}))
+    assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
+    assert log == [{}, (70, 100), "closed"]
+    assert run_with(monkeypatch, tmp_path, HostLost("gone")).verdict.reason.endswith("meanwhile lab host b was stopped")
+    with pytest.raises(KeyboardInterrupt):
+        run_with(monkeypatch, tmp_path, KeyboardInterrupt())
+    assert log[-1] == "closed"

@@ -204,3 +204,64 @@ def test_other_reasons_have_the_step_and_all_words() -> None:
     assert verdict.reason == "guest boot: QEMU ended.\n  why: qemu: bug"
     assert judge_error(KeyboardInterrupt(), "migrate").reason == "migrate: interrupted"
     assert judge_error(ValueError("x"), "migrate").reason == "migrate: ValueError: x"
+
+
+WORDS = "lab host hostb was stopped for 30.0 of 31.0 s"
+
+
+class Host:
+    """A lab host that was starved between two times, and who asked."""
+
+    def __init__(self, begin_s: float, end_s: float) -> None:
+        self.span = begin_s, end_s
+        self.asked: list[tuple[float, float]] = []
+
+    def find_starved(self, begin_s: float, end_s: float) -> str:
+        self.asked.append((begin_s, end_s))
+        return WORDS if begin_s >= self.span[0] and end_s <= self.span[1] else ""
+
+
+@pytest.mark.parametrize("kind", HangKind)
+def test_a_hang_on_a_starved_lab_host_is_the_environments(kind: HangKind) -> None:
+    """Asked for the window in which nothing moved, and no other; the evidence comes first, then what it looked like."""
+    result = make_result(None, hang=Hang(kind, 31, "nothing is sent", seen_s=131))
+    host = Host(100, 131)
+    verdict = judge_result(result, [], host.find_starved)
+    assert verdict.name is VerdictName.INFRASTRUCTURE_ERROR
+    assert verdict.reason == f"migrate: {WORDS}; meanwhile {kind}: nothing is sent, for 31 s"
+    assert host.asked == [(100, 131)]
+    passage = make_passage(result=result)
+    assert judge_passage(passage, host.find_starved) == verdict
+
+
+def test_a_hang_on_lab_hosts_that_ran_is_one() -> None:
+    """Who was starved before, or is not known to have been, is no excuse."""
+    result = make_result(None, hang=Hang(HangKind.NO_PROGRESS, 31, "x", seen_s=131))
+    assert judge_result(result, [], Host(0, 99).find_starved).name is VerdictName.HUNG
+    assert judge_result(result, []).name is VerdictName.HUNG
+
+
+def test_a_migration_that_completed_was_not_starved() -> None:
+    """Evidence is asked for only where something got nowhere."""
+    host = Host(-1e9, 1e9)
+    assert judge_result(make_result(), [], host.find_starved).name is VerdictName.COMPLETED
+    assert judge_result(make_result("failed", error="x"), [], host.find_starved).name is VerdictName.FAILED
+    assert host.asked == []
+
+
+def test_errors_on_a_starved_lab_host() -> None:
+    """A deadline in the migration is no hang then, and an error of the environment tells it; the product's own do not,
+    and neither does anything on lab hosts that ran.
+    """
+    always, never = Host(-1e9, 1e9), Host(1, 0)
+    waited = Deadline("Waited 60 s", waited_s=60)
+    verdict = judge_error(waited, "migrate", always.find_starved)
+    assert verdict == Verdict(VerdictName.INFRASTRUCTURE_ERROR, "", f"migrate: Waited 60 s; meanwhile {WORDS}")
+    assert always.asked == [(waited.at_s - 60, waited.at_s)]
+    assert judge_error(waited, "migrate", never.find_starved) == Verdict(VerdictName.HUNG, "", "migrate: Waited 60 s")
+    lost = HostLost("gone")
+    assert judge_error(lost, "ask before", always.find_starved).reason == f"ask before: gone; meanwhile {WORDS}"
+    assert always.asked[-1] == (lost.at_s - 30, lost.at_s)
+    assert judge_error(lost, "ask before", never.find_starved).reason == "ask before: gone"
+    for error in (GuestCrashed("ended"), Refused("no")):
+        assert judge_error(error, "migrate", always.find_starved) == judge_error(error, "migrate")

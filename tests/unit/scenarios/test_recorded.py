@@ -114,3 +114,15 @@ def test_the_repeat_that_was_not_right_is_the_one_to_repeat() -> None:
     first, second, other = make_record("x", 1), replace(make_record("x", 2), mismatch="was failed"), make_record("y", 1)
     assert select_record("x", [first, second, other]) is second
     assert select_record("y", [first, second, other]) is other
+
+
+def test_a_record_tells_which_bounds_were_given() -> None:
+    """So that it is repeated with the same ones; an older record has none, and what is not a default is as given."""
+    guest = GuestSpec(given_bounds=("boot_timeout_s",))
+    case = Case("x", SideSpec(guest), SideSpec(guest), MigrationSettings(given_bounds=("hang_s",)))
+    again = parse_case(parse_record(render_record(record_of(case))))
+    assert again.settings.given_bounds == ("hang_s",)
+    assert again.source.guest.given_bounds == ("boot_timeout_s",)
+    record = record_of(replace(case, settings=MigrationSettings(hang_s=9)))
+    del record.settings["migration"]["given_bounds"]
+    assert parse_case(record).settings.stretched(2).hang_s == 9

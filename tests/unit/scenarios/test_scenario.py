@@ -142,10 +142,20 @@ phase = "device pre-copy"
         parameters={"multifd-channels": 4, "x": True, "y": "none"}, destination_capabilities={"switchover-ack": False},
     )  # fmt: skip
     assert case.source.guest.boot_timeout_s == case.destination.guest.boot_timeout_s == 7.5
+    assert case.settings.given_bounds == ("hang_s",)
+    assert case.source.guest.given_bounds == case.destination.guest.given_bounds == ("boot_timeout_s",)
     assert case.heartbeat_us == 5000
     assert case.faults == (
         Fault(Action.SLOW_LINK, Phase.ACTIVE, 1000), Fault(Action.CANCEL, Phase.DEVICE_PRE_COPY),
     )  # fmt: skip
+
+
+def test_bounds_that_are_set_are_known() -> None:
+    """Those that are set to the default too, in a table or by an axis: they are not stretched on a slow lab."""
+    assert (only("").settings.given_bounds, only("").source.guest.given_bounds) == ((), ())
+    case = only("[bounds]\ntimeout_s = 180\nboot_timeout_s = 180\n[axes]\n'bounds.hang_s' = [30]\n")
+    assert case.settings.given_bounds == ("timeout_s", "hang_s")
+    assert case.source.guest.boot_deadline(2) == 180
 
 
 def test_allow_pre_copy_is_a_property() -> None:
@@ -163,12 +173,12 @@ def test_allow_pre_copy_is_a_property() -> None:
 def test_every_field_is_a_key() -> None:
     """Every knob, setting and guest value can be set; none is accepted twice or without effect."""
     assert {field.name for field in fields(Knobs)} <= set(Device.model_fields)
-    assert {field.name for field in fields(MigrationSettings)} == (
+    assert {field.name for field in fields(MigrationSettings)} - {"given_bounds"} == (
         set(Migration.model_fields) | set(Bounds.model_fields) - {"boot_timeout_s"}
     )
     assert set(Migration.model_fields) & set(Bounds.model_fields) == set()
     left = {field.name for field in fields(GuestSpec)} - set(Guest.model_fields)
-    assert left == {"name", "devices", "boot_timeout_s"}
+    assert left == {"name", "devices", "boot_timeout_s", "given_bounds"}
 
 
 @pytest.mark.parametrize("side", ["", "source.", "destination."])

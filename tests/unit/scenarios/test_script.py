@@ -205,6 +205,16 @@ def test_a_hang_is_not_waited_for_longer_than_needed(seconds: dict[str, float], 
     assert head_of(render_script(record_of(PRE_COPY_ON, VerdictName.FAILED, seconds=seconds)))["DEADLINE"] == "180"
 
 
+def test_the_script_takes_as_long_as_the_lab_did() -> None:
+    """Bounds by default are those that held in a slow lab; those of the case are as they are."""
+    record = replace(record_of(PRE_COPY_ON, VerdictName.FAILED), fingerprint={"lab": {"pace": 2.5}})
+    head = head_of(render_script(record))
+    assert (head["DEADLINE"], head["SETTLE_SECONDS"]) == ("450", "300")
+    given = replace(PRE_COPY_ON, settings=replace(PRE_COPY_ON.settings, timeout_s=40))
+    record = replace(record_of(given, VerdictName.FAILED), fingerprint={"lab": {"pace": 2.5}})
+    assert head_of(render_script(record))["DEADLINE"] == "40"
+
+
 @pytest.mark.parametrize(
     ("action", "command", "needs"),
     [

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a machine does that gives lab hosts no time is told apart from what hangs by itself."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from tests.lab.case_runner import CaseRunner
+
+from switchover.hosts.waiting import wait_until
+from switchover.lab.starvation import find_processes
+from switchover.migration import session
+from switchover.migration.session import Sample
+from switchover.migration.settings import MigrationSettings
+from switchover.record.record import VerdictName
+from switchover.record.rundir import make_run_directory
+from switchover.record.units import MIB
+from switchover.run.pair import Pair
+from switchover.run.repeat import Observer, run_repeat
+from switchover.run.standard import KNOBS
+from switchover.scenarios.case import Case, SideSpec, make_case, with_one_device
+
+SMALL = replace(KNOBS, initial_bytes=4 * MIB)
+BOUNDS = MigrationSettings(hang_s=6)
+_ENOUGH_S = 180
+"""Longer than it takes to give the migration up: a lab host that is still stopped then is let go."""
+
+
+class Stopper:
+    """Stops the QEMU of a lab host, once, and lets it go on."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self._timer = threading.Timer(_ENOUGH_S, self._process.resume)
+        self.was_stopped = False
+
+    def stop(self) -> None:
+        self._timer.start()
+        self._process.suspend()
+        wait_until("the lab host to be stopped", self._is_stopped, timeout=5)
+        self.was_stopped = True
+
+    def _is_stopped(self) -> bool:
+        return bool(self._process.status() == psutil.STATUS_STOPPED)
+
+    def let_go(self) -> None:
+        self._timer.cancel()
+        self._process.resume()
+
+
+@contextlib.contextmanager
+def start_stopper(name: str, pair: Pair) -> Iterator[Stopper]:
+    """For a lab host, which runs again after the ``with`` block, whatever happened."""
+    stopper = Stopper(find_processes(pair.lab_hosts())[name])
+    try:
+        yield stopper
+    finally:
+        stopper.let_go()
+
+
+def test_a_lab_host_that_is_stopped_is_the_environments_doing(
+    pair: Pair, fingerprint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that gets nowhere since the destination's lab host is stopped is an infrastructure error, which says
+    which lab host it was and for how long; the guest lives on, and migrates once the lab host runs again.
+    """
+    case = make_case("stopped", with_one_device(SMALL), settings=BOUNDS, heartbeat_us=0)
+    name = pair.destination.host.name
+    with start_stopper(name, pair) as stopper:
+
+        def stop_once_ram_moves(sample: Sample) -> None:
+            moved = sample.reply.get("ram", {}).get("transferred", 0)
+            if not stopper.was_stopped and sample.reply.get("status") == "active" and moved > MIB:
+                stopper.stop()
+
+        def go_on(*arguments: Any) -> None:
+            """Once the migration is given up: neither the source's QEMU nor the stopped one would answer before."""
+            stopper.let_go()
+            end_hung(*arguments)
+
+        end_hung = session._end_hung
+        monkeypatch.setattr(session, "_end_hung", go_on)
+        directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
+        record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=stop_once_ram_moves))
+    assert stopper.was_stopped
+    assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
+    assert f"lab host {name} was stopped for " in record.verdict.reason
+    assert f"lab host {pair.source.host.name} " not in record.verdict.reason, "nothing kept the other one from running"
+    assert "no progress" in record.verdict.reason, "what it looked like is told too"
+    assert [check.name for check in record.checks if not check.passed] == []
+
+
+def test_a_device_that_hangs_on_a_healthy_lab_hangs(run_case: CaseRunner, pair: Pair) -> None:
+    """A destination that is stuck in its device is hung, however long its idle lab host says nothing."""
+    stuck = SideSpec(devices=with_one_device(replace(SMALL, load_initial_ms=600_000)).devices)
+    record = run_case(Case("stuck", with_one_device(SMALL), stuck, BOUNDS, heartbeat_us=0))
+    assert (record.verdict.name, record.verdict.side) == (VerdictName.HUNG, "destination"), record.verdict
+    assert "no progress" in record.verdict.reason
+
+
+def test_the_pace_is_measured_and_recorded(fingerprint: dict[str, Any], lab_pace: float) -> None:
+    """A lab knows how slow it is, and records of it tell."""
+    assert 1 <= lab_pace <= 6
+    assert fingerprint["lab"]["pace"] == lab_pace
+
+
+@pytest.fixture
+def lab_pace(lab: Any) -> float:
+    return float(lab.file.pace)

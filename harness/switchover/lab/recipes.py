@@ -23,6 +23,9 @@ KERNEL = ("vmlinuz", "initramfs.cpio", *TOOLCHAIN)
 KERNEL_BUILD_S = 600
 """To build one from source, on two cores; seconds."""
 
+FROM_SOURCE = ("qemu-from-source", "kernel-from-source")
+"""Folders of ``images/`` whose scripts compile one."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -54,6 +57,8 @@ class Recipe:
     inputs: tuple[tuple[str, str], ...] = ()
     """Folders of the user's that the script sees: name in ``/in``, path."""
     inputs_digest: str = ""
+    room_mib: int = 50
+    """What it takes on the disk of the store while it is made, at most; MiB, without what it needs."""
 
     @property
     def is_toolchain(self) -> bool:
@@ -288,6 +293,11 @@ def order_recipes(wanted: Iterable[str | Recipe], require: Callable[[str], Recip
     for one in wanted:
         visit(one if isinstance(one, Recipe) else require(one))
     return list(ordered.values())
+
+
+def is_compiled(name: str) -> bool:
+    """Whether one of the project's images takes the build of a QEMU or a kernel from source: many minutes."""
+    return any(source in FROM_SOURCE for recipe in order_recipes([name]) for source in recipe.sources)
 
 
 def compute_digest(wanted: str | Recipe, images: Path, require: Callable[[str], Recipe] = require_recipe) -> str:

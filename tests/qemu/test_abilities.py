@@ -14,6 +14,7 @@ from switchover.hosts.local import LocalHost
 QEMU = os.environ.get("SWITCHOVER_TEST_QEMU", "qemu-system-x86_64")
 
 
+@pytest.mark.quick
 def test_abilities_of_this_machines_qemu() -> None:
     """QEMU knows what every QEMU since 7.2 knows, lacks what none has, and is the file that was looked at."""
     qemu = read_abilities(LocalHost(), QEMU)

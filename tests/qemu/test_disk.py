@@ -24,7 +24,7 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("readonly", [pytest.param(False, marks=pytest.mark.quick), True])
 def test_a_guest_boots_from_its_disk_and_migrates(guests: Guests, loop: LoopThread, disk: Path, readonly: bool) -> None:
     """With a disk and no kernel what is on the disk runs; the destination takes the same disk over."""
     changes: dict[str, Any] = {"disk": str(disk), "disk_readonly": readonly, "kernel": "", "initramfs": ""}

@@ -103,7 +103,7 @@ FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
 @pytest.mark.parametrize(
     ("verdict", "settings", "faults", "destination", "said"),
     [
-        (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, RUNS),
+        pytest.param(Verdict(VerdictName.COMPLETED), PLAIN, (), {}, RUNS, marks=pytest.mark.quick),
         (Verdict(VerdictName.COMPLETED), PLAIN, (Fault(Action.PAUSE_GUEST, Phase.BEFORE),), {}, '"status": "paused"'),
         (Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
         (Verdict(VerdictName.CANCELLED), ONE_WAY, (FAULT[Action.CANCEL],), {}, "source cancelled"),
@@ -147,6 +147,7 @@ def test_a_destination_that_ends_after_the_migration(scripts: Scripts) -> None:
     assert "verdict: crashed; the recorded one is completed" in ran.stdout, ran.stdout
 
 
+@pytest.mark.quick
 def test_a_migration_that_is_blocked(scripts: Scripts) -> None:
     """``migrate`` itself is rejected: the source was given an address that is none."""
     script = scripts.make(Verdict(VerdictName.BLOCKED))
@@ -182,7 +183,7 @@ def test_a_verb_for_each_host(scripts: Scripts) -> None:
     [
         (signal.SIGTERM, "the destination listens"),
         (signal.SIGHUP, "the destination listens"),
-        (signal.SIGTERM, "source active"),
+        pytest.param(signal.SIGTERM, "source active", marks=pytest.mark.quick),
     ],
 )
 def test_an_end_before_its_time(scripts: Scripts, number: int, moment: str) -> None:

@@ -21,15 +21,17 @@ from switchover.lab.images import (
     Image,
     build_images,
     clean_store,
+    compute_needed_bytes,
     explain_build_failure,
     find_damage,
     find_image,
+    require_buildable,
     require_image,
     store_directory,
     stored_directories,
 )
 from switchover.lab.mirror import Mirror
-from switchover.lab.recipes import RECIPES, Recipe, compute_digest
+from switchover.lab.recipes import RECIPES, Recipe, compute_digest, order_recipes
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.paths import data_directory
 
@@ -352,6 +354,20 @@ def test_a_small_disk_is_said_before_the_build(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(NotReady, match=r"needs .* free on the disk of .*are\."):
         build_images(["guest"])
     assert not store_directory().exists()
+
+
+def test_room_for_what_is_not_built_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of a lab's images at least, and more where more is missing; what is there takes none again."""
+    kernels = [name for name, recipe in RECIPES.items() if recipe.is_kernel]
+    missing = order_recipes(kernels)
+    assert compute_needed_bytes(missing[:1]) == images.NEEDED_BYTES
+    monkeypatch.setattr(images, "NEEDED_BYTES", 1)
+    assert compute_needed_bytes(missing) == sum(recipe.room_mib for recipe in missing) << 20
+    monkeypatch.setattr(processes, "require_program", lambda name, **_: name)
+    put_image("buildroot")
+    assert [recipe.name for recipe in require_buildable(["guest"])] == ["guest"]
+    put_image("guest")
+    assert require_buildable(["guest"]) == []
 
 
 def test_nothing_is_built_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def test_abilities_of_this_machines_qemu() -> None:
     assert f"version {qemu.version}" in version
 
 
+@pytest.mark.quick
 def test_the_kept_answer_is_the_fresh_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept is what QEMU said: nothing is lost on the way through the file."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

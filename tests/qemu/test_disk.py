@@ -41,6 +41,7 @@ def test_a_guest_boots_from_its_disk_and_migrates(guests: Guests, loop: LoopThre
         assert block["inserted"]["ro"] is readonly
 
 
+@pytest.mark.quick
 def test_a_disk_is_written_by_one_guest_only(guests: Guests, disk: Path) -> None:
     """A second guest, which is no destination, is refused the disk in QEMU's words; read-only, both have it."""
     changes: dict[str, Any] = {"disk": str(disk), "kernel": "", "initramfs": ""}

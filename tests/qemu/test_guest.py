@@ -74,14 +74,11 @@ def test_an_error_in_use_leaves_nothing(guests: Guests) -> None:
     assert list_leftovers() == []
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        pytest.param(
-            {"devices": (VfioDevice("dut", "/none", {"no-such-property": "on"}),)},
-            "no-such-property",
-            marks=pytest.mark.quick,
-        ),
+        ({"devices": (VfioDevice("dut", "/none", {"no-such-property": "on"}),)}, "no-such-property"),
         ({"devices": (VfioDevice("dut", "/none"),)}, "/none"),
         ({"kernel": "/none"}, "/none"),
         ({"cpu": "no-such-cpu"}, "no-such-cpu"),
@@ -99,11 +96,13 @@ def test_what_qemu_rejects(guests: Guests, changes: dict[str, Any], words: str) 
     assert list_leftovers() == []
 
 
+@pytest.mark.quick
 def test_a_machine_type_that_qemu_has_not(guests: Guests) -> None:
     """QEMU rejects a machine type before it makes its monitor's socket: refused all the same."""
     test_what_qemu_rejects(guests, {"machine": "no-such-machine"}, "machine type")
 
 
+@pytest.mark.quick
 def test_a_program_that_is_no_qemu(guests: Guests) -> None:
     """A program that does not exist is an error that names it, and nothing stays."""
     with pytest.raises(Exception, match="no-such-qemu"), guests.start("source", qemu="/no-such-qemu"):
@@ -135,6 +134,7 @@ def test_a_panic_is_found_out(guests: Guests) -> None:
     assert "Kernel panic - not syncing" in caught.value.why
 
 
+@pytest.mark.quick
 def test_commands_that_qemu_does_not_know(guests: Guests) -> None:
     """An unknown command is refused in QEMU's words, and the session goes on."""
     with guests.start("source") as guest:

@@ -121,10 +121,11 @@ def test_switchover_ack_needs_the_return_path(guests: Guests, loop: LoopThread) 
         assert source.qmp.execute("query-status")["running"] is True
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        pytest.param({"no-such-parameter": 1}, "'no-such-parameter' is unexpected", marks=pytest.mark.quick),
+        ({"no-such-parameter": 1}, "'no-such-parameter' is unexpected"),
         ({"downtime-limit": 1 << 40}, "downtime"),
         ({"multifd-channels": 0}, "multifd"),
     ],
@@ -140,6 +141,7 @@ def test_parameters_that_qemu_rejects(
         assert source.qmp.execute("query-migrate").get("status", "none") == "none"
 
 
+@pytest.mark.quick
 def test_default_settings_on_this_qemu(guests: Guests) -> None:
     """The defaults are held by a QEMU that knows the switchover bandwidth, and refused by name by one that does not."""
     with guests.start("source") as source:

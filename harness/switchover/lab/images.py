@@ -357,8 +357,10 @@ def _read_packages(directory: Path) -> dict[str, str]:
 
 
 def compute_needed_bytes(recipes: list[Recipe]) -> int:
-    """Free space that building them takes: trees of packages are made side by side, and what was made stays."""
-    return max(NEEDED_BYTES, sum(recipe.room_mib for recipe in recipes) * MIB)
+    """Free space that building them takes: trees of packages side by side, then the rest beside what stays of these."""
+    trees = sum(recipe.room_mib for recipe in recipes if recipe.packages)
+    rest = sum(recipe.room_mib for recipe in recipes if not recipe.packages)
+    return max(NEEDED_BYTES, trees * MIB, (trees // 2 + rest) * MIB)
 
 
 def _require_space(missing: list[Recipe]) -> None:

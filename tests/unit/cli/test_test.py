@@ -97,7 +97,7 @@ def give_room(machine: pytest.MonkeyPatch, mib: int) -> None:
 def test_no_room(machine: pytest.MonkeyPatch) -> None:
     """A disk on which the quick set fits and everything does not; what is built takes no room again."""
     quick = order_recipes(list_images(TIERS, everything=False))
-    give_room(machine, sum(recipe.room_mib for recipe in quick))
+    give_room(machine, images.compute_needed_bytes(quick) >> 20)
     require_machine(TIERS, everything=False)
     with pytest.raises(NotReady, match="free on the disk of") as caught:
         require_machine(TIERS, everything=True)

@@ -179,11 +179,11 @@ def _list_left_out(words: Sequence[str]) -> int:
     import pytest
 
     listing = _Listing()
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()):
         options = ["-m", QUICK, "--collect-only", "-q", "-p", "no:cacheprovider"]
         code = int(pytest.main([*words, *options], plugins=[listing]))
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise NotReady("The tests could not be collected.", why=said.getvalue().strip())
+        raise NotReady("The tests could not be collected.", why="\n".join(listing.errors))
     print(render_left_out(listing.kept, listing.left_out))
     return ExitCode.AS_EXPECTED
 
@@ -194,6 +194,11 @@ class _Listing:
     def __init__(self) -> None:
         self.kept: list[str] = []
         self.left_out: list[str] = []
+        self.errors: list[str] = []
+
+    def pytest_collectreport(self, report: "pytest.CollectReport") -> None:
+        if report.failed:
+            self.errors.append(report.longreprtext)
 
     def pytest_deselected(self, items: "Sequence[pytest.Item]") -> None:
         self.left_out += [item.nodeid for item in items]

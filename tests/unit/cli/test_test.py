@@ -2,6 +2,7 @@
 """``switchover test``: which tests, what has to be there before, and when it is no pass."""
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,20 @@ def test_the_list() -> None:
         "tests/lab/c.py: 1 of 1\n  tests/lab/c.py::w\n"
         "left out of the quick set: unit 0 of 1, lab 3 of 4"
     )
+
+
+def test_the_list_of_a_tier(tmp_path: Path) -> None:
+    """It tells of the project's own tests, and neither runs nor builds anything."""
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "harness"), "HOME": str(tmp_path)}
+    command = [sys.executable, "-B", "-m", "switchover", "test", "qemu", "--list"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    *listed, total = ran.stdout.splitlines()
+    found = re.fullmatch(r"left out of the quick set: qemu (\d+) of (\d+)", total)
+    assert found is not None
+    assert 0 < int(found[1]) < int(found[2])
+    assert sum(line.startswith("  tests/qemu/") for line in listed) == int(found[1])
+    assert list(tmp_path.iterdir()) == []
 
 
 SUITE = {

@@ -14,6 +14,7 @@ from switchover.hosts.local import LocalHost
 QEMU = os.environ.get("SWITCHOVER_TEST_QEMU", "qemu-system-x86_64")
 
 
+@pytest.mark.quick
 def test_abilities_of_this_machines_qemu() -> None:
     """QEMU knows what every QEMU since 7.2 knows, lacks what none has, and is the file that was looked at."""
     qemu = read_abilities(LocalHost(), QEMU)
@@ -37,6 +38,7 @@ def test_abilities_of_this_machines_qemu() -> None:
     assert f"version {qemu.version}" in version
 
 
+@pytest.mark.quick
 def test_the_kept_answer_is_the_fresh_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept is what QEMU said: nothing is lost on the way through the file."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -24,7 +24,7 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("readonly", [pytest.param(False, marks=pytest.mark.quick), True])
 def test_a_guest_boots_from_its_disk_and_migrates(guests: Guests, loop: LoopThread, disk: Path, readonly: bool) -> None:
     """With a disk and no kernel what is on the disk runs; the destination takes the same disk over."""
     changes: dict[str, Any] = {"disk": str(disk), "disk_readonly": readonly, "kernel": "", "initramfs": ""}
@@ -41,6 +41,7 @@ def test_a_guest_boots_from_its_disk_and_migrates(guests: Guests, loop: LoopThre
         assert block["inserted"]["ro"] is readonly
 
 
+@pytest.mark.quick
 def test_a_disk_is_written_by_one_guest_only(guests: Guests, disk: Path) -> None:
     """A second guest, which is no destination, is refused the disk in QEMU's words; read-only, both have it."""
     changes: dict[str, Any] = {"disk": str(disk), "kernel": "", "initramfs": ""}

@@ -17,6 +17,7 @@ from switchover.hosts.waiting import wait_until
 from switchover.record.errors import GuestCrashed, Refused
 
 
+@pytest.mark.quick
 def test_monitor(guests: Guests) -> None:
     """The transcript begins with QEMU's greeting and has what was asked; events come with both clocks."""
     with guests.start("source") as guest:
@@ -37,6 +38,7 @@ def test_monitor(guests: Guests) -> None:
     assert not guest.qmp.is_open()
 
 
+@pytest.mark.quick
 def test_a_guest_boots(guests: Guests) -> None:
     """The guest boots as far as its SSH server, its console is followed and free of trouble, and it answers."""
     with guests.start("source") as guest:
@@ -49,6 +51,7 @@ def test_a_guest_boots(guests: Guests) -> None:
     assert evidence.command.startswith(f"{guests.spec.qemu} -name {guests.spec.name},")
 
 
+@pytest.mark.quick
 def test_its_files_are_private_and_go_with_it(guests: Guests) -> None:
     """Keys and monitor are in a directory of their own for nobody else, which is gone afterwards, with the process."""
     with guests.start("source") as guest:
@@ -63,6 +66,7 @@ def test_its_files_are_private_and_go_with_it(guests: Guests) -> None:
         os.kill(pid, 0)
 
 
+@pytest.mark.quick
 def test_an_error_in_use_leaves_nothing(guests: Guests) -> None:
     """When the test author's own code fails, the guest goes away and the error passes."""
     with pytest.raises(ZeroDivisionError), guests.start("source"):
@@ -70,6 +74,7 @@ def test_an_error_in_use_leaves_nothing(guests: Guests) -> None:
     assert list_leftovers() == []
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -91,17 +96,20 @@ def test_what_qemu_rejects(guests: Guests, changes: dict[str, Any], words: str) 
     assert list_leftovers() == []
 
 
+@pytest.mark.quick
 def test_a_machine_type_that_qemu_has_not(guests: Guests) -> None:
     """QEMU rejects a machine type before it makes its monitor's socket: refused all the same."""
     test_what_qemu_rejects(guests, {"machine": "no-such-machine"}, "machine type")
 
 
+@pytest.mark.quick
 def test_a_program_that_is_no_qemu(guests: Guests) -> None:
     """A program that does not exist is an error that names it, and nothing stays."""
     with pytest.raises(Exception, match="no-such-qemu"), guests.start("source", qemu="/no-such-qemu"):
         pytest.fail("it was started")
 
 
+@pytest.mark.quick
 def test_a_qemu_that_is_killed_is_found_out(guests: Guests) -> None:
     """A QEMU that dies while its guest boots is a crash within a second, and the next command says so too."""
     with guests.start("source") as guest:
@@ -115,6 +123,7 @@ def test_a_qemu_that_is_killed_is_found_out(guests: Guests) -> None:
         assert guest.collect_evidence().command
 
 
+@pytest.mark.quick
 def test_a_panic_is_found_out(guests: Guests) -> None:
     """A guest without anything to start panics; that ends the wait for it, with the kernel's own words."""
     with (
@@ -125,6 +134,7 @@ def test_a_panic_is_found_out(guests: Guests) -> None:
     assert "Kernel panic - not syncing" in caught.value.why
 
 
+@pytest.mark.quick
 def test_commands_that_qemu_does_not_know(guests: Guests) -> None:
     """An unknown command is refused in QEMU's words, and the session goes on."""
     with guests.start("source") as guest:

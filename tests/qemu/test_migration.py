@@ -58,7 +58,7 @@ def require_accounted(result: MigrationResult) -> None:
     assert account_bytes([], result.source).vfio_transferred is None
 
 
-@pytest.mark.parametrize("settle", [True, False])
+@pytest.mark.parametrize("settle", [pytest.param(True, marks=pytest.mark.quick), False])
 def test_a_guest_migrates_and_goes_on(guests: Guests, loop: LoopThread, settle: bool) -> None:
     """A booted guest goes on at the destination without booting and stays stopped at the source; its numbers agree."""
     with guests.start("source") as source, guests.start("destination", incoming=True) as destination:
@@ -106,6 +106,7 @@ def test_there_and_on(guests: Guests, loop: LoopThread) -> None:
             require_consistent(second, third, result)
 
 
+@pytest.mark.quick
 def test_switchover_ack_needs_the_return_path(guests: Guests, loop: LoopThread) -> None:
     """The combination is refused in QEMU's words, those of a QEMU that does not know it included; nothing was moved."""
     settings = replace(PLAIN, switchover_ack=True, return_path=False)
@@ -120,6 +121,7 @@ def test_switchover_ack_needs_the_return_path(guests: Guests, loop: LoopThread) 
         assert source.qmp.execute("query-status")["running"] is True
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
@@ -139,6 +141,7 @@ def test_parameters_that_qemu_rejects(
         assert source.qmp.execute("query-migrate").get("status", "none") == "none"
 
 
+@pytest.mark.quick
 def test_default_settings_on_this_qemu(guests: Guests) -> None:
     """The defaults are held by a QEMU that knows the switchover bandwidth, and refused by name by one that does not."""
     with guests.start("source") as source:
@@ -171,7 +174,7 @@ def kill(guest: QemuGuest) -> AfterSamples:
     return AfterSamples(lambda: os.kill(guest.pid, signal.SIGKILL))
 
 
-@pytest.mark.parametrize("settle", [True, False])
+@pytest.mark.parametrize("settle", [pytest.param(True, marks=pytest.mark.quick), False])
 def test_a_source_that_is_killed(guests: Guests, loop: LoopThread, settle: bool) -> None:
     """A source that dies in a migration is a crash of the source within a second."""
     with guests.start("source") as source, guests.start("destination", incoming=True) as destination:
@@ -181,6 +184,7 @@ def test_a_source_that_is_killed(guests: Guests, loop: LoopThread, settle: bool)
         assert 0 < time.monotonic() - killing.at < 1
 
 
+@pytest.mark.quick
 def test_a_destination_that_is_killed(guests: Guests, loop: LoopThread) -> None:
     """A destination that dies is a failure; the guest goes on at the source, and a second migration succeeds."""
     with guests.start("source") as source:
@@ -198,6 +202,7 @@ def test_a_destination_that_is_killed(guests: Guests, loop: LoopThread) -> None:
             require_running(second)
 
 
+@pytest.mark.quick
 def test_a_migration_that_is_cancelled(guests: Guests, loop: LoopThread) -> None:
     """A migration that is cancelled ends as cancelled, and the guest goes on at the source.
 
@@ -213,6 +218,7 @@ def test_a_migration_that_is_cancelled(guests: Guests, loop: LoopThread) -> None
         require_running(source)
 
 
+@pytest.mark.quick
 def test_a_migration_without_an_end(guests: Guests, loop: LoopThread) -> None:
     """Within the deadline there is no end: the status is None, not long after it, with samples that show why."""
     with guests.start("source") as source, guests.start("destination", incoming=True) as destination:
@@ -229,6 +235,7 @@ def test_a_migration_without_an_end(guests: Guests, loop: LoopThread) -> None:
         assert remaining[-1] > 10 * MIB
 
 
+@pytest.mark.quick
 def test_another_machine_is_no_destination(guests: Guests, loop: LoopThread) -> None:
     """A destination with less RAM rejects the stream: a failure, and the guest goes on at the source."""
     with (

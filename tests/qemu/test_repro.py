@@ -97,20 +97,29 @@ def scripts(guests: Guests, tmp_path: Path) -> Iterator[Scripts]:
 ONE_WAY = replace(SLOW, return_path=False)
 READY = "switchover-guest: ready"
 RUNS = '"running": true'
-FAULT = {action: Fault(action, Phase.ACTIVE) for action in Action}
+CANCELLED = Fault(Action.CANCEL, Phase.ACTIVE)
+KILLED = {
+    "source": Fault(Action.KILL_SOURCE, Phase.ACTIVE),
+    "destination": Fault(Action.KILL_DESTINATION, Phase.ACTIVE),
+}
+
+
+def quick(*values: Any) -> Any:
+    """Parameters of a test that are in the quick set."""
+    return pytest.param(*values, marks=pytest.mark.quick)
 
 
 @pytest.mark.parametrize(
     ("verdict", "settings", "faults", "destination", "said"),
     [
-        (Verdict(VerdictName.COMPLETED), PLAIN, (), {}, RUNS),
+        quick(Verdict(VerdictName.COMPLETED), PLAIN, (), {}, RUNS),
         (Verdict(VerdictName.COMPLETED), PLAIN, (Fault(Action.PAUSE_GUEST, Phase.BEFORE),), {}, '"status": "paused"'),
-        (Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
-        (Verdict(VerdictName.CANCELLED), ONE_WAY, (FAULT[Action.CANCEL],), {}, "source cancelled"),
-        (Verdict(VerdictName.CRASHED, "destination"), SLOW, (FAULT[Action.KILL_DESTINATION],), {}, "source failed"),
-        (Verdict(VerdictName.CRASHED, "source"), SLOW, (FAULT[Action.KILL_SOURCE],), {}, "QEMU of the source ended"),
+        quick(Verdict(VerdictName.FAILED, "destination"), PLAIN, (), {"memory_mib": 128}, "Size mismatch"),
+        quick(Verdict(VerdictName.CANCELLED), ONE_WAY, (CANCELLED,), {}, "source cancelled"),
+        quick(Verdict(VerdictName.CRASHED, "destination"), SLOW, (KILLED["destination"],), {}, "source failed"),
+        quick(Verdict(VerdictName.CRASHED, "source"), SLOW, (KILLED["source"],), {}, "QEMU of the source ended"),
         (Verdict(VerdictName.HUNG, "source"), SLOW, (), {}, "after 16 s the status is 'active'"),
-        (Verdict(VerdictName.REFUSED), replace(PLAIN, capabilities={"nonsense": True}), (), {}, "nonsense"),
+        quick(Verdict(VerdictName.REFUSED), replace(PLAIN, capabilities={"nonsense": True}), (), {}, "nonsense"),
     ],
     ids=lambda value: f"{value.name}-{value.side}" if isinstance(value, Verdict) else "",
 )  # fmt: skip
@@ -147,6 +156,7 @@ def test_a_destination_that_ends_after_the_migration(scripts: Scripts) -> None:
     assert "verdict: crashed; the recorded one is completed" in ran.stdout, ran.stdout
 
 
+@pytest.mark.quick
 def test_a_migration_that_is_blocked(scripts: Scripts) -> None:
     """``migrate`` itself is rejected: the source was given an address that is none."""
     script = scripts.make(Verdict(VerdictName.BLOCKED))
@@ -182,7 +192,7 @@ def test_a_verb_for_each_host(scripts: Scripts) -> None:
     [
         (signal.SIGTERM, "the destination listens"),
         (signal.SIGHUP, "the destination listens"),
-        (signal.SIGTERM, "source active"),
+        pytest.param(signal.SIGTERM, "source active", marks=pytest.mark.quick),
     ],
 )
 def test_an_end_before_its_time(scripts: Scripts, number: int, moment: str) -> None:

@@ -27,6 +27,10 @@ LAB_KERNEL = "guest"
 """The image with the kernel of the lab's guest."""
 _ADDRESS = "10.0.2.15"  # of the only guest in QEMU's user network
 _CONNECT_S = 60
+_ACCEL = "tcg,thread=single"
+"""All vCPUs in one thread, in turn. With a thread each, QEMU 10.0.13 aborted now and then, and the guest was gone:
+``iotlb_to_section: Assertion … failed`` (system/physmem.c): what a vCPU remembers of the memory map did not fit it.
+"""
 _MEMORY_MIB = 384  # kernels with all of Debian's modules beside them
 HELD = ("switchover-held-1", "switchover-held-2")
 """Trace instances in which the events are always on, and nothing is recorded.
@@ -85,7 +89,7 @@ def start_irq_guest(
     spec = GuestSpec(
         name=name,
         qemu=qemu,
-        accel="tcg",
+        accel=_ACCEL,
         cpu="max",
         vcpus=CPUS,
         memory_mib=_MEMORY_MIB,

@@ -27,10 +27,10 @@ from switchover.lab.recipes import RECIPES, RELEASE, Recipe, compute_digest, ord
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.log import say, step
 from switchover.record.paths import cache_directory, data_directory
-from switchover.record.units import format_bytes
+from switchover.record.units import MIB, format_bytes
 
 NEEDED_BYTES = 5 << 30
-"""Free space that building all images takes."""
+"""Free space that building images takes: those of a lab; others may take more (:func:`compute_needed_bytes`)."""
 _BUILD_TIMEOUT_S = 3600
 TELL_S = 60.0
 """How often a long build says where it is."""
@@ -118,13 +118,10 @@ def build_images(names: list[str]) -> dict[str, Image]:
     :raises NotReady: the mirror does not answer, the disk is too small, a program is missing, a build failed
     """
     ordered = order_recipes(names, _require_recipe)
-    missing = [recipe for recipe in ordered if find_image(recipe.name) is None]
+    missing = require_buildable(names)
     if missing:
         say(f"images to build: {', '.join(recipe.name for recipe in missing)}, about {_estimate(missing)} s")
-        _require_space()
         store_directory().mkdir(parents=True, exist_ok=True)
-        processes.require_program("mmdebstrap", needed_to="make images of Debian packages", package="mmdebstrap")
-        processes.require_program("unshare", needed_to="make images without mounts here", package="util-linux")
     trees = [recipe for recipe in missing if recipe.packages]
     with ThreadPoolExecutor(max_workers=max(1, len(trees))) as pool:
         builds = [pool.submit(_build, recipe) for recipe in trees]
@@ -139,6 +136,19 @@ def build_images(names: list[str]) -> dict[str, Image]:
         if not recipe.packages:
             _build(recipe)
     return {recipe.name: require_image(recipe.name) for recipe in ordered}
+
+
+def require_buildable(names: list[str]) -> list[Recipe]:
+    """What is missing of the named images and of all they need, in the order in which it is built; builds nothing.
+
+    :raises NotReady: the disk has no room for it, or a program is missing
+    """
+    missing = [recipe for recipe in order_recipes(names, _require_recipe) if find_image(recipe.name) is None]
+    if missing:
+        _require_space(missing)
+        processes.require_program("mmdebstrap", needed_to="make images of Debian packages", package="mmdebstrap")
+        processes.require_program("unshare", needed_to="make images without mounts here", package="util-linux")
+    return missing
 
 
 def stored_directories() -> list[Path]:
@@ -348,13 +358,20 @@ def _read_packages(directory: Path) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 2 and " " not in row[0]}
 
 
-def _require_space() -> None:
+def compute_needed_bytes(recipes: list[Recipe]) -> int:
+    """Free space that building them takes: trees of packages side by side, then the rest beside what stays of these."""
+    trees = sum(recipe.room_mib for recipe in recipes if recipe.packages)
+    rest = sum(recipe.room_mib for recipe in recipes if not recipe.packages)
+    return max(NEEDED_BYTES, trees * MIB, (trees // 2 + rest) * MIB)
+
+
+def _require_space(missing: list[Recipe]) -> None:
     existing = next(path for path in (store_directory(), *store_directory().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < NEEDED_BYTES:
+    free, needed = shutil.disk_usage(existing).free, compute_needed_bytes(missing)
+    if free < needed:
         raise NotReady(
-            f"Building images needs {format_bytes(NEEDED_BYTES)} free on the disk of {existing}; "
-            f"{format_bytes(free)} are.",
+            f"Building images needs {format_bytes(needed)} free on the disk of {existing}; {format_bytes(free)} are.",
+            why=f"not built yet: {', '.join(recipe.name for recipe in missing)}",
             fix="free some space, or point XDG_CACHE_HOME at another disk",
         )
 

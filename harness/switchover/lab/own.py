@@ -42,6 +42,7 @@ _QEMU_FROM_SOURCE = Recipe(
     estimate_s=QEMU_BUILD_S,
     root="qemu-buildroot",
     script="qemu-from-source/build",
+    room_mib=RECIPES["qemu-x-allow-pre-copy"].room_mib,
 )
 _KEPT = pydantic.TypeAdapter(Recipe)
 

@@ -23,6 +23,9 @@ KERNEL = ("vmlinuz", "initramfs.cpio", *TOOLCHAIN)
 KERNEL_BUILD_S = 600
 """To build one from source, on two cores; seconds."""
 
+FROM_SOURCE = ("qemu-from-source", "kernel-from-source")
+"""Folders of ``images/`` whose scripts compile one."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -54,6 +57,9 @@ class Recipe:
     inputs: tuple[tuple[str, str], ...] = ()
     """Folders of the user's that the script sees: name in ``/in``, path."""
     inputs_digest: str = ""
+    room_mib: int = 100
+    """What it takes on the disk of the store while it is made, about; MiB, without what it needs. Of a tree of packages
+    less than half stays."""
 
     @property
     def is_toolchain(self) -> bool:
@@ -90,6 +96,7 @@ RECIPES: dict[str, Recipe] = {
             packages=True,
             artifacts=("root",),
             estimate_s=70,
+            room_mib=1100,
         ),
         Recipe(
             "labhost-root",
@@ -98,6 +105,7 @@ RECIPES: dict[str, Recipe] = {
             packages=True,
             artifacts=("root.tar",),
             estimate_s=60,
+            room_mib=700,
         ),
         Recipe(
             "modules",
@@ -105,6 +113,7 @@ RECIPES: dict[str, Recipe] = {
             sources=("common", "modules"),
             needs=("buildroot",),
             artifacts=("refdev.ko", "refdev_vfio_test"),
+            room_mib=10,
         ),
         Recipe(
             "guest",
@@ -112,6 +121,7 @@ RECIPES: dict[str, Recipe] = {
             sources=("common", "guest", "modules"),
             needs=("buildroot",),
             artifacts=("vmlinuz", "initramfs.cpio"),
+            room_mib=60,
         ),
         Recipe(
             "labhost",
@@ -119,6 +129,7 @@ RECIPES: dict[str, Recipe] = {
             sources=("common", "labhost"),
             needs=("buildroot", "labhost-root", "modules", "guest"),
             artifacts=("root.ext4", "vmlinuz", "initramfs.cpio"),
+            room_mib=700,
         ),
         Recipe(
             "labhost-qemu",
@@ -127,6 +138,7 @@ RECIPES: dict[str, Recipe] = {
             needs=("buildroot", "labhost-root"),
             artifacts=("root",),
             estimate_s=15,
+            room_mib=100,
         ),
         Recipe(
             "bare-root",
@@ -135,6 +147,7 @@ RECIPES: dict[str, Recipe] = {
             packages=True,
             artifacts=("root.tar",),
             estimate_s=40,
+            room_mib=500,
         ),
         Recipe(
             "bare",
@@ -143,6 +156,7 @@ RECIPES: dict[str, Recipe] = {
             needs=("buildroot", "bare-root"),
             artifacts=("disk.raw",),
             estimate_s=15,
+            room_mib=500,
         ),
         Recipe(
             "qemu-7.2-root",
@@ -153,6 +167,7 @@ RECIPES: dict[str, Recipe] = {
             estimate_s=20,
             release="bookworm",
             unpacked=True,
+            room_mib=350,
         ),
         Recipe(
             "qemu-11.1-root",
@@ -163,6 +178,7 @@ RECIPES: dict[str, Recipe] = {
             estimate_s=20,
             backports=True,
             unpacked=True,
+            room_mib=350,
         ),
         Recipe(
             "qemu-buildroot",
@@ -172,6 +188,7 @@ RECIPES: dict[str, Recipe] = {
             artifacts=("root",),
             estimate_s=80,
             source_package="qemu",
+            room_mib=1100,
         ),
         Recipe(
             "qemu-7.2",
@@ -180,6 +197,7 @@ RECIPES: dict[str, Recipe] = {
             needs=("buildroot", "qemu-7.2-root"),
             artifacts=TOOLCHAIN,
             estimate_s=10,
+            room_mib=200,
         ),
         Recipe(
             "qemu-11.1",
@@ -188,6 +206,7 @@ RECIPES: dict[str, Recipe] = {
             needs=("buildroot", "qemu-11.1-root"),
             artifacts=TOOLCHAIN,
             estimate_s=10,
+            room_mib=200,
         ),
         Recipe(
             "qemu-x-allow-pre-copy",
@@ -197,6 +216,7 @@ RECIPES: dict[str, Recipe] = {
             artifacts=TOOLCHAIN,
             estimate_s=QEMU_BUILD_S,
             root="qemu-buildroot",
+            room_mib=2000,
         ),
         Recipe(
             "userdisk-root",
@@ -205,6 +225,7 @@ RECIPES: dict[str, Recipe] = {
             packages=True,
             artifacts=("root.tar",),
             estimate_s=60,
+            room_mib=500,
         ),
         Recipe(
             "userdisk",
@@ -213,6 +234,7 @@ RECIPES: dict[str, Recipe] = {
             needs=("buildroot", "userdisk-root"),
             artifacts=("disk.raw", "id_ed25519", "ssh_host_ed25519_key.pub"),
             estimate_s=20,
+            room_mib=250,
         ),
         Recipe(
             "kernel-6.12-rt-root",
@@ -221,6 +243,7 @@ RECIPES: dict[str, Recipe] = {
             packages=True,
             artifacts=("root",),
             estimate_s=70,
+            room_mib=1100,
         ),
         Recipe(
             "kernel-7.x-root",
@@ -230,6 +253,7 @@ RECIPES: dict[str, Recipe] = {
             artifacts=("root",),
             estimate_s=70,
             backports=True,
+            room_mib=1100,
         ),
         Recipe(
             "kernel-buildroot",
@@ -238,6 +262,7 @@ RECIPES: dict[str, Recipe] = {
             packages=True,
             artifacts=("root",),
             estimate_s=60,
+            room_mib=1500,
         ),
         Recipe(
             "kernel-6.12-root",
@@ -248,6 +273,7 @@ RECIPES: dict[str, Recipe] = {
             estimate_s=KERNEL_BUILD_S,
             root="kernel-buildroot",
             script="kernel-from-source/build",
+            room_mib=3000,
         ),
         Recipe(
             "kernel-6.12-irq-locality-root",
@@ -257,6 +283,7 @@ RECIPES: dict[str, Recipe] = {
             artifacts=("root",),
             estimate_s=KERNEL_BUILD_S,
             root="kernel-buildroot",
+            room_mib=3000,
         ),
         make_kernel_recipe(
             "kernel-6.12-rt", "guest with Debian's kernel 6.12 with PREEMPT_RT", root="kernel-6.12-rt-root"
@@ -288,6 +315,11 @@ def order_recipes(wanted: Iterable[str | Recipe], require: Callable[[str], Recip
     for one in wanted:
         visit(one if isinstance(one, Recipe) else require(one))
     return list(ordered.values())
+
+
+def is_compiled(name: str) -> bool:
+    """Whether one of the project's images takes the build of a QEMU or a kernel from source: many minutes."""
+    return any(source in FROM_SOURCE for recipe in order_recipes([name]) for source in recipe.sources)
 
 
 def compute_digest(wanted: str | Recipe, images: Path, require: Callable[[str], Recipe] = require_recipe) -> str:

@@ -35,7 +35,7 @@ def require_expected(stage: Stage, name: str) -> ConditionResult:
     "name",
     [
         "one-effective-cpu",
-        "mask-changes",
+        pytest.param("mask-changes", marks=pytest.mark.quick),
         "mask-churn",
         "thread-affinity",
         "fifo-60-on-the-only-cpu",

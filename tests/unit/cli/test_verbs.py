@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from switchover.cli.main import main
-from switchover.cli.test import _TierCounter, build_jobs_words
 from switchover.lab.labfile import LabFile
 from switchover.lab.recipes import RECIPES
 from switchover.record.paths import labs_directory
@@ -100,50 +99,9 @@ def test_a_dead_lab(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert not (tmp_path / "sockets").exists()
 
 
-def test_an_unknown_tier(capsys: pytest.CaptureFixture[str]) -> None:
-    """A tier that does not exist is the user's mistake, with those that do."""
-    assert main(["test", "no-such"]) == 2
-    assert "one of: unit, qemu, lab" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("words", [["demo", "--repeats", "0"], ["demo", "--repeats", "x"]])
 def test_numbers(words: list[str]) -> None:
     """A number of repeats that makes no sense is the user's mistake."""
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
-
-
-def make_report(tier: str, when: str = "call", outcome: str = "passed") -> pytest.TestReport:
-    return pytest.TestReport(f"tests/{tier}/x.py::y", ("x.py", 1, "y"), {}, outcome, None, when)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("jobs", "selected", "cpus", "count"),
-    [(None, False, 8, 2), (None, False, 1, 1), (None, True, 8, 1), (3, True, 1, 3), (1, False, 8, 1)],
-)
-def test_files_at_a_time(jobs: int | None, selected: bool, cpus: int, count: int) -> None:
-    """Two where there are CPUs for them, one for a selection, or as many as are asked for; one needs no xdist."""
-    words = build_jobs_words(jobs, selected=selected, cpus=cpus)
-    assert words == (["--numprocesses", str(count), "--dist", "loadfile"] if count > 1 else [])
-
-
-def test_the_count_of_tiers() -> None:
-    """Tests that ran are counted by tier once; those that were skipped are counted as such."""
-    counter = _TierCounter()
-    for when in ("setup", "call", "teardown"):
-        counter.pytest_runtest_logreport(make_report("unit", when))
-    counter.pytest_runtest_logreport(make_report("qemu", "call", "failed"))
-    counter.pytest_runtest_logreport(make_report("lab", "setup", "skipped"))
-    assert counter.ran == {"unit": 1, "qemu": 1}
-    assert counter.skipped == 1
-
-
-def test_a_known_bug_is_no_skipped_test() -> None:
-    """A test that is expected to fail and does, did run."""
-    counter = _TierCounter()
-    report = make_report("unit", "call", "skipped")
-    report.wasxfail = "known"
-    counter.pytest_runtest_logreport(report)
-    assert counter.skipped == 0
-    assert counter.ran == {"unit": 1}

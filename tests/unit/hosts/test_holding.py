@@ -15,6 +15,7 @@ from switchover.record.errors import NotReady
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holding, "PLACE", str(tmp_path))
+    monkeypatch.setattr(holding, "_GRACE_S", "0.2")
 
 
 def test_one_at_a_time() -> None:

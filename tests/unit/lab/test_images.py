@@ -21,15 +21,17 @@ from switchover.lab.images import (
     Image,
     build_images,
     clean_store,
+    compute_needed_bytes,
     explain_build_failure,
     find_damage,
     find_image,
+    require_buildable,
     require_image,
     store_directory,
     stored_directories,
 )
 from switchover.lab.mirror import Mirror
-from switchover.lab.recipes import RECIPES, Recipe, compute_digest
+from switchover.lab.recipes import LAB_IMAGES, RECIPES, Recipe, compute_digest, order_recipes
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.paths import data_directory
 
@@ -266,12 +268,17 @@ def count_builds(tmp_path: Path) -> int:
 
 def test_two_at_once_build_once(tmp_path: Path) -> None:
     """Of two harnesses that need the same image at the same time, one builds it and both get it."""
-    builders = [start_builder(tmp_path, "sleep 0.5") for _ in range(2)]
-    results = [builder.communicate(timeout=30) for builder in builders]
-    assert [builder.returncode for builder in builders] == [0, 0], results
+    go_on = tmp_path / "go on"
+    first = start_builder(tmp_path, f"until [ -e '{go_on}' ]; do sleep 0.02; done")
+    wait_until("the build", lambda: count_builds(tmp_path) == 1, timeout=20)
+    second = start_builder(tmp_path, "true")
+    assert second.stderr is not None
+    assert any("waiting for another process" in line for line in second.stderr)
+    go_on.touch()
+    results = [builder.communicate(timeout=30) for builder in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), results
     assert count_builds(tmp_path) == 1
     assert results[0][0] == results[1][0] != ""
-    assert "another process" in results[0][1] + results[1][1]
 
 
 def test_a_killed_build_leaves_no_half_image(tmp_path: Path) -> None:
@@ -352,6 +359,22 @@ def test_a_small_disk_is_said_before_the_build(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(NotReady, match=r"needs .* free on the disk of .*are\."):
         build_images(["guest"])
     assert not store_directory().exists()
+
+
+def test_room_for_what_is_not_built_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of a lab's images at least, and more where more is missing; what is there takes none again."""
+    tree, other = (Recipe("tree", "", (), packages=True, room_mib=600), Recipe("other", "", (), room_mib=400))
+    assert compute_needed_bytes([tree, other]) == images.NEEDED_BYTES
+    assert compute_needed_bytes(order_recipes(RECIPES)) > images.NEEDED_BYTES
+    assert compute_needed_bytes(order_recipes([*LAB_IMAGES, "guest"])) == images.NEEDED_BYTES
+    monkeypatch.setattr(images, "NEEDED_BYTES", 1)
+    assert compute_needed_bytes([tree, tree, other]) == 1200 << 20
+    assert compute_needed_bytes([tree, other, other]) == 1100 << 20
+    monkeypatch.setattr(processes, "require_program", lambda name, **_: name)
+    put_image("buildroot")
+    assert [recipe.name for recipe in require_buildable(["guest"])] == ["guest"]
+    put_image("guest")
+    assert require_buildable(["guest"]) == []
 
 
 def test_nothing_is_built_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.lab import recipes
-from switchover.lab.recipes import RECIPES, Recipe, compute_digest, order_recipes, parse_word_list
+from switchover.lab.recipes import RECIPES, Recipe, compute_digest, is_compiled, order_recipes, parse_word_list
 from switchover.record.paths import data_directory
 
 BASE = Recipe("base", "what others need", sources=("base",), artifacts=("root",))
@@ -154,3 +154,13 @@ def test_word_lists(words: list[str], comment: str) -> None:
     """Words, one a line, with comments and blank lines between them, are read back."""
     lines = [f"{word}  # {comment}\n\n  # {word}" for word in words]
     assert parse_word_list("\n".join(lines)) == words
+
+
+def test_what_is_compiled() -> None:
+    """A QEMU or a kernel from source, and what is made of it; not what is made of packages, other QEMUs included."""
+    compiled = [name for name in RECIPES if is_compiled(name)]
+    assert compiled == [
+        "qemu-x-allow-pre-copy", "kernel-6.12-root", "kernel-6.12-irq-locality-root", "kernel-6.12",
+        "kernel-6.12-irq-locality",
+    ]  # fmt: skip
+    assert {name for name in RECIPES if RECIPES[name].estimate_s > 200} <= set(compiled)

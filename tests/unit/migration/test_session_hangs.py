@@ -7,12 +7,18 @@ from typing import Any
 import pytest
 from tests.unit.migration.scripted import NOW, Pair
 
-from switchover.migration import session
+from switchover.migration import session, watch
 from switchover.migration.progress import Hang, HangKind
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import GuestCrashed, NotReady
 
 HUNG = replace(NOW, timeout_s=0.3)
+
+
+@pytest.fixture(autouse=True)
+def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These QEMUs trace nothing: a look for it takes all of its time."""
+    monkeypatch.setattr(watch, "_LOOK_S", 0.1)
 
 
 def test_a_hang_that_the_source_does_not_answer_in() -> None:

@@ -132,6 +132,7 @@ def test_one_run_at_a_time(world: World, tmp_path: Path, monkeypatch: pytest.Mon
     """A host that another run has is refused, under whatever name."""
     monkeypatch.setattr(inventory_stage, "hold_host", holding.hold_host)
     monkeypatch.setattr(holding, "PLACE", str(tmp_path))
+    monkeypatch.setattr(holding, "_GRACE_S", "0.2")
     with (
         world.lease(pair=("rack1", "rack1")),
         pytest.raises(NotReady, match="rack2 is in use"),

@@ -7,21 +7,38 @@ from typing import Any
 from switchover.record.record import Record
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import Pair
-from switchover.run.repeat import run_repeat
+from switchover.run.repeat import Observer, run_repeat
 from switchover.scenarios.case import Case
 
 
 class CaseRunner:
-    """Runs a case once; ``directory`` is where its repeat left its files."""
+    """Runs a case once, with the guest that tests share where it can; ``directory`` is where its repeat left its files.
 
-    def __init__(self, pair: Pair, fingerprint: dict[str, Any], parent: Path) -> None:
+    ``observer`` has what is shared.
+    """
+
+    def __init__(self, pair: Pair, fingerprint: dict[str, Any], parent: Path, observer: Observer) -> None:
         self._pair = pair
         self._fingerprint = fingerprint
+        self._observer = observer
+        self._last: Path | None = None
         self.run_directory = make_run_directory("test", parent)
 
     @property
     def directory(self) -> Path:
-        return next(self.run_directory.path.glob("*/01"))
+        """Of the last case."""
+        assert self._last is not None
+        return self._last
 
     def __call__(self, case: Case) -> Record:
-        return run_repeat(case, 1, self._pair, self.run_directory.repeat(case.id, 1), self._fingerprint)
+        return self._run(case, self._observer)
+
+    def alone(self, case: Case) -> Record:
+        """With a guest of its own."""
+        return self._run(case, self._observer.alone())
+
+    def _run(self, case: Case, observer: Observer) -> Record:
+        number = len(list(self.run_directory.path.glob("*/*/record.json"))) + 1
+        directory = self.run_directory.repeat(case.id, number)
+        self._last = directory.path
+        return run_repeat(case, number, self._pair, directory, self._fingerprint, observer)

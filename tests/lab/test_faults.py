@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The matrix of faults: each case of the catalogue's fault scenarios ends as expected, and the guest lives on.
 
-The cases run in a row with one guest, which is booted again only after a case that ended it. Those that take long
-and are like their neighbours are left to ``switchover bench matrix``, which runs all.
+The cases share a guest, and another one is restored only after a case that ended it. Those that take long and are like
+their neighbours are left to ``switchover bench matrix``, which runs all.
 """
 
-from collections.abc import Iterator
-
 import pytest
-from tests.lab.series import require_right, run_selected
+from tests.lab.case_runner import CaseRunner
+from tests.lab.verdicts import require_right
 
-from switchover.lab.lab import Lab
-from switchover.run.pair import Pair
-from switchover.run.series import Outcome, load_matrix
+from switchover.scenarios.catalogue import load_matrix
 
 LEFT_OUT = (
     "faults: fault.action=kill-destination,phase=active",
@@ -34,19 +31,19 @@ LEFT_OUT = (
 CASES = {case.id: case for case in load_matrix() if case.id not in LEFT_OUT}
 
 
-@pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, lab: Lab, pair: Pair) -> Iterator[Iterator[Outcome]]:
-    yield from run_selected(request, CASES, lab, pair)
+QUICK = (
+    "faults: fault.action=cancel,phase=active",
+    "faults: fault.action=kill-destination,phase=device-pre-copy",
+    "hangs: hang=destination-stuck",
+)
+"""A cancel, a death and a hang."""
 
 
-@pytest.fixture(autouse=True)
-def clean() -> None:
-    """The guest of the series lives on from test to test; ``outcomes`` looks at the end."""
-
-
-@pytest.mark.parametrize("identity", CASES)
-def test_fault(outcomes: Iterator[Outcome], identity: str) -> None:
+@pytest.mark.parametrize(
+    "identity", [pytest.param(name, marks=[pytest.mark.quick] * (name in QUICK)) for name in CASES]
+)
+def test_fault(run_case: CaseRunner, identity: str) -> None:
     """The verdict is the expected one, by the expected side, for the expected reason; the guest runs where it must, is
     the same guest, and migrates again.
     """
-    require_right(outcomes, identity)
+    require_right(CASES[identity], run_case(CASES[identity]))

@@ -15,8 +15,6 @@ version = 1
 [scenario]
 title = "On hosts of an inventory"
 question = "Does a guest migrate there, and what has no way to be tried?"
-[guest]
-memory_mib = 192
 [device]
 initial_bytes = "4 MiB"
 stop_copy_bytes = "1 MiB"

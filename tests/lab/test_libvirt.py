@@ -11,27 +11,25 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.lab.case_runner import CaseRunner
-from tests.lab.series import require_right, run_selected
+from tests.lab.verdicts import require_right
 
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.libvirtd import connect_libvirtd
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 from switchover.hosts.waiting import wait_until
 from switchover.lab.lab import Lab
-from switchover.lab.release import list_leftovers, undo_dead_journals
+from switchover.lab.release import undo_dead_journals
 from switchover.migration.session import Sample
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import Pair
 from switchover.run.repeat import Observer, run_repeat
-from switchover.run.series import Outcome
 from switchover.run.standard import KNOBS, PRE_COPY_ON
 from switchover.scenarios.case import with_driver
 from switchover.scenarios.expand import expand
@@ -55,22 +53,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, lab: Lab, pair: Pair) -> Iterator[Iterator[Outcome]]:
-    yield from run_selected(request, CASES, lab, pair)
-
-
-@pytest.fixture(autouse=True)
-def clean(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test but those of the series, which are the last since their guest lives on, leaves both hosts as it found
-    them.
-    """
-    yield
-    if "outcomes" not in request.fixturenames:
-        for host in lab.hosts():
-            assert list_leftovers(host) == [], f"left on {host.name}"
-
-
+@pytest.mark.quick
 def test_a_migration_is_measured(run_by_libvirt: tuple[CaseRunner, Record]) -> None:
     """As by QMP (test_migration): started, reached over SSH, migrated, checked; every number is there and they fit each
     other. What libvirt sets by itself is told, and waits that come of it are parts of their own.
@@ -195,8 +178,8 @@ def test_a_libvirtd_that_dies(lab: Lab, pair: Pair, fingerprint: dict[str, Any],
 
 
 @pytest.mark.parametrize("identity", CASES)
-def test_contract(outcomes: Iterator[Outcome], identity: str) -> None:
+def test_contract(run_case: CaseRunner, identity: str) -> None:
     """The verdict is the expected one, by the expected side, for the expected reason; the guest runs where it must, is
     the same guest, and migrates again.
     """
-    require_right(outcomes, identity)
+    require_right(CASES[identity], run_case(CASES[identity]))

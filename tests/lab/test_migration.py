@@ -19,6 +19,7 @@ ON = replace(KNOBS, pre_copy=True)
 STATE = KNOBS.initial_bytes + KNOBS.stop_copy_bytes
 
 
+@pytest.mark.quick
 def test_without_pre_copy_all_state_moves_in_the_downtime(run_case: CaseRunner) -> None:
     """With device pre-copy off the source never enters PRE_COPY and every byte of the device moves in STOP_COPY."""
     record = run_case(PRE_COPY_OFF)
@@ -33,6 +34,7 @@ def test_without_pre_copy_all_state_moves_in_the_downtime(run_case: CaseRunner) 
     assert downtime > saving, "the device cannot save faster than its knob says"
 
 
+@pytest.mark.quick
 def test_with_pre_copy_only_the_rest_moves_in_the_downtime(run_case: CaseRunner) -> None:
     """With device pre-copy on, the initial bytes move while the guest runs; the record and its files are complete."""
     record = run_case(PRE_COPY_ON)
@@ -78,6 +80,7 @@ def test_switchover_ack_is_given_by_the_destination(run_case: CaseRunner) -> Non
     assert "source_return_path_thread_switchover_acked" in (run_case.directory / "source.trace").read_text()
 
 
+@pytest.mark.quick
 def test_migration_off_is_a_blocker(run_case: CaseRunner) -> None:
     """``enable-migration=off`` makes QEMU reject the migrate command with its own text (oracle B1)."""
     properties = {"enable-migration": "off", "migration-events": "on"}
@@ -86,6 +89,7 @@ def test_migration_off_is_a_blocker(run_case: CaseRunner) -> None:
     assert "Migration is disabled for VFIO device" in record.verdict.reason
 
 
+@pytest.mark.quick
 def test_unknown_property_is_refused(run_case: CaseRunner) -> None:
     """A release QEMU has no ``x-allow-pre-copy`` and refuses to start with it (oracle A16)."""
     properties = {"enable-migration": "on", "x-allow-pre-copy": "off"}

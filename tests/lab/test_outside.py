@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.lab.case_runner import CaseRunner
 
 from switchover.hosts.loop import LoopThread
@@ -25,6 +26,7 @@ PERIOD_US = 10_000
 _ARP_OF_BRIDGE = (b"\xff" * 6, bytes.fromhex("5254005362"), b"\x08\x06")
 
 
+@pytest.mark.quick
 def test_the_outside_sees_the_downtime(run_case: CaseRunner) -> None:
     """The silence covers the time in which no vCPU ran; the arrivals are kept, and the number follows from them."""
     record = run_case(PRE_COPY_OFF)

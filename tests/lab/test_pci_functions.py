@@ -117,6 +117,7 @@ def interface_up(host: Host, function: str, address: str) -> Iterator[None]:
         host.run(["sh", "-c", 'ip link set "$1" down; ip address flush dev "$1"', "sh", name])
 
 
+@pytest.mark.quick
 def test_functions_work_in_a_guest(pci_lab: Lab) -> None:
     """A guest sends and receives frames with a NIC, over its wire, and with a virtual function, by way of the physical
     one: both read and write the guest's memory through the IOMMU, and interrupt the guest. They do so after a migration

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the patch that added VFIO pre-copy claims, and switchover-ack, as cases of the catalogue with one guest.
+"""What the patch that added VFIO pre-copy claims, and switchover-ack, as cases of the catalogue that share a guest.
 
 Every case that completes is checked for the course of its device's migration (``run/course.py``).
 """
 
-from collections.abc import Iterator
-
 import pytest
-from tests.lab.series import require_right, run_selected
+from tests.lab.case_runner import CaseRunner
+from tests.lab.verdicts import require_right
 
 from switchover.lab.lab import Lab
 from switchover.lab.toolchains import provide_toolchain
 from switchover.record.record import VerdictName
-from switchover.run.pair import Pair
-from switchover.run.series import Outcome, load_cases
+from switchover.scenarios.catalogue import load_cases
 
 LEFT_OUT = (
     # as with the ack off, or as one-sided devices with it on
@@ -52,24 +50,19 @@ WITHOUT = (
 STOP_COPY = ["running-p2p", "stop", "stop-copy", "stop"]
 
 
-@pytest.fixture(scope="module")
-def outcomes(request: pytest.FixtureRequest, lab: Lab, pair: Pair) -> Iterator[Iterator[Outcome]]:
+@pytest.fixture(scope="module", autouse=True)
+def patched(lab: Lab) -> None:
     for name in ("hosta", "hostb"):
         provide_toolchain(lab, name, PATCHED)
-    yield from run_selected(request, CASES, lab, pair)
-
-
-@pytest.fixture(autouse=True)
-def clean() -> None:
-    """The guest of the series lives on from test to test; ``outcomes`` looks at the end."""
 
 
 @pytest.mark.parametrize("identity", CASES)
-def test_case(outcomes: Iterator[Outcome], identity: str) -> None:
+def test_case(run_case: CaseRunner, identity: str) -> None:
     """The verdict is the expected one for the expected reason, and all that knows of the course says the same."""
-    outcome = require_right(outcomes, identity)
-    if outcome.verdict.name is VerdictName.COMPLETED:
-        told = {check.name: check.observed for check in outcome.checks}
+    record = run_case(CASES[identity])
+    require_right(CASES[identity], record)
+    if record.verdict.name is VerdictName.COMPLETED:
+        told = {check.name: check.observed for check in record.checks}
         path = " ".join(STOP_COPY if any(word in identity for word in WITHOUT) else PRE_COPY)
         assert told["source: states by events are those of the device's history"] == path
         assert told["source: states by traces are those by events"] == path

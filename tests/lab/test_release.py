@@ -25,7 +25,7 @@ from switchover.run.interventions import start_link
 from switchover.run.pair import LAB_LINK, Pair, pair_of_lab
 from switchover.run.repeat import run_repeat
 from switchover.run.standard import KNOBS, PRE_COPY_ON
-from switchover.scenarios.case import DEVICE_PROPERTIES, with_one_device
+from switchover.scenarios.case import DEVICE_PROPERTIES, with_one_device, with_start
 
 _REPEAT = """
 import sys
@@ -59,7 +59,7 @@ def list_changed(pid: int) -> set[str]:
     return {change.host for found in mine for change in found.changes}
 
 
-@pytest.mark.parametrize("step", ["start destination", "guest boot", "migrate", "ask after"])
+@pytest.mark.parametrize("step", ["start source", "guest restore", "migrate", "ask after"])
 def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     """Ctrl-C in a step of a repeat: everything is released (the fixture looks), and the record names the step."""
     process = start_repeat(lab, tmp_path)
@@ -75,7 +75,16 @@ def test_interrupt_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     assert record["verdict"]["reason"] == f"{step}: interrupted"
 
 
-@pytest.mark.parametrize("step", ["start source", "start destination", "guest boot", "migrate", "ask after"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "start source",
+        "start destination",
+        "guest restore",
+        pytest.param("migrate", marks=pytest.mark.quick),
+        "ask after",
+    ],
+)
 def test_kill_in_each_step(lab: Lab, tmp_path: Path, step: str) -> None:
     """SIGKILL in a step of a repeat: what it left is in its journal, and the next command undoes it on both hosts.
 
@@ -178,7 +187,7 @@ def test_lab_host_that_dies_in_the_middle(tmp_path: Path) -> None:
         victim = lab_processes(mortal.file)[0]
         directory = make_run_directory("test", tmp_path).repeat("case", 1)
         watch = subprocess.Popen(["sh", "-c", f"sleep 6; kill -KILL {victim.pid}"])
-        record = run_repeat(PRE_COPY_ON, 1, pair, directory, {})
+        record = run_repeat(with_start(PRE_COPY_ON, "cold"), 1, pair, directory, {})
         watch.wait()
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
     assert sum(record.seconds.values()) < 40

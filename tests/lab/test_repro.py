@@ -30,7 +30,9 @@ STUCK = Case(
 )
 
 
-@pytest.mark.parametrize("case", [PRE_COPY_ON, DEVICE_FAILS, STUCK], ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", [pytest.param(PRE_COPY_ON, marks=pytest.mark.quick), DEVICE_FAILS, STUCK], ids=lambda case: case.id
+)
 def test_on_one_host(run_case: CaseRunner, pair: Pair, case: Case) -> None:
     """The script comes to the verdict of the record on one host, by itself, and leaves nothing there."""
     assert run_case(case).verdict.name is case.expectation.verdict

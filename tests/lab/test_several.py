@@ -21,8 +21,8 @@ from switchover.scenarios.expand import PlannedCase, expand
 from switchover.scenarios.scenario import catalogue_directory, load_scenario
 
 KNOBS = Knobs(initial_bytes=8 * MIB, stop_copy_bytes=2 * MIB)
-FIRST = GuestSpec(name="first", memory_mib=192)
-SECOND = GuestSpec(name="second", memory_mib=192, mac="52:54:00:53:67:02", address="10.77.0.102")
+FIRST = GuestSpec(name="first")
+SECOND = GuestSpec(name="second", mac="52:54:00:53:67:02", address="10.77.0.102")
 
 
 def test_two_guests_migrate_past_one_another(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> None:

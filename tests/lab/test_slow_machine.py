@@ -63,8 +63,9 @@ def start_stopper(name: str, pair: Pair) -> Iterator[Stopper]:
         stopper.let_go()
 
 
+@pytest.mark.quick
 def test_a_lab_host_that_is_stopped_is_the_environments_doing(
-    pair: Pair, fingerprint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, fingerprint: dict[str, Any], tmp_path: Path, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A migration that gets nowhere since the destination's lab host is stopped is an infrastructure error, which says
     which lab host it was and for how long; the guest lives on, and migrates once the lab host runs again.
@@ -86,7 +87,9 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
         end_hung = session._end_hung
         monkeypatch.setattr(session, "_end_hung", go_on)
         directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
-        record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=stop_once_ram_moves))
+        record = run_repeat(
+            case, 1, pair, directory, fingerprint, replace(observer.alone(), sample=stop_once_ram_moves)
+        )
     assert stopper.was_stopped
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
     assert f"lab host {name} was stopped for " in record.verdict.reason
@@ -95,6 +98,7 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
     assert [check.name for check in record.checks if not check.passed] == []
 
 
+@pytest.mark.quick
 def test_a_device_that_hangs_on_a_healthy_lab_hangs(run_case: CaseRunner, pair: Pair) -> None:
     """A destination that is stuck in its device is hung, however long its idle lab host says nothing."""
     stuck = SideSpec(devices=with_one_device(replace(SMALL, load_initial_ms=600_000)).devices)

@@ -15,6 +15,7 @@ from switchover.lab.lab import start_lab
 from switchover.record.record import VerdictName
 from switchover.run.needs import Need
 from switchover.run.pair import pair_of_lab
+from switchover.run.repeat import Observer
 from switchover.run.standard import PRE_COPY_ON
 from switchover.scenarios.case import make_case
 
@@ -37,7 +38,7 @@ def run_on_disk(tmp_path: Path) -> Iterator[CaseRunner]:
     """A lab of one host that has the disk."""
     disk = build_images([IMAGE])[IMAGE].artifact("disk.raw")
     with start_lab(f"disk-{os.getpid()}", hosts=1, disks=[disk]) as lab:
-        yield CaseRunner(pair_of_lab(lab), {}, tmp_path)
+        yield CaseRunner(pair_of_lab(lab), {}, tmp_path, Observer())
 
 
 def test_debian_boots_from_its_disk_and_migrates(debian: GuestSpec, run_on_disk: CaseRunner) -> None:

@@ -1,44 +1,77 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Warm guests: restored, given their devices, and migrated as one that was booted."""
+"""Warm guests: restored, given their devices, and migrated as one that was booted; and guests that cases share."""
 
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
+import pytest
+from tests.lab.case_runner import CaseRunner
+
+from switchover.guests.spec import GuestSpec
 from switchover.guests.warm import SavedGuests
-from switchover.lab.release import list_leftovers
-from switchover.record.record import Record, VerdictName
-from switchover.record.rundir import make_run_directory
+from switchover.lab.savedguests import StoredGuest, list_stored
+from switchover.record.record import VerdictName
 from switchover.report.terminal import render_repeat
-from switchover.run.pair import Pair
-from switchover.run.repeat import Observer, run_repeat
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
-from switchover.scenarios.case import Case, with_start
+from switchover.scenarios.case import make_case, with_start
 
 
-def test_two_cases_from_one_saved_guest(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> None:
-    """Both complete with the checks of a cold guest's same case; one boot is for both, and the record says so."""
-    directory = make_run_directory("warm", tmp_path)
-
-    def run(case: Case, number: int, observer: Observer) -> Record:
-        record = run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer)
-        assert record.verdict.name is VerdictName.COMPLETED, record.verdict
-        return record
-
-    with SavedGuests() as saved_guests:
-        observer = Observer(saved_guests=saved_guests)
-        cold = run(PRE_COPY_ON, 1, observer)
-        first, second = (run(with_start(case, "warm"), 2, observer) for case in (PRE_COPY_OFF, PRE_COPY_ON))
-    assert list_leftovers(pair.source.host) == []
-    assert [check.name for check in second.checks] == [check.name for check in cold.checks]
-    for record in (first, second):
-        assert record.settings["source"]["guest"]["start"] == "warm"
+@pytest.mark.quick
+def test_a_restored_guest_is_as_good_as_one_that_booted(run_case: CaseRunner) -> None:
+    """Both complete with the same checks and bytes; the restored one has booted for nobody, and the record says so."""
+    cold = run_case.alone(with_start(PRE_COPY_ON, "cold"))
+    warm = [run_case.alone(case) for case in (PRE_COPY_OFF, PRE_COPY_ON)]
+    for record in (cold, *warm):
+        assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
+    assert [check.name for check in warm[1].checks] == [check.name for check in cold.checks]
+    assert warm[1].measured("bytes.vfio.precopy") == cold.measured("bytes.vfio.precopy")
+    assert cold.fingerprint["guest"] == {"start": "cold", "migration": 1}
+    for record in warm:
         assert record.fingerprint["guest"]["start"] == "warm"
+        assert record.fingerprint["guest"]["held"] is True, "it was saved before it had keys and an address"
         assert "warm guest" in render_repeat(record)
         assert "guest boot" not in record.seconds
-    assert cold.fingerprint["guest"] == {"start": "cold"}
-    assert first.fingerprint["guest"] == second.fingerprint["guest"]
     # not by their boot ids: the kernel makes one when it is first read, which is after the restore
-    canaries = {check.expected for record in (first, second) for check in record.checks if "canary" in check.name}
+    canaries = {check.expected for record in warm for check in record.checks if "canary" in check.name}
     assert len(canaries) == 2, "each repeat has memory of its own"
-    assert second.seconds["save guest"] < first.seconds["save guest"] / 2
-    assert second.measured("bytes.vfio.precopy") == cold.measured("bytes.vfio.precopy")
+
+
+@pytest.mark.quick
+def test_cases_share_a_guest(run_case: CaseRunner) -> None:
+    """The second case goes on with the guest where the first one left it, the other way, and with another device in the
+    place of the first one's, which offers something else; its record is as complete as any.
+    """
+    first, second, third = (run_case(case) for case in (PRE_COPY_ON, PRE_COPY_OFF, PRE_COPY_OFF))
+    number = first.fingerprint["guest"]["migration"]
+    assert [record.fingerprint["guest"]["migration"] - number for record in (second, third)] == [1, 2]
+    for record, precopy in ((first, PRE_COPY_ON.source.devices[0].knobs.initial_bytes), (second, 0), (third, 0)):
+        assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
+        assert record.measured("bytes.vfio.precopy") == precopy
+        assert "connections to the guest survive the migration" in [check.name for check in record.checks]
+    assert first.fingerprint["source"] == third.fingerprint["source"] == second.fingerprint["destination"]
+    assert (run_case.directory / "source.trace").stat().st_size > 0
+    assert (run_case.directory / "destination.qmp.jsonl").stat().st_size > 0
+
+
+def test_a_new_login_after_the_migration(run_case: CaseRunner) -> None:
+    """Where that is asked for, the guest also lets in somebody who was not there before."""
+    record = run_case(replace(PRE_COPY_ON, id="login-after", login_after=True, heartbeat_us=0))
+    assert "guest lets in a new login on the destination" in [check.name for check in record.checks if check.passed]
+
+
+def find_stored_of(saved_guests: SavedGuests, key: str) -> StoredGuest:
+    (stored,) = (stored for stored in list_stored() if stored.key == key)
+    return stored
+
+
+def test_a_saved_guest_that_does_not_restore(run_case: CaseRunner, saved_guests: SavedGuests) -> None:
+    """A damaged one is told of, made again, and the case runs with that."""
+    guest = GuestSpec(memory_mib=160)  # of which no other test has a saved one
+    case = make_case("damaged", replace(PRE_COPY_ON.source, guest=guest), heartbeat_us=0)
+    before = run_case.alone(case)
+    stored = find_stored_of(saved_guests, before.fingerprint["guest"]["key"])
+    with stored.path.open("r+b") as file:
+        file.write(bytes(1 << 20))
+    again = run_case.alone(case)
+    assert (again.verdict.name, again.mismatch) == (VerdictName.COMPLETED, "")
+    assert "could not be restored" in again.fingerprint["guest_made_again"]
+    assert find_stored_of(saved_guests, stored.key).made != stored.made

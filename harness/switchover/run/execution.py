@@ -240,10 +240,10 @@ def _run_turns(
             repeat.write_record(record)
         else:
             # which end is the source is the shared guest's matter, and here it is the case's
-            mine = replace(observer, shared=None) if any(turn.hosts) else observer
+            mine = observer.alone() if any(turn.hosts) else observer
             record = run(turn.case, turn.number, pair, repeat, fingerprint, mine)
             if mine.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
-                alone = run(turn.case, turn.number, pair, repeat.alone(), fingerprint, replace(observer, shared=None))
+                alone = run(turn.case, turn.number, pair, repeat.alone(), fingerprint, observer.alone())
                 record = _compare_with_alone(record, alone)
                 repeat.write_record(record)
         progress.left.pop(0)

@@ -66,6 +66,12 @@ class Observer:
     saved_guests: SavedGuests | None = None
     shared: SharedGuest | None = None
 
+    def alone(self) -> "Observer":
+        """The same for a case with a guest of its own: one that is shared has the same address, and ends before."""
+        if self.shared is not None:
+            self.shared.end()
+        return replace(self, shared=None)
+
 
 def run_repeat(
     case: Case,
@@ -182,7 +188,7 @@ def _execute(
             attempted=keep_wrong,
             recordings=directory.path,
         )
-        shared = observer.shared if observer.shared is not None and can_share(case.source) else None
+        shared = observer.shared if can_share(case.source) else observer.alone().shared
         if shared is not None:
             stack.enter_context(_ended_on_error(shared))
             traveller = shared.take(case, pair, watchers, observer.saved_guests)

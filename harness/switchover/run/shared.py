@@ -30,6 +30,11 @@ class SharedGuest:
     def __exit__(self, *_: object) -> None:
         self.end()
 
+    @property
+    def traveller(self) -> Traveller | None:
+        """The guest that is there now, if there is one."""
+        return self._traveller
+
     def take(self, case: Case, pair: Pair, watchers: Watchers, saved_guests: SavedGuests | None) -> Traveller:
         """The guest for a case, with its devices. Raises what starting one, or plugging devices in, raises."""
         if self._traveller is not None and self._fits(self._traveller, case, pair):

@@ -34,7 +34,7 @@ CASES = {case.id: case for case in load_matrix() if case.id not in LEFT_OUT}
 QUICK = (
     "faults: fault.action=cancel,phase=active",
     "faults: fault.action=kill-destination,phase=device-pre-copy",
-    "hangs: hang=destination-stuck",
+    "hangs: hang=limit-too-small",
 )
 """A cancel, a death and a hang."""
 

@@ -35,7 +35,9 @@ def borrowed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.quick
 def test_a_scenario_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both cases of the standard question are as expected, with one guest; ``show`` says the same again from the directory."""
+    """Both cases of the standard question are as expected, with one guest; ``show`` says the same again from the
+    directory.
+    """
     assert main(["run", "precopy", "--repeat", "1", "--share-guest", "--output", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert "2 cases: 2 as expected" in told

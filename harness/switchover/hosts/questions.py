@@ -50,15 +50,15 @@ def parse_answers(text: str, mark: str) -> dict[str, Answer]:
     """The answers in the output of :func:`render_questions`. Pure.
 
     >>> parse_answers("a\\nb\\n\\n== boot 0\\n\\n== devices 1\\n", "==")
-    {'boot': Answer(status=0, text='a\\nb'), 'devices': Answer(status=1, text='')}
+    {'boot': Answer(status=0, text='a\\nb\\n'), 'devices': Answer(status=1, text='')}
     """
     answers: dict[str, Answer] = {}
     lines: list[str] = []
     for line in text.splitlines():
         words = line.split()
         if len(words) == 3 and words[0] == mark and words[2].isdigit():
-            # the empty line before the mark ends an answer that ended without a newline
-            body = "\n".join(lines[:-1] if lines and not lines[-1] else lines)
+            # the newline before the mark is no part of the answer: an empty line, or the end of a line without one
+            body = "\n".join(lines)
             answers[words[1]] = Answer(int(words[2]), body)
             lines = []
         else:

@@ -54,7 +54,7 @@ def parse_answers(text: str, mark: str) -> dict[str, Answer]:
     """
     answers: dict[str, Answer] = {}
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line.split()
         if len(words) == 3 and words[0] == mark and words[2].isdigit():
             # the newline before the mark is no part of the answer: an empty line, or the end of a line without one

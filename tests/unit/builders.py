@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Values for tests, whole and plausible; each test changes the one part it is about."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from switchover.devices.reference import GuestView, StateChange, Truth
@@ -79,6 +80,24 @@ def make_answers(generation: int = 1, *, devices: int = 1) -> GuestAnswers:
         irq_thread=(0, 4),
     )
     return GuestAnswers("3f1c", "d41d8c", (view,) * devices)
+
+
+def render_view(view: GuestView) -> str:
+    """As ``head`` prints the files of a guest's driver."""
+
+    def by_vector(*columns: Sequence[int]) -> str:
+        return "\n".join(" ".join(map(str, (vector, *row))) for vector, row in enumerate(zip(*columns, strict=True)))
+
+    files = {
+        "scratch": " ".join(view.scratch),
+        "generation": view.generation,
+        "seed": view.seed,
+        "checksum": view.checksum,
+        "checksum_expected": view.checksum_expected,
+        "irq_hard": by_vector(view.irq_hard),
+        "irq_thread": by_vector(view.irq_thread),
+    }
+    return "".join(f"==> {name} <==\n{text}\n" for name, text in files.items())
 
 
 def make_measurement(name: str, value: float | int | None, unit: Unit = Unit.SECONDS) -> Measurement:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A host that answers commands from a function."""
 
+import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
@@ -43,3 +44,21 @@ class ScriptedHost:
 
     def write_file(self, path: str, data: bytes) -> None:
         raise AssertionError("not asked for in these tests")
+
+
+_QUESTION = re.compile(r"\( (.*?)\n\) 2>&1 </dev/null\nprintf '\\n(==\w+==) (\S+) %s\\n' \$\?", re.DOTALL)
+
+
+def answer_questions(command: str, answer: Callable[[str, str], str | int]) -> str:
+    """What a shell prints for the questions of :func:`ask_together`. ``answer``: for a question's name and script, its
+    output, or the exit status of one that fails and says nothing. A command that asks nothing together is its own.
+    """
+    questions = [(match[2], match[3], match[1]) for match in _QUESTION.finditer(command)]
+    if not questions:
+        return str(answer("", command))
+    told = []
+    for mark, name, script in questions:
+        said = answer(name, script)
+        status, text = (0, said) if isinstance(said, str) else (said, "")
+        told.append(f"{text}\n{mark} {name} {status}\n")
+    return "".join(told)

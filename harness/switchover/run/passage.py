@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One passage of a guest from one side to the other: migrated, measured, and checked where the guest then is."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -284,9 +285,10 @@ def _check_arrived(destination: Side, before: GuestAnswers, login: GuestConnecti
         answers = "guest lets in a new login on the destination"
         try:
             login.open(destination.guest)
-            reply = reply or _ask(destination, before, login)
+            with _answering(destination):
+                reply = reply or _ask(destination, before, login)
             checks.append(check_equal(answers, "yes", "yes"))
-        except (GuestSilent, HostLost, CommandFailed) as error:
+        except (GuestSilent, CommandFailed) as error:
             return [*checks, Check(answers, passed=False, expected="yes", observed=str(error))]
     return [
         *checks,
@@ -300,6 +302,19 @@ def _ask(side: Side, before: GuestAnswers, login: GuestConnection) -> GuestReply
     dma = [number for number, spec in enumerate(side.spec.references) if spec.knobs.dma_pages_per_sec]
     numbers = side.function_numbers
     return ask_guest(login.host, len(side.devices), before.means, numbers, fire=True, dma=dma)
+
+
+@contextlib.contextmanager
+def _answering(side: Side) -> Iterator[None]:
+    """While a guest is asked that was logged in to just now: what is lost then is the guest, or its host.
+
+    :raises GuestSilent: the guest does not answer any more; :raises HostLost: its host does not
+    """
+    try:
+        yield
+    except HostLost as error:
+        side.guest.host.run(["true"])  # a host that is lost says so itself
+        raise GuestSilent(f"The guest of {side.guest.label} does not answer any more.", why=str(error)) from error
 
 
 def check_not_running(destination: Side) -> Check:
@@ -322,11 +337,12 @@ def examine_stayed(
         login.require(source.guest)
         count = len(source.devices)
         grown = count_since(truths_before, source.read_truths())
-        if (was_reset := grown.get("resets", 0) > 0) and before.means.has_device:
-            for number in range(count):
-                checks += reinitialise(login.host, number)
-        reply = _ask(source, before, login)
-    except (Deadline, GuestSilent, GuestCrashed, HostLost, CommandFailed) as error:
+        with _answering(source):
+            if (was_reset := grown.get("resets", 0) > 0) and before.means.has_device:
+                for number in range(count):
+                    checks += reinitialise(login.host, number)
+            reply = _ask(source, before, login)
+    except (Deadline, GuestSilent, GuestCrashed, CommandFailed) as error:
         return [*checks, Check(running, passed=False, expected="yes", observed=str(error))]
     compared = compare_guest(before, reply.answers, loads=0)
     kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]

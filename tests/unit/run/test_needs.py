@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import make_answers
+from tests.unit.scripted_host import ScriptedHost, answer_questions
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
@@ -31,7 +32,7 @@ from switchover.run.needs import (
     require_means,
 )
 from switchover.run.outside import find_obstacle
-from switchover.run.probes import ask_guest, compare_guest
+from switchover.run.probes import GuestAnswers, ask_guest, compare_guest
 from switchover.run.verdict import judge_error
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
 from switchover.scenarios.faults import Action, Fault
@@ -158,14 +159,25 @@ def test_checks_made_and_checks_told_add_up() -> None:
 
 def test_asking_without_means() -> None:
     """A guest is not asked for what it cannot tell."""
-    shell = Shell("3f1c\nd41d8c  -\n")
-    answers = ask_guest(as_host(shell), 1, LAB_MEANS.without(Need.DRIVER))
+
+    def ask(means: GuestMeans) -> tuple[GuestAnswers, list[str]]:
+        asked: list[str] = []
+
+        def answer(name: str, script: str) -> str:
+            asked.append(name)
+            return {"boot": "3f1c\n", "canary": "d41d8c  -\n"}[name]
+
+        host = ScriptedHost(lambda argv: answer_questions(argv[-1], answer))
+        return ask_guest(host, 1, means).answers, asked
+
+    answers, asked = ask(LAB_MEANS.without(Need.DRIVER))
     assert (answers.boot_id, answers.canary, answers.devices) == ("3f1c", "d41d8c", ())
+    assert asked == ["boot", "canary"]
     nothing = Shell(AssertionError("asked"))
-    assert ask_guest(as_host(nothing), 1, NOTHING).boot_id == ""
-    without_boot = Shell("\nd41d8c  -\n")
-    answers = ask_guest(as_host(without_boot), 1, LAB_MEANS.without(Need.DRIVER, Need.BOOT_ID))
+    assert ask_guest(as_host(nothing), 1, NOTHING).answers.boot_id == ""
+    answers, asked = ask(LAB_MEANS.without(Need.DRIVER, Need.BOOT_ID))
     assert (answers.boot_id, answers.canary) == ("", "d41d8c")
+    assert asked == ["canary"]
 
 
 def test_a_number_that_is_missing_says_why() -> None:

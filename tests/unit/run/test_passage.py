@@ -4,21 +4,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import pytest
-from tests.unit.builders import EXACT, make_answers, make_result, make_truth, read_golden
-from tests.unit.fakes import FaultyHost, ScriptedQmp
+from tests.unit.builders import EXACT, make_answers, make_result, make_truth, read_golden, render_view
+from tests.unit.fakes import ScriptedQmp
+from tests.unit.scripted_host import ScriptedHost, answer_questions
 
 from switchover.devices.reference import Knobs, ReferenceDevice, Truth
+from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.clock import ClockOffset
+from switchover.hosts.host import Completed
 from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.outside import UnseenDowntime
 from switchover.migration.settings import MigrationSettings
-from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotReady
+from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
 from switchover.run import passage
@@ -51,58 +54,72 @@ AFTER = (
 )  # fmt: skip
 
 
-class FakeGuest(FaultyHost):
-    """A guest over SSH, with as many devices as asked for; every interrupt arrives."""
+class FakeGuest(ScriptedHost):
+    """A guest over SSH, with as many devices as asked for; every interrupt arrives.
 
-    def __init__(self, answers: GuestAnswers) -> None:
-        super().__init__(lambda method, argument: argument, "", outputs=self.answer)
+    ``error``: what asking it raises, until it is logged in to anew; ``lasting``: and then too.
+    """
+
+    def __init__(self, answers: GuestAnswers, error: Exception | None = None, *, lasting: bool = False) -> None:
+        super().__init__(lambda argv: answer_questions(argv[-1], self.answer), "guest")
         self.answers = answers
-        self.interrupts = [0] * len(answers.devices)
+        self.error = error
+        self.lasting = lasting
+        self.dma = "ok 12"
         self.reinitialised: list[int] = []
+        self.asked: list[str] = []
 
-    def answer(self, argv: Sequence[str]) -> bytes:
-        command = argv[-1]
-        if "boot_id" in command:
-            return f"{self.answers.boot_id}\n{self.answers.canary}  -\n".encode()
-        number = int(command.split("shift ")[1].split(";")[0])
-        view = self.answers.devices[number]
-        if ">trigger" in command:
-            self.interrupts[number] += 1
-        if ">reinit" in command:
+    def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
+        if self.error is not None:
+            raise self.error
+        return super().run(argv, timeout=timeout, stdin=stdin, check=check)
+
+    def answer(self, name: str, script: str) -> str:
+        self.asked.append(name)
+        if name == "boot":
+            return f"{self.answers.boot_id}\n"
+        if name == "canary":
+            return f"{self.answers.canary}  -\n"
+        number = int(script.split("shift ")[1].split(";")[0])
+        if ">reinit" in script:
             self.reinitialised.append(number)
-        irqs = f"0 0\n1 {self.interrupts[number]}\n"
-        lines = {
-            "scratch": " ".join(view.scratch),
-            "generation": view.generation,
-            "seed": view.seed,
-            "checksum": view.checksum,
-            "checksum_expected": view.checksum_expected,
-            "irq_hard": irqs,
-            "irq_thread": irqs,
-        }
-        return "".join(f"==> {name} <==\n{text}\n" for name, text in lines.items()).encode()
+        match name.partition("-")[0]:
+            case "fire":
+                return "1 4\n1 4\n1 5\n1 5\n"
+            case "dma":
+                return self.dma
+        return render_view(self.answers.devices[number])
 
-    def __enter__(self) -> Self:
-        return self
+    def is_connected(self) -> bool:
+        return True
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class FakeQemu:
-    """A side's QEMU, whose log is the golden one of ``name``."""
+    """A side's QEMU, whose log is the golden one of ``name``. ``refuses``: what a login to its guest raises."""
 
-    def __init__(self, name: str, shell: FakeGuest | Exception, console: str = "switchover-guest: ready\n") -> None:
+    def __init__(self, name: str, shell: FakeGuest, console: str = "switchover-guest: ready\n") -> None:
         self.side = name
-        self.host = SimpleNamespace(read_file=lambda path: read_golden(path).encode())
+        self.label = f"the {name} QEMU"
+        self.host = ScriptedHost(self.answer_host, name)
+        self.host_error: Exception | None = None
         self.files = SimpleNamespace(log=name)
         self.spec = SimpleNamespace(traced=True)
         self.console = SimpleNamespace(text=lambda: console)
         self.shell = shell
+        self.refuses: Exception | None = None
+        self.logins = 0
         self.code: int | None = None
         self.has_begun = True
         self.running: bool | Exception = True
         self.qmp = ScriptedQmp({"query-status": self.query}, name)
+
+    def answer_host(self, argv: Sequence[str]) -> str:
+        if self.host_error is not None and argv[0] == "true":
+            raise self.host_error
+        return "" if argv[0] == "true" else read_golden(argv[-1])
 
     def query(self, _: dict[str, Any]) -> object:
         if isinstance(self.running, Exception):
@@ -120,9 +137,38 @@ class FakeQemu:
             raise GuestCrashed(f"{self.side} ended")
 
     def open_ssh(self, keys: GuestKeys) -> FakeGuest:
-        if isinstance(self.shell, Exception):
-            raise self.shell
+        self.logins += 1
+        if self.refuses is not None:
+            raise self.refuses
+        if not self.shell.lasting:
+            self.shell.error = None
         return self.shell
+
+
+def log_in(side: Side) -> GuestConnection:
+    """The connection that was there before the migration: to the guest that is on ``side`` after it."""
+    connection = GuestConnection(KEYS)
+    qemu = cast(Any, side.guest)
+    error, refuses = qemu.shell.error, qemu.refuses
+    qemu.refuses = None
+    connection.open(side.guest)
+    qemu.shell.error, qemu.refuses, qemu.logins = error, refuses, 0
+    return connection
+
+
+def read_truths(side: Side) -> tuple[Truth, ...]:
+    return tuple(device.read_truth() for device in side.devices)
+
+
+@pytest.fixture(autouse=True)
+def truths_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What devices know is asked of the devices of these tests, QEMU's log of the side's host."""
+    monkeypatch.setattr(Side, "read_truths", read_truths)
+    monkeypatch.setattr(
+        Side,
+        "read_truths_and_log",
+        lambda side: (read_truths(side), side.guest.host.run(["cat", side.guest.files.log]).text),
+    )
 
 
 UUIDS = {"source": "1fa7cadf-3694-49dc-af72-d202b30c70c9", "destination": "f1fa6810-9b90-4ce8-90d7-3c4ccc74a6f3"}
@@ -138,7 +184,7 @@ def make_device(truth: Truth, name: str) -> ReferenceDevice:
 def make_side(
     name: str,
     *truths: Truth,
-    shell: FakeGuest | Exception | None = None,
+    shell: FakeGuest | None = None,
     console: str = "switchover-guest: ready\n",
 ) -> tuple[Side, FakeQemu]:
     """A side with a device for each of ``truths``, and the QEMU in it."""
@@ -152,13 +198,16 @@ def run_examine(
     source: Side | None = None,
     destination: Side | None = None,
     states: Any = STATES,
+    case: Case = Case("x"),
     **changes: Any,
 ) -> passage.Passage:
     values = {"status": "completed", "source": REPLY, "clocks": CLOCKS} | changes
     migrated = Migrated(make_result(**values), states, BEFORE)
     source = source or make_side("source", AFTER[0])[0]
     destination = destination or make_side("destination", AFTER[1])[0]
-    return examine(source, destination, migrated, UNSEEN, make_answers(), Case("x"), KEYS)
+    devices = len(destination.devices)
+    before = make_answers(devices=devices)
+    return examine(source, destination, migrated, UNSEEN, before, case, log_in(destination))
 
 
 COURSE = 2 + 8 + 1
@@ -177,7 +226,7 @@ def test_what_the_guest_lacks_is_not_checked() -> None:
         make_side(name, AFTER[number], console="BUG: x\n")[0] for number, name in enumerate(("source", "destination"))
     ]
     migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES, BEFORE)
-    found = examine(sides[0], sides[1], migrated, UNSEEN, before, Case("x"), KEYS)
+    found = examine(sides[0], sides[1], migrated, UNSEEN, before, Case("x"), log_in(sides[1]))
     assert failed(found.checks) == []
     assert len(found.checks) == 5 + 2 + COURSE + (1 + 2)
 
@@ -212,7 +261,7 @@ def test_states_are_compared_device_by_device() -> None:
         tuple(side * 2 for side in BEFORE),  # type: ignore[arg-type]
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
-    found = examine(*sides, migrated, UNSEEN, make_answers(devices=2), Case("x"), KEYS)
+    found = examine(*sides, migrated, UNSEEN, make_answers(devices=2), Case("x"), log_in(sides[1]))
     states = {check.name.split(":")[0]: check.passed for check in found.checks if "states by events" in check.name}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
     assert sum("fires" in check.name for check in found.checks) == 2
@@ -251,7 +300,7 @@ def test_the_course_is_checked_device_by_device() -> None:
     held = {"source": {"x-allow-pre-copy": "off"}, "destination": {"x-allow-pre-copy": "off"}}
     migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE, held)
     sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
-    found = examine(*sides, migrated, UNSEEN, make_answers(), Case("x"), KEYS)
+    found = examine(*sides, migrated, UNSEEN, make_answers(), Case("x"), log_in(sides[1]))
     assert failed(found.checks) == ["source: pre-copy is used if it can be"]
     assert found.properties == held
 
@@ -291,19 +340,85 @@ def test_within_one_host_the_clocks_do_not_matter() -> None:
     assert number.value == pytest.approx(0.231569 - 0.88)
 
 
-def test_a_guest_that_is_silent_fails_a_check() -> None:
+SURVIVES = "connections to the guest survive the migration"
+LETS_IN = "guest lets in a new login on the destination"
+
+
+def arrive(
+    error: Exception | None = None, refuses: Exception | None = None, *, lasting: bool = False, case: Case = Case("x")
+) -> tuple[passage.Passage, FakeQemu]:
+    """A guest at the destination whose connection from before fails with ``error``, and a new login ``refuses``."""
+    destination, qemu = make_side("destination", AFTER[1], shell=FakeGuest(make_answers(2), error, lasting=lasting))
+    qemu.refuses = refuses
+    return run_examine(destination=destination, case=case), qemu
+
+
+def test_the_connection_from_before_is_used() -> None:
+    """The guest is asked over the connection that was there before the migration, and not logged in to."""
+    found, qemu = arrive()
+    assert failed(found.checks) == []
+    assert qemu.logins == 0
+    assert {SURVIVES, LETS_IN} & {check.name for check in found.checks} == {SURVIVES}
+
+
+@pytest.mark.parametrize("error", [HostLost("The connection to guest broke."), CommandFailed("no answer")])
+def test_a_connection_that_does_not_survive(error: Exception) -> None:
+    """It fails a check of its own; the guest is asked over a new login, so that the others are made."""
+    found, qemu = arrive(error)
+    assert failed(found.checks) == [SURVIVES]
+    (check,) = [check for check in found.checks if not check.passed]
+    assert str(error) in check.observed
+    assert qemu.logins == 1
+    assert LETS_IN in {check.name for check in found.checks}
+    assert sum(check.name.startswith(("guest ", "device ")) for check in found.checks) >= 8
+
+
+def test_a_case_about_logins() -> None:
+    """With ``login_after`` the guest is logged in to anew, though its connection has survived."""
+    found, qemu = arrive(case=Case("x", login_after=True))
+    assert failed(found.checks) == []
+    assert {SURVIVES, LETS_IN} <= {check.name for check in found.checks}
+    assert qemu.logins == 1
+    refused = GuestSilent("lets nobody in")
+    assert failed(arrive(refuses=refused, case=Case("x", login_after=True))[0].checks) == [LETS_IN]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_guest_that_is_silent_fails_a_check(lasting: bool) -> None:
     """A guest that does not answer after a migration is a failed check of the product, not of the environment."""
     silent = GuestSilent("The guest of the destination QEMU does not answer over SSH.")
-    found = run_examine(destination=make_side("destination", AFTER[1], shell=silent)[0])
-    assert failed(found.checks) == ["guest answers over SSH on the destination"]
-    (check,) = [check for check in found.checks if not check.passed]
-    assert "does not answer over SSH" in check.observed
+    found, _ = arrive(HostLost("broke"), None if lasting else silent, lasting=lasting)
+    assert failed(found.checks) == [SURVIVES, LETS_IN]
+    observed = [check.observed for check in found.checks if not check.passed]
+    assert ("broke" if lasting else "does not answer over SSH") in observed[-1]
 
 
 def test_a_host_that_is_lost_is_no_failed_check() -> None:
     """A host that goes away while the guest is asked is an error of the environment, which passes."""
-    with pytest.raises(HostLost):
-        run_examine(destination=make_side("destination", AFTER[1], shell=HostLost("gone"))[0])
+    with pytest.raises(HostLost, match="gone"):
+        arrive(HostLost("broke"), HostLost("gone"))
+    destination, qemu = make_side("destination", AFTER[1], shell=FakeGuest(make_answers(2), HostLost("x"), lasting=True))
+    qemu.host_error = HostLost("gone")
+    with pytest.raises(HostLost, match="gone"):
+        run_examine(destination=destination)
+
+
+def test_a_guest_that_dies_while_it_is_asked_is_a_crash() -> None:
+    """Not a connection that is lost, nor an interrupt."""
+    with pytest.raises(GuestCrashed):
+        arrive(HostLost("broke"), GuestCrashed("QEMU ended"))
+
+
+def test_what_went_on_by_itself_is_looked_at() -> None:
+    """Pages that a device wrote by DMA are verified in the same exchange, of such a device only."""
+    writes = DeviceSpec(id="dut0", knobs=replace(KNOBS, dma_pages_per_sec=5))
+    for text, expected in (("ok 12", []), ("wrong 12 1\n3 0 0x1 0x2", ["every page written by DMA is whole"])):
+        shell = FakeGuest(make_answers(2))
+        shell.dma = text
+        side, _ = make_side("destination", AFTER[1], shell=shell)
+        assert failed(run_examine(destination=replace(side, spec=SideSpec(devices=(writes,)))).checks) == expected
+        assert shell.asked == ["boot", "canary", "device-0", "fire-0", "dma-0"]
+    assert "dma-0" not in cast(FakeGuest, arrive()[1].shell).asked
 
 
 def test_a_guest_that_is_another_one() -> None:
@@ -326,7 +441,7 @@ def stay(
 
 def look(source: Side, destination: Side, devices: int = 1) -> list[Check]:
     truths = [make_truth("RUNNING", resets=0)] * devices
-    return examine_stayed(source, destination, truths, make_answers(1, devices=devices), KEYS)
+    return examine_stayed(source, destination, truths, make_answers(1, devices=devices), log_in(source))
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -400,11 +515,34 @@ def test_a_source_that_does_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
     source, here, destination, _, shell = stay()
     for running, silent, code in ((False, False, None), (True, True, None), (True, True, -9)):
         here.running, here.code = running, code
-        here.shell = GuestSilent("says nothing") if silent else shell
+        shell.error, shell.lasting = (HostLost("broke"), True) if silent else (None, False)
         checks = look(source, destination)
         assert failed(checks) == ["guest runs on the source"]
         assert checks[-1].observed
-    assert shell.log == []
+    assert shell.asked == []
+
+
+def test_a_host_that_is_lost_under_a_guest_that_stayed() -> None:
+    """The environment's error passes, whether the host does not let in or goes while its guest is asked."""
+    source, here, destination, _, shell = stay()
+    shell.error, shell.lasting, here.host_error = HostLost("broke"), True, HostLost("gone")
+    with pytest.raises(HostLost, match="gone"):
+        look(source, destination)
+    connection = GuestConnection(KEYS)
+    here.refuses = HostLost("gone too")
+    with pytest.raises(HostLost, match="gone too"):
+        examine_stayed(source, destination, [make_truth("RUNNING", resets=0)], make_answers(1), connection)
+
+
+def test_a_guest_that_stayed_is_logged_in_to_if_need_be() -> None:
+    """Its connection is kept where it is there, and made anew where it is not."""
+    source, here, destination, _, _ = stay()
+    assert failed(look(source, destination)) == []
+    assert here.logins == 0
+    truths = [make_truth("RUNNING", resets=0)]
+    connection = GuestConnection(KEYS)
+    assert failed(examine_stayed(source, destination, truths, make_answers(1), connection)) == []
+    assert here.logins == 1
 
 
 def test_devices_states_by_their_events() -> None:

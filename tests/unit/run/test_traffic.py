@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import cast
 
 import pytest
-from tests.unit.scripted_host import ScriptedHost
+from tests.unit.scripted_host import ScriptedHost, answer_questions
 
 from switchover.devices.reference import KnobValue, ReferenceDevice
+from switchover.hosts.questions import Answer
 from switchover.run import probes
 from switchover.run.probes import check_dma, check_interrupts, fire_interrupt, mend_device
 
@@ -51,25 +52,28 @@ def test_interrupts(monkeypatch: pytest.MonkeyPatch, raised: str, hard: str, thr
 @pytest.mark.parametrize(("text", "passed"), [("ok 12", True), ("ok 0", False), ("wrong 12 1\n3 0 0x1 0x2", False)])
 def test_dma(text: str, passed: bool) -> None:
     """All pages are whole, and there were some; a wrong page is named."""
-    check = check_dma(make_guest(dma_verify=text))
+    check = check_dma(Answer(0, text))
     assert check.passed is passed
     if text.startswith("wrong"):
         assert "page=3" in check.observed
 
 
+def test_dma_that_cannot_be_verified() -> None:
+    """A driver that says something else fails the check, with its words."""
+    check = check_dma(Answer(1, "cat: dma_verify: No such file or directory"), 1)
+    assert (check.name, check.passed) == ("every page written by DMA is whole, device 2", False)
+    assert "No such file" in check.observed
+
+
 def test_a_driver_that_refuses_an_interrupt() -> None:
-    """A device that was reset behind its guest fails the check; the harness goes on."""
-    guest = make_guest(scratch="1", generation="1", seed="2", checksum="c", checksum_expected="c", irq_hard="0 5",
-                       irq_thread="0 5", irq_raised="0 5", irq_seen="0 5 5")  # fmt: skip
-    working = guest._answer
-
-    def answer(argv: Sequence[str]) -> str | int:
-        return 1 if ">trigger" in argv[-1] else working(argv)
-
-    guest._answer = answer
-    check = fire_interrupt(guest, [])
+    """A device that was reset behind its guest fails the check, with the driver's words; the harness goes on."""
+    guest = ScriptedHost(lambda argv: answer_questions(argv[-1], lambda name, script: "0 5\n0 5\nsh: write error\n"))
+    check = fire_interrupt(guest)
     assert not check.passed
-    assert check.name == "interrupt of vector 0 fires (primary handler, thread)"
+    assert check.name == "interrupt of the last vector fires (primary handler, thread)"
+    assert "sh: write error" in check.observed
+    silent = ScriptedHost(lambda argv: answer_questions(argv[-1], lambda name, script: 1))
+    assert (fire_interrupt(silent).passed, fire_interrupt(silent).observed) == (False, "nothing")
 
 
 @pytest.mark.parametrize(("enabled", "mended"), [("1", False), ("0", True)])

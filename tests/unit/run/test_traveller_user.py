@@ -4,16 +4,16 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.builders import make_answers
-from tests.unit.run.travelling import CASE, COMPLETED, LOOP, World, make_pair, make_world, watch
+from tests.unit.run.travelling import CASE, COMPLETED, LOOP, World, make_pair, make_saved_guests, make_world, watch
 
 from switchover.devices.reference import Knobs
-from switchover.record.errors import CommandFailed, Deadline, NotSupported
+from switchover.record.errors import NotSupported
 from switchover.run import traveller
 from switchover.run.needs import LAB_MEANS, GuestMeans, Need
 from switchover.run.passage import Passage
+from switchover.run.probes import Unanswered
 from switchover.run.traveller import start_traveller
-from switchover.scenarios.case import Case, make_case
+from switchover.scenarios.case import Case, make_case, with_start
 
 
 @pytest.fixture
@@ -21,19 +21,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return make_world(monkeypatch)
 
 
+WARM = with_start(CASE, "warm")
 OWN = make_case("own", replace(CASE.source, guest=replace(CASE.source.guest, initramfs="/own")), heartbeat_us=0)
 
 
 def travel_with(world: World, monkeypatch: pytest.MonkeyPatch, case: Case, means: GuestMeans) -> list[Passage]:
     monkeypatch.setattr(traveller, "find_means", lambda guest, spec: means)
-    monkeypatch.setattr(
-        traveller,
-        "ask_guest",
-        lambda guest, count, means, functions: replace(make_answers(1, devices=count), means=means),
-    )
     world.outcomes = [COMPLETED]
     made: list[Passage] = []
-    with start_traveller(case.source, make_pair(world), LOOP, watch(world)) as started:
+    with start_traveller(case.source, make_pair(world), LOOP, watch(world), make_saved_guests(world)) as started:
         made.append(started.attempt(case))
     return made
 
@@ -53,13 +49,22 @@ def test_a_driver_that_takes_no_device_is_lacking(world: World, monkeypatch: pyt
     assert passage.not_checked == ()
     assert "1 devices taken" in world.log
     world.log.clear()
-    world.fail = {"1 devices taken": Deadline("no device"), "canary": CommandFailed("no room")}
+    world.unable = {"1 devices taken", "canary"}
     (passage,) = travel_with(world, monkeypatch, OWN, LAB_MEANS)
-    assert "seed 0" not in world.log
     assert {entry.lacking for entry in passage.not_checked} == {Need.DRIVER, Need.MEMORY}
-    world.fail = {"canary": CommandFailed("no room")}
-    with pytest.raises(CommandFailed):
-        travel_with(world, monkeypatch, CASE, LAB_MEANS)
+    assert world.asked_last == {"boot"}, "nothing is told or asked that it lacks the means for"
+    for line, words in (("canary", "no canary"), ("1 devices taken", "no 1 devices taken")):
+        world.unable = {line}
+        with pytest.raises(Unanswered) as caught:
+            travel_with(world, monkeypatch, WARM, LAB_MEANS)
+        assert caught.value.why == words
+
+
+def test_what_has_no_need_of_its_own_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that took the device and does not give it a state is broken, and lacks nothing."""
+    world.unable = {"seed 0"}
+    with pytest.raises(Unanswered, match="seed-0"):
+        travel_with(world, monkeypatch, OWN, LAB_MEANS)
 
 
 def test_a_load_that_the_guest_cannot_take_part_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,21 +2,25 @@
 """A world in which a guest travels: all that a traveller calls is scripted, and leaves a line in one log."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.unit.builders import make_answers, make_result, make_truth
+from tests.unit.builders import make_answers, make_result, make_truth, render_view
 from tests.unit.fakes import FaultyHost
 
-from switchover.devices.reference import Knobs
+from switchover.devices.reference import Knobs, Truth
 from switchover.guests.qemu import GuestKeys
+from switchover.guests.spec import GuestSpec
+from switchover.guests.warm import Beginning, SavedGuest, SavedGuests
 from switchover.hosts.loop import LoopThread
+from switchover.hosts.questions import Answer
 from switchover.migration.phases import Phase
 from switchover.record.measurement import Check
-from switchover.run import traveller
+from switchover.run import probes, traveller
 from switchover.run.pair import End, Pair
 from switchover.run.passage import Migrated, Passage
 from switchover.run.side import Side
@@ -30,53 +34,136 @@ CASE = make_case("x", with_one_device(Knobs(fail_at="STOP_COPY")), heartbeat_us=
 CUT = replace(CASE, faults=(Fault(Action.CUT_LINK, Phase.ACTIVE),))
 
 
+class TravellingGuest:
+    """A guest whose QEMU was started as ``name``, and stays under that name in the log."""
+
+    def __init__(self, world: "World", name: str, host: FaultyHost, spec: GuestSpec) -> None:
+        self.world = world
+        self.name = self.side = name
+        self.host = host
+        self.spec = spec
+        self.qmp = SimpleNamespace(execute=lambda command: world.note(f"{command} {name}"))
+
+    def take_side(self, side: str) -> None:
+        self.side = side
+
+    def exit_status(self) -> int | None:
+        return self.world.codes.get(self.name)
+
+    def is_dead(self) -> bool:
+        return self.name in self.world.codes
+
+    def require_alive(self) -> None:
+        """Invariant of waits, none of which is long here."""
+
+    def wait_until_reachable(self) -> None:
+        self.world.wait_for_destination()
+        self.world.note(f"boot {self.name}")
+
+    def open_ssh(self, keys: GuestKeys) -> "Login":
+        self.world.logins.append(Login(self.world, self.host.name))
+        return self.world.logins[-1]
+
+    def resume(self) -> None:
+        self.world.note(f"cont {self.name}")
+
+
+@dataclass
+class Login:
+    """A connection to the guest, which runs through a host."""
+
+    world: "World"
+    name: str
+    connected: bool = True
+
+    def is_connected(self) -> bool:
+        return self.connected
+
+    def close(self) -> None:
+        self.connected = False
+
+    def __enter__(self) -> "Login":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 @dataclass
 class World:
-    """What happens to sides and guests, in its order; ``outcomes`` of migrations, one after the other."""
+    """What happens to sides and guests, in its order; ``outcomes`` of migrations, one after the other.
+
+    ``fail``: what a line raises as it is noted; ``unable``: what a guest that was told to do it cannot do, by line.
+    """
 
     log: list[str] = field(default_factory=list)
     outcomes: list[Any] = field(default_factory=list)
     fail: dict[str, BaseException] = field(default_factory=dict)
+    unable: set[str] = field(default_factory=set)
     codes: dict[str, int] = field(default_factory=dict)
     before: list[Any] = field(default_factory=list)
+    logins: list[Login] = field(default_factory=list)
+    devices: int = 1
+    asked_last: set[str] = field(default_factory=set)
+    destination_started: threading.Event = field(default_factory=threading.Event)
 
     def note(self, line: str) -> None:
         self.log.append(line)
         if line in self.fail:
             raise self.fail.pop(line)
 
+    def wait_for_destination(self) -> None:
+        """A guest that boots, or is restored, does so while its first destination is started, and not before it."""
+        assert self.destination_started.wait(10), "the destination is not started meanwhile"
+
     @contextlib.contextmanager
     def start_side(
         self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool,
         keep: Callable[[Any], None], saved: Any = None, words: str = "",
     ) -> Iterator[Side]:  # fmt: skip
-        self.note(f"start {name} on {host.name}")
-        assert incoming is (name != "source")
-        devices = tuple(
-            SimpleNamespace(
-                read_truth=lambda: make_truth(),
-                set_live_knobs=lambda knobs: self.note(f"knobs of {name}: fail_at {knobs.fail_at}"),
-            )
-            for _ in spec.references
-        )
-        guest = SimpleNamespace(
-            name=name,
-            host=host,
-            exit_status=lambda: self.codes.get(name),
-            is_dead=lambda: name in self.codes,
-            require_alive=lambda: None,
-            wait_until_reachable=lambda: self.note(f"boot {name}"),
-            open_ssh=lambda keys: contextlib.nullcontext(host),
-            qmp=SimpleNamespace(execute=lambda command: self.note(f"{command} {name}")),
-            resume=lambda: self.note(f"cont {name}"),
-        )
         try:
-            yield Side(spec, cast(Any, devices), cast(Any, guest), saved)
+            self.note(f"start {name} on {host.name}")
+        finally:
+            (self.destination_started.set if incoming else self.destination_started.clear)()
+        assert incoming is (name != "source")
+        self.devices = len(spec.references)
+        guest = TravellingGuest(self, name, host, spec.guest)
+        try:
+            yield Side(spec, self.make_devices(name, self.devices), cast(Any, guest), saved)
         finally:
             try:
                 keep(guest)
             finally:
                 self.note(f"end {name}")
+
+    def make_devices(self, name: str, count: int) -> Any:
+        return tuple(
+            SimpleNamespace(set_live_knobs=lambda knobs: self.note(f"knobs of {name}: fail_at {knobs.fail_at}"))
+            for _ in range(count)
+        )
+
+    def exchange(self, side: Side, wanted: SideSpec) -> Side:
+        self.note(f"exchange devices of {name_of(side)}")
+        devices = self.make_devices(name_of(side), len(wanted.references))
+        return replace(side, spec=replace(side.spec, devices=wanted.devices), devices=devices)
+
+    def ask(self, guest: Any, questions: Mapping[str, str], **_: object) -> dict[str, Answer]:
+        """A guest that is told, and asked, several things in one exchange."""
+        self.asked_last = set(questions)
+        return {name: self.answer(name) for name in questions}
+
+    def answer(self, name: str) -> Answer:
+        match name.split("-"):
+            case ["boot"]:
+                return Answer(0, f"{make_answers().boot_id}\n")
+            case ["canary"]:
+                return Answer(0, f"{make_answers().canary}  -\n")
+            case ["device", number]:
+                return Answer(0, render_view(make_answers().devices[0]))
+        told = {"place-canary": "canary", "devices-taken": f"{self.devices} devices taken"}
+        line = told.get(name, name.replace("-", " "))
+        self.note(line)
+        return Answer(1, f"no {line}") if line in self.unable else Answer(0, "")
 
     def migrate(self, source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
         self.note(f"migrate {name_of(source)} to {name_of(destination)} at {address}")
@@ -92,9 +179,17 @@ class World:
         self.before.append(before)
         return Passage(migrated.migration, {}, {})
 
-    def examine_stayed(self, source: Side, destination: Side, truths: Any, before: Any, keys: Any) -> list[Check]:
+    def restore(self, guest: TravellingGuest, saved: Any) -> None:
+        self.wait_for_destination()
+        self.note(f"restore {guest.name}")
+
+    def examine_stayed(self, source: Side, destination: Side, truths: Any, before: Any, login: Any) -> list[Check]:
         self.note(f"examine {name_of(source)}, which stayed")
         return [Check("guest runs on the source", True, "yes", "yes")]
+
+
+def read_truths(side: Side) -> tuple[Truth, ...]:
+    return (make_truth(),) * len(side.devices)
 
 
 def name_of(side: Side) -> str:
@@ -108,14 +203,38 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "examine", world.examine)
     monkeypatch.setattr(traveller, "examine_stayed", world.examine_stayed)
     monkeypatch.setattr(traveller, "check_not_running", lambda side: Check("not running", True, "no", "no"))
-    monkeypatch.setattr(traveller, "place_canary", lambda guest, means: world.note("canary"))
     monkeypatch.setattr(traveller, "mend_device", lambda guest, number: world.note(f"mend {number}"))
-    monkeypatch.setattr(traveller, "seed_device", lambda guest, generator, number: world.note(f"seed {number}"))
-    monkeypatch.setattr(traveller, "finish_restore", lambda guest: world.note(f"restore {guest.name}"))
-    monkeypatch.setattr(traveller, "set_clock", lambda guest: world.note("clock"))
-    monkeypatch.setattr(traveller, "wait_for_devices", lambda guest, count, _: world.note(f"{count} devices taken"))
-    monkeypatch.setattr(traveller, "ask_guest", lambda guest, count, means, functions: make_answers(1, devices=count))
+    monkeypatch.setattr(traveller, "finish_restore", world.restore)
+    monkeypatch.setattr(traveller, "exchange_devices", world.exchange)
+    monkeypatch.setattr(probes, "ask_together", world.ask)
+    monkeypatch.setattr(Side, "read_truths", read_truths)
     return world
+
+
+class FakeSavedGuests:
+    """Stands where :class:`SavedGuests` is used: a guest is warm where that is asked for, else cold for a reason."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.words: list[str] = []
+
+    def decide(self, spec: GuestSpec, host: object, lab: object) -> Beginning:
+        return Beginning("warm") if spec.start == "warm" else Beginning("cold", "there is no lab")
+
+    def require(
+        self, spec: GuestSpec, ports: int, host: FaultyHost, keys: object, loop: object, lab: object, words: str,
+        keep: Callable[[Any], None],
+    ) -> SavedGuest:  # fmt: skip
+        self.words.append(words)
+        self.world.note(f"saved guest with {ports} ports on {host.name}")
+        return SAVED
+
+
+SAVED = SavedGuest("key", "/tmp/x/guest", "5eed", 80, 20.5, "")
+
+
+def make_saved_guests(world: World) -> SavedGuests:
+    return cast(SavedGuests, FakeSavedGuests(world))
 
 
 def make_pair(world: World, link: str = "link0") -> Pair:
@@ -136,8 +255,10 @@ def watch(world: World) -> Watchers:
     )
 
 
-def travel(world: World, use: Callable[[Traveller], None], link: str = "link0") -> None:
-    with start_traveller(CASE.source, make_pair(world, link), LOOP, watch(world)) as made:
+def travel(
+    world: World, use: Callable[[Traveller], None], link: str = "link0", source: SideSpec = CASE.source
+) -> None:
+    with start_traveller(source, make_pair(world, link), LOOP, watch(world), make_saved_guests(world)) as made:
         use(made)
 
 
@@ -146,9 +267,9 @@ FAILED = make_result("failed")
 FIRST = [
     "start source on a",
     "start destination on b",
-    "both started",
     "boot source",
     "canary",
     "seed 0",
+    "both started",
     "migrate source to destination at at b",
 ]

@@ -16,6 +16,7 @@ from switchover.lab.images import (
 )
 from switchover.lab.own import DEFAULT_NAMES, keep_own
 from switchover.lab.recipes import LAB_IMAGES
+from switchover.lab.savedguests import PREFIX, list_stored
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.invocation import command
 from switchover.record.log import say
@@ -54,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         case "build":
             _build(arguments)
         case "clean":
-            print(f"{format_bytes(clean_store(everything=arguments.all))} freed")
+            saved = [stored.path.parent for stored in list_stored() if stored.is_of_today()]
+            print(f"{format_bytes(clean_store(everything=arguments.all, others=saved))} freed")
     return ExitCode.AS_EXPECTED
 
 
@@ -86,6 +88,7 @@ def _build(arguments: argparse.Namespace) -> None:
 def _list(*, as_json: bool) -> None:
     recipes = {recipe.name: recipe for recipe in list_recipes()}
     images = {name: find_image(name) for name in recipes}
+    saved = [stored for stored in list_stored() if stored.is_of_today()]
     if as_json:
         rows = [
             {
@@ -96,11 +99,24 @@ def _list(*, as_json: bool) -> None:
                 "build_seconds": image.seconds if image else None,
             }
             for name, image in images.items()
+        ] + [
+            {
+                "name": f"{PREFIX}{stored.serial}",
+                "built": True,
+                "directory": str(stored.path.parent),
+                "size_bytes": stored.bytes,
+                "build_seconds": stored.seconds,
+            }
+            for stored in saved
         ]
         print(json.dumps(rows, indent=1))
         return
     for name, image in images.items():
         state = f"{format_bytes(image.size):>10}  {image.seconds:5.1f} s" if image else "not built".ljust(19)
         print(f"{name:<30} {state}  {recipes[name].purpose}")
-    older = len(stored_directories()) - sum(image is not None for image in images.values())
+    for stored in saved:
+        made_of = ", ".join(stored.made_of)
+        size = f"{format_bytes(stored.bytes):>10}  {stored.seconds:5.1f} s"
+        print(f"{PREFIX + stored.serial:<30} {size}  a guest that was saved, of {made_of}")
+    older = len(stored_directories()) - sum(image is not None for image in images.values()) - len(saved)
     print(f"in {store_directory()}" + (f"; {older} older ({command()} images clean)" if older else ""))

@@ -28,7 +28,7 @@ LAB_KERNEL = "guest"
 _ADDRESS = "10.0.2.15"  # of the only guest in QEMU's user network
 _CONNECT_S = 60
 _ACCEL = "tcg,thread=single"
-"""All vCPUs in one thread, in turn. With a thread each, QEMU 10.0.13 aborted now and then, and the guest was gone:
+"""All vCPUs in one thread, in turn. With a thread each, QEMU 10.0.13 aborted once, and the guest was gone:
 ``iotlb_to_section: Assertion … failed`` (system/physmem.c): what a vCPU remembers of the memory map did not fit it.
 """
 _MEMORY_MIB = 384  # kernels with all of Debian's modules beside them

@@ -31,6 +31,7 @@ from switchover.lab.labhost import MEMORY_MIB, own_qemu
 from switchover.lab.mirror import Mirror, read_mirror, require_keyring
 from switchover.lab.recipes import LAB_IMAGES, RECIPES, RELEASE, compute_digest, order_recipes
 from switchover.lab.release import find_dead_labs, undo_dead_journals
+from switchover.lab.savedguests import list_stored
 from switchover.record.errors import CommandFailed
 from switchover.record.paths import cache_directory, data_directory, state_directory
 from switchover.record.units import MIB, format_bytes
@@ -201,10 +202,12 @@ def check_image(name: str) -> Finding:
 
 def check_older_images() -> Finding:
     today = {image.directory for recipe in list_recipes() if (image := find_image(recipe.name)) is not None}
+    today |= {stored.path.parent for stored in list_stored() if stored.is_of_today()}
     older = [path for path in stored_directories() if path not in today]
     if not older:
         return passed("none")
-    size = sum(json.loads((path / "manifest.json").read_text()).get("size", 0) for path in older)
+    manifests = [json.loads((path / "manifest.json").read_text()) for path in older]
+    size = sum(manifest.get("bytes", manifest.get("size", 0)) for manifest in manifests)
     return passed(f"{len(older)}, {format_bytes(size)}; switchover images clean removes them")
 
 

@@ -26,8 +26,7 @@ class Kind:
 KINDS = {
     "warm": Kind(3, "images built: from nothing to the record of one migration, lab boot included"),
     "next": Kind(
-        5, "in a running lab: one more case, and where its time goes",
-        (("--warm", {"action": "store_true", "help": "each case with a cold guest and a warm one, in turns"}),),
+        5, "in a running lab: one more case, its guest booted, restored and shared in turns, and where its time goes"
     ),
     "boots": Kind(50, "guest boots in a row"),
     "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),

@@ -3,7 +3,6 @@
 
 from pathlib import Path
 
-from switchover.guests.warm import SavedGuests
 from switchover.record.record import Record
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import Pair
@@ -17,9 +16,8 @@ def run_once(
     pair: Pair,
     scratch: Path,
     fingerprint: dict[str, object],
-    saved_guests: SavedGuests | None = None,
+    observer: Observer | None = None,
 ) -> Record:
     """A repeat with a run directory of its own in ``scratch``."""
     directory = make_run_directory("bench", scratch)
-    observer = Observer(saved_guests=saved_guests)
     return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer)

@@ -286,6 +286,7 @@ def test_a_guest_that_something_is_wrong_with_ends(run_case: RunCase, world: Wor
     kept there, and the next one has another.
     """
     run_case()
+    place: Path | None = None
     match trouble:
         case "check":
             world.checks = (BAD,)
@@ -297,7 +298,6 @@ def test_a_guest_that_something_is_wrong_with_ends(run_case: RunCase, world: Wor
         case "bug":
             with pytest.raises(ValueError, match="a bug"):
                 run_case(ValueError("a bug"))
-            place = None
     ended = [line for line in world.log if line.startswith("end ")]
     assert len(ended) == sum(line.startswith("start ") for line in world.log)
     if place is not None:

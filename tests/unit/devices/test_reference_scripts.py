@@ -154,7 +154,7 @@ def test_a_device_that_comes_late(shell: Callable[[str], Completed], driver: Dri
 def test_a_state_is_written_and_read(shell: Callable[[str], Completed], driver: Driver) -> None:
     """Into the files of the device that was meant; what is read of it is what its files say."""
     for slot in range(2):
-        driver.add(slot, **{name: "" for name in ("scratch", "seed")})
+        driver.add(slot, **dict.fromkeys(("scratch", "seed"), ""))
     assert shell(driver.place(find_driven(1) + write_state([5, 6], 7))).returncode == 0
     device = driver.tree / "1" / "refdev"
     assert ((device / "scratch").read_text(), (device / "seed").read_text()) == ("5 6\n", "7\n")

@@ -404,8 +404,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_a_guest_of_a_lab_is_an_image(store: Store, loop: LoopThread) -> None:
-    """It is taken from the store, with the words of its lab host, and plugged in once for all cases; at the end it stays
-    where it is.
+    """It is taken from the store, with the words of its lab host, and plugged in once for all cases; at the end it
+    stays where it is.
     """
     with SavedGuests() as saved_guests:
         first = saved_guests.require(AUTO, 1, HOST, KEYS, loop, LAB, "pci=lastbus=0")

@@ -10,7 +10,7 @@ from switchover.record.errors import HostLost
 
 
 def test_both_at_the_same_time() -> None:
-    """Each waits for the other: one after the other they would never end. The results come in the order of the calls."""
+    """Each waits for the other: one after the other they would never end. Results come in the order of the calls."""
     meeting = threading.Barrier(2)
 
     def do(result: str) -> str:

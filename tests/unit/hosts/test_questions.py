@@ -30,7 +30,9 @@ def test_any_texts_come_back(data: st.DataObject, names: list[str]) -> None:
     """Each under its name, with its status, as it was: with empty lines, carriage returns, form feeds, words that look
     like a mark.
     """
-    like_marks = st.sampled_from(["", "\n", "== x 0", f"x {MARK} y 0", f"{MARK} y", f"{MARK} y z", "a\r\nb\x0cc\u2028d"])
+    like_marks = st.sampled_from(
+        ["", "\n", "== x 0", f"x {MARK} y 0", f"{MARK} y", f"{MARK} y z", "a\r\nb\x0cc\u2028d"]
+    )
     texts = st.one_of(TEXTS, like_marks)
     answers = {name: Answer(data.draw(st.integers(0, 255)), data.draw(texts)) for name in names}
     assert parse_answers(print_answers(answers), MARK) == answers

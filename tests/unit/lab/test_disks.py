@@ -21,7 +21,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.mark.parametrize("writable", [False, True])
 def test_a_disk_is_plugged_in(world: World, writable: bool) -> None:
-    """A raw file on the lab's bus, found by its serial number once the kernel has it; written to only if that is wanted."""
+    """A raw file on the lab's bus, found by its serial number once the kernel has it; written to only if wanted."""
     assert plug_in(world.lab, "hosta", FILE, SERIAL, what="a disk", writable=writable) == "/dev/sdb"
     assert world.looked == 2
     (added, node), (plugged, device) = world.executed
@@ -53,7 +53,10 @@ def test_a_disk_is_taken_away(world: World) -> None:
     written = next(command for command in world.commands if "delete" in " ".join(command))
     assert "sync; echo 1 " in written[2]
     assert written[-1] == "sdb"
-    assert world.executed == [("device_del", {"id": f"disk-{SERIAL}"}), ("blockdev-del", {"node-name": f"disk-{SERIAL}"})]
+    assert world.executed == [
+        ("device_del", {"id": f"disk-{SERIAL}"}),
+        ("blockdev-del", {"node-name": f"disk-{SERIAL}"}),
+    ]
 
 
 def test_a_disk_that_is_not_there_is_not_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -303,7 +303,7 @@ def test_a_run_stops_where_guests_were_kept(world: World, directory: RunDirector
 
 
 class Sharing:
-    """Notes for each repeat whether it had the shared guest; ``alone``: what those come to that had one of their own."""
+    """Notes for each repeat whether it had the shared guest; ``alone``: what those come to that had their own."""
 
     def __init__(self, world: World, **alone: VerdictName) -> None:
         self.world = world
@@ -392,9 +392,7 @@ def test_a_guest_that_is_kept_is_not_disturbed(world: World, directory: RunDirec
     assert sharing.ran == ["vcpus=1 shared"]
 
 
-def test_hosts_of_a_case_are_its_sides(
-    world: World, directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hosts_of_a_case_are_its_sides(world: World, directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A case that says which host is its source does not take a guest that may be on the other one."""
     monkeypatch.setattr(execution, "decide", lambda *_: Decision())
     sharing = Sharing(world)

@@ -32,6 +32,7 @@ from switchover.run.side import Side
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 
 KEYS = GuestKeys("", "", "", "")
+PLAIN = Case("x")
 UNSEEN = UnseenDowntime("no heartbeats")
 CLOCKS = {"source": EXACT, "destination": ClockOffset(-880_000_000, 0, 15)}
 STATES = {
@@ -198,7 +199,7 @@ def run_examine(
     source: Side | None = None,
     destination: Side | None = None,
     states: Any = STATES,
-    case: Case = Case("x"),
+    case: Case = PLAIN,
     **changes: Any,
 ) -> passage.Passage:
     values = {"status": "completed", "source": REPLY, "clocks": CLOCKS} | changes
@@ -271,7 +272,8 @@ def test_an_oops_on_either_console_is_found() -> None:
     """Both consoles are looked at."""
     for name, truth in (("source", AFTER[0]), ("destination", AFTER[1])):
         side, _ = make_side(name, truth, console="BUG: x\n")
-        found = run_examine(**{name: side})
+        sides: dict[str, Any] = {name: side}
+        found = run_examine(**sides)
         assert failed(found.checks) == [f"{name}: guest console is free of oopses"]
 
 
@@ -345,7 +347,7 @@ LETS_IN = "guest lets in a new login on the destination"
 
 
 def arrive(
-    error: Exception | None = None, refuses: Exception | None = None, *, lasting: bool = False, case: Case = Case("x")
+    error: Exception | None = None, refuses: Exception | None = None, *, lasting: bool = False, case: Case = PLAIN
 ) -> tuple[passage.Passage, FakeQemu]:
     """A guest at the destination whose connection from before fails with ``error``, and a new login ``refuses``."""
     destination, qemu = make_side("destination", AFTER[1], shell=FakeGuest(make_answers(2), error, lasting=lasting))
@@ -397,7 +399,9 @@ def test_a_host_that_is_lost_is_no_failed_check() -> None:
     """A host that goes away while the guest is asked is an error of the environment, which passes."""
     with pytest.raises(HostLost, match="gone"):
         arrive(HostLost("broke"), HostLost("gone"))
-    destination, qemu = make_side("destination", AFTER[1], shell=FakeGuest(make_answers(2), HostLost("x"), lasting=True))
+    destination, qemu = make_side(
+        "destination", AFTER[1], shell=FakeGuest(make_answers(2), HostLost("x"), lasting=True)
+    )
     qemu.host_error = HostLost("gone")
     with pytest.raises(HostLost, match="gone"):
         run_examine(destination=destination)
@@ -418,7 +422,7 @@ def test_what_went_on_by_itself_is_looked_at() -> None:
         side, _ = make_side("destination", AFTER[1], shell=shell)
         assert failed(run_examine(destination=replace(side, spec=SideSpec(devices=(writes,)))).checks) == expected
         assert shell.asked == ["boot", "canary", "device-0", "fire-0", "dma-0"]
-    assert "dma-0" not in cast(FakeGuest, arrive()[1].shell).asked
+    assert "dma-0" not in arrive()[1].shell.asked
 
 
 def test_a_guest_that_is_another_one() -> None:

@@ -160,10 +160,8 @@ EXTRAS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("extras", EXTRAS)
 @pytest.mark.parametrize("outcome", [COMPLETED, FAILED])
 def test_what_a_qemu_keeps_of_a_case(cases: Cases, extras: dict[str, Any], outcome: Any) -> None:
-    """A setting that only some cases set stays in the QEMU: one that does not set it gets another, one that sets it, and
-    more, goes on.
-    """
-    case, more = with_settings(**extras), with_settings(**extras, **{"downtime_limit_ms": 200})
+    """A setting that only some cases set stays in a QEMU: a case without it gets another guest, one with it goes on."""
+    case, more = with_settings(**extras), with_settings(**extras, downtime_limit_ms=200)
     first = cases.run(CASE)
     assert cases.run(case, outcome) is first
     assert cases.run(more, outcome) is first
@@ -286,22 +284,17 @@ def test_a_guest_that_something_is_wrong_with_ends(run_case: RunCase, world: Wor
     kept there, and the next one has another.
     """
     run_case()
-    place: Path | None = None
-    match trouble:
-        case "check":
-            world.checks = (BAD,)
-            _, place = run_case()
-        case "second migration":
-            _, place = run_case([FAILED, FAILED])
-        case "lost":
-            _, place = run_case(HostLost("gone"))
-        case "bug":
-            with pytest.raises(ValueError, match="a bug"):
-                run_case(ValueError("a bug"))
+    if trouble == "check":
+        world.checks = (BAD,)
+    outcomes = {"check": COMPLETED, "second migration": [FAILED, FAILED], "lost": HostLost("gone")}
+    if trouble in outcomes:
+        _, place = run_case(outcomes[trouble])
+        assert {"source.command", "destination.command"} <= {path.name for path in place.iterdir()}
+    else:
+        with pytest.raises(ValueError, match="a bug"):
+            run_case(ValueError("a bug"))
     ended = [line for line in world.log if line.startswith("end ")]
     assert len(ended) == sum(line.startswith("start ") for line in world.log)
-    if place is not None:
-        assert {"source.command", "destination.command"} <= {path.name for path in place.iterdir()}
     world.checks = (GOOD,)
     record, _ = run_case()
     assert record.fingerprint["guest"]["migration"] == 1

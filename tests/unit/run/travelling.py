@@ -169,7 +169,7 @@ class World:
                 return Answer(0, f"{make_answers().boot_id}\n")
             case ["canary"]:
                 return Answer(0, f"{make_answers().canary}  -\n")
-            case ["device", number]:
+            case ["device", _]:
                 return Answer(0, render_view(make_answers().devices[0]))
         told = {"place-canary": "canary", "devices-taken": f"{self.devices} devices taken"}
         line = told.get(name, name.replace("-", " "))
@@ -266,9 +266,7 @@ def watch(world: World) -> Watchers:
     )
 
 
-def travel(
-    world: World, use: Callable[[Traveller], None], link: str = "link0", source: SideSpec = CASE.source
-) -> None:
+def travel(world: World, use: Callable[[Traveller], None], link: str = "link0", source: SideSpec = CASE.source) -> None:
     with start_traveller(source, make_pair(world, link), LOOP, watch(world), make_saved_guests(world)) as made:
         use(made)
 

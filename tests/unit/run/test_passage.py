@@ -397,7 +397,9 @@ def test_a_host_that_is_lost_is_no_failed_check() -> None:
     """A host that goes away while the guest is asked is an error of the environment, which passes."""
     with pytest.raises(HostLost, match="gone"):
         arrive(HostLost("broke"), HostLost("gone"))
-    destination, qemu = make_side("destination", AFTER[1], shell=FakeGuest(make_answers(2), HostLost("x"), lasting=True))
+    destination, qemu = make_side(
+        "destination", AFTER[1], shell=FakeGuest(make_answers(2), HostLost("x"), lasting=True)
+    )
     qemu.host_error = HostLost("gone")
     with pytest.raises(HostLost, match="gone"):
         run_examine(destination=destination)

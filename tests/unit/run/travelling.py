@@ -255,9 +255,7 @@ def watch(world: World) -> Watchers:
     )
 
 
-def travel(
-    world: World, use: Callable[[Traveller], None], link: str = "link0", source: SideSpec = CASE.source
-) -> None:
+def travel(world: World, use: Callable[[Traveller], None], link: str = "link0", source: SideSpec = CASE.source) -> None:
     with start_traveller(source, make_pair(world, link), LOOP, watch(world), make_saved_guests(world)) as made:
         use(made)
 

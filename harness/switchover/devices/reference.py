@@ -336,7 +336,7 @@ def write_state(scratch: Sequence[int], seed: int) -> str:
     return f"echo {' '.join(str(word) for word in scratch)} >scratch && echo {seed} >seed"
 
 
-FIRE = f"""
+FIRE = f"""{{
 last() {{ while read -r line; do kept=$line; done <"$1"; echo "$kept"; }}
 hard=$(last irq_hard) thread=$(last irq_thread)
 echo "$hard"
@@ -349,7 +349,7 @@ while [ "$(last irq_hard)" = "$hard" ] || [ "$(last irq_thread)" = "$thread" ]; 
 done
 last irq_hard
 last irq_thread
-"""
+}}"""
 """Let a device raise its last vector once, and wait until it has arrived; what :func:`parse_fired` reads."""
 
 

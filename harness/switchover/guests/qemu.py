@@ -4,6 +4,7 @@
 import contextlib
 import re
 import secrets
+import shlex
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -249,7 +250,8 @@ class QemuGuest:
         """Console, QEMU's log with its traces, and its standard error; what cannot be had is left empty."""
         texts = ["", ""]
         with contextlib.suppress(NotReady, OSError):
-            questions = {"console": f"cat {self.files.console}", "log": f"cat {self.files.log}"}
+            paths = {"console": self.files.console, "log": self.files.log}
+            questions = {name: f"cat {shlex.quote(path)}" for name, path in paths.items()}
             answers = ask_together(self.host, questions)
             texts = [answers[name].text if answers[name].ok else "" for name in questions]
         with contextlib.suppress(HostLost):

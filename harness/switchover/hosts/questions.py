@@ -54,12 +54,10 @@ def parse_answers(text: str, mark: str) -> dict[str, Answer]:
     """
     answers: dict[str, Answer] = {}
     lines: list[str] = []
-    for line in text.split("\n"):
+    for line in text.split("\n"):  # and nowhere else: what is asked for may have carriage returns and form feeds
         words = line.split()
         if len(words) == 3 and words[0] == mark and words[2].isdigit():
-            # the newline before the mark is no part of the answer: an empty line, or the end of a line without one
-            body = "\n".join(lines)
-            answers[words[1]] = Answer(int(words[2]), body)
+            answers[words[1]] = Answer(int(words[2]), "\n".join(lines))
             lines = []
         else:
             lines.append(line)

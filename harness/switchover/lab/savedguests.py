@@ -67,8 +67,9 @@ def find_stored(key: str) -> StoredGuest | None:
 
 
 def list_stored() -> list[StoredGuest]:
+    """Those that are kept, and no half of one whose making ended before its rename."""
     found = (_read(path.parent) for path in sorted(store_directory().glob(f"{PREFIX}*/{_MANIFEST}")))
-    return [stored for stored in found if stored is not None]
+    return [stored for stored in found if stored is not None and stored.path.parent == _directory(stored.key)]
 
 
 def remove_stored(key: str) -> None:

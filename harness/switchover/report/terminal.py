@@ -42,7 +42,8 @@ def _render_verdict(record: Record) -> str:
 def render_record(record: Record) -> str:
     """One repeat explained: states, bytes, downtime with its parts in percent, failed checks."""
     lines = [f"{record.case}  verdict {_render_verdict(record)}"]
-    if words := _render_guest(record.fingerprint.get("guest", {})):
+    asked = {"start": "warm"} if is_warm(record) else {}
+    if words := _render_guest(record.fingerprint.get("guest", asked)):
         lines.append(f"  {'guest':<12} {words}")
     for made in record.interventions:
         seconds = (made["ended_ns"] - made["began_ns"]) / 1e9
@@ -106,8 +107,10 @@ def _render_guest(guest: Mapping[str, Any]) -> str:
     'cold: it has a disk; its migration 2'
     """
     words = []
-    if guest.get("start") == "warm":
-        words.append(f"warm: restored from sha256 {guest.get('sha256', '')[:12]}…, its devices plugged in")
+    if guest.get("start") == "warm" and "sha256" not in guest:
+        words.append("warm, but none was restored")
+    elif guest.get("start") == "warm":
+        words.append(f"warm: restored from sha256 {guest['sha256'][:12]}…, its devices plugged in")
     elif guest.get("reason"):
         words.append(f"cold: {guest['reason']}")
     if guest.get("migration", 1) > 1:

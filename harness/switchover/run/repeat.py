@@ -260,8 +260,8 @@ def _describe_guest(traveller: Traveller) -> dict[str, Any]:
 def _forget_saved(error: NotRestored, pair: Pair, observer: Observer) -> None:
     if observer.shared is not None:
         observer.shared.end()
-    if observer.saved_guests is not None:
-        observer.saved_guests.forget(error.saved, pair.source.lab)
+    saved_guests = observer.saved_guests or SavedGuests()  # one of its own is gone, and its image is in the store
+    saved_guests.forget(error.saved, pair.source.lab)
 
 
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:

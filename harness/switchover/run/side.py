@@ -15,6 +15,7 @@ from switchover.guests.warm import SavedGuest, begin_restore, plug_device, unplu
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer, ask_together
+from switchover.record.errors import CommandFailed
 from switchover.scenarios.case import SideSpec
 
 
@@ -40,20 +41,30 @@ class Side:
         return [function.function.numbers for function in self.functions.values()]
 
     def read_truths(self) -> tuple[Truth, ...]:
-        """What its reference devices know, in one exchange with the host."""
+        """What its reference devices know, in one exchange with the host.
+
+        :raises CommandFailed: one could not be read
+        """
         return self._parse_truths(ask_together(self.guest.host, self._ask_truths()))
 
     def read_truths_and_log(self) -> tuple[tuple[Truth, ...], str]:
         """The same, and QEMU's log."""
         questions = {**self._ask_truths(), "log": f"cat {shlex.quote(self.guest.files.log)}"}
         answers = ask_together(self.guest.host, questions)
-        return self._parse_truths(answers), answers["log"].text
+        return self._parse_truths(answers), self._require(answers, "log")
 
     def _ask_truths(self) -> dict[str, str]:
         return {f"device-{number}": device.ask_truth() for number, device in enumerate(self.devices)}
 
     def _parse_truths(self, answers: Mapping[str, Answer]) -> tuple[Truth, ...]:
-        return tuple(parse_truth(answers[f"device-{number}"].text) for number in range(len(self.devices)))
+        return tuple(parse_truth(self._require(answers, f"device-{number}")) for number in range(len(self.devices)))
+
+    def _require(self, answers: Mapping[str, Answer], name: str) -> str:
+        """:raises CommandFailed: it could not be read"""
+        answer = answers[name]
+        if not answer.ok:
+            raise CommandFailed(f"{self.guest.host.name} does not say: {name}", why=answer.text.strip()[-300:])
+        return answer.text
 
 
 def name_devices(side: str, spec: SideSpec) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchover.guests.arguments import TRACE_PATTERNS, build_arguments
+from switchover.guests.arguments import GIVEN, TRACE_PATTERNS, build_arguments
 from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, VfioDevice
 from switchover.lab.labhost import KERNELS
 
@@ -176,5 +176,5 @@ def test_nothing_listens_on_a_network() -> None:
 def test_keys_are_files_not_arguments() -> None:
     """Keys reach the guest by file name: a command line is readable by every user."""
     names = values(build(), "-fw_cfg")
-    assert len(names) == 2
-    assert all(f",file={FILES.directory}/" in name for name in names)
+    assert names == [f"name=opt/switchover/{name},file={FILES.directory}/{name}" for name in GIVEN]
+    assert "identity" in GIVEN

@@ -11,8 +11,10 @@ import pytest
 from tests.unit.fakes import FakeMonitor, FakeProcess, FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.hosts.host import Completed
 from switchover.hosts.journal import parse_journal
+from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import paced, wait_until
 from switchover.record.errors import Deadline, GuestCrashed, HostLost, NotReady, Refused
@@ -284,20 +286,36 @@ def test_a_boot_that_panics_is_not_waited_for(started: Started) -> None:
         started.guest.wait_until_reachable()
 
 
-def test_evidence_is_what_can_be_had(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can be read of console and log is kept, what cannot is empty: it never raises."""
-
-    def read_file(path: str) -> bytes:
-        if path == started.guest.files.log:
-            return b"7@1.000000:vfio_save_start \xff\n"
-        raise HostLost("gone")
-
-    monkeypatch.setattr(started.host, "read_file", read_file)
+def test_evidence_is_what_can_be_had(started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be read of console and log is kept as it is, what cannot is empty: it never raises. The directory has
+    the name of the side, such as that of a second destination.
+    """
+    directory = tmp_path / "guest-second destination-1"
+    directory.mkdir()
+    started.guest.files = GuestFiles(str(directory), "tap")
+    log = b"7@1.000000:vfio_save_start \xff\r\n"
+    Path(started.guest.files.log).write_bytes(log)
+    monkeypatch.setattr(started.host, "run", LocalHost().run)
     evidence = started.guest.collect_evidence()
     assert evidence.console == ""
-    assert evidence.log == "7@1.000000:vfio_save_start \N{REPLACEMENT CHARACTER}\n"
+    assert evidence.log == log.decode(errors="replace")
     assert evidence.stderr == "qemu: its own words"
     assert evidence.command.startswith("qemu-system-x86_64 -name guest,debug-threads=on ")
+
+    def lose(*_: object, **__: object) -> Completed:
+        raise HostLost("gone")
+
+    monkeypatch.setattr(started.host, "run", lose)
+    assert (started.guest.collect_evidence().log, started.guest.collect_evidence().console) == ("", "")
+
+
+def test_a_guest_that_is_held_says_so(started: Started) -> None:
+    """One that is to be saved is waited for until it waits itself, and one that panics before is not."""
+    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    with pytest.raises(Deadline, match="to wait for its identity"):
+        started.guest.wait_until_held()
+    started.print("switchover-guest: held\n")
+    started.guest.wait_until_held()
 
 
 def test_the_bound_of_a_boot() -> None:

@@ -10,18 +10,32 @@ from typing import Any, cast
 import pytest
 from tests.unit.fakes import Answer, FakeMonitor, FaultyHost, ScriptedQmp
 
-from switchover.guests import warm
+from switchover.guests import saved, warm
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.spec import GuestSpec, VfioDevice
-from switchover.guests.warm import SavedGuest, SavedGuests, begin_restore, find_error, finish_restore, make_key
+from switchover.guests.warm import (
+    Beginning,
+    NotRestored,
+    SavedGuest,
+    SavedGuests,
+    begin_restore,
+    find_error,
+    finish_restore,
+    make_key,
+    unplug_device,
+)
+from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
-from switchover.record.errors import GuestCrashed, HostLost, NotReady, Refused
+from switchover.lab.lab import Lab
+from switchover.lab.savedguests import StoredGuest
+from switchover.record.errors import Deadline, GuestCrashed, HostLost, NotReady, Refused
 from switchover.record.paths import journals_directory
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
 SPEC = GuestSpec(start="warm")
 DIGESTS = {"qemu": "1", "kernel": "2", "initramfs": "3"}
 SAVED = SavedGuest("key", "/tmp/switchover-saved-x/guest", "5eed", 80, 20.5, "")
+HELD = replace(SAVED, path="/dev/sdb", held=True)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +97,16 @@ class Guest:
             QemuGuest,
             SimpleNamespace(
                 qmp=self.scripted.session(), spec=GuestSpec(devices=devices), label="the source QEMU on a",
-                require_alive=lambda: None,
+                require_alive=lambda: None, wait_until_reachable=self.wait_until_reachable,
             ),
         )  # fmt: skip
+        self.reachable: list[float] = []
+        self.answers: Exception | None = None
+
+    def wait_until_reachable(self, timeout: float) -> None:
+        self.reachable.append(timeout)
+        if self.answers:
+            raise self.answers
 
 
 def refuse(_: object) -> object:
@@ -101,7 +122,7 @@ def test_restoring() -> None:
     states = iter(["inmigrate", "paused"])
     made = Guest(query_status=lambda _: {"status": next(states)})
     begin_restore(made.guest, SAVED)
-    finish_restore(made.guest)
+    finish_restore(made.guest, SAVED)
 
     def mapped_ram(state: bool) -> tuple[str, dict[str, Any]]:
         return "migrate-set-capabilities", {"capabilities": [{"capability": "mapped-ram", "state": state}]}
@@ -119,13 +140,33 @@ def test_restoring() -> None:
         ("human-monitor-command", {"command-line": "device_add vfio-pci,id=other,sysfsdev=/sys/b,bus=port2"}),
         ("cont", {}),
     ]
+    assert made.reachable == [], "it had answered when it was saved"
+
+
+def test_a_guest_that_was_held_is_waited_for() -> None:
+    """It takes on who it is only now: it is restored when it answers, once it runs with its devices."""
+    made = Guest()
+    finish_restore(made.guest, HELD)
+    assert made.scripted.commands[-1] == ("cont", {})
+    assert len(made.reachable) == 1
+
+
+@pytest.mark.parametrize("error", [GuestCrashed("panic"), Deadline("Waited 120 s.")])
+def test_a_guest_that_was_held_and_does_not_go_on(error: Exception) -> None:
+    """Says nothing about its devices either: it was not restored, and it is told which it was."""
+    made = Guest()
+    made.answers = error
+    with pytest.raises(NotRestored, match="could not be restored") as caught:
+        finish_restore(made.guest, HELD)
+    assert caught.value.saved == HELD
+    assert str(error) in caught.value.why
 
 
 def test_a_device_that_is_rejected() -> None:
     """As on a command line: refused, in QEMU's words; the guest does not run without it."""
     made = Guest(human_monitor_command=lambda _: "Error: vfio: no migration\r\n")
     with pytest.raises(Refused) as error:
-        finish_restore(made.guest)
+        finish_restore(made.guest, SAVED)
     assert error.value.why == "vfio: no migration"
     assert "cont" not in [name for name, _ in made.scripted.commands]
 
@@ -140,10 +181,11 @@ def test_a_restore_that_fails_is_no_verdict_on_the_product(command: str, answer:
 
     def restore() -> None:
         begin_restore(made.guest, SAVED)
-        finish_restore(made.guest)
+        finish_restore(made.guest, SAVED)
 
-    with pytest.raises(NotReady, match="could not be restored"):
+    with pytest.raises(NotRestored, match="could not be restored") as caught:
         restore()
+    assert caught.value.saved == SAVED
 
 
 def label(method: str, argument: str) -> str:
@@ -259,7 +301,7 @@ def test_a_guest_with_trouble_is_not_saved(
     make_host: Callable[..., FaultyHost], loop: LoopThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No case would see what the guest reported while it booted."""
-    monkeypatch.setattr(warm, "find_trouble", lambda text: ["WARNING: CPU: 0"])
+    monkeypatch.setattr(saved, "find_trouble", lambda text: ["WARNING: CPU: 0"])
     with SavedGuests() as saved_guests, pytest.raises(NotReady, match="not fit to be saved"):
         saved_guests.require(SPEC, 1, make_host(), KEYS, loop)
 
@@ -278,3 +320,169 @@ def test_only_so_many_are_kept(make_host: Callable[..., FaultyHost], loop: LoopT
         saved_guests.require(replace(SPEC, address="1"), 1, host, KEYS, loop)
         assert host.log[before:] == ["identify files"]
     assert (host.log.count("remove saved"), other.log.count("remove saved")) == (3, 1)
+
+
+# what is decided, and images
+
+LAB = cast(Lab, SimpleNamespace(file=SimpleNamespace(hosts=["hosta", "hostb"])))
+HOST = FaultyHost(label, "", name="hosta")
+
+
+@pytest.fixture
+def capabilities(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """Of QEMUs, by program; a program is asked once."""
+    asked: list[str] = []
+    made = {GuestSpec.qemu: {"mapped-ram"}, "qemu-7.2": {"multifd"}, "qemu-11.1": {"mapped-ram"}}
+
+    def read(host: Host, qemu: str) -> Any:
+        assert qemu not in asked, "asked again"
+        asked.append(qemu)
+        return SimpleNamespace(capabilities=made[qemu])
+
+    monkeypatch.setattr(warm, "read_abilities", read)
+    monkeypatch.setattr(saved, "find_image", lambda name: name)
+    return made
+
+
+AUTO = GuestSpec(start="auto")
+
+
+@pytest.mark.parametrize(
+    ("spec", "beginning"),
+    [
+        (AUTO, Beginning("warm")),
+        (replace(AUTO, qemu="qemu-11.1"), Beginning("warm")),
+        (replace(AUTO, start="warm"), Beginning("warm")),
+        (replace(AUTO, start="warm", append="x"), Beginning("warm")),
+        (replace(AUTO, start="cold"), Beginning("cold")),
+        (replace(AUTO, append="x"), Beginning("cold", "it has words of its own for its kernel")),
+        (replace(AUTO, driver="libvirt"), Beginning("cold", "libvirt starts its guests by itself")),
+        (replace(AUTO, qemu="qemu-7.2"), Beginning("cold", "its QEMU, qemu-7.2, has no mapped-ram")),
+    ],
+)
+@pytest.mark.usefixtures("capabilities")
+def test_how_a_guest_begins(spec: GuestSpec, beginning: Beginning) -> None:
+    """What a scenario says holds, without a reason; else a guest is warm where nothing stands against it, or cold with
+    the reason. QEMUs are asked once.
+    """
+    saved_guests = SavedGuests()
+    for _ in range(2):
+        assert saved_guests.decide(spec, HOST, LAB) == beginning
+
+
+def test_a_host_of_no_lab(capabilities: dict[str, set[str]]) -> None:
+    """Has no images of saved guests: it boots them, and is not asked what its QEMU can."""
+    capabilities.clear()
+    begins = SavedGuests().decide(AUTO, HOST, None)
+    assert begins.start == "cold"
+    assert "none of a lab" in begins.reason
+
+
+class Store:
+    """Images of saved guests, and disks in lab hosts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        monkeypatch.setattr(warm, "make_image_key", lambda spec, ports, lab: f"{spec.append}/{ports}/{'0' * 20}")
+        monkeypatch.setattr(warm, "require_stored", self.require)
+        monkeypatch.setattr(warm, "plug_in", self.plug_in)
+        monkeypatch.setattr(warm, "unplug", lambda lab, name, serial: self.log.append(f"unplug {serial} of {name}"))
+        monkeypatch.setattr(warm, "remove_stored", lambda key: self.log.append(f"remove {key}"))
+
+    def require(self, key: str, *_: object) -> StoredGuest:
+        self.log.append(f"require {key}")
+        return StoredGuest(key, Path("/store/guest.raw"), 300, "5eed", 80, 20.5, "now", {})
+
+    def plug_in(self, lab: Lab, name: str, path: Path, serial: str, *, what: str) -> str:
+        self.log.append(f"plug {path} into {name}")
+        return "/dev/sdb"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    return Store(monkeypatch)
+
+
+def test_a_guest_of_a_lab_is_an_image(store: Store, loop: LoopThread) -> None:
+    """It is taken from the store, with the words of its lab host, and plugged in once for all cases; at the end it stays
+    where it is.
+    """
+    with SavedGuests() as saved_guests:
+        first = saved_guests.require(AUTO, 1, HOST, KEYS, loop, LAB, "pci=lastbus=0")
+        key = f"pci=lastbus=0/1/{'0' * 20}"
+        assert first == SavedGuest(key, "/dev/sdb", "5eed", 80, 20.5, "now", held=True)
+        assert "path" not in first.describe()
+        assert saved_guests.require(AUTO, 1, HOST, KEYS, loop, LAB, "pci=lastbus=0") is first
+        assert store.log == [f"require {key}", "plug /store/guest.raw into hosta"]
+        other = replace(HOST, name="hostb", address={"kind": "other"})
+        saved_guests.require(AUTO, 1, other, KEYS, loop, LAB, "pci=lastbus=0")
+        saved_guests.require(AUTO, 2, HOST, KEYS, loop, LAB, "pci=lastbus=0")
+    assert [line for line in store.log if line.startswith("plug")] == [
+        f"plug /store/guest.raw into {name}" for name in ("hosta", "hostb", "hosta")
+    ]
+
+
+def test_a_guest_that_cannot_be_an_image_is_saved_by_the_run(
+    make_host: Callable[..., FaultyHost], loop: LoopThread, store: Store
+) -> None:
+    """Words of its own for its kernel, and ``warm`` asked for: saved on its host, also in a lab."""
+    host = make_host()
+    with SavedGuests() as saved_guests:
+        made = saved_guests.require(replace(SPEC, append="threadirqs"), 1, host, KEYS, loop, LAB, "w=1")
+        assert not made.held
+        assert host.log == [*FIRST, *SAVING]
+    assert store.log == []
+
+
+def test_an_image_that_is_forgotten_is_made_again(store: Store, loop: LoopThread) -> None:
+    """It is taken from every lab host and from the store; others stay."""
+    with SavedGuests() as saved_guests:
+        bad, good = (saved_guests.require(AUTO, ports, HOST, KEYS, loop, LAB) for ports in (1, 2))
+        store.log.clear()
+        saved_guests.forget(bad, LAB)
+        assert store.log == [f"unplug {bad.key[:16]} of hosta", f"unplug {bad.key[:16]} of hostb", f"remove {bad.key}"]
+        store.log.clear()
+        assert saved_guests.require(AUTO, 2, HOST, KEYS, loop, LAB) is good
+        assert store.log == []
+        saved_guests.require(AUTO, 1, HOST, KEYS, loop, LAB)
+        assert store.log[0] == f"require {bad.key}"
+
+
+def test_a_file_that_is_forgotten_is_made_again(
+    make_host: Callable[..., FaultyHost], loop: LoopThread, store: Store
+) -> None:
+    """The file goes from its host at once; the store has nothing to do with it."""
+    host = make_host()
+    with SavedGuests() as saved_guests:
+        bad = saved_guests.require(SPEC, 1, host, KEYS, loop)
+        saved_guests.forget(bad, None)
+        assert host.log[-1] == "remove saved"
+        before = len(host.log)
+        saved_guests.require(SPEC, 1, host, KEYS, loop)
+        assert host.log[before : before + 2] == ["identify files", "make place"]
+    assert store.log == []
+
+
+def test_unplugging_waits_for_the_guest() -> None:
+    """QEMU says that a device is gone when the guest has let it go; what it said before, or of another, is not it."""
+    made = Guest(device_del=lambda _: {})
+    scripted = cast(Any, made.scripted)
+    scripted.answers["device_del"] = lambda _: scripted.events.extend([event("other"), event("dut")])
+    scripted.events = [event("dut")]
+    unplug_device(made.guest, "dut")
+    assert made.scripted.commands == [("device_del", {"id": "dut"})]
+
+
+def test_a_device_that_the_guest_does_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is told when time is over."""
+    monkeypatch.setattr(warm, "_UNPLUG_S", 0.1)
+    made = Guest(device_del=lambda _: {})
+    scripted = cast(Any, made.scripted)
+    scripted.answers["device_del"] = lambda _: {}
+    scripted.events = [event("dut")]
+    with pytest.raises(Deadline, match="let dut go"):
+        unplug_device(made.guest, "dut")
+
+
+def event(device: str) -> Any:
+    return SimpleNamespace(name="DEVICE_DELETED", data={"device": device})

@@ -2,20 +2,15 @@
 """Toolchains in a lab: which names are some, and how a lab host gets one."""
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
+from tests.unit.lab.plugged import World
 
 from switchover.guests.spec import GuestSpec, Kernel
 from switchover.hosts import processes
-from switchover.hosts.host import Completed
 from switchover.lab import toolchains
 from switchover.lab.images import Image
-from switchover.lab.lab import Lab
-from switchover.lab.labhost import monitor_socket
 from switchover.lab.toolchains import find_toolchains, list_unbuilt, provide_toolchain
 from switchover.record.errors import NotReady, Refused
 from switchover.record.paths import data_directory
@@ -46,53 +41,9 @@ def test_names() -> None:
     assert list_unbuilt(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt"]
 
 
-class World:
-    """A lab host that runs commands on paper, and the monitor of its QEMU."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.mounted = False
-        self.nodes: list[str] = []
-        self.error: Exception | None = None
-        self.commands: list[tuple[str, ...]] = []
-        self.executed: list[tuple[str, dict[str, Any]]] = []
-        self.looked = 0
-        monkeypatch.setattr(toolchains, "require_image", lambda name: IMAGE)
-        monkeypatch.setattr(toolchains, "QmpSession", self.open)
-        host = SimpleNamespace(name="hosta", run=self.run)
-        self.lab = cast(
-            Lab, SimpleNamespace(host=lambda name: host, monitor=lambda name: monitor_socket(Path("/s"), name))
-        )
-
-    def run(self, argv: Sequence[str], *, check: bool = True, timeout: float = 30) -> Completed:
-        self.commands.append(tuple(argv))
-        if argv[0] == "test":
-            return Completed(tuple(argv), 0 if self.mounted else 1, b"", b"")
-        if "vpd_pg80" in " ".join(argv):
-            self.looked += 1
-            return Completed(tuple(argv), 0, b"/dev/sdb\n" if self.looked > 1 else b"", b"")
-        return Completed(tuple(argv), 0, b"", b"")
-
-    def open(self, name: str, host: object, path: str, loop: object) -> Any:
-        assert path == "/s/hosta.qmp"
-        return self
-
-    def __enter__(self) -> "World":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        if command == "query-named-block-nodes":
-            return [{"node-name": node} for node in self.nodes]
-        if self.error:
-            raise self.error
-        self.executed.append((command, arguments or {}))
-        return {}
-
-
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(toolchains, "require_image", lambda name: IMAGE)
     return World(monkeypatch)
 
 

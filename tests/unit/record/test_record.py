@@ -27,10 +27,10 @@ from switchover.record.units import Direction, Unit
 
 DATA = Path(__file__).parent.parent / "data"
 NOT_CHECKED = (NotChecked("guest memory keeps its canary", "head, and md5sum or sha256sum"),)
-WHOLE = replace(
-    make_record(), not_checked=NOT_CHECKED, properties={"source": {"x-allow-pre-copy": "off"}, "destination": {}}
-)
-SCHEMA = DATA / "record-4.json"
+PROPERTIES: dict[str, dict[str, str]] = {"source": {"x-allow-pre-copy": "off"}, "destination": {}}
+ALONE = {"verdict": {"name": "completed", "side": "", "reason": ""}, "mismatch": ""}
+WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE)
+SCHEMA = DATA / "record-5.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -70,6 +70,7 @@ RECORDS = st.builds(
     mismatch=st.text(),
     interventions=st.lists(OBJECTS, max_size=2).map(tuple),
     not_checked=st.lists(st.builds(NotChecked, st.text(), st.text()), max_size=2).map(tuple),
+    alone=OBJECTS,
 )
 
 
@@ -102,12 +103,19 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 4 is read for good."""
+    """A record that was written by version 5 is read for good."""
     record = read_record(SCHEMA)
     assert record == WHOLE
     assert record.measured("downtime.qemu") == 0.256
     assert record.measured("bytes.wire") is None
     assert record.measured("no such") is None
+
+
+def test_a_record_of_version_4_can_be_read() -> None:
+    """In version 4 no cases shared a guest."""
+    record = read_record(DATA / "record-4.json")
+    assert record == replace(WHOLE, alone={}, schema_version=4)
+    assert not record.differs_alone
 
 
 def test_a_record_of_version_3_can_be_read() -> None:
@@ -154,9 +162,12 @@ def test_a_newer_record_is_refused() -> None:
     assert caught.value.fix == "update switchover"
 
 
-def wrong(name: VerdictName) -> Record:
-    """A record whose verdict was not the expected one."""
-    return replace(make_record(), verdict=Verdict(name), mismatch=f"expected something else, was {name}")
+def wrong(name: VerdictName, alone: str | None = None) -> Record:
+    """A record whose verdict was not the expected one. ``alone``: the mismatch with a guest of its own, if it was run
+    again.
+    """
+    again = {} if alone is None else {"verdict": {}, "mismatch": alone}
+    return replace(make_record(), verdict=Verdict(name), mismatch=f"expected something else, was {name}", alone=again)
 
 
 def right(name: VerdictName) -> Record:
@@ -174,10 +185,16 @@ def right(name: VerdictName) -> Record:
         *(([right(name)], 0) for name in VerdictName),
         ([right(VerdictName.HUNG), wrong(VerdictName.COMPLETED)], 1),
         ([right(VerdictName.HUNG), wrong(VerdictName.INFRASTRUCTURE_ERROR)], 3),
+        ([wrong(VerdictName.INFRASTRUCTURE_ERROR, "")], 1),
+        ([wrong(VerdictName.INFRASTRUCTURE_ERROR, "")] * 2 + [right(VerdictName.COMPLETED)], 1),
+        ([wrong(VerdictName.INFRASTRUCTURE_ERROR, "expected something else")], 3),
+        ([wrong(VerdictName.HUNG, "")], 1),
     ],
 )
 def test_the_exit_code_of_records(records: list[Record], code: int) -> None:
-    """What was expected is in order, whatever it is; a case that is not right comes before a failed environment."""
+    """What was expected is in order, whatever it is; a case that is not right comes before a failed environment. What
+    differs alone is not right, be it an infrastructure error: the guest that cases share is a part of what is tested.
+    """
     assert exit_code_of(records) == code
 
 

@@ -255,6 +255,16 @@ def test_counts_of_other_outcomes(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", [VerdictName.CHECKS_FAILED, VerdictName.INFRASTRUCTURE_ERROR])
+def test_a_case_that_differs_alone_is_counted_as_such(tmp_path: Path, name: VerdictName) -> None:
+    """It is neither right nor like one that is wrong with a guest of its own too, and no infrastructure error."""
+    wrong = replace(make_record("a"), verdict=Verdict(name), mismatch="x")
+    differs = replace(wrong, alone={"verdict": {"name": "completed"}, "mismatch": ""})
+    assert render_counts(read_run(make_run(tmp_path / "1", [differs], [make_line("a")]))) == "1 case: 1 differs alone"
+    also = replace(wrong, alone={"verdict": {"name": name}, "mismatch": "x"})
+    assert "differs" not in render_counts(read_run(make_run(tmp_path / "2", [also], [make_line("a")])))
+
+
 TEXT = st.text(max_size=20)
 NUMBER = st.floats(0, 1e6, allow_nan=False)
 MEASUREMENTS = st.lists(

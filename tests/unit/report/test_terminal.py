@@ -52,6 +52,24 @@ def test_a_warm_guest_is_told() -> None:
     assert "  guest        warm, but none was restored" in render_record(unsaved)
 
 
+def test_how_a_guest_began_is_told_where_it_matters() -> None:
+    """Why it is cold though nobody asked for that, and which migration of its life it was if not the first."""
+
+    def render(**guest: object) -> str:
+        lines = render_record(replace(make_record(), fingerprint={"guest": guest})).splitlines()
+        return "".join(line.split(maxsplit=1)[1] for line in lines if line.startswith("  guest "))
+
+    assert render(start="cold", migration=1) == ""
+    assert render(start="cold", reason="it has a disk", migration=1) == "cold: it has a disk"
+    assert render(start="cold", migration=3) == "its migration 3"
+    assert render(start="warm", sha256="5eed" * 16, migration=2).endswith("its devices plugged in; its migration 2")
+    began = {"guest": {"start": "warm", "sha256": "5eed"}}
+    asked = {"source": {"guest": {"start": "auto"}}}
+    assert "warm guest" in render_repeat(replace(make_record(), fingerprint=began, settings=asked))
+    told_cold = {"guest": {"start": "cold", "reason": "its QEMU has no mapped-ram"}}
+    assert "warm guest" not in render_repeat(replace(make_record(), fingerprint=told_cold, settings=asked))
+
+
 def test_what_the_outside_saw() -> None:
     """One more line, after QEMU's number, if there is such a number."""
     record = make_record()

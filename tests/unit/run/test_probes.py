@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Checks after a migration: all pass on a good one, and each is seen to fail when its input is not as it must be."""
 
-import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,33 +9,34 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.builders import make_answers, make_change, make_moved, make_truth
+from tests.unit.builders import make_answers, make_change, make_moved, make_truth, render_view
 from tests.unit.fakes import FaultyHost
+from tests.unit.scripted_host import ScriptedHost, answer_questions
 
-from switchover.devices.reference import Truth
-from switchover.hosts.waiting import wait_until
+from switchover.devices.reference import Knobs, Truth
+from switchover.hosts.questions import Answer
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.traces import DeviceBytes
-from switchover.record.errors import GuestCrashed
 from switchover.record.measurement import Check
-from switchover.run import probes
 from switchover.run.needs import LAB_MEANS, Need
 from switchover.run.probes import (
     GuestAnswers,
+    Unanswered,
     ask_guest,
     check_console,
+    check_fired,
     compare_bytes,
     compare_functions,
     compare_guest,
     compare_states,
     count_since,
     fire_interrupt,
-    place_canary,
+    prepare_guest,
     read_functions,
     reinitialise,
-    seed_device,
     wait_for_functions,
 )
+from switchover.scenarios.case import DeviceSpec
 
 NAMES = ["dut"]
 
@@ -299,91 +300,101 @@ def test_console_check() -> None:
     assert check.observed == "BUG: kernel NULL pointer dereference; Oops: 0000 [#1]"
 
 
-class Guest(FaultyHost):
+class Guest(ScriptedHost):
     """A guest with the reference device's driver; ``fires`` says what a trigger does to (hard, thread)."""
 
-    def __init__(self, fires: tuple[int, int]) -> None:
-        super().__init__(lambda method, argument: argument, "", outputs=self.answer)
+    def __init__(self, fires: tuple[int, int] = (1, 1)) -> None:
+        super().__init__(lambda argv: answer_questions(argv[-1], self.answer), "guest")
         self.fires = fires
-        self.hard = [3, 7]
-        self.thread = [3, 7]
-        self.written: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self.unable: set[str] = set()
 
-    def answer(self, argv: Sequence[str]) -> bytes:
-        command = argv[-1]
-        if "boot_id" in command:
-            return b"3f1c\nd41d8c  -\n"
-        if ">trigger" in command:
-            vector = int(command.split("echo ")[1].split()[0])
-            self.hard[vector] += self.fires[0]
-            self.thread[vector] += self.fires[1]
-        if ">scratch" in command:
-            self.written.append(command)
-        lines = {
-            "scratch": "1\n",
-            "generation": "1\n",
-            "seed": "2\n",
-            "checksum": "c\n",
-            "checksum_expected": "c\n",
-            "irq_hard": "".join(f"{vector} {count}\n" for vector, count in enumerate(self.hard)),
-            "irq_thread": "".join(f"{vector} {count}\n" for vector, count in enumerate(self.thread)),
-        }
-        return "".join(f"==> {name}\n{text}" for name, text in lines.items()).encode()
+    def answer(self, name: str, script: str) -> str | int:
+        self.scripts[name] = script
+        if name in self.unable:
+            return 1
+        match name.partition("-")[0]:
+            case "boot":
+                return "3f1c\n"
+            case "canary":
+                return "d41d8c  -\n"
+            case "device":
+                return render_view(make_answers().devices[0])
+            case "fire":
+                return f"1 3 4\n1 3 4\n1 3 {4 + self.fires[0]}\n1 3 {4 + self.fires[1]}\n"
+        return ""
 
 
 def test_an_interrupt_that_arrives() -> None:
     """One interrupt of the last vector, in the primary handler and in the thread, passes."""
-    check = fire_interrupt(Guest((1, 1)), [])
+    check = fire_interrupt(Guest((1, 1)))
     assert check.passed
     assert "vector 1" in check.name
 
 
 @pytest.mark.parametrize(("fires", "observed"), [((0, 0), "(7, 7)"), ((1, 0), "(8, 7)"), ((0, 1), "(7, 8)")])
-def test_an_interrupt_that_is_lost(fires: tuple[int, int], observed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_that_is_lost(fires: tuple[int, int], observed: str) -> None:
     """An interrupt that does not arrive in both fails, with what was seen."""
-    monkeypatch.setattr(
-        probes, "wait_until", lambda *args, **options: wait_until(*args, **(options | {"timeout": 0.1}))
-    )
-    check = fire_interrupt(Guest(fires), [])
+    check = fire_interrupt(Guest(fires))
     assert not check.passed
     assert (check.expected, check.observed) == ("(8, 8)", observed)
 
 
 def test_an_interrupt_that_fires_twice() -> None:
     """More interrupts than were raised are not in order either."""
-    check = fire_interrupt(Guest((2, 2)), [])
+    check = fire_interrupt(Guest((2, 2)))
     assert not check.passed
     assert check.observed == "(9, 9)"
 
 
-def test_an_interrupt_in_a_dead_guest() -> None:
-    """A guest that dies meanwhile is a crash, not a lost interrupt."""
-
-    def dead() -> None:
-        raise GuestCrashed("QEMU ended")
-
-    with pytest.raises(GuestCrashed):
-        fire_interrupt(Guest((0, 0)), [dead])
+def test_counts_of_a_script_that_failed() -> None:
+    """Counts that look right are not believed of a script that says it failed."""
+    text = "1 7\n1 7\n1 8\n1 8\n"
+    assert check_fired(Answer(0, text)).passed
+    assert not check_fired(Answer(2, text)).passed
 
 
 def test_asking_a_guest() -> None:
-    """The answers have the boot's id and the device as the guest sees it."""
-    answers = ask_guest(Guest((0, 0)))
-    (device,) = answers.devices
-    assert (answers.boot_id, answers.canary, device.seed, device.irq_hard) == ("3f1c", "d41d8c", "2", (3, 7))
+    """The answers have the boot's id and the device as the guest sees it; nothing is raised that was not asked for."""
+    guest = Guest()
+    reply = ask_guest(guest)
+    (device,) = reply.answers.devices
+    assert (reply.answers.boot_id, reply.answers.canary, device.seed) == ("3f1c", "d41d8c", "7")
+    assert (reply.fired, reply.dma) == ((), {})
+    assert len(guest.commands) == 1
 
 
 def test_asking_a_guest_with_two_devices() -> None:
-    """Each device is asked by the number of its slot, and told to do things by it."""
-    guest = Guest((1, 1))
-    assert len(ask_guest(guest, 2).devices) == 2
-    assert ["shift 0;" in line for line in guest.log[1:]] == [True, False]
-    assert "shift 1;" in guest.log[2]
-    guest.log.clear()
-    seed_device(guest, random.Random(1), 1)
+    """Each device is asked by the number of its slot, and told to do things by it; all in one exchange."""
+    guest = Guest()
+    reply = ask_guest(guest, 2, fire=True, dma=[1])
+    assert (len(reply.answers.devices), len(reply.fired), list(reply.dma)) == (2, 2, [1])
+    assert len(guest.commands) == 1
+    by_device = {name: script for name, script in guest.scripts.items() if "shift" in script}
+    assert list(by_device) == ["device-0", "device-1", "fire-0", "fire-1", "dma-1"]
+    assert all(f"shift {name[-1]};" in script for name, script in by_device.items())
     reinitialise(guest, 1)
-    assert fire_interrupt(guest, [], 1).name.endswith(", device 2")
-    assert all("shift 1;" in line for line in guest.log)
+    assert fire_interrupt(guest, 1).name.endswith(", device 2")
+    assert all("shift 1;" in command[-1] for command in guest.commands[1:])
+
+
+@pytest.mark.parametrize("name", ["boot", "canary", "device-0", "device-1"])
+def test_a_guest_that_cannot_answer(name: str) -> None:
+    """What it was asked and did not answer is named: no answer is made up."""
+    guest = Guest()
+    guest.unable = {name}
+    with pytest.raises(Unanswered, match=name) as caught:
+        ask_guest(guest, 2)
+    assert caught.value.question == name
+
+
+def test_an_interrupt_that_cannot_be_raised_is_no_missing_answer() -> None:
+    """A check says so; what the guest says besides is kept."""
+    guest = Guest()
+    guest.unable = {"fire-0", "dma-0"}
+    reply = ask_guest(guest, fire=True, dma=[0])
+    assert (reply.fired[0].ok, reply.dma[0].ok) == (False, False)
+    assert reply.answers.boot_id == "3f1c"
 
 
 class Functions(FaultyHost):
@@ -424,14 +435,14 @@ def test_functions_that_are_plugged_in_are_waited_for() -> None:
 
 def test_the_canary_is_the_guests_own() -> None:
     """The canary lies where the digest is taken; two guests with the same random numbers still have two of them."""
-    guest = Guest((0, 0))
-    place_canary(guest)
-    place_canary(guest)
-    ask_guest(guest)
-    (placed, other, asked) = guest.log[:3]
-    assert "/dev/urandom; } >/canary" in placed
-    assert placed != other
-    assert "md5sum </canary" in asked
+    guest = Guest()
+    placed = []
+    for _ in range(2):
+        prepare_guest(guest, [], LAB_MEANS)
+        placed.append(guest.scripts["place-canary"])
+    assert "/dev/urandom; } >/canary" in placed[0]
+    assert placed[0] != placed[1]
+    assert "md5sum </canary" in guest.scripts["canary"]
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=3), st.lists(st.integers(0, 1000), min_size=3, max_size=3))
@@ -443,10 +454,69 @@ def test_counting_since(before: list[int], more: list[int]) -> None:
 
 
 def test_every_repeat_has_a_state_of_its_own() -> None:
-    """Two repeats give the device different states; the same generator gives the same."""
-    guest = Guest((0, 0))
-    for seed in (1, 2, 1):
-        seed_device(guest, random.Random(seed))
-    first, second, third = guest.written
-    assert first == third != second
-    assert len(first.split("echo ")[1].split(" >scratch")[0].split()) == 16
+    """Two repeats give the device different states, and so do two devices of one."""
+    guest = Guest()
+    seeds = []
+    for _ in range(2):
+        prepare_guest(guest, [DeviceSpec("a"), DeviceSpec("b")], LAB_MEANS)
+        seeds += [guest.scripts["seed-0"], guest.scripts["seed-1"]]
+    words = [script.split("echo ")[1].split(" >scratch")[0].split() for script in seeds]
+    assert [len(one) for one in words] == [16] * 4
+    assert len({tuple(one) for one in words}) == 4
+    assert len({script.split("echo ")[2] for script in seeds}) == 4
+
+
+TOLD = DeviceSpec("dut", knobs=Knobs(dma_pages_per_sec=7))
+
+
+def test_all_is_prepared_in_one_exchange_and_in_order() -> None:
+    """The driver has the devices before they get a state, and that before they are asked for it."""
+    guest = Guest()
+    answers = prepare_guest(guest, [TOLD, DeviceSpec("other")], LAB_MEANS, restored=True, awaits=True).answers
+    assert list(guest.scripts) == [
+        "clock", "place-canary", "devices-taken", "seed-0", "enable-dma-0", "seed-1",
+        "boot", "canary", "device-0", "device-1",
+    ]  # fmt: skip
+    assert len(guest.commands) == 1
+    assert answers == make_answers(devices=2)
+    assert guest.scripts["enable-dma-0"].endswith("echo 1 >dma_enable")
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({"restored": False}, {"clock"}),
+        ({"awaits": False}, {"devices-taken"}),
+        ({"canary": False}, {"place-canary"}),
+        ({"means": LAB_MEANS.without(Need.CLOCK)}, {"clock"}),
+        ({"means": LAB_MEANS.without(Need.DIGEST)}, {"place-canary", "canary"}),
+        ({"means": LAB_MEANS.without(Need.DRIVER)}, {"devices-taken", "seed-0", "enable-dma-0", "device-0"}),
+    ],
+)
+def test_what_is_not_wanted_or_cannot_be_is_not_told(changes: dict[str, Any], left_out: set[str]) -> None:
+    """Each of these leaves out its own questions and no other."""
+    whole, part = Guest(), Guest()
+    values: dict[str, Any] = {"means": LAB_MEANS, "restored": True, "awaits": True}
+    prepare_guest(whole, [TOLD], **values)
+    prepare_guest(part, [TOLD], **(values | changes))
+    assert whole.scripts.keys() - part.scripts.keys() == left_out
+    assert part.scripts.keys() <= whole.scripts.keys()
+
+
+@pytest.mark.parametrize("name", ["clock", "place-canary", "devices-taken", "seed-0", "enable-dma-0"])
+def test_what_could_not_be_done_is_named(name: str) -> None:
+    """A guest that was told something and could not do it is not taken for prepared."""
+    guest = Guest()
+    guest.unable = {name}
+    with pytest.raises(Unanswered) as caught:
+        prepare_guest(guest, [TOLD], LAB_MEANS, restored=True, awaits=True)
+    assert caught.value.question == name
+
+
+def test_the_clock_is_the_controllers() -> None:
+    """A guest that was restored gets the time of now."""
+    guest = Guest()
+    before = int(time.time())
+    prepare_guest(guest, [], LAB_MEANS, restored=True)
+    told = int(guest.scripts["clock"].removeprefix("date -u -s @"))
+    assert before <= told <= time.time() + 1

@@ -14,8 +14,9 @@ from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Knobs
 from switchover.guests.qemu import GuestKeys
-from switchover.guests.warm import SavedGuest
+from switchover.guests.warm import Beginning, NotRestored, SavedGuest, SavedGuests
 from switchover.hosts.loop import LoopThread
+from switchover.lab.lab import Lab
 from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotSupported, Refused
@@ -81,7 +82,7 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     )
     (device,) = record.settings["destination"]["devices"]
     assert device["properties"] == {"enable-migration": "on", "migration-events": "on"}
-    named = {"source", "destination", "migration", "faults", "heartbeat_us", "irq_seconds", "irq_load"}
+    named = {"source", "destination", "migration", "faults", "heartbeat_us", "login_after", "irq_seconds", "irq_load"}
     assert set(record.settings) == named
     assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
     on_disk = read_record(tmp_path / "record.json")
@@ -154,14 +155,18 @@ class FakeTraveller:
     """Stands where a :class:`Traveller` is used, and comes to what it is told, one attempt after the other."""
 
     def __init__(
-        self, *outcomes: Passage | Exception, heals: Exception | None = None, saved: SavedGuest | None = None
-    ) -> None:
+        self, *outcomes: Passage | Exception, heals: Exception | None = None, saved: SavedGuest | None = None,
+        reason: str = "",
+    ) -> None:  # fmt: skip
         self.outcomes = list(outcomes)
         self.heals = heals
         self.log: list[str] = []
         self.cases: list[Case] = []
         self.watchers = Watchers()
-        self.side = SimpleNamespace(saved=saved)
+        self.saved = saved
+        self.beginning = Beginning("warm" if saved else "cold", reason)
+        self.migrations = 0
+        self.starts: list[SavedGuests | None] = []
 
     def attempt(self, case: Case, name: str = "destination") -> Passage:
         self.log.append(name)
@@ -179,9 +184,10 @@ class FakeTraveller:
 
     @contextlib.contextmanager
     def start(
-        self, spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers, saved_guests: object
+        self, spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers, saved_guests: SavedGuests | None
     ) -> Iterator[Self]:
         assert spec == CASE.source
+        self.starts.append(saved_guests)
         self.watchers = watchers
         yield self
 
@@ -198,15 +204,77 @@ def run_fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, traveller: FakeTra
 
 
 def test_the_record_says_how_the_guest_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Booted, or restored from what: the fingerprint has the digests, and no path of a file that is gone."""
+    """Booted and why, or restored from what, and which migration of its life it is: the fingerprint has the digests,
+    and no path of a file that is gone.
+    """
     record = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED))
-    assert record.fingerprint["guest"] == {"start": "cold"}
-    saved = SavedGuest("c0ffee", "/tmp/x/guest", "5eed", 80, 20.5, "2026-11-22T02:00:00+00:00")
-    record = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED, saved=saved))
+    assert record.fingerprint["guest"] == {"start": "cold", "migration": 1}
+    record = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED, reason="it has a disk"))
+    assert record.fingerprint["guest"] == {"start": "cold", "reason": "it has a disk", "migration": 1}
+    record = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED, saved=SAVED))
     assert record.fingerprint["guest"] == {
         "start": "warm", "key": "c0ffee", "sha256": "5eed", "bytes": 80, "seconds": 20.5,
-        "made": "2026-11-22T02:00:00+00:00",
+        "made": "2026-11-22T02:00:00+00:00", "held": True, "migration": 1,
     }  # fmt: skip
+
+
+SAVED = SavedGuest("c0ffee", "/dev/sdb", "5eed", 80, 20.5, "2026-11-22T02:00:00+00:00", held=True)
+
+
+class ForgetfulGuests(SavedGuests):
+    """Keeps what it is to forget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forgotten: list[tuple[SavedGuest, Lab | None]] = []
+
+    def forget(self, saved: SavedGuest, lab: Lab | None) -> None:
+        self.forgotten.append((saved, lab))
+
+
+LAB = cast(Lab, SimpleNamespace(name="a lab"))
+
+
+def run_unrestored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, traveller: FakeTraveller, guests: ForgetfulGuests | None
+) -> Record:
+    monkeypatch.setattr(repeat, "start_traveller", traveller.start)
+    pair = replace(PAIR, source=replace(PAIR.source, lab=LAB))
+    return run_repeat(CASE, 1, pair, RepeatDirectory(tmp_path), {}, Observer(saved_guests=guests))
+
+
+def test_a_guest_that_is_not_restored_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What was saved is forgotten, and the case is run with another; the record says that it happened and why."""
+    guests = ForgetfulGuests()
+    traveller = FakeTraveller(NotRestored("The saved guest could not be restored.", "bad magic", SAVED), COMPLETED)
+    record = run_unrestored(monkeypatch, tmp_path, traveller, guests)
+    assert record.verdict.name is VerdictName.COMPLETED
+    assert guests.forgotten == [(SAVED, LAB)]
+    assert traveller.log == ["destination", "destination"]
+    assert traveller.starts == [guests, guests]
+    assert "bad magic" in record.fingerprint["guest_made_again"]
+
+
+def test_a_guest_is_made_again_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that is not restored a second time is an error of the environment, and no verdict on the product."""
+    guests = ForgetfulGuests()
+    error = NotRestored("The saved guest could not be restored.", "bad magic", SAVED)
+    traveller = FakeTraveller(error, error, COMPLETED)
+    record = run_unrestored(monkeypatch, tmp_path, traveller, guests)
+    assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
+    assert "could not be restored" in record.verdict.reason
+    assert (len(guests.forgotten), len(traveller.log)) == (1, 2)
+
+
+def test_the_image_of_a_guest_is_made_again_without_a_place_for_guests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Images are in the store, whoever took one from there."""
+    forgotten: list[SavedGuest] = []
+    monkeypatch.setattr(SavedGuests, "forget", lambda self, saved, lab: forgotten.append(saved))
+    traveller = FakeTraveller(NotRestored("x", "y", SAVED), COMPLETED)
+    assert run_unrestored(monkeypatch, tmp_path, traveller, None).verdict.name is VerdictName.COMPLETED
+    assert forgotten == [SAVED]
 
 
 def test_a_completed_migration_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

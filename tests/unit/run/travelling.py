@@ -13,7 +13,7 @@ from tests.unit.builders import make_answers, make_result, make_truth, render_vi
 from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Knobs, Truth
-from switchover.guests.qemu import GuestKeys
+from switchover.guests.qemu import GuestEvidence, GuestKeys
 from switchover.guests.spec import GuestSpec
 from switchover.guests.warm import Beginning, SavedGuest, SavedGuests
 from switchover.hosts.loop import LoopThread
@@ -42,7 +42,16 @@ class TravellingGuest:
         self.name = self.side = name
         self.host = host
         self.spec = spec
-        self.qmp = SimpleNamespace(execute=lambda command: world.note(f"{command} {name}"))
+        self.has_begun = True
+        self.qmp = SimpleNamespace(execute=self.execute, transcript=[], events=[])
+
+    def execute(self, command: str) -> dict[str, str]:
+        if command != "query-version":
+            self.world.note(f"{command} {self.name}")
+        return {"qemu": "10.0"}
+
+    def collect_evidence(self) -> GuestEvidence:
+        return GuestEvidence(f"started as {self.name} on {self.host.name}", "", "", "")
 
     def take_side(self, side: str) -> None:
         self.side = side
@@ -103,6 +112,8 @@ class World:
     codes: dict[str, int] = field(default_factory=dict)
     before: list[Any] = field(default_factory=list)
     logins: list[Login] = field(default_factory=list)
+    checks: tuple[Check, ...] = ()
+    """of a migration that completed"""
     devices: int = 1
     asked_last: set[str] = field(default_factory=set)
     destination_started: threading.Event = field(default_factory=threading.Event)
@@ -177,7 +188,7 @@ class World:
     ) -> Passage:
         self.note(f"examine {name_of(destination)}")
         self.before.append(before)
-        return Passage(migrated.migration, {}, {})
+        return Passage(migrated.migration, {}, {}, checks=self.checks)
 
     def restore(self, guest: TravellingGuest, saved: Any) -> None:
         self.wait_for_destination()

@@ -17,7 +17,7 @@ from typing import Any
 
 from switchover.guests.libvirt import LibvirtGuest
 from switchover.guests.qemu import condense_words
-from switchover.hosts.clock import combine_offsets, measure_offset
+from switchover.hosts.clock import combine_offsets
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
@@ -32,6 +32,7 @@ from switchover.migration.session import (
     Sample,
     Sampler,
     find_failed_first,
+    measure_clocks,
     wait_until_arrived,
 )
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
@@ -96,7 +97,7 @@ def migrate_domain(
     settings = settings.stretched(pace())
     destination.identify(source.identity)
     sides = {"source": source, "destination": destination}
-    clocks_before = {side: measure_offset(guest.host) for side, guest in sides.items()}
+    clocks_before = measure_clocks(source.host, destination.host)
     remarks = source.list_remarks()
     seen = len(source.qmp.events)
     events_before = len(source.events)
@@ -128,7 +129,8 @@ def migrate_domain(
         raise _make_refusal(source, destination, error)
     if status == "completed":
         hang = None
-    clocks = {side: combine_offsets(clocks_before[side], measure_offset(guest.host)) for side, guest in sides.items()}
+    clocks_after = measure_clocks(source.host, destination.host)
+    clocks = {side: combine_offsets(clocks_before[side], clocks_after[side]) for side in sides}
     events = {"source": source.qmp.events[seen:], "destination": destination.qmp.events}
     reply = course.final or _ask(source.qmp)
     return MigrationResult(

@@ -155,19 +155,20 @@ def examine(
     source: Side,
     destination: Side,
     migrated: Migrated,
-    outside: OutsideDowntime | UnseenDowntime,
+    finish_outside: Callable[[], OutsideDowntime | UnseenDowntime],
     before: GuestAnswers,
     case: Case,
     login: GuestConnection,
 ) -> Passage:
     """Measure a completed migration, ask the guest on the destination and compare with what it said ``before``.
 
-    ``login``: the connection to the guest from before the migration.
+    ``login``: the connection to the guest from before the migration; ``finish_outside``: ends the probe from outside.
     """
-    with ThreadPoolExecutor(1, "guest") as aside:
+    with ThreadPoolExecutor(2, "guest") as aside:
+        ending = aside.submit(finish_outside)
         asking = aside.submit(_check_arrived, destination, before, login, case)
         told_by_hosts = do_both(source.read_truths_and_log, destination.read_truths_and_log)
-        arrived = asking.result()
+        arrived, outside = asking.result(), ending.result()
     result = migrated.migration
     states = migrated.states
     (source_truths, source_log), (destination_truths, destination_log) = told_by_hosts

@@ -86,5 +86,5 @@ def can_share(source: SideSpec) -> bool:
 
 
 def name_extras(settings: MigrationSettings) -> frozenset[str]:
-    """Capabilities and parameters that only some cases set: a QEMU keeps them for the next one."""
-    return frozenset({*settings.capabilities, *settings.destination_capabilities, *settings.parameters})
+    """Parameters that only some cases set: a QEMU keeps them for the next one, and their defaults are its own."""
+    return frozenset(settings.parameters)

@@ -225,9 +225,8 @@ class Traveller:
                 self.watchers.step("ask after")
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
-                    outside = probe.finish()
                     found = watch.finish(arrival)
-                    passage = examine(self.side, arrival, migrated, outside, before, case, self.connection)
+                    passage = examine(self.side, arrival, migrated, probe.finish, before, case, self.connection)
                     return replace(
                         passage,
                         checks=(*passage.checks, *found.checks),

@@ -160,7 +160,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libvirt_session, "measure_offset", lambda host: EXACT)
+    monkeypatch.setattr(session, "measure_offset", lambda host: EXACT)
     monkeypatch.setattr(session, "SAMPLE_INTERVAL_S", 0.01)
     monkeypatch.setattr(libvirt_session, "JOB_INTERVAL_S", 0.01)
 

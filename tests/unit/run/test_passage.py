@@ -208,7 +208,7 @@ def run_examine(
     destination = destination or make_side("destination", AFTER[1])[0]
     devices = len(destination.devices)
     before = make_answers(devices=devices)
-    return examine(source, destination, migrated, UNSEEN, before, case, log_in(destination))
+    return examine(source, destination, migrated, lambda: UNSEEN, before, case, log_in(destination))
 
 
 COURSE = 2 + 8 + 1
@@ -227,7 +227,7 @@ def test_what_the_guest_lacks_is_not_checked() -> None:
         make_side(name, AFTER[number], console="BUG: x\n")[0] for number, name in enumerate(("source", "destination"))
     ]
     migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES, BEFORE)
-    found = examine(sides[0], sides[1], migrated, UNSEEN, before, Case("x"), log_in(sides[1]))
+    found = examine(sides[0], sides[1], migrated, lambda: UNSEEN, before, Case("x"), log_in(sides[1]))
     assert failed(found.checks) == []
     assert len(found.checks) == 5 + 2 + COURSE + (1 + 2)
 
@@ -262,7 +262,7 @@ def test_states_are_compared_device_by_device() -> None:
         tuple(side * 2 for side in BEFORE),  # type: ignore[arg-type]
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
-    found = examine(*sides, migrated, UNSEEN, make_answers(devices=2), Case("x"), log_in(sides[1]))
+    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(devices=2), Case("x"), log_in(sides[1]))
     states = {check.name.split(":")[0]: check.passed for check in found.checks if "states by events" in check.name}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
     assert sum("fires" in check.name for check in found.checks) == 2
@@ -302,7 +302,7 @@ def test_the_course_is_checked_device_by_device() -> None:
     held = {"source": {"x-allow-pre-copy": "off"}, "destination": {"x-allow-pre-copy": "off"}}
     migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE, held)
     sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
-    found = examine(*sides, migrated, UNSEEN, make_answers(), Case("x"), log_in(sides[1]))
+    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(), Case("x"), log_in(sides[1]))
     assert failed(found.checks) == ["source: pre-copy is used if it can be"]
     assert found.properties == held
 

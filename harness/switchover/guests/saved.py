@@ -38,7 +38,7 @@ _LABHOST_QEMUS = (GuestSpec.qemu, LABHOST_QEMU)
 
 
 def find_obstacle(spec: GuestSpec) -> str:
-    """Why a guest on a lab host cannot be restored from an image, in words; empty if it can. Pure.
+    """Why a guest on a lab host cannot be restored from an image, in words; empty if it can.
 
     >>> find_obstacle(GuestSpec(append="threadirqs"))
     'it has words of its own for its kernel'

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.domain import DomainIdentity, build_domain
+from switchover.guests.saved import find_obstacle
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
@@ -13,10 +14,10 @@ from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.gate import Decision, Known, decide
 from switchover.scenarios.scenario import Scenario
 
-CASE_S = 25.0
+CASE_S = 18.0
 """One more case in a running lab under TCG, guest booted cold; seconds, as ``switchover bench next`` measures."""
-WARM_CASE_S = 14.0
-"""The same without the boot, for a warm guest; booting and saving it once per run is not in it."""
+WARM_CASE_S = 10.0
+"""The same without the boot, for a guest that is restored."""
 SECOND_MIGRATION_S = 10.0
 """A second migration of the guest that stayed, on top of that."""
 _TRIED_AGAIN = (VerdictName.FAILED, VerdictName.HUNG, VerdictName.CANCELLED, VerdictName.CRASHED)
@@ -65,7 +66,9 @@ def _make_entry(planned: PlannedCase, known: Known | None = None) -> Entry:
 def estimate_seconds(case: Case) -> float:
     """How long a repeat takes if it ends as expected."""
     expectation = case.expectation
-    seconds = WARM_CASE_S if case.source.guest.start == "warm" else CASE_S
+    guest = case.source.guest
+    is_warm = guest.start == "warm" or (guest.start == "auto" and not find_obstacle(guest))
+    seconds = WARM_CASE_S if is_warm else CASE_S
     if expectation.verdict in _TRIED_AGAIN and (expectation.verdict, expectation.side) != _ENDED:
         seconds += SECOND_MIGRATION_S
     if expectation.verdict is VerdictName.HUNG:

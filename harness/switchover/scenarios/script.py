@@ -190,8 +190,13 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
     words = str(record.fingerprint.get("lab", {}).get("accelerator", {}).get("guest_words", ""))
     if with_lab_words(case.source.guest, words) != case.source.guest:
         yield from render_comment(f"in the record the guest's kernel had more words, for the lab's sake: {words}")
-    if case.source.guest.start == "warm":
+    guest = record.fingerprint.get("guest", {"start": case.source.guest.start})
+    if guest.get("start") == "warm":
         yield from render_comment("in the record the guest was restored, its devices plugged in; here it boots")
+    if (number := guest.get("migration", 1)) > 1:
+        yield from render_comment(
+            f"in the record this was the guest's migration {number}, after other cases; here it boots"
+        )
     if record.verdict.name in _NO_VERDICT:
         yield from render_comment(
             f"the record has no verdict on QEMU: this script looks for {case.expectation.verdict}"

@@ -27,11 +27,11 @@ def test_for_people() -> None:
     """A line for each case with its time, what is expected and why; the whole at the end."""
     assert render_plans([make_plan(parse_scenario(TEXT))]) == (
         "scenario.toml: a question\n"
-        "  2 cases × 2 repeats, interleaved, about 2 min 0 s\n"
-        "  device.properties.enable-migration=on     25 s  completed\n"
-        "  device.properties.enable-migration=off    35 s  failed (source): of that\n"
+        "  2 cases × 2 repeats, interleaved, about 1 min 0 s\n"
+        "  device.properties.enable-migration=on     10 s  completed\n"
+        "  device.properties.enable-migration=off    20 s  failed (source): of that\n"
         "\n"
-        "2 cases, about 2 min 0 s; no host was asked what it can do"
+        "2 cases, about 1 min 0 s; no host was asked what it can do"
     )
 
 
@@ -71,7 +71,7 @@ def test_commands() -> None:
 def test_for_programs() -> None:
     """The same as values, with where each expectation comes from."""
     listed = list_plans([make_plan(parse_scenario(TEXT))])
-    assert (listed["schema_version"], listed["seconds"]) == (1, 120)
+    assert (listed["schema_version"], listed["seconds"]) == (1, 60)
     (scenario,) = listed["scenarios"]
     first, second = scenario["cases"]
     assert first["expected"]["rule"] == ""

@@ -20,12 +20,12 @@ from switchover.scenarios.scenario import parse_scenario
 @pytest.mark.parametrize(
     ("expect", "seconds"),
     [
-        ('verdict = "completed"', CASE_S),
-        ('verdict = "blocked"', CASE_S),
-        ('verdict = "failed"\nside = "source"', CASE_S + SECOND_MIGRATION_S),
-        ('verdict = "crashed"\nside = "source"', CASE_S),
-        ('verdict = "crashed"\nside = "destination"', CASE_S + SECOND_MIGRATION_S),
-        ('verdict = "hung"', CASE_S + SECOND_MIGRATION_S + 9),
+        ('verdict = "completed"', WARM_CASE_S),
+        ('verdict = "blocked"', WARM_CASE_S),
+        ('verdict = "failed"\nside = "source"', WARM_CASE_S + SECOND_MIGRATION_S),
+        ('verdict = "crashed"\nside = "source"', WARM_CASE_S),
+        ('verdict = "crashed"\nside = "destination"', WARM_CASE_S + SECOND_MIGRATION_S),
+        ('verdict = "hung"', WARM_CASE_S + SECOND_MIGRATION_S + 9),
     ],
 )
 def test_estimates(expect: str, seconds: float) -> None:
@@ -38,11 +38,11 @@ def test_estimates(expect: str, seconds: float) -> None:
 
 def test_a_warm_case_is_estimated_as_such() -> None:
     """An axis over both starts: the warm case costs less, and each case says how its guest starts."""
-    plan = make_plan(parse_scenario(f'{HEAD}[axes]\nstart = ["cold", "warm"]\n'))
+    plan = make_plan(parse_scenario(f'{HEAD}[axes]\nstart = ["cold", "warm", "auto"]\n'))
     assert [(entry.planned.case.id, entry.seconds) for entry in plan.entries] == [
-        ("start=cold", CASE_S), ("start=warm", WARM_CASE_S),
+        ("start=cold", CASE_S), ("start=warm", WARM_CASE_S), ("start=auto", WARM_CASE_S),
     ]  # fmt: skip
-    assert [entry.planned.case.source.guest.start for entry in plan.entries] == ["cold", "warm"]
+    assert [entry.planned.case.source.guest.start for entry in plan.entries] == ["cold", "warm", "auto"]
 
 
 def test_a_case_that_is_not_run_takes_no_time() -> None:

@@ -160,7 +160,7 @@ SWITCHED_OFF: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("outcome", [COMPLETED, FAILED])
 def test_what_a_qemu_keeps_of_a_case(cases: Cases, outcome: Any) -> None:
-    """A parameter that only some cases set stays in a QEMU: a case without it gets another guest, one with it goes on."""
+    """A parameter that only some cases set stays in a QEMU: a case without it gets another guest, with it it goes on."""
     case, more = with_settings(**EXTRAS), with_settings(**EXTRAS, downtime_limit_ms=200)
     first = cases.run(CASE)
     assert cases.run(case, outcome) is first
@@ -320,9 +320,9 @@ def test_a_case_with_a_guest_of_its_own(run_case: RunCase, world: World) -> None
 
 def test_the_guest_is_where_it_is(cases: Cases) -> None:
     """Who asks is told which guest there is."""
-    assert cases.shared.traveller is None
+    told = [cases.shared.traveller]
     traveller = cases.run(CASE)
-    assert cases.shared.traveller is traveller
-    assert name_of(traveller.side) == "destination"
+    told.append(cases.shared.traveller)
     cases.shared.end()
-    assert cases.shared.traveller is None
+    assert [*told, cases.shared.traveller] == [None, traveller, None]
+    assert name_of(traveller.side) == "destination"

@@ -3,10 +3,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NewType
 
 from switchover.lab.labhost import KERNELS
+from switchover.lab.recipes import RECIPES
 
 KERNEL_NAME = re.compile(r"kernel-[^/]+")
 
@@ -128,6 +129,22 @@ class GuestSpec:
     def is_of_lab(self) -> bool:
         """Whether the guest is the one that the lab brings, which is known to have all that probes need."""
         return self.initramfs_file == self._lab_initramfs and not self.boots_from_disk
+
+    @property
+    def has_our_kernel(self) -> bool:
+        """Whether it is the lab's guest with the lab's kernel, or with one that the project ships."""
+        return self.is_of_lab and (not self.kernel or self.named_kernel in RECIPES)
+
+
+def with_lab_words(spec: GuestSpec, words: str) -> GuestSpec:
+    """With ``words`` of its lab host before its own on the kernel command line, where the kernel is none of the user's.
+
+    >>> with_lab_words(GuestSpec(append="threadirqs"), "pci=lastbus=0").append
+    'pci=lastbus=0 threadirqs'
+    >>> with_lab_words(GuestSpec(kernel=Kernel("/boot/vmlinuz")), "pci=lastbus=0").append
+    ''
+    """
+    return replace(spec, append=f"{words} {spec.append}".strip()) if words and spec.has_our_kernel else spec
 
 
 @dataclass(frozen=True)

@@ -16,36 +16,45 @@ PROBE_TIMEOUT_S = 12
 PROBE_ANSWER = "switchover-labhost: nested virtualisation"
 TCG_ACCEL = "tcg,tb-size=1024"
 TCG_CPU = "max,la57=off,erms=off,fsrm=off"
+TCG_GUEST_WORDS = "pci=lastbus=0"
+"""A kernel in q35 asks all 256 buses of MMCONFIG for peer bridges, each time by an exit to QEMU; one bus is enough,
+since those behind ports are found by ACPI (arch/x86/pci/legacy.c; docs/lab.md, What makes the lab quick)."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """QEMU's ``-accel`` and ``-cpu`` for a lab host, how many vCPUs it may have, and why this one was chosen."""
+    """QEMU's ``-accel`` and ``-cpu`` for a lab host, how many vCPUs it may have, and why this one was chosen.
+
+    ``guest_words``: for the kernel command line of the lab's guests, which they boot faster with on such a lab host.
+    """
 
     accel: str
     cpu: str
     vcpus: int
     reason: str
+    guest_words: str = ""
 
 
 def tcg(reason: str) -> Accelerator:
     """Emulation, which gives the lab host AMD's SVM: guests inside run with KVM.
 
     Exactly one vCPU: with more, guests corrupted the lab host's memory (QEMU 10.0 and 11.1 alike). Without ERMS and
-    FSRM: with them the kernel copies by ``rep movsb``, which TCG carries out a byte at a time (docs/lab.md, Accelerator).
+    FSRM: with them the kernel copies by ``rep movsb``, which TCG carries out a byte at a time (docs/lab.md, What makes
+    the lab quick).
     """
-    return Accelerator(TCG_ACCEL, TCG_CPU, 1, reason)
+    return Accelerator(TCG_ACCEL, TCG_CPU, 1, reason, TCG_GUEST_WORDS)
 
 
 def find_accelerator(labhost: Image, qemu: str) -> Accelerator:
     """KVM with nested virtualisation if a kernel boots in it within some seconds, else TCG.
 
     ``qemu``: the program that lab hosts are to run in, in an image. The answer is kept until the machine boots again or
-    another kernel, QEMU or emulated CPU is used.
+    another kernel, QEMU, emulated CPU or words for guests are used.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return tcg("there is no /dev/kvm that this user may open")
-    key = f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {labhost.digest} {qemu} {TCG_ACCEL} {TCG_CPU}"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    key = f"{boot} {labhost.digest} {qemu} {json.dumps(asdict(tcg('')))}"
     cache = cache_directory() / "accelerator.json"
     if (kept := _read_kept(cache, key)) is not None:
         return kept

@@ -33,7 +33,9 @@ def boot_repeatedly(case: Case, pair: Pair, count: int) -> Iterator[Turn]:
         try:
             with (
                 LoopThread() as loop,
-                start_side(case.source, end.host, "source", pair.keys, loop, incoming=False) as side,
+                start_side(
+                    case.source, end.host, "source", pair.keys, loop, incoming=False, words=end.guest_words
+                ) as side,
             ):
                 side.guest.wait_until_reachable()
                 with side.guest.open_ssh(pair.keys) as guest:

@@ -18,6 +18,8 @@ class End:
 
     ``link``: its network interface to the other end; empty if it is none of ours to disturb. ``outlet``: where what its
     guests send to the outside reaches the controller, if it does. ``login``: how the other end's host gets in.
+    ``guest_words``: for the kernel command line of the lab's guests on it, see
+    :func:`switchover.guests.spec.with_lab_words`.
     """
 
     host: Host
@@ -25,6 +27,7 @@ class End:
     link: str = ""
     outlet: Outlet | None = None
     login: SshLogin | None = None
+    guest_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def end_of_lab(lab: Lab, name: str) -> End:
     """:raises UsageError: the lab has no host of this name"""
     link = LAB_LINK if len(lab.file.hosts) == 2 else ""
     login = SshLogin(name, lab.private_key, lab.host_key)
-    return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login)
+    words = str(lab.file.accelerator.get("guest_words", ""))
+    return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login, words)
 
 
 LAB_LINK = "link0"

@@ -9,7 +9,7 @@ from switchover.devices.passthrough import PassedFunction, start_function
 from switchover.devices.reference import ReferenceDevice, Truth, start_reference_device
 from switchover.guests.libvirt import start_domain
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import VfioDevice
+from switchover.guests.spec import VfioDevice, with_lab_words
 from switchover.guests.warm import SavedGuest, begin_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
@@ -61,10 +61,12 @@ def start_side(
     incoming: bool,
     saved: SavedGuest | None = None,
     keep: Callable[[QemuGuest], None] = lambda guest: None,
+    words: str = "",
 ) -> Iterator[Side]:
     """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait.
 
     ``keep``: see :func:`start_guest`. ``saved``: the guest that QEMU is to begin with, instead of booting one.
+    ``words``: those of the host for the lab's guests, see :class:`switchover.run.pair.End`.
     """
     with contextlib.ExitStack() as stack:
         devices: list[ReferenceDevice] = []
@@ -78,7 +80,7 @@ def start_side(
                 functions[wanted.id] = stack.enter_context(start_function(host, wanted.function))
                 sysfs = functions[wanted.id].sysfs
             passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties(), wanted.managed))
-        whole = replace(spec.guest, devices=tuple(passed))
+        whole = replace(with_lab_words(spec.guest, words), devices=tuple(passed))
         guest: QemuGuest
         if whole.driver == "libvirt":
             guest = stack.enter_context(start_domain(whole, host, name, keys, loop, incoming=incoming, keep=keep))

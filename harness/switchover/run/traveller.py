@@ -12,6 +12,7 @@ from pathlib import Path
 from switchover.devices.passthrough import start_virtual_functions
 from switchover.devices.reference import GuestDriver, Knobs
 from switchover.guests.qemu import QemuGuest
+from switchover.guests.spec import with_lab_words
 from switchover.guests.warm import SavedGuests, finish_restore
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
@@ -131,6 +132,7 @@ class Traveller:
             start_side(
                 spec, self.pair.destination.host, name, self.pair.keys, self.loop,
                 incoming=True, keep=lambda guest: self.watchers.release(guest, name),
+                words=self.pair.destination.guest_words,
             )
         )  # fmt: skip
 
@@ -347,8 +349,9 @@ def start_traveller(
         if spec.guest.start == "warm":
             watchers.step("save guest")
             source = saved_guests or trips.enter_context(SavedGuests())
+            guest = with_lab_words(spec.guest, pair.source.guest_words)
             saved = source.require(
-                spec.guest, len(spec.devices), pair.source.host, pair.keys, loop,
+                guest, len(spec.devices), pair.source.host, pair.keys, loop,
                 keep=lambda guest: watchers.release(guest, "saved"),
             )  # fmt: skip
         watchers.step("start source")
@@ -356,6 +359,7 @@ def start_traveller(
             start_side(
                 spec, pair.source.host, "source", pair.keys, loop,
                 incoming=False, saved=saved, keep=lambda guest: watchers.release(guest, "source"),
+                words=pair.source.guest_words,
             )
         )  # fmt: skip
         yield Traveller(pair, loop, side, watchers, stay, trips)

@@ -18,7 +18,7 @@ from typing import Any
 from switchover.devices.binding import GENERIC
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice, with_lab_words
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.record import Record, VerdictName
 from switchover.scenarios import script_libvirt
@@ -187,6 +187,9 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
         yield from render_comment("  the guest sends no heartbeats")
     if case.irq_seconds:
         yield from render_comment("  nobody looks where the guest's IRQ threads run, and it has no load")
+    words = str(record.fingerprint.get("lab", {}).get("accelerator", {}).get("guest_words", ""))
+    if with_lab_words(case.source.guest, words) != case.source.guest:
+        yield from render_comment(f"in the record the guest's kernel had more words, for the lab's sake: {words}")
     if case.source.guest.start == "warm":
         yield from render_comment("in the record the guest was restored, its devices plugged in; here it boots")
     if record.verdict.name in _NO_VERDICT:

@@ -9,6 +9,7 @@ import pytest
 
 from switchover.hosts import processes
 from switchover.hosts.host import Completed
+from switchover.lab import accelerator
 from switchover.lab.accelerator import PROBE_ANSWER, find_accelerator
 from switchover.lab.images import Image
 from switchover.record.errors import CommandFailed
@@ -51,7 +52,8 @@ def test_without_a_device(machine: Machine) -> None:
 def test_a_kernel_boots_with_nesting(machine: Machine) -> None:
     """KVM is taken when a kernel in it says that guests can have KVM too."""
     machine.output = f"boot\r\n{PROBE_ANSWER} yes\r\n"
-    assert (find_accelerator(IMAGE, QEMU).accel, find_accelerator(IMAGE, QEMU).cpu) == ("kvm", "host")
+    found = find_accelerator(IMAGE, QEMU)
+    assert (found.accel, found.cpu, found.guest_words) == ("kvm", "host", ""), "words for guests are for emulation only"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,7 @@ def test_a_device_that_is_no_use(machine: Machine, output: str, reason: str) -> 
     found = find_accelerator(IMAGE, QEMU)
     assert found.accel.startswith("tcg")
     assert found.vcpus == 1
+    assert found.guest_words
     assert reason in found.reason
 
 
@@ -73,8 +76,8 @@ def test_a_kernel_that_hangs(machine: Machine) -> None:
     assert "did not answer" in find_accelerator(IMAGE, QEMU).reason
 
 
-def test_the_answer_is_kept(machine: Machine) -> None:
-    """It is asked once per boot, image and QEMU; a damaged cache is asked again."""
+def test_the_answer_is_kept(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked once per boot, image, QEMU, emulated CPU and words for guests; a damaged cache is asked again."""
     machine.output = f"{PROBE_ANSWER} yes"
     first = find_accelerator(IMAGE, QEMU)
     assert find_accelerator(IMAGE, QEMU) == first
@@ -83,8 +86,12 @@ def test_the_answer_is_kept(machine: Machine) -> None:
     assert machine.probes == 2
     find_accelerator(IMAGE, "/cache/another/bin/qemu-system-x86_64")
     assert machine.probes == 3
+    for decided in ("TCG_CPU", "TCG_GUEST_WORDS"):
+        monkeypatch.setattr(accelerator, decided, "another")
+        find_accelerator(IMAGE, QEMU)
+    assert machine.probes == 5
     cache = Path(os.environ["XDG_CACHE_HOME"]) / "switchover" / "accelerator.json"
     for damage in ("{", "[]", json.dumps({"key": "x"})):
         cache.write_text(damage)
         assert find_accelerator(IMAGE, QEMU) == first
-    assert machine.probes == 6
+    assert machine.probes == 8

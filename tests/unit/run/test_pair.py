@@ -27,7 +27,7 @@ def make_lab(*names: str) -> Lab:
         Lab,
         SimpleNamespace(
             name="default",
-            file=SimpleNamespace(hosts=list(names)),
+            file=SimpleNamespace(hosts=list(names), accelerator={"guest_words": "w=1"}),
             host=lambda name: f"host {name}",
             link_address=lambda name: f"address of {name}",
             outlet=lambda name: f"outlet of {name}",
@@ -45,6 +45,7 @@ def test_a_lab_of_two() -> None:
     assert (str(pair.source.host), pair.source.address) == ("host hosta", "address of hosta")
     assert (str(pair.destination.host), pair.destination.address) == ("host hostb", "address of hostb")
     assert (str(pair.source.outlet), str(pair.destination.outlet)) == ("outlet of hosta", "outlet of hostb")
+    assert (pair.source.guest_words, pair.destination.guest_words) == ("w=1", "w=1")
     assert pair.destination.login == SshLogin("hostb", "private", "host key")
     assert (pair.keys.authorized, pair.keys.login) == ("public", "private")
     assert (pair.keys.host_private, pair.keys.host_public) == ("guest private", "guest public")

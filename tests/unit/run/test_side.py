@@ -73,6 +73,15 @@ def test_all_is_released_in_reverse_order(monitor: FakeMonitor, loop: LoopThread
     host.close()
 
 
+def test_words_of_the_host_are_given_to_the_guest(monitor: FakeMonitor, loop: LoopThread) -> None:
+    """QEMU gets the words that its host has for guests, and nothing of it without."""
+    host = FaultyHost(label, monitor.path, outputs=answer_knobs)
+    for words in ("pci=lastbus=0", ""):
+        with start_side(SPEC, host, "source", KEYS, loop, incoming=False, words=words) as side:
+            assert side.guest.spec.append == words
+    host.close()
+
+
 @pytest.mark.parametrize("step", range(len(STEPS)))
 def test_a_failure_at_any_step_releases_what_was_there(monitor: FakeMonitor, loop: LoopThread, step: int) -> None:
     """Whichever step fails, what was made before it goes in reverse order; files go even if they were half made."""

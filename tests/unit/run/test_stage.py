@@ -25,7 +25,8 @@ class World:
         self.running = True
         self.hosts = {name: SimpleNamespace(name=name, run=lambda argv: None) for name in ("hosta", "hostb")}
         lab = SimpleNamespace(
-            name="mine", directory=Path("lab"), file=SimpleNamespace(hosts=["hosta", "hostb"]), host=self.host,
+            name="mine", directory=Path("lab"), host=self.host,
+            file=SimpleNamespace(hosts=["hosta", "hostb"], accelerator={}),
             link_address=lambda name: f"link of {name}", outlet=lambda name: None, authorized_key="", private_key="",
             guest_host_key=SimpleNamespace(private="", public=""), host_key="",
             hosts=lambda: [self.host(name) for name in self.hosts],

@@ -48,7 +48,7 @@ class World:
     @contextlib.contextmanager
     def start_side(
         self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool,
-        keep: Callable[[Any], None], saved: Any = None,
+        keep: Callable[[Any], None], saved: Any = None, words: str = "",
     ) -> Iterator[Side]:  # fmt: skip
         self.note(f"start {name} on {host.name}")
         assert incoming is (name != "source")

@@ -143,6 +143,9 @@ def test_what_is_not_as_in_the_record_is_said() -> None:
     lines = render_script(record_of(Case("odd", side, side), VerdictName.CHECKS_FAILED)).splitlines()
     for words in ("here it boots", "let its device do DMA", "this script sees the migration complete"):
         assert any(line.startswith("#") and words in line for line in lines)
+    lab = {"lab": {"accelerator": {"guest_words": "pci=lastbus=0"}}}
+    in_lab = render_script(replace(record_of(PRE_COPY_ON), fingerprint=lab))
+    assert "had more words, for the lab's sake: pci=lastbus=0" in in_lab
     panicked = render_script(record_of(with_faults(Action.PANIC_GUEST)))
     assert "#   nothing makes the guest panic: this case cannot be repeated by a script\n" in panicked
     again = Check("a second migration completes, with all its checks", True, "yes", "yes")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from switchover.cli.bench.figures import render_spread
 from switchover.cli.bench.repeats import run_once
-from switchover.guests.spec import Start
+from switchover.guests.spec import Start, with_lab_words
 from switchover.guests.warm import SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.lab.borrow import borrow_lab
@@ -31,7 +31,8 @@ def _compare(count: int, pair: Pair, scratch: Path, *, warm: bool) -> int:
         if warm:
             with LoopThread() as loop:
                 spec = PRE_COPY_ON.source
-                saved = saved_guests.require(spec.guest, len(spec.devices), pair.source.host, pair.keys, loop)
+                guest = with_lab_words(spec.guest, pair.source.guest_words)
+                saved = saved_guests.require(guest, len(spec.devices), pair.source.host, pair.keys, loop)
             say(f"guest booted and saved in {saved.seconds:.1f} s, {saved.bytes / MIB:.0f} MiB")
         for number in range(1, count + 1):
             for start in starts if number % 2 else reversed(starts):

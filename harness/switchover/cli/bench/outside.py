@@ -28,7 +28,7 @@ def _listen(rounds: int, pair: Pair) -> int:
     """One guest; the periods in turns, so that what disturbs the machine for a while disturbs them all."""
     controls: list[Control] = []
     with LoopThread() as loop, start_side(
-        PRE_COPY_ON.source, pair.source.host, "source", pair.keys, loop, incoming=False
+        PRE_COPY_ON.source, pair.source.host, "source", pair.keys, loop, incoming=False, words=pair.source.guest_words
     ) as side:  # fmt: skip
         side.guest.wait_until_reachable()
         assert pair.source.outlet is not None

@@ -25,7 +25,8 @@ since those behind ports are found by ACPI (arch/x86/pci/legacy.c; docs/lab.md, 
 class Accelerator:
     """QEMU's ``-accel`` and ``-cpu`` for a lab host, how many vCPUs it may have, and why this one was chosen.
 
-    ``guest_words``: for the kernel command line of the lab's guests, which they boot faster with on such a lab host.
+    ``guest_words``: for the kernel command line of the lab's guests, which they boot faster with on such a lab host;
+    ``words``: for that of the lab host.
     """
 
     accel: str
@@ -33,6 +34,7 @@ class Accelerator:
     vcpus: int
     reason: str
     guest_words: str = ""
+    words: str = ""
 
 
 def tcg(reason: str) -> Accelerator:

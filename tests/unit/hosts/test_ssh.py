@@ -92,6 +92,13 @@ def test_something_else_than_ssh() -> None:
             SshHost(login, connection, timeout=0.5)
 
 
+def test_packets_are_sent_at_once(server: SshServer) -> None:
+    """A small packet does not wait for the acknowledgement of the one before it, which costs 40 ms with each command."""
+    connection = server.connect()
+    with SshHost(SshLogin("hosta", server.user_key.private, server.host_key.public), connection):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_output_status_and_input(host: SshHost) -> None:
     """Both streams come back apart, words with blanks and quotes stay words, standard input is the given bytes."""
     completed = host.run(["sh", "-c", 'cat; echo "$1" >&2; exit 7', "sh", "a 'b\" $c"], stdin=b"\0\xff in", check=False)

@@ -5,6 +5,8 @@ import argparse
 import importlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -76,3 +78,14 @@ def test_a_program_for_lab_hosts(tmp_path: Path) -> None:
     assert labs.find_program("/bin/sh", tmp_path) == "/bin/sh"
     with pytest.raises(UsageError, match="neither a program nor a toolchain"):
         labs.find_program("/dev/null", tmp_path)
+
+
+def test_processor_time_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all processes of a lab took goes to the step that was on, a step that comes twice adds up."""
+    took = iter([(1.0, 1.0), (2.0, 1.0), (5.0, 2.0), (6.0, 2.0), (6.0, 6.0)])
+    times = SimpleNamespace(cpu_times=lambda: SimpleNamespace(**dict(zip(("user", "system"), next(took), strict=True))))
+    monkeypatch.setattr(labs, "lab_processes", lambda file: [times])
+    processors = labs.ProcessorTime(cast(Any, SimpleNamespace(file=None)))
+    for step in ("boot", "migrate", "boot", ""):
+        processors.begin(step)
+    assert processors.seconds == {"boot": 8.0, "migrate": 1.0}

@@ -93,7 +93,7 @@ def test_something_else_than_ssh() -> None:
 
 
 def test_packets_are_sent_at_once(server: SshServer) -> None:
-    """A small packet does not wait for the acknowledgement of the one before it, which costs 40 ms with each command."""
+    """A small packet does not wait for the acknowledgement of the one before it: 40 ms with each command."""
     connection = server.connect()
     with SshHost(SshLogin("hosta", server.user_key.private, server.host_key.public), connection):
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Two labs side by side, the second one otherwise: the same case in turns, and the ratio of each step."""
+"""Two labs side by side, the second one otherwise: the same case in turns, and the ratio of each step.
+
+Twice: by the clock, and by what processor time the lab hosts took, which other load of the machine disturbs less.
+"""
 
 import argparse
 import os
@@ -16,12 +19,13 @@ from switchover.hosts import processes
 from switchover.lab.accelerator import Accelerator
 from switchover.lab.images import build_images
 from switchover.lab.lab import Lab, start_lab
+from switchover.lab.labfile import lab_processes
 from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import UsageError
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.report.differences import Difference, find_ratio
-from switchover.run.pair import Pair, pair_of_lab
+from switchover.run.pair import pair_of_lab
 from switchover.run.standard import PRE_COPY_ON
 from switchover.scenarios.case import with_start
 
@@ -29,6 +33,27 @@ ARMS = ("as it is", "otherwise")
 SAVING = "save guest"
 """A step that only the first case with a saved guest has."""
 WHOLE = "whole case"
+
+
+class ProcessorTime:
+    """What the QEMUs of a lab took of processors, by step of a case; seconds."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._processes = lab_processes(lab.file)
+        self.seconds: dict[str, float] = {}
+        self._step = ""
+        self._last = self._read()
+
+    def begin(self, step: str) -> None:
+        """A step begins, and the one before it ends."""
+        now = self._read()
+        if self._step:
+            self.seconds[self._step] = self.seconds.get(self._step, 0.0) + now - self._last
+        self._step, self._last = step, now
+
+    def _read(self) -> float:
+        times = [process.cpu_times() for process in self._processes]
+        return sum(time.user + time.system for time in times)
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> int:
@@ -48,7 +73,7 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
         for name, lab in zip(ARMS, labs, strict=True):
             print(f"{name:<10} {_describe(lab)}")
         saved_guests = stack.enter_context(SavedGuests())
-        return _compare(arguments.count, starts, [pair_of_lab(lab) for lab in labs], scratch, saved_guests)
+        return _compare(arguments.count, starts, labs, scratch, saved_guests)
 
 
 def change(accelerator: Accelerator, arguments: argparse.Namespace) -> Accelerator:
@@ -79,22 +104,28 @@ def _describe(lab: Lab) -> str:
     return f"ready in {lab.file.ready_seconds} s; " + ", ".join(f"{name} {value}" for name, value in told.items())
 
 
-def _compare(
-    count: int, starts: Sequence[Start], pairs: Sequence[Pair], scratch: Path, saved_guests: SavedGuests
-) -> int:
+def _compare(count: int, starts: Sequence[Start], labs: Sequence[Lab], scratch: Path, saved_guests: SavedGuests) -> int:
     """In turns, and who is first in turns too: what disturbs the machine for a while disturbs both."""
+    pairs = [pair_of_lab(lab) for lab in labs]
     records: dict[Start, tuple[list[Record], list[Record]]] = {start: ([], []) for start in starts}
+    taken: dict[Start, tuple[list[Mapping[str, float]], list[Mapping[str, float]]]] = {s: ([], []) for s in starts}
     for number in range(1, count + 1):
         for start in starts:
             case = with_start(PRE_COPY_ON, start)
             for arm in (0, 1) if number % 2 else (1, 0):
-                record = run_once(case, number, pairs[arm], scratch, {}, saved_guests)
+                processors = ProcessorTime(labs[arm])
+                record = run_once(case, number, pairs[arm], scratch, {}, saved_guests, processors.begin)
+                processors.begin("")
                 records[start][arm].append(record)
+                taken[start][arm].append(processors.seconds)
                 seconds = sum_steps(record.seconds)
                 say(f"#{number} {start}, {ARMS[arm]}: {seconds:.1f} s, {record.verdict.name} {record.verdict.reason}")
     for start, (first, second) in records.items():
         print(f"\nnext case, {start}")
         for line in render_arms([record.seconds for record in first], [record.seconds for record in second]):
+            print(line)
+        print(f"\nnext case, {start}: processor time of the lab hosts")
+        for line in render_arms(*taken[start]):
             print(line)
     return exit_code_of([record for arms in records.values() for arm in arms for record in arm])
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One repeat of a case for a measurement."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from switchover.guests.warm import SavedGuests
@@ -18,8 +19,9 @@ def run_once(
     scratch: Path,
     fingerprint: dict[str, object],
     saved_guests: SavedGuests | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> Record:
-    """A repeat with a run directory of its own in ``scratch``."""
+    """A repeat with a run directory of its own in ``scratch``. ``on_step``: told of each step as it begins."""
     directory = make_run_directory("bench", scratch)
-    observer = Observer(saved_guests=saved_guests)
+    observer = Observer(step=on_step, saved_guests=saved_guests)
     return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer)

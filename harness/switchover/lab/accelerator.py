@@ -18,8 +18,8 @@ TCG_ACCEL = "tcg,tb-size=1024"
 TCG_CPU = "max,la57=off,erms=off,fsrm=off"
 TCG_GUEST_WORDS = "pci=lastbus=0 init_on_free=1 cryptomgr.notests"
 """A kernel in q35 asks all 256 buses of MMCONFIG for peer bridges, each time by an exit to QEMU; one bus is enough,
-since those behind ports are found by ACPI (arch/x86/pci/legacy.c). Pages that are freed are zeroed, and move as such. And
-it tests its ciphers against known answers (crypto/algboss.c), which is work for a CPU that is emulated. Figures:
+since those behind ports are found by ACPI (arch/x86/pci/legacy.c). Pages that are freed are zeroed, and move as such.
+And it tests its ciphers against known answers (crypto/algboss.c), which is work for a CPU that is emulated. Figures:
 docs/lab.md, What makes the lab quick."""
 
 

@@ -160,7 +160,7 @@ SWITCHED_OFF: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("outcome", [COMPLETED, FAILED])
 def test_what_a_qemu_keeps_of_a_case(cases: Cases, outcome: Any) -> None:
-    """A parameter that only some cases set stays in a QEMU: a case without it gets another guest, with it it goes on."""
+    """A parameter that only some cases set stays in a QEMU: a case without it gets another guest."""
     case, more = with_settings(**EXTRAS), with_settings(**EXTRAS, downtime_limit_ms=200)
     first = cases.run(CASE)
     assert cases.run(case, outcome) is first

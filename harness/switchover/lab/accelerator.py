@@ -16,16 +16,19 @@ PROBE_TIMEOUT_S = 12
 PROBE_ANSWER = "switchover-labhost: nested virtualisation"
 TCG_ACCEL = "tcg,tb-size=1024"
 TCG_CPU = "max,la57=off,erms=off,fsrm=off"
-TCG_GUEST_WORDS = "pci=lastbus=0 init_on_free=1"
+TCG_GUEST_WORDS = "pci=lastbus=0 init_on_free=1 cryptomgr.notests"
 """A kernel in q35 asks all 256 buses of MMCONFIG for peer bridges, each time by an exit to QEMU; one bus is enough,
-since those behind ports are found by ACPI (arch/x86/pci/legacy.c; docs/lab.md, What makes the lab quick)."""
+since those behind ports are found by ACPI (arch/x86/pci/legacy.c). Pages that are freed are zeroed, and move as such.
+And it tests its ciphers against known answers (crypto/algboss.c), which is work for a CPU that is emulated. Figures:
+docs/lab.md, What makes the lab quick."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
     """QEMU's ``-accel`` and ``-cpu`` for a lab host, how many vCPUs it may have, and why this one was chosen.
 
-    ``guest_words``: for the kernel command line of the lab's guests, which they boot faster with on such a lab host.
+    ``guest_words``: for the kernel command line of the lab's guests, which they boot faster with on such a lab host;
+    ``words``: for that of the lab host.
     """
 
     accel: str
@@ -33,6 +36,7 @@ class Accelerator:
     vcpus: int
     reason: str
     guest_words: str = ""
+    words: str = ""
 
 
 def tcg(reason: str) -> Accelerator:

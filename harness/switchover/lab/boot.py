@@ -8,6 +8,7 @@ import secrets
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.hosts.waiting import wait_until
-from switchover.lab.accelerator import find_accelerator
+from switchover.lab.accelerator import Accelerator, find_accelerator
 from switchover.lab.images import Image, find_damage
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.lab.labfile import LabFile, write_lab_file
@@ -40,16 +41,19 @@ def boot_lab(
     stays: bool,
     disks: tuple[Path, ...] = (),
     pci: bool = False,
+    qemu: str = "",
+    change: Callable[[Accelerator], Accelerator] = lambda accelerator: accelerator,
 ) -> None:
     """Boot the lab hosts ``names`` from the image ``labhost``, all of them together, each with ``disks``.
 
-    ``pci``: with an IOMMU, and PCI functions behind it.
+    ``pci``: with an IOMMU, and PCI functions behind it. ``qemu``: a program that they run in instead of that of their
+    image; ``change``: of the accelerator that was found, for an experiment.
 
     :raises NotReady: one does not come up, with the end of its console; a damaged image is named
     """
     labhost = images["labhost"]
-    qemu = own_qemu(images["labhost-qemu"])
-    accelerator = find_accelerator(labhost, qemu)
+    qemu = qemu or own_qemu(images["labhost-qemu"])
+    accelerator = change(find_accelerator(labhost, qemu))
     file = LabFile(
         name=name,
         token=f"switchover-lab-{uuid.uuid4().hex[:12]}",

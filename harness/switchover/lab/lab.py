@@ -3,7 +3,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from switchover.hosts.heartbeat import Outlet
@@ -11,6 +11,7 @@ from switchover.hosts.journal import own_journal
 from switchover.hosts.ownership import describe_process, take_file
 from switchover.hosts.ssh import SshHost
 from switchover.hosts.waiting import paced
+from switchover.lab.accelerator import Accelerator
 from switchover.lab.boot import boot_lab, connect_labhost, link_address
 from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
@@ -84,13 +85,21 @@ class Lab:
 
 @contextlib.contextmanager
 def start_lab(
-    name: str, *, hosts: int = 2, stays: bool = False, disks: Sequence[Path] = (), pci: bool = False
+    name: str,
+    *,
+    hosts: int = 2,
+    stays: bool = False,
+    disks: Sequence[Path] = (),
+    pci: bool = False,
+    qemu: str = "",
+    change: Callable[[Accelerator], Accelerator] = lambda accelerator: accelerator,
 ) -> Iterator[Lab]:
     """A lab for the time of a ``with`` block; with ``stays`` it is left running when the block ends without error.
 
     Images are built first if they are missing. Deadlines are as the lab's pace makes them, meanwhile. Stopping proves
     that nothing is left. ``disks``: image files that each lab host has as ``/dev/vdb`` and so on; what is written to
-    them goes with the lab. ``pci``: lab hosts with an IOMMU and PCI functions to pass through.
+    them goes with the lab. ``pci``: lab hosts with an IOMMU and PCI functions to pass through. ``qemu``, ``change``:
+    see :func:`switchover.lab.boot.boot_lab`.
 
     :raises UsageError: one of these cannot be read
     :raises NotReady: a lab of that name runs already, an image cannot be built, a lab host does not come up
@@ -115,7 +124,9 @@ def start_lab(
             stop_lab(directory)
         stack.callback(_stop, directory)
         paths = tuple(map(Path.absolute, disks))
-        boot_lab(directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=paths, pci=pci)
+        boot_lab(
+            directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=paths, pci=pci, qemu=qemu, change=change
+        )
         lab = stack.enter_context(contextlib.closing(Lab(directory)))
         with paced(lab.file.pace):
             yield lab

@@ -113,7 +113,9 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         LinkEnd.LISTENS: _link_arguments(spec, "on"),
         LinkEnd.CONNECTS: _link_arguments(spec, "off"),
     }[spec.link]
-    append = "console=ttyS0 quiet panic=-1" + (f" {_PCI_APPEND}" if spec.pci else "")
+    append = " ".join(
+        filter(None, ("console=ttyS0 quiet panic=-1", accelerator.words, _PCI_APPEND if spec.pci else ""))
+    )
     return [
         *("-name", process_name(spec.token, spec.name)),
         *("-nodefaults", "-no-user-config", "-display", "none"),

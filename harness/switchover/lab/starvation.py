@@ -27,8 +27,8 @@ STOPPED_SHARE = 0.5
 """Of a window: who is stopped for more of it does not get to run."""
 WAITED_SHARE = 2 / 3
 """Of the time that a lab host wanted to run: who waits for more of it gets less than a third of what it wants."""
-WANTED_SHARE = 0.25
-"""Of a window: who waits for less of it would not have come much further."""
+WAITED_LEAST = 0.5
+"""Of a window: who waits for less of it was idle most of the time, and would not have come much further."""
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NS = 1e9
@@ -145,7 +145,7 @@ def judge_window(name: str, spans: Sequence[Span], begin_s: float, end_s: float)
     if seen.stopped_s > seconds * STOPPED_SHARE:
         return f"lab host {name} was stopped for {seen.stopped_s:.1f} of {seconds:.1f} s (its QEMU, by a signal)"
     wanted = seen.ran_s + seen.waited_s
-    if seen.waited_s > wanted * WAITED_SHARE and seen.waited_s > seconds * WANTED_SHARE:
+    if seen.waited_s > wanted * WAITED_SHARE and seen.waited_s > seconds * WAITED_LEAST:
         return (
             f"lab host {name} did not get to run: within {seconds:.1f} s its threads ran for {seen.ran_s:.1f} s and "
             f"waited for a CPU for {seen.waited_s:.1f} s"

@@ -28,6 +28,18 @@ KINDS = {
     "next": Kind(
         5, "in a running lab: one more case, its guest booted, restored and shared in turns, and where its time goes"
     ),
+    "labs": Kind(
+        8, "two labs side by side, the second one otherwise: the same case in turns, and the ratio of each step",
+        (
+            ("--cpu", {"metavar": "CPU", "help": "of the second lab's hosts, as QEMU's -cpu takes it"}),
+            ("--accel", {"metavar": "ACCEL", "help": "likewise -accel"}),
+            ("--append", {"metavar": "WORDS", "help": "for its hosts' kernel, in place of the lab's own words"}),
+            ("--guest-append", {"metavar": "WORDS", "help": "for its guests' kernel, likewise"}),
+            ("--qemu", {"metavar": "QEMU", "default": "", "help": "its hosts run in: a program, or a toolchain"}),
+            ("--setup", {"metavar": "COMMAND", "help": "run by a shell on each of its hosts, after the boot"}),
+            ("--start", {"choices": ("cold", "warm", "both"), "default": "cold", "help": "guests; default: cold"}),
+        ),
+    ),
     "boots": Kind(50, "guest boots in a row"),
     "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
     "there-and-back": Kind(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
+from switchover.report.differences import Difference, count_needed
 from switchover.run.endurance import Turn
 
 
@@ -28,3 +29,12 @@ def render_spread(values: list[float], digits: int = 1) -> str:
         return "none"
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"median {middle:5.{digits}f} s  [{low:.{digits}f} … {high:.{digits}f}]  n={len(values)}"
+
+
+def render_ratio(found: Difference | None) -> str:
+    """Of pairs, with its 95 % interval; nothing can be told from fewer than are needed for one."""
+    if found is None:
+        return "missing"
+    if found.low is None or found.high is None or found.p is None:
+        return f"{found.shift:.3f}, and no interval: {count_needed(paired=True)} pairs are needed"
+    return f"{found.shift:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  p = {found.p:.2g}"

@@ -4,13 +4,13 @@
 import argparse
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
+from switchover.cli.bench.figures import render_ratio, render_spread
 from switchover.cli.bench.repeats import run_once
 from switchover.lab.borrow import borrow_lab
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.record.units import format_seconds
-from switchover.report.differences import Difference, count_needed, find_ratio
+from switchover.report.differences import find_ratio
 from switchover.run.overhead import alternate
 from switchover.run.pair import pair_of_lab
 from switchover.run.standard import PRE_COPY_ON
@@ -37,13 +37,5 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
         f"all probes on      {render_spread(list(on.values()), 3)}   (heartbeats every {PRE_COPY_ON.heartbeat_us} us)"
     )
     print(f"QEMU's counters    {render_spread(list(off.values()), 3)}")
-    print(f"ratio              {_render_ratio(found)}, {len(whole)} of {arguments.count} pairs")
+    print(f"ratio              {render_ratio(found)}, {len(whole)} of {arguments.count} pairs")
     return exit_code_of(records)
-
-
-def _render_ratio(found: Difference | None) -> str:
-    if found is None:
-        return "missing"
-    if found.low is None or found.high is None or found.p is None:
-        return f"{found.shift:.3f}, and no interval: {count_needed(paired=True)} pairs are needed"
-    return f"{found.shift:.3f}   95 % [{found.low:.3f} … {found.high:.3f}]  p = {found.p:.2g}"

@@ -160,7 +160,7 @@ SWITCHED_OFF: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("outcome", [COMPLETED, FAILED])
 def test_what_a_qemu_keeps_of_a_case(cases: Cases, outcome: Any) -> None:
-    """A parameter that only some cases set stays in a QEMU: a case without it gets another guest."""
+    """A parameter of some cases stays in a QEMU: who does not set it gets another guest, who does goes on."""
     case, more = with_settings(**EXTRAS), with_settings(**EXTRAS, downtime_limit_ms=200)
     first = cases.run(CASE)
     assert cases.run(case, outcome) is first
@@ -305,6 +305,16 @@ def test_a_guest_that_something_is_wrong_with_ends(run_case: RunCase, world: Wor
     record, _ = run_case()
     assert record.fingerprint["guest"]["migration"] == 1
     assert world.log.count("boot source") == 2
+
+
+def test_devices_that_cannot_be_plugged_in(run_case: RunCase, world: World) -> None:
+    """The guest is the source of the case that it was to be for, and its evidence is there."""
+    run_case()
+    world.fail = {"exchange devices of destination": Refused("no")}
+    record, place = run_case(case=make_case("y", with_one_device(Knobs(pre_copy=False)), heartbeat_us=0))
+    assert record.verdict.name is VerdictName.REFUSED
+    assert (place / "source.command").read_text() == "started as destination on b\n"
+    assert world.log[-1] == "end destination"
 
 
 def test_a_case_with_a_guest_of_its_own(run_case: RunCase, world: World) -> None:

@@ -21,7 +21,7 @@ class Need(StrEnum):
     """Something in a guest; the value is how people are told that it is not there."""
 
     BOOT_ID = "/proc/sys/kernel/random/boot_id"
-    MEMORY = "a writable directory in memory (of /dev/shm, /run, /tmp, /) with room for 4 MiB"
+    MEMORY = "a writable directory in memory (of /dev/shm, /run, /tmp, /) with room for a MiB"
     DIGEST = "head, and md5sum or sha256sum"
     CONSOLE = "a console of its kernel on ttyS0 (in /proc/consoles)"
     DRIVER = "the driver refdev_guest, with all devices taken"

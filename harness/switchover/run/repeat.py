@@ -209,7 +209,7 @@ def _execute(
             passage = replace(passage, checks=(*passage.checks, again))
         begin("release")
         if shared is not None:
-            _leave(shared, case, traveller, passage, directory)
+            _leave(shared, traveller, passage, directory)
         return passage
 
 
@@ -223,13 +223,13 @@ def _ended_on_error(shared: SharedGuest) -> Iterator[None]:
         raise
 
 
-def _leave(shared: SharedGuest, case: Case, traveller: Traveller, passage: Passage, directory: RepeatDirectory) -> None:
+def _leave(shared: SharedGuest, traveller: Traveller, passage: Passage, directory: RepeatDirectory) -> None:
     """Let the next case have the guest, if nothing is wrong with it; what its QEMU left so far is kept here."""
     guest = traveller.side.guest
     blocked = isinstance(passage.error, Refused)
     if passage.ended != "source" and (blocked or passage.checks) and all(check.passed for check in passage.checks):
         _keep_evidence(guest, guest.side, directory)
-        shared.leave(case)
+        shared.leave()
     else:
         shared.end()
 

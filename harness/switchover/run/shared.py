@@ -49,15 +49,13 @@ class SharedGuest:
             source = with_start(case, "cold").source if self._boots else case.source
             start = start_traveller(source, pair, loop, watchers, saved_guests)
             traveller = self._traveller = self._stack.enter_context(start)
-        self._set |= name_extras(case.settings)
+        self._set = name_extras(case.settings)
         return traveller
 
-    def leave(self, case: Case) -> None:
+    def leave(self) -> None:
         """A case is over and the guest is well; what happens to it until the next one is nobody's evidence."""
         if self._traveller is not None:
             self._traveller.watchers = Watchers()
-            if self._traveller.side.guest.side != "source":  # it has moved to a QEMU that only this case has set
-                self._set = name_extras(case.settings)
 
     def end(self) -> None:
         """End the guest, if there is one."""
@@ -71,7 +69,7 @@ class SharedGuest:
             and replace(here.guest, start="auto") == replace(wanted.guest, start="auto")
             and len(here.devices) == len(wanted.devices)
             and not here.functions
-            and self._set <= name_extras(case.settings)
+            and self._set <= name_extras(case.settings)  # so what the last case set is all that was set
             and {traveller.pair.source.host.name, traveller.pair.destination.host.name}
             == {pair.source.host.name, pair.destination.host.name}
             and traveller.side.guest.exit_status() is None

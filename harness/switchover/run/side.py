@@ -133,9 +133,10 @@ def exchange_devices(side: Side, wanted: SideSpec) -> Side:
     :raises Refused: QEMU rejected a device; :raises Deadline: the guest does not let one go
     """
     guest, devices, passed = side.guest, list(side.devices), list(side.guest.spec.devices)
-    for number, (old, spec) in enumerate(zip(side.spec.devices, wanted.devices, strict=True)):
+    for old, slot in zip(side.spec.devices, side.slots, strict=True):
         unplug_device(guest, old.id)
-        side.slots[number].close()
+        slot.close()
+    for number, spec in enumerate(wanted.devices):
         devices[number] = side.slots[number].enter_context(start_reference_device(guest.host, spec.knobs, spec.type))
         passed[number] = VfioDevice(spec.id, devices[number].mediated.sysfs, spec.given_properties())
         plug_device(guest, passed[number], number + 1)

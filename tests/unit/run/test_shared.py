@@ -63,7 +63,7 @@ class Cases:
         traveller = self.take(case)
         self.world.outcomes = [outcome]
         traveller.attempt(case)
-        self.shared.leave(case)
+        self.shared.leave()
         return traveller
 
 

@@ -202,16 +202,16 @@ WANTED = SideSpec(
 )
 
 
-def test_devices_are_exchanged_slot_by_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guest lets one go before it is removed, and the other comes into the same port; the side then has these, and
-    what ends them.
+def test_devices_are_exchanged_in_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest lets all go, each before it is removed, since the new ones may have their ids; each new one comes into
+    its port. The side then has these, and what ends them.
     """
     world = Exchange(monkeypatch)
     side = exchange_devices(world.side, WANTED)
     assert world.log == [
-        "unplug dut", "remove 1", "make 3 (refdev-4vec, pre_copy False) on hosta", "plug /sys/3 as dut into port 1",
-        "unplug second", "remove 2", "make 4 (refdev-16vec, pre_copy True) on hosta",
-        "plug /sys/4 as other into port 2",
+        "unplug dut", "remove 1", "unplug second", "remove 2",
+        "make 3 (refdev-4vec, pre_copy False) on hosta", "plug /sys/3 as dut into port 1",
+        "make 4 (refdev-16vec, pre_copy True) on hosta", "plug /sys/4 as other into port 2",
     ]  # fmt: skip
     assert side.spec.devices == WANTED.devices
     assert [device.mediated.sysfs for device in side.devices] == ["/sys/3", "/sys/4"]

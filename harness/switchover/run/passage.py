@@ -274,8 +274,11 @@ def _check_course(
                 yield from check_source(course, case)
 
 
+_SURVIVE = "connections to the guest survive the migration"
+
+
 def _check_arrived(destination: Side, before: GuestAnswers, login: GuestConnection, case: Case) -> list[Check]:
-    claim = "connections to the guest survive the migration"
+    claim = _SURVIVE
     try:
         reply = _ask(destination, before, login)
         checks = [check_equal(claim, "yes", "yes")]
@@ -336,13 +339,16 @@ def examine_stayed(
     try:
         wait_until(running, lambda: _runs(source) == "yes", timeout=15, invariants=[source.guest.require_alive])
         login.require(source.guest)
-        count = len(source.devices)
         grown = count_since(truths_before, source.read_truths())
-        with _answering(source):
-            if (was_reset := grown.get("resets", 0) > 0) and before.means.has_device:
-                for number in range(count):
-                    checks += reinitialise(login.host, number)
-            reply = _ask(source, before, login)
+        was_reset = grown.get("resets", 0) > 0
+        try:
+            mended, reply = _mend_and_ask(source, before, login, mend=was_reset)
+        except HostLost as error:
+            checks.append(Check(_SURVIVE, passed=False, expected="yes", observed=str(error)))
+            login.open(source.guest)
+            with _answering(source):
+                mended, reply = _mend_and_ask(source, before, login, mend=was_reset)
+        checks += mended
     except (Deadline, GuestSilent, GuestCrashed, CommandFailed) as error:
         return [*checks, Check(running, passed=False, expected="yes", observed=str(error))]
     compared = compare_guest(before, reply.answers, loads=0)
@@ -355,6 +361,15 @@ def examine_stayed(
         *_check_devices(source, login.host, reply),
         *_check_consoles({"source": source}, before.means),
     ]
+
+
+def _mend_and_ask(
+    side: Side, before: GuestAnswers, login: GuestConnection, *, mend: bool
+) -> tuple[list[Check], GuestReply]:
+    """``mend``: its driver sets the devices up again, which were reset; with checks of what it could not."""
+    numbers = range(len(side.devices) if mend and before.means.has_device else 0)
+    mended = [check for number in numbers for check in reinitialise(login.host, number)]
+    return mended, _ask(side, before, login)
 
 
 def _check_consoles(sides: Mapping[str, Side], means: GuestMeans) -> list[Check]:

@@ -521,9 +521,18 @@ def test_a_source_that_does_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
         here.running, here.code = running, code
         shell.error, shell.lasting = (HostLost("broke"), True) if silent else (None, False)
         checks = look(source, destination)
-        assert failed(checks) == ["guest runs on the source"]
+        assert failed(checks) == [SURVIVES] * (silent and code is None) + ["guest runs on the source"]
         assert checks[-1].observed
     assert shell.asked == []
+
+
+def test_a_connection_that_breaks_under_a_guest_that_stayed() -> None:
+    """That it did not survive is told; the guest is asked over a new one, and the rest is checked."""
+    source, _, destination, _, shell = stay()
+    shell.error, shell.lasting = HostLost("broke"), False
+    checks = look(source, destination)
+    assert failed(checks) == [SURVIVES]
+    assert "guest runs on the source" in [check.name for check in checks if check.passed]
 
 
 def test_a_host_that_is_lost_under_a_guest_that_stayed() -> None:

@@ -131,7 +131,7 @@ def wait_for_control(receiver: Receiver, period_us: int, invariants: Sequence[In
                timeout=_FIRST_TIMEOUT_S, invariants=invariants)  # fmt: skip
     end = time.monotonic() + max(_CONTROL_S, 2 * MIN_CONTROL * period_us / 1e6)
     wait_until("the control interval", lambda: time.monotonic() >= end, timeout=_FIRST_TIMEOUT_S + end,
-               invariants=invariants, poll=0.2)  # fmt: skip
+               invariants=invariants, poll=0.02)  # fmt: skip
 
 
 def measure_control(

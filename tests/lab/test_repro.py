@@ -35,7 +35,7 @@ STUCK = Case(
 )
 def test_on_one_host(run_case: CaseRunner, pair: Pair, case: Case) -> None:
     """The script comes to the verdict of the record on one host, by itself, and leaves nothing there."""
-    assert run_case(case).verdict.name is case.expectation.verdict
+    assert run_case.alone(case).verdict.name is case.expectation.verdict
     with copied(run_case.directory, pair.source.host) as script:
         completed = run_script(pair.source.host, script, "all")
         assert completed.returncode == 0, completed.text + completed.stderr.decode()
@@ -45,7 +45,7 @@ def test_on_one_host(run_case: CaseRunner, pair: Pair, case: Case) -> None:
 
 def test_between_two_hosts(run_case: CaseRunner, pair: Pair) -> None:
     """Destination, source and migrate, each on its host, come to the verdict of the record; clean leaves nothing."""
-    assert run_case(PRE_COPY_ON).verdict.name is VerdictName.COMPLETED
+    assert run_case.alone(PRE_COPY_ON).verdict.name is VerdictName.COMPLETED
     source, destination = pair.source.host, pair.destination.host
     address = {"DESTINATION": pair.destination.address}
     with copied(run_case.directory, source, destination) as script:
@@ -79,7 +79,7 @@ def test_by_virsh_between_two_hosts(run_by_libvirt: tuple[CaseRunner, Record], p
 
 def test_another_verdict_is_told(run_case: CaseRunner, pair: Pair) -> None:
     """The script of a migration that failed exits with 1 where it completes: what it says depends on what happens."""
-    assert run_case(DEVICE_FAILS).verdict.name is VerdictName.FAILED
+    assert run_case.alone(DEVICE_FAILS).verdict.name is VerdictName.FAILED
     with copied(run_case.directory, pair.source.host) as script:
         pair.source.host.run(["sed", "-i", "s/knob fail_at RESUMING/knob fail_at none/", script])
         completed = run_script(pair.source.host, script, "all")

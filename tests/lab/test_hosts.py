@@ -91,6 +91,7 @@ def run_command(*words: str) -> str:
     return processes.run([sys.executable, "-m", "switchover", *words], timeout=300, env=env).text
 
 
+@pytest.mark.quick
 def test_doctor_for_a_lab(lab: Lab) -> None:
     """On a machine that runs a lab the doctor says that it can, and checks and lists a lab host as any other."""
     results = json.loads(run_command("doctor", "--for", "lab", "--json"))

@@ -48,6 +48,7 @@ def words(lab: Lab, tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.quick
 def test_a_run_there(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A guest with the device migrates with every check passed; what these hosts lack is told, and not tried."""
     assert main(words) == 0

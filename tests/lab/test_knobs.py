@@ -92,6 +92,7 @@ def test_without_p2p_there_are_no_p2p_states(turn: Callable[[str], Record]) -> N
     assert "pre-copy-p2p" in turn("save_bytes_per_sec").states["source"]
 
 
+@pytest.mark.quick
 def test_sizes_are_bytes_of_the_stream(turn: Callable[[str], Record]) -> None:
     """Initial and stop-copy bytes are moved as set, to the byte."""
     record = turn("sizes")

@@ -27,6 +27,7 @@ from switchover.run.repeat import run_repeat
 from switchover.run.standard import PRE_COPY_ON
 
 
+@pytest.mark.quick
 def test_nothing_listens_beyond_loopback(lab: Lab) -> None:
     """Each lab host's QEMU listens on one port, and that on 127.0.0.1."""
     for process in lab_processes(lab.file):
@@ -34,6 +35,7 @@ def test_nothing_listens_beyond_loopback(lab: Lab) -> None:
         assert [address.ip for address in listening] == ["127.0.0.1"]
 
 
+@pytest.mark.quick
 def test_lab_hosts_reach_nothing_outside(lab: Lab) -> None:
     """A lab host reaches neither the controller through its user network nor any name server."""
     server = "exec 3<>/dev/tcp/10.0.2.2/{port}"
@@ -43,6 +45,7 @@ def test_lab_hosts_reach_nothing_outside(lab: Lab) -> None:
             assert host.run(["timeout", "5", "bash", "-c", target], check=False).returncode != 0
 
 
+@pytest.mark.quick
 def test_accelerator_works_and_lab_host_has_as_many_cpus_as_it_may(lab: Lab) -> None:
     """Under TCG a lab host has exactly one vCPU; guests run with KVM inside it all the same."""
     for host in lab.hosts():
@@ -52,6 +55,7 @@ def test_accelerator_works_and_lab_host_has_as_many_cpus_as_it_may(lab: Lab) -> 
         assert lab.file.accelerator["vcpus"] == 1
 
 
+@pytest.mark.quick
 def test_first_process_reaps_orphans(lab: Lab) -> None:
     """A process whose parent ended does not stay a zombie."""
     host = lab.hosts()[0]
@@ -59,6 +63,7 @@ def test_first_process_reaps_orphans(lab: Lab) -> None:
     assert host.run(["sh", "-c", "ps -eo stat= | grep -c ^Z || true"]).text.strip() == "0"
 
 
+@pytest.mark.quick
 def test_another_host_key_is_refused(lab: Lab) -> None:
     """A lab host that presents another key than its lab was given is not logged in to."""
     login = SshLogin("hosta", lab.private_key, generate_key_pair().public)
@@ -66,6 +71,7 @@ def test_another_host_key_is_refused(lab: Lab) -> None:
         SshHost(login, LocalHost().open_tcp("127.0.0.1", lab.file.ports["hosta"]))
 
 
+@pytest.mark.quick
 def test_another_key_does_not_log_in(lab: Lab) -> None:
     """Only the lab's own key opens its hosts."""
     host_key = (lab.directory / "host_key.pub").read_text()
@@ -74,6 +80,7 @@ def test_another_key_does_not_log_in(lab: Lab) -> None:
         SshHost(login, LocalHost().open_tcp("127.0.0.1", lab.file.ports["hosta"]))
 
 
+@pytest.mark.quick
 def test_secrets_are_private(lab: Lab) -> None:
     """Directories of a lab, and of its sockets, are closed to other users; so are keys."""
     for directory in (lab.directory, lab.directory / "hosta", Path(lab.file.sockets)):

@@ -42,6 +42,7 @@ OTHER_KNOBS = Knobs(
 )
 
 
+@pytest.mark.quick
 def test_device_keeps_the_vfio_uapi(pair: Pair) -> None:
     """Every arc of the state machine, split reads and writes, damaged streams, MSI-X, DMA and which pages it makes
     dirty, rates, faults: as the VFIO uAPI and the device's documentation say.

@@ -46,7 +46,9 @@ def test_two_guests_migrate_past_one_another(pair: Pair, fingerprint: dict[str, 
 TWO_DEVICES = {entry.case.id: entry for entry in expand(load_scenario(catalogue_directory() / "two-devices.toml"))}
 
 
-@pytest.mark.parametrize("identity", TWO_DEVICES)
+@pytest.mark.parametrize(
+    "identity", [pytest.param(name, marks=[pytest.mark.quick] * name.endswith("=on")) for name in TWO_DEVICES]
+)
 def test_two_devices_in_one_guest(run_case: CaseRunner, identity: str) -> None:
     """With P2P both devices migrate, each checked by itself; with one that lacks P2P, QEMU refuses (oracle B4)."""
     planned: PlannedCase = TWO_DEVICES[identity]

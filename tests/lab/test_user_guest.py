@@ -74,6 +74,7 @@ def user_guest(pair: Pair, tmp_path: Path) -> Iterator[GuestSpec]:
             machine.run(["rm", "-f", INITRAMFS, DISK])
 
 
+@pytest.mark.quick
 def test_a_guest_of_the_user_migrates(user_guest: GuestSpec, run_case: CaseRunner) -> None:
     """It completes; what could not be looked at is told with what the guest lacks, and all else was looked at."""
     record = run_case(make_case("user", replace(PRE_COPY_ON.source, guest=user_guest)))

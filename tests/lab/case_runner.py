@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs cases for lab tests, each into a run directory of its own."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ class CaseRunner:
     def __call__(self, case: Case) -> Record:
         return self._run(case, self._observer)
 
-    def alone(self, case: Case) -> Record:
-        """With a guest of its own."""
-        return self._run(case, self._observer.alone())
+    def alone(self, case: Case, **changes: Any) -> Record:
+        """With a guest of its own. ``changes``: other fields of :class:`Observer`."""
+        return self._run(case, replace(self._observer.alone(), **changes))
 
     def _run(self, case: Case, observer: Observer) -> Record:
         number = len(list(self.run_directory.path.glob("*/*/record.json"))) + 1

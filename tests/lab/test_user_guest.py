@@ -9,6 +9,7 @@ import pytest
 from tests.lab.case_runner import CaseRunner
 
 from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestSpec, HostKey, KeyFile
+from switchover.guests.warm import SavedGuests
 from switchover.lab.keys import generate_key_pair
 from switchover.record.record import VerdictName
 from switchover.report.terminal import render_record
@@ -103,7 +104,9 @@ def test_a_guest_of_the_user_migrates(user_guest: GuestSpec, run_case: CaseRunne
 def test_a_warm_guest_of_the_user(user_guest: GuestSpec, run_case: CaseRunner) -> None:
     """It is saved with its own keys, restored, and migrates; a guest without our driver is not waited for."""
     guest = replace(user_guest, disk="", disk_readonly=False)
-    record = run_case(with_start(make_case("user", replace(PRE_COPY_ON.source, guest=guest)), "warm"))
+    case = with_start(make_case("user", replace(PRE_COPY_ON.source, guest=guest)), "warm")
+    with SavedGuests() as of_this_run:
+        record = run_case.alone(case, saved_guests=of_this_run)
     assert record.verdict.name is VerdictName.COMPLETED, record.verdict
     assert record.fingerprint["guest"]["start"] == "warm"
     assert {entry.lacking for entry in record.not_checked} == {Need.DRIVER, Need.SENDER}

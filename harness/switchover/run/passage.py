@@ -401,6 +401,9 @@ def _runs(side: Side) -> str:
     try:
         return "yes" if side.guest.qmp.execute("query-status")["running"] else "no"
     except (GuestCrashed, NotReady) as error:
+        if isinstance(error, GuestCrashed):  # one that closes its monitor is about to end
+            with contextlib.suppress(GuestCrashed):
+                side.guest.explain_silence()
         return "no" if side.guest.exit_status() is not None else str(error)
 
 

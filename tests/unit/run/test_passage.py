@@ -113,6 +113,7 @@ class FakeQemu:
         self.refuses: Exception | None = None
         self.logins = 0
         self.code: int | None = None
+        self.ends_with: int | None = None
         self.has_begun = True
         self.running: bool | Exception = True
         self.qmp = ScriptedQmp({"query-status": self.query}, name)
@@ -136,6 +137,10 @@ class FakeQemu:
     def require_alive(self) -> None:
         if self.code is not None:
             raise GuestCrashed(f"{self.side} ended")
+
+    def explain_silence(self) -> None:
+        self.code = self.ends_with if self.code is None else self.code
+        self.require_alive()
 
     def open_ssh(self, keys: GuestKeys) -> FakeGuest:
         self.logins += 1
@@ -476,6 +481,13 @@ def test_a_destination_that_ended_runs_no_guest(error: Exception) -> None:
     there.running = error
     assert failed(look(source, destination)) == ["guest does not run on the destination"]
     there.code = 1
+    assert failed(look(source, destination)) == []
+
+
+def test_a_destination_that_is_about_to_end_runs_no_guest() -> None:
+    """A QEMU closes its monitor before its end can be known: that is waited for."""
+    source, _, destination, there, _ = stay()
+    there.running, there.ends_with = GuestCrashed("closed its monitor"), 1
     assert failed(look(source, destination)) == []
 
 

@@ -4,9 +4,10 @@
 import contextlib
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
@@ -44,6 +45,7 @@ class OutsideProbe:
     migrate_ns: int = 0
     arrivals: Sequence[Arrival] = ()
     last_words: str = ""
+    _ending: threading.Lock = field(default_factory=threading.Lock)
 
     def finish(self) -> OutsideDowntime | UnseenDowntime:
         """End the sender and the receiver, and say what was seen. Once, after a migration that completed."""
@@ -56,7 +58,14 @@ class OutsideProbe:
         return find_outside_downtime(self.arrivals, self.period_us / 1e6, self.migrate_ns, parse_sent(self.last_words))
 
     def collect(self) -> None:
-        """End the sender, if it can be reached, and take what has arrived; never stands in the way of a repeat."""
+        """End the sender, if it can be reached, and take what has arrived; never stands in the way of a repeat.
+
+        One that an interruption asks for while a thread is about it waits for that.
+        """
+        with self._ending:
+            self._collect()
+
+    def _collect(self) -> None:
         if self.receiver is None or self.sender is None:
             return
         self.last_words = _stop_sender(self.sender)

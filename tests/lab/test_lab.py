@@ -122,7 +122,6 @@ def test_one_lab_host_is_both_ends(tmp_path: Path) -> None:
 
 def test_interrupt_while_booting_leaves_nothing() -> None:
     """Ctrl-C in the middle of a lab's boot: exit code 130, and neither process nor file of that lab is left."""
-    before = set(find_labs())
     process = subprocess.Popen(
         [sys.executable, "-m", "switchover", "lab", "up", "interrupted", "--hosts", "1"],
         env={**os.environ, "PYTHONPATH": str(Path(lab_module.__file__).parents[2])},
@@ -141,6 +140,6 @@ def test_interrupt_while_booting_leaves_nothing() -> None:
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output.decode()
     assert lab_processes(token) == []
-    assert set(find_labs()) == before
+    assert directory not in find_labs()  # those of tests in another process come and go
     assert not directory.exists()
     assert not Path(token.sockets).exists()

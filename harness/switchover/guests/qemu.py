@@ -31,6 +31,7 @@ _ASK_S = 1.0
 _CANCEL_S = 180
 """A device may be saved meanwhile, and QEMU answers nothing then."""
 _GREETING_S = 5.0
+_RESET_S = 30.0
 _END_S = 10.0
 """Between the end of a QEMU's monitor and its own."""
 
@@ -128,6 +129,28 @@ class QemuGuest:
         """Let a guest run that was paused; one that runs is left as it is."""
         self.qmp.execute("cont")
 
+    def reboot(self, guest: Host) -> None:
+        """Let the guest reboot by its own means, and wait until it can be reached again. ``guest``: a login to it.
+
+        ``set-action`` takes the place of ``-no-reboot`` for once (QEMU 6.0 and newer).
+
+        :raises Refused: QEMU has no ``set-action``; :raises Deadline: the guest does not reset, or does not come up
+        """
+        self.qmp.execute("set-action", {"reboot": "reset"})
+        seen, said = len(self.qmp.events), len(self.console.text())
+        try:
+            with contextlib.suppress(NotReady):  # the connection goes with the guest
+                guest.run(["sh", "-c", "reboot -f || reboot"], check=False)
+            wait_until(
+                f"the guest of {self.label} to reset",
+                lambda: any(event.name == "RESET" for event in self.qmp.events[seen:]),
+                timeout=_RESET_S,
+                invariants=[self.require_alive],
+            )
+            self.wait_until_reachable(said=said)
+        finally:
+            self.qmp.execute("set-action", {"reboot": "shutdown"})
+
     def require_alive(self) -> None:
         """Invariant of every wait on this guest.
 
@@ -181,10 +204,11 @@ class QemuGuest:
             raise Refused(f"{self.label} did not start.", why=self._process.stderr().strip()[-800:])
         self.require_alive()
 
-    def wait_until_reachable(self, timeout: float | None = None) -> None:
+    def wait_until_reachable(self, timeout: float | None = None, *, said: int = 0) -> None:
         """Until the guest's SSH listens: from what it says on its console, which a guest of the user need not say.
 
-        ``timeout``: seconds; without one, the spec's ``boot_timeout_s``, stretched unless it was given.
+        ``timeout``: seconds; without one, the spec's ``boot_timeout_s``, stretched unless it was given. ``said``: so
+        many characters of its console are of before.
 
         :raises Deadline: it does not in that time
         :raises GuestCrashed: QEMU ended or the guest panicked
@@ -192,7 +216,7 @@ class QemuGuest:
         asks = bool(self.spec.bridge) and not self.spec.is_of_lab
         wait_until(
             f"the guest of {self.label} to listen for SSH",
-            lambda: self._says_ready() or (asks and self._answers()),
+            lambda: self._says_ready(said) or (asks and self._answers()),
             timeout=stretch(timeout) if timeout else self.spec.boot_deadline(pace()),
             invariants=[self.require_alive],
             poll=_ASK_S if asks else 0.05,
@@ -209,8 +233,8 @@ class QemuGuest:
             exact=True,
         )
 
-    def _says_ready(self) -> bool:
-        return all(text in self.console.text() for text in _READY)
+    def _says_ready(self, said: int) -> bool:
+        return all(text in self.console.text()[said:] for text in _READY)
 
     def _answers(self) -> bool:
         """Whether an SSH server greets at the guest's address."""

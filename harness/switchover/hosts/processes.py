@@ -149,6 +149,12 @@ class LocalProcess:
             return self._process.wait(timeout)
         return None
 
+    def interrupt(self) -> None:
+        """Ask it to end and to release what it has (SIGTERM)."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+
     def kill(self) -> None:
         if self._process.poll() is None:
             kill_group(self._process)

@@ -14,7 +14,7 @@ from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
 from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, make_skipped, make_unrun, write_plan
 from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
-from switchover.record.rundir import RunDirectory, folder_of
+from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of
 from switchover.run.kept import Keeper
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.shared import SharedGuest
@@ -59,7 +59,7 @@ class Watcher(Protocol):
 def list_turns(plans: Sequence[Plan]) -> list[Turn]:
     """In the order in which they are run: scenario by scenario, each interleaved as it says.
 
-    With several scenarios, a case is named ``CASE@SCENARIO``. :raises UsageError: two cases would have one name
+    :raises UsageError: two cases would have one id
     """
     turns: list[Turn] = []
     for plan in plans:
@@ -67,12 +67,11 @@ def list_turns(plans: Sequence[Plan]) -> list[Turn]:
         cases: list[tuple[PlanLine, Case, HostNames]] = []
         for entry in plan.entries:
             case = entry.planned.case
-            name = case.id if len(plans) == 1 else f"{case.id}@{scenario.name}"
             line = PlanLine(
-                name, case.id, scenario.name, scenario.repeats, asdict(case.expectation), entry.planned.rule.name,
-                entry.seconds,
+                entry.planned.id, case.id, scenario.name, scenario.repeats, asdict(case.expectation),
+                entry.planned.rule.name, entry.seconds,
             )  # fmt: skip
-            cases.append((line, replace(case, id=name), entry.planned.hosts))
+            cases.append((line, replace(case, id=line.id), entry.planned.hosts))
         for (line, case, hosts), number in list_repeats(cases, scenario.repeats, interleave=scenario.interleave):
             turns.append(Turn(line, case, hosts, number))
     _require_distinct({turn.line.id: turn.line for turn in turns}.values(), len(_list_lines(plans)))
@@ -234,18 +233,10 @@ def _run_turns(
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
         try:
-            pair, fingerprint = stage.pair(turn.hosts), stage.fingerprint(turn.case, turn.hosts)
+            record = run_on_stage(turn.case, turn.number, stage, turn.hosts, repeat, observer, run)
         except NotReady as error:
             record = make_unrun(turn.line, turn.number, str(error), _now())
             repeat.write_record(record)
-        else:
-            # which end is the source is the shared guest's matter, and here it is the case's
-            mine = observer.alone() if any(turn.hosts) else observer
-            record = run(turn.case, turn.number, pair, repeat, fingerprint, mine)
-            if mine.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
-                alone = run(turn.case, turn.number, pair, repeat.alone(), fingerprint, observer.alone())
-                record = _compare_with_alone(record, alone)
-                repeat.write_record(record)
         progress.left.pop(0)
         watcher.end(turn, record)
         if keeper is not None and keeper.used:
@@ -254,6 +245,32 @@ def _run_turns(
             return
         if record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR and (loss := stage.find_loss()):
             raise _Lost(loss)
+
+
+def run_on_stage(
+    case: Case,
+    number: int,
+    stage: Stage,
+    hosts: HostNames,
+    repeat: RepeatDirectory,
+    observer: Observer,
+    run: Callable[..., Record] = run_repeat,
+) -> Record:
+    """A repeat on hosts of a stage, with the guest that cases share where that can be; one that was not as expected
+    with that guest is run again alone, and its record says what came of it.
+
+    :raises NotReady: the hosts cannot be had
+    """
+    pair, fingerprint = stage.pair(hosts), stage.fingerprint(case, hosts)
+    keeper = observer.keeper
+    # which end is the source is the shared guest's matter, and here it is the case's
+    mine = observer.alone() if any(hosts) else observer
+    record = run(case, number, pair, repeat, fingerprint, mine)
+    if mine.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
+        alone = run(case, number, pair, repeat.alone(), fingerprint, observer.alone())
+        record = _compare_with_alone(record, alone)
+        repeat.write_record(record)
+    return record
 
 
 def _compare_with_alone(record: Record, alone: Record) -> Record:

@@ -5,6 +5,7 @@ import contextlib
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from switchover.devices.survey import survey_host
@@ -41,13 +42,20 @@ done
 class InventoryStage:
     """Some hosts of an inventory. ``pair``: those of cases that name none. Made by :func:`lease_inventory_hosts`."""
 
-    def __init__(self, hosts: Mapping[str, Host], inventory: Inventory, pair: HostNames) -> None:
+    def __init__(
+        self, hosts: Mapping[str, Host], inventory: Inventory, pair: HostNames, file: Path | None = None
+    ) -> None:
+        self._file = file
         self._hosts = hosts
         self._inventory = inventory
         self._pair = pair
         self._fingerprints: dict[tuple[object, ...], Mapping[str, Any]] = {}
         login, guest = generate_key_pair(), generate_key_pair()
         self._keys = GuestKeys(login.public, login.private, guest.private, guest.public)
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        return {"hosts": list(self._pair), **({"inventory": str(self._file.absolute())} if self._file else {})}
 
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
         """Nothing is brought to the hosts: what is not there is what they lack.
@@ -116,10 +124,13 @@ def ask_host(host: Host, guests: Sequence[GuestSpec]) -> HostFacts:
 
 
 @contextlib.contextmanager
-def lease_inventory_hosts(inventory: Inventory, names: Iterable[str], pair: HostNames) -> Iterator[InventoryStage]:
+def lease_inventory_hosts(
+    inventory: Inventory, names: Iterable[str], pair: HostNames, *, file: Path | None = None
+) -> Iterator[InventoryStage]:
     """Connections to these hosts, and the exclusive right to them, for the time of a ``with`` block.
 
-    What harnesses that were killed left on any host is undone first.
+    ``file``: of the inventory, if it is not the usual one. What harnesses that were killed left on any host is undone
+    first.
 
     :raises UsageError: the inventory has no such host
     :raises NotReady: one is in use, has leftovers that cannot be undone, or does not answer
@@ -133,6 +144,15 @@ def lease_inventory_hosts(inventory: Inventory, names: Iterable[str], pair: Host
             _require_clean(name, entry.address, remains)
             hosts[name] = host = stack.enter_context(open_inventory_host(name, entry))
             stack.enter_context(hold_host(host, f"{platform.node()}, {describe_process()}"))
+        yield InventoryStage(hosts, inventory, pair, file)
+
+
+@contextlib.contextmanager
+def reopen_inventory_hosts(inventory: Inventory, pair: HostNames) -> Iterator[InventoryStage]:
+    """Connections to hosts that the parent of this process holds. :raises NotReady: one does not answer"""
+    with contextlib.ExitStack() as stack:
+        names = sorted(set(pair))
+        hosts = {name: stack.enter_context(open_inventory_host(name, inventory.require(name))) for name in names}
         yield InventoryStage(hosts, inventory, pair)
 
 

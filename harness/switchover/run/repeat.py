@@ -22,7 +22,7 @@ from switchover.run.kept import Keeper
 from switchover.run.outside import OutsideProbe
 from switchover.run.pair import Pair
 from switchover.run.passage import Passage
-from switchover.run.shared import SharedGuest, can_share
+from switchover.run.shared import SharedGuest
 from switchover.run.side import Side
 from switchover.run.traveller import Traveller, Watchers, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
@@ -188,7 +188,9 @@ def _execute(
             attempted=keep_wrong,
             recordings=directory.path,
         )
-        shared = observer.shared if can_share(case.source) else observer.alone().shared
+        shared = observer.shared
+        if shared is not None and not shared.accepts(case.source):
+            shared = observer.alone().shared
         if shared is not None:
             stack.enter_context(_ended_on_error(shared))
             traveller = shared.take(case, pair, watchers, observer.saved_guests)

@@ -35,6 +35,10 @@ class SharedGuest:
         """The guest that is there now, if there is one."""
         return self._traveller
 
+    def accepts(self, source: SideSpec) -> bool:
+        """Whether a case with this source is one for guests that are shared."""
+        return can_share(source)
+
     def take(self, case: Case, pair: Pair, watchers: Watchers, saved_guests: SavedGuests | None) -> Traveller:
         """The guest for a case, with its devices. Raises what starting one, or plugging devices in, raises."""
         if self._traveller is not None and self._fits(self._traveller, case, pair):

@@ -39,6 +39,12 @@ class Stage(Protocol):
     def find_loss(self) -> str:
         """Why no further case can run here; empty if it can."""
 
+    @property
+    def address(self) -> Mapping[str, object]:
+        """How a child of this process, which has the hosts meanwhile, finds them: ``lab``, a directory, or ``hosts``,
+        two names, with ``inventory``, a file, if it is not the usual one.
+        """
+
 
 class LabStage:
     """The lab hosts of a lab, which cases may also name."""
@@ -61,6 +67,10 @@ class LabStage:
                 provide_toolchain(self._lab, name, toolchain)
         facts = {name: _ask_host(host, guests[name], link=len(hosts) == 2) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        return {"lab": str(self._lab.directory)}
 
     def pair(self, hosts: HostNames) -> Pair:
         """:raises UsageError: the lab has no such host"""

@@ -110,7 +110,7 @@ class Traveller:
                 with ThreadPoolExecutor(1, name) as aside:
                     starting = aside.submit(self._start_arrival, there, case.destination, name)
                     if self.before is None:
-                        self._settle_in()
+                        self.settle_in()
                 arrival = starting.result()
                 self.watchers.sides_started(self.side, arrival)
                 before = self._meet(case)
@@ -139,7 +139,7 @@ class Traveller:
         """A QEMU that is about to go: one that the guest has come to by a migration before is the source by now."""
         self.watchers.release(guest, guest.side)
 
-    def _settle_in(self) -> None:
+    def settle_in(self) -> None:
         """The guest boots, or is restored, gets its state, and says what it is before its first migration."""
         guest, saved = self.side.guest, self.side.saved
         if saved:
@@ -271,6 +271,23 @@ class Traveller:
         for number in range(len(self.side.devices) if means.has_device else 0):
             mend_device(guest, number)
         self.before = self._prepare(means)
+
+    def reboot(self) -> None:
+        """Let the guest reboot, by its own means, and come up again with its devices, whose state begins anew.
+
+        QEMU ends with a guest that reboots (``-no-reboot``), unless it is told otherwise before.
+
+        :raises UsageError: libvirt started it; :raises GuestCrashed: it ended; :raises Deadline: it does not come up
+        """
+        guest = self.side.guest
+        if self.side.spec.guest.driver == "libvirt":
+            raise UsageError("A guest of libvirt's cannot be rebooted by the harness.", fix='driver = "qmp"')
+        means = find_means(self.connection.require(guest), self.side.spec.guest)
+        guest.reboot(self.connection.require(guest))
+        self.saved = None  # what runs now was booted
+        self.side = replace(self.side, saved=None)
+        self.connection.open(guest)
+        self.before = self._prepare(means, canary=True, awaits=True)
 
     def take_devices(self, spec: SideSpec) -> None:
         """Give the guest where it lives the devices of another case's source: by knobs where what they offer is the

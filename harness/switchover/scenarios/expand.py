@@ -14,7 +14,7 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.scenarios.case import DEVICE_PROPERTIES, FUNCTION_PROPERTIES, Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Fault
-from switchover.scenarios.ids import Values, render_id
+from switchover.scenarios.ids import Values, make_ids, render_id
 from switchover.scenarios.keys import Target
 from switchover.scenarios.oracle import (
     Rule,
@@ -35,10 +35,12 @@ Point = tuple[int, ...]
 
 @dataclass(frozen=True)
 class PlannedCase:
-    """``hosts``: names for source and destination, empty: whichever the run is given. ``rule``: whose expectation the
-    case has. ``values``: of all axes, those too that have one value only.
+    """A case of a scenario. ``id``: the same wherever the case is named; that of ``case`` holds the values of its axes.
+    ``hosts``: names for source and destination, empty: whichever the run is given. ``rule``: whose expectation the case
+    has. ``values``: of all axes, those too that have one value only.
     """
 
+    id: str
     case: Case
     values: Values
     hosts: tuple[str, str]
@@ -66,7 +68,8 @@ def expand(scenario: Scenario) -> list[PlannedCase]:
             contradictions.setdefault(text, []).append(identity)
         planned.append(entry)
     _reject(scenario, planned, contradictions)
-    return planned
+    ids = make_ids(scenario.name, [{name: entry.values[name] for name in varied} for entry in planned])
+    return [replace(entry, id=identity) for entry, identity in zip(planned, ids, strict=True)]
 
 
 def select(planned: Sequence[PlannedCase], pattern: str) -> list[PlannedCase]:
@@ -158,7 +161,7 @@ class _Parts:
             rule = self._rules[key]
         probes = self._make("probes", point, _probes)
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
-        return PlannedCase(case, values, self._make("hosts", point, _hosts), rule)
+        return PlannedCase(identity, case, values, self._make("hosts", point, _hosts), rule)
 
     def _make(self, part: str, point: Point, make: Callable[[dict[Target, Any]], Any]) -> Any:
         key = (part, *[point[number] for number in self._axes[part]])

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Ids of cases, made of the values of their axes. Pure."""
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 Values = Mapping[str, str]
 """A point of the axes: by the name of each, its value in words."""
@@ -26,3 +29,36 @@ def render_id(values: Values) -> str:
 def parse_id(text: str) -> dict[str, str]:
     """What :func:`render_id` was given."""
     return {name: word for name, _, word in (part.partition("=") for part in text.split(","))}
+
+
+def make_ids(name: str, points: Sequence[Values]) -> list[str]:
+    """Ids that are the same in pytest, avocado, JUnit, KCIDB and names of files: letters, digits, ``_``, ``.``, ``-``.
+
+    ``name``: of what they are cases of. ``points``: values that distinguish them. Two that would be spelled alike get a
+    digest each, of their values alone, so that no third one changes them.
+
+    >>> make_ids("precopy", [{"device.pre_copy": "on", "machine": "pc-q35-10.0"}])
+    ['precopy.device.pre_copy-on.machine-pc-q35-10.0']
+    >>> make_ids("size", [{"a": "1+2"}, {"a": "1=2"}, {}])
+    ['size.a-1_2-85a6', 'size.a-1_2-8a63', 'size']
+    """
+    plain = [spell_id([name, *(f"{axis}-{word}" for axis, word in values.items())]) for values in points]
+    counts = Counter(plain)
+    return [
+        identity if counts[identity] == 1 else f"{identity}-{_digest(render_id(values))}"
+        for identity, values in zip(plain, points, strict=True)
+    ]
+
+
+def spell_id(parts: Sequence[str]) -> str:
+    """Parts of an id with a dot between them, no part empty (KCIDB, TAP) and other characters replaced.
+
+    >>> spell_id(["a b", "x-64 MiB", "..", "y-@1."])
+    'a_b.x-64_MiB.y-_1'
+    """
+    text = ".".join(re.sub(r"[^A-Za-z0-9_.-]+", "_", part) for part in parts)
+    return re.sub(r"\.{2,}", ".", text).strip(".")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:4]

@@ -35,7 +35,7 @@ class Scenario:
     """One question. ``name``: the file's, without its suffix. ``devices``: their ids, in the order of their slots.
 
     ``fixed``: values that do not vary; ``rules``: its own expectations, the first that fits holds; ``compare``: what
-    the report compares.
+    the report compares. ``tags``: by which its cases are chosen.
     """
 
     source: str
@@ -50,6 +50,7 @@ class Scenario:
     exclusions: tuple[Exclusion, ...]
     rules: tuple[Rule, ...]
     compare: PlannedComparison | None = None
+    tags: frozenset[str] = frozenset()
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -109,7 +110,7 @@ def make_scenario(document: TomlText) -> Scenario:
     about = file.scenario
     return Scenario(
         document.source, name, about.title, about.question, about.repeats, about.interleave, tuple(devices), fixed,
-        axes, exclusions, rules, compare,
+        axes, exclusions, rules, compare, frozenset(about.tags),
     )  # fmt: skip
 
 

@@ -129,6 +129,8 @@ class About(Table):
     """what the scenario is to find out, and why"""
     repeats: Annotated[int, Field(strict=True, ge=1)] = 1
     """how often each case is run"""
+    tags: list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]] = Field(default=[])
+    """words by which cases are chosen, such as `quick`: lower case letters, digits, `_`, `.` and `-`"""
     interleave: OnOff = True
     """repeats in turns over all cases, there and back, so that drift favours none; off: case by case"""
 

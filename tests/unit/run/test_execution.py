@@ -60,6 +60,10 @@ class World:
         finally:
             self.log.append("give back")
 
+    @property
+    def address(self) -> Mapping[str, object]:
+        return {}
+
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
         self.log.append(f"ask for {len(list(cases))}")
         facts = HostFacts("hosta", dict.fromkeys(self.lacking))

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A case as the catalogue lists it, whatever it is written in. Pure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from switchover.scenarios.expand import PlannedCase
+
+TIMEOUT_S = 900.0
+"""Of a case that says nothing about it, seconds: far above what any case of the catalogue takes in a slow lab."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a case needs to be run at all. Whether hosts have it, they are asked before it runs."""
+
+    hosts: int = 2
+    """between which guests migrate; 0: none at all, not even a lab"""
+    driver: str = ""
+    """`libvirt` where libvirt starts and migrates the guest; empty: QEMU's monitor only"""
+    qemu: tuple[str, ...] = ()
+    """QEMU programs, as scenarios name them; empty: that of the hosts"""
+    kernel: tuple[str, ...] = ()
+    """kernels of guests that are images of their own; empty: the lab's"""
+    devices: tuple[str, ...] = ()
+    """kinds of VFIO devices: an mdev type, or `pci`"""
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """QEMUs and kernels that may have to be built before hosts are taken."""
+        return (*self.qemu, *self.kernel)
+
+    def describe(self) -> dict[str, object]:
+        """What there is to say, without what is as usual."""
+        told: dict[str, object] = {"hosts": self.hosts}
+        return told | {
+            name: value
+            for name, value in (
+                ("driver", self.driver), ("qemu", list(self.qemu)), ("kernel", list(self.kernel)),
+                ("devices", list(self.devices)),
+            )
+            if value
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CatalogueCase:
+    """``planned`` of a scenario's case, ``function`` of one in Python, never both."""
+
+    id: str
+    """letters, digits, `_`, `.` and `-`; the same in every front"""
+    group: str
+    """the scenario, or the function: what the id begins with"""
+    title: str
+    """one line"""
+    place: str
+    """where it is written, `FILE:LINE`"""
+    tags: frozenset[str] = frozenset()
+    needs: Needs = field(default_factory=Needs)
+    timeout_s: float = TIMEOUT_S
+    """after so many seconds it is ended, on a machine that the lab's pace calls quick"""
+    seconds: float = 0.0
+    """an estimate of how long it takes; 0: none"""
+    aliases: tuple[str, ...] = ()
+    """ids that it had before"""
+    repeats: int = 1
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """values of its axes, in words, or parameters of the function"""
+    planned: PlannedCase | None = None
+    function: Callable[..., None] | None = None
+    source: Path = Path()
+    """the file that it is loaded from"""
+
+    @property
+    def is_python(self) -> bool:
+        return self.function is not None
+
+    def describe(self) -> dict[str, object]:
+        """For programs: what ``switchover list --json`` prints of it."""
+        return {
+            "id": self.id,
+            "group": self.group,
+            "title": self.title,
+            "tags": sorted(self.tags),
+            "needs": self.needs.describe(),
+            "timeout_s": self.timeout_s,
+            "seconds": self.seconds,
+            "repeats": self.repeats,
+            "parameters": {name: str(value) for name, value in self.parameters.items()},
+            "aliases": list(self.aliases),
+            "place": self.place,
+        }

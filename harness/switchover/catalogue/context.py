@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a case in Python is given: hosts, and where it leaves what it found out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from switchover.record.errors import NotSupported, UsageError
+from switchover.record.log import say
+from switchover.record.measurement import Check, Measurement
+from switchover.record.record import Record
+from switchover.record.rundir import RepeatDirectory
+from switchover.record.units import Direction, Unit
+from switchover.run.testbed import Testbed
+
+
+class CaseFailed(Exception):
+    """What a case claims does not hold: the product is wrong, not the environment, and not the case."""
+
+
+class Context:
+    """Made for each execution of a case.
+
+    A case passes by returning. It fails with :meth:`fail`, with an ``assert``, with a check that did not pass, or where
+    a record of its migrations is not as expected and it said :meth:`require`. With any other error it ends as an
+    infrastructure error, unless the error is one of the product (``Refused``, ``GuestCrashed``).
+    """
+
+    def __init__(self, place: RepeatDirectory, parameters: Mapping[str, Any], testbed: Testbed | None) -> None:
+        self._place = place
+        self._testbed = testbed
+        self.parameters = dict(parameters)
+        self.measurements: list[Measurement] = []
+        self.checks: list[Check] = []
+        self.records: list[Record] = []
+
+    @property
+    def directory(self) -> Path:
+        """Of this execution: files that are put there stay with the record."""
+        return self._place.path
+
+    @property
+    def testbed(self) -> Testbed:
+        """The hosts. :raises UsageError: the case says that it needs none"""
+        if self._testbed is None:
+            raise UsageError("The case says that it needs no hosts.", fix="@case(needs=Needs(hosts=2))")
+        return self._testbed
+
+    def measure(
+        self,
+        name: str,
+        value: float | int | None,
+        unit: Unit,
+        *,
+        direction: Direction = Direction.LOWER,
+        definition: str,
+        source: str = "the case",
+        bound: float | None = None,
+        note: str = "",
+    ) -> None:
+        """Put a number into the record. ``value``: None if it could not be had, and ``note`` says why."""
+        self.measurements.append(Measurement(name, value, unit, direction, definition, source, bound, note))
+
+    def check(self, identity: str, expected: object, observed: object, *, claim: str = "", subject: str = "") -> bool:
+        """Put into the record whether two values are equal; the case goes on, and fails at its end if they are not.
+
+        ``identity``: letters, digits, ``.`` and ``-``; the record has it as ``case.IDENTITY``. ``claim``: in words.
+        """
+        passed = expected == observed
+        self._add(identity, passed, str(expected), str(observed), claim, subject)
+        return passed
+
+    def check_bound(self, identity: str, value: float | None, most: float, *, claim: str = "") -> bool:
+        """The same for a number that must not be larger than ``most``. One that is missing has not passed."""
+        passed = value is not None and value <= most
+        self._add(identity, passed, f"at most {most:g}", "missing" if value is None else f"{value:g}", claim, "")
+        return passed
+
+    def _add(self, identity: str, passed: bool, expected: str, observed: str, claim: str, subject: str) -> None:
+        name = claim or identity
+        self.checks.append(Check(name=name, passed=passed, expected=expected, observed=observed))
+
+    def require(self, record: Record) -> Record:
+        """A record that must be as expected, or the case ends here. :raises CaseFailed: it is not"""
+        self.records.append(record)
+        if record.mismatch:
+            raise CaseFailed(f"{record.case} #{record.repeat}: {record.mismatch}")
+        if record.verdict.name == "not-supported":
+            raise NotSupported(f"{record.case} cannot be run here.", why=record.verdict.reason)
+        return record
+
+    def attach(self, name: str, data: bytes | str) -> Path:
+        """A file for the record. :raises UsageError: the name is a path"""
+        if "/" in name or name in ("", ".", ".."):
+            raise UsageError(f"An attachment is named {name!r}.", fix="a name of a file, without directories")
+        path = self.directory / name
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return path
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches."""
+        say(text)
+
+    def fail(self, reason: str) -> NoReturn:
+        """:raises CaseFailed: always"""
+        raise CaseFailed(reason)
+
+    def skip(self, reason: str) -> NoReturn:
+        """What the case needs is not there: it is *not-supported*. :raises NotSupported: always"""
+        raise NotSupported(reason)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The catalogue read from its files, and cases chosen from it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from switchover.catalogue.case import TIMEOUT_S, CatalogueCase, Needs
+from switchover.catalogue.pythoncases import load_python_cases, read_parameter
+from switchover.guests.spec import GuestSpec
+from switchover.record.errors import UsageError
+from switchover.record.paths import data_directory
+from switchover.record.toml import read_toml, suggest
+from switchover.scenarios.expand import PlannedCase, expand
+from switchover.scenarios.narrow import narrow
+from switchover.scenarios.plan import estimate_seconds
+from switchover.scenarios.scenario import Scenario, make_scenario
+
+SCENARIO_TAG = "scenario"
+_PATTERN = "*?["
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All cases, each id once. ``places``: what it was read from."""
+
+    cases: tuple[CatalogueCase, ...]
+    places: tuple[Path, ...]
+
+    def select(self, words: Sequence[str] = (), tags: Sequence[str] = ()) -> list[CatalogueCase]:
+        """Cases that one of ``words`` means and that have all ``tags``, in the order of the catalogue; without words,
+        all cases. A word is an id or an alias of one, the name of a scenario or a function, or a pattern with ``*``.
+        A tag with ``-`` before it must not be there.
+
+        :raises UsageError: a word or a tag means nothing, with what is like it; or nothing is selected
+        """
+        chosen = [self._find(word) for word in words]
+        ids = {case.id for cases in chosen for case in cases}
+        known = sorted({tag for case in self.cases for tag in case.tags})
+        for tag in tags:
+            if tag.removeprefix("-") not in known:
+                raise UsageError(
+                    f"No case has the tag {tag.removeprefix('-')!r}{suggest(tag.removeprefix('-'), known)}.",
+                    why=f"there are: {', '.join(known)}",
+                )
+        found = [case for case in self.cases if (not words or case.id in ids) and _has(case, tags)]
+        if not found:
+            raise UsageError("No case is selected.", why=f"no case that is meant has the tags {', '.join(tags)}")
+        return found
+
+    def require(self, identity: str) -> CatalogueCase:
+        """One case by its id or an alias. :raises UsageError: there is none, or several"""
+        found = self.select([identity])
+        if len(found) > 1:
+            raise UsageError(f"{identity!r} means {len(found)} cases.", why=", ".join(case.id for case in found[:4]))
+        return found[0]
+
+    def find(self, text: str) -> list[CatalogueCase]:
+        """For lists that people look at: cases with ``text`` anywhere in their id, or that a word means."""
+        try:
+            return self._find(text)
+        except UsageError:
+            if found := [case for case in self.cases if text in case.id]:
+                return found
+            raise
+
+    def _find(self, word: str) -> list[CatalogueCase]:
+        for fits in (
+            lambda case: word == case.id,
+            lambda case: word in case.aliases,
+            lambda case: word == case.group,
+            lambda case: any(character in word for character in _PATTERN) and fnmatchcase(case.id, word),
+        ):
+            if found := [case for case in self.cases if fits(case)]:
+                return found
+        names = list(dict.fromkeys([*(case.group for case in self.cases), *(case.id for case in self.cases)]))
+        raise UsageError(f"The catalogue has no case {word!r}{suggest(word, names)}.", fix="switchover list")
+
+
+def _has(case: CatalogueCase, tags: Sequence[str]) -> bool:
+    return all(tag[1:] not in case.tags if tag.startswith("-") else tag in case.tags for tag in tags)
+
+
+def list_places(more: Sequence[Path] = ()) -> list[Path]:
+    """Files of the catalogue that ships with the project, and those of ``more``: files, or directories of them.
+
+    :raises UsageError: there is no such file, or it is none of a case
+    """
+    own = data_directory("testcases")
+    places = [*sorted((own / "scenarios").glob("*.toml")), *sorted((own / "cases").glob("[!_]*.py"))]
+    for place in more:
+        if place.is_dir():
+            found = [*sorted(place.glob("*.toml")), *sorted(place.glob("[!_]*.py"))]
+            if not found:
+                raise UsageError(f"{place} holds no case.", fix="name a directory with *.toml or *.py files")
+            places += found
+        elif place.suffix in (".toml", ".py") and place.exists():
+            places.append(place)
+        else:
+            raise UsageError(f"There is no file of cases {place}.")
+    return list(dict.fromkeys(place.absolute() for place in places))
+
+
+def load_catalogue(more: Sequence[Path] = (), *, only: bool = False) -> Catalogue:
+    """``more``: besides what ships with the project; ``only``: and without that.
+
+    :raises UsageError: files are wrong, each told; or two cases have one id
+    """
+    own = set(list_places()) if only else set()
+    places = [place for place in list_places(more) if place not in own]
+    cases: list[CatalogueCase] = []
+    problems: list[str] = []
+    for place in places:
+        try:
+            cases += load_file(place)
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError("\n".join(problems))
+    seen: dict[str, CatalogueCase] = {}
+    for case in cases:
+        other = seen.setdefault(case.id, case)
+        if other is not case:
+            raise UsageError(f"Two cases have the id {case.id}.", why=f"{other.place} and {case.place}")
+    return Catalogue(tuple(cases), tuple(places))
+
+
+def load_file(place: Path) -> list[CatalogueCase]:
+    """Cases of one file, a scenario or Python. :raises UsageError: it is wrong"""
+    if place.suffix == ".py":
+        return load_python_cases(place)
+    return list(list_scenario_cases(make_scenario(read_toml(place)), place))
+
+
+def list_scenario_cases(scenario: Scenario, place: Path) -> Iterator[CatalogueCase]:
+    """:raises UsageError: as :func:`expand`"""
+    for planned in expand(scenario):
+        case = planned.case
+        needs = find_needs(planned)
+        extra = {needs.driver or "qmp", *(("pci",) if "pci" in needs.devices else ())}
+        extra |= {"irq"} if case.irq_seconds else set()
+        aliases = tuple(dict.fromkeys(word for word in (
+            f"{case.id}@{scenario.name}", case.id if case.id != scenario.name else ""
+        ) if word and word != planned.id))  # fmt: skip
+        yield CatalogueCase(
+            planned.id, scenario.name, scenario.title, str(place), scenario.tags | extra | {SCENARIO_TAG}, needs,
+            max(TIMEOUT_S, _longest(planned)), estimate_seconds(case), aliases, scenario.repeats,
+            parameters=planned.values, planned=planned, source=place,
+        )  # fmt: skip
+
+
+def find_needs(planned: PlannedCase) -> Needs:
+    """What a scenario's case needs, from its two sides."""
+    guests = (planned.case.source.guest, planned.case.destination.guest)
+    devices = [device for side in (planned.case.source, planned.case.destination) for device in side.devices]
+    kinds = ["pci" if device.function is not None else device.type for device in devices]
+    return Needs(
+        hosts=2,
+        driver="libvirt" if any(guest.driver == "libvirt" for guest in guests) else "",
+        qemu=tuple(dict.fromkeys(guest.qemu for guest in guests if guest.qemu != GuestSpec.qemu)),
+        kernel=tuple(dict.fromkeys(guest.named_kernel for guest in guests if guest.named_kernel)),
+        devices=tuple(dict.fromkeys(kinds)),
+    )
+
+
+def _longest(planned: PlannedCase) -> float:
+    """All of its own bounds, one after the other, twice: a second migration may come of the first."""
+    settings, guest = planned.case.settings, planned.case.source.guest
+    return 2 * (guest.boot_timeout_s + settings.timeout_s + settings.settle_timeout_s + settings.hang_s)
+
+
+def with_parameters(case: CatalogueCase, words: Mapping[str, str]) -> CatalogueCase:
+    """The same case with some parameters as somebody else says: of a function its own, of a scenario's case any key
+    that an axis may have.
+
+    :raises UsageError: there is no such parameter, or it cannot have the value
+    """
+    if not words:
+        return case
+    if case.function is not None:
+        given = {name: read_parameter(case, name, word) for name, word in words.items()}
+        return replace(case, parameters={**case.parameters, **given})
+    scenario = make_scenario(read_toml(case.source))
+    found = list(list_scenario_cases(narrow(scenario, case.parameters, words), case.source))
+    if len(found) != 1 or found[0].planned is None:
+        raise UsageError(f"{', '.join(words)} of {case.id} leave {len(found)} cases, not one.")
+    return replace(found[0], id=case.id, planned=replace(found[0].planned, id=case.id))

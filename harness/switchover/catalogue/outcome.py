@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a case came to, in the few words that test runners have; one table for all of them (docs/fronts.md). Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from switchover.record.errors import ExitCode
+from switchover.record.record import Record, VerdictName
+
+
+class Outcome(StrEnum):
+    """``pass``: as expected. ``fail``: not as expected. ``error``: the environment failed. ``skip``: not supported.
+
+    ``interrupted``: somebody ended the run. ``cancel``: avocado's word for a case that was called off.
+    """
+
+    PASS = "pass"
+    FAIL = "fail"
+    ERROR = "error"
+    SKIP = "skip"
+    INTERRUPTED = "interrupted"
+
+
+INTERRUPTED_REASON = "interrupted"
+
+
+@dataclass(frozen=True)
+class Native:
+    """The words of each front for an outcome."""
+
+    pytest: str
+    junit: str
+    avocado: str
+    exit_code: ExitCode
+
+
+NATIVE = {
+    Outcome.PASS: Native("passed", "", "pass", ExitCode.AS_EXPECTED),
+    Outcome.FAIL: Native("failed", "failure", "fail", ExitCode.NOT_AS_EXPECTED),
+    Outcome.ERROR: Native("error", "error", "error", ExitCode.NOT_READY),
+    Outcome.SKIP: Native("skipped", "skipped", "skip", ExitCode.AS_EXPECTED),
+    Outcome.INTERRUPTED: Native("error", "error", "interrupted", ExitCode.INTERRUPTED),
+}
+
+
+def find_outcome(record: Record) -> Outcome:
+    """Of a record. A case that was expected to end in an infrastructure error, and did, passes."""
+    if record.verdict.name is VerdictName.NOT_SUPPORTED:
+        return Outcome.SKIP
+    if not record.mismatch:
+        return Outcome.PASS
+    if record.verdict.name is not VerdictName.INFRASTRUCTURE_ERROR or record.differs_alone:
+        return Outcome.FAIL
+    if record.verdict.reason.endswith(INTERRUPTED_REASON):
+        return Outcome.INTERRUPTED
+    return Outcome.ERROR
+
+
+def find_worst(outcomes: "list[Outcome]") -> Outcome:
+    """Of several repeats of a case: what went wrong comes before what did not run, and that before what passed."""
+    order = [Outcome.INTERRUPTED, Outcome.FAIL, Outcome.ERROR, Outcome.SKIP, Outcome.PASS]
+    return min(outcomes, key=order.index, default=Outcome.ERROR)

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hosts to migrate guests between, for people who write tests: a lab, or hosts of an inventory (docs/api.md)."""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from switchover.guests.warm import SavedGuests
+from switchover.hosts.host import Completed, Host
+from switchover.hosts.inventory import load_inventory
+from switchover.hosts.waiting import paced
+from switchover.irq.analysis import Analysis, analyse_file
+from switchover.irq.recorder import record
+from switchover.lab.borrow import borrow_lab
+from switchover.lab.images import build_images
+from switchover.lab.lab import Lab
+from switchover.lab.toolchains import find_toolchains
+from switchover.record.errors import NotSupported
+from switchover.record.planfile import PlanLine, make_skipped
+from switchover.record.record import Record, Verdict, VerdictName
+from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
+from switchover.run.execution import run_on_stage
+from switchover.run.held import HeldGuest, start_held_guest
+from switchover.run.inventory_stage import lease_inventory_hosts, reopen_inventory_hosts
+from switchover.run.repeat import Observer, run_repeat
+from switchover.run.shared import SharedGuest
+from switchover.run.stage import HostNames, LabStage, Stage
+from switchover.scenarios.case import Case
+from switchover.scenarios.expand import PlannedCase
+from switchover.scenarios.gate import decide
+
+NOBODY = Observer()
+"""Who watches runs that nobody watches."""
+
+
+class Guest:
+    """A guest that runs, with its VFIO devices: on the source at first, later where its last migration left it.
+
+    Made by :meth:`Testbed.start_guest`.
+    """
+
+    def __init__(self, held: HeldGuest, case: Case, testbed: "Testbed") -> None:
+        self._held = held
+        self._case = case
+        self._testbed = testbed
+
+    @property
+    def host(self) -> str:
+        """Name of the host that it runs on."""
+        return self._held.require().pair.source.host.name
+
+    @property
+    def migrations(self) -> int:
+        """How many it has completed."""
+        return self._held.require().migrations
+
+    @property
+    def shell(self) -> Host:
+        """A login to the guest over SSH, which goes with it from host to host."""
+        traveller = self._held.require()
+        return traveller.connection.require(traveller.side.guest)
+
+    def run(self, argv: Sequence[str], *, timeout: float = 30, check: bool = True) -> Completed:
+        """Run a command in the guest.
+
+        :raises CommandFailed: with ``check``, on an exit status other than 0, or after ``timeout`` seconds
+        :raises HostLost: the guest does not answer
+        """
+        return self.shell.run(argv, timeout=timeout, check=check)
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """QEMU's answer to a QMP command. :raises Refused: QEMU rejects it, in its own words"""
+        return self._held.require().side.guest.qmp.execute(command, arguments or None)
+
+    def migrate(self, case: Case | None = None) -> Record:
+        """Migrate it to the other host, and check it there; by default as the case says that it was started for.
+
+        ``case``: another one, for this migration: its settings, faults, expectation and knobs of the devices; also
+        another QEMU on the destination. A migration that did not complete leaves the guest where it is.
+
+        :raises UsageError: the guest cannot have the devices of ``case``; :raises GuestCrashed: it ended before
+        """
+        return self._testbed.migrate(self._held, case or self._case)
+
+    def reboot(self) -> None:
+        """Let it reboot by its own means, and wait until its SSH answers and its devices are taken.
+
+        :raises UsageError: libvirt started it; :raises GuestCrashed: it ended; :raises Deadline: it does not come up
+        """
+        self._held.require().reboot()
+
+    def record_irq_threads(self, seconds: float, irqs: Sequence[str] = ()) -> Analysis:
+        """Where threads of interrupts run in the guest; see :func:`record_irq_threads`."""
+        return self._testbed.record_irq_threads(self.shell, seconds, irqs)
+
+
+class Testbed:
+    """A pair of hosts to run cases on, for the time of a ``with`` block of :func:`open_lab` or :func:`open_hosts`.
+
+    Cases share a guest where nothing about their sources differs; one that is not as expected with a guest of others is
+    run again alone. Records and evidence are in :attr:`directory`, a run directory, which ``switchover show`` reads.
+    """
+
+    __test__ = False  # its name is not that of a test, for pytest
+
+    def __init__(self, stage: Stage, directory: RunDirectory, observer: Observer, lab: Lab | None = None) -> None:
+        self._stage = stage
+        self._directory = directory
+        self._observer = observer
+        self._known: dict[tuple[object, ...], Any] = {}
+        self._place: RepeatDirectory | None = None
+        self._lock = threading.Lock()
+        self._saved_guests = observer.saved_guests or SavedGuests()
+        self.lab = lab
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self._directory.path
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        """How a child of this process finds the same hosts, see :func:`reopen_testbed`."""
+        return self._stage.address
+
+    @property
+    def hosts(self) -> tuple[Host, Host]:
+        """Source and destination, as a guest that begins finds them."""
+        pair = self._stage.pair(("", ""))
+        return pair.source.host, pair.destination.host
+
+    def find_missing(self, case: Case | PlannedCase) -> str:
+        """What a case needs and is not here, in words; empty if it can be run. Toolchains are brought to lab hosts.
+
+        :raises HostLost: a host does not answer; :raises NotReady: a toolchain cannot be had
+        """
+        return self._find_missing(*_split(case))
+
+    def _find_missing(self, case: Case, hosts: HostNames) -> str:
+        sides = (case.source.guest, case.destination.guest)
+        key = (hosts, *((guest.programs, guest.driver, guest.disk, guest.bridge) for guest in sides))
+        if key not in self._known:
+            self._known[key] = self._stage.ask([(case, hosts)])
+        return "; ".join(decide(case, hosts, self._known[key]).missing)
+
+    def run(self, case: Case | PlannedCase, *, alone: bool = False) -> Record:
+        """Run a case once, and leave its record in the run directory, whatever happens. A case that cannot be run here
+        has a record that says so, with the verdict *not-supported*.
+
+        ``alone``: with a guest of its own. Errors of the product and of the environment are verdicts.
+
+        :raises NotReady: the hosts cannot be had
+        """
+        number, repeat = self._next(case.id)
+        return self.run_into(case, number, repeat, alone=alone)
+
+    def run_into(
+        self, case: Case | PlannedCase, number: int, repeat: RepeatDirectory, *, alone: bool = False
+    ) -> Record:
+        """The same, as a repeat with a directory that the caller chooses."""
+        case, hosts = _split(case)
+        if missing := self._find_missing(case, hosts):
+            return _leave_out(case, number, missing, repeat)
+        observer = self._observer.alone() if alone else self._observer
+        return run_on_stage(case, number, self._stage, hosts, repeat, observer)
+
+    @contextlib.contextmanager
+    def start_guest(self, case: Case) -> Iterator[Guest]:
+        """The guest of a case, with its devices, reached over SSH; it is ended when the ``with`` block is.
+
+        :raises NotSupported: the case cannot be run here
+        """
+        if missing := self.find_missing(case):
+            raise NotSupported(f"{case.id} cannot be run here.", why=missing)
+        self.end_shared_guest()
+        with start_held_guest(case, self._stage.pair(("", "")), self._saved_guests) as held:
+            yield Guest(held, case, self)
+
+    def migrate(self, held: HeldGuest, case: Case) -> Record:
+        """For :meth:`Guest.migrate`."""
+        number, repeat = self._next(case.id)
+        pair, fingerprint = self._stage.pair(("", "")), self._stage.fingerprint(case, ("", ""))
+        return run_repeat(case, number, pair, repeat, fingerprint, replace(self._observer, shared=held))
+
+    def record_irq_threads(self, host: Host, seconds: float, irqs: Sequence[str] = ()) -> Analysis:
+        """For :func:`record_irq_threads`, with the recording in the run directory."""
+        place = self._place.path if self._place else self.directory
+        with self._lock:
+            number = len(list(place.glob("irq-*.trace.gz"))) + 1
+            path = place / f"irq-{number:02}.trace.gz"
+        return record_irq_threads(host, seconds, irqs, path=path)
+
+    @contextlib.contextmanager
+    def inside(self, place: RepeatDirectory) -> Iterator["Testbed"]:
+        """The same hosts for a case that runs cases itself: their records are in its own directory."""
+        within = Testbed(self._stage, RunDirectory(place.path), self._observer, self.lab)
+        within._known, within._place = self._known, place
+        yield within
+
+    def end_shared_guest(self) -> None:
+        """End the guest that cases share, if there is one: another one may have its address."""
+        if self._observer.shared is not None:
+            self._observer.shared.end()
+
+    def find_loss(self) -> str:
+        """Why no further case can run here, in words; empty if it can."""
+        return self._stage.find_loss()
+
+    def _next(self, case: str) -> tuple[int, RepeatDirectory]:
+        with self._lock:
+            number = 1
+            while self._directory.repeat_path(case, number).exists():
+                number += 1
+            return number, self._directory.repeat(case, number)
+
+
+def _split(case: Case | PlannedCase) -> tuple[Case, HostNames]:
+    return (replace(case.case, id=case.id), case.hosts) if isinstance(case, PlannedCase) else (case, ("", ""))
+
+
+def _leave_out(case: Case, number: int, missing: str, repeat: RepeatDirectory) -> Record:
+    verdict = Verdict(VerdictName.NOT_SUPPORTED, reason=missing)
+    line = PlanLine(case.id, case.id, "", 1, asdict(case.expectation), "", 0.0)
+    record = replace(make_skipped(line, verdict, datetime.now(UTC).isoformat()), repeat=number)
+    repeat.write_record(record)
+    return record
+
+
+def record_irq_threads(host: Host, seconds: float, irqs: Sequence[str] = (), *, path: Path | None = None) -> Analysis:
+    """Trace interrupts of a host, or of a guest that one can log in to, and tell where their threads ran.
+
+    ``irqs``: numbers, or parts of names such as ``virtio0``; default: all threaded ones. ``path``: where the recording
+    stays (``.trace.gz``, for ``switchover irq report``); default: a file of its own in the current directory.
+
+    :raises NotSupported: it cannot be traced, or none of its interrupts is threaded
+    :raises UsageError: no threaded interrupt is meant by a word; :raises HostLost: it does not answer
+    """
+    path = path or Path(f"irq-{datetime.now(UTC):%Y%m%dT%H%M%S}.trace.gz")
+    record(host, path, seconds, irqs)
+    return analyse_file(path)
+
+
+@contextlib.contextmanager
+def open_lab(
+    name: str | None = None,
+    *,
+    output: Path | None = None,
+    title: str = "api",
+    programs: Sequence[str] = (),
+    share_guest: bool = True,
+    stays: bool = False,
+) -> Iterator[Testbed]:
+    """A lab with two lab hosts: the one that is up, if nobody uses it, or one that is booted, and stopped afterwards.
+
+    ``name``: that lab or none. ``output``: where the run directory goes. ``programs``: QEMUs and kernels that cases
+    name; those that are not built yet are built before the lab starts. ``share_guest``: cases may go on with the guest
+    of those before them. ``stays``: a lab that had to be booted is left running.
+
+    :raises UsageError: there is no lab ``name``; :raises NotReady: it is in use, or cannot be had
+    """
+    build_images(find_toolchains(programs))
+    with borrow_lab(name, stays=stays) as lab, open_testbed(LabStage(lab), output, title, share_guest, lab) as testbed:
+        yield testbed
+
+
+@contextlib.contextmanager
+def open_hosts(
+    source: str,
+    destination: str = "",
+    *,
+    inventory: Path | None = None,
+    output: Path | None = None,
+    title: str = "api",
+    share_guest: bool = True,
+) -> Iterator[Testbed]:
+    """Two hosts of an inventory, or one that is both, exclusively; what runs that were killed left there is undone.
+
+    ``inventory``: its file; default: ``~/.config/switchover/inventory.toml``. The rest as :func:`open_lab`.
+
+    :raises UsageError: the inventory is wrong, or has no such host; :raises NotReady: a host is in use, or lost
+    """
+    pair = (source, destination or source)
+    with (
+        lease_inventory_hosts(load_inventory(inventory), pair, pair, file=inventory) as stage,
+        open_testbed(stage, output, title, share_guest) as testbed,
+    ):
+        yield testbed
+
+
+@contextlib.contextmanager
+def open_testbed(
+    stage: Stage,
+    output: Path | None = None,
+    title: str = "api",
+    share_guest: bool = True,
+    lab: Lab | None = None,
+    *,
+    directory: RunDirectory | None = None,
+    observer: Observer = NOBODY,
+) -> Iterator[Testbed]:
+    """Hosts that somebody has already. ``directory``: the run directory, if there is one already."""
+    directory = directory or make_run_directory(title, output)
+    with SavedGuests() as saved_guests, SharedGuest() as shared:
+        yield Testbed(
+            stage, directory, replace(observer, saved_guests=saved_guests, shared=shared if share_guest else None), lab
+        )
+
+
+@contextlib.contextmanager
+def reopen_testbed(address: Mapping[str, object], directory: RunDirectory, observer: Observer) -> Iterator[Testbed]:
+    """Hosts that the parent of this process has, and keeps from others meanwhile; without an address, a lab.
+
+    :raises NotReady: they are not there any more; :raises UsageError: the inventory has changed
+    """
+    with contextlib.ExitStack() as stack:
+        lab: Lab | None = None
+        stage: Stage
+        if "lab" in address:
+            lab = stack.enter_context(contextlib.closing(Lab(Path(str(address["lab"])))))
+            stack.enter_context(paced(lab.file.pace))
+            stage = LabStage(lab)
+        elif "hosts" in address:
+            source, destination = (str(name) for name in address["hosts"])  # type: ignore[attr-defined]
+            file = Path(str(address["inventory"])) if address.get("inventory") else None
+            inventory = load_inventory(file)
+            stage = stack.enter_context(reopen_inventory_hosts(inventory, (source, destination)))
+        else:
+            lab = stack.enter_context(borrow_lab())
+            stage = LabStage(lab)
+        yield stack.enter_context(open_testbed(stage, lab=lab, directory=directory, observer=observer))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cases from scenarios by name, and cases put together in Python, with what the oracle expects of them. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from switchover.guests.spec import GuestSpec
+from switchover.migration.settings import MigrationSettings
+from switchover.record.errors import UsageError
+from switchover.scenarios.case import HEARTBEAT_US, Case, DeviceSpec, IrqLoad, SideSpec
+from switchover.scenarios.expand import PlannedCase, expand, select
+from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.faults import Fault
+from switchover.scenarios.oracle import Traits, choose_rule, list_capabilities, make_side_traits
+from switchover.scenarios.scenario import list_scenarios, load_scenario
+
+Devices = DeviceSpec | Sequence[DeviceSpec]
+
+
+def load_cases(scenario: str | Path, only: str = "") -> list[PlannedCase]:
+    """Cases of a scenario: of the catalogue by its name, or of a file.
+
+    ``only``: those whose id has this in it, or fits its ``*`` and ``?``.
+
+    :raises UsageError: there is no such scenario, it is wrong, or no case is left
+    """
+    planned = [entry for path in list_scenarios(Path(scenario)) for entry in expand(load_scenario(path))]
+    chosen = [entry for entry in planned if entry in select(planned, only) or entry.id == only] if only else planned
+    if not chosen:
+        raise UsageError(f"{scenario} has no case {only!r}.", why=", ".join(entry.id for entry in planned[:6]))
+    return chosen
+
+
+def build_case(
+    identity: str,
+    *,
+    guest: GuestSpec | None = None,
+    device: Devices | None = None,
+    destination_guest: GuestSpec | None = None,
+    destination_device: Devices | None = None,
+    migration: MigrationSettings | None = None,
+    faults: Sequence[Fault] = (),
+    expectation: Expectation | None = None,
+    heartbeat_us: int = HEARTBEAT_US,
+    login_after: bool = False,
+    irq_seconds: float = 0,
+    irq_load: IrqLoad = "none",
+) -> Case:
+    """A case: a guest with its devices, what is otherwise at the destination, and how it migrates.
+
+    ``device``: one or several; default: one reference device. ``destination_guest``, ``destination_device``: default:
+    as at the source. ``expectation``: default: what the oracle expects of it. ``heartbeat_us``: period of heartbeats
+    that tell the downtime from outside, microseconds; 0: none. ``irq_seconds``: so long, before and after, is recorded
+    where IRQ threads run, seconds.
+    """
+    source = SideSpec(guest or GuestSpec(), _list(device, (DeviceSpec(),)))
+    destination = SideSpec(destination_guest or source.guest, _list(destination_device, source.devices))
+    case = Case(
+        identity, source, destination, migration or MigrationSettings(), tuple(faults), heartbeat_us=heartbeat_us,
+        login_after=login_after, irq_seconds=irq_seconds, irq_load=irq_load,
+    )  # fmt: skip
+    return replace(case, expectation=expectation or find_expectation(case))
+
+
+def find_expectation(case: Case) -> Expectation:
+    """What the oracle expects of a case (docs/scenarios.md)."""
+    traits = Traits(
+        make_side_traits(case.source), make_side_traits(case.destination), list_capabilities(case.settings),
+        case.faults, case.settings.settle,
+    )  # fmt: skip
+    return choose_rule(traits).expectation
+
+
+def _list(given: Devices | None, otherwise: tuple[DeviceSpec, ...]) -> tuple[DeviceSpec, ...]:
+    if given is None:
+        return otherwise
+    return (given,) if isinstance(given, DeviceSpec) else tuple(given)

@@ -29,6 +29,11 @@ class CaseResult:
         return self.line.id
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Its id, and what else it may be called."""
+        return (self.line.id, self.line.case, f"{self.line.case}@{self.line.scenario}")
+
+    @property
     def mismatches(self) -> list[Record]:
         return [record for record in self.records if record.mismatch]
 
@@ -56,13 +61,14 @@ class RunData:
     def select(self, pattern: str) -> list[CaseResult]:
         """Cases with this id, or that fit a pattern: with ``*`` or ``?`` the whole id, else any part of it.
 
+        A case's id in its scenario, with ``@`` and the scenario's name after it or not, does as well.
+
         :raises UsageError: there is none
         """
-        found = [case for case in self.cases if case.id == pattern]
-        if not found and any(character in pattern for character in "*?["):
-            found = [case for case in self.cases if fnmatchcase(case.id, pattern)]
-        elif not found:
-            found = [case for case in self.cases if pattern in case.id]
+        globs = any(character in pattern for character in "*?[")
+        found: list[CaseResult] = []
+        for fits in (str.__eq__, fnmatchcase if globs else str.__contains__):
+            found = found or [case for case in self.cases if any(fits(name, pattern) for name in case.names)]
         if not found:
             some = ", ".join(case.id for case in self.cases[:4])
             raise UsageError(

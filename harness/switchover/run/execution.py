@@ -2,11 +2,11 @@
 """The execution of plans: every planned case ends in exactly one verdict for each repeat, on disk, whatever happens."""
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from switchover.guests.warm import SavedGuests
 from switchover.migration.session import Sample
@@ -16,6 +16,7 @@ from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, make
 from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of
 from switchover.run.kept import Keeper
+from switchover.run.pair import Pair
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.shared import SharedGuest
 from switchover.run.stage import HostNames, Stage
@@ -233,10 +234,14 @@ def _run_turns(
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
         try:
-            record = run_on_stage(turn.case, turn.number, stage, turn.hosts, repeat, observer, run)
+            pair, fingerprint = stage.pair(turn.hosts), stage.fingerprint(turn.case, turn.hosts)
         except NotReady as error:
             record = make_unrun(turn.line, turn.number, str(error), _now())
             repeat.write_record(record)
+        else:
+            # which end is the source is the shared guest's matter, and here it is the case's
+            mine = observer.alone() if any(turn.hosts) else observer
+            record = run_on_pair(turn.case, turn.number, pair, fingerprint, repeat, mine, run)
         progress.left.pop(0)
         watcher.end(turn, record)
         if keeper is not None and keeper.used:
@@ -247,26 +252,21 @@ def _run_turns(
             raise _Lost(loss)
 
 
-def run_on_stage(
+def run_on_pair(
     case: Case,
     number: int,
-    stage: Stage,
-    hosts: HostNames,
+    pair: Pair,
+    fingerprint: Mapping[str, Any],
     repeat: RepeatDirectory,
     observer: Observer,
     run: Callable[..., Record] = run_repeat,
 ) -> Record:
-    """A repeat on hosts of a stage, with the guest that cases share where that can be; one that was not as expected
-    with that guest is run again alone, and its record says what came of it.
-
-    :raises NotReady: the hosts cannot be had
+    """A repeat with the guest that cases share, if the observer has one. If it is not as expected, it is run again
+    alone, and its record says what came of that.
     """
-    pair, fingerprint = stage.pair(hosts), stage.fingerprint(case, hosts)
     keeper = observer.keeper
-    # which end is the source is the shared guest's matter, and here it is the case's
-    mine = observer.alone() if any(hosts) else observer
-    record = run(case, number, pair, repeat, fingerprint, mine)
-    if mine.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
+    record = run(case, number, pair, repeat, fingerprint, observer)
+    if observer.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
         alone = run(case, number, pair, repeat.alone(), fingerprint, observer.alone())
         record = _compare_with_alone(record, alone)
         repeat.write_record(record)

@@ -23,7 +23,7 @@ from switchover.record.errors import NotSupported
 from switchover.record.planfile import PlanLine, make_skipped
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
-from switchover.run.execution import run_on_stage
+from switchover.run.execution import run_on_pair
 from switchover.run.held import HeldGuest, start_held_guest
 from switchover.run.inventory_stage import lease_inventory_hosts, reopen_inventory_hosts
 from switchover.run.repeat import Observer, run_repeat
@@ -165,8 +165,9 @@ class Testbed:
         case, hosts = _split(case)
         if missing := self._find_missing(case, hosts):
             return _leave_out(case, number, missing, repeat)
-        observer = self._observer.alone() if alone else self._observer
-        return run_on_stage(case, number, self._stage, hosts, repeat, observer)
+        observer = self._observer.alone() if alone or any(hosts) else self._observer
+        pair, fingerprint = self._stage.pair(hosts), self._stage.fingerprint(case, hosts)
+        return run_on_pair(case, number, pair, fingerprint, repeat, observer)
 
     @contextlib.contextmanager
     def start_guest(self, case: Case) -> Iterator[Guest]:

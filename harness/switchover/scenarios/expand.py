@@ -73,10 +73,10 @@ def expand(scenario: Scenario) -> list[PlannedCase]:
 
 
 def select(planned: Sequence[PlannedCase], pattern: str) -> list[PlannedCase]:
-    """Cases whose id fits ``pattern``: with ``*`` or ``?`` the whole of it, else any part of it."""
-    if any(character in pattern for character in "*?["):
-        return [entry for entry in planned if fnmatchcase(entry.case.id, pattern)]
-    return [entry for entry in planned if pattern in entry.case.id]
+    """Cases whose id, or id in the scenario, fits ``pattern``: with ``*`` or ``?`` the whole of it, else a part of it."""
+    globs = any(character in pattern for character in "*?[")
+    fits = fnmatchcase if globs else str.__contains__
+    return [entry for entry in planned if fits(entry.id, pattern) or fits(entry.case.id, pattern)]
 
 
 def list_repeats(cases: Sequence[T], repeats: int, *, interleave: bool) -> Iterator[tuple[T, int]]:

@@ -64,7 +64,7 @@ def test_all_as_expected(world: World, scenario: str, tmp_path: Path, capsys: py
     assert main(["show", "last", "--runs", str(tmp_path / "runs")]) == 0
     assert capsys.readouterr().out.strip() == told.strip()
     assert main(["show", str(path), "vcpus=2"]) == 0
-    assert "#2 vcpus=2  verdict completed" in capsys.readouterr().out
+    assert "#2 one.vcpus-2  verdict completed" in capsys.readouterr().out
 
 
 def test_an_experiment(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,16 +86,16 @@ def test_a_case_that_is_not_as_expected(
     world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """1, and the failure in full; to show it again is no failure."""
-    world.outcomes["vcpus=1 #1"] = [VerdictName.HUNG]
+    world.outcomes["one.vcpus-1 #1"] = [VerdictName.HUNG]
     assert run(scenario, tmp_path) == 1
-    assert "NOT AS EXPECTED  vcpus=1 #1: expected completed, was hung" in capsys.readouterr().out
+    assert "NOT AS EXPECTED  one.vcpus-1 #1: expected completed, was hung" in capsys.readouterr().out
     assert main(["show", str(only_run(tmp_path)), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cases"][0]["outcome"] == "not as expected"
 
 
 def test_an_infrastructure_error(world: World, scenario: str, tmp_path: Path) -> None:
     """3, unless a case was not as expected."""
-    world.outcomes["vcpus=1 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.outcomes["one.vcpus-1 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
     assert run(scenario, tmp_path) == 3
 
 
@@ -111,17 +111,17 @@ def test_what_ends_a_run(
     world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
 ) -> None:
     """The answers that there are, are given; the exit code is the error's."""
-    world.outcomes["vcpus=1 #1"] = [error]
+    world.outcomes["one.vcpus-1 #1"] = [error]
     assert run(scenario, tmp_path) == code
     out = capsys.readouterr().out
-    assert "vcpus=2  not run: " in out
+    assert "one.vcpus-2  not run: " in out
     assert "2 cases" in out
 
 
 def test_selected_cases(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Only those run; a selection that is empty is the user's mistake, and leaves no run."""
     assert run(scenario, tmp_path, "--only", "*=2") == 0
-    assert world.ran == ["vcpus=2 #1"]
+    assert world.ran == ["one.vcpus-2 #1"]
     assert run(scenario, tmp_path / "other", "--only", "nothing") == 2
     assert "No case fits" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
@@ -221,7 +221,7 @@ def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_runs_are_listed(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With how many repeats were right and wrong, and cases that are not supported."""
-    world.outcomes["vcpus=1 #1"] = [VerdictName.HUNG]
+    world.outcomes["one.vcpus-1 #1"] = [VerdictName.HUNG]
     run(scenario, tmp_path)
     capsys.readouterr()
     assert main(["list", "--runs", str(tmp_path / "runs")]) == 0

@@ -16,7 +16,7 @@ from switchover.guests.qemu import GuestKeys
 from switchover.migration.session import Sample
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.record.record import Record, Verdict, VerdictName, exit_code_of, read_record
-from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
+from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of, make_run_directory
 from switchover.report.rundata import read_run
 from switchover.run import execution
 from switchover.run.execution import MOST_LOSSES, Turn, execute, list_turns, start_execution
@@ -144,7 +144,7 @@ def test_repeats_are_interleaved_there_and_back(world: World, directory: RunDire
     """Each turn goes over all cases, every other one the other way round; hosts are leased and asked once."""
     carry_out(world, directory, plan_of(repeats=2))
     assert world.ran == [
-        f"vcpus={case} #{number}" for number, cases in ((1, (1, 2, 3)), (2, (3, 2, 1))) for case in cases
+        f"one.vcpus-{case} #{number}" for number, cases in ((1, (1, 2, 3)), (2, (3, 2, 1))) for case in cases
     ]
     assert world.log[:3] == ["6 turns", "lease", "ask for 6"]
     assert world.log.count("lease") == 1
@@ -154,14 +154,14 @@ def test_repeats_are_interleaved_there_and_back(world: World, directory: RunDire
 def test_case_by_case(world: World, directory: RunDirectory) -> None:
     """Without interleaving all repeats of a case come before the next case."""
     carry_out(world, directory, plan_of("[axes]\nvcpus = [1, 2]\n", repeats=2, interleave="off"))
-    assert world.ran == ["vcpus=1 #1", "vcpus=1 #2", "vcpus=2 #1", "vcpus=2 #2"]
+    assert world.ran == ["one.vcpus-1 #1", "one.vcpus-1 #2", "one.vcpus-2 #1", "one.vcpus-2 #2"]
 
 
 def test_the_plan_is_there_before_anything_is_run(directory: RunDirectory) -> None:
     """A run that was killed at once reports all its repeats as without a record."""
     start_execution([plan_of(repeats=2)], directory)
     found = read_run(directory)
-    assert [case.id for case in found.cases] == ["vcpus=1", "vcpus=2", "vcpus=3"]
+    assert [case.id for case in found.cases] == ["one.vcpus-1", "one.vcpus-2", "one.vcpus-3"]
     assert len(found.records) == 6
     assert all("no record" in record.mismatch for record in found.records)
     assert exit_code_of(found.records) == 3
@@ -170,17 +170,16 @@ def test_the_plan_is_there_before_anything_is_run(directory: RunDirectory) -> No
 def test_several_scenarios(world: World, directory: RunDirectory) -> None:
     """Cases of equal ids in two scenarios stay apart."""
     carry_out(world, directory, plan_of(name="one"), plan_of(name="two"))
-    assert world.ran == [f"vcpus={case}@{name} #1" for name in ("one", "two") for case in (1, 2, 3)]
+    assert world.ran == [f"{name}.vcpus-{case} #1" for name in ("one", "two") for case in (1, 2, 3)]
     assert {case.line.scenario for case in read_run(directory).cases} == {"one", "two"}
 
 
 def test_cases_that_would_share_a_directory() -> None:
-    """Two cases of one name, or of one folder, are an error before anything is done."""
+    """Two cases of one id are an error before anything is done; within a scenario no two have one."""
     with pytest.raises(UsageError, match="same id"):
         list_turns([plan_of(name="one"), plan_of(name="one")])
     alike = '[axes]\nappend = ["a/b", "a_b"]\n'
-    with pytest.raises(UsageError, match="same directory"):
-        list_turns([plan_of(alike)])
+    assert len({folder_of(turn.line.id) for turn in list_turns([plan_of(alike)])}) == 2
 
 
 def test_a_case_that_the_gate_leaves_out(world: World, directory: RunDirectory) -> None:
@@ -215,13 +214,13 @@ def test_nothing_that_can_be_run(world: World, directory: RunDirectory) -> None:
 )
 def test_what_ends_a_run(world: World, directory: RunDirectory, error: BaseException, reason: str) -> None:
     """What was not run has a record that says so and why; the one that was interrupted has its own; it is raised."""
-    world.outcomes["vcpus=2 #1"] = [error]
+    world.outcomes["one.vcpus-2 #1"] = [error]
     with pytest.raises(type(error)):
         carry_out(world, directory, plan_of())
     assert verdicts(directory) == {
-        "vcpus=1 #1": "completed",
-        "vcpus=2 #1": "infrastructure-error",
-        "vcpus=3 #1": reason,
+        "one.vcpus-1 #1": "completed",
+        "one.vcpus-2 #1": "infrastructure-error",
+        "one.vcpus-3 #1": reason,
     }
     assert world.log[-1] == "give back" or "ended" in world.log[-1]
     assert len(list(directory.path.glob("*/*/record.json"))) == 3
@@ -237,10 +236,10 @@ def test_a_lab_that_does_not_start(world: World, directory: RunDirectory) -> Non
 
 def test_a_lab_that_is_lost(world: World, directory: RunDirectory) -> None:
     """The case that ran on it is an infrastructure error; the run goes on in a new lab, which is not asked again."""
-    world.outcomes["vcpus=2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.outcomes["one.vcpus-2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
     world.losses = 1
     carry_out(world, directory, plan_of())
-    assert world.ran == ["vcpus=1 #1", "vcpus=2 #1", "vcpus=3 #1"]
+    assert world.ran == ["one.vcpus-1 #1", "one.vcpus-2 #1", "one.vcpus-3 #1"]
     assert [entry for entry in world.log if entry in ("lease", "give back", "ask for 3")] == [
         "lease", "ask for 3", "give back", "lease", "give back",
     ]  # fmt: skip
@@ -248,7 +247,7 @@ def test_a_lab_that_is_lost(world: World, directory: RunDirectory) -> None:
 
 def test_an_infrastructure_error_in_a_lab_that_lives(world: World, directory: RunDirectory) -> None:
     """It is no reason for a new lab."""
-    world.outcomes["vcpus=2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.outcomes["one.vcpus-2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
     carry_out(world, directory, plan_of())
     assert world.log.count("lease") == 1
 
@@ -257,7 +256,7 @@ def test_a_lab_that_is_lost_again_and_again(world: World, directory: RunDirector
     """After some losses the run gives up, and says what was not run."""
     world.losses = 99
     count = MOST_LOSSES + 3
-    world.outcomes = {f"vcpus={n} #1": [VerdictName.INFRASTRUCTURE_ERROR] for n in range(1, count + 1)}
+    world.outcomes = {f"one.vcpus-{n} #1": [VerdictName.INFRASTRUCTURE_ERROR] for n in range(1, count + 1)}
     with pytest.raises(NotReady, match="lost"):
         carry_out(world, directory, plan_of(f"[axes]\nvcpus = {list(range(1, count + 1))}\n"))
     assert len(world.ran) == MOST_LOSSES + 1
@@ -266,7 +265,7 @@ def test_a_lab_that_is_lost_again_and_again(world: World, directory: RunDirector
 
 def test_a_lab_that_is_lost_with_the_last_case(world: World, directory: RunDirectory) -> None:
     """There is no need of another."""
-    world.outcomes["vcpus=3 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.outcomes["one.vcpus-3 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
     world.losses = 1
     carry_out(world, directory, plan_of())
     assert world.log.count("lease") == 1
@@ -282,8 +281,8 @@ def test_hosts_that_cannot_be_paired(world: World, directory: RunDirectory, monk
 
     monkeypatch.setattr(world, "pair", lose)
     carry_out(world, directory, plan_of())
-    assert world.ran == ["vcpus=2 #1", "vcpus=3 #1"]
-    assert verdicts(directory)["vcpus=1 #1"] == "not run: hosta does not answer"
+    assert world.ran == ["one.vcpus-2 #1", "one.vcpus-3 #1"]
+    assert verdicts(directory)["one.vcpus-1 #1"] == "not run: hosta does not answer"
 
 
 class UsedKeeper:
@@ -297,13 +296,13 @@ def test_a_run_stops_where_guests_were_kept(world: World, directory: RunDirector
     keeper = UsedKeeper()
 
     def run(case: Case, number: int, *others: Any) -> Record:
-        keeper.used = number == 1 and case.id == "vcpus=2"
+        keeper.used = number == 1 and case.id == "one.vcpus-2"
         return world.run(case, number, *others)
 
     turns = start_execution([plan_of()], directory)
     execute(turns, directory, world.lease, world, keeper=keeper, run=run)  # type: ignore[arg-type]
-    assert world.ran == ["vcpus=1 #1", "vcpus=2 #1"]
-    assert "kept" in verdicts(directory)["vcpus=3 #1"]
+    assert world.ran == ["one.vcpus-1 #1", "one.vcpus-2 #1"]
+    assert "kept" in verdicts(directory)["one.vcpus-3 #1"]
 
 
 class Sharing:
@@ -311,7 +310,7 @@ class Sharing:
 
     def __init__(self, world: World, **alone: VerdictName) -> None:
         self.world = world
-        self.alone = {name.replace("_", "="): verdict for name, verdict in alone.items()}
+        self.alone = {f"one.{name.replace('_', '-')}": verdict for name, verdict in alone.items()}
         self.ran: list[str] = []
         self.places: list[Path] = []
 
@@ -331,10 +330,10 @@ class Sharing:
 def test_without_sharing_nothing_is_run_again(world: World, directory: RunDirectory) -> None:
     """Each case has a guest of its own, and what is not as expected stays so."""
     sharing = Sharing(world)
-    world.outcomes["vcpus=2 #1"] = [VerdictName.HUNG]
+    world.outcomes["one.vcpus-2 #1"] = [VerdictName.HUNG]
     turns = start_execution([plan_of()], directory)
     execute(turns, directory, world.lease, world, run=sharing.run)
-    assert sharing.ran == [f"vcpus={n} alone" for n in (1, 2, 3)]
+    assert sharing.ran == [f"one.vcpus-{n} alone" for n in (1, 2, 3)]
     assert all(record.alone == {} for record in read_run(directory).records)
 
 
@@ -344,10 +343,10 @@ def test_a_case_that_differs_alone(world: World, directory: RunDirectory, name: 
     not in order though it passed, be the first an infrastructure error.
     """
     sharing = Sharing(world, vcpus_2=VerdictName.COMPLETED)
-    world.outcomes["vcpus=2 #1"] = [name]
+    world.outcomes["one.vcpus-2 #1"] = [name]
     records = sharing.carry_out(directory)
-    assert sharing.ran == ["vcpus=1 shared", "vcpus=2 shared", "vcpus=2 alone", "vcpus=3 shared"]
-    assert [record.case for record in records] == ["vcpus=1", "vcpus=2", "vcpus=3"]
+    assert sharing.ran == ["one.vcpus-1 shared", "one.vcpus-2 shared", "one.vcpus-2 alone", "one.vcpus-3 shared"]
+    assert [record.case for record in records] == ["one.vcpus-1", "one.vcpus-2", "one.vcpus-3"]
     (record,) = [record for record in records if record.mismatch]
     assert record.verdict.name is name
     assert record.mismatch.startswith(f"expected completed, was {name}; differs alone: ")
@@ -356,13 +355,13 @@ def test_a_case_that_differs_alone(world: World, directory: RunDirectory, name: 
     assert sharing.places[2] == sharing.places[1] / "alone"
     assert read_record(sharing.places[2] / "record.json").verdict.name is VerdictName.COMPLETED
     assert exit_code_of(records) == 1
-    assert world.log.count(f"ended vcpus=2 #1 {name}") == 1
+    assert world.log.count(f"ended one.vcpus-2 #1 {name}") == 1
 
 
 def test_a_case_that_is_wrong_alone_too(world: World, directory: RunDirectory) -> None:
     """It is wrong as it was, with what it came to alone beside it."""
     sharing = Sharing(world, vcpus_2=VerdictName.CHECKS_FAILED)
-    world.outcomes["vcpus=2 #1"] = [VerdictName.HUNG]
+    world.outcomes["one.vcpus-2 #1"] = [VerdictName.HUNG]
     records = sharing.carry_out(directory)
     (record,) = [record for record in records if record.mismatch]
     assert record.mismatch == "expected completed, was hung"
@@ -376,7 +375,7 @@ def test_a_case_that_is_wrong_alone_too(world: World, directory: RunDirectory) -
 def test_infrastructure_that_fails_twice(world: World, directory: RunDirectory) -> None:
     """Is an environment that is not ready, as without sharing."""
     sharing = Sharing(world, vcpus_2=VerdictName.INFRASTRUCTURE_ERROR)
-    world.outcomes["vcpus=2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.outcomes["one.vcpus-2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
     assert exit_code_of(sharing.carry_out(directory)) == 3
 
 
@@ -384,7 +383,7 @@ def test_a_guest_that_is_kept_is_not_disturbed(world: World, directory: RunDirec
     """A case whose guests are kept to be looked at is not run again beside them."""
     keeper = UsedKeeper()
     sharing = Sharing(world)
-    world.outcomes["vcpus=1 #1"] = [VerdictName.HUNG]
+    world.outcomes["one.vcpus-1 #1"] = [VerdictName.HUNG]
 
     def run(*given: Any) -> Record:
         record = sharing.run(*given)
@@ -393,7 +392,7 @@ def test_a_guest_that_is_kept_is_not_disturbed(world: World, directory: RunDirec
 
     turns = start_execution([plan_of()], directory)
     execute(turns, directory, world.lease, world, keeper=keeper, share_guest=True, run=run)  # type: ignore[arg-type]
-    assert sharing.ran == ["vcpus=1 shared"]
+    assert sharing.ran == ["one.vcpus-1 shared"]
 
 
 def test_hosts_of_a_case_are_its_sides(world: World, directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,14 +402,14 @@ def test_hosts_of_a_case_are_its_sides(world: World, directory: RunDirectory, mo
     turns = start_execution([plan_of()], directory)
     turns[1] = replace(turns[1], hosts=("hostb", "hosta"))
     execute(turns, directory, world.lease, world, share_guest=True, run=sharing.run)
-    assert sharing.ran == ["vcpus=1 shared", "vcpus=2 alone", "vcpus=3 shared"]
+    assert sharing.ran == ["one.vcpus-1 shared", "one.vcpus-2 alone", "one.vcpus-3 shared"]
 
 
 def test_a_shared_guest_does_not_outlive_its_hosts(world: World, directory: RunDirectory) -> None:
     """After a loss the cases share another one, in the new lab."""
     seen: list[object] = []
     sharing = Sharing(world, vcpus_2=VerdictName.INFRASTRUCTURE_ERROR)
-    world.outcomes["vcpus=2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
+    world.outcomes["one.vcpus-2 #1"] = [VerdictName.INFRASTRUCTURE_ERROR]
     world.losses = 1
 
     def run(*given: Any) -> Record:

@@ -20,7 +20,8 @@ from switchover.irq.placement import set_mask
 from switchover.irq.recorder import OpenRecording, Window, open_window, start_recording, survey_subject
 from switchover.irq.state import parse_cpus, read_state
 from switchover.irq.tracing import EVENT_BYTES
-from switchover.record.measurement import Check, Measurement, check_equal
+from switchover.record.checks import CheckId
+from switchover.record.measurement import Check, Measurement, check_equal, make_check
 from switchover.record.units import Direction, Unit
 
 LOADS: Mapping[str, tuple[Policy, int]] = {"fair": ("other", 0), "fifo-40": ("fifo", 40), "fifo-60": ("fifo", 60)}
@@ -100,22 +101,24 @@ class Across:
         first, *rest = self._spun
         told = ", ".join(f"{spun / 1e9:.2f} s" for spun in self._spun)
         passed = first > 0 and all(new > old for old, new in zip(self._spun, rest, strict=False))
-        yield Check("the load of the guest runs all the time", passed, "more CPU time each time", told)
+        yield make_check(CheckId.IRQ_LOAD, passed, "more CPU time each time", told)
 
     def _judge(self, found: Mapping[str, Analysis]) -> Iterator[Check]:
         for place, analysis in found.items():
             for vector, result in enumerate(analysis.interrupts):
                 expected = self.expect(vector)
-                name = f"IRQ thread of interrupt {result.number} runs as expected, {_WHERE[place]}"
-                yield judge_window(name, result, expected)
+                claim = f"IRQ thread of interrupt {result.number} runs as expected, {_WHERE[place]}"
+                yield judge_window(CheckId.IRQ_THREAD, claim, place, result, expected)
         for result in found["destination"].interrupts:
             cpus = {cpu for cpu, count in result.tally.handlers.items() if count}
             effective = parse_cpus(result.before.effective) if result.before else frozenset()
-            yield Check(
-                f"interrupt {result.number} arrives on its effective CPU on the destination",
+            yield make_check(
+                CheckId.IRQ_ARRIVES,
                 bool(cpus) and cpus <= effective,
                 str(sorted(effective)),
                 str(sorted(cpus)),
+                name_interrupt("destination", result),
+                claim=f"interrupt {result.number} arrives on its effective CPU on the destination",
             )
 
     def expect(self, vector: int) -> Expected:
@@ -136,8 +139,8 @@ class Across:
             for cpu in (cpus[1], cpus[0]):
                 _bring_into_effect(self.guest, {number: cpu})
         (result, *_) = analyse_file(self._path("changes")).interrupts
-        name = f"interrupt {number} follows {_CHANGES} changes of its mask on the destination"
-        yield judge_window(name, result, expect_changes(result))
+        claim = f"interrupt {number} follows {_CHANGES} changes of its mask on the destination"
+        yield judge_window(CheckId.IRQ_MASK_CHANGES, claim, "destination", result, expect_changes(result))
 
 
 def expect_changes(result: InterruptResult) -> Expected:
@@ -152,25 +155,31 @@ def expect_changes(result: InterruptResult) -> Expected:
 _WHERE = {"source": "on the source", "through": "through the migration", "destination": "on the destination"}
 
 
-def judge_window(name: str, result: InterruptResult, expected: Expected) -> Check:
-    window = WindowResult(name, find_outcome(result), expected, result)
+def name_interrupt(place: str, result: InterruptResult) -> str:
+    """The subject of a check that is about an interrupt in a window."""
+    return f"{place} interrupt {result.number}"
+
+
+def judge_window(of: CheckId, claim: str, place: str, result: InterruptResult, expected: Expected) -> Check:
+    window = WindowResult(claim, find_outcome(result), expected, result)
     why = f" ({result.reason})" if window.outcome is Outcome.INVALID else ""
-    return Check(name, window.agrees, str(expected), f"{describe_window(window)}{why}")
+    observed = f"{describe_window(window)}{why}"
+    return make_check(of, window.agrees, str(expected), observed, name_interrupt(place, result), claim=claim)
 
 
 def compare_sides(source: Analysis, destination: Analysis) -> Iterator[Check]:
     """Before and after, as the guest's kernel tells it."""
     before, after = source.interrupts, destination.interrupts
-    for name, tell in (
-        ("CPUs asked for by interrupts are kept", lambda one: one.before and one.before.asked),
-        ("effective CPUs of interrupts are kept", lambda one: one.before and one.before.effective),
+    for which, tell in (
+        (CheckId.IRQ_AFFINITY, lambda one: one.before and one.before.asked),
+        (CheckId.IRQ_EFFECTIVE_AFFINITY, lambda one: one.before and one.before.effective),
         (
-            "affinity and priority of IRQ threads are kept",
+            CheckId.IRQ_THREAD_SCHEDULING,
             lambda one: "; ".join(f"{t.policy} {t.priority} on {t.cpus}" for t in one.threads_before),
         ),
     ):
         old, new = (", ".join(f"{one.number}: {tell(one)}" for one in results) for results in (before, after))
-        yield check_equal(name, old, new)
+        yield check_equal(which, old, new)
 
 
 def measure_places(found: Mapping[str, Analysis | None]) -> Iterator[Measurement]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A measured number with all that is needed to read it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from switchover.record.checks import CheckId
 from switchover.record.units import Direction, Unit
 
 
@@ -30,10 +31,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Check:
-    """Something that must hold after a migration."""
+    """Something that must hold after a migration. In a record there is one of each ``id`` and ``subject``."""
 
+    id: CheckId
+    """which check it is; stays the same where the sentence changes"""
+    subject: str = field(default="", kw_only=True)
+    """which instance of it, where there can be several; empty: there can be one only"""
     name: str
-    """what must hold"""
+    """what must hold, as a sentence for people"""
     passed: bool
     """whether it did"""
     expected: str
@@ -41,16 +46,28 @@ class Check:
     observed: str
     """as text"""
 
+    @property
+    def label(self) -> str:
+        """``guest.console, source``: what a record's :meth:`check` takes."""
+        return f"{self.id}, {self.subject}" if self.subject else str(self.id)
+
 
 @dataclass(frozen=True)
 class NotChecked:
     """A check that was not made, and what the guest lacks for it."""
 
+    id: CheckId
+    """which check was not made, of whichever instance"""
     check: str
     """what was not checked, without the side and the number of the device"""
     lacking: str
     """what the guest lacks for it"""
 
 
-def check_equal(name: str, expected: object, observed: object) -> Check:
-    return Check(name, expected == observed, str(expected), str(observed))
+def make_check(of: CheckId, passed: bool, expected: str, observed: str, subject: str = "", *, claim: str = "") -> Check:
+    """With the sentence of the table. ``claim``: where it says more."""
+    return Check(of, of.say(subject, claim), passed, expected, observed, subject=subject)
+
+
+def check_equal(of: CheckId, expected: object, observed: object, subject: str = "", *, claim: str = "") -> Check:
+    return make_check(of, expected == observed, str(expected), str(observed), subject, claim=claim)

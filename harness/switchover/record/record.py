@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The record of one repeat: what ``record.json`` holds (docs/run-directory.md)."""
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -8,10 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from switchover.record.checks import parse_check_id
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
+from switchover.record.sentences import find_by_sentence
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 DIFFERS_ALONE = "differs alone"
 """Of a case that was not as expected with a guest that cases share, and is with one of its own."""
 
@@ -64,7 +67,8 @@ class Record:
     measurements: tuple[Measurement, ...] = ()
     """the numbers of a migration that completed; empty: it did not"""
     checks: tuple[Check, ...] = ()
-    """what must hold after the migration, or, if it did not complete, of the guest that stayed"""
+    """what must hold after the migration, or, if it did not complete, of the guest that stayed; one of each `id` and
+    `subject`"""
     downtime: Mapping[str, Any] = field(default_factory=dict)
     """the explained downtime; or only `reason`: why there is none"""
     states: Mapping[str, list[str]] = field(default_factory=dict)
@@ -97,6 +101,37 @@ class Record:
     def measured(self, name: str) -> float | None:
         """Value of a measurement; None if it is missing."""
         return next((entry.value for entry in self.measurements if entry.name == name), None)
+
+    def check(self, id: str, subject: str = "") -> Check:
+        """A check that was made. Without ``subject`` it must be the only one of its id, or one that has none.
+
+        :raises UsageError: there is none, or there are several; with those that there are
+        """
+        of_id = [check for check in self.checks if check.id == id]
+        if exact := [check for check in of_id if check.subject == subject]:
+            return exact[0]
+        if not of_id:
+            raise UsageError(f"The record has no check {id!r}{self._explain_absence(id)}.")
+        if not subject and len(of_id) == 1:
+            return of_id[0]
+        what = f"no check {id!r} of {subject!r}" if subject else f"several checks {id!r}"
+        there = ", ".join(repr(check.subject) for check in of_id)
+        raise UsageError(f"The record has {what}; there is: {there}.", fix="name the subject")
+
+    def _explain_absence(self, id: str) -> str:
+        lacking = next((entry.lacking for entry in self.not_checked if entry.id == id), "")
+        if lacking:
+            return f": it was not made, since the guest lacks {lacking}"
+        ids = dict.fromkeys(str(check.id) for check in self.checks)
+        close = difflib.get_close_matches(id, ids, n=3)
+        if close:
+            return f"; did you mean {', '.join(map(repr, close))}?"
+        return f"; there is: {', '.join(ids)}" if ids else ": no check was made"
+
+    @property
+    def failed_checks(self) -> tuple[Check, ...]:
+        """Those that did not pass, in their order."""
+        return tuple(check for check in self.checks if not check.passed)
 
 
 def exit_code_of(records: Iterable[Record], *, strict: bool = False) -> ExitCode:
@@ -132,14 +167,28 @@ def parse_record(text: str) -> Record:
             )
         fields["verdict"] = Verdict(VerdictName(fields["verdict"].pop("name")), **fields["verdict"])
         fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
-        fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
-        fields["not_checked"] = tuple(NotChecked(**entry) for entry in fields.get("not_checked", ()))
+        older = fields["schema_version"] < _FIRST_WITH_IDS
+        fields["checks"] = tuple(Check(**_read_ids(entry, "name", older)) for entry in fields["checks"])
+        fields["not_checked"] = tuple(
+            NotChecked(**_read_ids(entry, "check", older)) for entry in fields.get("not_checked", ())
+        )
         fields["interventions"] = tuple(fields.get("interventions", ()))
         if fields["schema_version"] == 1 and fields["verdict"].name is not VerdictName.COMPLETED:
             fields["mismatch"] = f"expected completed, was {fields['verdict'].name}"
         return Record(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError("This is not a record of switchover.", why=str(error)) from error
+
+
+_FIRST_WITH_IDS = 6
+
+
+def _read_ids(entry: Mapping[str, Any], sentence: str, older: bool) -> dict[str, Any]:
+    """A check, or one that was not made, with its id as such. ``older``: it has none, and is found by its sentence."""
+    if not older:
+        return {**entry, "id": parse_check_id(entry["id"])}
+    found, subject = find_by_sentence(entry[sentence])
+    return {"id": found, **({"subject": subject} if sentence == "name" else {}), **entry}
 
 
 def read_record(path: Path) -> Record:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from switchover.record.checks import CheckId
 from switchover.record.planfile import NOT_RUN
 from switchover.record.record import Record, VerdictName
 
@@ -31,9 +32,9 @@ class Evidence:
         """Whether the verdict is the expected one, and only a check after it is not in order."""
         return "and then not in order" in self.record.mismatch
 
-    def failed(self, pattern: str) -> bool:
-        """Whether a check with such a name did not pass."""
-        return any(not check.passed and re.search(pattern, check.name) for check in self.record.checks)
+    def failed(self, *checks: CheckId) -> bool:
+        """Whether one of these did not pass."""
+        return any(check.id in checks for check in self.record.failed_checks)
 
 
 @dataclass(frozen=True)
@@ -209,33 +210,42 @@ _HANGS = (
               Cause("a step took longer than it may", "the reason names the wait; migration.timeout_s bounds it")),
 )  # fmt: skip
 
+_DEVICE_STATE = (
+    CheckId.DEVICE_GENERATION, CheckId.DEVICE_SCRATCH, CheckId.DEVICE_SEED, CheckId.DEVICE_CHECKSUM,
+    CheckId.DEVICE_CHECKSUM_BY_GUEST,
+)  # fmt: skip
+_BYTES = (
+    CheckId.BYTES_VFIO_PRECOPY, CheckId.BYTES_VFIO_STOP_COPY, CheckId.BYTES_VFIO_ADDS_UP, CheckId.BYTES_VFIO_LOADED,
+    CheckId.BYTES_VFIO_TRANSFERRED, CheckId.BYTES_RESIDUAL, CheckId.DEVICE_PRECOPY_INITIAL_BYTES,
+    CheckId.DEVICE_PRECOPY_INITIAL_FIRST, CheckId.DEVICE_PRECOPY_DIRTY_BYTES,
+)  # fmt: skip
 _CHECKS = (
-    CauseRule("fault not made", lambda e: e.failed(r"every fault was made"),
+    CauseRule("fault not made", lambda e: e.failed(CheckId.MIGRATION_FAULTS),
               Cause("the phase in which something was to be done was over before it was seen, or never came",
                     "make the phase longer (larger sizes, lower save_bytes_per_sec), or choose another")),
-    CauseRule("device state", lambda e: e.failed(r"device (generation|scratch|seed|state checksum)|same checksum"),
+    CauseRule("device state", lambda e: e.failed(*_DEVICE_STATE),
               Cause("the device's state did not arrive as it was saved: the device or its driver loses or damages it",
                     "compare the checks' values; loading of the device is in destination.trace")),
-    CauseRule("memory", lambda e: e.failed(r"guest memory|written by DMA"),
+    CauseRule("memory", lambda e: e.failed(CheckId.GUEST_CANARY, CheckId.DEVICE_DMA),
               Cause("memory of the guest is not what it was: pages that were dirtied late were not sent, as when DMA "
                     "is not tracked", "look at dirty tracking of the device and the IOMMU")),
-    CauseRule("another boot", lambda e: e.failed(r"same boot"),
+    CauseRule("another boot", lambda e: e.failed(CheckId.GUEST_BOOT_ID),
               Cause("the guest that answers is another boot: it crashed and came up again", "look at its console")),
-    CauseRule("interrupts", lambda e: e.failed(r"interrupt"),
+    CauseRule("interrupts", lambda e: e.failed(CheckId.DEVICE_INTERRUPT, CheckId.DEVICE_INTERRUPTS_AT_A_RATE),
               Cause("an interrupt is lost after the migration: the device stayed masked, or its eventfds are not wired",
                     "compare the raised and seen counts; look at the end of destination.trace")),
-    CauseRule("second migration", lambda e: e.failed(r"second migration"),
+    CauseRule("second migration", lambda e: e.failed(CheckId.MIGRATION_AGAIN),
               Cause("after the first migration ended, the guest cannot be migrated any more",
                     "the check has the verdict of that migration; second-destination.* are its files")),
-    CauseRule("two guests", lambda e: e.failed(r"does not run on the"),
+    CauseRule("two guests", lambda e: e.failed(CheckId.GUEST_NOT_ON_DESTINATION),
               Cause("the guest runs on both sides, or on the wrong one", "its disks would be damaged: look at both")),
-    CauseRule("bytes", lambda e: e.failed(r"bytes|byte$|wire - RAM"),
+    CauseRule("bytes", lambda e: e.failed(*_BYTES),
               Cause("traces, counters and the device disagree on what was moved",
                     "a number of QEMU or of the device is wrong, or the log lost lines")),
-    CauseRule("outside", lambda e: e.failed(r"outside hears nothing"),
+    CauseRule("outside", lambda e: e.failed(CheckId.DOWNTIME_OUTSIDE),
               Cause("the guest was heard while no vCPU ran: a clock or a trace is wrong", "compare outside.jsonl with "
                     "the traces")),
-    CauseRule("console", lambda e: e.failed(r"console is free"),
+    CauseRule("console", lambda e: e.failed(CheckId.GUEST_CONSOLE),
               Cause("the guest's kernel reported trouble", "read it in the side's console file")),
 )  # fmt: skip
 

@@ -77,9 +77,8 @@ def _describe_observed(record: Record) -> str:
     side = f" by the {verdict.side}" if verdict.side else ""
     lines = [f"{verdict.name}{side}", *verdict.reason.splitlines()]
     lines += [
-        f"not in order: {check.name}: expected {check.expected}, observed {check.observed}"
-        for check in record.checks
-        if not check.passed
+        f"not in order: {check.name} [{check.label}]: expected {check.expected}, observed {check.observed}"
+        for check in record.failed_checks
     ]
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ from switchover.migration.outside import UnseenDowntime
 from switchover.migration.phases import Intervened
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import SectionTime, StateTransition
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
 from switchover.record.record import SCHEMA_VERSION, Record, Verdict
@@ -107,6 +108,8 @@ def render_fields() -> str:
         lines += ["| field | value | meaning |", "|---|---|---|", *_render_rows(section), ""]
         if section.of is Measurement:
             lines += [*_render_catalogue(), ""]
+        if section.of is Check:
+            lines += [*_render_checks(), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -148,6 +151,17 @@ def _render_catalogue() -> Iterator[str]:
     yield from map(_render_measurement, measure_places(dict.fromkeys(PLACES)))
 
 
+def _render_checks() -> Iterator[str]:
+    """Every check that there can be."""
+    yield "Ids stay as they are, while sentences may change. Which of these there are depends on the case, and on"
+    yield "[what its guest has](guests.md#what-probes-loads-and-faults-need-of-it)."
+    yield ""
+    yield "| id | claim | subject |"
+    yield "|---|---|---|"
+    for check in CheckId:
+        yield f"| `{check}` | {check.claim} | {check.subjects} |"
+
+
 _TABLE_OF_MEASUREMENTS = ("| name | unit | better | definition | source |", "|---|---|---|---|---|")
 _LIBVIRT: Mapping[str, Any] = {"statistics": {}}
 
@@ -167,6 +181,8 @@ def _describe_field(section: Section, name: str, hint: Any) -> str:
 
 
 def _describe(hint: Any) -> str:
+    if hint is CheckId:
+        return "text"  # its own table says which
     hint = getattr(hint, "__supertype__", hint)  # a NewType is written as what it is made of
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in _WORDS:

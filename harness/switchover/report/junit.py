@@ -40,7 +40,7 @@ def _make_suite(run: RunData, name: str, cases: list[CaseResult]) -> ElementTree
             )
             if kind := _kind_of(record):
                 counts[kind] += 1
-                found = ElementTree.SubElement(test, kind, message=_clean(record.mismatch or record.verdict.reason))
+                found = ElementTree.SubElement(test, kind, message=_clean(_render_message(record)))
                 if record.mismatch:
                     found.text = _clean(render_failure(run, record))
             else:
@@ -52,6 +52,13 @@ def _make_suite(run: RunData, name: str, cases: list[CaseResult]) -> ElementTree
     ):  # fmt: skip
         suite.set(attribute, str(value))
     return suite
+
+
+def _render_message(record: Record) -> str:
+    """Why it is not right, with the ids of the checks that failed: a sentence may be another one tomorrow."""
+    failed = "; ".join(check.label for check in record.failed_checks)
+    message = record.mismatch or record.verdict.reason
+    return f"{message} [{failed}]" if record.mismatch and failed else message
 
 
 def _kind_of(record: Record) -> str:

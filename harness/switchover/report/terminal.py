@@ -65,8 +65,7 @@ def render_record(record: Record) -> str:
     lines.append(f"  checks       {passed} of {len(record.checks)} passed")
     lines += [
         f"    FAILED {check.name}: expected {check.expected}, observed {check.observed}"
-        for check in record.checks
-        if not check.passed
+        for check in record.failed_checks
     ]
     lines += _render_not_checked(record)
     return "\n".join(lines)

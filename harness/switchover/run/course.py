@@ -12,7 +12,8 @@ from switchover.devices.reference import Truth
 from switchover.migration.phases import Phase
 from switchover.migration.precopy import PreCopy, count_bitmaps, list_traced_states, read_pre_copy
 from switchover.migration.traces import TraceEvent, find_checkpoints, take_last_migration
-from switchover.record.measurement import Check, check_equal
+from switchover.record.checks import CheckId
+from switchover.record.measurement import Check, check_equal, make_check
 from switchover.run.probes import count_since
 from switchover.run.readback import allows_pre_copy
 from switchover.scenarios.case import Case, DeviceSpec
@@ -60,8 +61,8 @@ def check_arrival(case: Case, arrived: str) -> Check:
     """A guest that was paused at its source is so at its destination. libvirt looks at it before it migrates it."""
     if pauses(case) and not is_paused(case) and case.source.guest.driver == "libvirt":
         claim = "guest arrives running: libvirt resumes one that was suspended while it migrated"
-        return check_equal(claim, "running", arrived)
-    return check_equal("guest arrives in the state that it left in", "paused" if pauses(case) else "running", arrived)
+        return check_equal(CheckId.GUEST_RUN_STATE, "running", arrived, claim=claim)
+    return check_equal(CheckId.GUEST_RUN_STATE, "paused" if pauses(case) else "running", arrived)
 
 
 def check_traced_states(device: DeviceCourse, case: Case) -> Check:
@@ -75,7 +76,7 @@ def check_traced_states(device: DeviceCourse, case: Case) -> Check:
     if is_paused(case):
         whole = list_traced_states(device.log, device.name)
         traced = whole[max(0, len(whole) - len(states)) :]
-    return check_equal(f"{device.place}: states by traces are those by events", " ".join(states), " ".join(traced))
+    return check_equal(CheckId.DEVICE_STATES_TRACED, " ".join(states), " ".join(traced), device.place)
 
 
 def check_source(device: DeviceCourse, case: Case) -> Iterator[Check]:
@@ -84,7 +85,7 @@ def check_source(device: DeviceCourse, case: Case) -> Iterator[Check]:
     read = device.grown("precopy_bytes_read") + device.grown("stop_copy_bytes_read")
     knobs = device.spec.knobs
     whole = knobs.initial_bytes + knobs.stop_copy_bytes + device.grown("dirty_bytes_read")
-    yield check_equal(f"{device.place}: bytes read are initial, dirty and stop-copy ones", whole, read)
+    yield check_equal(CheckId.BYTES_VFIO_ADDS_UP, whole, read, device.place)
     if device.name:
         pre_copy = read_pre_copy(device.trace, device.name)
         yield from _check_sizes(device, pre_copy)
@@ -110,14 +111,13 @@ def _check_path(device: DeviceCourse, case: Case) -> Iterator[Check]:
     because = f" ({', '.join(reasons)})" if reasons else ""
     passed = _went_through(device) is (expected == "PRE_COPY")
     path = " ".join(device.states)
-    yield Check(f"{device.place}: pre-copy is used if it can be", passed, f"{expected}{because}", path)
+    yield make_check(CheckId.DEVICE_PRECOPY_USED, passed, f"{expected}{because}", path, device.place)
     wanted = case.expectation.pre_copy
     if wanted == "off" or (wanted == "on" and offers):
         passed = _went_through(device) is (wanted == "on")
         because = f": {case.expectation.because}" if case.expectation.because else ""
-        yield Check(
-            f"{device.place}: pre-copy is {wanted}, as expected of the case", passed, f"{wanted}{because}", path
-        )
+        claim = f"pre-copy is {wanted}, as expected of the case"
+        yield make_check(CheckId.DEVICE_PRECOPY_EXPECTED, passed, f"{wanted}{because}", path, device.place, claim=claim)
 
 
 def _check_sizes(device: DeviceCourse, pre_copy: PreCopy) -> Iterator[Check]:
@@ -125,32 +125,33 @@ def _check_sizes(device: DeviceCourse, pre_copy: PreCopy) -> Iterator[Check]:
     if not pre_copy.exact:
         return
     excess = pre_copy.find_excess()
-    yield Check(f"{device.place}: the estimate is never above the exact pending size", not excess, "never",
-                excess or "never")  # fmt: skip
+    yield make_check(CheckId.DEVICE_PENDING_ESTIMATE, not excess, "never", excess or "never", device.place)
     if not device.spec.knobs.dirty_bytes_per_sec:
-        yield check_equal(f"{device.place}: the last exact pending size is what stop-copy reads",
-                          device.grown("stop_copy_bytes_read"), pre_copy.exact[-1][0])  # fmt: skip
+        yield check_equal(
+            CheckId.DEVICE_PENDING_EXACT, device.grown("stop_copy_bytes_read"), pre_copy.exact[-1][0], device.place
+        )
 
 
 def _check_pre_copy(device: DeviceCourse, pre_copy: PreCopy, case: Case) -> Iterator[Check]:
     knobs, settings = device.spec.knobs, case.settings
     if pre_copy.sizes:
-        yield check_equal(f"{device.place}: initial bytes reported are all that the device has", knobs.initial_bytes,
-                          pre_copy.sizes[0].initial)  # fmt: skip
+        reported = pre_copy.sizes[0].initial
+        yield check_equal(CheckId.DEVICE_PRECOPY_INITIAL_BYTES, knobs.initial_bytes, reported, device.place)
         disorder = pre_copy.find_disorder()
-        yield Check(f"{device.place}: initial bytes are sent before dirty ones", not disorder, "yes", disorder or "yes")
+        yield make_check(CheckId.DEVICE_PRECOPY_INITIAL_FIRST, not disorder, "yes", disorder or "yes", device.place)
         if knobs.dirty_bytes_per_sec and settings.settle:
             reported, read = max(size.dirty for size in pre_copy.sizes), device.grown("dirty_bytes_read")
-            yield Check(f"{device.place}: dirty bytes are reported, and read", reported > 0 and read > 0,
-                        "some", f"reported {reported} at most, read {read}")  # fmt: skip
+            yield make_check(CheckId.DEVICE_PRECOPY_DIRTY_BYTES, reported > 0 and read > 0, "some",
+                             f"reported {reported} at most, read {read}", device.place)  # fmt: skip
     # what is left to read once pre-copy has read all: nothing, and the device says so
     drained = settings.settle and not knobs.dirty_bytes_per_sec
     drained = drained and device.grown("precopy_bytes_read") == knobs.initial_bytes
     said, heard = device.grown("enomsg"), pre_copy.empty
     passed = (said > 0 or not drained) and (heard is None or (heard <= said and (heard > 0) is (said > 0)))
-    yield Check(f"{device.place}: pre-copy is read until the device is empty (ENOMSG)", passed,
-                "at least once, and traced" if drained else "as often as traced, or oftener",
-                f"{said} by the device, {'not told' if heard is None else heard} by traces")  # fmt: skip
+    yield make_check(CheckId.DEVICE_PRECOPY_ENOMSG, passed,
+                     "at least once, and traced" if drained else "as often as traced, or oftener",
+                     f"{said} by the device, {'not told' if heard is None else heard} by traces",
+                     device.place)  # fmt: skip
 
 
 def _check_stop(device: DeviceCourse, case: Case) -> Iterator[Check]:
@@ -164,15 +165,14 @@ def _check_stop(device: DeviceCourse, case: Case) -> Iterator[Check]:
     if start is None or not entered or (pauses(case) and not is_paused(case)):
         return  # a guest that is paused on the way puts its device into STOP_COPY
     early = (start - entered[0]) / 1e9
-    yield Check(f"{device.place}: STOP_COPY comes only in the downtime", early <= 0, "after src-downtime-start",
-                f"{abs(early):.6f} s {'before' if early > 0 else 'after'}")  # fmt: skip
+    yield make_check(CheckId.DEVICE_STOP_COPY_IN_DOWNTIME, early <= 0, "after src-downtime-start",
+                     f"{abs(early):.6f} s {'before' if early > 0 else 'after'}", device.place)  # fmt: skip
 
 
 def _check_dma(device: DeviceCourse, case: Case) -> Iterator[Check]:
     if device.spec.knobs.dma_pages_per_sec and not is_paused(case):
         pages = device.grown("dma_pages_written")
-        yield Check(f"{device.place}: the device writes by DMA while the migration goes on", pages > 0, "some pages",
-                    f"{pages} pages")  # fmt: skip
+        yield make_check(CheckId.DEVICE_DMA_GOES_ON, pages > 0, "some pages", f"{pages} pages", device.place)
     word = device.properties.get(BITMAP_PROPERTY)
     if word is None or not device.name or is_paused(case):
         return
@@ -181,4 +181,5 @@ def _check_dma(device: DeviceCourse, case: Case) -> Iterator[Check]:
         claim, passed = "dirty bitmaps are asked for only after the guest was stopped", not running and stopped > 0
     else:
         claim, passed = "dirty bitmaps are asked for while the guest runs", running > 0
-    yield Check(f"{device.place}: {claim}", passed, f"{BITMAP_PROPERTY}={word}", f"{running} before, {stopped} after")
+    yield make_check(CheckId.DEVICE_DIRTY_BITMAPS, passed, f"{BITMAP_PROPERTY}={word}",
+                     f"{running} before, {stopped} after", device.place, claim=claim)  # fmt: skip

@@ -11,8 +11,9 @@ from switchover.devices.reference import GuestDriver
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.host import Host
 from switchover.irq.across import Across, Findings, start_across
+from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported, SwitchoverError
-from switchover.record.measurement import Check
+from switchover.record.measurement import make_check
 from switchover.run.needs import GuestMeans
 from switchover.run.side import Side
 from switchover.scenarios.case import Case
@@ -33,7 +34,7 @@ class IrqWatch:
         try:
             return self.across.finish(self._arrived.enter_context(arrival.guest.open_ssh(self.keys)))
         except SwitchoverError as error:
-            return Findings((Check("IRQ threads can be watched across the migration", False, "yes", str(error)),))
+            return Findings((make_check(CheckId.IRQ_WATCHED, False, "yes", str(error)),))
 
 
 @contextlib.contextmanager

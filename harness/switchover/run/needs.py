@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Host
+from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, NotSupported
 from switchover.record.measurement import NotChecked
 from switchover.scenarios.case import Case
@@ -34,31 +35,28 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Probe:
-    """``checks``: claims that are made with it, as they are in records, without side and number of the device."""
+    """``checks``: those that are made with it."""
 
     needs: tuple[Need, ...]
-    checks: tuple[str, ...]
+    checks: tuple[CheckId, ...]
 
 
-_BOOT = Probe((Need.BOOT_ID,), ("guest is the same boot",))
-_CANARY = Probe((Need.MEMORY, Need.DIGEST), ("guest memory keeps its canary",))
-_CONSOLE = Probe((Need.CONSOLE,), ("guest console is free of oopses",))
+_BOOT = Probe((Need.BOOT_ID,), (CheckId.GUEST_BOOT_ID,))
+_CANARY = Probe((Need.MEMORY, Need.DIGEST), (CheckId.GUEST_CANARY,))
+_CONSOLE = Probe((Need.CONSOLE,), (CheckId.GUEST_CONSOLE,))
 _DEVICE = Probe(
     (Need.DRIVER, Need.ROOT),
     (
-        "device generation counts its loads",
-        "device scratch registers are kept",
-        "device seed is kept",
-        "device state checksum is the source's",
-        "guest computes the same checksum",
-        "interrupt of the last vector fires (primary handler, thread)",
+        CheckId.DEVICE_GENERATION,
+        CheckId.DEVICE_SCRATCH,
+        CheckId.DEVICE_SEED,
+        CheckId.DEVICE_CHECKSUM,
+        CheckId.DEVICE_CHECKSUM_BY_GUEST,
+        CheckId.DEVICE_INTERRUPT,
     ),
 )
-_OUTSIDE = Probe((Need.SENDER, Need.ROOT), ("the outside hears nothing while no vCPU runs",))
-_FUNCTIONS = Probe(
-    (Need.PCI,),
-    ("guest sees the PCI functions that it was given", "guest drivers of PCI functions are kept"),
-)
+_OUTSIDE = Probe((Need.SENDER, Need.ROOT), (CheckId.DOWNTIME_OUTSIDE,))
+_FUNCTIONS = Probe((Need.PCI,), (CheckId.GUEST_PCI_FUNCTIONS, CheckId.GUEST_PCI_DRIVERS))
 PROBES = (_BOOT, _CANARY, _CONSOLE, _DEVICE, _FUNCTIONS, _OUTSIDE)
 """Those that need something of the guest; checks of bytes and states are made on the hosts."""
 LOADS = {"dma_pages_per_sec": (Need.DRIVER, Need.ROOT), "irq_rates": (Need.DRIVER, Need.ROOT)}
@@ -167,7 +165,7 @@ def list_not_checked(case: Case, means: GuestMeans) -> tuple[NotChecked, ...]:
     if not case.source.functions:
         wanted = [probe for probe in wanted if probe is not _FUNCTIONS]
     return tuple(
-        NotChecked(check, means.lacks(probe.needs))
+        NotChecked(check, check.claim, means.lacks(probe.needs))
         for probe in wanted
         if not means.allows(probe)
         for check in probe.checks

@@ -27,6 +27,7 @@ from switchover.migration.precopy import BITMAP_EVENTS
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
+from switchover.record.checks import CheckId
 from switchover.record.errors import (
     CommandFailed,
     Deadline,
@@ -36,7 +37,7 @@ from switchover.record.errors import (
     NotReady,
     SwitchoverError,
 )
-from switchover.record.measurement import Check, Measurement, NotChecked, check_equal
+from switchover.record.measurement import Check, Measurement, NotChecked, check_equal, make_check
 from switchover.run.course import (
     BITMAP_PROPERTY,
     DeviceCourse,
@@ -219,7 +220,10 @@ def examine(
 
 def _check_faults(result: MigrationResult) -> list[Check]:
     """A case whose fault did not happen says nothing about it."""
-    return [Check("every fault was made", False, "made", f"not made: {missed}") for missed in result.missed]
+    return [
+        make_check(CheckId.MIGRATION_FAULTS, False, "made", f"not made: {missed}", missed)
+        for missed in dict.fromkeys(result.missed)
+    ]
 
 
 def _states_of_references(source: Side, destination: Side, states: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -236,11 +240,12 @@ def _check_driver(result: MigrationResult, settings: MigrationSettings) -> list[
         return []
     held = result.driver["capabilities"].get("source", ())
     wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
-    claim = "source: libvirt turned the case's capabilities on"
     parameters = result.driver["held"].get("source", {})
     return [
-        Check(claim, set(wanted) <= set(held), " ".join(wanted), " ".join(held)),
-        check_equal("source: QEMU holds the case's parameters", list_wanted(settings), dict(parameters)),
+        make_check(
+            CheckId.MIGRATION_CAPABILITIES, set(wanted) <= set(held), " ".join(wanted), " ".join(held), "source"
+        ),
+        check_equal(CheckId.MIGRATION_PARAMETERS, list_wanted(settings), dict(parameters), "source"),
     ]
 
 
@@ -274,26 +279,22 @@ def _check_course(
                 yield from check_source(course, case)
 
 
-_SURVIVE = "connections to the guest survive the migration"
-
-
 def _check_arrived(destination: Side, before: GuestAnswers, login: GuestConnection, case: Case) -> list[Check]:
-    claim = _SURVIVE
+    survives, lets_in = CheckId.GUEST_CONNECTION_SURVIVES, CheckId.GUEST_NEW_LOGIN
     try:
         reply = _ask(destination, before, login)
-        checks = [check_equal(claim, "yes", "yes")]
+        checks = [check_equal(survives, "yes", "yes")]
     except (HostLost, CommandFailed) as error:
-        checks = [Check(claim, passed=False, expected="yes", observed=str(error))]
+        checks = [make_check(survives, False, "yes", str(error))]
         reply = None
     if reply is None or case.login_after:
-        answers = "guest lets in a new login on the destination"
         try:
             login.open(destination.guest)
             with _answering(destination):
                 reply = reply or _ask(destination, before, login)
-            checks.append(check_equal(answers, "yes", "yes"))
+            checks.append(check_equal(lets_in, "yes", "yes"))
         except (GuestSilent, CommandFailed) as error:
-            return [*checks, Check(answers, passed=False, expected="yes", observed=str(error))]
+            return [*checks, make_check(lets_in, False, "yes", str(error))]
     return [
         *checks,
         *compare_guest(before, reply.answers, loads=1),
@@ -323,7 +324,7 @@ def _answering(side: Side) -> Iterator[None]:
 
 def check_not_running(destination: Side) -> Check:
     """A guest must not run twice."""
-    return check_equal("guest does not run on the destination", "no", _runs(destination))
+    return check_equal(CheckId.GUEST_NOT_ON_DESTINATION, "no", _runs(destination))
 
 
 def examine_stayed(
@@ -335,24 +336,24 @@ def examine_stayed(
     checked is that it works.
     """
     checks = [check_not_running(destination)]
-    running = "guest runs on the source"
+    running = CheckId.GUEST_ON_SOURCE
     try:
-        wait_until(running, lambda: _runs(source) == "yes", timeout=15, invariants=[source.guest.require_alive])
+        wait_until(running.claim, lambda: _runs(source) == "yes", timeout=15, invariants=[source.guest.require_alive])
         login.require(source.guest)
         grown = count_since(truths_before, source.read_truths())
         was_reset = grown.get("resets", 0) > 0
         try:
             mended, reply = _mend_and_ask(source, before, login, mend=was_reset)
         except HostLost as error:
-            checks.append(Check(_SURVIVE, passed=False, expected="yes", observed=str(error)))
+            checks.append(make_check(CheckId.GUEST_CONNECTION_SURVIVES, False, "yes", str(error)))
             login.open(source.guest)
             with _answering(source):
                 mended, reply = _mend_and_ask(source, before, login, mend=was_reset)
         checks += mended
     except (Deadline, GuestSilent, GuestCrashed, CommandFailed) as error:
-        return [*checks, Check(running, passed=False, expected="yes", observed=str(error))]
+        return [*checks, make_check(running, False, "yes", str(error))]
     compared = compare_guest(before, reply.answers, loads=0)
-    kept = [check for check in compared if not was_reset or check.name.startswith("guest ")]
+    kept = [check for check in compared if not was_reset or check.id not in _LOST_BY_RESET]
     return [
         *checks,
         check_equal(running, "yes", "yes"),
@@ -361,6 +362,12 @@ def examine_stayed(
         *_check_devices(source, login.host, reply),
         *_check_consoles({"source": source}, before.means),
     ]
+
+
+_LOST_BY_RESET = (
+    CheckId.DEVICE_GENERATION, CheckId.DEVICE_SCRATCH, CheckId.DEVICE_SEED, CheckId.DEVICE_CHECKSUM
+)  # fmt: skip
+"""What is about the state that a device had; of a new one the guest can still tell whether its checksum is right."""
 
 
 def _mend_and_ask(

@@ -31,8 +31,9 @@ from switchover.hosts.waiting import Invariant, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime, find_standstill, tolerance
+from switchover.record.checks import CheckId, name_device
 from switchover.record.errors import CommandFailed, Deadline
-from switchover.record.measurement import Check, check_equal
+from switchover.record.measurement import Check, check_equal, make_check
 from switchover.record.units import MIB
 from switchover.run.needs import LAB_MEANS, GuestMeans, Need
 from switchover.scenarios.case import DeviceSpec
@@ -160,10 +161,9 @@ def compare_functions(wanted: Sequence[str], before: GuestAnswers, after: GuestA
         return []
     missing = [numbers for numbers in dict.fromkeys(wanted) if not _sees(after, numbers, wanted.count(numbers))]
     return [
-        Check("guest sees the PCI functions that it was given", not missing, ", ".join(wanted),
-              ", ".join(after.functions) or "none"),
-        check_equal("guest drivers of PCI functions are kept", ", ".join(before.functions), ", ".join(after.functions)),
-    ]  # fmt: skip
+        make_check(CheckId.GUEST_PCI_FUNCTIONS, not missing, ", ".join(wanted), ", ".join(after.functions) or "none"),
+        check_equal(CheckId.GUEST_PCI_DRIVERS, ", ".join(before.functions), ", ".join(after.functions)),
+    ]
 
 
 def _sees(answers: GuestAnswers, numbers: str, count: int) -> bool:
@@ -227,8 +227,8 @@ def reinitialise(guest: Host, number: int = 0) -> list[Check]:
     try:
         GuestDriver(guest, number).reinitialise()
     except CommandFailed as error:
-        name = f"device is set up again after its reset{_of(number)}"
-        return [Check(name, passed=False, expected="yes", observed=error.why or error.what)]
+        why = error.why or error.what
+        return [make_check(CheckId.DEVICE_REINITIALISED, False, "yes", why, name_device(number))]
     return []
 
 
@@ -245,14 +245,14 @@ def fire_interrupt(guest: Host, number: int = 0) -> Check:
 
 def check_fired(answer: Answer, number: int = 0) -> Check:
     """``answer``: to :data:`FIRE`. A guest's driver refuses where the device was reset behind it."""
-    name = f"interrupt of the last vector fires (primary handler, thread){_of(number)}"
+    which, device = CheckId.DEVICE_INTERRUPT, name_device(number)
     try:
         fired = parse_fired(answer.text)
     except ValueError:
-        return Check(name, passed=False, expected="one more of each", observed=answer.text.strip()[-300:] or "nothing")
+        return make_check(which, False, "one more of each", answer.text.strip()[-300:] or "nothing", device)
     wanted = (fired.before[0] + 1, fired.before[1] + 1)
-    name = f"interrupt of vector {fired.vector} fires (primary handler, thread){_of(number)}"
-    return Check(name, answer.ok and fired.after == wanted, str(wanted), str(fired.after))
+    claim = f"interrupt of vector {fired.vector} fires (primary handler, thread)"
+    return make_check(which, answer.ok and fired.after == wanted, str(wanted), str(fired.after), device, claim=claim)
 
 
 _CAUGHT_UP_S = 10.0
@@ -262,56 +262,53 @@ def check_interrupts(guest: Host, device: ReferenceDevice, invariants: Sequence[
     """Stop the device's interrupts at a rate, and see that the handlers have seen the last one of each vector."""
     device.set_knob("irq_rates", ())
     driver = GuestDriver(guest, number)
-    name = f"no interrupt at a rate is lost{_of(number)}"
+    which, subject = CheckId.DEVICE_INTERRUPTS_AT_A_RATE, name_device(number)
 
     def caught_up() -> InterruptCounts | None:
         counts = driver.read_interrupts()
         return counts if counts.seen == counts.raised else None
 
     try:
-        counts = wait_until(name, caught_up, timeout=_CAUGHT_UP_S, invariants=invariants)
+        counts = wait_until(which.say(subject), caught_up, timeout=_CAUGHT_UP_S, invariants=invariants)
     except Deadline:
         counts = driver.read_interrupts()
-    arrived = sum(counts.raised) > 0
-    return Check(name, counts.seen == counts.raised and arrived, f"raised {counts.raised}", f"seen {counts.seen}")
+    passed = counts.seen == counts.raised and sum(counts.raised) > 0
+    return make_check(which, passed, f"raised {counts.raised}", f"seen {counts.seen}", subject)
 
 
 def check_dma(answer: Answer, number: int = 0) -> Check:
     """All that the device wrote to the guest's memory, on whichever host it did. ``answer``: to :data:`VERIFY_DMA`."""
-    name = f"every page written by DMA is whole{_of(number)}"
+    which, device = CheckId.DEVICE_DMA, name_device(number)
     try:
         found = parse_dma_verification(answer.text)
     except ValueError as error:
-        return Check(name, passed=False, expected="all", observed=str(error))
+        return make_check(which, False, "all", str(error), device)
+    passed = found.ok and found.sequence > 0
     observed = f"{found.wrong_pages} wrong pages of {found.sequence} written, first {found.first_wrong[:2]}"
-    return Check(name, found.ok and found.sequence > 0, "all", "all" if found.ok and found.sequence else observed)
+    return make_check(which, passed, "all", "all" if passed else observed, device)
 
 
 def compare_guest(before: GuestAnswers, after: GuestAnswers, *, loads: int) -> list[Check]:
     """The same guest with the same device states, so many ``loads`` (generations) later; of what it could say."""
     checks = [
-        check_equal(name, old_words, new_words)
-        for name, old_words, new_words in (
-            ("guest is the same boot", before.boot_id, after.boot_id),
-            ("guest memory keeps its canary", before.canary, after.canary),
+        check_equal(which, old_words, new_words)
+        for which, old_words, new_words in (
+            (CheckId.GUEST_BOOT_ID, before.boot_id, after.boot_id),
+            (CheckId.GUEST_CANARY, before.canary, after.canary),
         )
         if old_words
     ]
     for number, (old, new) in enumerate(zip(before.devices, after.devices, strict=True)):
-        generation = "one more" if loads == 1 else "as before"
+        device = name_device(number)
+        claim = f"device generation is {'one more' if loads == 1 else 'as before'}"
         checks += [
-            check_equal(f"device generation is {generation}{_of(number)}", old.generation + loads, new.generation),
-            check_equal(f"device scratch registers are kept{_of(number)}", old.scratch, new.scratch),
-            check_equal(f"device seed is kept{_of(number)}", old.seed, new.seed),
-            check_equal(f"device state checksum is the source's{_of(number)}", old.checksum, new.checksum),
-            check_equal(f"guest computes the same checksum{_of(number)}", new.checksum, new.checksum_expected),
+            check_equal(CheckId.DEVICE_GENERATION, old.generation + loads, new.generation, device, claim=claim),
+            check_equal(CheckId.DEVICE_SCRATCH, old.scratch, new.scratch, device),
+            check_equal(CheckId.DEVICE_SEED, old.seed, new.seed, device),
+            check_equal(CheckId.DEVICE_CHECKSUM, old.checksum, new.checksum, device),
+            check_equal(CheckId.DEVICE_CHECKSUM_BY_GUEST, new.checksum, new.checksum_expected, device),
         ]
     return checks
-
-
-def _of(number: int) -> str:
-    """How a check names a device that is not the first."""
-    return f", device {number + 1}" if number else ""
 
 
 Truths = tuple[tuple[Truth, ...], tuple[Truth, ...]]
@@ -340,28 +337,27 @@ def compare_bytes(
     for number, (name, old, new) in enumerate(zip(names, before[0], after[0], strict=False)):
         grown, seen = count_since([old], [new]), traced.get(name)
         checks += [
-            check_equal(f"traced {phase} bytes equal the device's{_of(number)}", grown[counter], found)
-            for phase, counter, found in (
-                ("pre-copy", "precopy_bytes_read", seen and seen.precopy),
-                ("stop-copy", "stop_copy_bytes_read", seen and seen.stop_copy),
+            check_equal(which, grown[counter], found, name_device(number))
+            for which, counter, found in (
+                (CheckId.BYTES_VFIO_PRECOPY, "precopy_bytes_read", seen and seen.precopy),
+                (CheckId.BYTES_VFIO_STOP_COPY, "stop_copy_bytes_read", seen and seen.stop_copy),
             )
-            if phase == "pre-copy" or not (seen and seen.stop_copy is None)
+            if which is CheckId.BYTES_VFIO_PRECOPY or not (seen and seen.stop_copy is None)
         ]
     source, destination = (count_since(old, new) for old, new in zip(before, after, strict=True))
     read = source.get("precopy_bytes_read", 0) + source.get("stop_copy_bytes_read", 0)
     residual = moved.residual
     return [
         *checks,
-        check_equal("destination's devices took every byte", read, destination.get("bytes_written", 0)),
+        check_equal(CheckId.BYTES_VFIO_LOADED, read, destination.get("bytes_written", 0)),
         *_compare_transferred(moved, read, functions),
         *([] if residual is None and moved.multifd else [_check_residual(residual)]),
     ]
 
 
 def _check_residual(residual: int | None) -> Check:
-    claim = "wire - RAM - VFIO is what headers and other devices take"
     passed = residual is not None and 0 <= residual <= RESIDUAL_BOUND
-    return Check(claim, passed, f"0 … {RESIDUAL_BOUND} bytes", str(residual))
+    return make_check(CheckId.BYTES_RESIDUAL, passed, f"0 … {RESIDUAL_BOUND} bytes", str(residual))
 
 
 def _compare_transferred(moved: MigrationBytes, read: int, functions: Sequence[str]) -> Iterator[Check]:
@@ -375,14 +371,16 @@ def _compare_transferred(moved: MigrationBytes, read: int, functions: Sequence[s
             if device.stop_copy is None:
                 return
             read += device.precopy + device.stop_copy
+    which = CheckId.BYTES_VFIO_TRANSFERRED
     if moved.saves_by_threads:
         claim = "query-migrate's vfio.transferred is these and what headers take"
-        yield Check(claim, 0 <= counted - read <= RESIDUAL_BOUND, f"{read} … {read + RESIDUAL_BOUND}", str(counted))
+        passed, expected = 0 <= counted - read <= RESIDUAL_BOUND, f"{read} … {read + RESIDUAL_BOUND}"
+        yield make_check(which, passed, expected, str(counted), claim=claim)
     else:
-        yield check_equal("query-migrate's vfio.transferred equals them", read, counted)
+        yield check_equal(which, read, counted)
 
 
-def compare_states(events: Sequence[str], truth: Truth, before: Truth, side: str) -> Check:
+def compare_states(events: Sequence[str], truth: Truth, before: Truth, place: str) -> Check:
     """QEMU's VFIO_MIGRATION events against the device's own history, in QEMU's spelling.
 
     The device passes states on the way that QEMU did not ask for by name (STOP between RESUMING and RUNNING_P2P):
@@ -400,14 +398,12 @@ def compare_states(events: Sequence[str], truth: Truth, before: Truth, side: str
     passed = all(state in remaining for state in events if not state.endswith("-prepare")) and history[-1:] == list(
         events[-1:]
     )
-    return Check(
-        f"{side}: states by events are those of the device's history", passed, " ".join(history), " ".join(events)
-    )
+    return make_check(CheckId.DEVICE_STATES, passed, " ".join(history), " ".join(events), place)
 
 
 def check_console(side: str, console: str) -> Check:
     trouble = find_trouble(console)
-    return Check(f"{side}: guest console is free of oopses", not trouble, "none", "; ".join(trouble) or "none")
+    return make_check(CheckId.GUEST_CONSOLE, not trouble, "none", "; ".join(trouble) or "none", side)
 
 
 def compare_with_outside(
@@ -421,8 +417,8 @@ def compare_with_outside(
         return []
     least = find_standstill(explained) - tolerance(outside, explained)
     return [
-        Check(
-            "the outside hears nothing while no vCPU runs",
+        make_check(
+            CheckId.DOWNTIME_OUTSIDE,
             outside.seconds >= least,
             f"silence of at least {least:.6f} s",
             f"{outside.seconds:.6f} s",

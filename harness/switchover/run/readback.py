@@ -5,8 +5,9 @@ import contextlib
 from collections.abc import Mapping
 
 from switchover.devices.abilities import read_abilities
+from switchover.record.checks import CheckId
 from switchover.record.errors import Refused
-from switchover.record.measurement import Check
+from switchover.record.measurement import Check, make_check
 from switchover.run.side import Side, name_devices
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, DeviceSpec
 
@@ -42,8 +43,8 @@ def read_back_late(side: Side, name: str) -> tuple[Held, list[Check]]:
         held = found[place] = _ask(side, device)
         wanted = {word: value for word, value, _ in _list_wanted(side, device)}
         observed = {word: held.get(word) for word in wanted}
-        claim = f"{place}: QEMU holds the properties that it was given"
-        checks.append(Check(claim, observed == wanted, _render(wanted), _render(observed)))
+        passed = observed == wanted
+        checks.append(make_check(CheckId.DEVICE_PROPERTIES, passed, _render(wanted), _render(observed), place))
     return found, checks
 
 

@@ -15,8 +15,9 @@ from switchover.guests.warm import Beginning, SavedGuest, SavedGuests, finish_re
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
 from switchover.migration.session import Sample
+from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
-from switchover.record.measurement import Check
+from switchover.record.measurement import Check, make_check
 from switchover.record.record import VerdictName
 from switchover.run.interventions import make_intervention, start_link
 from switchover.run.irqwatch import start_irq_watch
@@ -329,14 +330,14 @@ def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -
     """After a case that did not complete: whether the guest migrates once all is in order, to a side as the source of
     ``case`` is.
     """
-    claim = "a second migration completes, with all its checks"
+    again = CheckId.MIGRATION_AGAIN
     try:
         traveller.heal()
         verdict = judge_passage(traveller.attempt(in_order(case), name))
     except SwitchoverError as error:
-        return Check(claim, passed=False, expected="yes", observed=str(error))
+        return make_check(again, False, "yes", str(error))
     passed = verdict.name is VerdictName.COMPLETED
-    return Check(claim, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
+    return make_check(again, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
 
 
 def offers_of(spec: SideSpec) -> list[object]:

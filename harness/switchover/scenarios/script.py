@@ -20,6 +20,7 @@ from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice, with_lab_words
 from switchover.migration.session import SETTLED_RAM
+from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.scenarios import script_libvirt
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
@@ -71,9 +72,8 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
     yield from render_comment(f"expected: {_by(expected.verdict, expected.side)}{reason}{because}")
     if record.mismatch:
         yield from render_comment(f"not right: {record.mismatch}")
-    for check in record.checks:
-        if not check.passed:
-            yield from render_comment(f"check: {check.name}: expected {check.expected}, observed {check.observed}")
+    for check in record.failed_checks:
+        yield from render_comment(f"check: {check.name}: expected {check.expected}, observed {check.observed}")
     for fault in case.faults:
         yield from render_comment(f"on purpose: {fault.action} in {fault.phase}")
     yield from _difference(case)
@@ -177,7 +177,7 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
     yield from render_comment(f"  no checks after the migration ({len(record.checks)} in the record)")
     if record.verdict.name is VerdictName.CHECKS_FAILED:
         yield from render_comment("  so the checks that failed are not seen: this script sees the migration complete")
-    if any(check.name.startswith("a second migration") for check in record.checks):
+    if any(check.id == CheckId.MIGRATION_AGAIN for check in record.checks):
         yield from render_comment("  no second migration of the guest that stayed")
     if any(device.knobs.dma_pages_per_sec for device in devices):
         yield from render_comment("  the guest does not let its device do DMA, which it did in the record")

@@ -10,8 +10,9 @@ from typing import Any
 
 from switchover.cli.bench.figures import render_spread
 from switchover.hosts.local import LocalHost
+from switchover.record.checks import CheckId
 from switchover.record.errors import ExitCode
-from switchover.record.measurement import Check, Measurement
+from switchover.record.measurement import Measurement, make_check
 from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, write_plan
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, make_run_directory
@@ -46,7 +47,7 @@ def _make_large_run(scratch: Path) -> RunDirectory:
             Measurement(name, 0.5, Unit.SECONDS, Direction.LOWER, "what it means", "where it is from")
             for name in ("downtime.explained", "downtime.qemu", "downtime.outside", *(f"more.{n}" for n in range(15)))
         ),
-        "checks": tuple(Check(f"check {number}", True, "as before", "as before") for number in range(20)),
+        "checks": tuple(make_check(check, True, "as before", "as before") for check in list(CheckId)[:20]),
         "downtime": {"seconds": 0.5, "bound_s": 0, "parts": parts, "saving": []},
     }
     lines = []

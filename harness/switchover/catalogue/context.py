@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported, UsageError
 from switchover.record.log import say
 from switchover.record.measurement import Check, Measurement
@@ -61,24 +62,25 @@ class Context:
         """Put a number into the record. ``value``: None if it could not be had, and ``note`` says why."""
         self.measurements.append(Measurement(name, value, unit, direction, definition, source, bound, note))
 
-    def check(self, identity: str, expected: object, observed: object, *, claim: str = "", subject: str = "") -> bool:
+    def check(self, name: str, expected: object, observed: object, *, claim: str = "") -> bool:
         """Put into the record whether two values are equal; the case goes on, and fails at its end if they are not.
 
-        ``identity``: letters, digits, ``.`` and ``-``; the record has it as ``case.IDENTITY``. ``claim``: in words.
+        ``name``: a word for it, unique in the case: the subject of the check ``case.claim``. ``claim``: in words.
         """
         passed = expected == observed
-        self._add(identity, passed, str(expected), str(observed), claim, subject)
+        self._add(name, passed, str(expected), str(observed), claim)
         return passed
 
-    def check_bound(self, identity: str, value: float | None, most: float, *, claim: str = "") -> bool:
+    def check_bound(self, name: str, value: float | None, most: float, *, claim: str = "") -> bool:
         """The same for a number that must not be larger than ``most``. One that is missing has not passed."""
         passed = value is not None and value <= most
-        self._add(identity, passed, f"at most {most:g}", "missing" if value is None else f"{value:g}", claim, "")
+        self._add(name, passed, f"at most {most:g}", "missing" if value is None else f"{value:g}", claim)
         return passed
 
-    def _add(self, identity: str, passed: bool, expected: str, observed: str, claim: str, subject: str) -> None:
-        name = claim or identity
-        self.checks.append(Check(name=name, passed=passed, expected=expected, observed=observed))
+    def _add(self, name: str, passed: bool, expected: str, observed: str, claim: str) -> None:
+        if any(check.subject == name for check in self.checks):
+            raise UsageError(f"The case has two checks {name!r}.", fix="give each a word of its own")
+        self.checks.append(Check(CheckId.CASE_CLAIM, claim or name, passed, expected, observed, subject=name))
 
     def require(self, record: Record) -> Record:
         """A record that must be as expected, or the case ends here. :raises CaseFailed: it is not"""

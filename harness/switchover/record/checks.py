@@ -17,6 +17,7 @@ class Subjects(StrEnum):
     DEVICE = "`device 1`, `device 2` …, in the order of the guest's reference devices"
     PLACE = "a device of a side, as in `states`: `source`, `source ID` …"
     FAULT = "the fault and its phase: `cut link in active`"
+    CLAIM = "the word that the case has for it"
     INTERRUPT = "window, and the number of the interrupt in the guest: `source interrupt 30`, `through interrupt 30` …"
 
 
@@ -117,6 +118,8 @@ class CheckId(StrEnum):
     IRQ_THREAD = "irq.thread", "IRQ thread runs as expected", Subjects.INTERRUPT
     IRQ_ARRIVES = "irq.arrives", "interrupt arrives on its effective CPU", Subjects.INTERRUPT
     IRQ_MASK_CHANGES = "irq.mask-changes", "interrupt follows changes of its mask", Subjects.INTERRUPT
+    CASE_CLAIM = "case.claim", "what a case in Python claims itself", Subjects.CLAIM
+
     IRQ_LOAD = "irq.load", "the load of the guest runs all the time"
 
     UNKNOWN = "unknown", "a check of a record from before version 6, with a sentence that is not known any more"

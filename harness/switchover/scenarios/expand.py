@@ -73,7 +73,7 @@ def expand(scenario: Scenario) -> list[PlannedCase]:
 
 
 def select(planned: Sequence[PlannedCase], pattern: str) -> list[PlannedCase]:
-    """Cases whose id, or id in the scenario, fits ``pattern``: with ``*`` or ``?`` the whole of it, else a part of it."""
+    """Cases whose id, or id in the scenario, fits ``pattern``: with ``*`` or ``?`` all of it, else a part of it."""
     globs = any(character in pattern for character in "*?[")
     fits = fnmatchcase if globs else str.__contains__
     return [entry for entry in planned if fits(entry.id, pattern) or fits(entry.case.id, pattern)]

@@ -155,7 +155,7 @@ class Testbed:
 
         :raises NotReady: the hosts cannot be had
         """
-        number, repeat = self._next(case.id)
+        number, repeat = self._directory.next_repeat(case.id)
         return self.run_into(case, number, repeat, alone=alone)
 
     def run_into(
@@ -179,11 +179,15 @@ class Testbed:
             raise NotSupported(f"{case.id} cannot be run here.", why=missing)
         self.end_shared_guest()
         with start_held_guest(case, self._stage.pair(("", "")), self._saved_guests) as held:
-            yield Guest(held, case, self)
+            try:
+                yield Guest(held, case, self)
+            except BaseException as error:
+                self._observer.left(error)
+                raise
 
     def migrate(self, held: HeldGuest, case: Case) -> Record:
         """For :meth:`Guest.migrate`."""
-        number, repeat = self._next(case.id)
+        number, repeat = self._directory.next_repeat(case.id)
         pair, fingerprint = self._stage.pair(("", "")), self._stage.fingerprint(case, ("", ""))
         return run_repeat(case, number, pair, repeat, fingerprint, replace(self._observer, shared=held))
 
@@ -210,13 +214,6 @@ class Testbed:
     def find_loss(self) -> str:
         """Why no further case can run here, in words; empty if it can."""
         return self._stage.find_loss()
-
-    def _next(self, case: str) -> tuple[int, RepeatDirectory]:
-        with self._lock:
-            number = 1
-            while self._directory.repeat_path(case, number).exists():
-                number += 1
-            return number, self._directory.repeat(case, number)
 
 
 def _split(case: Case | PlannedCase) -> tuple[Case, HostNames]:

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``pytest --pdb``: the debugger opens while the guests of a case that is not as expected are still there."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, NoReturn
+
+import pytest
+
+from switchover.catalogue.pythoncases import Function
+from switchover.record.errors import NotSupported
+from switchover.report.failures import list_attach
+from switchover.run.kept import Keeper, Kept
+
+
+class GuestsKept(Exception):
+    """Raised for the debugger only: a case of a scenario, or of a test, is not as expected, and its guests are kept."""
+
+
+class Debugger:
+    """Opens pytest's debugger, whichever that is, through the hook that everybody's debugger listens to.
+
+    ``run``: name of the run directory, as a user types it.
+    """
+
+    def __init__(self, run: Callable[[], str]) -> None:
+        self._run = run
+        self._item: pytest.Item | None = None
+        self._seen: set[int] = set()
+        self.keeper = Keeper(self._hold)
+
+    @contextlib.contextmanager
+    def watching(self, item: pytest.Item) -> Iterator[None]:
+        """Whose failures are meant meanwhile."""
+        self._item, self.keeper.used = item, False
+        self._seen.clear()
+        try:
+            yield
+        finally:
+            self._item = None
+
+    def look(self, error: BaseException) -> None:
+        """Open the debugger where an error was raised; once for each, and once for a case whose guests were kept."""
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | pytest.exit.Exception)
+        if interrupted or isinstance(error, NotSupported) or self.keeper.used or id(error) in self._seen:
+            return
+        self._seen.add(id(error))
+        self._open(error)
+
+    def watched(self, function: Function) -> Function:
+        """The function of a case, with the debugger where it ends with an error."""
+
+        @wraps(function)
+        def call(*arguments: Any, **parameters: Any) -> None:
+            try:
+                function(*arguments, **parameters)
+            except BaseException as error:
+                self.look(error)
+                raise
+
+        return call
+
+    def _hold(self, kept: Kept) -> None:
+        sides = ", ".join(f"{name} on {side.host}" for name, side in kept.sides.items())
+        lines = [
+            f"{kept.case}: {kept.mismatch}",
+            *kept.verdict.reason.splitlines()[:8],
+            f"kept: {sides}; what is there is in {kept.path / 'kept.json'}",
+            "look here at the variable kept, or in another terminal:",
+            *(f"  {line}" for line in list_attach(self._run(), kept.case)),
+            "c ends the guests, and goes on with the next case; q ends the session, too",
+        ]
+        try:
+            _raise_kept(kept, "\n".join(lines))
+        except GuestsKept as error:
+            self._open(error)
+
+    def _open(self, error: BaseException) -> None:
+        if self._item is None:
+            return
+        call = pytest.CallInfo.from_call(lambda: _raise(error), "call")
+        report = pytest.TestReport.from_item_and_call(self._item, call)
+        try:
+            with paused_time():
+                self._item.ihook.pytest_exception_interact(node=self._item, call=call, report=report)
+        except pytest.exit.Exception as end:
+            self._item.session.shouldstop = str(end) or "the debugger was quit"
+
+
+def _raise_kept(kept: Kept, text: str) -> NoReturn:
+    """The frame that the debugger shows."""
+    raise GuestsKept(text)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+@contextlib.contextmanager
+def paused_time() -> Iterator[None]:
+    """Time that counts for no time limit of a case."""
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)

@@ -31,15 +31,10 @@ class Debugger:
         self._seen: set[int] = set()
         self.keeper = Keeper(self._hold)
 
-    @contextlib.contextmanager
-    def watching(self, item: pytest.Item) -> Iterator[None]:
-        """Whose failures are meant meanwhile."""
+    def watch(self, item: pytest.Item) -> None:
+        """Whose failures are meant from now on."""
         self._item, self.keeper.used = item, False
         self._seen.clear()
-        try:
-            yield
-        finally:
-            self._item = None
 
     def look(self, error: BaseException) -> None:
         """Open the debugger where an error was raised; once for each, and once for a case whose guests were kept."""

@@ -3,7 +3,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.load import load_catalogue
-from switchover.record.errors import SwitchoverError, UsageError
 from switchover.fronts.pytest_plugin import find_word
+from switchover.record.errors import SwitchoverError, UsageError
 
 NODE = "switchover"
 """What ids of tests begin with: ``switchover::CASE-ID``."""
@@ -102,7 +103,7 @@ class CataloguePlugin:
         return self._config.getoption(name)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_collection(self) -> Iterator[None]:
+    def pytest_collection(self) -> Generator[None, object, object]:
         """Arguments of ours are no paths. Where none is one, nothing else is collected."""
         config = self._config
         for tag in sorted({tag for case in self.cases for tag in case.tags} - BUILT_IN):
@@ -112,7 +113,9 @@ class CataloguePlugin:
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         report = yield
         if isinstance(collector, pytest.Session) and report.passed:
             node = CatalogueNode.from_parent(collector, name=NODE, nodeid=NODE, cases=self.cases)
@@ -136,7 +139,9 @@ class CataloguePlugin:
             raise pytest.UsageError(str(error)) from error
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if isinstance(item, CaseItem) and call.when == "call":
             if call.excinfo is None:
@@ -151,7 +156,13 @@ class CataloguePlugin:
         from switchover.fronts.pytest_run import require_run
 
         outcome = find_worst([find_outcome(record) for record in item.records])
-        shape_report(report, outcome, item.records, require_run(self._config).directory, item.place)
+        again = self._say_again(item.case)
+        shape_report(report, outcome, item.records, require_run(self._config).directory, item.place, again)
+
+    def _say_again(self, case: CatalogueCase) -> str:
+        """The command that runs a case again, to be pasted."""
+        more = [f"--switchover-cases={place}" for place in self._option("switchover_cases")]
+        return shlex.join(["pytest", *more, f"{NODE}::{case.id}", *(["--pdb"] if case.needs.hosts else [])])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
@@ -171,9 +182,9 @@ class CataloguePlugin:
             report.when = "setup"
             return
         number = next(iter(list_missing(directory, case.id, case.repeats)), case.repeats)
-        record = make_lost(case, number, f"the process of the case died: {report.longreprtext}")
+        record = make_lost(case, number, f"the process of the case died: {report.longrepr}")
         directory.repeat(case.id, number).write_record(record)
-        shape_report(report, Outcome.ERROR, [record], directory, (path, line))
+        shape_report(report, Outcome.ERROR, [record], directory, (path, line), self._say_again(case))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -6,6 +6,7 @@ else, and all that costs anything begins when an option, an argument or a fixtur
 """
 
 import re
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -38,8 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("switchover", "switchover: live migration of guests with VFIO devices")
     group.addoption(
         "--switchover", action="store_true",
-        help="collect the catalogue of cases, and nothing else unless files are named; arguments switchover:WORD choose "
-        "from it: an id, a scenario, a pattern with *",
+        help="collect the catalogue of cases, and nothing else unless files are named; arguments switchover:WORD "
+        "choose from it: an id, a scenario, a pattern with *",
     )  # fmt: skip
     group.addoption(
         "--switchover-cases", action="append", default=[], metavar="PATH",
@@ -53,9 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--switchover-pair", action="append", default=[], metavar="SOURCE,DESTINATION",
         help="migrate between these hosts of the inventory, and not in a lab; with -n as often as there are workers",
     )  # fmt: skip
-    group.addoption(
-        "--switchover-inventory", metavar="FILE", help="default: ~/.config/switchover/inventory.toml"
-    )
+    group.addoption("--switchover-inventory", metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
     group.addoption("--switchover-output", metavar="DIRECTORY", help="where the run directory goes")
 
 
@@ -125,6 +124,12 @@ def name_run(config: pytest.Config) -> str:
     if hasattr(config, "workerinput"):
         return str(config.workerinput["switchover_run"])
     return config.stash.setdefault(_NAME, f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}-pytest-{uuid.uuid4().hex[:4]}")
+
+
+def say_command(config: pytest.Config) -> str:
+    """That started the session, also in a worker."""
+    workerinput = getattr(config, "workerinput", {})
+    return " ".join(workerinput.get("mainargv", sys.argv))
 
 
 def note_used(config: pytest.Config, path: str) -> None:
@@ -228,6 +233,7 @@ def switchover_case(request: pytest.FixtureRequest, switchover_run: "PytestRun")
     """The case of the mark ``switchover_case``, of the test, its class or its module; default: a guest with one
     reference device.
     """
+    switchover_run.begin(request.node)
     mark = request.node.get_closest_marker("switchover_case")
     return switchover_run.find_case(*mark.args if mark else (), name=request.node.name)
 
@@ -240,9 +246,11 @@ def switchover_guest(switchover_run: "PytestRun", switchover_case: "Case") -> "I
 
 
 @pytest.fixture
-def switchover_migration(switchover_run: "PytestRun", switchover_guest: "Guest") -> "Record":
+def switchover_migration(
+    request: pytest.FixtureRequest, switchover_run: "PytestRun", switchover_guest: "Guest"
+) -> "Record":
     """The record of a migration of that guest, which was as the case expects."""
-    return switchover_run.require_expected(switchover_guest.migrate())
+    return switchover_run.require_expected(switchover_guest.migrate(), request.node.nodeid)
 
 
 @pytest.fixture
@@ -252,16 +260,18 @@ def switchover_migrated_guest(switchover_guest: "Guest", switchover_migration: "
 
 
 @pytest.fixture
-def switchover_run_case(switchover_run: "PytestRun") -> "Callable[..., Record]":
+def switchover_run_case(request: pytest.FixtureRequest, switchover_run: "PytestRun") -> "Callable[..., Record]":
     """Runs a case, or one of the catalogue by its id: ``record = switchover_run_case("precopy.device.pre_copy-on")``.
 
     A case that is not as expected fails the test, one that cannot be run here skips it, and hosts that fail are an
     error. With ``check=False`` the record is returned whatever it says. ``alone``: with a guest of its own.
     """
 
+    switchover_run.begin(request.node)
+
     def run_case(case: "Case | PlannedCase | str", *, check: bool = True, alone: bool = False) -> "Record":
         record = switchover_run.require_testbed().run(switchover_run.find_runnable(case), alone=alone)
-        return switchover_run.require_expected(record) if check else record
+        return switchover_run.require_expected(record, request.node.nodeid) if check else record
 
     return run_case
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Records as pytest's reports: outcome, text, properties. Texts survive pytest-xdist, which passes reports on as JSON."""
+"""Records as pytest's reports: outcome, text, properties. All survives pytest-xdist, which sends reports as JSON."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,10 +18,15 @@ Place = tuple[str, int]
 
 
 def shape_report(
-    report: pytest.TestReport, outcome: Outcome, records: Sequence[Record], directory: RunDirectory, place: Place
+    report: pytest.TestReport,
+    outcome: Outcome,
+    records: Sequence[Record],
+    directory: RunDirectory,
+    place: Place,
+    again: str,
 ) -> None:
     """Make a report say what came of a case. An error is one of ``setup``: so it is counted, told and written as an
-    error, and not as a failure, by everybody who reads reports.
+    error, and not as a failure, by everybody who reads reports. ``again``: the command that runs it again.
     """
     native = NATIVE[outcome].pytest
     reason = "; ".join(dict.fromkeys(summarise(record) for record in records if summarise(record)))
@@ -33,7 +38,7 @@ def shape_report(
     else:
         report.outcome = "failed"
         wrong = [record for record in records if record.mismatch]
-        text = "\n\n".join(render_wrong(directory, record) for record in wrong)
+        text = "\n\n".join(render_wrong(directory, record, again) for record in wrong)
         report.longrepr = make_text(text, reason, place)
     if native == "error":
         report.when = "setup"
@@ -49,12 +54,11 @@ def outcome_is_skip(record: Record) -> bool:
     return record.verdict.name == "not-supported"
 
 
-def render_wrong(directory: RunDirectory, record: Record) -> str:
+def render_wrong(directory: RunDirectory, record: Record, again: str) -> str:
     """As ``switchover show`` has it, and how pytest runs it again."""
     line = PlanLine(record.case, record.case, "", 1, record.expectation, "", 0.0)
     run = RunData(directory, directory.read_head(), (), (CaseResult(line, (record,)),))
-    again = f"pytest switchover::{record.case}"
-    return f"{render_failure(run, record)}\n  {'pytest':<9} {again}, with --pdb to look at its guests"
+    return f"{render_failure(run, record)}\n  {'pytest':<9} {again}"
 
 
 def make_text(text: str, message: str, place: Place) -> ReprExceptionInfo:

@@ -2,9 +2,10 @@
 """What a process of pytest has of a run: its directory, and hosts from when something needs them to the end."""
 
 import contextlib
+import shlex
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +15,10 @@ import pytest
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.conduct import TimedOut, conduct, make_hung, make_lost
 from switchover.catalogue.load import Catalogue, load_catalogue
-from switchover.catalogue.outcome import NATIVE, Outcome, find_outcome
+from switchover.catalogue.outcome import Outcome, find_outcome
 from switchover.catalogue.worker import limit_time
 from switchover.fronts.pytest_debugger import Debugger
-from switchover.fronts.pytest_plugin import name_run, note_used, split_pair
+from switchover.fronts.pytest_plugin import name_run, note_used, say_command, split_pair
 from switchover.fronts.pytest_reports import make_text, render_wrong
 from switchover.hosts.inventory import Inventory, load_inventory
 from switchover.hosts.waiting import stretch
@@ -29,6 +30,7 @@ from switchover.record.errors import NotReady, NotSupported, SwitchoverError, Us
 from switchover.record.log import quieten_libraries, say
 from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
+from switchover.run.execution import MOST_LOSSES
 from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.repeat import Observer
 from switchover.run.stage import LabStage, Stage
@@ -37,8 +39,6 @@ from switchover.scenarios.building import build_case
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import PlannedCase
 
-MOST_LOSSES = 3
-"""A session that loses its hosts once more is not going to end well."""
 _RUN = pytest.StashKey["PytestRun"]()
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -95,7 +95,9 @@ class PytestRun:
     @cached_property
     def directory(self) -> RunDirectory:
         """:raises NotReady: it cannot be written"""
-        made = make_run_directory("pytest", _output(self._config), name=name_run(self._config))
+        made = make_run_directory(
+            "pytest", _output(self._config), name=name_run(self._config), command=say_command(self._config)
+        )
         note_used(self._config, str(made.path))
         return made
 
@@ -103,6 +105,11 @@ class PytestRun:
     def catalogue(self) -> Catalogue:
         """All that tests can name. :raises UsageError: files are wrong"""
         return load_catalogue([Path(place) for place in self._config.getoption("switchover_cases")])
+
+    def begin(self, item: pytest.Item) -> None:
+        """A test that runs cases: the debugger is for it now."""
+        if self.debugger is not None:
+            self.debugger.watch(item)
 
     def find_case(self, wanted: str | Case | PlannedCase | None = None, *, name: str = "guest") -> Case:
         """:raises UsageError: no case of a scenario has such an id"""
@@ -120,15 +127,20 @@ class PytestRun:
             raise UsageError(f"{wanted} is a case in Python, and no migration.", why=found.place)
         return found.planned
 
-    def require_expected(self, record: Record) -> Record:
-        """:raises NotAsExpected: it is not; :raises NotSupported: it was not run; :raises NotReady: hosts failed"""
+    def require_expected(self, record: Record, test: str) -> Record:
+        """``test``: its id.
+
+        :raises NotAsExpected: it is not; :raises NotSupported: it was not run; :raises NotReady: hosts failed
+        """
         outcome = find_outcome(record)
         if outcome is Outcome.PASS:
             return record
         if outcome is Outcome.SKIP:
             raise NotSupported(f"{record.case} cannot be run here.", why=record.verdict.reason)
         if outcome is Outcome.FAIL:
-            raise NotAsExpected(render_wrong(self.directory, record), f"{record.case}: {record.mismatch}")
+            raise NotAsExpected(
+                render_wrong(self.directory, record, shlex.join(["pytest", test])), f"{record.case}: {record.mismatch}"
+            )
         self._look_after(record)
         raise NotReady(f"{record.case}: {record.mismatch}")
 
@@ -174,16 +186,16 @@ class PytestRun:
     def carry_out(self, case: CatalogueCase, item: pytest.Item) -> list[Record]:
         """All repeats of a case, each with its record on disk. An interruption is a record, too, and ends them."""
         records: list[Record] = []
-        with self.debugger.watching(item) if self.debugger else contextlib.nullcontext():
-            for number in range(1, case.repeats + 1):
-                record = self._carry_out_once(case, number)
-                records.append(record)
-                outcome = find_outcome(record)
-                if outcome is Outcome.INTERRUPTED:
-                    item.session.shouldstop = "interrupted"
-                if outcome is Outcome.SKIP or item.session.shouldstop:
-                    break
-                self._look_after(record)
+        self.begin(item)
+        for number in range(1, case.repeats + 1):
+            record = self._carry_out_once(case, number)
+            records.append(record)
+            outcome = find_outcome(record)
+            if outcome is Outcome.INTERRUPTED:
+                item.session.shouldstop = "interrupted"
+            if outcome is Outcome.SKIP or item.session.shouldstop:
+                break
+            self._look_after(record)
         return records
 
     def _carry_out_once(self, case: CatalogueCase, number: int) -> Record:
@@ -257,13 +269,9 @@ class RunHooks:
         self._run = run
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        watching = self._run.debugger.watching(item) if self._run.debugger else contextlib.nullcontext()
-        with watching:
-            return (yield)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         error = call.excinfo.value if call.excinfo else None
         mine = any(name.startswith("switchover_") for name in getattr(item, "fixturenames", ()))
         if not mine or call.excinfo is None or not isinstance(error, SwitchoverError | NotAsExpected):
@@ -290,6 +298,3 @@ class RunHooks:
             print(f"switchover: {wrong}", file=sys.__stderr__, flush=True)
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-assert NATIVE[Outcome.ERROR].pytest == "error"

@@ -116,10 +116,11 @@ class RunDirectory:
         return [read_record(path) for path in ordered]
 
 
-def make_run_directory(title: str, parent: Path | None = None, *, name: str = "") -> RunDirectory:
+def make_run_directory(title: str, parent: Path | None = None, *, name: str = "", command: str = "") -> RunDirectory:
     """A new directory ``DATE-TITLE-ID`` under ``parent`` (default: the state directory).
 
-    ``name``: one that several processes agreed on; it may be there already.
+    ``name``: one that several processes agreed on; it may be there already. ``command``: the command line, if it is not
+    that of this process.
 
     :raises NotReady: the disk is full or cannot be written
     """
@@ -129,7 +130,7 @@ def make_run_directory(title: str, parent: Path | None = None, *, name: str = ""
         path.mkdir(parents=True, exist_ok=bool(name))
         if (path / "run.json").exists():
             return RunDirectory(path)
-        command = " ".join(sys.argv)
+        command = command or " ".join(sys.argv)
         head = {"schema_version": SCHEMA_VERSION, "title": title, "command": command, "started": now.isoformat()}
         _write_whole(path / "run.json", json.dumps(head, indent=1))
     except OSError as error:

@@ -57,8 +57,8 @@ class Observer:
 
     ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where
     warm guests come from and stay for the next repeat; see :func:`start_traveller`. ``shared``: the guest that cases
-    share; None: each has one of its own. ``left``: a block with a guest that is the subject is left by an error, and the
-    guest is still there.
+    share; None: each has one of its own. ``left``: a block with a guest that is the subject is left by an error, and
+    the guest is still there.
     """
 
     step: Callable[[str], None] = lambda step: None

@@ -5,14 +5,18 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any, NoReturn
 
+import _pytest
 import pytest
 
 from switchover.catalogue.pythoncases import Function
 from switchover.record.errors import NotSupported
 from switchover.report.failures import list_attach
 from switchover.run.kept import Keeper, Kept
+
+_NOT_SHOWN = (Path(__file__).resolve().parent.parent, Path(_pytest.__file__).resolve().parent)
 
 
 class GuestsKept(Exception):
@@ -76,7 +80,7 @@ class Debugger:
         if self._item is None:
             return
         call = pytest.CallInfo.from_call(lambda: _raise(error), "call")
-        report = pytest.TestReport.from_item_and_call(self._item, call)
+        report = _make_report(self._item, call)
         try:
             with paused_time():
                 self._item.ihook.pytest_exception_interact(node=self._item, call=call, report=report)
@@ -87,6 +91,19 @@ class Debugger:
 def _raise_kept(kept: Kept, text: str) -> NoReturn:
     """The frame that the debugger shows."""
     raise GuestsKept(text)
+
+
+def _make_report(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport:
+    """What the debugger shows first: without frames of the harness, and of pytest."""
+    if call.excinfo is None:
+        raise AssertionError("an error was raised")
+    own = call.excinfo.traceback.filter(lambda entry: not any(map(Path(entry.path).is_relative_to, _NOT_SHOWN)))
+    if own:
+        call.excinfo.traceback = own
+    report = pytest.TestReport.from_item_and_call(item, call)
+    if not own:
+        report.longrepr = str(call.excinfo.value)
+    return report
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -8,6 +8,7 @@ installed anew for each session of tests, beside it.
 import hashlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +24,7 @@ from switchover.record.paths import cache_directory
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).parent / "cases"
 CONFORMANCE = CASES / "conformance.py"
+_RELEASE_S = 120
 _INSTALL = ("install", "--quiet", "--no-input", "--disable-pip-version-check")
 
 
@@ -40,13 +42,6 @@ class Environment:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return kept | {"XDG_STATE_HOME": str(self.state), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
 
-    def start(self, words: Sequence[str], directory: Path) -> "subprocess.Popen[str]":
-        """``python -m WORDS``, with the pipes of a terminal that nobody sits at."""
-        return subprocess.Popen(
-            [str(self.python), "-m", *words], cwd=directory, env=self.variables, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-
     def run(
         self,
         *words: str,
@@ -56,10 +51,17 @@ class Environment:
         timeout: float = 120,
     ) -> "subprocess.CompletedProcess[str]":
         """``python -m WORDS``. ``typed``: on standard input; ``timeout``: seconds."""
-        return subprocess.run(
-            [str(self.python), "-m", *words], cwd=directory, env=self.variables | dict(variables or {}), input=typed,
-            capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        with subprocess.Popen(
+            [str(self.python), "-m", *words], cwd=directory, env=self.variables | dict(variables or {}), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                said = process.communicate(typed, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)  # so that it gives back what it has
+                said = process.communicate(timeout=_RELEASE_S)
+                raise AssertionError(f"{' '.join(words)} took longer than {timeout} s\n{said[0]}{said[1]}") from None
+            return subprocess.CompletedProcess(process.args, process.returncode, *said)
 
 
 def make_environment(directory: Path, extra: str, more: Sequence[str] = ()) -> Environment:

@@ -272,14 +272,19 @@ def test_quitting_the_debugger(with_pytest: Environment, place: Path) -> None:
     assert records["claims"].verdict.reason.startswith("not run: ")
 
 
-def test_hosts_that_cannot_be_had(with_pytest: Environment, place: Path) -> None:
-    """A host that does not answer: an error for each case, with a record, never a skip; and it is tried once."""
+def write_inventory(place: Path) -> None:
+    """With one host, at whose address nobody listens."""
     key = place / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     (place / "inventory.toml").write_text(
-        f'[host.gone]\naddress = "127.0.0.1"\nport = 9\nuser = "root"\nkey = "{key}"\n'
+        f'version = 1\n[host.gone]\naddress = "127.0.0.1"\nport = 9\nuser = "root"\nkey = "{key}"\n'
         f'host_key = "{key.with_suffix(".pub").read_text().strip()}"\n'
     )
+
+
+def test_hosts_that_cannot_be_had(with_pytest: Environment, place: Path) -> None:
+    """A host that does not answer: an error for each case, with a record, never a skip; and it is tried once."""
+    write_inventory(place)
     session = run_pytest(
         with_pytest,
         place,
@@ -298,9 +303,9 @@ def test_hosts_that_cannot_be_had(with_pytest: Environment, place: Path) -> None
 
 def test_more_workers_than_pairs(with_pytest: Environment, place: Path) -> None:
     """A worker has a pair of its own: too few are an error of usage, before anything is started."""
-    (place / "inventory.toml").write_text("")
-    local = ["--switchover-pair=local", "--switchover-inventory=inventory.toml"]
-    session = run_pytest(with_pytest, place, "switchover:precopy", "-n", "2", *local)
+    write_inventory(place)
+    hosts = ["--switchover-pair=gone", "--switchover-inventory=inventory.toml"]
+    session = run_pytest(with_pytest, place, "switchover:precopy", "-n", "2", *hosts)
     assert session.code == pytest.ExitCode.USAGE_ERROR, session.text
     assert "2 workers need as many pairs of hosts; 1 are named" in session.text
 
@@ -308,7 +313,9 @@ def test_more_workers_than_pairs(with_pytest: Environment, place: Path) -> None:
 def test_fixtures_that_everybody_has(with_pytest: Environment, place: Path) -> None:
     """The ladder begins with a prefix, and short names are there for those who ask for them."""
     listed = run_pytest(with_pytest, place, "--fixtures").done.stdout
-    names = set(re.findall(r"^(\w+) (?:\[session scope\] )?-- .*switchover/fronts", listed, re.MULTILINE))
+    names = set(
+        re.findall(r"^(\w+) (?:\[session scope\] )?-- .*site-packages/switchover/fronts/", listed, re.MULTILINE)
+    )
     assert names == {
         f"switchover_{name}"
         for name in (
@@ -318,7 +325,9 @@ def test_fixtures_that_everybody_has(with_pytest: Environment, place: Path) -> N
     }  # fmt: skip
     (place / "conftest.py").write_text('pytest_plugins = ["switchover.fronts.fixtures"]\n')
     listed = run_pytest(with_pytest, place, "--fixtures").done.stdout
-    short = set(re.findall(r"^(\w+) (?:\[session scope\] )?-- .*switchover/fronts/fixtures", listed, re.MULTILINE))
+    short = set(
+        re.findall(r"^(\w+) (?:\[session scope\] )?-- .*site-packages/switchover/fronts/fixtures", listed, re.MULTILINE)
+    )
     assert {f"switchover_{name}" for name in short} == names - {"switchover_run", "switchover_case"}
 
 
@@ -326,7 +335,6 @@ def test_errors_of_tests_with_fixtures(with_pytest: Environment, place: Path) ->
     """In people's own tests, too, hosts that fail are an error and no failure, what is not there is a skip, and a wrong
     id is told without a line of the harness.
     """
-    (place / "inventory.toml").write_text("")
     (place / "test_own.py").write_text(
         "import switchover\n"
         "def test_error(switchover_run):\n"

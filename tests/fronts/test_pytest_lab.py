@@ -29,7 +29,7 @@ def test_not_as_expected(run_case):
 
 @pytest.mark.switchover_case("precopy.device.pre_copy-off")
 def test_there(migrated_guest, migration, destination, irq_recorder):
-    assert migration.states["source"][-1] == "STOP"
+    assert migration.states["source"][-1] == "stop"
     assert migrated_guest.host == destination.name
     assert migrated_guest.migrations == 1
     assert migrated_guest.run(["uname", "-s"]).text.strip() == "Linux"
@@ -70,7 +70,8 @@ def test_the_catalogue_and_own_tests(with_pytest: Environment, place: Path) -> N
         assert properties[f"{entry.name} [{entry.unit}]"] == str(
             entry.value if entry.value is not None else f"missing: {entry.note}"
         )
-    assert (on.case, 2) in records
+    assert (on.case, 2) in records, "that of the test, which ran before, and did not take the place of the case's own"
+    assert records[on.case, 1].started > records[on.case, 2].started
     assert list(run.path.glob("irq-*.trace.gz"))
     assert not list((with_pytest.state / "switchover" / "labs").glob("run-*"))
 

@@ -134,7 +134,11 @@ class CataloguePlugin:
         run = require_run(self._config)
         run.programs = sorted({program for case in chosen for program in case.needs.programs})
         try:
-            write_plan(run.directory, make_plan_file(chosen))
+            plan = make_plan_file(chosen)
+            write_plan(run.directory, plan)
+            for line in plan.cases:  # so that records of tests that run the same cases come after theirs
+                for number in range(1, line.repeats + 1):
+                    run.directory.repeat(line.id, number)
         except SwitchoverError as error:
             raise pytest.UsageError(str(error)) from error
 

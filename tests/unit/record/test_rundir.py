@@ -125,3 +125,21 @@ def test_a_long_name_of_a_case(tmp_path: Path) -> None:
     assert [record.case for record in run.records()] == sorted(names, key=lambda name: folder_of(name))
     assert len({folder_of(name) for name in names}) == 2
     assert all(len(folder_of(name).encode()) <= 200 for name in names)
+
+
+def test_a_directory_that_several_processes_agreed_on(tmp_path: Path) -> None:
+    """Whoever comes second finds it, with the head that the first wrote."""
+    first = make_run_directory("pytest", tmp_path, name="agreed", command="pytest -n 2")
+    second = make_run_directory("pytest", tmp_path, name="agreed", command="another")
+    assert first == second
+    assert second.read_head().command == "pytest -n 2"
+
+
+def test_the_next_repeat(tmp_path: Path) -> None:
+    """It is one that nobody has, also if its directory was made before anything was written there."""
+    run = make_run_directory("x", tmp_path)
+    run.repeat("case", 1)
+    assert run.next_repeat("case")[0] == 2
+    number, repeat = run.next_repeat("case")
+    assert (number, repeat.path) == (3, run.repeat_path("case", 3))
+    assert run.next_repeat("another")[0] == 1

@@ -67,7 +67,7 @@ def test_a_failed_check_counts_with_every_verdict(name: VerdictName) -> None:
 
 
 def test_failed_checks_may_be_what_is_expected() -> None:
-    """Where ``checks-failed`` is expected they are the verdict itself; which one it was is for the reason to say, in the
+    """Where ``checks-failed`` is expected they are the verdict itself; which one it was is for the reason to say, in
     words of its sentence or as its id. With another verdict ids of checks are no reason.
     """
     verdict = Verdict(VerdictName.CHECKS_FAILED, reason="device seed is kept: expected 1, observed 2")

@@ -201,7 +201,8 @@ def _execute(
         found["guest"] = _describe_guest(traveller)
         passage = traveller.attempt(case)
         kept = keeper is not None and keeper.used
-        if not kept and _calls_for_another(passage):
+        subject = shared is not None and shared.is_subject
+        if not kept and not subject and _calls_for_another(passage):
             begin("second migration")
             watchers.step = lambda step: None
             watchers.sample = lambda sample: None
@@ -217,9 +218,13 @@ def _execute(
 
 @contextlib.contextmanager
 def _ended_on_error(shared: SharedGuest) -> Iterator[None]:
-    """A guest that an error left behind is not the next case's."""
+    """A guest that an error left behind is not the next case's, unless it is the subject and lives."""
     try:
         yield
+    except SwitchoverError:
+        if not (shared.is_subject and shared.traveller is not None and not shared.traveller.side.guest.is_dead()):
+            shared.end()
+        raise
     except BaseException:
         shared.end()
         raise
@@ -229,7 +234,8 @@ def _leave(shared: SharedGuest, traveller: Traveller, passage: Passage, director
     """Let the next case have the guest, if nothing is wrong with it; what its QEMU left so far is kept here."""
     guest = traveller.side.guest
     blocked = isinstance(passage.error, Refused)
-    if passage.ended != "source" and (blocked or passage.checks) and all(check.passed for check in passage.checks):
+    well = (blocked or passage.checks) and all(check.passed for check in passage.checks)
+    if passage.ended != "source" and (well or shared.is_subject):
         _keep_evidence(guest, guest.side, directory)
         shared.leave()
     else:

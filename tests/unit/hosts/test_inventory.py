@@ -80,7 +80,7 @@ def test_a_whole_inventory(tmp_path: Path) -> None:
         ('address = "rack2"', 'address = ""', ":23: host.rack2.address: must be a name or an address of a machine"),
         ('address = "rack2"', 'address = " "', ":23: host.rack2.address: must be a name or an address of a machine"),
         ('address = "rack2"', 'address = "a b"', ":23: host.rack2.address: must be a name or an address of a machine"),
-        ("port = 2222", "port = 22\n[host.b]\naddress = \"10.0.0.11\"", "two names for one machine: 'rack-1' and 'b'"),
+        ("port = 2222", 'port = 22\n[host.b]\naddress = "10.0.0.11"', "two names for one machine: 'rack-1' and 'b'"),
     ],
 )
 def test_errors_say_where(tmp_path: Path, old: str, new: str, message: str) -> None:

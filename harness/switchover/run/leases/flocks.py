@@ -20,14 +20,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from switchover.hosts.ownership import OwnedFile, describe_process, find_owner, take_file
 from switchover.record.paths import leases_directory
-from switchover.run.leases.protocol import Holder, Lease, Waiting, keep_silent, wait_for_lease
+from switchover.run.leases.protocol import Holder, Lease, Waiting, keep_silent, never, wait_for_lease
 from switchover.run.leases.resources import Choice, list_resources
 
 PATIENCE_S = 60.0
@@ -81,7 +81,13 @@ class FlockBackend:
         self._patience_s = patience_s
         self._threads = threading.Lock()
 
-    def acquire(self, choices: Sequence[Choice], timeout_s: float, waiting: Waiting = keep_silent) -> Lease:
+    def acquire(
+        self,
+        choices: Sequence[Choice],
+        timeout_s: float,
+        waiting: Waiting = keep_silent,
+        unwanted: Callable[[], bool] = never,
+    ) -> Lease:
         """As :meth:`LeaseBackend.acquire`."""
         with contextlib.ExitStack() as stack:
             ticket: str | None = None
@@ -98,13 +104,13 @@ class FlockBackend:
                         ticket = owned.path.name
                     return found
 
-            return wait_for_lease(choices, attempt, timeout_s, waiting, poll_s=self._poll_s)
+            return wait_for_lease(choices, attempt, timeout_s, waiting, unwanted, poll_s=self._poll_s)
 
     def list_holders(self) -> list[Holder]:
         """All that is leased at this moment, by resource."""
         with self._turn():
             paths = sorted(self._directory.glob("*~*"))
-            return [holder for path in paths if (holder := _read_holder(path, "")) is not None]
+            return [holder for path in paths if (holder := self._read_holder(path, "")) is not None]
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[str]:
@@ -137,16 +143,30 @@ class FlockBackend:
 
     def _take(self, choice: Choice, busy: dict[str, Holder]) -> contextlib.ExitStack | None:
         """All resources, or none; adds who has the one that is not to be had."""
-        note = {"who": self._who, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        note = {"who": self._who, "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         with contextlib.ExitStack() as stack:
             for resource in sorted(choice.resources):
                 path = self._path(resource)
                 owned = take_file(path, note=json.dumps({"resource": resource, **note}), grace_s=0)
                 if owned is None:
-                    busy[resource] = _read_holder(path, resource) or Holder(resource, "one who has just given it back")
+                    busy[resource] = self._read_holder(path, resource) or Holder(
+                        resource, "one who has just given it back"
+                    )
                     return None
                 stack.callback(owned.release)
             return stack.pop_all()
+
+    def _read_holder(self, path: Path, resource: str) -> Holder | None:
+        """Who has it; None: nobody has, by now."""
+        text = find_owner(path)
+        if text is None:
+            return None
+        try:
+            note = json.loads(text)
+            ours = (note["who"], note["pid"]) == (self._who, os.getpid())
+            return Holder(str(note["resource"]), str(note["who"]), str(note["since"]), ours)
+        except (ValueError, KeyError, TypeError):
+            return Holder(resource or path.name, text)
 
     def _path(self, resource: str) -> Path:
         """Readable, and never the same for two: ``10.0.0.11_0000_3b_00.2~0123456789abcdef``."""
@@ -173,15 +193,3 @@ class FlockBackend:
             with contextlib.suppress(OSError, ValueError):  # it has just got what it waited for
                 found.append(Ticket(path.name, since_s, frozenset(json.loads(path.read_text()))))
         return found
-
-
-def _read_holder(path: Path, resource: str) -> Holder | None:
-    """Who has it; None: nobody has, by now."""
-    text = find_owner(path)
-    if text is None:
-        return None
-    try:
-        note = json.loads(text)
-        return Holder(str(note["resource"]), str(note["who"]), str(note["since"]))
-    except (ValueError, KeyError, TypeError):
-        return Holder(resource or path.name, text)

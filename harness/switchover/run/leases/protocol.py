@@ -28,6 +28,15 @@ def keep_silent(_text: str) -> None:
     """For who is not interested."""
 
 
+def never() -> bool:
+    """For who wants it as long as it takes."""
+    return False
+
+
+class Abandoned(NotReady):
+    """Who waited for a lease does not want it any more."""
+
+
 class Lease:
     """The exclusive right to a pair of hosts until :meth:`release`, or the end of a ``with`` block.
 
@@ -77,11 +86,18 @@ class Lease:
 class LeaseBackend(Protocol):
     """Whoever knows which hosts are free. Its methods are called from several threads."""
 
-    def acquire(self, choices: Sequence[Choice], timeout_s: float, waiting: Waiting = keep_silent) -> Lease:
+    def acquire(
+        self,
+        choices: Sequence[Choice],
+        timeout_s: float,
+        waiting: Waiting = keep_silent,
+        unwanted: Callable[[], bool] = never,
+    ) -> Lease:
         """All resources of one of these pairs, or none: of several the first that is free.
 
-        ``waiting`` is told when it has to wait, see :data:`TELL_EVERY_S`.
+        ``waiting`` is told when it has to wait, see :data:`TELL_EVERY_S`. ``unwanted``: whether to stop waiting.
 
+        :raises Abandoned: it became unwanted
         :raises NotReady: nothing became free within ``timeout_s`` seconds, with who has what; or the manager is down
         :raises UsageError: there is nothing to choose from
         """
@@ -89,11 +105,15 @@ class LeaseBackend(Protocol):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has something that is waited for. ``since``: date and time, ISO 8601; empty: not known."""
+    """Who has something that is waited for. ``since``: date and time, ISO 8601; empty: not known.
+
+    ``ours``: it is who waits for it, for another case; nobody is told of that.
+    """
 
     resource: str
     who: str
     since: str = ""
+    ours: bool = False
 
     def __str__(self) -> str:
         return f"{self.resource} is leased by {self.who}{f' since {self.since}' if self.since else ''}"
@@ -119,20 +139,22 @@ def wait_for_lease(
     attempt: Callable[[], Lease | Sequence[Holder]],
     timeout_s: float,
     waiting: Waiting,
+    unwanted: Callable[[], bool] = never,
     *,
     poll_s: float,
 ) -> Lease:
     """Attempts until one brings a lease; what it took is :attr:`Lease.waited_s`.
 
-    ``attempt``: a lease, or who has what it wants; it waits for nothing itself.
+    ``attempt``: a lease, or who has what it wants; it waits for nothing itself. The rest is as the backend is asked.
 
+    :raises Abandoned: it became unwanted
     :raises NotReady: none did within ``timeout_s`` seconds, and who has what
     :raises UsageError: there is nothing to choose from
     """
     if not choices:
         raise UsageError("There is no pair of hosts to lease.")
     start = time.monotonic()
-    teller = _Teller(waiting)
+    teller = Teller(waiting)
     text = ""
 
     def try_once() -> Lease | None:
@@ -141,12 +163,19 @@ def wait_for_lease(
         if isinstance(found, Lease):
             return found
         text = describe_wait(choices, found)
-        teller.tell(text, time.monotonic())
+        if not found or not all(holder.ours for holder in found):
+            teller.tell(text, time.monotonic())
         return None
+
+    def require_wanted() -> None:
+        if unwanted():
+            raise Abandoned("Nobody waits for a pair of hosts any more.")
 
     try:
         # a bound that a person has set, whatever the pace of hosts
-        lease = wait_until("a pair of hosts", try_once, timeout=timeout_s, poll=poll_s, exact=True)
+        lease = wait_until(
+            "a pair of hosts", try_once, timeout=timeout_s, invariants=[require_wanted], poll=poll_s, exact=True
+        )
     except Deadline as error:
         raise NotReady(
             f"No pair of hosts became free within {timeout_s:g} s.", why=text, fix="wait for their end, or wait longer"
@@ -155,7 +184,7 @@ def wait_for_lease(
     return lease
 
 
-class _Teller:
+class Teller:
     """Passes on what is new, but seldom."""
 
     def __init__(self, waiting: Waiting) -> None:

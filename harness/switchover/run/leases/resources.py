@@ -7,7 +7,7 @@ cannot be shared by a name that people choose (``guest-address/10.77.0.101``, ``
 they have a resource in common: of A-B and B-C only one is leased at a time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
@@ -88,9 +88,3 @@ def check_resource(word: str) -> str:
 def list_resources(choices: Iterable[Choice]) -> list[str]:
     """All of them, sorted."""
     return sorted(frozenset[str]().union(*(choice.resources for choice in choices)))
-
-
-def find_free(choices: Sequence[Choice], taken: Iterable[str]) -> Choice | None:
-    """The first choice of which nothing is taken."""
-    gone = frozenset(taken)
-    return next((choice for choice in choices if gone.isdisjoint(choice.resources)), None)

@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Leases, and the waiting for them, with a backend of a few lines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from switchover.record.errors import NotReady, UsageError
 from switchover.run.leases import protocol
-from switchover.run.leases.protocol import Holder, Lease, LeaseBackend, Waiting, describe_wait, wait_for_lease
+from switchover.run.leases.protocol import (
+    Abandoned,
+    Holder,
+    Lease,
+    LeaseBackend,
+    Waiting,
+    describe_wait,
+    wait_for_lease,
+)
 from switchover.run.leases.resources import Choice
 
 PAIRS = [Choice(("a", "b"), frozenset("ab")), Choice(("b", "c"), frozenset("bc"))]
@@ -20,8 +28,14 @@ class Counter:
         self.left = free_at
         self.given_back = 0
 
-    def acquire(self, choices: Sequence[Choice], timeout_s: float, waiting: Waiting = protocol.keep_silent) -> Lease:
-        return wait_for_lease(choices, lambda: self.attempt(choices), timeout_s, waiting, poll_s=0.01)
+    def acquire(
+        self,
+        choices: Sequence[Choice],
+        timeout_s: float,
+        waiting: Waiting = protocol.keep_silent,
+        unwanted: Callable[[], bool] = protocol.never,
+    ) -> Lease:
+        return wait_for_lease(choices, lambda: self.attempt(choices), timeout_s, waiting, unwanted, poll_s=0.01)
 
     def attempt(self, choices: Sequence[Choice]) -> Lease | list[Holder]:
         self.left -= 1
@@ -64,10 +78,21 @@ def test_waiting_is_told_and_measured() -> None:
     assert quick.waited_s < 0.04
 
 
+def test_ones_own_leases_are_no_news() -> None:
+    """Who waits for itself alone is told nothing; as soon as another one has a part of it, all is told."""
+    told: list[str] = []
+    holders = iter([[Holder("a", "us", ours=True)], [Holder("a", "us", ours=True), Holder("b", "them")]])
+    lease = wait_for_lease(
+        PAIRS, lambda: next(holders, Lease(PAIRS[0], lambda: None)), 5, told.append, poll_s=0.001
+    )  # fmt: skip
+    assert lease.pair == ("a", "b")
+    assert told == ["a-b or b-c: a is leased by us; b is leased by them"]
+
+
 def test_told_seldom() -> None:
     """What is new at most every few seconds, what is not every minute."""
     told: list[str] = []
-    teller = protocol._Teller(told.append)
+    teller = protocol.Teller(told.append)
     for second in range(130):
         teller.tell("x" if second < 3 else "y", second)
     assert told == ["x", "y", "y", "y"]
@@ -78,6 +103,15 @@ def test_nothing_became_free() -> None:
     with pytest.raises(NotReady, match=r"No pair of hosts became free within 0.05 s") as caught:
         Counter(1000).acquire(PAIRS, 0.05)
     assert caught.value.why == "a-b or b-c: b is leased by somebody since noon"
+
+
+def test_a_wait_that_is_abandoned() -> None:
+    """Who does not want it any more waits no longer, and has nothing."""
+    answers = iter([False, False, True])
+    counter = Counter(1000)
+    with pytest.raises(Abandoned):
+        counter.acquire(PAIRS, 60, unwanted=lambda: next(answers))
+    assert counter.left == 998
 
 
 def test_one_attempt_at_least() -> None:

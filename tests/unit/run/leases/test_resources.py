@@ -2,12 +2,10 @@
 """Names of what a pair of hosts needs for itself."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from switchover.hosts.inventory import Inventory
 from switchover.record.errors import UsageError
-from switchover.run.leases.resources import Choice, check_resource, find_free, list_resources, make_choice
+from switchover.run.leases.resources import check_resource, list_resources, make_choice
 
 INVENTORY = Inventory.model_validate(
     {
@@ -26,17 +24,13 @@ INVENTORY = Inventory.model_validate(
         },
     }
 )
-LETTERS = st.sampled_from("abcdef")
-CHOICES = st.builds(
-    lambda source, destination: Choice((source, destination), frozenset({source, destination})), LETTERS, LETTERS
-)
 
 
 def test_hosts_by_machine() -> None:
     """A host is the machine behind its name; a pair of one host has it once."""
     assert make_choice(INVENTORY, ("a", "b")).resources == {"rack-a", "127.0.0.1:2201"}
     one = make_choice(INVENTORY, ("a", "a"))
-    assert (one.name, one.resources) == ("a", {"rack-a"})
+    assert (one.name, one.resources) == ("a", frozenset({"rack-a"}))
     assert make_choice(INVENTORY, ("b", "c")).name == "b-c"
 
 
@@ -81,13 +75,3 @@ def test_words_that_are_none(word: str) -> None:
     """What would not be read as one word is no name of a resource."""
     with pytest.raises(UsageError, match="cannot be the name of a resource"):
         check_resource(word)
-
-
-@given(choices=st.lists(CHOICES, max_size=6), taken=st.sets(LETTERS))
-def test_the_first_free_choice(choices: list[Choice], taken: set[str]) -> None:
-    """It has nothing that is taken, all before it have, and there is one if any is free."""
-    found = find_free(choices, taken)
-    busy = [bool(choice.resources & taken) for choice in choices]
-    assert (found is None) == all(busy)
-    if found is not None:
-        assert choices.index(found) == busy.index(False)

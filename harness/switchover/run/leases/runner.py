@@ -223,12 +223,8 @@ class _Run(Generic[R]):
             while not self._stop.is_set():
                 with self._changed:
                     choices = self._queue.list_choices(self._setups)
-                    if not choices:
-                        if not self._held:
-                            return
-                        # what runs may come back, if its pair is lost
-                        self._changed.wait(_LOOK_S)
-                        continue
+                if not choices:
+                    return  # what may still come back, since its pair is lost, has a thread already
                 self._use_one_of(choices)
         except BaseException as error:
             self._fail(error)

@@ -72,17 +72,30 @@ def make_jobs(count: int, choices: Sequence[Choice] = APART, seconds: float = 0.
 
 def test_all_pairs_at_work(world: World) -> None:
     """Three pairs that have nothing in common are used at once, no host twice, and results are handed on."""
-    found = world.run(make_jobs(12, seconds=0.02))
+    three = threading.Barrier(3)
+
+    def work(job: Job, lease: Lease) -> None:
+        three.wait(10)
+        time.sleep(0.01)
+
+    world.do = work
+    found = world.run(make_jobs(12))
     assert all(outcome.result == f"{name} on {'-'.join(outcome.pair or ())}" for name, outcome in found.items())
     assert (world.most, world.doubles) == (3, 0)
     assert len({pair for _, pair in world.ran}) == 3
-    assert all(outcome.seconds >= 0.02 > outcome.waited_s for outcome in found.values())
+    assert all(outcome.seconds >= 0.01 for outcome in found.values())
 
 
 def test_pairs_that_overlap(world: World) -> None:
     """Of four pairs in a ring two at a time are used, and who waits for whom within the run is told nobody."""
     told: list[str] = []
-    world.run(make_jobs(20, RING, 0.01), waiting=told.append)
+    two = threading.Barrier(2)
+
+    def work(job: Job, lease: Lease) -> None:
+        two.wait(10)
+
+    world.do = work
+    world.run(make_jobs(20, RING), waiting=told.append)
     assert (world.most, world.doubles, told) == (2, 0, [])
 
 
@@ -117,6 +130,27 @@ def test_a_pair_that_does_not_become_free(world: World) -> None:
     found = world.by_job(jobs)
     assert "a is leased by another run" in found["stuck"].lack
     assert (found["stuck"].pair, found["fine"].result) == (None, "fine on c-d")
+
+
+def test_a_lease_that_is_not_wanted_any_more(world: World) -> None:
+    """Who waits for a pair that others have does so no longer than the run lasts, and leaves its place in the queue."""
+    jobs = make_jobs(2, APART[:1])
+    with FlockBackend(world.backend._directory, who="another run").acquire([APART[0]], 1):
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(
+                jobs, world.backend, world.execute, world.outcomes.append, waiting=lambda _: _thread.interrupt_main()
+            )
+        assert time.monotonic() - start < 5
+        assert list((world.backend._directory / "waiting").iterdir()) == []
+    assert [outcome.lack for outcome in world.outcomes] == ["interrupted"] * 2
+
+
+def test_ones_own_pairs_are_waited_for(world: World) -> None:
+    """A case that waits for another one of the same run is not given up, however long that takes."""
+    jobs = [Job("long", 0.3, "", (RING[0],)), Job("next", 0.0, "", (RING[1],))]
+    found = world.run(jobs, lease_timeout_s=0.02)
+    assert (found["long"].result, found["next"].result) == ("long on a-b", "next on b-c")
 
 
 @pytest.mark.parametrize("loss", [PairLost("b is gone", "a record"), HostLost("b is gone")])
@@ -236,6 +270,25 @@ def test_an_execution_that_does_not_heed_the_stop(world: World) -> None:
     end.set()
     lacks = {outcome.job.id: outcome.lack for outcome in world.outcomes}
     assert lacks == {"j0": "interrupted, and it did not end by itself", "j1": "interrupted"}
+
+
+def test_interrupted_twice(world: World) -> None:
+    """Who presses Ctrl-C again does not wait for executions."""
+    stop, end = threading.Event(), threading.Event()
+
+    def work(job: Job, lease: Lease) -> None:
+        _thread.interrupt_main()
+        assert stop.wait(10)
+        _thread.interrupt_main()
+        end.wait(10)
+
+    world.do = work
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(make_jobs(1), world.backend, world.execute, world.outcomes.append, stop=stop, grace_s=60)
+    assert time.monotonic() - start < 5
+    end.set()
+    assert [outcome.lack for outcome in world.outcomes] == ["interrupted, and it did not end by itself"]
 
 
 def test_a_report_that_fails(world: World) -> None:

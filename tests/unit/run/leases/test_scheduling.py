@@ -97,6 +97,14 @@ def test_pairs_help_each_other() -> None:
     assert count_setups(begun) <= 5
 
 
+def test_a_new_setup_comes_before_help() -> None:
+    """Where a set-up at work and one that is not lack as much of a pair, the new one is begun."""
+    jobs = [Job(f"k1-{n}", 10, "k1", tuple(PAIRS)) for n in range(3)] + [Job("k2", 10, "k2", tuple(PAIRS))]
+    taken = JobQueue(jobs).take(PAIRS[0], None, ["k1"], 2)
+    assert taken is not None
+    assert taken.setup == "k2"
+
+
 def test_a_long_case_is_not_left_for_the_end() -> None:
     """One that takes as long as a pair's share of the rest goes first, though another set-up has more to do."""
     jobs = [Job(f"k1-{n}", 10, "k1", tuple(PAIRS[:2])) for n in range(10)] + [Job("k2", 100, "k2", tuple(PAIRS[:2]))]
@@ -124,6 +132,15 @@ def test_pairs_whose_setup_is_wanted_come_first() -> None:
     assert queue.put_back(taken)
     assert queue.has_any([PAIRS[1]])
     assert queue.list_choices({PAIRS[2]: "k2"})[0] == PAIRS[2]
+
+
+def test_a_setup_that_is_done_is_not_wanted() -> None:
+    """A pair whose set-up no job is left for comes behind one whose set-up is."""
+    queue = JobQueue([Job("x", 9, "k2", (PAIRS[1], PAIRS[0])), Job("y", 1, "k1", (PAIRS[1], PAIRS[0]))])
+    setups = {PAIRS[1]: "k2", PAIRS[0]: "k1"}
+    assert queue.list_choices(setups) == [PAIRS[1], PAIRS[0]]
+    queue.take(PAIRS[1], "k2", [], 2)
+    assert queue.list_choices(setups) == [PAIRS[0], PAIRS[1]]
 
 
 def test_pairs_that_are_set_aside() -> None:

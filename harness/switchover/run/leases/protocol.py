@@ -107,13 +107,13 @@ class LeaseBackend(Protocol):
 class Holder:
     """Who has something that is waited for. ``since``: date and time, ISO 8601; empty: not known.
 
-    ``ours``: it is who waits for it, for another case; nobody is told of that.
+    ``news``: whether people want to be told: not of one's own cases, or of what has just been given back.
     """
 
     resource: str
     who: str
     since: str = ""
-    ours: bool = False
+    news: bool = True
 
     def __str__(self) -> str:
         return f"{self.resource} is leased by {self.who}{f' since {self.since}' if self.since else ''}"
@@ -163,7 +163,7 @@ def wait_for_lease(
         if isinstance(found, Lease):
             return found
         text = describe_wait(choices, found)
-        if not found or not all(holder.ours for holder in found):
+        if not found or any(holder.news for holder in found):
             teller.tell(text, time.monotonic())
         return None
 

@@ -36,6 +36,8 @@ class JobQueue:
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._left: dict[str, Job] = {}
+        self._alone: dict[str, Job] = {}
+        """Those that may run on one pair only."""
         self._on: dict[Choice, dict[str, Job]] = {}
         self._setups: dict[Choice, Counter[Hashable]] = {}
         self._aside: set[Choice] = set()
@@ -52,6 +54,8 @@ class JobQueue:
         places = self._places(job)
         if places:
             self._left[job.id] = job
+        if len(places) == 1:
+            self._alone[job.id] = job
         for choice in places:
             self._on.setdefault(choice, {})[job.id] = job
             self._setups.setdefault(choice, Counter())[job.setup] += 1
@@ -59,6 +63,7 @@ class JobQueue:
 
     def remove(self, job: Job) -> None:
         del self._left[job.id]
+        self._alone.pop(job.id, None)
         for choice in self._places(job):
             del self._on[choice][job.id]
             self._setups[choice][job.setup] -= 1
@@ -68,9 +73,14 @@ class JobQueue:
         self._aside.add(choice)
         self._setups.pop(choice, None)
         here = self._on.pop(choice, {})
-        stranded = [job for job in here.values() if not self._places(job)]
-        for job in stranded:
-            del self._left[job.id]
+        stranded = []
+        for job in here.values():
+            places = self._places(job)
+            if len(places) == 1:
+                self._alone[job.id] = job
+            elif not places:
+                stranded.append(job)
+                del self._left[job.id], self._alone[job.id]
         return stranded
 
     def remove_all(self, choices: Collection[Choice] | None = None) -> list[Job]:
@@ -99,7 +109,7 @@ class JobQueue:
         if not fitting:
             return None
         share_s = sum(job.seconds for job in self._left.values()) / max(pairs, 1)
-        alone = [job for job in fitting if len(self._places(job)) == 1]
+        alone = [job for job in self._alone.values() if choice in job.choices]
         if alone and sum(job.seconds for job in alone) >= share_s:
             # what this pair alone can do takes as long as all that is left
             fitting = alone

@@ -148,7 +148,10 @@ def measure_double_uses(count: int, directory: Path, seed: int) -> DoubleUses:
                 raise NotReady(f"No process had a lease for {_SILENT_S:g} s.")
             for connection in ready:
                 assert isinstance(connection, Connection)
-                waited_s, double, last = connection.recv()
+                try:
+                    waited_s, double, last = connection.recv()
+                except EOFError as error:
+                    raise NotReady("A process that leased pairs ended by itself.") from error
                 leases += 1
                 doubles += double
                 waits.append(waited_s)
@@ -203,13 +206,21 @@ def mark(directory: Path, hosts: Sequence[str]) -> Iterator[bool]:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except FileExistsError:
-            double |= is_running(path.read_text())
+            double |= _is_used(path)
         path.write_text(str(os.getpid()))
     try:
         yield double
     finally:
         for host in hosts:
             (directory / host).unlink(missing_ok=True)
+
+
+def _is_used(path: Path) -> bool:
+    """One that has gone meanwhile was removed by a process that lived."""
+    try:
+        return is_running(path.read_text())
+    except FileNotFoundError:
+        return True
 
 
 _PF_EXITING = 0x4

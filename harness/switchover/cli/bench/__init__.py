@@ -55,6 +55,10 @@ KINDS = {
         1_000_000, "events of a recording of interrupts analysed on one core, and memory; needs no lab",
         (("--file", {"type": Path, "required": True, "metavar": "FILE", "help": "of switchover irq record"}),),
     ),
+    "leases": Kind(
+        10_000, "many pairs of simulated hosts at work, and leases whose holders are killed: double uses; needs no lab",
+        (("--seed", {"type": int, "default": 1, "help": "of what is simulated; default: 1"}),),
+    ),
     "kills": Kind(
         20, "the harness killed at random moments of a repeat: what is left after the next command",
         (("--seed", {"type": int, "help": "of the moments; default: another one each time"}),),

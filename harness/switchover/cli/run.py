@@ -138,13 +138,17 @@ def _judge(turn: Turn, here: set[str], why: str) -> str:
 
 
 def _make_lab_lease(plans: Sequence[Plan], keep_lab: bool) -> Lease:
-    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
+    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it. The lab has the
+    hosts that cases name, and two at least.
+    """
     toolchains = find_toolchains(list_programs(plans))
+    named = {name for plan in plans for entry in plan.entries for name in entry.planned.hosts}
+    hosts = max(2, *(number for number, name in enumerate(LAB_HOSTS, start=1) if name in named), 0)
 
     @contextlib.contextmanager
     def lease() -> Iterator[Stage]:
         build_images(toolchains)
-        with borrow_lab(stays=keep_lab) as lab:
+        with borrow_lab(stays=keep_lab, hosts=hosts) as lab:
             yield LabStage(lab)
 
     return lease

@@ -146,8 +146,7 @@ def _choose_place(selection: Selection, arguments: argparse.Namespace) -> tuple[
             partial(_judge, here=here, why="a lab host: this run is on hosts of the inventory"),
         )
     why = "a host of the inventory: this run is in the lab (give --hosts, or run cases on their own that name two)"
-    programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
-    return _make_lab_lease(programs, arguments.keep_lab), partial(_judge, here=set(LAB_HOSTS), why=why)
+    return _make_lab_lease(selection, arguments.keep_lab), partial(_judge, here=set(LAB_HOSTS), why=why)
 
 
 def _judge(turn: Turn, here: set[str], why: str) -> str:
@@ -155,14 +154,19 @@ def _judge(turn: Turn, here: set[str], why: str) -> str:
     return f"a guest and devices on {elsewhere[0]}, {why}" if elsewhere else ""
 
 
-def _make_lab_lease(programs: Sequence[str], keep_lab: bool) -> Lease:
-    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
+def _make_lab_lease(selection: Selection, keep_lab: bool) -> Lease:
+    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it. The lab has the
+    hosts that cases name, and two at least.
+    """
+    programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
     toolchains = find_toolchains(programs)
+    named = {name for plan in selection.plans for entry in plan.entries for name in entry.planned.hosts}
+    hosts = max(2, *(number for number, name in enumerate(LAB_HOSTS, start=1) if name in named), 0)
 
     @contextlib.contextmanager
     def lease() -> Iterator[Stage]:
         build_images(toolchains)
-        with borrow_lab(stays=keep_lab) as lab:
+        with borrow_lab(stays=keep_lab, hosts=hosts) as lab:
             yield LabStage(lab)
 
     return lease

@@ -12,10 +12,10 @@ from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
 from switchover.lab.toolchains import find_toolchains, provide_toolchain
-from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
+from switchover.record.errors import HostLost, NotReady, SwitchoverError
 from switchover.record.log import LOG
 from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import End, Pair, end_of_lab, pair_of_lab
+from switchover.run.pair import Pair, pair_of_lab
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import HostFacts, Known
 
@@ -65,7 +65,7 @@ class LabStage:
         for name, specs in guests.items():
             for toolchain in find_toolchains(sorted({program for spec in specs for program in spec.programs})):
                 provide_toolchain(self._lab, name, toolchain)
-        facts = {name: _ask_host(host, guests[name], link=len(hosts) == 2) for name, host in hosts.items()}
+        facts = {name: _ask_host(host, guests[name], link=len(hosts) > 1) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
 
     @property
@@ -74,17 +74,7 @@ class LabStage:
 
     def pair(self, hosts: HostNames) -> Pair:
         """:raises UsageError: the lab has no such host"""
-        default = pair_of_lab(self._lab)
-        ends = [
-            self._end(name) if name else end
-            for name, end in zip(hosts, (default.source, default.destination), strict=True)
-        ]
-        return Pair(ends[0], ends[1], default.keys)
-
-    def _end(self, name: str) -> End:
-        if name not in self._lab.file.hosts:
-            raise UsageError(f"The lab has no host {name!r}.")
-        return end_of_lab(self._lab, name)
+        return pair_of_lab(self._lab, *hosts)
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)

@@ -40,6 +40,7 @@ KINDS = {
             ("--start", {"choices": ("cold", "warm", "both"), "default": "cold", "help": "guests; default: cold"}),
         ),
     ),
+    "pairs": Kind(8, "two pairs of a lab at the same time against one of them: cases per minute, and the ratio"),
     "boots": Kind(50, "guest boots in a row"),
     "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
     "there-and-back": Kind(

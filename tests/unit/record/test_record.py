@@ -31,7 +31,8 @@ DATA = Path(__file__).parent.parent / "data"
 NOT_CHECKED = (NotChecked(CheckId.GUEST_CANARY, "guest memory keeps its canary", "head, and md5sum or sha256sum"),)
 PROPERTIES: dict[str, dict[str, str]] = {"source": {"x-allow-pre-copy": "off"}, "destination": {}}
 ALONE = {"verdict": {"name": "completed", "side": "", "reason": ""}, "mismatch": ""}
-WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE)
+EARLIER = ({"verdict": "infrastructure-error", "reason": "hosta does not answer"},)
+WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
 SCHEMA = DATA / "record-6.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -76,6 +77,7 @@ RECORDS = st.builds(
     interventions=st.lists(OBJECTS, max_size=2).map(tuple),
     not_checked=st.lists(st.builds(NotChecked, st.sampled_from(CheckId), st.text(), st.text()), max_size=2).map(tuple),
     alone=OBJECTS,
+    earlier=st.lists(OBJECTS, max_size=2).map(tuple),
 )
 
 

@@ -5,7 +5,7 @@ import argparse
 
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.release import find_dead_labs, render_remains, stop_dead_lab, undo_dead_journals
-from switchover.record.errors import ExitCode, SwitchoverError
+from switchover.record.errors import ExitCode, SwitchoverError, UsageError
 from switchover.run.leases.labgrid import find_coordinator, release_stale_places
 
 
@@ -54,7 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
 def clean_places(*, dry_run: bool) -> tuple[int, int]:
     """Of labgrid, if it is used: places of runs that are gone, and how often it could not be asked."""
     try:
-        address = find_coordinator(load_inventory())
+        address = find_coordinator() or find_coordinator(load_inventory())
+    except UsageError as error:
+        print(f"labgrid: not asked, since the inventory cannot be read: {error}")
+        return 0, 0
+    try:
         places = release_stale_places(address, dry_run=dry_run) if address else []
     except SwitchoverError as error:
         print(f"labgrid: REMAINS: {error}")

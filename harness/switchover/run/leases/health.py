@@ -27,8 +27,8 @@ true
 _COMPLAINT = re.compile(
     r"\bBUG: |\bOops: |kernel BUG at |general protection fault|Unable to handle kernel|Internal error: "
 )
-_SLOW = re.compile(r"lockup|scheduling while")
-"""A host that is slow says such things, and a lab's is."""
+_SLOW = re.compile(r"lockup")
+"""A host that is slow says that, and a lab's is."""
 _LOG = "dmesg | grep -e 'BUG' -e 'Oops' -e 'general protection' -e 'Unable to handle' -e 'Internal error'; true"
 _ADDRESS = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 

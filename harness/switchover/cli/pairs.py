@@ -19,9 +19,8 @@ from switchover.record.rundir import RunDirectory
 from switchover.record.toml import suggest
 from switchover.run.execution import Turn, Watcher
 from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.leases.durations import read_durations
-from switchover.run.leases.flocks import FlockBackend
-from switchover.run.leases.resources import Choice, make_choice
+from switchover.run.leases import Choice, FlockBackend, LeaseBackend, make_choice, read_durations
+from switchover.run.leases.labgrid import LabgridBackend, find_coordinator
 from switchover.run.several import PairPlace, execute_on_pairs
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.plan import list_programs
@@ -52,7 +51,7 @@ def run_on_pairs(
             )
             for number, pair in enumerate(pairs, start=1)
         ]
-        _execute(turns, directory, places, watcher, arguments)
+        _execute(turns, directory, places, watcher, arguments, find_coordinator(inventory))
         return
     programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
     build_images(find_toolchains(programs))
@@ -79,11 +78,18 @@ def _execute(
     places: Sequence[PairPlace],
     watcher: Watcher,
     arguments: argparse.Namespace,
+    coordinator: str = "",
 ) -> None:
-    execute_on_pairs(
-        turns, directory, places, FlockBackend(), watcher,
-        durations=read_durations(arguments.output or runs_directory()), retries=arguments.retry_infra,
-    )  # fmt: skip
+    """``coordinator``: of labgrid, which has the pairs as its places; empty: none has them."""
+    name = directory.path.name
+    with contextlib.ExitStack() as stack:
+        backend: LeaseBackend = FlockBackend(who=f"run {name}")
+        if coordinator:
+            backend = stack.enter_context(LabgridBackend(coordinator, name))
+        execute_on_pairs(
+            turns, directory, places, backend, watcher,
+            durations=read_durations(arguments.output or runs_directory()), retries=arguments.retry_infra,
+        )  # fmt: skip
 
 
 def _parse_pair(word: str, inventory: Inventory) -> Names:

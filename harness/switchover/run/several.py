@@ -14,10 +14,7 @@ from switchover.record.planfile import make_skipped, make_unrun
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory
 from switchover.run.execution import Turn, Watcher, add_earlier, needs_retry
-from switchover.run.leases.protocol import Lease, LeaseBackend
-from switchover.run.leases.resources import Choice
-from switchover.run.leases.runner import Outcome, PairLost, run_jobs
-from switchover.run.leases.scheduling import Job
+from switchover.run.leases import Choice, HealthWatch, Job, Lease, LeaseBackend, Outcome, PairLost, run_jobs
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.stage import HostNames, Stage, put_case_in_place
 from switchover.scenarios.case import Case
@@ -84,9 +81,17 @@ def execute_on_pairs(
         with lock:
             watcher.end(turn, record)
 
+    health = HealthWatch()
+
+    def find_ailment(job: Job, lease: Lease) -> str:
+        with by_choice[lease.choice].open() as stage:
+            pair = stage.pair(NONE)
+            hosts = {end.host.name: end.host for end in (pair.source, pair.destination)}
+            return "; ".join(filter(None, (health.find_ailment(host) for host in hosts.values())))
+
     choices = tuple(place.choice for place in places)
     jobs = [Job(_name(turn), _estimate(turn, durations), _make_setup(turn), choices) for turn in turns]
-    for choice, reason in run_jobs(jobs, backend, execute, report).reasons.items():
+    for choice, reason in run_jobs(jobs, backend, execute, report, find_ailment=find_ailment).reasons.items():
         say(f"{choice.name} was set aside: {reason}")
     if bugs:
         raise bugs[0]

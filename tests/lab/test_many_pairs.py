@@ -17,6 +17,7 @@ from switchover.guests.places import PLACES
 from switchover.guests.warm import SavedGuests
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
+from switchover.hosts.waiting import stretch
 from switchover.lab.lab import Lab, start_lab
 from switchover.lab.release import list_leftovers
 from switchover.record.record import Record, VerdictName
@@ -135,8 +136,6 @@ def test_a_guest_has_the_addresses_of_its_place(four: Lab, saved: SavedGuests) -
             assert shell.run(["cat", "/sys/class/net/eth0/address"]).text.strip() == PLACES[4].mac
             (nic,) = guest.qmp.execute("query-rx-filter")
             assert nic["main-mac"] == PLACES[4].mac
-            neighbours = guest.host.run(["bridge", "fdb", "show", "br", "br0"]).text
-            assert PLACES[0].mac not in neighbours
 
 
 def reaches(host: Host, address: str) -> bool:
@@ -167,13 +166,11 @@ def test_frames_of_a_pair_pass_no_other_host(four: Lab) -> None:
     assert reaches(four.host("hostc"), four.link_address("hostd"))  # and neighbours are known
     before = {name: count(name) for name in four.file.hosts}
     send = f"dd if=/dev/zero bs=64k count=64 status=none | socat -u - TCP:{four.link_address('hostd')}:7001"
-    with four.host("hostd").open_stream(["timeout", "20", "socat", "-u", "TCP-LISTEN:7001", "STDOUT"]) as sink:
+    with four.host("hostd").open_stream(["sh", "-c", "timeout 30 socat -u TCP-LISTEN:7001 STDOUT | wc -c"]) as sink:
         four.host("hostc").run(["sh", "-c", f"for n in 1 2 3 4 5 6 7 8 9; do {send} && exit; sleep 0.3; done; exit 1"])
-        sink.settimeout(20)
-        received = 0
-        while piece := sink.recv(1 << 20):
-            received += len(piece)
-    assert received == 64 << 16
+        sink.settimeout(stretch(40))
+        received = sink.recv(100)
+    assert int(received) == 64 << 16
     after = {name: count(name) for name in four.file.hosts}
     grown = {(name, link) for name in after for link in after[name] if after[name][link] - before[name][link] > 1 << 20}
     assert grown == {("hostd", "link3")}

@@ -8,8 +8,8 @@ from switchover.record.errors import NotReady
 from switchover.record.log import say
 from switchover.record.units import MIB, format_bytes
 
-LEAST_MIB = 1536
-"""Of one lab host: what it had taken after a few migrations, as docs/lab.md tells."""
+LEAST_MIB = 1024
+"""Of one lab host: what it has taken after a few migrations (docs/lab.md, More than two hosts)."""
 
 
 def require_room(hosts: int, available: int | None = None) -> None:

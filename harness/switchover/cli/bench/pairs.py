@@ -7,6 +7,7 @@ have nothing to do is in both.
 
 import argparse
 import os
+import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,7 +72,6 @@ def render_rates(rates: Sequence[float]) -> str:
     """Median and extremes. Pure.
 
     >>> render_rates([4.0, 6.0, 5.0])
-    '5.0 [4.0 … 6.0]'
+    'median 5.0 [4.0 … 6.0]'
     """
-    ordered = sorted(rates)
-    return f"{ordered[len(ordered) // 2]:.1f} [{ordered[0]:.1f} … {ordered[-1]:.1f}]"
+    return f"median {statistics.median(rates):.1f} [{min(rates):.1f} … {max(rates):.1f}]"

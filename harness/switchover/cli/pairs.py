@@ -47,7 +47,7 @@ def run_on_pairs(
         places = [
             PairPlace(
                 make_choice(inventory, pair),
-                partial(lease_inventory_hosts, inventory, pair, pair, file=arguments.inventory, guest_place=number),
+                partial(lease_inventory_hosts, inventory, pair, pair, file=arguments.inventory, place=number),
             )
             for number, pair in enumerate(pairs, start=1)
         ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from switchover.devices.survey import survey_host
 from switchover.guests.libvirtd import find_lack
+from switchover.guests.places import PLACES
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.holding import hold_host
@@ -48,10 +49,10 @@ class InventoryStage:
         inventory: Inventory,
         pair: HostNames,
         file: Path | None = None,
-        guest_place: int = 1,
+        place: int = 1,
     ) -> None:
         self._file = file
-        self.guest_place = guest_place
+        self.guest_place = PLACES[place - 1] if place > 1 else None
         self._hosts = hosts
         self._inventory = inventory
         self._pair = pair
@@ -135,7 +136,7 @@ def ask_host(host: Host, guests: Sequence[GuestSpec]) -> HostFacts:
 
 @contextlib.contextmanager
 def lease_inventory_hosts(
-    inventory: Inventory, names: Iterable[str], pair: HostNames, *, file: Path | None = None, guest_place: int = 1
+    inventory: Inventory, names: Iterable[str], pair: HostNames, *, file: Path | None = None, place: int = 1
 ) -> Iterator[InventoryStage]:
     """Connections to these hosts, and the exclusive right to them, for the time of a ``with`` block.
 
@@ -154,16 +155,16 @@ def lease_inventory_hosts(
             _require_clean(name, entry.address, remains)
             hosts[name] = host = stack.enter_context(open_inventory_host(name, entry))
             stack.enter_context(hold_host(host, f"{platform.node()}, {describe_process()}"))
-        yield InventoryStage(hosts, inventory, pair, file, guest_place)
+        yield InventoryStage(hosts, inventory, pair, file, place)
 
 
 @contextlib.contextmanager
-def reopen_inventory_hosts(inventory: Inventory, pair: HostNames, guest_place: int = 1) -> Iterator[InventoryStage]:
+def reopen_inventory_hosts(inventory: Inventory, pair: HostNames, place: int = 1) -> Iterator[InventoryStage]:
     """Connections to hosts that the parent of this process holds. :raises NotReady: one does not answer"""
     with contextlib.ExitStack() as stack:
         names = sorted(set(pair))
         hosts = {name: stack.enter_context(open_inventory_host(name, inventory.require(name))) for name in names}
-        yield InventoryStage(hosts, inventory, pair, guest_place=guest_place)
+        yield InventoryStage(hosts, inventory, pair, place=place)
 
 
 def _require_clean(name: str, address: str, remains: Iterable[DeadJournal]) -> None:

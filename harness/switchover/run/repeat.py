@@ -91,7 +91,7 @@ def run_repeat(
     Errors of the product and of the environment become verdicts; an interruption and a bug of ours are recorded and
     then raised again.
     """
-    started = datetime.now(UTC).isoformat()
+    started, began_s = datetime.now(UTC).isoformat(), time.monotonic()
     watch = Stopwatch()
     passage = Passage(None, {}, {"reason": "there was no migration"})
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
@@ -107,7 +107,7 @@ def run_repeat(
             _forget_saved(error, pair, observer)
             found["guest_made_again"] = str(error)
             passage = _execute(placed, pair, watch, directory, found, observer)
-        verdict = judge_passage(passage, meter.find_starved)
+        verdict = judge_passage(passage, meter.find_starved, began_s)
     except SwitchoverError as error:
         verdict = judge_error(error, watch.step, meter.find_starved)
     except BaseException as error:

@@ -16,8 +16,7 @@ from switchover.record.rundir import RepeatDirectory, RunDirectory
 from switchover.run.execution import Turn, Watcher, add_earlier, needs_retry
 from switchover.run.leases import Choice, HealthWatch, Job, Lease, LeaseBackend, Outcome, PairLost, run_jobs
 from switchover.run.repeat import Observer, run_repeat
-from switchover.run.stage import HostNames, Stage, put_case_in_place
-from switchover.scenarios.case import Case
+from switchover.run.stage import HostNames, Stage
 from switchover.scenarios.gate import decide
 
 NONE: HostNames = ("", "")
@@ -120,7 +119,7 @@ def _run(turn: Turn, place: PairPlace, repeat: RepeatDirectory, directory: RunDi
             if turn.apart is not None:
                 record = turn.apart(turn.number, repeat, directory, stage.address)
             else:
-                record = _run_case(turn, put_case_in_place(turn.case, stage.guest_place), stage, repeat)
+                record = _run_case(turn, stage, repeat)
             loss = stage.find_loss() if record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR else ""
     except NotReady as error:
         record = make_unrun(turn.line, turn.number, str(error), datetime.now(UTC).isoformat())
@@ -131,7 +130,8 @@ def _run(turn: Turn, place: PairPlace, repeat: RepeatDirectory, directory: RunDi
     return record
 
 
-def _run_case(turn: Turn, case: Case, stage: Stage, repeat: RepeatDirectory) -> Record:
+def _run_case(turn: Turn, stage: Stage, repeat: RepeatDirectory) -> Record:
+    case = turn.case
     decision = decide(case, NONE, stage.ask([(case, NONE)]))
     if decision.verdict is not None:
         record = replace(make_skipped(turn.line, decision.verdict, datetime.now(UTC).isoformat()), repeat=turn.number)
@@ -139,4 +139,6 @@ def _run_case(turn: Turn, case: Case, stage: Stage, repeat: RepeatDirectory) -> 
         return record
     with SavedGuests() as saved_guests:
         observer = Observer(saved_guests=saved_guests)
-        return run_repeat(case, turn.number, stage.pair(NONE), repeat, stage.fingerprint(case, NONE), observer)
+        return run_repeat(
+            case, turn.number, stage.pair(NONE), repeat, stage.fingerprint(case, NONE), observer, stage.guest_place
+        )

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from switchover.run.held import HeldGuest, start_held_guest
 from switchover.run.inventory_stage import lease_inventory_hosts, reopen_inventory_hosts
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.shared import SharedGuest
-from switchover.run.stage import HostNames, LabStage, Stage, put_case_in_place
-from switchover.scenarios.case import Case
+from switchover.run.stage import HostNames, LabStage, Stage
+from switchover.scenarios.case import Case, in_place
 from switchover.scenarios.expand import PlannedCase
 from switchover.scenarios.gate import decide
 
@@ -166,9 +167,9 @@ class Testbed:
         if missing := self._find_missing(case, hosts):
             return _leave_out(case, number, missing, repeat)
         observer = self._observer.alone() if alone or any(hosts) else self._observer
-        case = put_case_in_place(case, self._stage.guest_place)
         pair, fingerprint = self._stage.pair(hosts), self._stage.fingerprint(case, hosts)
-        return run_on_pair(case, number, pair, fingerprint, repeat, observer)
+        run = partial(run_repeat, place=self._stage.guest_place)
+        return run_on_pair(case, number, pair, fingerprint, repeat, observer, run)
 
     @contextlib.contextmanager
     def start_guest(self, case: Case) -> Iterator[Guest]:
@@ -179,16 +180,16 @@ class Testbed:
         if missing := self.find_missing(case):
             raise NotSupported(f"{case.id} cannot be run here.", why=missing)
         self.end_shared_guest()
-        case = put_case_in_place(case, self._stage.guest_place)
-        with start_held_guest(case, self._stage.pair(("", "")), self._saved_guests) as held:
+        placed = in_place(case, self._stage.guest_place) if self._stage.guest_place else case
+        with start_held_guest(placed, self._stage.pair(("", "")), self._saved_guests) as held:
             yield Guest(held, case, self)
 
     def migrate(self, held: HeldGuest, case: Case) -> Record:
         """For :meth:`Guest.migrate`."""
         number, repeat = self._next(case.id)
-        case = put_case_in_place(case, self._stage.guest_place)
         pair, fingerprint = self._stage.pair(("", "")), self._stage.fingerprint(case, ("", ""))
-        return run_repeat(case, number, pair, repeat, fingerprint, replace(self._observer, shared=held))
+        observer = replace(self._observer, shared=held)
+        return run_repeat(case, number, pair, repeat, fingerprint, observer, self._stage.guest_place)
 
     def record_irq_threads(self, host: Host, seconds: float, irqs: Sequence[str] = ()) -> Analysis:
         """For :func:`record_irq_threads`, with the recording in the run directory."""

@@ -60,7 +60,7 @@ class World:
         finally:
             self.log.append("give back")
 
-    guest_place = 1
+    guest_place = None
 
     @property
     def address(self) -> Mapping[str, object]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from switchover.record.record import Record as Record
     from switchover.record.record import Verdict as Verdict
     from switchover.record.record import VerdictName as VerdictName
-    from switchover.record.rundir import read_run as read_run
+    from switchover.record.rundir import read_records as read_records
     from switchover.record.units import MIB as MIB
     from switchover.record.units import Direction as Direction
     from switchover.record.units import Unit as Unit
@@ -79,7 +79,7 @@ _PLACES = {
     ),
     "record.measurement": ("Check", "Measurement"),
     "record.record": ("Record", "Verdict", "VerdictName"),
-    "record.rundir": ("read_run",),
+    "record.rundir": ("read_records",),
     "record.units": ("MIB", "Direction", "Unit"),
     "run.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
@@ -96,7 +96,7 @@ __all__ = [
     "HostKey", "HostLost", "Kernel", "KeyFile", "Knobs", "Measurement", "MigrationSettings", "Needs", "NotReady",
     "NotSupported", "Phase", "Placement", "PlannedCase", "Record", "Refused", "SideSpec", "SwitchoverError", "Testbed",
     "Unit", "UsageError", "Verdict", "VerdictName", "build_case", "case", "load_cases", "load_catalogue", "open_hosts",
-    "open_lab", "read_irq_recording", "read_run", "record_irq_threads",
+    "open_lab", "read_irq_recording", "read_records", "record_irq_threads",
 ]  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
     raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list")
 
 
-def read_run(run: str | Path = "last") -> list[Record]:
+def read_records(run: str | Path = "last") -> list[Record]:
     """Records of a run, by case and repeat, from its directory alone: no host is asked.
 
     ``run``: the directory, or of one in the state directory its name, a part of that which no other has, or ``last``.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from switchover import Testbed, VerdictName, read_run
+from switchover import Testbed, VerdictName, read_records
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 CASES, SUBJECT, _ = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -36,7 +36,7 @@ def test_cases_of_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     """Both cases are told with what moved when, the parts of the downtime, and where their files are."""
     run(CASES)
     told = capsys.readouterr().out
-    off, on = read_run("last")
+    off, on = read_records("last")
     for record in (off, on):
         assert record.verdict.name is VerdictName.COMPLETED
         assert f"{record.case}: {' → '.join(record.states['source'])}\n" in told
@@ -50,4 +50,4 @@ def test_a_guest_that_is_the_subject(capsys: pytest.CaptureFixture[str]) -> None
     """It says by itself what must hold; the records of its two migrations are there."""
     run(SUBJECT)
     assert "8388608 bytes in pre-copy, then rebooted\n" in capsys.readouterr().out
-    assert [(record.case, record.repeat) for record in read_run()] == [("there-and-back", 1), ("there-and-back", 2)]
+    assert [(record.case, record.repeat) for record in read_records()] == [("there-and-back", 1), ("there-and-back", 2)]

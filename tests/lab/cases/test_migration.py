@@ -18,7 +18,7 @@ from switchover import (
     Testbed,
     VerdictName,
     build_case,
-    read_run,
+    read_records,
 )
 
 STATE = KNOBS.initial_bytes + KNOBS.stop_copy_bytes
@@ -55,7 +55,9 @@ def test_with_pre_copy_only_the_rest_moves_in_the_downtime(testbed: Testbed, run
 
 def _explained_adds_up_and_agrees_with_qemu(testbed: Testbed, made: Record) -> None:
     """By the record as it is read back."""
-    record = next(read for read in read_run(testbed.directory) if (read.case, read.repeat) == (made.case, made.repeat))
+    record = next(
+        read for read in read_records(testbed.directory) if (read.case, read.repeat) == (made.case, made.repeat)
+    )
     explained, reported = record.measured("downtime.explained"), record.measured("downtime.qemu")
     assert explained is not None
     assert reported is not None

@@ -107,6 +107,18 @@ def test_unknown_property_is_refused(run_case: CaseRunner) -> None:
     assert "Property 'vfio-pci.x-allow-pre-copy' not found" in record.verdict.reason
 
 
+def test_a_qemu_that_does_not_start_leaves_its_words(testbed: Testbed, run_case: CaseRunner) -> None:
+    """Of a destination that is refused at its start there is the command and what QEMU said, as of any other."""
+    wrong = replace(DEVICE, properties={**DEVICE.properties, "x-no-such-property": "on"})
+    expectation = Expectation(VerdictName.REFUSED, reason="Property 'vfio-pci.x-no-such-property' not found")
+    record = run_case(build_case("refused", device=DEVICE, destination_device=wrong, expectation=expectation))
+    assert (record.verdict.name, record.mismatch) == (VerdictName.REFUSED, "")
+    directory = testbed.directory_of(record)
+    assert "x-no-such-property=on" in (directory / "destination.command").read_text()
+    assert "Property 'vfio-pci.x-no-such-property' not found" in (directory / "destination.stderr").read_text()
+    assert (directory / "source.qmp.jsonl").stat().st_size > 0
+
+
 def test_too_small_a_downtime_limit_never_converges(run_case: CaseRunner) -> None:
     """A device that saves in stop-copy only, and a limit too small for its state: no end, a verdict in bounded time."""
     settings = MigrationSettings(downtime_limit_ms=100, settle=False, timeout_s=25)

@@ -141,9 +141,10 @@ class HostEntry(_Table):
 
 
 class Inventory(_Table):
-    """All hosts by name."""
+    """All hosts by name. ``labgrid``: ``HOST:PORT`` of a coordinator that leases them; empty: there is none."""
 
     version: Literal[1]
+    labgrid: str = ""
     host: dict[str, HostEntry] = {}
 
     @model_validator(mode="after")

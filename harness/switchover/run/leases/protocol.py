@@ -125,7 +125,7 @@ def describe_wait(choices: Sequence[Choice], holders: Sequence[Holder]) -> str:
     pairs = " or ".join(
         names if len(names) <= _MOST_NAMED else [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"]
     )
-    lines = [str(holder) for holder in holders]
+    lines = list(dict.fromkeys(str(holder) for holder in holders))
     if len(lines) > _MOST_NAMED:
         lines[_MOST_NAMED:] = [f"{len(lines) - _MOST_NAMED} more"]
     return f"{pairs}: {'; '.join(lines) or 'others were there first'}"

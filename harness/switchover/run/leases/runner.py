@@ -68,7 +68,8 @@ def run_jobs(
     """Run each job once, on as many pairs at a time as there are, at most ``at_once``. Returns what was set aside.
 
     ``execute``: runs a case on ``lease.pair``, in a thread; raises :class:`PairLost` or HostLost if the pair is lost:
-    it is set aside, and the case runs once more on another one, if there is one. ``report``: is handed each outcome,
+    it is set aside, and the case runs once more on another one, if there is one. A case whose lease is lost meanwhile
+    (:meth:`Lease.find_loss`) runs once more too. ``report``: is handed each outcome,
     one for each job whatever happens, one at a time, in a thread that no interruption reaches. ``find_ailment``: why a
     pair cannot be used, asked under the lease before a case begins; then the pair is set aside, and the case goes
     elsewhere, as often as that happens: it was not begun. ``lease_timeout_s``: a case for which no pair became free so
@@ -297,18 +298,18 @@ class _Run(Generic[R]):
             return Outcome(job, result, lack, lease.pair, lease.waited_s, seconds, error)
 
         try:
-            outcome = ended(self._execute(job, lease))
-        except (PairLost, HostLost) as loss:
-            reason = loss.reason if isinstance(loss, PairLost) else str(loss)
-            result: R | None = getattr(loss, "result", None)
+            result = self._execute(job, lease)
+            outcome = ended(result)
+            loss = lease.find_loss()
+            if loss:
+                # somebody else may have been on the hosts: what came of the case says nothing
+                self._lose(ended(result, loss, PairLost(loss, result)))
+                return
+        except (PairLost, HostLost) as error:
+            reason = error.reason if isinstance(error, PairLost) else str(error)
             with self._changed:
                 self._set_aside(lease.choice, reason)
-                outcome = ended(result, reason, loss)
-                if job.id in self._earlier or self._stop.is_set():
-                    self._put(outcome)
-                    return
-                self._earlier[job.id] = (outcome,)
-                self._move(job, outcome)
+                self._lose(ended(getattr(error, "result", None), reason, error))
             return
         except KeyboardInterrupt as error:
             with self._changed:
@@ -319,6 +320,16 @@ class _Run(Generic[R]):
             outcome = ended(None, str(error) or type(error).__name__, error)
         with self._changed:
             self._put(outcome)
+
+    def _lose(self, outcome: Outcome[R]) -> None:
+        """The case runs once more; an outcome of its second try stays."""
+        job = outcome.job
+        with self._changed:
+            if job.id in self._earlier or self._stop.is_set():
+                self._put(outcome)
+                return
+            self._earlier[job.id] = (outcome,)
+            self._move(job, outcome)
 
     def _ask(self, job: Job, lease: Lease) -> str:
         try:

@@ -38,7 +38,7 @@ def test_the_page_has_all_names() -> None:
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
-    """But for its version. Names are looked up when they are used: who has the package installed pays nothing for it."""
+    """But for its version: names are looked up when they are used, and who has the package installed pays nothing."""
     script = "import sys, switchover; print([name for name in sys.modules if name.startswith('switchover.')])"
     assert run_python(["-c", script], ROOT) == "['switchover.record', 'switchover.record.version']\n"
 

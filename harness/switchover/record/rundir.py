@@ -177,6 +177,16 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
     raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list")
 
 
+def read_records(run: str | Path = "last") -> list[Record]:
+    """Records of a run, by case and repeat, from its directory alone: no host is asked.
+
+    ``run``: the directory, or of one in the state directory its name, a part of that which no other has, or ``last``.
+
+    :raises UsageError: there is none, or several; or a record is of a newer version
+    """
+    return find_run(str(run)).records()
+
+
 def _write_whole(path: Path, text: str) -> None:
     """Write a file under another name, then rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

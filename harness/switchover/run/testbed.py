@@ -19,6 +19,7 @@ from switchover.irq.recorder import record
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import Lab
+from switchover.lab.release import list_leftovers
 from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import NotSupported
 from switchover.record.planfile import PlanLine, make_skipped
@@ -211,6 +212,27 @@ class Testbed:
         if self._observer.shared is not None:
             self._observer.shared.end()
 
+    def directory_of(self, record: Record) -> Path:
+        """Where a case that was run here left its files, besides its record: docs/run-directory.md says which."""
+        return self._directory.repeat_path(record.case, record.repeat)
+
+    def list_leftovers(self) -> list[str]:
+        """What is on the hosts of guests and devices, and is not of the guest that cases share, as ``host: what``.
+
+        Empty, if everything was released that was acquired, and nobody else uses the hosts.
+        """
+        own: list[str] = []
+        shared = self._observer.shared
+        if shared is not None and shared.traveller is not None:
+            side = shared.traveller.side
+            own = [side.guest.files.directory, side.guest.files.tap, *(entry.mediated.uuid for entry in side.devices)]
+        return [
+            f"{host.name}: {line}"
+            for host in dict.fromkeys(self.hosts)
+            for line in list_leftovers(host)
+            if not any(word in line for word in own)
+        ]
+
     def find_loss(self) -> str:
         """Why no further case can run here, in words; empty if it can."""
         return self._stage.find_loss()
@@ -246,6 +268,14 @@ def record_irq_threads(host: Host, seconds: float, irqs: Sequence[str] = (), *, 
     """
     path = path or Path(f"irq-{datetime.now(UTC):%Y%m%dT%H%M%S}.trace.gz")
     record(host, path, seconds, irqs)
+    return analyse_file(path)
+
+
+def read_irq_recording(path: Path) -> Analysis:
+    """What a recording that was made before says; no host is asked.
+
+    :raises UsageError: the file cannot be read, or is no recording
+    """
     return analyse_file(path)
 
 

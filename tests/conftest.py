@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tiers by folder: every test under tests/unit, tests/qemu and tests/lab carries that marker.
+"""Tiers by folder: every test under tests/unit, tests/qemu, tests/lab and tests/fronts carries that marker.
 
-A test of the tiers qemu and lab with the marker ``quick`` is in the quick set: ``-m "unit or quick"``, as
+A test of the tiers qemu, lab and fronts with the marker ``quick`` is in the quick set: ``-m "unit or quick"``, as
 ``switchover test`` has it.
 """
 
@@ -15,7 +15,7 @@ from switchover.cli.test import list_images
 from switchover.lab.recipes import is_compiled
 
 _HERE = Path(__file__).parent
-_WEIGHTS = {"unit": 1, "qemu": 100, "lab": 300}
+_WEIGHTS = {"unit": 1, "qemu": 100, "lab": 300, "fronts": 100}
 """How long a test of a tier takes, about, against one of another."""
 
 

@@ -43,6 +43,29 @@ NATIVE = {
 }
 
 
+MEANINGS = {
+    Outcome.PASS: "what happened is what was expected",
+    Outcome.FAIL: "it is not",
+    Outcome.ERROR: "the environment failed: an infrastructure error, a host that was lost, a process that died",
+    Outcome.SKIP: "not supported: what the case needs is not there",
+    Outcome.INTERRUPTED: "somebody ended the run meanwhile",
+}
+
+
+def render_table() -> str:
+    """Outcomes and the words of each front for them, in Markdown, for docs/fronts.md."""
+    rows = [
+        ("outcome", "what it means", "pytest", "JUnit", "avocado", "exit code of `switchover run`"),
+        ("---",) * 6,
+        *(
+            (f"{outcome}", MEANINGS[outcome], native.pytest, (native.junit and f"`<{native.junit}>`") or "–",
+             native.avocado.upper(), str(int(native.exit_code)))
+            for outcome, native in NATIVE.items()
+        ),
+    ]  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def find_outcome(record: Record) -> Outcome:
     """Of a record. A case that was expected to end in an infrastructure error, and did, passes."""
     if record.verdict.name is VerdictName.NOT_SUPPORTED:

@@ -22,7 +22,7 @@ from switchover.record.errors import ExitCode, NotReady, UsageError
 if TYPE_CHECKING:
     import pytest
 
-TIERS = ("unit", "qemu", "lab")
+TIERS = ("unit", "qemu", "lab", "fronts")
 QUICK = "unit or quick"
 """The quick set, as pytest's -m."""
 JOBS = 2
@@ -86,7 +86,7 @@ def list_images(tiers: Sequence[str], *, everything: bool) -> list[str]:
     names: list[str] = []
     if "qemu" in tiers:
         names += ["guest", "labhost-qemu"]
-    if "lab" in tiers:
+    if "lab" in tiers or "fronts" in tiers:
         names += LAB_IMAGES
     if everything and "qemu" in tiers:
         names += [name for name, recipe in RECIPES.items() if recipe.is_kernel and not is_compiled(name)]

@@ -19,7 +19,11 @@ def set_up_logging(*, verbose: bool) -> None:
     LOG.handlers[:] = [handler]
     LOG.setLevel(logging.DEBUG if verbose else logging.WARNING)
     LOG.propagate = False
-    # their failures reach the user as our errors
+    quieten_libraries()
+
+
+def quieten_libraries() -> None:
+    """Their failures reach the user as our errors."""
     for noisy in ("paramiko", "qemu.qmp", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
 

@@ -58,7 +58,8 @@ class Observer:
 
     ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where
     warm guests come from and stay for the next repeat; see :func:`start_traveller`. ``shared``: the guest that cases
-    share; None: each has one of its own.
+    share; None: each has one of its own. ``left``: a block with a guest that is the subject is left by an error, and
+    the guest is still there.
     """
 
     step: Callable[[str], None] = lambda step: None
@@ -66,6 +67,7 @@ class Observer:
     keeper: Keeper | None = None
     saved_guests: SavedGuests | None = None
     shared: SharedGuest | None = None
+    left: Callable[[BaseException], None] = lambda error: None
 
     def alone(self) -> "Observer":
         """The same for a case with a guest of its own: one that is shared has the same address, and ends before."""

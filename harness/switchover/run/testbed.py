@@ -157,7 +157,7 @@ class Testbed:
 
         :raises NotReady: the hosts cannot be had
         """
-        number, repeat = self._next(case.id)
+        number, repeat = self._directory.next_repeat(case.id)
         return self.run_into(case, number, repeat, alone=alone)
 
     def run_into(
@@ -183,11 +183,15 @@ class Testbed:
         self.end_shared_guest()
         placed = in_place(case, self._stage.guest_place) if self._stage.guest_place else case
         with start_held_guest(placed, self._stage.pair(("", "")), self._saved_guests) as held:
-            yield Guest(held, case, self)
+            try:
+                yield Guest(held, case, self)
+            except BaseException as error:
+                self._observer.left(error)
+                raise
 
     def migrate(self, held: HeldGuest, case: Case) -> Record:
         """For :meth:`Guest.migrate`."""
-        number, repeat = self._next(case.id)
+        number, repeat = self._directory.next_repeat(case.id)
         pair, fingerprint = self._stage.pair(("", "")), self._stage.fingerprint(case, ("", ""))
         observer = replace(self._observer, shared=held)
         return run_repeat(case, number, pair, repeat, fingerprint, observer, self._stage.guest_place)
@@ -236,13 +240,6 @@ class Testbed:
     def find_loss(self) -> str:
         """Why no further case can run here, in words; empty if it can."""
         return self._stage.find_loss()
-
-    def _next(self, case: str) -> tuple[int, RepeatDirectory]:
-        with self._lock:
-            number = 1
-            while self._directory.repeat_path(case, number).exists():
-                number += 1
-            return number, self._directory.repeat(case, number)
 
 
 def _split(case: Case | PlannedCase) -> tuple[Case, HostNames]:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Test runners of others as ways to the catalogue, each thin: ids, outcomes and records are the same in all of them."""

@@ -132,13 +132,13 @@ def _make_record(case: CatalogueCase, number: int, started: str, seconds: float,
     )
 
 
-def make_plan_line(case: CatalogueCase, *, repeats: int | None = None) -> PlanLine:
-    """As it stands in ``plan.json`` of a run. ``repeats``: if they are not those of the case."""
+def make_plan_line(case: CatalogueCase) -> PlanLine:
+    """As it stands in ``plan.json`` of a run."""
     if case.planned is not None:
         expectation, rule, own = case.planned.case.expectation, case.planned.rule.name, case.planned.case.id
     else:
         expectation, rule, own = COMPLETES, "", case.id
-    return PlanLine(case.id, own, case.group, repeats or case.repeats, asdict(expectation), rule, case.seconds)
+    return PlanLine(case.id, own, case.group, case.repeats, asdict(expectation), rule, case.seconds)
 
 
 def make_lost(case: CatalogueCase, number: int, reason: str) -> Record:

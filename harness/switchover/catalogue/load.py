@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The catalogue read from its files, and cases chosen from it."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -76,9 +75,7 @@ class Catalogue:
             if found := [case for case in self.cases if fits(case)]:
                 return found
         names = list(dict.fromkeys([*(case.group for case in self.cases), *(case.id for case in self.cases)]))
-        close = difflib.get_close_matches(word, names, n=3)
-        meant = f"; did you mean {', '.join(close)}?" if close else "."
-        raise UsageError(f"The catalogue has no case {word!r}{meant}", fix="switchover list")
+        raise UsageError(f"The catalogue has no case {word!r}{suggest(word, names)}.", fix="switchover list")
 
 
 def _has(case: CatalogueCase, tags: Sequence[str]) -> bool:

@@ -111,12 +111,7 @@ def make_run_directory(title: str, parent: Path | None = None) -> RunDirectory:
     """
     now = datetime.now(UTC)
     name = f"{now:%Y-%m-%dT%H%M%S}-{title}-{uuid.uuid4().hex[:4]}"
-    return start_run_directory((parent or runs_directory()) / name, title)
-
-
-def start_run_directory(path: Path, title: str) -> RunDirectory:
-    """The same with a name that somebody else chose. :raises NotReady: it is there already, or as above"""
-    now = datetime.now(UTC)
+    path = (parent or runs_directory()) / name
     try:
         path.mkdir(parents=True)
         command = " ".join(sys.argv)

@@ -161,9 +161,8 @@ def test_functions_of_a_domain(pci_lab: Lab, tmp_path: Path) -> None:
     assert (record.verdict.name, record.verdict.side) == (VerdictName.BLOCKED, "source"), record.verdict
     assert f"{SINGLE[0]}: VFIO migration is not supported in kernel" in record.verdict.reason
     assert record.mismatch == ""
-    checks = {check.name: check for check in record.checks}
-    assert checks["guest sees the PCI functions that it was given"].observed == f"{NIC} e1000e, {VIRTUAL_NIC} igbvf"
-    assert checks["guest drivers of PCI functions are kept"].expected == f"{NIC} e1000e, {VIRTUAL_NIC} igbvf"
+    assert record.check("guest.pci-functions").observed == f"{NIC} e1000e, {VIRTUAL_NIC} igbvf"
+    assert record.check("guest.pci-drivers").expected == f"{NIC} e1000e, {VIRTUAL_NIC} igbvf"
     functions = record.fingerprint["functions"]
     assert functions["source nic"]["address"] == SINGLE[0]
     assert functions["destination vf"]["physical"] == PHYSICAL

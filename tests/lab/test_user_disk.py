@@ -49,14 +49,13 @@ def test_debian_boots_from_its_disk_and_migrates(debian: GuestSpec, run_on_disk:
     print(record.seconds)
     assert record.verdict.name is VerdictName.COMPLETED, record.verdict
     assert not record.mismatch
-    checks = {check.name for check in record.checks}
     assert {
-        "guest is the same boot",
-        "guest memory keeps its canary",
-        "source: guest console is free of oopses",
-        "destination: guest console is free of oopses",
-        "traced stop-copy bytes equal the device's",
-    } <= checks
+        "guest.boot-id",
+        "guest.canary",
+        "guest.console, source",
+        "guest.console, destination",
+        "bytes.vfio.stop-copy, device 1",
+    } <= {check.label for check in record.checks}
     assert {entry.lacking for entry in record.not_checked} == {Need.DRIVER, Need.SENDER}
     consoles = [(run_on_disk.directory / f"{side}.console").read_text() for side in ("source", "destination")]
     assert "guest-of-a-user login:" in "".join(consoles), "the system of the disk, and not the lab's guest"

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 from switchover.migration.phases import Phase
+from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.run.verdict import FAILED_BY_CANCEL
 from switchover.scenarios.case import Case
@@ -12,6 +13,8 @@ from switchover.scenarios.faults import Action
 
 def require_right(case: Case, record: Record) -> None:
     """What came of a case must be as expected."""
+    labels = [check.label for check in record.checks]
+    assert len(set(labels)) == len(labels), "each check is there once"
     if not is_told_race(case, record):
         assert not record.mismatch, f"{record.verdict}\n" + "\n".join(describe_failures(record))
 
@@ -22,17 +25,17 @@ def is_told_race(case: Case, record: Record) -> bool:
     address. Nobody can set whether that happens.
     """
     in_stop_copy = any(fault.action is Action.CANCEL and fault.phase is Phase.DEVICE_STOP_COPY for fault in case.faults)
-    failed = {check.name for check in record.checks if not check.passed}
-    twice = in_stop_copy and "guest does not run on the destination" in failed
+    failed = {check.id for check in record.failed_checks}
+    twice = in_stop_copy and CheckId.GUEST_NOT_ON_DESTINATION in failed
     verdict = record.verdict
     told = verdict.reason.startswith(FAILED_BY_CANCEL) or (verdict.name is VerdictName.CANCELLED and twice)
     # of two guests with one address, either answers
     excused = (
         {
-            "connections to the guest survive the migration",
-            "guest does not run on the destination",
-            "device generation is as before",
-            "a second migration completes, with all its checks",
+            CheckId.GUEST_CONNECTION_SURVIVES,
+            CheckId.GUEST_NOT_ON_DESTINATION,
+            CheckId.DEVICE_GENERATION,
+            CheckId.MIGRATION_AGAIN,
         }
         if twice
         else set()
@@ -42,7 +45,6 @@ def is_told_race(case: Case, record: Record) -> bool:
 
 def describe_failures(record: Record) -> Sequence[str]:
     return [
-        f"{check.name}: expected {check.expected}, observed {check.observed}"
-        for check in record.checks
-        if not check.passed
+        f"{check.name} [{check.label}]: expected {check.expected}, observed {check.observed}"
+        for check in record.failed_checks
     ]

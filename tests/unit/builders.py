@@ -9,6 +9,7 @@ from switchover.hosts.clock import ClockOffset
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.session import MigrationResult, Sample
 from switchover.migration.traces import DeviceBytes, TraceEvent, parse_trace
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.units import Direction, Unit
@@ -123,7 +124,7 @@ def make_record(case: str = "device.pre_copy=on", repeat: int = 1, *, downtime: 
             make_measurement("bytes.ram.downtime", 12345, Unit.BYTES),
             make_measurement("bytes.wire", None, Unit.BYTES),
         ),
-        checks=(Check("guest is the same boot", True, "3f1c", "3f1c"),),
+        checks=(Check(CheckId.GUEST_BOOT_ID, "guest is the same boot", True, "3f1c", "3f1c"),),
         downtime={
             "seconds": downtime,
             "bound_s": 0.0004,

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -40,10 +41,8 @@ class Catalogue:
         known = sorted({tag for case in self.cases for tag in case.tags})
         for tag in tags:
             if tag.removeprefix("-") not in known:
-                raise UsageError(
-                    f"No case has the tag {tag.removeprefix('-')!r}{suggest(tag.removeprefix('-'), known)}.",
-                    why=f"there are: {', '.join(known)}",
-                )
+                wrong = tag.removeprefix("-")
+                raise UsageError(f"No case has the tag {wrong!r}{suggest(wrong, known)}.", fix="switchover list")
         found = [case for case in self.cases if (not words or case.id in ids) and _has(case, tags)]
         if not found:
             raise UsageError("No case is selected.", why=f"no case that is meant has the tags {', '.join(tags)}")
@@ -75,7 +74,12 @@ class Catalogue:
             if found := [case for case in self.cases if fits(case)]:
                 return found
         names = list(dict.fromkeys([*(case.group for case in self.cases), *(case.id for case in self.cases)]))
-        raise UsageError(f"The catalogue has no case {word!r}{suggest(word, names)}.", fix="switchover list")
+        near = get_close_matches(word, names, n=4, cutoff=0.5)
+        raise UsageError(
+            f"The catalogue has no case {word!r}.",
+            why=f"near it are {', '.join(near)}" if near else "nothing in it is spelled like that",
+            fix="switchover list",
+        )
 
 
 def _has(case: CatalogueCase, tags: Sequence[str]) -> bool:

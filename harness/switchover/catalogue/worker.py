@@ -120,6 +120,22 @@ def conduct_in_steps(
     return read_record(record)
 
 
+@dataclass(frozen=True)
+class ConductApart:
+    """A case for runs: each execution in a child of its own (:class:`switchover.run.execution.Apart`)."""
+
+    case: CatalogueCase
+
+    @property
+    def needs_hosts(self) -> bool:
+        return bool(self.case.needs.hosts)
+
+    def __call__(
+        self, number: int, repeat: RepeatDirectory, run: RunDirectory, address: Mapping[str, object]
+    ) -> Record:
+        return conduct_apart(self.case, number, repeat, run, address)
+
+
 def _wait(child: LocalProcess, seconds: float, step_s: float) -> Generator[None, None, bool]:
     """Whether it ended by itself. The child watches its own time; this is for one that cannot any more."""
     waited = 0.0

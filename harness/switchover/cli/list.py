@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``switchover list``: scenarios of the catalogue, and runs."""
+"""``switchover list``: cases of the catalogue with their tags and needs, and runs."""
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from switchover.catalogue.case import CatalogueCase
+from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.paths import runs_directory
 from switchover.record.rundir import RunDirectory
 from switchover.report.rundata import read_run
-from switchover.scenarios.expand import expand
-from switchover.scenarios.scenario import catalogue_directory, load_scenario
-
-
-@dataclass(frozen=True)
-class ScenarioLine:
-    name: str
-    title: str
-    cases: int
 
 
 @dataclass(frozen=True)
@@ -38,32 +32,76 @@ class RunLine:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "pattern", nargs="?", default="", metavar="PATTERN",
+        help="cases: an id, a name of a scenario, a part of an id, or a pattern with *",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="T", help="only cases with this tag, or with -T without it"
+    )
+    parser.add_argument(
+        "--cases", action="append", type=Path, default=[], metavar="PLACE", help="more cases: a file or a directory"
+    )
+    parser.add_argument("--runs", nargs="?", type=Path, const=Path(), metavar="DIRECTORY", help="runs instead of cases")
+    parser.add_argument("--json", action="store_true", help="for programs: an array of objects")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    scenarios = [_describe(path) for path in sorted(catalogue_directory().glob("*.toml"))]
-    directory = arguments.runs or runs_directory()
-    runs = [_summarise(path.parent) for path in sorted(directory.glob("*/run.json"))]
-    if arguments.json:
-        listed = {"scenarios": [asdict(line) for line in scenarios], "runs": [asdict(line) for line in runs]}
-        print(json.dumps(listed, indent=1, ensure_ascii=False))
+    if arguments.runs is not None:
+        _list_runs(runs_directory() if arguments.runs == Path() else arguments.runs, as_json=arguments.json)
         return ExitCode.AS_EXPECTED
-    print(f"scenarios of the catalogue ({catalogue_directory()})")
-    for scenario in scenarios:
-        print(f"  {scenario.name:<16} {scenario.cases:>4} cases  {scenario.title}")
-    print(f"\nruns ({directory})" if runs else f"\nno runs in {directory}")
+    catalogue = load_catalogue(arguments.cases)
+    cases = catalogue.find(arguments.pattern) if arguments.pattern else list(catalogue.cases)
+    cases = Catalogue(tuple(cases), ()).select((), arguments.tag) if arguments.tag else cases
+    if arguments.json:
+        print(json.dumps([case.describe() for case in cases], indent=1, ensure_ascii=False))
+    elif arguments.pattern or arguments.tag:
+        print(render_cases(cases))
+    else:
+        print(render_groups(cases))
+    return ExitCode.AS_EXPECTED
+
+
+def render_cases(cases: Sequence[CatalogueCase]) -> str:
+    """A line for each case: id, tags, what it needs besides two hosts."""
+    width = max(len(case.id) for case in cases)
+    return "\n".join(
+        f"{case.id:<{width}}  {','.join(sorted(case.tags))}{_describe_needs(case)}".rstrip() for case in cases
+    )
+
+
+def _describe_needs(case: CatalogueCase) -> str:
+    needs = case.needs
+    words = ["no hosts"] if not needs.hosts else []
+    words += [*needs.qemu, *needs.kernel, *(kind for kind in needs.devices if kind != "refdev-4vec")]
+    return f"  needs {', '.join(words)}" if words else ""
+
+
+def render_groups(cases: Sequence[CatalogueCase]) -> str:
+    """A line for each scenario and function, with how many cases it has."""
+    lines = []
+    for title, python in (("scenarios", False), ("cases in Python", True)):
+        mine = [case for case in cases if case.is_python is python]
+        lines.append(f"{title}:" if mine else f"no {title}")
+        for group in dict.fromkeys(case.group for case in mine):
+            here = [case for case in mine if case.group == group]
+            lines.append(f"  {group:<44} {len(here):>4}  {here[0].title}")
+    tags = sorted({tag for case in cases for tag in case.tags})
+    return "\n".join(
+        [*lines, f"{len(cases)} cases; tags: {', '.join(tags)}", "switchover list PATTERN shows their ids"]
+    )
+
+
+def _list_runs(directory: Path, *, as_json: bool) -> None:
+    runs = [_summarise(path.parent) for path in sorted(directory.glob("*/run.json"))]
+    if as_json:
+        print(json.dumps([asdict(line) for line in runs], indent=1, ensure_ascii=False))
+        return
+    print(f"runs ({directory})" if runs else f"no runs in {directory}")
     for line in runs:
         told = line.problem or f"{line.cases} cases, {line.right} repeats right, {line.wrong} wrong"
         told += f", {line.skipped} cases not supported" if line.skipped and not line.problem else ""
         print(f"  {line.started[:16]:<16}  {line.title:<16} {told}\n    {line.name}")
-    return ExitCode.AS_EXPECTED
-
-
-def _describe(path: Path) -> ScenarioLine:
-    scenario = load_scenario(path)
-    return ScenarioLine(scenario.name, scenario.title, len(expand(scenario)))
 
 
 def _summarise(path: Path) -> RunLine:

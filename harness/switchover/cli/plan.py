@@ -6,18 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from switchover.cli.arguments import add_selection
 from switchover.cli.hosts import open_sources
+from switchover.cli.selection import add_selection, choose_cases
 from switchover.lab.borrow import DEFAULT
 from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.labfile import is_running
-from switchover.record.errors import ExitCode, UsageError
+from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.paths import labs_directory
 from switchover.report.plan import list_plans, render_plans
 from switchover.scenarios.gate import HostFacts, Known, make_facts
-from switchover.scenarios.plan import Plan, decide_again, make_plan
-from switchover.scenarios.scenario import list_scenarios, load_scenario
+from switchover.scenarios.plan import Plan, decide_again
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,14 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    plans = make_plans(arguments.scenarios, arguments.only)
+    selection = choose_cases(arguments)
+    plans = selection.plans
     if arguments.probe:
         known = _ask(plans, arguments.inventory, arguments.lab)
         plans = [decide_again(plan, known) for plan in plans]
     if arguments.json:
         print(json.dumps(list_plans(plans, commands=arguments.commands), indent=1, ensure_ascii=False))
     else:
-        print(render_plans(plans, commands=arguments.commands))
+        print(render_plans(plans, commands=arguments.commands) if plans else "", end="\n" if plans else "")
+        for case in selection.python:
+            print(f"{case.id}: {case.title}\n  in Python, {case.place}; about {case.seconds:g} s")
     return ExitCode.AS_EXPECTED
 
 
@@ -68,20 +70,3 @@ def _ask(plans: Sequence[Plan], inventory: Path | None, lab: str | None) -> Know
         say("no lab is up: lab hosts were not asked (switchover lab up)")
     say("not looked at: memory, disks and kernels that scenarios name, guests")
     return Known((facts[pair[0]], facts[pair[-1]]), facts)
-
-
-def make_plans(places: list[Path], only: str) -> list[Plan]:
-    """Plans of all scenarios that have selected cases. :raises UsageError: one is wrong, or nothing is selected"""
-    problems: list[str] = []
-    plans: list[Plan] = []
-    for path in dict.fromkeys(path for place in places for path in list_scenarios(place)):
-        try:
-            plans.append(make_plan(load_scenario(path), only))
-        except UsageError as error:
-            problems.append(str(error))
-    if problems:
-        raise UsageError("\n".join(problems))
-    chosen = [plan for plan in plans if plan.entries]
-    if not chosen:
-        raise UsageError(f"No case fits --only {only!r}.", why=f"there are {sum(plan.of for plan in plans)} cases")
-    return chosen

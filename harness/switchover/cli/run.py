@@ -11,9 +11,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from switchover.cli.arguments import add_selection, parse_positive
+from switchover.catalogue.conduct import make_plan_line
+from switchover.catalogue.worker import ConductApart
+from switchover.cli.arguments import parse_positive
 from switchover.cli.places import add_place_arguments, parse_pair
-from switchover.cli.plan import make_plans
+from switchover.cli.selection import Selection, add_selection, choose_cases
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
@@ -22,6 +24,7 @@ from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import UsageError
 from switchover.record.invocation import command
 from switchover.record.log import say
+from switchover.record.planfile import PlannedScenario
 from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.record.toml import suggest
@@ -34,7 +37,8 @@ from switchover.run.execution import Turn, Watcher, execute, start_execution
 from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.kept import Keeper, Kept
 from switchover.run.stage import LabStage, Stage
-from switchover.scenarios.plan import Plan, list_programs
+from switchover.scenarios.case import Case
+from switchover.scenarios.plan import list_programs
 
 JUNIT = "junit.xml"
 
@@ -60,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    plans = make_plans(arguments.scenarios, arguments.only)
+    selection = choose_cases(arguments)
+    plans = selection.plans
     if arguments.repeat:
         plans = [replace(plan, scenario=replace(plan.scenario, repeats=arguments.repeat)) for plan in plans]
     if arguments.keep_on_fail and not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -69,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
             why="guests end with the process that started them, and here nobody could tell it when to end",
             fix="run it in a terminal, such as a tmux session on this machine",
         )
-    lease, unsupported = _choose_place(plans, arguments)
-    directory = make_run_directory(_make_title(arguments.scenarios, plans), arguments.output)
-    turns = start_execution(plans, directory)
+    lease, unsupported = _choose_place(selection, arguments)
+    directory = make_run_directory(_make_title(selection), arguments.output)
+    turns = start_execution(plans, directory, *_list_python(selection, arguments.repeat))
     say(f"run directory: {directory.path}")
     with _open_watcher() as (watcher, pause):
         keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
@@ -100,15 +105,26 @@ def _conclude(directory: RunDirectory) -> list[Record]:
     return found.records
 
 
-def _make_title(places: Sequence[Path], plans: Sequence[Plan]) -> str:
-    title = plans[0].scenario.name if len(plans) == 1 else places[0].resolve().name if len(places) == 1 else "run"
-    return "".join(character if character.isalnum() or character in "-_." else "_" for character in title)
+def _make_title(selection: Selection) -> str:
+    return selection.names[0] if len(selection.names) == 1 else "run"
+
+
+def _list_python(selection: Selection, repeats: int | None) -> tuple[list[Turn], list[PlannedScenario]]:
+    """Turns of cases in Python, and for each function what ``plan.json`` says of it."""
+    turns: list[Turn] = []
+    groups: dict[str, PlannedScenario] = {}
+    for case in selection.python:
+        line = replace(make_plan_line(case), repeats=repeats or case.repeats)
+        groups[case.group] = PlannedScenario(case.group, str(case.source), case.title, "", line.repeats, False)
+        apart = ConductApart(case)
+        turns += [Turn(line, Case(case.id), ("", ""), number, apart) for number in range(1, line.repeats + 1)]
+    return turns, list(groups.values())
 
 
 Lease = Callable[[], AbstractContextManager[Stage]]
 
 
-def _choose_place(plans: Sequence[Plan], arguments: argparse.Namespace) -> tuple[Lease, Callable[[Turn], str]]:
+def _choose_place(selection: Selection, arguments: argparse.Namespace) -> tuple[Lease, Callable[[Turn], str]]:
     """Where the run takes place, in a lab or on hosts of the inventory, and why a case cannot be run there.
 
     On the latter with ``--hosts``, or if every case names such hosts for both sides.
@@ -117,19 +133,21 @@ def _choose_place(plans: Sequence[Plan], arguments: argparse.Namespace) -> tuple
     """
     inventory = load_inventory(arguments.inventory)
     pair = parse_pair(arguments, inventory)
-    cases = [entry.planned.hosts for plan in plans for entry in plan.entries]
+    cases = [entry.planned.hosts for plan in selection.plans for entry in plan.entries]
+    cases += [("", "") for case in selection.python if case.needs.hosts]
     named = {name for hosts in cases for name in hosts if name}
     for name in sorted(named - set(inventory.host) - set(LAB_HOSTS)):
         known = [*LAB_HOSTS, *inventory.host]
         raise UsageError(f"There is no host {name!r}{suggest(name, known)}.", fix="switchover hosts")
-    if pair or all(name in inventory.host for hosts in cases for name in hosts):
+    if pair or (cases and all(name in inventory.host for hosts in cases for name in hosts)):
         here = named & set(inventory.host)
         return (
             lambda: lease_inventory_hosts(inventory, {*here, *(pair or ())}, pair or ("", "")),
             partial(_judge, here=here, why="a lab host: this run is on hosts of the inventory"),
         )
     why = "a host of the inventory: this run is in the lab (give --hosts, or run cases on their own that name two)"
-    return _make_lab_lease(plans, arguments.keep_lab), partial(_judge, here=set(LAB_HOSTS), why=why)
+    programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
+    return _make_lab_lease(programs, arguments.keep_lab), partial(_judge, here=set(LAB_HOSTS), why=why)
 
 
 def _judge(turn: Turn, here: set[str], why: str) -> str:
@@ -137,9 +155,9 @@ def _judge(turn: Turn, here: set[str], why: str) -> str:
     return f"a guest and devices on {elsewhere[0]}, {why}" if elsewhere else ""
 
 
-def _make_lab_lease(plans: Sequence[Plan], keep_lab: bool) -> Lease:
+def _make_lab_lease(programs: Sequence[str], keep_lab: bool) -> Lease:
     """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
-    toolchains = find_toolchains(list_programs(plans))
+    toolchains = find_toolchains(programs)
 
     @contextlib.contextmanager
     def lease() -> Iterator[Stage]:

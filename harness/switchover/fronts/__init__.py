@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Other people's test runners: how they find, run and report the cases of the catalogue."""
+"""Test runners of others as ways to the catalogue, each thin: ids, outcomes and records are the same in all of them."""

@@ -27,7 +27,7 @@ from switchover.lab.labfile import read_lab_file
 from switchover.record.errors import SwitchoverError, UsageError
 from switchover.record.planfile import make_unrun
 from switchover.record.record import Record, read_record
-from switchover.record.rundir import RunDirectory, start_run_directory
+from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.report.failures import render_failure
 from switchover.report.rundata import read_run
 
@@ -113,7 +113,7 @@ class _Execution:
     def _find_directory(self) -> RunDirectory:
         if self._task.run:
             return RunDirectory(Path(self._task.run))
-        return start_run_directory(Path(self._runnable.output_dir or ".") / "run", KIND)
+        return make_run_directory(KIND, Path(self._runnable.output_dir or ".").absolute(), name="run")
 
     def run(self) -> Iterator[Message]:
         """:raises SwitchoverError: the run directory cannot be written"""

@@ -7,6 +7,7 @@ avocado loads this whenever it starts: nothing of ours is imported before a test
 import contextlib
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,13 @@ class SwitchoverJob(JobPre, JobPost):  # type: ignore[misc]
         from switchover.catalogue.worker import RELEASE_S, require_case
         from switchover.fronts.avocado_hosts import Place
         from switchover.record.errors import SwitchoverError
-        from switchover.record.rundir import start_run_directory
+        from switchover.record.rundir import make_run_directory
 
         for suite in {id(suite): suite for _, suite in ours}.values():
             # so that a test that is told to end can give back what it has
             suite.config[_SOFT] = max(int(suite.config.get(_SOFT) or 0), round(RELEASE_S) + 5)
         try:
-            self._directory = start_run_directory(Path(job.logdir) / DIRECTORY, "avocado")
+            self._directory = make_run_directory("avocado", Path(job.logdir), name=DIRECTORY)
             tests = [
                 (
                     runnable,
@@ -69,15 +70,16 @@ class SwitchoverJob(JobPre, JobPost):  # type: ignore[misc]
             _LOG_UI.error("%s", error)
 
     def _prepare(self, tests: list[Test]) -> None:
-        from switchover.catalogue.conduct import make_plan_line
-        from switchover.record.planfile import PlanFile, write_plan
+        from switchover.catalogue.planning import make_plan_file
+        from switchover.record.planfile import write_plan
 
         if self._directory is None:
             raise AssertionError("there is a run directory")
         numbers = self._hand_over(tests)
         self._planned = {case.id: (case, numbers[case.id]) for _, case, _ in tests}
-        lines = [make_plan_line(case, repeats=count) for case, count in self._planned.values()]
-        write_plan(self._directory, PlanFile((), tuple(lines)))
+        plan = make_plan_file([case for case, _ in self._planned.values()])
+        lines = tuple(replace(line, repeats=numbers[line.id]) for line in plan.cases)
+        write_plan(self._directory, replace(plan, cases=lines))
 
     def _hand_over(self, tests: list[Test]) -> Counter[str]:
         """How many repeats each case has, over all of its tests."""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,7 +60,11 @@ class SwitchoverRunner(BaseRunner):  # type: ignore[misc]
             return
         from switchover.fronts.avocado_execution import carry_out
 
-        yield from carry_out(runnable, Ending())
+        try:
+            yield from carry_out(runnable, Ending())
+        except Exception as error:  # a bug of ours, or a disk that is full: without a result avocado would wait
+            text = traceback.format_exc()
+            yield FinishedMessage.get("error", fail_reason=f"{type(error).__name__}: {error}", traceback=text)
 
 
 class RunnerApp(BaseRunnerApp):  # type: ignore[misc]

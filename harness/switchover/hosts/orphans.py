@@ -49,7 +49,7 @@ def run_behind(work: Callable[[], None], on_death: Callable[[str], None]) -> int
 
     Somebody else may kill this process, and the child still ends in order: it has a session of its own, gets SIGTERM
     when this process gets it or ends, and takes the time it needs. The child may die, and what it leaves is ended, and
-    ``on_death`` is told how. Must be called before there are threads.
+    ``on_death`` is told how, unless somebody wanted it to end. Must be called before there are threads.
     """
     if threading.active_count() > 1:
         raise AssertionError("a process with threads cannot be forked")
@@ -59,7 +59,13 @@ def run_behind(work: Callable[[], None], on_death: Callable[[str], None]) -> int
     child = os.fork()
     if child == 0:
         _be_the_child(work, parent, blocked)
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(child, signal.SIGTERM))
+    asked: list[int] = []
+
+    def hand_on(number: int, _frame: object) -> None:
+        asked.append(number)
+        os.kill(child, number)
+
+    signal.signal(signal.SIGTERM, hand_on)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: whoever is above us says what becomes of it
     die_with_parent(above)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -67,8 +73,8 @@ def run_behind(work: Callable[[], None], on_death: Callable[[str], None]) -> int
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_descendants()
     code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        on_death(f"killed by signal {-code}")
+    if code != 0 and not asked:
+        on_death(f"killed by signal {-code}" if code < 0 else f"exit status {code}")
     return code if code >= 0 else 128 - code
 
 

@@ -14,11 +14,16 @@ class Subjects(StrEnum):
 
     NONE = ""
     SIDE = "`source`, `destination`"
-    DEVICE = "`device 1`, `device 2` …, in the order of the guest's reference devices"
-    PLACE = "a device of a side, as in `states`: `source`, `source ID` …"
-    FAULT = "the fault and its phase: `cut link in active`"
-    CLAIM = "the word that the case has for it"
-    INTERRUPT = "window, and the number of the interrupt in the guest: `source interrupt 30`, `through interrupt 30` …"
+    DEVICE = "`device 1`, `device 2` …"
+    """of the guest's reference devices, in the order of their slots"""
+    PLACE = "`source`, `source ID` …"
+    """a device of a side, as in ``states`` of the record"""
+    FAULT = "`cut link in active` …"
+    """what was to be done, and in which phase"""
+    CLAIM = "a word"
+    """the case's own, unique in it"""
+    INTERRUPT = "`source interrupt 30`, `through interrupt 30` …"
+    """a window (before, through or after the migration), and the interrupt's number in the guest"""
 
 
 @unique
@@ -99,7 +104,7 @@ class CheckId(StrEnum):
     BYTES_VFIO_STOP_COPY = "bytes.vfio.stop-copy", "traced stop-copy bytes equal the device's", Subjects.DEVICE
     BYTES_VFIO_ADDS_UP = "bytes.vfio.adds-up", "bytes read are initial, dirty and stop-copy ones", Subjects.PLACE
     BYTES_VFIO_LOADED = "bytes.vfio.loaded", "destination's devices took every byte"
-    BYTES_VFIO_TRANSFERRED = "bytes.vfio.transferred", "query-migrate's vfio.transferred equals them"
+    BYTES_VFIO_TRANSFERRED = "bytes.vfio.transferred", "query-migrate's vfio.transferred is the bytes read"
     BYTES_RESIDUAL = "bytes.residual", "wire - RAM - VFIO is what headers and other devices take"
 
     DOWNTIME_OUTSIDE = "downtime.outside", "the outside hears nothing while no vCPU runs"

@@ -86,6 +86,18 @@ class RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
         return RepeatDirectory(path)
 
+    def next_repeat(self, case: str) -> tuple[int, RepeatDirectory]:
+        """A new one after those that there are, also where several processes ask; and its number."""
+        number = 1
+        while True:
+            path = self.repeat_path(case, number)
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                number += 1
+            else:
+                return number, RepeatDirectory(path)
+
     def write_text(self, name: str, text: str) -> None:
         _write_whole(self.path / name, text)
 
@@ -104,16 +116,19 @@ class RunDirectory:
         return [read_record(path) for path in ordered]
 
 
-def make_run_directory(title: str, parent: Path | None = None) -> RunDirectory:
+def make_run_directory(title: str, parent: Path | None = None, *, name: str = "") -> RunDirectory:
     """A new directory ``DATE-TITLE-ID`` under ``parent`` (default: the state directory).
+
+    ``name``: one that several processes agreed on; it may be there already.
 
     :raises NotReady: the disk is full or cannot be written
     """
     now = datetime.now(UTC)
-    name = f"{now:%Y-%m-%dT%H%M%S}-{title}-{uuid.uuid4().hex[:4]}"
-    path = (parent or runs_directory()) / name
+    path = (parent or runs_directory()) / (name or f"{now:%Y-%m-%dT%H%M%S}-{title}-{uuid.uuid4().hex[:4]}")
     try:
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=bool(name))
+        if (path / "run.json").exists():
+            return RunDirectory(path)
         command = " ".join(sys.argv)
         head = {"schema_version": SCHEMA_VERSION, "title": title, "command": command, "started": now.isoformat()}
         _write_whole(path / "run.json", json.dumps(head, indent=1))

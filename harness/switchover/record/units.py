@@ -9,7 +9,9 @@ MIB = 1 << 20
 class Unit(StrEnum):
     BYTES = "bytes"
     SECONDS = "s"
+    BYTES_PER_SECOND = "bytes/s"
     HEARTBEATS = "heartbeats"
+    INTERRUPTS = "interrupts"
     PERCENT = "%"
 
 

@@ -15,7 +15,7 @@ from switchover.report.rundata import RunData
 
 _FILES = ("record.json", "source.stderr", "destination.stderr", "source.trace", "destination.trace", "source.console",
           "destination.console", "source.events.jsonl", "destination.events.jsonl", "samples.jsonl",
-          "outside.jsonl")  # fmt: skip
+          "outside.jsonl", "case.log", "traceback.txt")  # fmt: skip
 _SAID = ("source.stderr", "destination.stderr")
 _MOST_BYTES = 64 << 10
 """Of what a QEMU said: the end."""
@@ -120,6 +120,10 @@ def _list_files(path: Path) -> Iterator[str]:
 
 
 def _list_repeats(run: RunData, record: Record) -> Iterator[str]:
+    if "python" in record.settings:
+        place = str(record.settings["python"]).rpartition(":")[0]
+        yield shlex.join([command(), "run", place, "--only", record.case])
+        return
     yield shlex.join([command(), "repro", run.directory.word, record.case])
     for script in (run.repeat_path(record) / "repro.sh", run.repeat_path(record).parent / "repro.sh"):
         if script.exists():
@@ -131,7 +135,7 @@ def _describe_look(run: RunData, record: Record) -> str:
         return "\n".join(list_attach(run.directory.word, record.case))
     case = next((entry.line for entry in run.cases if entry.id == record.case), None)
     files = {scenario.name: scenario.file for scenario in run.scenarios}
-    if case is None or case.scenario not in files:
+    if case is None or case.scenario not in files or files[case.scenario].endswith(".py"):
         return shlex.join([command(), "show", run.directory.word, record.case])
     words = [command(), "run", files[case.scenario], "--only", case.case, "--keep-on-fail"]
     return f"{shlex.join(words)}, then switchover attach"

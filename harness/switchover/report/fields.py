@@ -154,7 +154,9 @@ def _render_catalogue() -> Iterator[str]:
 def _render_checks() -> Iterator[str]:
     """Every check that there can be."""
     yield "Ids stay as they are, while sentences may change. Which of these there are depends on the case, and on"
-    yield "[what its guest has](guests.md#what-probes-loads-and-faults-need-of-it)."
+    yield "[what its guest has](guests.md#what-probes-loads-and-faults-need-of-it). `device 1` is the guest's first"
+    yield "reference device; `source ID` is a further device of a side, as in `states`; `source interrupt 30` is the"
+    yield "interrupt with that number in the guest, in the window before the migration."
     yield ""
     yield "| id | claim | subject |"
     yield "|---|---|---|"

@@ -31,12 +31,27 @@ MOST_LOSSES = 3
 
 @dataclass(frozen=True)
 class Turn:
-    """One repeat in the order of a run. ``case`` has the id that it has in the run."""
+    """One repeat in the order of a run. ``case`` has the id that it has in the run.
+
+    ``apart``: for a case that is no case of a scenario, what carries it out elsewhere; it has the hosts meanwhile.
+    """
 
     line: PlanLine
     case: Case
     hosts: HostNames
     number: int
+    apart: "Apart | None" = None
+
+
+class Apart(Protocol):
+    """Carries a case out in another process, which finds the hosts by an address (:attr:`Stage.address`)."""
+
+    @property
+    def needs_hosts(self) -> bool: ...
+
+    def __call__(
+        self, number: int, repeat: RepeatDirectory, run: RunDirectory, address: Mapping[str, object]
+    ) -> Record: ...
 
 
 class Watcher(Protocol):
@@ -143,6 +158,7 @@ def execute(
     progress = _Progress(list(turns))
     watcher.start(turns)
     try:
+        _run_without_hosts(progress, directory, watcher)
         _leave_out(progress, directory, watcher, lambda turn: _as_decision(unsupported(turn)))
         while progress.left and not progress.kept:
             try:
@@ -168,11 +184,31 @@ def execute(
         _report_left(progress, directory)
 
 
-def start_execution(plans: Sequence[Plan], directory: RunDirectory) -> list[Turn]:
-    """The turns of a run, with ``plan.json`` written. :raises UsageError: as :func:`list_turns`"""
-    turns = list_turns(plans)
-    write_plan(directory, make_plan_file(plans, turns))
+def start_execution(
+    plans: Sequence[Plan],
+    directory: RunDirectory,
+    more: Sequence[Turn] = (),
+    groups: Sequence[PlannedScenario] = (),
+) -> list[Turn]:
+    """The turns of a run, with ``plan.json`` written. :raises UsageError: as :func:`list_turns`
+
+    ``more``: turns of cases that are no scenario's, after the others; ``groups``: what they are of.
+    """
+    turns = [*list_turns(plans), *more]
+    _require_distinct({turn.line.id: turn.line for turn in turns}.values(), 0)
+    plan = make_plan_file(plans, turns)
+    write_plan(directory, replace(plan, scenarios=(*plan.scenarios, *groups)))
     return turns
+
+
+def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher) -> None:
+    """Cases that need no hosts, before any are leased."""
+    for turn in [turn for turn in progress.left if turn.apart is not None and not turn.apart.needs_hosts]:
+        watcher.begin(turn)
+        repeat = directory.repeat(turn.line.id, turn.number)
+        record = turn.apart(turn.number, repeat, directory, {})  # type: ignore[misc]
+        progress.left.remove(turn)
+        watcher.end(turn, record)
 
 
 def _as_decision(missing: str) -> Decision:
@@ -198,8 +234,11 @@ def _leave_out(
 
 
 def _gate(progress: _Progress, directory: RunDirectory, watcher: Watcher, stage: Stage) -> None:
-    known = stage.ask((turn.case, turn.hosts) for turn in progress.left)
-    _leave_out(progress, directory, watcher, lambda turn: decide(turn.case, turn.hosts, known))
+    known = stage.ask((turn.case, turn.hosts) for turn in progress.left if turn.apart is None)
+    _leave_out(
+        progress, directory, watcher,
+        lambda turn: Decision() if turn.apart is not None else decide(turn.case, turn.hosts, known),
+    )  # fmt: skip
     progress.asked = True
 
 
@@ -233,15 +272,7 @@ def _run_turns(
         turn = progress.left[0]
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
-        try:
-            pair, fingerprint = stage.pair(turn.hosts), stage.fingerprint(turn.case, turn.hosts)
-        except NotReady as error:
-            record = make_unrun(turn.line, turn.number, str(error), _now())
-            repeat.write_record(record)
-        else:
-            # which end is the source is the shared guest's matter, and here it is the case's
-            mine = observer.alone() if any(turn.hosts) else observer
-            record = run_on_pair(turn.case, turn.number, pair, fingerprint, repeat, mine, run)
+        record = _run_turn(turn, repeat, directory, stage, observer, run)
         progress.left.pop(0)
         watcher.end(turn, record)
         if keeper is not None and keeper.used:
@@ -250,6 +281,28 @@ def _run_turns(
             return
         if record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR and (loss := stage.find_loss()):
             raise _Lost(loss)
+
+
+def _run_turn(
+    turn: Turn,
+    repeat: RepeatDirectory,
+    directory: RunDirectory,
+    stage: Stage,
+    observer: Observer,
+    run: Callable[..., Record],
+) -> Record:
+    if turn.apart is not None:
+        observer.alone()  # a guest that is shared has the address that the case's guest is going to have
+        return turn.apart(turn.number, repeat, directory, stage.address)
+    try:
+        pair, fingerprint = stage.pair(turn.hosts), stage.fingerprint(turn.case, turn.hosts)
+    except NotReady as error:
+        record = make_unrun(turn.line, turn.number, str(error), _now())
+        repeat.write_record(record)
+        return record
+    # which end is the source is the shared guest's matter, and here it is the case's
+    mine = observer.alone() if any(turn.hosts) else observer
+    return run_on_pair(turn.case, turn.number, pair, fingerprint, repeat, mine, run)
 
 
 def run_on_pair(

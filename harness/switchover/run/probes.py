@@ -373,7 +373,7 @@ def _compare_transferred(moved: MigrationBytes, read: int, functions: Sequence[s
             read += device.precopy + device.stop_copy
     which = CheckId.BYTES_VFIO_TRANSFERRED
     if moved.saves_by_threads:
-        claim = "query-migrate's vfio.transferred is these and what headers take"
+        claim = "query-migrate's vfio.transferred is the bytes read and what headers take"
         passed, expected = 0 <= counted - read <= RESIDUAL_BOUND, f"{read} … {read + RESIDUAL_BOUND}"
         yield make_check(which, passed, expected, str(counted), claim=claim)
     else:

@@ -19,7 +19,8 @@ class Expectation:
     side: str = ""
     """the side that must say why; empty: it does not matter"""
     reason: str = ""
-    """regular expression, searched for in the verdict's reason; empty: it does not matter"""
+    """regular expression, searched for in the verdict's reason, and in the ids of checks that failed if the verdict is
+    checks-failed; empty: it does not matter"""
     because: str = ""
     """why this is to be expected, with its source"""
     pre_copy: Literal["on", "off", ""] = ""
@@ -34,16 +35,19 @@ def find_mismatch(expectation: Expectation, verdict: Verdict, checks: Sequence[C
     """Why a case is not right; empty if it is.
 
     Checks count with every verdict: after a migration that did not complete they are about the guest that stayed.
-    With ``checks-failed`` expected they are what the verdict is about.
+    With ``checks-failed`` expected they are what the verdict is about, and one of them may be its reason.
     """
     if verdict.name is not expectation.verdict:
         return f"expected {expectation.verdict}, was {verdict.name}"
     if expectation.side and verdict.side != expectation.side:
         was = f"the {verdict.side}" if verdict.side else "no side in particular"
         return f"expected {verdict.name} by the {expectation.side}, was by {was}"
-    if expectation.reason and not re.search(expectation.reason, verdict.reason):
+    failed = [check for check in checks if not check.passed]
+    reasons = [verdict.reason]
+    if verdict.name is VerdictName.CHECKS_FAILED:
+        reasons += [check.label for check in failed]
+    if expectation.reason and not any(re.search(expectation.reason, reason) for reason in reasons):
         return f"expected a reason with {expectation.reason!r}, was: {verdict.reason or 'none'}"
-    failed = [check.name for check in checks if not check.passed]
     if failed and verdict.name is not VerdictName.CHECKS_FAILED:
-        return f"{verdict.name} as expected, and then not in order: {'; '.join(failed)}"
+        return f"{verdict.name} as expected, and then not in order: {'; '.join(check.name for check in failed)}"
     return ""

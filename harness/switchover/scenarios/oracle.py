@@ -516,7 +516,7 @@ ORACLE = (
     ),
     Rule(
         "D state corrupt",
-        Expectation(VerdictName.CHECKS_FAILED, "", "checksum", "the guest sees another state than was saved"),
+        Expectation(VerdictName.CHECKS_FAILED, "", r"device\.checksum", "the guest sees another state than was saved"),
         lambda traits: traits.destination.any_knob(lambda knobs: knobs.corrupt == "state"),
     ),
     Rule(

@@ -1,82 +1,87 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cases without hosts that end in each way there is: what every front makes of them must be the same."""
+"""One case for each way in which a case can end, without hosts: what all fronts must make the same of."""
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
-from switchover import Context, Direction, Needs, Unit, case
+from switchover import Context, Direction, Needs, NotReady, Unit, case
 
-NOWHERE = Needs(hosts=0)
+ALONE = Needs(hosts=0)
 ATTACHED_BYTES = 40 << 20
+MEASUREMENTS = 1000
+WORDS = "Übergang 切替 ⏱ «fertig»"
 
 
-@case(tags=["conformance"], needs=NOWHERE, value=[1, 2])
-def passes(context: Context, value: int) -> None:
-    """Passes, with a number that depends on its parameter."""
-    context.measure("value", value, Unit.BYTES, definition="the parameter")
+@case(tags=["conformance"], needs=ALONE, seconds=1, way=["direct", "bypass"])
+def passes(context: Context, way: str) -> None:
+    """It passes, twice: with each of two parameter values."""
+    context.say(f"by the way {way}")
+    context.check("way", True, way in ("direct", "bypass"))
 
 
-@case(tags=["conformance"], needs=NOWHERE)
+@case(tags=["conformance"], needs=ALONE, seconds=1)
 def fails(context: Context) -> None:
-    """Fails by an assertion."""
-    found = 3
-    assert found == 4, f"found {found}"
+    """An assertion of it does not hold."""
+    found = len(context.parameters)
+    assert found == 7, f"{found} parameters, not 7"
 
 
-@case(tags=["conformance"], needs=NOWHERE)
+@case(tags=["conformance"], needs=ALONE, seconds=1)
 def claims(context: Context) -> None:
-    """Fails by a check, and goes on after it."""
-    context.check("colour", "red", "blue", claim="the colour is red")
-    context.measure("after", 1, Unit.BYTES, definition="measured after the check")
+    """One of its checks does not pass, and it goes on after that."""
+    context.check("sum", 4, 2 + 2)
+    context.check("difference", 1, 2 - 2, claim="two and two are one apart")
+    context.measure("reached", 1, Unit.PERCENT, definition="that it came here after the check")
 
 
-@case(tags=["conformance"], needs=NOWHERE)
+@case(tags=["conformance"], needs=ALONE, seconds=1)
 def errs(context: Context) -> None:
-    """Ends with an error that is none of the product."""
-    raise OSError("no space left on device")
+    """What it needs of its environment fails: an infrastructure error."""
+    raise NotReady("The bench has no power.", why="a fuse blew", fix="replace it")
 
 
-@case(tags=["conformance"], needs=NOWHERE)
+@case(tags=["conformance"], needs=ALONE, seconds=1)
 def skips(context: Context) -> None:
-    """Is not supported."""
-    context.skip("there is no such device")
+    """What it needs is not there."""
+    context.skip("the bench has no such device: Gerät fehlt")
 
 
-@case(tags=["conformance", "slow"], needs=NOWHERE, timeout_s=2)
+@case(tags=["conformance"], needs=ALONE, seconds=2, timeout_s=2)
 def hangs(context: Context) -> None:
-    """Does not end by itself, and has a child that has one."""
-    subprocess.Popen(["sh", "-c", "sleep 987 & setsid sleep 987 & wait"])
-    time.sleep(987)
+    """It never ends by itself."""
+    while True:
+        time.sleep(60)
 
 
-@case(tags=["conformance"], needs=NOWHERE)
+@case(tags=["conformance", "kills"], needs=ALONE, seconds=1)
 def killed(context: Context) -> None:
-    """Its process dies."""
+    """Its process is killed, and can say nothing any more."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@case(tags=["conformance", "slow"], needs=NOWHERE)
+@case(tags=["conformance"], needs=ALONE, seconds=2)
 def attaches(context: Context) -> None:
-    """Leaves a large file."""
-    context.attach("large.bin", bytes(range(256)) * (ATTACHED_BYTES // 256))
+    """It leaves a file of 40 MB."""
+    block = bytes(range(256)) * 4096
+    context.attach("large.bin", block * (ATTACHED_BYTES // len(block)))
 
 
-@case(tags=["conformance"], needs=NOWHERE)
+@case(tags=["conformance"], needs=ALONE, seconds=1)
 def speaks(context: Context) -> None:
-    """Says and measures things that are not ASCII, and fails."""
-    context.attach("größe.txt", "naïve – 日本語\n")
-    context.measure("Größe", 1.5, Unit.SECONDS, definition="Dauer in Sekunden, ±0 µs")
-    print("warning: Ärger – 日本語", file=sys.stderr)
-    context.fail("Größe ≠ 0 – 日本語")
+    """It fails in words that are not ASCII, in all places where words go, and warns on standard error."""
+    print("warning: ⚠ this is only a warning", file=sys.stderr, flush=True)
+    context.attach("wörter.txt", f"{WORDS}\n")
+    context.measure("Dauer", 0.5, Unit.SECONDS, definition=WORDS, note=WORDS)
+    context.fail(WORDS)
 
 
-@case(tags=["conformance"], needs=NOWHERE)
+@case(tags=["conformance"], needs=ALONE, seconds=1)
 def measures(context: Context) -> None:
-    """Measures a thousand things."""
-    for index in range(1000):
+    """It has a thousand measurements, and one that is missing."""
+    for number in range(MEASUREMENTS):
         context.measure(
-            f"number {index}", index, Unit.BYTES, direction=Direction.HIGHER, definition="the index"
+            f"figure {number:03}", number / 8, Unit.SECONDS, direction=Direction.NEITHER, definition="its number by 8"
         )
+    context.measure("absent", None, Unit.BYTES, definition="nobody could have it", note="there was nothing to count")

@@ -11,8 +11,9 @@ import pytest
 from switchover.hosts.moving import MovingGuest
 from switchover.irq.across import Across, compare_sides, expect_changes, judge_window, measure_places
 from switchover.irq.activations import Class
-from switchover.irq.analysis import Analysis, analyse_file
-from switchover.irq.expectation import Outcome, expect
+from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
+from switchover.irq.expectation import Expected, Outcome, expect
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 
 DATA = Path(__file__).parent.parent / "data" / "irq"
@@ -34,7 +35,7 @@ def change_thread(analysis: Analysis, **others: Any) -> Analysis:
 
 
 def failed(checks: tuple[Check, ...] | list[Check]) -> list[str]:
-    return [check.name for check in checks if not check.passed]
+    return [check.label for check in checks if not check.passed]
 
 
 def test_a_guest_that_kept_all() -> None:
@@ -47,10 +48,10 @@ def test_a_guest_that_kept_all() -> None:
 @pytest.mark.parametrize(
     ("after", "name"),
     [
-        (change_interrupt(LOCAL, asked="0"), "CPUs asked for by interrupts are kept"),
-        (change_interrupt(LOCAL, effective="2"), "effective CPUs of interrupts are kept"),
-        (change_thread(LOCAL, cpus="0-3"), "affinity and priority of IRQ threads are kept"),
-        (change_thread(LOCAL, priority=49), "affinity and priority of IRQ threads are kept"),
+        (change_interrupt(LOCAL, asked="0"), "irq.affinity"),
+        (change_interrupt(LOCAL, effective="2"), "irq.effective-affinity"),
+        (change_thread(LOCAL, cpus="0-3"), "irq.thread-scheduling"),
+        (change_thread(LOCAL, priority=49), "irq.thread-scheduling"),
     ],
 )
 def test_what_was_not_kept(after: Analysis, name: str) -> None:
@@ -67,7 +68,17 @@ def test_what_was_not_kept(after: Analysis, name: str) -> None:
     ],
 )
 def test_judging_a_window(analysis: Analysis, outcome: Outcome, passed: bool) -> None:
-    assert judge_window("x", analysis.interrupts[0], expect(outcome)).passed is passed
+    assert judge(analysis.interrupts[0], expect(outcome)).passed is passed
+
+
+def judge(result: InterruptResult, expected: Expected) -> Check:
+    return judge_window(CheckId.IRQ_THREAD, "x", "through", result, expected)
+
+
+def test_a_check_of_a_window_names_it() -> None:
+    """With the number of the interrupt in the guest."""
+    check = judge(LOCAL.interrupts[0], expect(Outcome.LOCAL))
+    assert (check.label, check.name) == ("irq.thread, through interrupt 4", "x")
 
 
 def test_changes_of_a_mask_under_load() -> None:
@@ -76,9 +87,9 @@ def test_changes_of_a_mask_under_load() -> None:
     calm, busy = (replace(result, total=copy.deepcopy(result.total)) for _ in range(2))
     calm.total.classes[Class.COALESCED], busy.total.classes[Class.COALESCED] = 0, 1
     assert expect_changes(calm) == expect(Outcome.FOLLOWED, remote=2)
-    assert not judge_window("x", calm, expect_changes(calm)).passed
-    assert judge_window("x", busy, expect_changes(busy)).passed
-    assert not judge_window("x", REMOTE.interrupts[0], expect_changes(busy)).passed
+    assert not judge(calm, expect_changes(calm)).passed
+    assert judge(busy, expect_changes(busy)).passed
+    assert not judge(REMOTE.interrupts[0], expect_changes(busy)).passed
 
 
 def test_measurements() -> None:

@@ -2,6 +2,7 @@
 """The record on disk: it comes back as it was, and its schema does not drift unseen."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import make_record
 
+from switchover.record.checks import CheckId
 from switchover.record.errors import UsageError
-from switchover.record.measurement import Check, Measurement, NotChecked
+from switchover.record.measurement import Check, Measurement, NotChecked, make_check
 from switchover.record.record import (
     SCHEMA_VERSION,
     Record,
@@ -26,11 +28,11 @@ from switchover.record.record import (
 from switchover.record.units import Direction, Unit
 
 DATA = Path(__file__).parent.parent / "data"
-NOT_CHECKED = (NotChecked("guest memory keeps its canary", "head, and md5sum or sha256sum"),)
+NOT_CHECKED = (NotChecked(CheckId.GUEST_CANARY, "guest memory keeps its canary", "head, and md5sum or sha256sum"),)
 PROPERTIES: dict[str, dict[str, str]] = {"source": {"x-allow-pre-copy": "off"}, "destination": {}}
 ALONE = {"verdict": {"name": "completed", "side": "", "reason": ""}, "mismatch": ""}
 WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE)
-SCHEMA = DATA / "record-5.json"
+SCHEMA = DATA / "record-6.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -61,7 +63,10 @@ RECORDS = st.builds(
         ),
         max_size=3,
     ).map(tuple),
-    checks=st.lists(st.builds(Check, st.text(), st.booleans(), st.text(), st.text()), max_size=3).map(tuple),
+    checks=st.lists(
+        st.builds(Check, st.sampled_from(CheckId), st.text(), st.booleans(), st.text(), st.text(), subject=st.text()),
+        max_size=3,
+    ).map(tuple),
     downtime=OBJECTS,
     states=st.dictionaries(st.text(), st.lists(st.text(), max_size=3), max_size=2),
     properties=st.dictionaries(st.text(), st.dictionaries(st.text(), st.text(), max_size=2), max_size=2),
@@ -69,7 +74,7 @@ RECORDS = st.builds(
     expectation=st.dictionaries(st.text(), st.text(), max_size=3),
     mismatch=st.text(),
     interventions=st.lists(OBJECTS, max_size=2).map(tuple),
-    not_checked=st.lists(st.builds(NotChecked, st.text(), st.text()), max_size=2).map(tuple),
+    not_checked=st.lists(st.builds(NotChecked, st.sampled_from(CheckId), st.text(), st.text()), max_size=2).map(tuple),
     alone=OBJECTS,
 )
 
@@ -80,6 +85,8 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
     back = parse_record(render_record(record))
     assert back == record
     assert isinstance(back.verdict.name, VerdictName)
+    assert all(isinstance(check.id, CheckId) for check in back.checks)
+    assert all(isinstance(entry.id, CheckId) for entry in back.not_checked)
 
 
 def list_keys(value: object, path: str = "") -> list[str]:
@@ -103,12 +110,72 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 5 is read for good."""
+    """A record that was written by version 6 is read for good."""
     record = read_record(SCHEMA)
     assert record == WHOLE
     assert record.measured("downtime.qemu") == 0.256
     assert record.measured("bytes.wire") is None
     assert record.measured("no such") is None
+
+
+def test_a_record_of_version_5_can_be_read() -> None:
+    """In version 5 checks had sentences only, by which their ids are found."""
+    assert read_record(DATA / "record-5.json") == replace(WHOLE, schema_version=5)
+
+
+def test_a_check_of_an_older_record_that_nobody_knows() -> None:
+    """It is kept with its sentence; and the id of a check of a newer switchover is kept as it is."""
+    fields = json.loads((DATA / "record-5.json").read_text())
+    fields["checks"][0]["name"] = "device 7 is happy"
+    (check,) = parse_record(json.dumps(fields)).checks
+    assert (check.id, check.subject, check.name) == (CheckId.UNKNOWN, "", "device 7 is happy")
+    fields = json.loads(SCHEMA.read_text())
+    fields["checks"][0]["id"] = "device.happy"
+    (check,) = parse_record(json.dumps(fields)).checks
+    assert check.id == "device.happy"
+
+
+def make_checks() -> Record:
+    """With two devices, one of which lost its seed, and one console."""
+    checks = (
+        make_check(CheckId.GUEST_BOOT_ID, True, "a", "a"),
+        make_check(CheckId.DEVICE_SEED, True, "1", "1", "device 1"),
+        make_check(CheckId.DEVICE_SEED, False, "1", "2", "device 2"),
+        make_check(CheckId.GUEST_CONSOLE, False, "none", "BUG: x", "source"),
+    )
+    return replace(make_record(), checks=checks, not_checked=NOT_CHECKED)
+
+
+def test_a_check_is_had_by_its_id() -> None:
+    """And by its subject, which need not be named where there is one only."""
+    record = make_checks()
+    assert record.check("guest.boot-id") is record.checks[0]
+    assert record.check("device.seed", "device 2") is record.checks[2]
+    assert record.check(CheckId.GUEST_CONSOLE) is record.check("guest.console", "source") is record.checks[3]
+    assert record.failed_checks == record.checks[2:]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (("guest.bootid",), "no check 'guest.bootid'; did you mean 'guest.boot-id'"),
+        (("xyz",), "no check 'xyz'; there is: guest.boot-id, device.seed, guest.console"),
+        (("guest.canary",), "no check 'guest.canary': it was not made, since the guest lacks head, and md5sum"),
+        (("device.seed",), "several checks 'device.seed'; there is: 'device 1', 'device 2'"),
+        (("device.seed", "device 3"), "no check 'device.seed' of 'device 3'; there is: 'device 1', 'device 2'"),
+        (("guest.console", "destination"), "no check 'guest.console' of 'destination'; there is: 'source'"),
+        (("guest.boot-id", "source"), "no check 'guest.boot-id' of 'source'; there is: ''"),
+    ],
+)
+def test_a_check_that_a_record_has_not(wanted: tuple[str, ...], words: str) -> None:
+    """What there is instead is named; a check that was not made is never taken for one that passed."""
+    with pytest.raises(UsageError, match=re.escape(words)):
+        make_checks().check(*wanted)
+
+
+def test_a_record_without_checks_has_none() -> None:
+    with pytest.raises(UsageError, match=r"no check 'guest\.boot-id': no check was made\."):
+        replace(make_record(), checks=()).check("guest.boot-id")
 
 
 def test_a_record_of_version_4_can_be_read() -> None:

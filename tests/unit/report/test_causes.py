@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from tests.unit.builders import make_record
 
-from switchover.record.measurement import Check
+from switchover.record.checks import CheckId
+from switchover.record.measurement import make_check
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.report.causes import RULES, Evidence, find_causes
 
@@ -14,9 +15,14 @@ V = VerdictName
 
 
 def wrong(
-    name: VerdictName, reason: str = "", *, mismatch: str = "m", check: str = "", expects: str = "completed"
+    name: VerdictName,
+    reason: str = "",
+    *,
+    mismatch: str = "m",
+    check: CheckId | None = None,
+    expects: str = "completed",
 ) -> Record:
-    checks = (Check(check, False, "a", "b"),) if check else ()
+    checks = (make_check(check, False, "a", "b"),) if check else ()
     return replace(
         make_record(),
         verdict=Verdict(name, reason=reason),
@@ -79,16 +85,16 @@ EXAMPLES: dict[str, Evidence] = {
     "not converging": Evidence(wrong(V.HUNG, "not converging: pending 9 MiB stays above the threshold")),
     "no progress": Evidence(wrong(V.HUNG, "no progress at the destination: nothing is sent")),
     "too slow": Evidence(wrong(V.HUNG, "migrate: the settling did not end")),
-    "fault not made": Evidence(wrong(V.COMPLETED, check="every fault was made")),
-    "device state": Evidence(wrong(V.CHECKS_FAILED, check="guest computes the same checksum")),
-    "memory": Evidence(wrong(V.CHECKS_FAILED, check="every page written by DMA is whole")),
-    "another boot": Evidence(wrong(V.CHECKS_FAILED, check="guest is the same boot")),
-    "interrupts": Evidence(wrong(V.CHECKS_FAILED, check="no interrupt at a rate is lost")),
-    "second migration": Evidence(wrong(V.FAILED, check="a second migration completes, with all its checks")),
-    "two guests": Evidence(wrong(V.FAILED, check="guest does not run on the destination")),
-    "bytes": Evidence(wrong(V.CHECKS_FAILED, check="wire - RAM - VFIO is what headers and other devices take")),
-    "outside": Evidence(wrong(V.CHECKS_FAILED, check="the outside hears nothing while no vCPU runs")),
-    "console": Evidence(wrong(V.CHECKS_FAILED, check="source: guest console is free of oopses")),
+    "fault not made": Evidence(wrong(V.COMPLETED, check=CheckId.MIGRATION_FAULTS)),
+    "device state": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DEVICE_CHECKSUM_BY_GUEST)),
+    "memory": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DEVICE_DMA)),
+    "another boot": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.GUEST_BOOT_ID)),
+    "interrupts": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DEVICE_INTERRUPTS_AT_A_RATE)),
+    "second migration": Evidence(wrong(V.FAILED, check=CheckId.MIGRATION_AGAIN)),
+    "two guests": Evidence(wrong(V.FAILED, check=CheckId.GUEST_NOT_ON_DESTINATION)),
+    "bytes": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.BYTES_RESIDUAL)),
+    "outside": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DOWNTIME_OUTSIDE)),
+    "console": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.GUEST_CONSOLE)),
     "killed": Evidence(wrong(V.CRASHED), "the destination's QEMU was killed by a signal"),
     "other side": saying("Unable to write to socket: Connection reset by peer"),
     "crashed": Evidence(wrong(V.CRASHED), "QEMU ended with exit status 1."),
@@ -124,7 +130,7 @@ def test_what_was_said_of_other_things() -> None:
     (passed,) = find_causes(Evidence(wrong(V.COMPLETED, expects="blocked"), blocker))
     assert "stand in the way" in passed.likely
     mismatch = "blocked as expected, and then not in order: a second migration completes, with all its checks"
-    record = wrong(V.BLOCKED, blocker, mismatch=mismatch, check="a second migration completes", expects="blocked")
+    record = wrong(V.BLOCKED, blocker, mismatch=mismatch, check=CheckId.MIGRATION_AGAIN, expects="blocked")
     (again,) = find_causes(Evidence(record, blocker))
     assert "cannot be migrated any more" in again.likely
 

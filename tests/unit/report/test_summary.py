@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.builders import make_measurement, make_record
 from tests.unit.runs import make_line, make_run
 
+from switchover.record.checks import CheckId
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.planfile import make_skipped, make_unrun
@@ -31,7 +32,7 @@ HUNG = replace(
     mismatch="expected completed, was hung",
     measurements=(),
     downtime={"reason": "the migration did not complete"},
-    checks=(Check("guest runs on the source", False, "yes", "no"),),
+    checks=(Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", False, "yes", "no"),),
 )
 OTHER = make_line("vcpus=2")
 
@@ -71,7 +72,7 @@ NOT AS EXPECTED  device.pre_copy=off #1: expected completed, was hung
             because: nothing is in its way
   observed  hung by the source
             ack-starved: pending 0 B is below the threshold, for 9 s
-            not in order: guest runs on the source: expected yes, observed no
+            not in order: guest runs on the source [guest.on-source]: expected yes, observed no
   when      12.0 s after migrate, cancelling after active (by the harness, which gave it up)
   cause     little enough is pending, but the switchover waits for an ack that the destination does not give: \
 switchover-ack is on at one side only, or one device offers PRE_COPY and the other does not
@@ -204,6 +205,7 @@ def test_junit(tmp_path: Path) -> None:
     failure = suite.find("testcase/failure")
     assert failure is not None
     assert failure.text is not None
+    assert failure.get("message") == "expected completed, was hung [guest.on-source]"
     assert failure.text.startswith("NOT AS EXPECTED  device.pre_copy=off #1")
 
 
@@ -292,7 +294,7 @@ RECORDS = st.builds(
     fingerprint=st.just({}),
     seconds=st.dictionaries(TEXT, NUMBER, max_size=3),
     measurements=MEASUREMENTS,
-    checks=st.lists(st.builds(Check, TEXT, st.booleans(), TEXT, TEXT), max_size=3).map(tuple),
+    checks=st.lists(st.builds(Check, st.sampled_from(CheckId), TEXT, st.booleans(), TEXT, TEXT), max_size=3).map(tuple),
     downtime=DOWNTIME,
     states=st.dictionaries(TEXT, st.lists(TEXT), max_size=2),
     expectation=st.just({}) | st.fixed_dictionaries({"verdict": TEXT, "side": TEXT, "reason": TEXT, "because": TEXT}),
@@ -313,7 +315,11 @@ def test_no_record_breaks_a_report(records: list[Record]) -> None:
 
 def test_a_case_tells_what_was_not_checked(tmp_path: Path) -> None:
     """A completed case whose guest lacks something does not look like one with all checks, in JUnit neither."""
-    lacking = (NotChecked("a", "the driver"), NotChecked("b", "the driver"), NotChecked("c", "head"))
+    lacking = (
+        NotChecked(CheckId.DEVICE_SEED, "a", "the driver"),
+        NotChecked(CheckId.DEVICE_SCRATCH, "b", "the driver"),
+        NotChecked(CheckId.GUEST_CANARY, "c", "head"),
+    )
     run = read_run(make_run(tmp_path, [replace(make_record(), not_checked=lacking)]))
     assert "    guest    3 checks not made; it lacks the driver; head" in render_run(run).splitlines()
     assert "3 checks not made" in render_junit(run)

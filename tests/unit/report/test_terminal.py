@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import make_measurement, make_record
 
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, NotChecked
 from switchover.record.record import Verdict, VerdictName
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
@@ -101,7 +102,10 @@ def test_a_repeat_that_failed() -> None:
         verdict=Verdict(VerdictName.CHECKS_FAILED, reason="seed: expected 1, observed 2"),
         measurements=(),
         states={},
-        checks=(Check("boot", True, "a", "a"), Check("seed", False, "1", "2")),
+        checks=(
+            Check(CheckId.GUEST_BOOT_ID, "boot", True, "a", "a"),
+            Check(CheckId.DEVICE_SEED, "seed", False, "1", "2"),
+        ),
         downtime={"reason": "the traces have no src-vm-stopped"},
         interventions=(),
         mismatch="expected completed, was checks-failed",
@@ -187,7 +191,11 @@ def test_a_part_that_is_longer_than_the_whole() -> None:
 
 def test_what_was_not_checked_is_told() -> None:
     """A check that was not made is told beside those that were, by what the guest lacks, also in the one line."""
-    lacking = (NotChecked("a", "the driver"), NotChecked("b", "the driver"), NotChecked("c", "head"))
+    lacking = (
+        NotChecked(CheckId.DEVICE_SEED, "a", "the driver"),
+        NotChecked(CheckId.DEVICE_SCRATCH, "b", "the driver"),
+        NotChecked(CheckId.GUEST_CANARY, "c", "head"),
+    )
     record = replace(make_record(), not_checked=lacking)
     assert render_record(record).splitlines()[-3:] == [
         "  not checked  3 checks not made, since the guest lacks",

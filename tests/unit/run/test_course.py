@@ -11,6 +11,7 @@ from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent
+from switchover.record.checks import CheckId
 from switchover.record.record import VerdictName
 from switchover.record.units import MIB
 from switchover.run.course import DeviceCourse, check_arrival, check_source, check_traced_states
@@ -46,11 +47,17 @@ def make_course(**changes: Any) -> DeviceCourse:
 
 
 def failed(course: DeviceCourse, case: Case = CASE) -> list[str]:
-    return [check.name for check in check_source(course, case) if not check.passed]
+    return [str(check.id) for check in check_source(course, case) if not check.passed]
 
 
-def names(course: DeviceCourse, case: Case = CASE) -> list[str]:
-    return [check.name.removeprefix("source: ") for check in check_source(course, case)]
+def ids(course: DeviceCourse, case: Case = CASE) -> list[str]:
+    """Each once, and all of this device."""
+    checks = list(check_source(course, case))
+    assert {check.subject for check in checks} == {"source"}
+    assert all(check.name.startswith("source: ") for check in checks)
+    found = [str(check.id) for check in checks]
+    assert len(set(found)) == len(found)
+    return found
 
 
 def without(name: str) -> list[TraceEvent]:
@@ -61,32 +68,32 @@ def test_a_real_migration_is_in_order() -> None:
     """All claims are made of it, and all hold; the whole log's last states are those of the events."""
     course = make_course()
     assert failed(course) == []
-    assert len(names(course)) == 8
+    assert len(ids(course)) == 8
     assert check_traced_states(course, CASE).passed
 
 
 @pytest.mark.parametrize(
     ("changes", "claim"),
     [
-        ({"states": OTHER_PATH}, "pre-copy is used if it can be"),
-        ({"knobs": {"pre_copy": False}}, "pre-copy is used if it can be"),
-        ({"properties": {"x-allow-pre-copy": "off"}}, "pre-copy is used if it can be"),
-        ({"counters": {"dirty_bytes_read": 4096}}, "bytes read are initial, dirty and stop-copy ones"),
+        ({"states": OTHER_PATH}, "device.precopy.used"),
+        ({"knobs": {"pre_copy": False}}, "device.precopy.used"),
+        ({"properties": {"x-allow-pre-copy": "off"}}, "device.precopy.used"),
+        ({"counters": {"dirty_bytes_read": 4096}}, "bytes.vfio.adds-up"),
         ({"knobs": {"initial_bytes": 63 * MIB, "stop_copy_bytes": 2 * MIB}},
-         "initial bytes reported are all that the device has"),
-        ({"counters": {"enomsg": 0}}, "pre-copy is read until the device is empty (ENOMSG)"),
-        ({"log": without("vfio_save_block_precopy_empty_hit")}, "pre-copy is read until the device is empty (ENOMSG)"),
-        ({"stopped_ns": STOPPED_NS - 10**9}, "STOP_COPY comes only in the downtime"),
+         "device.precopy.initial-bytes"),
+        ({"counters": {"enomsg": 0}}, "device.precopy.enomsg"),
+        ({"log": without("vfio_save_block_precopy_empty_hit")}, "device.precopy.enomsg"),
+        ({"stopped_ns": STOPPED_NS - 10**9}, "device.stop-copy-in-downtime"),
         ({"counters": {"precopy_bytes_read": 63 * MIB, "stop_copy_bytes_read": 2 * MIB}},
-         "the last exact pending size is what stop-copy reads"),
-        ({"knobs": {"dirty_bytes_per_sec": 4096}}, "dirty bytes are reported, and read"),
-        ({"knobs": {"dma_pages_per_sec": 100}}, "the device writes by DMA while the migration goes on"),
+         "device.pending.exact"),
+        ({"knobs": {"dirty_bytes_per_sec": 4096}}, "device.precopy.dirty-bytes"),
+        ({"knobs": {"dma_pages_per_sec": 100}}, "device.dma-goes-on"),
     ],
 )  # fmt: skip
 def test_claims_that_do_not_hold(changes: dict[str, Any], claim: str) -> None:
     """One thing otherwise fails the one claim that is about it, which says what was seen instead."""
     course = make_course(**changes)
-    assert failed(course) == [f"source: {claim}"]
+    assert failed(course) == [claim]
     (check,) = [check for check in check_source(course, CASE) if not check.passed]
     assert check.expected != check.observed
 
@@ -97,8 +104,8 @@ def test_traced_sizes_that_are_out_of_order() -> None:
     late = TraceEvent(STOPPED_NS, "vfio_state_pending_exact", text)
     found = failed(make_course(log=[*golden_events("source"), late], knobs={"dirty_bytes_per_sec": 1}),
                    replace(CASE, settings=MigrationSettings(settle=False)))  # fmt: skip
-    assert found == ["source: the estimate is never above the exact pending size",
-                     "source: initial bytes are sent before dirty ones"]  # fmt: skip
+    assert found == ["device.pending.estimate",
+                     "device.precopy.initial-first"]  # fmt: skip
 
 
 def test_why_pre_copy_is_not_used() -> None:
@@ -113,8 +120,8 @@ def test_why_pre_copy_is_not_used() -> None:
 
 def test_a_paused_guests_device_is_not_put_into_pre_copy() -> None:
     """One that is all the same fails; one that is not is in order."""
-    assert failed(make_course(), PAUSED) == ["source: pre-copy is used if it can be"]
-    assert "source: pre-copy is used if it can be" not in failed(make_course(states=OTHER_PATH), PAUSED)
+    assert failed(make_course(), PAUSED) == ["device.precopy.used"]
+    assert "device.precopy.used" not in failed(make_course(states=OTHER_PATH), PAUSED)
 
 
 def test_a_guest_that_is_paused_on_the_way_stops_its_device_early() -> None:
@@ -130,26 +137,26 @@ def test_a_guest_that_is_paused_on_the_way_stops_its_device_early() -> None:
 def test_what_the_case_expects_of_pre_copy(wanted: Any, states: tuple[str, ...], right: bool) -> None:
     """An expectation is a claim of its own, with its reason, whatever the device offers and QEMU allows."""
     case = Case("x", expectation=Expectation(VerdictName.COMPLETED, because="the patch says so", pre_copy=wanted))
-    (check,) = [c for c in check_source(make_course(states=states), case) if "as expected of the case" in c.name]
+    (check,) = [c for c in check_source(make_course(states=states), case) if c.id == CheckId.DEVICE_PRECOPY_EXPECTED]
     assert check.passed is right
     assert check.expected == f"{wanted}: the patch says so"
     if wanted == "on":
         bare = make_course(states=OTHER_PATH, knobs={"pre_copy": False})
-        assert not any("of the case" in name for name in names(bare, case)), "of a device that offers none"
+        assert CheckId.DEVICE_PRECOPY_EXPECTED not in ids(bare, case), "of a device that offers none"
 
 
 def test_without_pre_copy_nothing_is_said_of_it() -> None:
     """A device that only has stop-copy: its path, its bytes, its pending size and when it stopped."""
     course = make_course(states=OTHER_PATH, knobs={"pre_copy": False})
-    assert len(names(course)) == 5
-    assert not any("ENOMSG" in name or "initial bytes" in name for name in names(course))
+    assert len(ids(course)) == 5
+    assert not any(one.startswith("device.precopy.") for one in ids(course)[1:])
 
 
 def test_without_traces_only_the_device_is_asked() -> None:
     """A QEMU that traces nothing is not taken for one that did nothing."""
-    assert names(make_course(name="")) == [
-        "pre-copy is used if it can be",
-        "bytes read are initial, dirty and stop-copy ones",
+    assert ids(make_course(name="")) == [
+        "device.precopy.used",
+        "bytes.vfio.adds-up",
     ]
 
 
@@ -164,9 +171,7 @@ def test_without_traces_only_the_device_is_asked() -> None:
 def test_a_device_that_was_not_drained_was_not_empty(changes: dict[str, Any], settings: MigrationSettings) -> None:
     """A switchover that came before pre-copy had read all need have met no ENOMSG, in the traces neither."""
     course = make_course(**changes, log=without("vfio_save_block_precopy_empty_hit"))
-    assert "source: pre-copy is read until the device is empty (ENOMSG)" not in failed(
-        course, replace(CASE, settings=settings)
-    )
+    assert "device.precopy.enomsg" not in failed(course, replace(CASE, settings=settings))
 
 
 def test_a_qemu_that_does_not_trace_enomsg() -> None:
@@ -187,8 +192,8 @@ def test_dirty_bitmaps(word: str, running: int, stopped: int, right: bool) -> No
     course = make_course(log=[*golden_events("source"), *bitmaps], properties=properties)
     found = failed(course)
     assert (found == []) is right
-    assert not right or any("dirty bitmaps" in name for name in names(course))
-    assert not any("dirty bitmaps" in name for name in names(course, PAUSED)), "a guest that never ran"
+    assert not right or CheckId.DEVICE_DIRTY_BITMAPS in ids(course)
+    assert CheckId.DEVICE_DIRTY_BITMAPS not in ids(course, PAUSED), "a guest that never ran"
 
 
 def test_states_by_traces() -> None:

@@ -14,6 +14,7 @@ from tests.unit.run.travelling import CASE, COMPLETED, FAILED, FIRST, World, mak
 from switchover.devices.reference import Knobs
 from switchover.hosts.host import Host
 from switchover.irq.across import Findings
+from switchover.record.checks import CheckId
 from switchover.record.errors import HostLost, NotSupported, SwitchoverError
 from switchover.record.measurement import Check
 from switchover.run import irqwatch
@@ -37,7 +38,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
         def finish(now: Host) -> Findings:
             world.note(f"finish on {now.name}")
-            return Findings((Check("kept", True, "yes", "yes"),))
+            return Findings((Check(CheckId.IRQ_AFFINITY, "kept", True, "yes", "yes"),))
 
         try:
             yield SimpleNamespace(finish=finish)
@@ -63,7 +64,7 @@ def attempt(world: World, case: Case, side: Any = SIDE) -> Passage:
 def test_it_is_finished_where_the_guest_arrived(world: World) -> None:
     """Of the vectors that have a rate; what it found is beside the other checks; its load ends before the next step."""
     world.outcomes = [COMPLETED]
-    assert [check.name for check in attempt(world, WATCHED).checks] == ["kept"]
+    assert [check.label for check in attempt(world, WATCHED).checks] == ["irq.affinity"]
     told = [line for line in world.log if "watch" in line or "finish" in line or "migrate" in line or "examine" in line]
     assert told == [
         "watch [28] on a for 2 s, load fair",
@@ -77,7 +78,7 @@ def test_it_is_finished_where_the_guest_arrived(world: World) -> None:
 def test_it_ends_where_the_guest_stayed(world: World) -> None:
     """Without completion it finds nothing, and is undone."""
     world.outcomes = [FAILED]
-    assert [check.name for check in attempt(world, WATCHED).checks] == ["guest runs on the source"]
+    assert [check.label for check in attempt(world, WATCHED).checks] == ["guest.on-source"]
     assert "watch ends" in world.log
     assert not any(line.startswith("finish") for line in world.log)
 

@@ -7,6 +7,7 @@ from tests.unit.builders import make_moved
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.settings import MigrationSettings
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, check_equal
 from switchover.record.units import Unit
 from switchover.run.measurements import measure
@@ -102,7 +103,9 @@ def test_qemus_downtime_without_return_path_has_a_note() -> None:
 @pytest.mark.parametrize(("observed", "passed"), [(1, True), (2, False), (None, False)])
 def test_equality(observed: int | None, passed: bool) -> None:
     """A check of equality keeps both values as text."""
-    assert check_equal("x", 1, observed) == Check("x", passed, "1", str(observed))
+    assert check_equal(CheckId.DEVICE_SEED, 1, observed) == Check(
+        CheckId.DEVICE_SEED, "device seed is kept", passed, "1", str(observed)
+    )
 
 
 def test_libvirts_downtime_is_the_one_of_one_clock() -> None:

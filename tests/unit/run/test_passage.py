@@ -21,6 +21,7 @@ from switchover.hosts.waiting import wait_until
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.outside import UnseenDowntime
 from switchover.migration.settings import MigrationSettings
+from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady
 from switchover.record.measurement import Check
 from switchover.record.units import MIB
@@ -221,7 +222,10 @@ COURSE = 2 + 8 + 1
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
-    return [check.name for check in checks if not check.passed]
+    """What of a record did not pass, in which each check is there once."""
+    labels = [check.label for check in checks]
+    assert sorted(set(labels)) == sorted(labels)
+    return [check.label for check in checks if not check.passed]
 
 
 def test_what_the_guest_lacks_is_not_checked() -> None:
@@ -251,7 +255,7 @@ def test_a_real_migration_is_in_order() -> None:
 def test_states_are_compared_side_by_side() -> None:
     """Each side's events are compared with its own device's history."""
     found = run_examine(states={"source": STATES["destination"], "destination": STATES["source"]})
-    assert [check.passed for check in found.checks if "states by events" in check.name] == [False, False]
+    assert [check.passed for check in found.checks if check.id == CheckId.DEVICE_STATES] == [False, False]
 
 
 def test_states_are_compared_device_by_device() -> None:
@@ -268,9 +272,9 @@ def test_states_are_compared_device_by_device() -> None:
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
     found = examine(*sides, migrated, lambda: UNSEEN, make_answers(devices=2), Case("x"), log_in(sides[1]))
-    states = {check.name.split(":")[0]: check.passed for check in found.checks if "states by events" in check.name}
+    states = {check.subject: check.passed for check in found.checks if check.id == CheckId.DEVICE_STATES}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
-    assert sum("fires" in check.name for check in found.checks) == 2
+    assert [check.subject for check in found.checks if check.id == CheckId.DEVICE_INTERRUPT] == ["device 1", "device 2"]
 
 
 def test_an_oops_on_either_console_is_found() -> None:
@@ -279,13 +283,13 @@ def test_an_oops_on_either_console_is_found() -> None:
         side, _ = make_side(name, truth, console="BUG: x\n")
         sides: dict[str, Any] = {name: side}
         found = run_examine(**sides)
-        assert failed(found.checks) == [f"{name}: guest console is free of oopses"]
+        assert failed(found.checks) == [f"guest.console, {name}"]
 
 
 def test_a_passage_without_completion() -> None:
     """A migration that did not complete has its result and states, no numbers, and what the guest that stayed says."""
     result = make_result("failed")
-    check = Check("guest runs on the source", True, "yes", "yes")
+    check = Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", True, "yes", "yes")
     found = make_failed(result, STATES, checks=(check,))
     assert (found.result, found.states, found.measurements, found.checks) == (result, STATES, (), (check,))
     assert found.downtime == {"reason": "the migration did not complete"}
@@ -299,7 +303,7 @@ def test_a_guest_that_was_paused_has_no_downtime() -> None:
     assert values["downtime.explained"].value is None
     assert values["downtime.outside"].note == "the guest was paused when it was migrated"
     assert "paused" in values["downtime.qemu"].note
-    assert failed(found.checks) == ["guest arrives in the state that it left in"]
+    assert failed(found.checks) == ["guest.run-state"]
 
 
 def test_the_course_is_checked_device_by_device() -> None:
@@ -308,21 +312,24 @@ def test_the_course_is_checked_device_by_device() -> None:
     migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE, held)
     sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
     found = examine(*sides, migrated, lambda: UNSEEN, make_answers(), Case("x"), log_in(sides[1]))
-    assert failed(found.checks) == ["source: pre-copy is used if it can be"]
+    assert failed(found.checks) == ["device.precopy.used, source"]
     assert found.properties == held
 
 
 def test_a_fault_that_was_not_made_fails_a_check() -> None:
-    """A case whose fault did not happen says nothing about it, whether it completed or not."""
-    missed = ("cancel in setup",)
-    assert failed(run_examine(missed=missed).checks) == ["every fault was made"]
-    assert failed(make_failed(make_result("failed", missed=missed), {}).checks) == ["every fault was made"]
+    """A case whose fault did not happen says nothing about it, whether it completed or not; each that was not made is
+    told, once.
+    """
+    missed = ("cancel in setup", "cut link in active", "cut link in active")
+    expected = ["migration.faults, cancel in setup", "migration.faults, cut link in active"]
+    assert failed(run_examine(missed=missed).checks) == expected
+    assert failed(make_failed(make_result("failed", missed=missed), {}).checks) == expected
 
 
 def test_libvirt_has_to_turn_on_what_the_case_wants() -> None:
     """Without libvirt there is no such check; with it, a capability that is wanted and off fails it."""
-    claim, other = "source: libvirt turned the case's capabilities on", "source: QEMU holds the case's parameters"
-    assert not {claim, other} & {check.name for check in run_examine().checks}
+    claim, other = "migration.capabilities, source", "migration.parameters, source"
+    assert not {claim, other} & {check.label for check in run_examine().checks}
     parameters = list_wanted(MigrationSettings())
     good = ["events", "return-path", "switchover-ack"]
     for held, values, expected in (
@@ -347,8 +354,8 @@ def test_within_one_host_the_clocks_do_not_matter() -> None:
     assert number.value == pytest.approx(0.231569 - 0.88)
 
 
-SURVIVES = "connections to the guest survive the migration"
-LETS_IN = "guest lets in a new login on the destination"
+SURVIVES = "guest.connection-survives"
+LETS_IN = "guest.new-login"
 
 
 def arrive(
@@ -365,7 +372,7 @@ def test_the_connection_from_before_is_used() -> None:
     found, qemu = arrive()
     assert failed(found.checks) == []
     assert qemu.logins == 0
-    assert {SURVIVES, LETS_IN} & {check.name for check in found.checks} == {SURVIVES}
+    assert {SURVIVES, LETS_IN} & {check.label for check in found.checks} == {SURVIVES}
 
 
 @pytest.mark.parametrize("error", [HostLost("The connection to guest broke."), CommandFailed("no answer")])
@@ -376,15 +383,15 @@ def test_a_connection_that_does_not_survive(error: Exception) -> None:
     (check,) = [check for check in found.checks if not check.passed]
     assert str(error) in check.observed
     assert qemu.logins == 1
-    assert LETS_IN in {check.name for check in found.checks}
-    assert sum(check.name.startswith(("guest ", "device ")) for check in found.checks) >= 8
+    assert LETS_IN in {check.label for check in found.checks}
+    assert sum(check.id.startswith(("guest.", "device.")) for check in found.checks) >= 8
 
 
 def test_a_case_about_logins() -> None:
     """With ``login_after`` the guest is logged in to anew, though its connection has survived."""
     found, qemu = arrive(case=Case("x", login_after=True))
     assert failed(found.checks) == []
-    assert {SURVIVES, LETS_IN} <= {check.name for check in found.checks}
+    assert {SURVIVES, LETS_IN} <= {check.label for check in found.checks}
     assert qemu.logins == 1
     refused = GuestSilent("lets nobody in")
     assert failed(arrive(refuses=refused, case=Case("x", login_after=True))[0].checks) == [LETS_IN]
@@ -421,7 +428,7 @@ def test_a_guest_that_dies_while_it_is_asked_is_a_crash() -> None:
 def test_what_went_on_by_itself_is_looked_at() -> None:
     """Pages that a device wrote by DMA are verified in the same exchange, of such a device only."""
     writes = DeviceSpec(id="dut0", knobs=replace(KNOBS, dma_pages_per_sec=5))
-    for text, expected in (("ok 12", []), ("wrong 12 1\n3 0 0x1 0x2", ["every page written by DMA is whole"])):
+    for text, expected in (("ok 12", []), ("wrong 12 1\n3 0 0x1 0x2", ["device.dma, device 1"])):
         shell = FakeGuest(make_answers(2))
         shell.dma = text
         side, _ = make_side("destination", AFTER[1], shell=shell)
@@ -434,7 +441,7 @@ def test_a_guest_that_is_another_one() -> None:
     """A guest at the destination that says other things than before is found out."""
     shell = FakeGuest(replace(make_answers(2), canary="other"))
     found = run_examine(destination=make_side("destination", AFTER[1], shell=shell)[0])
-    assert failed(found.checks) == ["guest memory keeps its canary"]
+    assert failed(found.checks) == ["guest.canary"]
 
 
 def stay(
@@ -459,9 +466,9 @@ def test_a_guest_that_stayed(devices: int) -> None:
     source, _, destination, _, shell = stay(devices=devices)
     checks = look(source, destination, devices)
     assert failed(checks) == []
-    assert [check.name for check in checks[:2]] == [
-        "guest does not run on the destination",
-        "guest runs on the source",
+    assert [check.label for check in checks[:2]] == [
+        "guest.not-on-destination",
+        "guest.on-source",
     ]
     assert len(checks) == 2 + 2 + 5 * devices + devices + 1
     assert shell.reinitialised == []
@@ -471,7 +478,7 @@ def test_a_guest_that_runs_twice() -> None:
     """A guest that runs on both sides is found out, whatever it says itself."""
     source, _, destination, there, _ = stay()
     there.running = True
-    assert failed(look(source, destination)) == ["guest does not run on the destination"]
+    assert failed(look(source, destination)) == ["guest.not-on-destination"]
 
 
 @pytest.mark.parametrize("error", [GuestCrashed("closed its monitor"), NotReady("did not answer")])
@@ -479,7 +486,7 @@ def test_a_destination_that_ended_runs_no_guest(error: Exception) -> None:
     """A QEMU that ended runs nothing; one that lives and does not answer is not taken for stopped."""
     source, _, destination, there, _ = stay()
     there.running = error
-    assert failed(look(source, destination)) == ["guest does not run on the destination"]
+    assert failed(look(source, destination)) == ["guest.not-on-destination"]
     there.code = 1
     assert failed(look(source, destination)) == []
 
@@ -507,8 +514,11 @@ def test_a_device_that_was_reset() -> None:
     checks = look(source, destination, 2)
     assert failed(checks) == []
     assert shell.reinitialised == [0, 1]
-    assert [check.name for check in checks if check.name.startswith("device ")] == []
-    assert sum("fires" in check.name for check in checks) == 2
+    assert {str(check.id) for check in checks if check.id.startswith("device.")} == {
+        "device.checksum-by-guest",
+        "device.interrupt",
+    }
+    assert sum(check.id == CheckId.DEVICE_INTERRUPT for check in checks) == 2
 
 
 def test_a_reset_excuses_the_device_only() -> None:
@@ -517,9 +527,9 @@ def test_a_reset_excuses_the_device_only() -> None:
     answers = GuestAnswers("other boot", "other canary", (view,))
     source, _, destination, _, _ = stay(resets=1, answers=answers)
     assert failed(look(source, destination)) == [
-        "guest is the same boot",
-        "guest memory keeps its canary",
-        "guest computes the same checksum",
+        "guest.boot-id",
+        "guest.canary",
+        "device.checksum-by-guest, device 1",
     ]
 
 
@@ -533,7 +543,7 @@ def test_a_source_that_does_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
         here.running, here.code = running, code
         shell.error, shell.lasting = (HostLost("broke"), True) if silent else (None, False)
         checks = look(source, destination)
-        assert failed(checks) == [SURVIVES] * (silent and code is None) + ["guest runs on the source"]
+        assert failed(checks) == [SURVIVES] * (silent and code is None) + ["guest.on-source"]
         assert checks[-1].observed
     assert shell.asked == []
 
@@ -544,7 +554,7 @@ def test_a_connection_that_breaks_under_a_guest_that_stayed() -> None:
     shell.error, shell.lasting = HostLost("broke"), False
     checks = look(source, destination)
     assert failed(checks) == [SURVIVES]
-    assert "guest runs on the source" in [check.name for check in checks if check.passed]
+    assert "guest.on-source" in [check.label for check in checks if check.passed]
 
 
 def test_a_host_that_is_lost_under_a_guest_that_stayed() -> None:

@@ -17,7 +17,8 @@ from switchover.devices.reference import Knobs, Truth
 from switchover.hosts.questions import Answer
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.traces import DeviceBytes
-from switchover.record.measurement import Check
+from switchover.record.checks import CheckId
+from switchover.record.measurement import Check, make_check
 from switchover.run.needs import LAB_MEANS, Need
 from switchover.run.probes import (
     GuestAnswers,
@@ -42,7 +43,7 @@ NAMES = ["dut"]
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
-    return [check.name for check in checks if not check.passed]
+    return [check.label for check in checks if not check.passed]
 
 
 def change_view(**changes: object) -> Callable[[GuestAnswers], GuestAnswers]:
@@ -63,15 +64,15 @@ def test_the_same_guest_passes() -> None:
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (lambda answers: replace(answers, boot_id="other"), ["guest is the same boot"]),
-        (lambda answers: replace(answers, canary="other"), ["guest memory keeps its canary"]),
-        (change_view(generation=1), ["device generation is one more"]),
-        (change_view(generation=3), ["device generation is one more"]),
-        (change_view(scratch=("1", "3")), ["device scratch registers are kept"]),
-        (change_view(seed="8"), ["device seed is kept"]),
-        (change_view(checksum="bad"), ["device state checksum is the source's", "guest computes the same checksum"]),
-        (change_view(checksum_expected="bad"), ["guest computes the same checksum"]),
-        (change_view(checksum="bad", checksum_expected="bad"), ["device state checksum is the source's"]),
+        (lambda answers: replace(answers, boot_id="other"), ["guest.boot-id"]),
+        (lambda answers: replace(answers, canary="other"), ["guest.canary"]),
+        (change_view(generation=1), ["device.generation, device 1"]),
+        (change_view(generation=3), ["device.generation, device 1"]),
+        (change_view(scratch=("1", "3")), ["device.scratch, device 1"]),
+        (change_view(seed="8"), ["device.seed, device 1"]),
+        (change_view(checksum="bad"), ["device.checksum, device 1", "device.checksum-by-guest, device 1"]),
+        (change_view(checksum_expected="bad"), ["device.checksum-by-guest, device 1"]),
+        (change_view(checksum="bad", checksum_expected="bad"), ["device.checksum, device 1"]),
     ],
 )
 def test_another_guest_fails(change: Callable[[GuestAnswers], GuestAnswers], names: list[str]) -> None:
@@ -82,26 +83,26 @@ def test_another_guest_fails(change: Callable[[GuestAnswers], GuestAnswers], nam
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        (change_view(generation=1), "device generation is one more"),
-        (change_view(scratch=("1", "3")), "device scratch registers are kept"),
-        (change_view(seed="8"), "device seed is kept"),
-        (change_view(checksum_expected="bad"), "guest computes the same checksum"),
+        (change_view(generation=1), "device.generation"),
+        (change_view(scratch=("1", "3")), "device.scratch"),
+        (change_view(seed="8"), "device.seed"),
+        (change_view(checksum_expected="bad"), "device.checksum-by-guest"),
     ],
 )
-def test_the_second_device_is_named(change: Callable[[GuestAnswers], GuestAnswers], name: str) -> None:
+def test_each_device_has_its_checks(change: Callable[[GuestAnswers], GuestAnswers], name: str) -> None:
     """Of two devices each has its own checks, and those of the second say so."""
     before, after = make_answers(1, devices=2), make_answers(2, devices=2)
     checks = compare_guest(before, change(after), loads=1)
-    assert len({check.name for check in checks}) == len(checks) == 2 + 2 * 5
+    assert len({check.label for check in checks}) == len(checks) == 2 + 2 * 5
     assert failed(checks) == [f"{name}, device 2"]
+    assert [check.name.endswith(", device 2") for check in checks if not check.passed] == [True]
 
 
 @given(st.integers(1, 9), st.integers(0, 3), st.integers(0, 9))
 def test_the_generation_is_counted(before: int, loads: int, after: int) -> None:
     """The generation grows by one with each load of the device's state and not otherwise: a guest that stayed has 0."""
     found = failed(compare_guest(make_answers(before), make_answers(after), loads=loads))
-    name = "device generation is one more" if loads == 1 else "device generation is as before"
-    assert found == ([] if after == before + loads else [name])
+    assert found == ([] if after == before + loads else ["device.generation, device 1"])
 
 
 def test_interrupts_may_go_on() -> None:
@@ -134,30 +135,30 @@ def with_device(precopy: int, stop_copy: int) -> Callable[[MigrationBytes], Migr
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        (with_device(63, 16), ["traced pre-copy bytes equal the device's"]),
-        (with_device(64, 17), ["traced stop-copy bytes equal the device's"]),
+        (with_device(63, 16), ["bytes.vfio.precopy, device 1"]),
+        (with_device(64, 17), ["bytes.vfio.stop-copy, device 1"]),
         (
             lambda moved: replace(moved, devices=()),
-            ["traced pre-copy bytes equal the device's", "traced stop-copy bytes equal the device's"],
+            ["bytes.vfio.precopy, device 1", "bytes.vfio.stop-copy, device 1"],
         ),
         (
             lambda moved: replace(moved, vfio_transferred=79, wire=moved.wire - 1),
-            ["query-migrate's vfio.transferred equals them"],
+            ["bytes.vfio.transferred"],
         ),
         (
             lambda moved: replace(moved, vfio_transferred=None),
             [
-                "query-migrate's vfio.transferred equals them",
-                "wire - RAM - VFIO is what headers and other devices take",
+                "bytes.vfio.transferred",
+                "bytes.residual",
             ],
         ),
         (
             lambda moved: replace(moved, wire=moved.wire - 51),
-            ["wire - RAM - VFIO is what headers and other devices take"],
+            ["bytes.residual"],
         ),
         (
             lambda moved: replace(moved, wire=moved.wire + RESIDUAL_BOUND),
-            ["wire - RAM - VFIO is what headers and other devices take"],
+            ["bytes.residual"],
         ),
     ],
 )
@@ -182,10 +183,10 @@ def test_bytes_over_multifd_are_compared_as_far_as_they_are_told() -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"vfio_transferred": 79}, "query-migrate's vfio.transferred is these and what headers take"),
-        ({"vfio_transferred": 81 + RESIDUAL_BOUND}, "query-migrate's vfio.transferred is these and what headers take"),
-        ({"multifd": 0, "wire": RESIDUAL_BOUND * 9}, "wire - RAM - VFIO is what headers and other devices take"),
-        ({"devices": (DeviceBytes("dut", 63, None, 1),)}, "traced pre-copy bytes equal the device's"),
+        ({"vfio_transferred": 79}, "bytes.vfio.transferred"),
+        ({"vfio_transferred": 81 + RESIDUAL_BOUND}, "bytes.vfio.transferred"),
+        ({"multifd": 0, "wire": RESIDUAL_BOUND * 9}, "bytes.residual"),
+        ({"devices": (DeviceBytes("dut", 63, None, 1),)}, "bytes.vfio.precopy, device 1"),
     ],
 )
 def test_bytes_over_multifd_that_disagree_fail(changes: dict[str, Any], name: str) -> None:
@@ -201,7 +202,7 @@ def test_bytes_of_a_function_are_those_of_its_traces() -> None:
     devices = (*plain.devices, DeviceBytes("0000:3b:00.2", 7, 3, 1))
     moved = replace(plain, devices=devices, vfio_transferred=90, wire=plain.wire + 10)
     assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER, ["0000:3b:00.2"])) == []
-    assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER)) == ["query-migrate's vfio.transferred equals them"]
+    assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER)) == ["bytes.vfio.transferred"]
 
 
 def test_bytes_of_a_function_that_is_saved_by_threads() -> None:
@@ -209,11 +210,11 @@ def test_bytes_of_a_function_that_is_saved_by_threads() -> None:
     moved = over_multifd(make_moved(64, 16))
     with_function = replace(moved, devices=(*moved.devices, DeviceBytes("0000:3b:00.2", 7, None, 1)))
     checks = compare_bytes(with_function, NAMES, BEFORE, AFTER, ["0000:3b:00.2"])
-    assert [check.name for check in checks if "vfio.transferred" in check.name] == []
+    assert [check for check in checks if check.id == CheckId.BYTES_VFIO_TRANSFERRED] == []
     assert failed(compare_bytes(with_function, NAMES, BEFORE, AFTER)) == []
     less = replace(with_function, devices=(DeviceBytes("dut", 63, None, 1), *with_function.devices[1:]))
     told = failed(compare_bytes(less, NAMES, BEFORE, AFTER, ["0000:3b:00.2"]))
-    assert told == ["traced pre-copy bytes equal the device's"]
+    assert told == ["bytes.vfio.precopy, device 1"]
 
 
 def test_no_residual_is_claimed_where_nothing_was_traced() -> None:
@@ -233,7 +234,7 @@ def test_the_residuals_edges_pass() -> None:
 def test_bytes_that_did_not_arrive_fail() -> None:
     """A destination's device that took fewer bytes than were read is found out."""
     lossy = (AFTER[0], (make_truth(precopy_bytes_read=7, bytes_written=82),))
-    assert failed(compare_bytes(make_moved(64, 16), NAMES, BEFORE, lossy)) == ["destination's devices took every byte"]
+    assert failed(compare_bytes(make_moved(64, 16), NAMES, BEFORE, lossy)) == ["bytes.vfio.loaded"]
 
 
 OLD = make_truth("RUNNING_P2P", "RUNNING")
@@ -289,7 +290,8 @@ def test_that_the_device_was_closed_is_no_change_of_state() -> None:
 def test_the_check_of_states_shows_both() -> None:
     """The check names its side and shows both lists."""
     check = compare_states(["stop"], make_truth("STOP"), Truth("x", 0, {}, ()), "destination")
-    assert check == Check("destination: states by events are those of the device's history", True, "stop", "stop")
+    assert check == make_check(CheckId.DEVICE_STATES, True, "stop", "stop", "destination")
+    assert check.name == "destination: states by events are those of the device's history"
 
 
 def test_console_check() -> None:
@@ -330,6 +332,7 @@ def test_an_interrupt_that_arrives() -> None:
     check = fire_interrupt(Guest((1, 1)))
     assert check.passed
     assert "vector 1" in check.name
+    assert check.label == "device.interrupt, device 1"
 
 
 @pytest.mark.parametrize(("fires", "observed"), [((0, 0), "(7, 7)"), ((1, 0), "(8, 7)"), ((0, 1), "(7, 8)")])
@@ -374,7 +377,7 @@ def test_asking_a_guest_with_two_devices() -> None:
     assert list(by_device) == ["device-0", "device-1", "fire-0", "fire-1", "dma-1"]
     assert all(f"shift {name[-1]};" in script for name, script in by_device.items())
     reinitialise(guest, 1)
-    assert fire_interrupt(guest, 1).name.endswith(", device 2")
+    assert fire_interrupt(guest, 1).subject == "device 2"
     assert all("shift 1;" in command[-1] for command in guest.commands[1:])
 
 

@@ -79,7 +79,7 @@ def test_a_qemu_that_could_not_be_asked_before(holds: bool, passes: bool) -> Non
     found, (check,) = read_back_late(side, "destination")
     assert found == {"destination": {PROPERTY: "on" if holds else "off", "x-size": "4096"}}
     assert check.passed is passes
-    assert check.name == "destination: QEMU holds the properties that it was given"
+    assert check.label == "device.properties, destination"
     assert check.expected == f"{PROPERTY}=on"
     side.guest.has_begun = False  # type: ignore[misc]
     assert read_back(side, "destination") == {}

@@ -19,6 +19,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.lab.lab import Lab
 from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
+from switchover.record.checks import CheckId
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotSupported, Refused
 from switchover.record.measurement import Check, NotChecked
 from switchover.record.record import Record, VerdictName, read_record
@@ -135,7 +136,7 @@ def test_a_guest_that_lacks_something_is_no_mismatch(monkeypatch: pytest.MonkeyP
 
 def test_what_was_not_checked_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is on disk with what the guest lacks, and does not make the case wrong."""
-    lacking = (NotChecked("device seed is kept", "the driver"),)
+    lacking = (NotChecked(CheckId.DEVICE_SEED, "device seed is kept", "the driver"),)
     record = run_with(monkeypatch, tmp_path, Passage(make_result(), {}, {}, not_checked=lacking))
     assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
     assert read_record(tmp_path / "record.json").not_checked == lacking
@@ -143,7 +144,7 @@ def test_what_was_not_checked_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_a_crash_in_the_migration_is_recorded_with_its_side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A source that ended in the migration leaves a record without a result, with what was checked after it."""
-    check = Check("guest does not run on the destination", True, "no", "no")
+    check = Check(CheckId.GUEST_NOT_ON_DESTINATION, "guest does not run on the destination", True, "no", "no")
     passage = make_failed(None, {}, checks=(check,), error=GuestCrashed("ended"), ended="source")
     record = run_with(monkeypatch, tmp_path, passage)
     assert (record.verdict.name, record.verdict.side) == (VerdictName.CRASHED, "source")
@@ -192,8 +193,8 @@ class FakeTraveller:
         yield self
 
 
-SECOND = "a second migration completes, with all its checks"
-STAYED = Check("guest runs on the source", True, "yes", "yes")
+SECOND = "migration.again"
+STAYED = Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", True, "yes", "yes")
 COMPLETED = Passage(make_result(), {}, {})
 FAILED = make_failed(make_result("failed", error="why"), {}, checks=(STAYED,))
 
@@ -307,7 +308,7 @@ def test_a_second_migration_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert traveller.log == ["destination", "heal", "second destination"]
     assert traveller.cases[1] == in_order(CASE)
     assert record.verdict.name is not VerdictName.COMPLETED
-    assert [(check.name, check.passed) for check in record.checks] == [(STAYED.name, True), (SECOND, True)]
+    assert [(check.id, check.passed) for check in record.checks] == [(STAYED.id, True), (SECOND, True)]
     assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 1
 
 
@@ -330,7 +331,10 @@ def test_no_second_migration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pa
     ("second", "observed"),
     [
         (FAILED, "failed: failed: why"),
-        (Passage(make_result(), {}, {}, checks=(Check("seed", False, "1", "2"),)), "checks-failed: seed: expected 1"),
+        (
+            Passage(make_result(), {}, {}, checks=(Check(CheckId.DEVICE_SEED, "seed", False, "1", "2"),)),
+            "checks-failed: seed: expected 1",
+        ),
         (make_failed(None, {}, error=GuestCrashed("it ended"), ended="source"), "it ended"),
         (HostLost("the host is gone"), "the host is gone"),
     ],
@@ -342,7 +346,7 @@ def test_a_second_migration_that_is_not_in_order(
     record = run_fake(monkeypatch, tmp_path, FakeTraveller(FAILED, second))
     assert record.verdict.reason == "failed: why"
     (check,) = [check for check in record.checks if not check.passed]
-    assert check.name == SECOND
+    assert check.id == SECOND
     assert observed in check.observed
 
 
@@ -391,7 +395,7 @@ def test_a_guest_that_cannot_be_healed(monkeypatch: pytest.MonkeyPatch, tmp_path
     traveller = FakeTraveller(FAILED, heals=GuestSilent("does not answer"))
     record = run_fake(monkeypatch, tmp_path, traveller)
     assert traveller.log == ["destination", "heal"]
-    assert [check.name for check in record.checks if not check.passed] == [SECOND]
+    assert [check.id for check in record.failed_checks] == [SECOND]
 
 
 def test_a_refused_destination_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

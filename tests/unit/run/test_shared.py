@@ -23,6 +23,7 @@ from tests.unit.run.travelling import (
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
+from switchover.record.checks import CheckId
 from switchover.record.errors import HostLost, Refused
 from switchover.record.measurement import Check
 from switchover.record.record import Record, VerdictName
@@ -33,7 +34,10 @@ from switchover.run.shared import SharedGuest, can_share, name_extras
 from switchover.run.traveller import Traveller
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
 
-GOOD, BAD = Check("guest is the same", True, "yes", "yes"), Check("guest is the same", False, "yes", "no")
+GOOD, BAD = (
+    Check(CheckId.GUEST_BOOT_ID, "guest is the same", True, "yes", "yes"),
+    Check(CheckId.GUEST_BOOT_ID, "guest is the same", False, "yes", "no"),
+)
 
 
 @pytest.fixture

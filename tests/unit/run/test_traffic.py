@@ -61,7 +61,7 @@ def test_dma(text: str, passed: bool) -> None:
 def test_dma_that_cannot_be_verified() -> None:
     """A driver that says something else fails the check, with its words."""
     check = check_dma(Answer(1, "cat: dma_verify: No such file or directory"), 1)
-    assert (check.name, check.passed) == ("every page written by DMA is whole, device 2", False)
+    assert (check.label, check.passed) == ("device.dma, device 2", False)
     assert "No such file" in check.observed
 
 
@@ -70,7 +70,7 @@ def test_a_driver_that_refuses_an_interrupt() -> None:
     guest = ScriptedHost(lambda argv: answer_questions(argv[-1], lambda name, script: "0 5\n0 5\nsh: write error\n"))
     check = fire_interrupt(guest)
     assert not check.passed
-    assert check.name == "interrupt of the last vector fires (primary handler, thread)"
+    assert check.label == "device.interrupt, device 1"
     assert "sh: write error" in check.observed
     silent = ScriptedHost(lambda argv: answer_questions(argv[-1], lambda name, script: 1))
     assert (fire_interrupt(silent).passed, fire_interrupt(silent).observed) == (False, "nothing")

@@ -48,7 +48,7 @@ def test_it_stays_without_completion(world: World, status: str | None) -> None:
     def use(made: Traveller) -> None:
         pair = made.pair
         passage = made.attempt(CASE)
-        assert [check.name for check in passage.checks] == ["guest runs on the source"]
+        assert [check.label for check in passage.checks] == ["guest.on-source"]
         assert (made.pair, name_of(made.side)) == (pair, "source")
         world.note("in use")
 

@@ -9,6 +9,7 @@ from tests.unit.builders import make_result
 
 from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
+from switchover.record.checks import CheckId
 from switchover.record.errors import (
     CommandFailed,
     Deadline,
@@ -24,9 +25,9 @@ from switchover.record.record import Verdict, VerdictName
 from switchover.run.passage import Passage
 from switchover.run.verdict import judge_error, judge_passage, judge_result
 
-PASSED = Check("same boot", True, "a", "a")
-FAILED = Check("checksum", False, "c0ffee", "c0ffef")
-SECOND = Check("seed", False, "1", "2")
+PASSED = Check(CheckId.GUEST_BOOT_ID, "same boot", True, "a", "a")
+FAILED = Check(CheckId.DEVICE_CHECKSUM, "checksum", False, "c0ffee", "c0ffef")
+SECOND = Check(CheckId.DEVICE_SEED, "seed", False, "1", "2")
 
 
 def test_completed() -> None:

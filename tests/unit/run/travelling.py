@@ -19,6 +19,7 @@ from switchover.guests.warm import Beginning, SavedGuest, SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
 from switchover.migration.phases import Phase
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.run import probes, traveller
 from switchover.run.pair import End, Pair
@@ -196,7 +197,7 @@ class World:
 
     def examine_stayed(self, source: Side, destination: Side, truths: Any, before: Any, login: Any) -> list[Check]:
         self.note(f"examine {name_of(source)}, which stayed")
-        return [Check("guest runs on the source", True, "yes", "yes")]
+        return [Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", True, "yes", "yes")]
 
 
 def read_truths(side: Side) -> tuple[Truth, ...]:
@@ -213,7 +214,11 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(traveller, "migrate_sides", world.migrate)
     monkeypatch.setattr(traveller, "examine", world.examine)
     monkeypatch.setattr(traveller, "examine_stayed", world.examine_stayed)
-    monkeypatch.setattr(traveller, "check_not_running", lambda side: Check("not running", True, "no", "no"))
+    monkeypatch.setattr(
+        traveller,
+        "check_not_running",
+        lambda side: Check(CheckId.GUEST_NOT_ON_DESTINATION, "not running", True, "no", "no"),
+    )
     monkeypatch.setattr(traveller, "mend_device", lambda guest, number: world.note(f"mend {number}"))
     monkeypatch.setattr(traveller, "finish_restore", world.restore)
     monkeypatch.setattr(traveller, "exchange_devices", world.exchange)

@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.expectation import COMPLETES, Expectation, find_mismatch
 
-PASSED = Check("guest runs on the source", True, "yes", "yes")
-FAILED = Check("device seed is kept", False, "1", "2")
-OTHER = Check("guest is the same boot", False, "a", "b")
+PASSED = Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", True, "yes", "yes")
+FAILED = Check(CheckId.DEVICE_SEED, "device seed is kept", False, "1", "2")
+OTHER = Check(CheckId.GUEST_BOOT_ID, "guest is the same boot", False, "a", "b")
 FAILURE = Verdict(VerdictName.FAILED, "destination", "failed: load of section 0000:00:03.0/vfio failed")
 
 
@@ -66,10 +67,18 @@ def test_a_failed_check_counts_with_every_verdict(name: VerdictName) -> None:
 
 
 def test_failed_checks_may_be_what_is_expected() -> None:
-    """Where ``checks-failed`` is expected they are the verdict itself; which one it was is for the reason to say."""
+    """Where ``checks-failed`` is expected they are the verdict itself; which one it was is for the reason to say, in
+    the words of its sentence or as its id. With another verdict ids of checks are no reason.
+    """
     verdict = Verdict(VerdictName.CHECKS_FAILED, reason="device seed is kept: expected 1, observed 2")
     assert find_mismatch(Expectation(VerdictName.CHECKS_FAILED, reason="seed"), verdict, [FAILED]) == ""
+    assert (
+        find_mismatch(Expectation(VerdictName.CHECKS_FAILED, reason=r"device\.seed"), verdict, [PASSED, FAILED]) == ""
+    )
+    assert find_mismatch(Expectation(VerdictName.CHECKS_FAILED, reason=r"guest\."), verdict, [PASSED, FAILED]) != ""
     assert find_mismatch(Expectation(VerdictName.CHECKS_FAILED, reason="boot"), verdict, [FAILED]) != ""
+    by_id = Expectation(VerdictName.FAILED, reason=r"device\.seed")
+    assert find_mismatch(by_id, FAILURE, [FAILED]).startswith("expected a reason with")
 
 
 @given(st.sampled_from(VerdictName), st.sampled_from(VerdictName))

@@ -18,6 +18,7 @@ from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
+from switchover.record.checks import CheckId
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import Record, Verdict, VerdictName
@@ -91,7 +92,7 @@ SCRIPTS = {
         replace(PRE_COPY_ON, settings=MigrationSettings(settle=False, switchover_ack=True)),
         Verdict(VerdictName.FAILED, "destination", 'two\nlines "quoted" $(id) `id`\r\x1b[31m'),
         mismatch="expected completed, was failed",
-        checks=(Check("guest runs on the source", False, "yes", "no\nno"),),
+        checks=(Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", False, "yes", "no\nno"),),
     ),
 }
 
@@ -148,7 +149,7 @@ def test_what_is_not_as_in_the_record_is_said() -> None:
     assert "had more words, for the lab's sake: pci=lastbus=0" in in_lab
     panicked = render_script(record_of(with_faults(Action.PANIC_GUEST)))
     assert "#   nothing makes the guest panic: this case cannot be repeated by a script\n" in panicked
-    again = Check("a second migration completes, with all its checks", True, "yes", "yes")
+    again = Check(CheckId.MIGRATION_AGAIN, "a second migration completes, with all its checks", True, "yes", "yes")
     stayed = render_script(record_of(PRE_COPY_ON, checks=(again,)))
     assert "#   no checks after the migration (1 in the record)\n#   no second migration of the guest" in stayed
     plain = render_script(record_of(PRE_COPY_ON))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cases that verbs are about: by ids, names and patterns of the catalogue, by files, by tags."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from switchover.catalogue.case import CatalogueCase
+from switchover.catalogue.load import Catalogue, load_catalogue
+from switchover.record.errors import UsageError
+from switchover.scenarios.plan import Plan, make_plan
+from switchover.scenarios.scenario import load_scenario
+
+
+@dataclass(frozen=True)
+class Selection:
+    """``plans``: of scenarios, each with the cases that are selected. ``python``: cases in Python."""
+
+    plans: list[Plan]
+    python: list[CatalogueCase]
+
+    @property
+    def names(self) -> list[str]:
+        """Of scenarios and functions, in their order."""
+        return list(dict.fromkeys([*(plan.scenario.name for plan in self.plans), *(one.group for one in self.python)]))
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Read by :func:`choose_cases`."""
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASE",
+        help="ids of cases, names of scenarios, patterns with *; files of cases, directories of them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tag", action="append", default=[], metavar="T",
+        help="only cases with this tag, or with -T without it; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
+    )
+
+
+def choose_cases(arguments: argparse.Namespace) -> Selection:
+    """:raises UsageError: nothing is asked for, a file is wrong, a name means nothing, or nothing is left"""
+    if not arguments.cases and not arguments.tag:
+        raise UsageError("No case is named.", fix="switchover list shows them; --tag T takes those with a tag")
+    return choose(arguments.cases, arguments.tag, arguments.only)
+
+
+def choose(words: Sequence[str], tags: Sequence[str] = (), only: str = "") -> Selection:
+    """As :func:`choose_cases`."""
+    files = [Path(word) for word in words if Path(word).exists()]
+    names = [word for word in words if not Path(word).exists()]
+    for name in names:
+        if name.endswith((".toml", ".py")) or "/" in name:
+            raise UsageError(f"There is no file {name}.")
+    found: list[CatalogueCase] = []
+    if files:
+        found += load_catalogue(files, only=True).cases
+    if names or not words:
+        found += load_catalogue().select(names)
+    found = list(Catalogue(tuple(found), ()).select((), tags)) if tags else found
+    chosen = [case for case in found if not only or _fits(case, only)]
+    if not chosen:
+        raise UsageError(f"No case fits --only {only!r}.", why=f"there are {len(found)} cases")
+    return _group(chosen)
+
+
+def _fits(case: CatalogueCase, pattern: str) -> bool:
+    fits = fnmatchcase if any(character in pattern for character in "*?[") else str.__contains__
+    return any(fits(name, pattern) for name in (case.id, *case.aliases))
+
+
+def _group(cases: Sequence[CatalogueCase]) -> Selection:
+    """Scenario by scenario, in the order in which each comes first."""
+    plans = []
+    for source in dict.fromkeys(case.source for case in cases if not case.is_python):
+        ids = {case.id for case in cases if case.source == source}
+        whole = make_plan(load_scenario(source))
+        plans.append(replace(whole, entries=tuple(entry for entry in whole.entries if entry.planned.id in ids)))
+    return Selection(plans, list({case.id: case for case in cases if case.is_python}.values()))

@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from avocado.core.nrunner.runnable import Runnable
-from avocado.core.utils.messages import FinishedMessage, RunningMessage
-
-from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.conduct import make_lost, make_plan_line
 from switchover.catalogue.load import with_parameters
 from switchover.catalogue.outcome import INTERRUPTED_REASON
 from switchover.catalogue.worker import LOG_FILE, conduct_in_steps, require_case
+from switchover.fronts.avocado_api import FinishedMessage, Runnable, RunningMessage
 from switchover.fronts.avocado_hosts import LONGEST_WAIT_S, Place, Turn, take_hosts
 from switchover.fronts.avocado_messages import (
-    FOLDER, LogTail, Message, list_files, make_finish, make_log, make_whiteboard
+    FOLDER,
+    LogTail,
+    Message,
+    list_files,
+    make_finish,
+    make_log,
+    make_whiteboard,
 )  # fmt: skip
 from switchover.fronts.avocado_resolver import COPY_BYTES, HOSTS, INVENTORY, KIND, MOST_COPIED
 from switchover.hosts.orphans import end_descendants

@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avocado.core.nrunner.runnable import Runnable
-from avocado.core.plugin_interfaces import JobPost, JobPre
-
+from switchover.fronts.avocado_api import JobPost, JobPre, Runnable
 from switchover.fronts.avocado_resolver import HOSTS, INVENTORY, KIND
 from switchover.fronts.avocado_version import find_misfit
 
@@ -116,15 +114,11 @@ class SwitchoverJob(JobPre, JobPost):  # type: ignore[misc]
             return
         from switchover.catalogue.conduct import make_plan_line
         from switchover.catalogue.worker import RELEASE_S
-        from switchover.hosts.waiting import wait_until
-        from switchover.record.errors import Deadline
         from switchover.record.planfile import make_unrun
 
         with self._stack:
             for turn in self._turns:
-                with contextlib.suppress(Deadline):
-                    words = "the end of the last test on the hosts"
-                    wait_until(words, lambda turn=turn: turn.take("the end of the job"), timeout=RELEASE_S)
+                _wait_for(turn, RELEASE_S)
             reason = f"avocado did not run it: {job.interrupted_reason or 'see its log'}"
             for case, count in self._planned.values():
                 for number in range(1, count + 1):
@@ -132,3 +126,12 @@ class SwitchoverJob(JobPre, JobPost):  # type: ignore[misc]
                     if not (repeat.path / "record.json").exists():
                         repeat.write_record(make_unrun(make_plan_line(case), number, reason))
             _LOG_UI.info("SWITCHOVER : %s", self._directory.path)
+
+
+def _wait_for(turn: "Turn", seconds: float) -> None:
+    """Tests that were ended give back what they had; one that does not is not waited for any longer."""
+    from switchover.hosts.waiting import wait_until
+    from switchover.record.errors import Deadline
+
+    with contextlib.suppress(Deadline):
+        wait_until("the end of the last test on the hosts", lambda: turn.take("the end of the job"), timeout=seconds)

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avocado.core.utils.messages import FileMessage, FinishedMessage, LogMessage, StderrMessage, WhiteboardMessage
-
 from switchover.catalogue.conduct import TRACEBACK
 from switchover.catalogue.outcome import NATIVE, Outcome, find_outcome, find_worst
+from switchover.fronts.avocado_api import FileMessage, FinishedMessage, LogMessage, StderrMessage, WhiteboardMessage
 from switchover.record.record import Record
 from switchover.report.failures import render_headline
 

@@ -8,13 +8,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avocado.core.extension_manager import PluginPriority
-from avocado.core.nrunner.runnable import CONFIGURATION_USED as EVERY_RUNNER_USES
-from avocado.core.nrunner.runnable import Runnable
-from avocado.core.plugin_interfaces import Init, Resolver
-from avocado.core.resolver import ReferenceResolution, ReferenceResolutionResult
-from avocado.core.settings import settings
-
+from switchover.fronts.avocado_api import (
+    EVERY_RUNNER_USES,
+    Init,
+    PluginPriority,
+    ReferenceResolution,
+    ReferenceResolutionResult,
+    Resolver,
+    Runnable,
+    settings,
+)
 from switchover.fronts.avocado_version import find_misfit
 
 if TYPE_CHECKING:

@@ -13,12 +13,14 @@ import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from avocado.core.nrunner.app import BaseRunnerApp
-from avocado.core.nrunner.runnable import Runnable
-from avocado.core.nrunner.runner import BaseRunner
-from avocado.core.nrunner.task import TaskStatusService
-from avocado.core.utils.messages import FinishedMessage, StartedMessage
-
+from switchover.fronts.avocado_api import (
+    BaseRunner,
+    BaseRunnerApp,
+    FinishedMessage,
+    Runnable,
+    StartedMessage,
+    TaskStatusService,
+)
 from switchover.fronts.avocado_resolver import CONFIGURATION_USED, KIND
 from switchover.fronts.avocado_version import find_misfit
 

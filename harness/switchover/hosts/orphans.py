@@ -78,7 +78,7 @@ def run_behind(work: Callable[[], None], on_death: Callable[[str], None]) -> int
     return code if code >= 0 else 128 - code
 
 
-def _be_the_child(work: Callable[[], None], parent: int, blocked: set[signal.Signals]) -> None:
+def _be_the_child(work: Callable[[], None], parent: int, blocked: set[int | signal.Signals]) -> None:
     """Does not return."""
     code = 1
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Real avocado with the built wheel, in an environment of its own, which is kept from one run of the tests to the next."""
+"""Real avocado with the built wheel, in an environment of its own, which is kept for the next run of the tests."""
 
 import hashlib
 import json
@@ -84,8 +84,8 @@ class JobResult:
 
 
 def name_of(test: Mapping[str, Any]) -> str:
-    """The id of the case in avocado's name of a test, ``NUMBER-ID;VARIANT``."""
-    return str(test["name"]).partition("-")[2].partition(";")[0]
+    """The id of the case in avocado's id of a test, ``NUMBER-ID;VARIANT``."""
+    return str(test["id"]).partition("-")[2].partition(";")[0]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""avocado 113 with the built wheel: the same cases, verdicts, measurements and files as without it, and nothing left."""
+"""avocado 113 with the built wheel: the same cases, verdicts, measurements and files as without, and nothing left."""
 
 import hashlib
 import json
@@ -26,6 +26,7 @@ from switchover.catalogue.load import load_catalogue, load_file
 from switchover.catalogue.outcome import NATIVE, Outcome, find_outcome
 from switchover.catalogue.worker import conduct_apart
 from switchover.hosts.waiting import wait_until
+from switchover.lab.keys import generate_key_pair
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.report.rundata import read_run
@@ -180,7 +181,7 @@ def test_all_axes_of_a_variant_reach_a_case_and_each_has_a_record(avocado: Avoca
     )
     job = avocado.run("-m", str(mux), f"switchover:{_copy(tmp_path, 'tells')}")
     assert job.code == 0
-    assert [test["name"].split(";")[0] for test in job.results["tests"]] == ["1-tells", "2-tells"]
+    assert [test["id"].split(";")[0] for test in job.results["tests"]] == ["1-tells", "2-tells"]
     told = {path.read_text() for path in job.run.path.glob("tells/*/parameters.txt")}
     assert told == {"2 0.25 'per%cent' True\n", "200 0.25 'per%cent' True\n"}
     assert [case.line.repeats for case in read_run(job.run).cases] == [2]
@@ -289,8 +290,11 @@ with Job(config, suites) as job:
 
 def test_suites_of_a_job_have_hosts_of_their_own_and_lost_hosts_are_errors(avocado: Avocado, tmp_path: Path) -> None:
     """The Job API: each suite says which hosts; those of neither can be had, and what needs none runs all the same."""
-    for name in ("first", "second"):
-        (tmp_path / f"{name}.toml").write_text(_INVENTORY.format(name="three" if name == "second" else "one"))
+    pair = generate_key_pair()
+    (tmp_path / "key").write_text(pair.private)
+    for file, name in (("first", "one"), ("second", "three")):
+        text = _INVENTORY.format(name=name, key=tmp_path / "key", public=pair.public)
+        (tmp_path / f"{file}.toml").write_text(text)
     script = tmp_path / "job.py"
     script.write_text(_JOB)
     words = [str(script), str(tmp_path / "results"), str(CASES / "parameters.py")]
@@ -308,14 +312,13 @@ def test_suites_of_a_job_have_hosts_of_their_own_and_lost_hosts_are_errors(avoca
     assert len(job.run.records()) == 4
 
 
-_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ2Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0Z0"
-_INVENTORY = f"""
+_INVENTORY = """
 version = 1
-[host.{{name}}]
+[host.{name}]
 address = "127.0.0.1"
 port = 1
-key = "KEY"
-host_key = "{_KEY}"
+key = "{key}"
+host_key = "{public}"
 """
 
 

@@ -24,7 +24,6 @@ from switchover.fronts.avocado_messages import (
     make_whiteboard,
 )  # fmt: skip
 from switchover.fronts.avocado_resolver import COPY_BYTES, HOSTS, INVENTORY, KIND, MOST_COPIED
-from switchover.hosts.orphans import end_descendants
 from switchover.hosts.waiting import paced
 from switchover.lab.labfile import read_lab_file
 from switchover.record.errors import SwitchoverError, UsageError
@@ -97,8 +96,6 @@ def carry_out(runnable: Runnable, ending: Ending) -> Iterator[Message]:
     except SwitchoverError as error:
         yield make_log(str(error))
         yield FinishedMessage.get("error", fail_reason=str(error).splitlines()[0], fail_class=type(error).__name__)
-    finally:
-        end_descendants()
 
 
 class _Execution:

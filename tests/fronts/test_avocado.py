@@ -177,7 +177,7 @@ def test_all_axes_of_a_variant_reach_a_case_and_each_has_a_record(avocado: Avoca
     mux = tmp_path / "mux.yaml"
     mux.write_text(
         "counts: !mux\n  few:\n    count: 2\n  many:\n    count: 200\n"
-        "others: !mux\n  a:\n    share: 0.25\n    word: 'per%cent'\n    on: on\n"
+        "others: !mux\n  a:\n    share: 0.25\n    word: 'per%cent'\n    fast: on\n"
     )
     job = avocado.run("-m", str(mux), f"switchover:{_copy(tmp_path, 'tells')}")
     assert job.code == 0

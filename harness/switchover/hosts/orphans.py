@@ -48,8 +48,8 @@ def run_behind(work: Callable[[], None], on_death: Callable[[str], None]) -> int
     """Do something in a child that this process stands for; the exit status.
 
     Somebody else may kill this process, and the child still ends in order: it has a session of its own, gets SIGTERM
-    when this process gets it or ends, and takes the time it needs. The child may die, and ``on_death`` is told how, unless
-    somebody wanted it to end. Of what they started, nothing is left. Must be called before there are threads.
+    when this process gets it or ends, and takes the time it needs. The child may die, and ``on_death`` is told how,
+    unless somebody wanted it to end. Of what they started, nothing is left. Must be called before there are threads.
     """
     if threading.active_count() > 1:
         raise AssertionError("a process with threads cannot be forked")

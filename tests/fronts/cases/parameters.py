@@ -5,9 +5,9 @@ from switchover import Context, Needs, case
 
 
 @case(tags=["parameters"], needs=Needs(hosts=0))
-def tells(context: Context, count: int = 1, share: float = 0.5, word: str = "none", on: bool = False) -> None:
+def tells(context: Context, count: int = 1, share: float = 0.5, word: str = "none", fast: bool = False) -> None:
     """Leaves its parameters in a file."""
-    context.attach("parameters.txt", f"{count!r} {share!r} {word!r} {on!r}\n")
+    context.attach("parameters.txt", f"{count!r} {share!r} {word!r} {fast!r}\n")
 
 
 @case(tags=["parameters"], needs=Needs(hosts=2))

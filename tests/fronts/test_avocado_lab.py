@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """avocado runs migrations in a lab that the job boots, one test at a time, and stops it."""
 
+import itertools
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_a_job_boots_a_lab_and_its_tests_use_it_in_turns(tmp_path: Path, monkeyp
         "processes-survive.hops-1": "PASS",
     }
     spans = sorted(_find_span(record) for record in job.run.records())
-    assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
     tests = {case: job.test(case) for case in job.statuses}
     waited = {case: json.loads(test["whiteboard"])["waited_s"] for case, test in tests.items()}
     assert sum(seconds > 5 for seconds in waited.values()) == 2, waited

@@ -34,7 +34,6 @@ from switchover.report.rundata import read_run
 CONFORMANCE = CASES / "conformance.py"
 MARK = "switchover-leftover"
 OURS = "avocado-runner-switchover"
-WORKER = "switchover.catalogue.worker"
 
 
 @pytest.fixture(scope="session")
@@ -243,7 +242,8 @@ def test_a_runner_that_is_killed_is_an_error_and_avocado_goes_on(leftovers: Avoc
     """avocado alone would wait for its result for ever."""
     running = leftovers.start("switchover:stays")
     leftovers.wait_until_runs("stays")
-    runners = {process.pid: process for process in list_processes(OURS)}
+    place = str(leftovers.place)
+    runners = {process.pid: process for process in list_processes(OURS) if process in list_processes(place)}
     assert len(runners) == 2
     known = next(pid for pid, process in runners.items() if process.ppid() not in runners)
     victim = known if which == "process that avocado knows" else next(pid for pid in runners if pid != known)
@@ -261,11 +261,8 @@ def test_avocado_that_is_killed_leaves_no_process(leftovers: Avocado) -> None:
     running = leftovers.start("switchover:stays")
     leftovers.wait_until_runs("stays")
     os.kill(running.pid, signal.SIGKILL)
-    wait_until(
-        "the end of all processes of the job",
-        lambda: not [*list_processes(MARK), *list_processes(OURS), *list_processes(WORKER)],
-        timeout=60,
-    )
+    place = str(leftovers.place)
+    wait_until("the end of the job", lambda: not [*list_processes(MARK), *list_processes(place)], timeout=60)
     running.communicate()
 
 

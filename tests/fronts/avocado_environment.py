@@ -84,8 +84,8 @@ class JobResult:
 
 
 def name_of(test: Mapping[str, Any]) -> str:
-    """The id of the case in avocado's id of a test, ``NUMBER-ID;VARIANT``."""
-    return str(test["id"]).partition("-")[2].partition(";")[0]
+    """The id of the case; avocado's own id is ``NUMBER-ID;VARIANT``, and with several suites ``SUITE-`` before it."""
+    return str(test["name"]).partition(";")[0]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ told in docs/api.md, they stay as they are, and rooms behind them change. Nothin
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from switchover.record.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from switchover.catalogue.case import CatalogueCase as CatalogueCase
     from switchover.catalogue.case import Needs as Needs
@@ -52,8 +54,6 @@ if TYPE_CHECKING:
     from switchover.scenarios.expectation import Expectation as Expectation
     from switchover.scenarios.faults import Action as Action
     from switchover.scenarios.faults import Fault as Fault
-
-__version__ = "0.1.0"
 
 _PLACES = {
     "catalogue.case": ("CatalogueCase", "Needs"),

@@ -90,7 +90,7 @@ def _listen(pair: Pair) -> Iterator[list[socket.socket]]:
         listeners = []
         for end in (pair.source, pair.destination):
             assert end.outlet is not None
-            path = Path(end.outlet.socket)
+            path = Path(end.outlet.sockets[0])
             listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
             listener.bind(str(path))
             stack.callback(path.unlink, missing_ok=True)

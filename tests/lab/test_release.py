@@ -22,7 +22,7 @@ from switchover.record.paths import journals_directory
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.interventions import start_link
-from switchover.run.pair import LAB_LINK, Pair, pair_of_lab
+from switchover.run.pair import Pair, pair_of_lab
 from switchover.run.repeat import run_repeat
 from switchover.run.standard import KNOBS, PRE_COPY_ON
 from switchover.scenarios.case import DEVICE_PROPERTIES, with_one_device, with_start
@@ -133,11 +133,11 @@ def test_a_qemu_that_does_not_start_leaves_its_words(pair: Pair, tmp_path: Path)
     assert (directory / "source.qmp.jsonl").stat().st_size > 0
 
 
-def test_a_disturbed_link_is_in_order_afterwards(lab: Lab) -> None:
+def test_a_disturbed_link_is_in_order_afterwards(lab: Lab, pair: Pair) -> None:
     """A link has its own discipline again after the fault, whether it was disturbed or not; until then it is seen."""
     host = lab.hosts()[0]
     for disturbed in (True, False):
-        with start_link(host, LAB_LINK) as link:
+        with start_link(host, pair.source.link) as link:
             if disturbed:
                 link.disturb("netem", "rate", "8mbit")
                 assert "netem" in list_leftovers(host)[0]

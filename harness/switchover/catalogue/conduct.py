@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from switchover import __version__
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.context import CaseFailed, Context
 from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refused, SwitchoverError
 from switchover.record.planfile import PlanLine
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.record.version import __version__
 from switchover.run.testbed import Testbed
 from switchover.scenarios.expectation import COMPLETES
 

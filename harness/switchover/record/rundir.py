@@ -30,6 +30,21 @@ class RepeatDirectory:
         path.mkdir(exist_ok=True)
         return RepeatDirectory(path)
 
+    def set_aside(self) -> None:
+        """Put what is there of an execution into ``earlier-N``, for another one; nothing if there is no record."""
+        if not (self.path / "record.json").exists():
+            return
+        entries = [entry for entry in self.path.iterdir() if not entry.name.startswith(_EARLIER)]
+        place = self.path / f"{_EARLIER}{len(self.earlier()) + 1}"
+        place.mkdir()
+        for entry in entries:
+            entry.rename(place / entry.name)
+
+    def earlier(self) -> list[Record]:
+        """Records that were set aside, in their order."""
+        places = sorted(self.path.glob(f"{_EARLIER}*"), key=lambda path: int(path.name.removeprefix(_EARLIER)))
+        return [read_record(place / "record.json") for place in places]
+
     def write_text(self, name: str, text: str) -> None:
         _write_whole(self.path / name, text)
 
@@ -39,6 +54,9 @@ class RepeatDirectory:
 
     def write_record(self, record: Record) -> None:
         self.write_text("record.json", render_record(record))
+
+
+_EARLIER = "earlier-"
 
 
 def folder_of(case: str) -> str:

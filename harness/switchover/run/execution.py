@@ -12,8 +12,16 @@ from switchover.guests.warm import SavedGuests
 from switchover.migration.session import Sample
 from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
-from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, make_skipped, make_unrun, write_plan
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
+from switchover.record.planfile import (
+    NOT_RUN,
+    PlanFile,
+    PlanLine,
+    PlannedScenario,
+    make_skipped,
+    make_unrun,
+    write_plan,
+)
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of
 from switchover.run.kept import Keeper
 from switchover.run.pair import Pair
@@ -143,6 +151,7 @@ def execute(
     unsupported: Callable[[Turn], str] = lambda turn: "",
     keeper: Keeper | None = None,
     share_guest: bool = False,
+    retries: int = 0,
     run: Callable[..., Record] = run_repeat,
 ) -> None:
     """Run all turns, each into its directory. ``plan.json`` must be there before.
@@ -151,7 +160,7 @@ def execute(
     goes on, at most :data:`MOST_LOSSES` times. ``unsupported``: in words, why a case cannot be run, before hosts are
     asked. ``keeper``: the run stops at the first case whose guests it keeps. ``share_guest``: cases go on with the
     guest of those before them where they can; one that is not as expected is run again alone, and its record says what
-    came of that.
+    came of that. ``retries``: so often a repeat that ended in an infrastructure error is run again; all are kept.
 
     Whatever ends a run, what was not run has a record that says so, and why; then an error is raised again.
     """
@@ -165,7 +174,7 @@ def execute(
                 with lease() as stage:
                     if not progress.asked:
                         _gate(progress, directory, watcher, stage)
-                    _run_until_lost(progress, directory, watcher, stage, keeper, run, share_guest=share_guest)
+                    _run_until_lost(progress, directory, watcher, stage, keeper, run, retries, share_guest=share_guest)
             except _Lost as loss:
                 progress.losses += 1
                 say(f"the hosts are lost: {loss}")
@@ -201,12 +210,40 @@ def start_execution(
     return turns
 
 
+def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
+    """Those of a run's turns that have no verdict: what was not run, and what an interruption ended. Their records, if
+    there are some, are taken away.
+
+    :raises UsageError: none is left
+    """
+    left = []
+    for turn in turns:
+        path = directory.repeat_path(turn.line.id, turn.number) / "record.json"
+        if path.exists():
+            reason = read_record(path).verdict.reason
+            if not (reason.startswith(NOT_RUN) or reason.endswith("interrupted")):
+                continue
+            path.unlink()
+        elif turn.number > 1 and _is_left_out(directory, turn.line.id):
+            continue
+        left.append(turn)
+    if not left:
+        raise UsageError(f"Every repeat of {directory.word} has its verdict.", fix=f"switchover show {directory.word}")
+    return left
+
+
+def _is_left_out(directory: RunDirectory, case: str) -> bool:
+    first = directory.repeat_path(case, 1) / "record.json"
+    return first.exists() and read_record(first).verdict.name is VerdictName.NOT_SUPPORTED
+
+
 def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher) -> None:
     """Cases that need no hosts, before any are leased."""
     for turn in [turn for turn in progress.left if turn.apart is not None and not turn.apart.needs_hosts]:
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
-        record = turn.apart(turn.number, repeat, directory, {})  # type: ignore[misc]
+        repeat.set_aside()
+        record = add_earlier(turn.apart(turn.number, repeat, directory, {}), repeat)  # type: ignore[misc]
         progress.left.remove(turn)
         watcher.end(turn, record)
 
@@ -249,13 +286,14 @@ def _run_until_lost(
     stage: Stage,
     keeper: Keeper | None,
     run: Callable[..., Record],
+    retries: int,
     *,
     share_guest: bool,
 ) -> None:
     """:raises _Lost: the hosts are; the turn that was on them has its record"""
     with SavedGuests() as saved_guests, SharedGuest() as shared:
         observer = Observer(watcher.step, watcher.sample, keeper, saved_guests, shared if share_guest else None)
-        _run_turns(progress, directory, watcher, stage, observer, run)
+        _run_turns(progress, directory, watcher, stage, observer, run, retries)
 
 
 def _run_turns(
@@ -265,6 +303,7 @@ def _run_turns(
     stage: Stage,
     observer: Observer,
     run: Callable[..., Record],
+    retries: int,
 ) -> None:
     """:raises _Lost: as :func:`_run_until_lost`"""
     keeper = observer.keeper
@@ -273,6 +312,13 @@ def _run_turns(
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
         record = _run_turn(turn, repeat, directory, stage, observer, run)
+        if needs_retry(record) and len(repeat.earlier()) < retries:
+            repeat.set_aside()
+            say(f"{turn.line.id} #{turn.number} is tried again: {record.mismatch}")
+            if loss := stage.find_loss():
+                raise _Lost(loss)
+            continue
+        record = add_earlier(record, repeat)
         progress.left.pop(0)
         watcher.end(turn, record)
         if keeper is not None and keeper.used:
@@ -323,6 +369,22 @@ def run_on_pair(
         alone = run(case, number, pair, repeat.alone(), fingerprint, observer.alone())
         record = _compare_with_alone(record, alone)
         repeat.write_record(record)
+    return record
+
+
+def needs_retry(record: Record) -> bool:
+    """Whether the environment failed, so that another execution may tell what this one could not."""
+    return record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR and bool(record.mismatch)
+
+
+def add_earlier(record: Record, repeat: RepeatDirectory) -> Record:
+    """A record with what the executions before it came to, if some were set aside; it is written again then."""
+    earlier = repeat.earlier()
+    if not earlier:
+        return record
+    told = tuple({"verdict": str(one.verdict.name), "reason": one.verdict.reason} for one in earlier)
+    record = replace(record, earlier=told)
+    repeat.write_record(record)
     return record
 
 

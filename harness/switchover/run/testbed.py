@@ -28,7 +28,7 @@ from switchover.run.held import HeldGuest, start_held_guest
 from switchover.run.inventory_stage import lease_inventory_hosts, reopen_inventory_hosts
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.shared import SharedGuest
-from switchover.run.stage import HostNames, LabStage, Stage
+from switchover.run.stage import HostNames, LabStage, Stage, put_case_in_place
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import PlannedCase
 from switchover.scenarios.gate import decide
@@ -166,6 +166,7 @@ class Testbed:
         if missing := self._find_missing(case, hosts):
             return _leave_out(case, number, missing, repeat)
         observer = self._observer.alone() if alone or any(hosts) else self._observer
+        case = put_case_in_place(case, self._stage.guest_place)
         pair, fingerprint = self._stage.pair(hosts), self._stage.fingerprint(case, hosts)
         return run_on_pair(case, number, pair, fingerprint, repeat, observer)
 
@@ -178,12 +179,14 @@ class Testbed:
         if missing := self.find_missing(case):
             raise NotSupported(f"{case.id} cannot be run here.", why=missing)
         self.end_shared_guest()
+        case = put_case_in_place(case, self._stage.guest_place)
         with start_held_guest(case, self._stage.pair(("", "")), self._saved_guests) as held:
             yield Guest(held, case, self)
 
     def migrate(self, held: HeldGuest, case: Case) -> Record:
         """For :meth:`Guest.migrate`."""
         number, repeat = self._next(case.id)
+        case = put_case_in_place(case, self._stage.guest_place)
         pair, fingerprint = self._stage.pair(("", "")), self._stage.fingerprint(case, ("", ""))
         return run_repeat(case, number, pair, repeat, fingerprint, replace(self._observer, shared=held))
 
@@ -320,15 +323,17 @@ def reopen_testbed(address: Mapping[str, object], directory: RunDirectory, obser
     with contextlib.ExitStack() as stack:
         lab: Lab | None = None
         stage: Stage
+        place = int(str(address.get("place", 1)))
         if "lab" in address:
             lab = stack.enter_context(contextlib.closing(Lab(Path(str(address["lab"])))))
             stack.enter_context(paced(lab.file.pace))
-            stage = LabStage(lab)
+            source, destination = (str(name) for name in address.get("pair", ("", "")))  # type: ignore[attr-defined]
+            stage = LabStage(lab, (source, destination), place)
         elif "hosts" in address:
             source, destination = (str(name) for name in address["hosts"])  # type: ignore[attr-defined]
             file = Path(str(address["inventory"])) if address.get("inventory") else None
             inventory = load_inventory(file)
-            stage = stack.enter_context(reopen_inventory_hosts(inventory, (source, destination)))
+            stage = stack.enter_context(reopen_inventory_hosts(inventory, (source, destination), place))
         else:
             lab = stack.enter_context(borrow_lab())
             stage = LabStage(lab)

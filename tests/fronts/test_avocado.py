@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from tests.fronts.avocado_environment import (
@@ -25,6 +25,7 @@ from tests.fronts.avocado_environment import (
 from switchover.catalogue.load import load_catalogue, load_file
 from switchover.catalogue.outcome import NATIVE, Outcome, find_outcome
 from switchover.catalogue.worker import conduct_apart
+from switchover.hosts.ownership import take_file
 from switchover.hosts.waiting import wait_until
 from switchover.lab.keys import generate_key_pair
 from switchover.record.record import Record, VerdictName
@@ -334,3 +335,63 @@ def test_without_a_job_the_runner_makes_a_run_directory_of_its_own(environment: 
     assert "'result': 'skip'" in done.stdout
     (record,) = RunDirectory(tmp_path / "run").records()
     assert record.verdict.name is VerdictName.NOT_SUPPORTED
+
+
+def _start_runner(environment: Path, place: Path) -> "subprocess.Popen[str]":
+    """Of a test that needs hosts, in a job whose lab is gone, and whose lock is ``place/lock``."""
+    run = make_run_directory("test", place, name="run")
+    testbed = json.dumps({"lab": str(place / "lab")})
+    words = [
+        f"source={CASES / 'parameters.py'}",
+        f"run={run.path}",
+        f"lock={place / 'lock'}",
+        f"testbed=json:{testbed}",
+    ]
+    return subprocess.Popen(
+        [environment / "bin" / OURS, "runnable-run", "-k", "switchover", "-u", "wants-hosts", *words],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_lab_that_is_gone_is_an_error(environment: Path, tmp_path: Path) -> None:
+    said = finish(_start_runner(environment, tmp_path))
+    assert "'result': 'error'" in said
+    (record,) = RunDirectory(tmp_path / "run").records()
+    assert "lab.json cannot be read" in record.verdict.reason
+    assert find_outcome(record) is Outcome.ERROR
+
+
+def test_a_test_waits_for_its_turn_and_says_for_whom(environment: Path, tmp_path: Path) -> None:
+    """Another test has the hosts. That the lab is gone shows that it goes on when it is its turn."""
+    owned = take_file(tmp_path / "lock", note="precopy")
+    assert owned is not None
+    runner = _start_runner(environment, tmp_path)
+    assert runner.stdout is not None
+    said = _read_until(runner.stdout, "waiting for the lab, which precopy has")
+    assert "'result'" not in said
+    owned.release(remove=False)
+    assert "'result': 'error'" in finish(runner)
+
+
+def test_a_test_that_is_ended_while_it_waits_was_interrupted(environment: Path, tmp_path: Path) -> None:
+    """It is no skip: nobody has said anything of what it needs."""
+    owned = take_file(tmp_path / "lock", note="precopy")
+    assert owned is not None
+    runner = _start_runner(environment, tmp_path)
+    assert runner.stdout is not None
+    _read_until(runner.stdout, "waiting for the lab")
+    runner.terminate()
+    assert "'result': 'interrupted'" in finish(runner)
+    owned.release()
+    (record,) = RunDirectory(tmp_path / "run").records()
+    assert find_outcome(record) is Outcome.INTERRUPTED
+
+
+def _read_until(stream: IO[str], words: str) -> str:
+    """Lines up to one with these words; the test's own timeout ends it if there is none."""
+    said = ""
+    for line in stream:
+        said += line
+        if words in line:
+            return said
+    raise AssertionError(f"{words!r} was not said: {said}")

@@ -87,7 +87,7 @@ class RunnerApp(BaseRunnerApp):  # type: ignore[misc]
 def _echo(status: object) -> None:
     """For people who start the program themselves; pieces of files are none of theirs."""
     if not isinstance(status, Mapping) or status.get("type") != "file":
-        print(status)
+        print(status, flush=True)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ class IdleStage:
         self._pair = Pair(End(hosts[0], ""), End(hosts[-1], ""), GuestKeys("", "", "", ""))
 
     address: Mapping[str, object] = {}
-    guest_place = 1
+    guest_place = None
 
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
         facts = HostFacts("a", {CASE.source.guest.qemu: None})

@@ -5,7 +5,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from switchover.catalogue.conduct import make_plan_line
 from switchover.catalogue.worker import ConductApart
 from switchover.cli.arguments import parse_positive
-from switchover.cli.pairs import run_on_pairs
+from switchover.cli.pairs import Pairs, parse_pairs, run_on_pairs
 from switchover.cli.places import add_place_arguments, parse_pair
 from switchover.cli.selection import Selection, add_selection, choose_cases, choose_planned
 from switchover.hosts.inventory import load_inventory
@@ -94,40 +94,49 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.pair and (arguments.keep_on_fail or arguments.share_guest or arguments.hosts):
         raise UsageError("--pair does not go with --hosts, --keep-on-fail or --share-guest.")
-    open_place = _choose_place(selection, arguments) if not arguments.pair else None
-    if earlier is None:
-        directory = make_run_directory(_make_title(selection), arguments.output)
-        turns = start_execution(plans, directory, *_list_python(selection))
-    else:
-        directory = earlier
-        turns = list_left([*list_turns(plans), *_list_python(selection)[0]], directory)
-    say(f"run directory: {directory.path}")
-    with _open_watcher(lines=bool(arguments.pair)) as (watcher, pause):
-        if open_place is None:
+    place = parse_pairs(arguments, selection) if arguments.pair else _choose_place(selection, arguments)
+    directory = earlier or make_run_directory(_make_title(selection), arguments.output)
+    with directory.hold():
+        python, groups = _list_python(selection)
+        if earlier is None:
+            turns = start_execution(plans, directory, python, groups)
+        else:
+            turns = list_left([*list_turns(plans), *python], directory)
+        say(f"run directory: {directory.path}")
+        with _open_watcher(lines=bool(arguments.pair)) as (watcher, pause):
             try:
-                run_on_pairs(turns, directory, selection, arguments, watcher)
+                _carry_out(turns, directory, selection, arguments, place, watcher, pause)
             except BaseException:
+                pause()
                 _conclude(directory)
                 raise
-            return exit_code_of(_conclude(directory), strict=arguments.strict)
-        lease, unsupported = open_place
-        keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
-        try:
-            execute(
-                turns,
-                directory,
-                lease,
-                watcher,
-                unsupported=unsupported,
-                keeper=keeper,
-                share_guest=arguments.share_guest,
-                retries=arguments.retry_infra,
-            )
-        except BaseException:
-            pause()
-            _conclude(directory)
-            raise
-    return exit_code_of(_conclude(directory), strict=arguments.strict)
+        return exit_code_of(_conclude(directory), strict=arguments.strict)
+
+
+def _carry_out(
+    turns: Sequence[Turn],
+    directory: RunDirectory,
+    selection: Selection,
+    arguments: argparse.Namespace,
+    place: "Pairs | Place",
+    watcher: Watcher,
+    pause: Callable[[], None],
+) -> None:
+    if isinstance(place, Pairs):
+        run_on_pairs(place, turns, directory, selection, arguments, watcher)
+        return
+    lease, unsupported = place
+    keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
+    execute(
+        turns,
+        directory,
+        lease,
+        watcher,
+        unsupported=unsupported,
+        keeper=keeper,
+        share_guest=arguments.share_guest,
+        retries=arguments.retry_infra,
+    )
 
 
 def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
@@ -164,9 +173,10 @@ def _list_python(selection: Selection) -> tuple[list[Turn], list[PlannedScenario
 
 
 Lease = Callable[[], AbstractContextManager[Stage]]
+Place = tuple[Lease, Callable[[Turn], str]]
 
 
-def _choose_place(selection: Selection, arguments: argparse.Namespace) -> tuple[Lease, Callable[[Turn], str]]:
+def _choose_place(selection: Selection, arguments: argparse.Namespace) -> Place:
     """Where the run takes place, in a lab or on hosts of the inventory, and why a case cannot be run there.
 
     On the latter with ``--hosts``, or if every case names such hosts for both sides.

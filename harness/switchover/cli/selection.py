@@ -59,7 +59,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--tag", action="append", default=[], metavar="T",
-        help="only cases with this tag, or with -T without it; may be repeated",
+        help="only cases with this tag, or with --tag=-T without it; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The run directory: its layout, and writing into it so that no half of a file is ever seen."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +42,16 @@ class RepeatDirectory:
         place.mkdir()
         for entry in entries:
             entry.rename(place / entry.name)
+
+    def clear(self) -> None:
+        """Take away what is there of an execution, but for those that were set aside."""
+        for entry in self.path.iterdir():
+            if entry.name.startswith(_EARLIER):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
     def earlier(self) -> list[Record]:
         """Records that were set aside, in their order."""
@@ -116,6 +129,19 @@ class RunDirectory:
             else:
                 return number, RepeatDirectory(path)
 
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """For who executes the run: nobody else does meanwhile. The right to it ends with the process.
+
+        :raises UsageError: somebody does already
+        """
+        with (self.path / "run.json").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(f"The run {self.word} still goes on.", fix=f"switchover show {self.word}") from error
+            yield
+
     def write_text(self, name: str, text: str) -> None:
         _write_whole(self.path / name, text)
 
@@ -190,7 +216,7 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
             return RunDirectory(parent / found[0])
         if found:
             raise UsageError(f"{word!r} fits {len(found)} runs.", why=", ".join(found[-3:]), fix="say more of its name")
-    raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list")
+    raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list --runs")
 
 
 def read_records(run: str | Path = "last") -> list[Record]:

@@ -167,7 +167,7 @@ def execute(
     progress = _Progress(list(turns))
     watcher.start(turns)
     try:
-        _run_without_hosts(progress, directory, watcher)
+        _run_without_hosts(progress, directory, watcher, retries)
         _leave_out(progress, directory, watcher, lambda turn: _as_decision(unsupported(turn)))
         while progress.left and not progress.kept:
             try:
@@ -180,17 +180,18 @@ def execute(
                 say(f"the hosts are lost: {loss}")
                 if progress.left and progress.losses > MOST_LOSSES:
                     raise NotReady(f"The hosts were lost {progress.losses} times.", why=str(loss)) from None
-    except KeyboardInterrupt:
-        progress.reason = "interrupted"
-        raise
-    except SwitchoverError as error:
-        progress.reason = error.what
-        raise
     except BaseException as error:
-        progress.reason = f"{type(error).__name__}: {error}"
+        progress.reason = describe_end(error)
         raise
     finally:
         _report_left(progress, directory)
+
+
+def describe_end(error: BaseException) -> str:
+    """Why what comes after an error was not run."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return error.what if isinstance(error, SwitchoverError) else f"{type(error).__name__}: {error}"
 
 
 def start_execution(
@@ -211,8 +212,8 @@ def start_execution(
 
 
 def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
-    """Those of a run's turns that have no verdict: what was not run, and what an interruption ended. Their records, if
-    there are some, are taken away.
+    """Those of a run's turns that have no verdict: what was not run, and what an interruption or a kill ended. What
+    there is of them is taken away, since it is of executions that did not end; those that were set aside stay.
 
     :raises UsageError: none is left
     """
@@ -223,10 +224,11 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
             reason = read_record(path).verdict.reason
             if not (reason.startswith(NOT_RUN) or reason.endswith("interrupted")):
                 continue
-            path.unlink()
         elif turn.number > 1 and _is_left_out(directory, turn.line.id):
             continue
         left.append(turn)
+    for turn in left:
+        directory.repeat(turn.line.id, turn.number).clear()
     if not left:
         raise UsageError(f"Every repeat of {directory.word} has its verdict.", fix=f"switchover show {directory.word}")
     return left
@@ -237,13 +239,19 @@ def _is_left_out(directory: RunDirectory, case: str) -> bool:
     return first.exists() and read_record(first).verdict.name is VerdictName.NOT_SUPPORTED
 
 
-def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher) -> None:
+def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher, retries: int) -> None:
     """Cases that need no hosts, before any are leased."""
-    for turn in [turn for turn in progress.left if turn.apart is not None and not turn.apart.needs_hosts]:
+    for turn in list(progress.left):
+        if turn.apart is None or turn.apart.needs_hosts:
+            continue
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
-        repeat.set_aside()
-        record = add_earlier(turn.apart(turn.number, repeat, directory, {}), repeat)  # type: ignore[misc]
+        record = turn.apart(turn.number, repeat, directory, {})
+        while needs_retry(record) and len(repeat.earlier()) < retries:
+            repeat.set_aside()
+            say(f"{turn.line.id} #{turn.number} is tried again: {record.mismatch}")
+            record = turn.apart(turn.number, repeat, directory, {})
+        record = add_earlier(record, repeat)
         progress.left.remove(turn)
         watcher.end(turn, record)
 
@@ -401,17 +409,18 @@ def _compare_with_alone(record: Record, alone: Record) -> Record:
 
 def _report_left(progress: _Progress, directory: RunDirectory) -> None:
     """A turn that was begun may have a record of its own, of what ended it."""
-    unrun = [
-        turn
-        for turn in progress.left
-        if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()
-    ]
-    if unrun:
-        say(f"not run: {len(unrun)} of the planned repeats ({progress.reason})")
+    if count := report_unrun(progress.left, directory, progress.reason):
+        say(f"not run: {count} of the planned repeats ({progress.reason})")
+
+
+def report_unrun(turns: Sequence[Turn], directory: RunDirectory, reason: str) -> int:
+    """A record for each turn that has none; returns how many these are."""
+    unrun = [turn for turn in turns if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()]
     for turn in unrun:
-        record = make_unrun(turn.line, turn.number, progress.reason, _now())
+        record = make_unrun(turn.line, turn.number, reason, _now())
         with contextlib.suppress(SwitchoverError, OSError):  # such as a full disk: who reads the plan misses it anyway
             directory.repeat(turn.line.id, turn.number).write_record(record)
+    return len(unrun)
 
 
 def _now() -> str:

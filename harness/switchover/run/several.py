@@ -11,9 +11,9 @@ from switchover.guests.warm import SavedGuests
 from switchover.record.errors import NotReady, SwitchoverError
 from switchover.record.log import say
 from switchover.record.planfile import make_skipped, make_unrun
-from switchover.record.record import Record, VerdictName
+from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
-from switchover.run.execution import Turn, Watcher, add_earlier, needs_retry
+from switchover.run.execution import Turn, Watcher, add_earlier, needs_retry, report_unrun
 from switchover.run.leases import Choice, HealthWatch, Job, Lease, LeaseBackend, Outcome, PairLost, run_jobs
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.stage import HostNames, Stage
@@ -45,11 +45,12 @@ def execute_on_pairs(
     ``durations``: seconds of a repeat by id of its case, where earlier runs know them. ``retries``: so often a repeat
     that ended in an infrastructure error is run again. A pair that is lost is set aside; its case goes elsewhere once.
 
-    An interruption, and a bug of ours, are raised again when everything has its record.
+    An interruption, and a bug of ours, are raised again when everything has its record. An execution that goes on then
+    has time to end, but is not tried again.
     """
     by_choice = {place.choice: place for place in places}
     by_id = {_name(turn): turn for turn in turns}
-    lock = threading.Lock()
+    lock, stop = threading.Lock(), threading.Event()
     watcher.start(turns)
 
     def execute(job: Job, lease: Lease) -> Record:
@@ -59,12 +60,14 @@ def execute_on_pairs(
         with lock:
             watcher.begin(turn)
             say(f"{job.id}: on {place.choice.name}{f', after {lease.waited_s:.0f} s' if lease.waited_s >= 1 else ''}")
-        for _ in range(retries):
-            record = _run(turn, place, repeat, directory)
-            if not needs_retry(record):
-                return add_earlier(record, repeat)
+        left = retries
+        while True:
+            record = add_earlier(_run(turn, place, repeat, directory), repeat)
+            if not left or stop.is_set() or not needs_retry(record):
+                return record
+            left -= 1
             repeat.set_aside()
-        return add_earlier(_run(turn, place, repeat, directory), repeat)
+            say(f"{job.id} is tried again: {record.mismatch}")
 
     bugs: list[BaseException] = []
 
@@ -72,11 +75,10 @@ def execute_on_pairs(
         turn = by_id[outcome.job.id]
         if outcome.error is not None and not isinstance(outcome.error, SwitchoverError | PairLost):
             bugs.append(outcome.error)
-        record = outcome.result
-        if record is None:
-            reason = outcome.lack or str(outcome.error or "it did not end")
-            record = make_unrun(turn.line, turn.number, reason, datetime.now(UTC).isoformat())
-            directory.repeat(turn.line.id, turn.number).write_record(record)
+        if outcome.result is None:
+            report_unrun([turn], directory, outcome.lack or str(outcome.error or "it did not end"))
+        # one that has no result may have left a record, of what ended it
+        record = outcome.result or read_record(directory.repeat_path(turn.line.id, turn.number) / "record.json")
         with lock:
             watcher.end(turn, record)
 
@@ -90,7 +92,8 @@ def execute_on_pairs(
 
     choices = tuple(place.choice for place in places)
     jobs = [Job(_name(turn), _estimate(turn, durations), _make_setup(turn), choices) for turn in turns]
-    for choice, reason in run_jobs(jobs, backend, execute, report, find_ailment=find_ailment).reasons.items():
+    ended = run_jobs(jobs, backend, execute, report, find_ailment=find_ailment, stop=stop)
+    for choice, reason in ended.reasons.items():
         say(f"{choice.name} was set aside: {reason}")
     if bugs:
         raise bugs[0]
@@ -114,6 +117,8 @@ def _make_setup(turn: Turn) -> tuple[object, ...]:
 
 def _run(turn: Turn, place: PairPlace, repeat: RepeatDirectory, directory: RunDirectory) -> Record:
     """:raises PairLost: its hosts are lost; the record of what was on them is set aside, and goes with it"""
+    if turn.apart is not None and not turn.apart.needs_hosts:
+        return turn.apart(turn.number, repeat, directory, {})
     try:
         with place.open() as stage:
             if turn.apart is not None:
@@ -126,7 +131,7 @@ def _run(turn: Turn, place: PairPlace, repeat: RepeatDirectory, directory: RunDi
         repeat.write_record(record)
         loss = str(error)
     if loss:
-        raise PairLost(loss, record)
+        raise PairLost(loss, add_earlier(record, repeat))
     return record
 
 

@@ -8,6 +8,8 @@ told in docs/api.md, they stay as they are, and rooms behind them change. Nothin
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from switchover.record.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from switchover.catalogue.case import CatalogueCase as CatalogueCase
     from switchover.catalogue.case import Needs as Needs
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from switchover.catalogue.pythoncases import case as case
     from switchover.devices.reference import Knobs as Knobs
     from switchover.guests.spec import GuestSpec as GuestSpec
+    from switchover.guests.spec import HostKey as HostKey
+    from switchover.guests.spec import Kernel as Kernel
+    from switchover.guests.spec import KeyFile as KeyFile
+    from switchover.hosts.host import Completed as Completed
+    from switchover.hosts.host import Host as Host
     from switchover.irq.analysis import Analysis as Analysis
     from switchover.irq.analysis import Placement as Placement
     from switchover.migration.phases import Phase as Phase
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from switchover.record.record import Record as Record
     from switchover.record.record import Verdict as Verdict
     from switchover.record.record import VerdictName as VerdictName
+    from switchover.record.rundir import read_records as read_records
     from switchover.record.units import MIB as MIB
     from switchover.record.units import Direction as Direction
     from switchover.record.units import Unit as Unit
@@ -42,6 +50,7 @@ if TYPE_CHECKING:
     from switchover.run.testbed import Testbed as Testbed
     from switchover.run.testbed import open_hosts as open_hosts
     from switchover.run.testbed import open_lab as open_lab
+    from switchover.run.testbed import read_irq_recording as read_irq_recording
     from switchover.run.testbed import record_irq_threads as record_irq_threads
     from switchover.scenarios.building import build_case as build_case
     from switchover.scenarios.building import load_cases as load_cases
@@ -53,15 +62,14 @@ if TYPE_CHECKING:
     from switchover.scenarios.faults import Action as Action
     from switchover.scenarios.faults import Fault as Fault
 
-__version__ = "0.1.0"
-
 _PLACES = {
     "catalogue.case": ("CatalogueCase", "Needs"),
     "catalogue.context": ("Context",),
     "catalogue.load": ("Catalogue", "load_catalogue"),
     "catalogue.pythoncases": ("case",),
     "devices.reference": ("Knobs",),
-    "guests.spec": ("GuestSpec",),
+    "guests.spec": ("GuestSpec", "HostKey", "Kernel", "KeyFile"),
+    "hosts.host": ("Completed", "Host"),
     "irq.analysis": ("Analysis", "Placement"),
     "migration.phases": ("Phase",),
     "migration.settings": ("MigrationSettings",),
@@ -71,8 +79,9 @@ _PLACES = {
     ),
     "record.measurement": ("Check", "Measurement"),
     "record.record": ("Record", "Verdict", "VerdictName"),
+    "record.rundir": ("read_records",),
     "record.units": ("MIB", "Direction", "Unit"),
-    "run.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "record_irq_threads"),
+    "run.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
     "scenarios.case": ("Case", "DeviceSpec", "SideSpec"),
     "scenarios.expand": ("PlannedCase",),
@@ -82,11 +91,12 @@ _PLACES = {
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
-    "MIB", "Action", "Analysis", "Case", "Catalogue", "CatalogueCase", "Check", "CommandFailed", "Context", "Deadline",
-    "DeviceSpec", "Direction", "Expectation", "Fault", "Guest", "GuestCrashed", "GuestSpec", "HostLost", "Knobs",
-    "Measurement", "MigrationSettings", "Needs", "NotReady", "NotSupported", "Phase", "Placement", "PlannedCase",
-    "Record", "Refused", "SideSpec", "SwitchoverError", "Testbed", "Unit", "UsageError", "Verdict", "VerdictName",
-    "build_case", "case", "load_cases", "load_catalogue", "open_hosts", "open_lab", "record_irq_threads",
+    "MIB", "Action", "Analysis", "Case", "Catalogue", "CatalogueCase", "Check", "CommandFailed", "Completed", "Context",
+    "Deadline", "DeviceSpec", "Direction", "Expectation", "Fault", "Guest", "GuestCrashed", "GuestSpec", "Host",
+    "HostKey", "HostLost", "Kernel", "KeyFile", "Knobs", "Measurement", "MigrationSettings", "Needs", "NotReady",
+    "NotSupported", "Phase", "Placement", "PlannedCase", "Record", "Refused", "SideSpec", "SwitchoverError", "Testbed",
+    "Unit", "UsageError", "Verdict", "VerdictName", "build_case", "case", "load_cases", "load_catalogue", "open_hosts",
+    "open_lab", "read_irq_recording", "read_records", "record_irq_threads",
 ]  # fmt: skip
 
 

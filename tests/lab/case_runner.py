@@ -1,45 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs cases for lab tests, each into a run directory of its own."""
+"""Runs cases for lab tests, by the public names only."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from switchover.record.record import Record
-from switchover.record.rundir import make_run_directory
-from switchover.run.pair import Pair
-from switchover.run.repeat import Observer, run_repeat
-from switchover.scenarios.case import Case
+from switchover import Case, Record, Testbed
 
 
 class CaseRunner:
-    """Runs a case once, with the guest that tests share where it can; ``directory`` is where its repeat left its files.
-
-    ``observer`` has what is shared.
+    """``run_case(case)`` runs a case once, with the guest that tests share where it can. One that is not as expected
+    with it is run again alone by the testbed: so a case of a test has the expectation that the test has.
     """
 
-    def __init__(self, pair: Pair, fingerprint: dict[str, Any], parent: Path, observer: Observer) -> None:
-        self._pair = pair
-        self._fingerprint = fingerprint
-        self._observer = observer
-        self._last: Path | None = None
-        self.run_directory = make_run_directory("test", parent)
+    def __init__(self, testbed: Testbed) -> None:
+        self._testbed = testbed
+        self._last: Record | None = None
 
     @property
     def directory(self) -> Path:
-        """Of the last case."""
+        """Where the last case left its files."""
         assert self._last is not None
-        return self._last
+        return self._testbed.directory_of(self._last)
 
     def __call__(self, case: Case) -> Record:
-        return self._run(case, self._observer)
+        self._last = self._testbed.run(case)
+        return self._last
 
-    def alone(self, case: Case, **changes: Any) -> Record:
-        """With a guest of its own. ``changes``: other fields of :class:`Observer`."""
-        return self._run(case, replace(self._observer.alone(), **changes))
-
-    def _run(self, case: Case, observer: Observer) -> Record:
-        number = len(list(self.run_directory.path.glob("*/*/record.json"))) + 1
-        directory = self.run_directory.repeat(case.id, number)
-        self._last = directory.path
-        return run_repeat(case, number, self._pair, directory, self._fingerprint, observer)
+    def alone(self, case: Case) -> Record:
+        """With a guest of its own."""
+        self._last = self._testbed.run(case, alone=True)
+        return self._last

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.lab.conftest import list_oopses
+from tests.lab.oopses import list_oopses
 
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.lab.standard import PRE_COPY_ON
 
 from switchover.hosts.local import LocalHost
 from switchover.hosts.ssh import SshHost, SshLogin
@@ -24,7 +25,6 @@ from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import pair_of_lab
 from switchover.run.repeat import run_repeat
-from switchover.run.standard import PRE_COPY_ON
 
 
 @pytest.mark.quick

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One contract, both drivers: guests started and migrated by QMP, and through libvirt's API.
-
-Cases of the catalogue's scenario ``drivers`` run in a row with one guest for each driver, which migrates once more
-after each of them: to and fro between the hosts. Left to ``switchover run drivers`` is what is like its neighbours, and
-of QMP what the matrix of faults has too.
+"""What libvirt has of guests: its schema takes their domains, harnesses that are killed leave none, a libvirtd that
+dies is told. Cases through libvirt are in ``cases/test_libvirt.py``; here a libvirtd or a harness is killed in one.
 """
 
 import os
@@ -16,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.case_runner import CaseRunner
-from tests.lab.verdicts import require_right
+from tests.lab.standard import BY_LIBVIRT
 
+from switchover import VerdictName
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.libvirtd import connect_libvirtd
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
@@ -26,66 +23,9 @@ from switchover.hosts.waiting import wait_until
 from switchover.lab.lab import Lab
 from switchover.lab.release import undo_dead_journals
 from switchover.migration.session import Sample
-from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import Pair
 from switchover.run.repeat import Observer, run_repeat
-from switchover.run.standard import KNOBS, PRE_COPY_ON
-from switchover.scenarios.case import with_driver
-from switchover.scenarios.expand import expand
-from switchover.scenarios.scenario import catalogue_directory, load_scenario
-
-DRIVERS = ("qmp", "libvirt")
-FILES = ("xml", "command", "console", "trace", "stderr", "qmp.jsonl", "events.jsonl", "libvirt.jsonl")
-NEIGHBOURS = ("completes", "auto-converge", "cancelled-active", "destination-RESUMING")
-IN_THE_MATRIX = (
-    "cancelled-setup", "cancelled-device-pre-copy", "cancelled-device-stop-copy", "destination-write",
-    "destination-killed", "source-killed", "x-allow-pre-copy", "other-memory",
-)  # fmt: skip
-LEFT_OUT = {
-    *(f"driver={driver},case={name}" for driver in DRIVERS for name in NEIGHBOURS),
-    *(f"driver=qmp,case={name}" for name in IN_THE_MATRIX),
-}
-CASES = {
-    entry.case.id: replace(entry.case, heartbeat_us=0)
-    for entry in expand(load_scenario(catalogue_directory() / "drivers.toml"))
-    if entry.case.id not in LEFT_OUT
-}
-
-
-@pytest.mark.quick
-def test_a_migration_is_measured(run_by_libvirt: tuple[CaseRunner, Record]) -> None:
-    """As by QMP (test_migration): started, reached over SSH, migrated, checked; every number is there and they fit each
-    other. What libvirt sets by itself is told, and waits that come of it are parts of their own.
-    """
-    runner, record = run_by_libvirt
-    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
-    assert record.states["source"] == ["pre-copy", "pre-copy-p2p", "stop-copy", "stop"]
-    assert record.states["destination"] == ["resuming", "running-p2p", "running"]
-    missing = {entry.name: entry.note for entry in record.measurements if entry.value is None}
-    if missing:  # which depends on the clocks of this lab's hosts
-        assert list(missing) == ["downtime.libvirt"]
-        assert "behind" in missing["downtime.libvirt"]
-        assert record.clocks["destination"]["offset_ns"] < record.clocks["source"]["offset_ns"]
-    assert record.measured("bytes.vfio.precopy") == KNOBS.initial_bytes
-    assert record.measured("bytes.vfio.stop_copy") == KNOBS.stop_copy_bytes
-    explained, reported = record.measured("downtime.explained"), record.measured("downtime.qemu")
-    assert explained is not None
-    assert reported is not None
-    assert sum(part["seconds"] for part in record.downtime["parts"]) == pytest.approx(explained)
-    files = {f"{side}.{kind}" for side in ("source", "destination") for kind in FILES}
-    assert files | {"job.jsonl"} <= {path.name for path in runner.directory.iterdir()}
-    assert any("tainted" in remark for remark in record.driver["remarks"]), record.driver["remarks"]
-    assert {"pause-before-switchover", "return-path"} <= set(record.driver["capabilities"]["source"])
-    assert "return-path" in record.driver["capabilities"]["destination"]
-    assert record.downtime["ends_at"] == "vfio_vmstate_change running 1"
-    parts = {part["name"]: part["seconds"] for part in record.downtime["parts"]}
-    assert parts["pre-switchover"] > 0
-    assert parts["wait for cont"] > 0
-    moved = record.measured("bytes.vfio.transferred")
-    statistics = record.driver["statistics"]
-    assert statistics["source"]["vfio_data_transferred"] == moved
-    assert statistics["destination"]["memory_total"] == statistics["source"]["memory_total"] > 0
 
 
 def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
@@ -113,12 +53,10 @@ from switchover.record.log import set_up_logging
 from switchover.record.rundir import RunDirectory
 from switchover.run.pair import pair_of_lab
 from switchover.run.repeat import run_repeat
-from switchover.run.standard import PRE_COPY_ON
-from switchover.scenarios.case import with_driver
+from tests.lab.standard import BY_LIBVIRT
 
 set_up_logging(verbose=True)
-case = with_driver(PRE_COPY_ON, "libvirt")
-run_repeat(case, 1, pair_of_lab(Lab(Path(sys.argv[1]))), RunDirectory(Path(sys.argv[2])).repeat("case", 1), {})
+run_repeat(BY_LIBVIRT, 1, pair_of_lab(Lab(Path(sys.argv[1]))), RunDirectory(Path(sys.argv[2])).repeat("case", 1), {})
 """
 
 
@@ -167,19 +105,10 @@ def test_a_libvirtd_that_dies(lab: Lab, pair: Pair, fingerprint: dict[str, Any],
             killers.append(threading.Thread(target=host.run, args=[kill]))
             killers[0].start()
 
-    case = with_driver(PRE_COPY_ON, "libvirt")
-    directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
-    record = run_repeat(case, 1, pair, directory, fingerprint, Observer(sample=kill_once))
+    directory = make_run_directory("test", tmp_path).repeat(BY_LIBVIRT.id, 1)
+    record = run_repeat(BY_LIBVIRT, 1, pair, directory, fingerprint, Observer(sample=kill_once))
     killers[0].join()
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
     assert f"The connection to libvirtd of {host.name} broke." in record.verdict.reason
     with connect_libvirtd(host) as libvirtd:
         assert libvirtd.raw.listAllDomains() == []
-
-
-@pytest.mark.parametrize("identity", CASES)
-def test_contract(run_case: CaseRunner, identity: str) -> None:
-    """The verdict is the expected one, by the expected side, for the expected reason; the guest runs where it must, is
-    the same guest, and migrates again.
-    """
-    require_right(CASES[identity], run_case(CASES[identity]))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.lab.conftest import list_oopses
+from tests.lab.oopses import list_oopses
 from tests.lab.script_runner import copied, migrate_by_virsh, run_script
 
 from switchover.cli.main import main

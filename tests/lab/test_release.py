@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,10 @@ from switchover.record.paths import journals_directory
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.interventions import start_link
-from switchover.run.pair import LAB_LINK, Pair, pair_of_lab
+from switchover.run.pair import Pair, pair_of_lab
 from switchover.run.repeat import run_repeat
-from switchover.run.standard import KNOBS, PRE_COPY_ON
-from switchover.scenarios.case import DEVICE_PROPERTIES, with_one_device, with_start
+from switchover.run.standard import PRE_COPY_ON
+from switchover.scenarios.case import with_start
 
 _REPEAT = """
 import sys
@@ -121,23 +120,11 @@ def test_a_qemu_that_ended_is_left_if_nobody_takes_note(lab: Lab, seconds: int, 
         host.run(["sh", "-c", 'kill "$1"; rm "$2"', "sh", parent, program], check=False)
 
 
-def test_a_qemu_that_does_not_start_leaves_its_words(pair: Pair, tmp_path: Path) -> None:
-    """Of a destination that is refused at its start there is the command and what QEMU said, as of any other."""
-    properties = {**DEVICE_PROPERTIES, "x-no-such-property": "on"}
-    case = replace(PRE_COPY_ON, id="refused", destination=with_one_device(KNOBS, properties=properties))
-    record = run_repeat(case, 1, pair, make_run_directory("test", tmp_path).repeat("refused", 1), {})
-    assert record.verdict.name is VerdictName.REFUSED, record.verdict
-    (directory,) = tmp_path.glob("*/refused/01")
-    assert "x-no-such-property=on" in (directory / "destination.command").read_text()
-    assert "Property 'vfio-pci.x-no-such-property' not found" in (directory / "destination.stderr").read_text()
-    assert (directory / "source.qmp.jsonl").stat().st_size > 0
-
-
-def test_a_disturbed_link_is_in_order_afterwards(lab: Lab) -> None:
+def test_a_disturbed_link_is_in_order_afterwards(lab: Lab, pair: Pair) -> None:
     """A link has its own discipline again after the fault, whether it was disturbed or not; until then it is seen."""
     host = lab.hosts()[0]
     for disturbed in (True, False):
-        with start_link(host, LAB_LINK) as link:
+        with start_link(host, pair.source.link) as link:
             if disturbed:
                 link.disturb("netem", "rate", "8mbit")
                 assert "netem" in list_leftovers(host)[0]

@@ -1,31 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``repro.sh`` of real repeats, run on lab hosts that have nothing of this project but the module and the guest."""
+"""``repro.sh`` of real repeats, run on lab hosts that have nothing of this project but the module and the guest.
+
+The repeats are cases; what is looked at is what the scripts do on the hosts.
+"""
 
 from dataclasses import replace
 
 import pytest
 from tests.lab.case_runner import CaseRunner
 from tests.lab.script_runner import copied, migrate_by_virsh, run_script, start_script
+from tests.lab.standard import DEVICE, KNOBS, PRE_COPY_ON
 
+from switchover import Case, Expectation, MigrationSettings, Record, Testbed, VerdictName, build_case
 from switchover.lab.release import list_leftovers
-from switchover.migration.settings import MigrationSettings
-from switchover.record.record import Record, VerdictName
 from switchover.run.pair import Pair
-from switchover.run.standard import KNOBS, PRE_COPY_ON
-from switchover.scenarios.case import Case, SideSpec, with_one_device
-from switchover.scenarios.expectation import Expectation
 
-DEVICE_FAILS = Case(
+DEVICE_FAILS = build_case(
     "destination fails at RESUMING",
-    PRE_COPY_ON.source,
-    with_one_device(replace(KNOBS, fail_at="RESUMING", fail_times="always")),
+    device=DEVICE,
+    destination_device=replace(DEVICE, knobs=replace(KNOBS, fail_at="RESUMING", fail_times="always")),
     expectation=Expectation(VerdictName.FAILED, "destination"),
 )
-STUCK = Case(
+STUCK = build_case(
     "destination stuck while loading",
-    PRE_COPY_ON.source,
-    SideSpec(devices=with_one_device(replace(KNOBS, load_initial_ms=600_000)).devices),
-    MigrationSettings(hang_s=9),
+    device=DEVICE,
+    destination_device=replace(DEVICE, knobs=replace(KNOBS, load_initial_ms=600_000)),
+    migration=MigrationSettings(hang_s=9),
     expectation=Expectation(VerdictName.HUNG, "destination"),
 )
 
@@ -59,14 +59,13 @@ def test_between_two_hosts(run_case: CaseRunner, pair: Pair) -> None:
             assert list_leftovers(host) == []
 
 
-def test_by_virsh_between_two_hosts(run_by_libvirt: tuple[CaseRunner, Record], pair: Pair) -> None:
+def test_by_virsh_between_two_hosts(testbed: Testbed, run_by_libvirt: Record, pair: Pair) -> None:
     """The script of libvirt's record needs virsh and its two domains: it comes to the same verdict, and clean leaves
     nothing.
     """
-    runner, record = run_by_libvirt
-    assert record.verdict.name is VerdictName.COMPLETED
+    assert run_by_libvirt.verdict.name is VerdictName.COMPLETED
     source, destination = pair.source.host, pair.destination.host
-    with copied(runner.directory, source, destination) as script:
+    with copied(testbed.directory_of(run_by_libvirt), source, destination) as script:
         completed = migrate_by_virsh(pair, script)
         assert completed.returncode == 0, completed.text + completed.stderr.decode()
         assert "verdict: completed, as recorded" in completed.text

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Several guests on the same hosts, and several devices in one guest."""
+"""Several guests on the same hosts at a time: by the parts of a repeat, since a testbed runs one case at a time."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
-from tests.lab.case_runner import CaseRunner
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
@@ -17,8 +13,6 @@ from switchover.record.units import MIB
 from switchover.run.pair import Pair
 from switchover.run.repeat import run_repeat
 from switchover.scenarios.case import DeviceSpec, SideSpec, make_case
-from switchover.scenarios.expand import PlannedCase, expand
-from switchover.scenarios.scenario import catalogue_directory, load_scenario
 
 KNOBS = Knobs(initial_bytes=8 * MIB, stop_copy_bytes=2 * MIB)
 FIRST = GuestSpec(name="first")
@@ -41,19 +35,3 @@ def test_two_guests_migrate_past_one_another(pair: Pair, fingerprint: dict[str, 
         ]
         records = [run.result() for run in runs]
     assert [(record.verdict.name, record.mismatch) for record in records] == [(VerdictName.COMPLETED, "")] * 2
-
-
-TWO_DEVICES = {entry.case.id: entry for entry in expand(load_scenario(catalogue_directory() / "two-devices.toml"))}
-
-
-@pytest.mark.parametrize(
-    "identity", [pytest.param(name, marks=[pytest.mark.quick] * name.endswith("=on")) for name in TWO_DEVICES]
-)
-def test_two_devices_in_one_guest(run_case: CaseRunner, identity: str) -> None:
-    """With P2P both devices migrate, each checked by itself; with one that lacks P2P, QEMU refuses (oracle B4)."""
-    planned: PlannedCase = TWO_DEVICES[identity]
-    record = run_case(replace(planned.case, heartbeat_us=0))
-    assert not record.mismatch, record.verdict
-    if record.verdict.name is VerdictName.COMPLETED:
-        assert record.states["source second"] == record.states["source"]
-        assert sum(check.subject == "device 2" for check in record.checks) >= 8

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A guest of the user that is a real system: its own disk, boot loader, kernel, systemd and sshd, and a key for it."""
+"""A guest of the user that is a real system: its own disk, boot loader, kernel, systemd and sshd, and a key for it.
+
+It runs a case, in a lab that no public name makes: one host, with one more disk.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,16 +11,14 @@ from pathlib import Path
 
 import pytest
 from tests.lab.case_runner import CaseRunner
+from tests.lab.standard import DEVICE
 
-from switchover.guests.spec import GuestSpec, HostKey, KeyFile
+from switchover import GuestSpec, HostKey, KeyFile, VerdictName, build_case
 from switchover.lab.images import build_images
 from switchover.lab.lab import start_lab
-from switchover.record.record import VerdictName
 from switchover.run.needs import Need
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import Observer
-from switchover.run.standard import PRE_COPY_ON
-from switchover.scenarios.case import make_case
+from switchover.run.stage import LabStage
+from switchover.run.testbed import open_testbed
 
 IMAGE = "userdisk"
 
@@ -37,15 +38,18 @@ def debian() -> GuestSpec:
 def run_on_disk(tmp_path: Path) -> Iterator[CaseRunner]:
     """A lab of one host that has the disk."""
     disk = build_images([IMAGE])[IMAGE].artifact("disk.raw")
-    with start_lab(f"disk-{os.getpid()}", hosts=1, disks=[disk]) as lab:
-        yield CaseRunner(pair_of_lab(lab), {}, tmp_path, Observer())
+    with (
+        start_lab(f"disk-{os.getpid()}", hosts=1, disks=[disk]) as lab,
+        open_testbed(LabStage(lab), tmp_path, share_guest=False) as testbed,
+    ):
+        yield CaseRunner(testbed)
 
 
 def test_debian_boots_from_its_disk_and_migrates(debian: GuestSpec, run_on_disk: CaseRunner) -> None:
     """It boots by its own loader, lets us in by the key, and migrates with its disk and a device that it has no driver
     for; what needs nothing of it is checked.
     """
-    record = run_on_disk(make_case("debian", replace(PRE_COPY_ON.source, guest=debian)))
+    record = run_on_disk(build_case("debian", guest=debian, device=DEVICE))
     print(record.seconds)
     assert record.verdict.name is VerdictName.COMPLETED, record.verdict
     assert not record.mismatch

@@ -3,12 +3,10 @@
 
 from collections.abc import Sequence
 
-from switchover.migration.phases import Phase
-from switchover.record.checks import CheckId
-from switchover.record.record import Record, VerdictName
-from switchover.run.verdict import FAILED_BY_CANCEL
-from switchover.scenarios.case import Case
-from switchover.scenarios.faults import Action
+from switchover import Action, Case, Phase, Record, VerdictName
+
+FAILED_BY_CANCEL = "failed once it was to be cancelled"
+"""How the reason of such a verdict begins."""
 
 
 def require_right(case: Case, record: Record) -> None:
@@ -25,18 +23,13 @@ def is_told_race(case: Case, record: Record) -> bool:
     address. Nobody can set whether that happens.
     """
     in_stop_copy = any(fault.action is Action.CANCEL and fault.phase is Phase.DEVICE_STOP_COPY for fault in case.faults)
-    failed = {check.id for check in record.failed_checks}
-    twice = in_stop_copy and CheckId.GUEST_NOT_ON_DESTINATION in failed
+    failed = {str(check.id) for check in record.failed_checks}
+    twice = in_stop_copy and "guest.not-on-destination" in failed
     verdict = record.verdict
     told = verdict.reason.startswith(FAILED_BY_CANCEL) or (verdict.name is VerdictName.CANCELLED and twice)
     # of two guests with one address, either answers
     excused = (
-        {
-            CheckId.GUEST_CONNECTION_SURVIVES,
-            CheckId.GUEST_NOT_ON_DESTINATION,
-            CheckId.DEVICE_GENERATION,
-            CheckId.MIGRATION_AGAIN,
-        }
+        {"guest.connection-survives", "guest.not-on-destination", "device.generation", "migration.again"}
         if twice
         else set()
     )

@@ -22,7 +22,7 @@ from switchover.lab.accelerator import Accelerator, find_accelerator
 from switchover.lab.boot import parse_forwarded_port
 from switchover.lab.images import Image
 from switchover.lab.keys import KeyPair, generate_key_pair
-from switchover.lab.labhost import LINK_MTU, LabHostSpec, LinkEnd, labhost_arguments, own_qemu
+from switchover.lab.labhost import LINK_MTU, LabHostSpec, LinkEnd, labhost_arguments, link_socket, own_qemu
 from switchover.record.errors import HostLost, NotReady
 
 BARE, PARTNER = "bare", "partner"
@@ -56,7 +56,7 @@ def start_machines(images: Mapping[str, Image], directory: Path) -> Iterator[tup
     with contextlib.ExitStack() as stack:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchover-bare-")))
         host_key = generate_key_pair()
-        spec = LabHostSpec(PARTNER, "provision", 2, "10.77.0.2/24", LinkEnd.LISTENS, directory, sockets)
+        spec = LabHostSpec(PARTNER, "provision", 2, "10.77.0.2/24", (LinkEnd(1, listens=True),), directory, sockets)
         for name, text in (
             ("name", PARTNER),
             ("link_address", spec.address),
@@ -112,7 +112,7 @@ def bare_arguments(image: Image, accelerator: Accelerator, monitor: Path, consol
     The link to the partner is ``LINK``. An IOMMU, and two NICs behind it that nothing else uses, are for binding PCI
     functions: one as a whole, and virtual functions of the other.
     """
-    link = f"stream,id=link,server=off,addr.type=unix,addr.path={monitor.parent / 'link'}"
+    link = f"stream,id=link,server=off,addr.type=unix,addr.path={link_socket(monitor.parent, 1, 2)}"
     return [
         *("-name", BARE, "-nodefaults", "-no-user-config", "-display", "none"),
         *("-machine", "q35,kernel-irqchip=split", "-accel", accelerator.accel, "-cpu", accelerator.cpu),

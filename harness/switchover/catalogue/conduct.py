@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from switchover import __version__
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.context import CaseFailed, Context
 from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refused, SwitchoverError
 from switchover.record.planfile import PlanLine
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.record.version import __version__
 from switchover.run.testbed import Testbed
 from switchover.scenarios.expectation import COMPLETES
 
@@ -77,7 +77,7 @@ def _call(case: CatalogueCase, context: Context) -> _End:
         return _wrong(str(error))
     except AssertionError as error:
         _keep_traceback(context)
-        return _wrong(f"assertion failed: {str(error) or _describe_line(error)}")
+        return _wrong(f"assertion failed: {str(error) or _describe_line(error, case)}")
     except (Refused, GuestCrashed) as error:
         name = VerdictName.REFUSED if isinstance(error, Refused) else VerdictName.CRASHED
         return _End(Verdict(name, reason=str(error)), f"expected completed, was {name}")
@@ -85,7 +85,7 @@ def _call(case: CatalogueCase, context: Context) -> _End:
         return _failed(str(error))
     except Exception as error:
         _keep_traceback(context)
-        return _failed(f"{type(error).__name__}: {error} ({_describe_line(error)})")
+        return _failed(f"{type(error).__name__}: {error} ({_describe_line(error, case)})")
     if wrong := [check for check in context.checks if not check.passed]:
         first = wrong[0]
         return _wrong(f"{first.name}: expected {first.expected}, observed {first.observed}")
@@ -104,9 +104,10 @@ def _timed_out(error: TimedOut) -> _End:
     return _End(Verdict(VerdictName.HUNG, reason=str(error)), f"expected completed, was hung: {error}")
 
 
-def _describe_line(error: BaseException) -> str:
+def _describe_line(error: BaseException, case: CatalogueCase) -> str:
     """The innermost line of the case's own file, or of whatever else there is."""
-    frames = traceback.extract_tb(error.__traceback__)
+    every = list(traceback.extract_tb(error.__traceback__))
+    frames = [frame for frame in every if frame.filename == str(case.source)] or every
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "no line is known"
 
 
@@ -121,7 +122,7 @@ def _make_record(case: CatalogueCase, number: int, started: str, seconds: float,
         repeat=number,
         started=started,
         verdict=end.verdict,
-        settings={"python": case.place, "parameters": {name: str(value) for name, value in case.parameters.items()}},
+        settings=_describe_settings(case),
         fingerprint=last,
         seconds={"case": round(seconds, 3)},
         measurements=tuple(context.measurements),
@@ -130,6 +131,10 @@ def _make_record(case: CatalogueCase, number: int, started: str, seconds: float,
         expectation=asdict(COMPLETES),
         mismatch=end.mismatch,
     )
+
+
+def _describe_settings(case: CatalogueCase) -> dict[str, object]:
+    return {"python": case.place, "parameters": {name: str(value) for name, value in case.parameters.items()}}
 
 
 def make_plan_line(case: CatalogueCase) -> PlanLine:
@@ -146,8 +151,9 @@ def make_lost(case: CatalogueCase, number: int, reason: str) -> Record:
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=reason)
     line = make_plan_line(case)
     return Record(
-        case=case.id, repeat=number, started=datetime.now(UTC).isoformat(), verdict=verdict, settings={},
-        fingerprint={}, downtime={"reason": "there was no migration"}, expectation=line.expectation, mismatch=reason,
+        case=case.id, repeat=number, started=datetime.now(UTC).isoformat(), verdict=verdict,
+        settings=_describe_settings(case) if case.is_python else {}, fingerprint={},
+        downtime={"reason": "there was no migration"}, expectation=line.expectation, mismatch=reason,
     )  # fmt: skip
 
 

@@ -9,18 +9,21 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import cast
 
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.conduct import TimedOut, conduct, describe_timeout, make_hung, make_lost
 from switchover.catalogue.load import load_file, with_parameters
+from switchover.catalogue.outcome import INTERRUPTED_REASON
+from switchover.hosts.orphans import adopt_orphans, end_descendants
 from switchover.hosts.processes import LocalProcess
 from switchover.hosts.waiting import pace, stretch
 from switchover.lab.release import clean_up_after_others
 from switchover.record.errors import NotReady, SwitchoverError, UsageError
-from switchover.record.log import set_up_logging
+from switchover.record.log import say, set_up_logging
 from switchover.record.record import Record, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
 from switchover.run.repeat import Observer
@@ -65,6 +68,31 @@ def conduct_apart(
     What the child said is in ``case.log`` beside the record. A child that was killed has left things on hosts: they are
     undone here.
     """
+    steps = conduct_in_steps(case, number, place, run, testbed, words=words, step_s=tick_s)
+    while True:
+        try:
+            next(steps)
+            tick()
+        except StopIteration as end:
+            return cast(Record, end.value)
+        except BaseException as error:
+            steps.throw(error)
+            raise
+
+
+def conduct_in_steps(
+    case: CatalogueCase,
+    number: int,
+    place: RepeatDirectory,
+    run: RunDirectory,
+    testbed: Mapping[str, object],
+    *,
+    words: Mapping[str, str] | None = None,
+    step_s: float = 0.25,
+) -> Generator[None, None, Record]:
+    """The same for who has to do something else every ``step_s`` seconds. What is thrown in is raised again, after the
+    child was told to end, and has ended.
+    """
     limit = stretch(case.timeout_s)
     request = Request(
         case.id, str(case.source), number, str(place.path), str(run.path), limit, testbed, dict(words or {})
@@ -73,14 +101,16 @@ def conduct_apart(
     record.unlink(missing_ok=True)
     child = LocalProcess([sys.executable, "-m", __name__, json.dumps(asdict(request))], words=place.path / LOG_FILE)
     try:
-        ended = _wait(child, limit + stretch(RELEASE_S), tick, tick_s)
+        ended = yield from _wait(child, limit + stretch(RELEASE_S), step_s)
     except BaseException:
         child.interrupt()
         child.wait(stretch(RELEASE_S))
-        child.kill()
+        child.end_group()
+        if not record.exists():
+            place.write_record(make_lost(case, number, INTERRUPTED_REASON))
+            clean_up_after_others()
         raise
-    if not ended:
-        child.kill()
+    child.end_group()
     status = child.poll()
     if not record.exists():
         words_of_end = _describe_end(status, child.stderr())
@@ -106,12 +136,12 @@ class ConductApart:
         return conduct_apart(self.case, number, repeat, run, address)
 
 
-def _wait(child: LocalProcess, seconds: float, tick: Callable[[], None], tick_s: float) -> bool:
+def _wait(child: LocalProcess, seconds: float, step_s: float) -> Generator[None, None, bool]:
     """Whether it ended by itself. The child watches its own time; this is for one that cannot any more."""
     waited = 0.0
-    while child.wait(tick_s) is None:
-        waited += tick_s
-        tick()
+    while child.wait(step_s) is None:
+        waited += step_s
+        yield
         if waited > seconds:
             return False
     return True
@@ -140,8 +170,16 @@ def limit_time(seconds: float) -> Iterator[None]:
 
 
 def main(argv: list[str]) -> int:
-    """The child: 0 where there is a record."""
-    request = Request(**json.loads(argv[1]))
+    """The child: 0 where there is a record. Nothing that the case started outlives it."""
+    adopt_orphans()
+    try:
+        return _work(Request(**json.loads(argv[1])))
+    finally:
+        if count := end_descendants():
+            say(f"{count} processes that the case left running were killed")
+
+
+def _work(request: Request) -> int:
     set_up_logging(verbose=bool(os.environ.get("SWITCHOVER_VERBOSE")))
     signal.signal(signal.SIGTERM, _interrupt)
     place = RepeatDirectory(Path(request.directory))

@@ -3,8 +3,10 @@
 
 import argparse
 
+from switchover.hosts.inventory import load_inventory
 from switchover.lab.release import find_dead_labs, render_remains, stop_dead_lab, undo_dead_journals
-from switchover.record.errors import ExitCode, SwitchoverError
+from switchover.record.errors import ExitCode, SwitchoverError, UsageError
+from switchover.run.leases.labgrid import find_coordinator, release_stale_places
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +42,27 @@ def run(arguments: argparse.Namespace) -> int:
         if dead.damaged:
             print(f"  {render_remains(dead)[-1]}")
         left += dead.remains
-    if not labs and not found:
+    places, unknown = clean_places(dry_run=dry_run)
+    left += unknown
+    if not labs and not found and not places and not unknown:
         print("nothing was left")
     elif dry_run:
         return ExitCode.NOT_READY
     return ExitCode.NOT_READY if left else ExitCode.AS_EXPECTED
+
+
+def clean_places(*, dry_run: bool) -> tuple[int, int]:
+    """Of labgrid, if it is used: places of runs that are gone, and how often it could not be asked."""
+    try:
+        address = find_coordinator() or find_coordinator(load_inventory())
+    except UsageError as error:
+        print(f"labgrid: not asked, since the inventory cannot be read: {error}")
+        return 0, 0
+    try:
+        places = release_stale_places(address, dry_run=dry_run) if address else []
+    except SwitchoverError as error:
+        print(f"labgrid: REMAINS: {error}")
+        return 0, 1
+    for place in places:
+        print(f"labgrid: {place}{'' if dry_run else ': released'}")
+    return len(places), 0

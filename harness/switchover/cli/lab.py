@@ -8,6 +8,7 @@ from pathlib import Path
 from switchover.hosts import processes
 from switchover.lab.lab import require_lab, start_lab
 from switchover.lab.labfile import find_labs, find_user, lab_processes, read_lab_file, stop_lab
+from switchover.lab.labhost import MOST_HOSTS
 from switchover.lab.pace import describe_pace
 from switchover.record.errors import ExitCode, NotReady, UsageError
 from switchover.record.invocation import command
@@ -20,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     up = actions.add_parser("up", help="boot a lab and leave it running")
     up.add_argument("name", nargs="?", default=DEFAULT)
-    up.add_argument("--hosts", type=int, choices=(1, 2), default=2)
+    up.add_argument(
+        "--hosts", type=int, choices=range(1, MOST_HOSTS + 1), default=2,
+        help="how many; two pairs of four can migrate at the same time; default: 2",
+    )  # fmt: skip
     up.add_argument(
         "--disk", type=Path, action="append", default=[], metavar="FILE",
         help="an image (raw or qcow2) that lab hosts have as /dev/vdb, the next as /dev/vdc; it is not written to",

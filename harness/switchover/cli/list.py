@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cases: an id, a name of a scenario, a part of an id, or a pattern with *",
     )  # fmt: skip
     parser.add_argument(
-        "--tag", action="append", default=[], metavar="T", help="only cases with this tag, or with -T without it"
+        "--tag", action="append", default=[], metavar="T", help="only cases with this tag, or with --tag=-T without it"
     )
     parser.add_argument(
         "--cases", action="append", type=Path, default=[], metavar="PLACE", help="more cases: a file or a directory"

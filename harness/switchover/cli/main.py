@@ -9,10 +9,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from switchover import __version__
 from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.invocation import as_called
 from switchover.record.log import set_up_logging
+from switchover.record.version import __version__
 
 VERBS = {
     "demo": "build the images, boot the lab, migrate a guest with device pre-copy off and on, explain the difference",

@@ -55,13 +55,14 @@ def _ask(plans: Sequence[Plan], inventory: Path | None, lab: str | None) -> Know
     wanted = {name for planned in cases for name in planned.hosts}
     qemus = sorted({side.guest.qemu for planned in cases for side in (planned.case.source, planned.case.destination)})
     with open_sources(inventory, lab) as sources:
-        pair = sources.lab.file.hosts if sources.lab else LAB_HOSTS
+        there = sources.lab.file.hosts if sources.lab else LAB_HOSTS
+        pair = there[:2]
         wanted = wanted - {""} | set(pair if "" in wanted else ())
         names = [name for name in sources.names() if name in wanted]
         surveys = sources.survey(names, qemus) if names else []
-    unasked = {name: HostFacts(name, asked=False) for name in pair if name not in names}
+    unasked = {name: HostFacts(name, asked=False) for name in there if name not in names}
     facts = unasked | {
-        survey.name: make_facts(survey, link=survey.name not in pair or len(pair) == 2) for survey in surveys
+        survey.name: make_facts(survey, link=survey.name not in there or len(there) > 1) for survey in surveys
     }
     for survey in surveys:
         told = "; ".join(f"{part}: {why}" for part, why in survey.problems.items())

@@ -7,15 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from switchover.catalogue.conduct import make_plan_line
 from switchover.catalogue.worker import ConductApart
 from switchover.cli.arguments import parse_positive
+from switchover.cli.pairs import Pairs, parse_pairs, run_on_pairs
 from switchover.cli.places import add_place_arguments, parse_pair
-from switchover.cli.selection import Selection, add_selection, choose_cases
+from switchover.cli.selection import Selection, add_selection, choose_cases, choose_planned
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
@@ -26,16 +26,17 @@ from switchover.record.invocation import command
 from switchover.record.log import say
 from switchover.record.planfile import PlannedScenario
 from switchover.record.record import Record, exit_code_of
-from switchover.record.rundir import RunDirectory, make_run_directory
+from switchover.record.rundir import RunDirectory, find_run, make_run_directory
 from switchover.record.toml import suggest
 from switchover.report.failures import list_attach
 from switchover.report.junit import render_junit
 from switchover.report.live import LiveProgress, PlainProgress, find_group
 from switchover.report.rundata import read_run
 from switchover.report.summary import render_run
-from switchover.run.execution import Turn, Watcher, execute, start_execution
+from switchover.run.execution import Turn, Watcher, execute, list_left, list_turns, start_execution
 from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.kept import Keeper, Kept
+from switchover.run.leases.shards import parse_shard, select_shard
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.case import Case
 from switchover.scenarios.plan import list_programs
@@ -58,43 +59,93 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "alone",
     )  # fmt: skip
     add_place_arguments(parser)
+    parser.add_argument(
+        "--pair", action="append", default=[], metavar="SOURCE,DESTINATION",
+        help="a pair of hosts, of the inventory or of a lab; several are used at the same time, each under a lease",
+    )  # fmt: skip
+    parser.add_argument("--shard", metavar="I/N", help="only this part of the cases: for several machines")
+    parser.add_argument(
+        "--resume", metavar="RUN", help="go on with a run that ended before its time: what has no verdict is run"
+    )
+    parser.add_argument(
+        "--retry-infra", type=parse_positive, default=0, metavar="N",
+        help="so often a repeat is run again that ended in an infrastructure error; all are kept",
+    )  # fmt: skip
     parser.add_argument("--keep-lab", action="store_true", help="leave a lab that had to be started running")
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where run directories go")
     parser.add_argument("--strict", action="store_true", help="nothing but not-supported is a failure (exit code 3)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    selection = choose_cases(arguments)
-    plans = selection.plans
+    earlier = _find_earlier(arguments)
+    selection = choose_planned(earlier) if earlier else choose_cases(arguments)
+    if arguments.shard:
+        selection = selection.keep(select_shard(selection.ids, *parse_shard(arguments.shard)))
+        if not selection.ids:
+            raise UsageError(f"No case is in part {arguments.shard}.", why="there are few cases: a part may be empty")
     if arguments.repeat:
-        plans = [replace(plan, scenario=replace(plan.scenario, repeats=arguments.repeat)) for plan in plans]
+        selection = selection.repeated(arguments.repeat)
+    plans = selection.plans
     if arguments.keep_on_fail and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "--keep-on-fail needs a terminal.",
             why="guests end with the process that started them, and here nobody could tell it when to end",
             fix="run it in a terminal, such as a tmux session on this machine",
         )
-    lease, unsupported = _choose_place(selection, arguments)
-    directory = make_run_directory(_make_title(selection), arguments.output)
-    turns = start_execution(plans, directory, *_list_python(selection, arguments.repeat))
-    say(f"run directory: {directory.path}")
-    with _open_watcher() as (watcher, pause):
-        keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
-        try:
-            execute(
-                turns,
-                directory,
-                lease,
-                watcher,
-                unsupported=unsupported,
-                keeper=keeper,
-                share_guest=arguments.share_guest,
-            )
-        except BaseException:
-            pause()
-            _conclude(directory)
-            raise
-    return exit_code_of(_conclude(directory), strict=arguments.strict)
+    if arguments.pair and (arguments.keep_on_fail or arguments.share_guest or arguments.hosts):
+        raise UsageError("--pair does not go with --hosts, --keep-on-fail or --share-guest.")
+    place = parse_pairs(arguments, selection) if arguments.pair else _choose_place(selection, arguments)
+    directory = earlier or make_run_directory(_make_title(selection), arguments.output)
+    with directory.hold():
+        python, groups = _list_python(selection)
+        if earlier is None:
+            turns = start_execution(plans, directory, python, groups)
+        else:
+            turns = list_left([*list_turns(plans), *python], directory)
+        say(f"run directory: {directory.path}")
+        with _open_watcher(lines=bool(arguments.pair)) as (watcher, pause):
+            try:
+                _carry_out(turns, directory, selection, arguments, place, watcher, pause)
+            except BaseException:
+                pause()
+                _conclude(directory)
+                raise
+        return exit_code_of(_conclude(directory), strict=arguments.strict)
+
+
+def _carry_out(
+    turns: Sequence[Turn],
+    directory: RunDirectory,
+    selection: Selection,
+    arguments: argparse.Namespace,
+    place: "Pairs | Place",
+    watcher: Watcher,
+    pause: Callable[[], None],
+) -> None:
+    if isinstance(place, Pairs):
+        run_on_pairs(place, turns, directory, selection, arguments, watcher)
+        return
+    lease, unsupported = place
+    keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
+    execute(
+        turns,
+        directory,
+        lease,
+        watcher,
+        unsupported=unsupported,
+        keeper=keeper,
+        share_guest=arguments.share_guest,
+        retries=arguments.retry_infra,
+    )
+
+
+def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
+    """The run that is to go on. :raises UsageError: there is none, or cases are named besides"""
+    if not arguments.resume:
+        return None
+    if arguments.cases or arguments.tag or arguments.only or arguments.repeat or arguments.shard:
+        raise UsageError("With --resume the cases are those of the run.", fix="leave out what chooses cases")
+    return find_run(arguments.resume, arguments.output)
 
 
 def _conclude(directory: RunDirectory) -> list[Record]:
@@ -109,12 +160,12 @@ def _make_title(selection: Selection) -> str:
     return selection.names[0] if len(selection.names) == 1 else "run"
 
 
-def _list_python(selection: Selection, repeats: int | None) -> tuple[list[Turn], list[PlannedScenario]]:
+def _list_python(selection: Selection) -> tuple[list[Turn], list[PlannedScenario]]:
     """Turns of cases in Python, and for each function what ``plan.json`` says of it."""
     turns: list[Turn] = []
     groups: dict[str, PlannedScenario] = {}
     for case in selection.python:
-        line = replace(make_plan_line(case), repeats=repeats or case.repeats)
+        line = make_plan_line(case)
         groups[case.group] = PlannedScenario(case.group, str(case.source), case.title, "", line.repeats, False)
         apart = ConductApart(case)
         turns += [Turn(line, Case(case.id), ("", ""), number, apart) for number in range(1, line.repeats + 1)]
@@ -122,9 +173,10 @@ def _list_python(selection: Selection, repeats: int | None) -> tuple[list[Turn],
 
 
 Lease = Callable[[], AbstractContextManager[Stage]]
+Place = tuple[Lease, Callable[[Turn], str]]
 
 
-def _choose_place(selection: Selection, arguments: argparse.Namespace) -> tuple[Lease, Callable[[Turn], str]]:
+def _choose_place(selection: Selection, arguments: argparse.Namespace) -> Place:
     """Where the run takes place, in a lab or on hosts of the inventory, and why a case cannot be run there.
 
     On the latter with ``--hosts``, or if every case names such hosts for both sides.
@@ -146,8 +198,7 @@ def _choose_place(selection: Selection, arguments: argparse.Namespace) -> tuple[
             partial(_judge, here=here, why="a lab host: this run is on hosts of the inventory"),
         )
     why = "a host of the inventory: this run is in the lab (give --hosts, or run cases on their own that name two)"
-    programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
-    return _make_lab_lease(programs, arguments.keep_lab), partial(_judge, here=set(LAB_HOSTS), why=why)
+    return _make_lab_lease(selection, arguments.keep_lab), partial(_judge, here=set(LAB_HOSTS), why=why)
 
 
 def _judge(turn: Turn, here: set[str], why: str) -> str:
@@ -155,24 +206,29 @@ def _judge(turn: Turn, here: set[str], why: str) -> str:
     return f"a guest and devices on {elsewhere[0]}, {why}" if elsewhere else ""
 
 
-def _make_lab_lease(programs: Sequence[str], keep_lab: bool) -> Lease:
-    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it."""
+def _make_lab_lease(selection: Selection, keep_lab: bool) -> Lease:
+    """Toolchains that cases name are built before the lab starts: it would slow them down, and they it. The lab has the
+    hosts that cases name, and two at least.
+    """
+    programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
     toolchains = find_toolchains(programs)
+    named = {name for plan in selection.plans for entry in plan.entries for name in entry.planned.hosts}
+    hosts = max(2, *(number for number, name in enumerate(LAB_HOSTS, start=1) if name in named), 0)
 
     @contextlib.contextmanager
     def lease() -> Iterator[Stage]:
         build_images(toolchains)
-        with borrow_lab(stays=keep_lab) as lab:
+        with borrow_lab(stays=keep_lab, hosts=hosts) as lab:
             yield LabStage(lab)
 
     return lease
 
 
 @contextlib.contextmanager
-def _open_watcher() -> Iterator[tuple[Watcher, Callable[[], None]]]:
+def _open_watcher(*, lines: bool = False) -> Iterator[tuple[Watcher, Callable[[], None]]]:
     """Progress, and what ends it before its time."""
-    group = find_group(os.environ)
-    if group is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    group = None if lines else find_group(os.environ)
+    if not lines and group is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with LiveProgress() as live:
             yield live, live.pause
     else:

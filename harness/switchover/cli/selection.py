@@ -10,6 +10,8 @@ from pathlib import Path
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.record.errors import UsageError
+from switchover.record.planfile import find_plan
+from switchover.record.rundir import RunDirectory
 from switchover.scenarios.plan import Plan, make_plan
 from switchover.scenarios.scenario import load_scenario
 
@@ -20,6 +22,28 @@ class Selection:
 
     plans: list[Plan]
     python: list[CatalogueCase]
+
+    @property
+    def ids(self) -> list[str]:
+        return [*(entry.planned.id for plan in self.plans for entry in plan.entries), *(one.id for one in self.python)]
+
+    @property
+    def needs_hosts(self) -> bool:
+        return bool(self.plans) or any(case.needs.hosts for case in self.python)
+
+    def keep(self, ids: Sequence[str]) -> "Selection":
+        """Those of some ids."""
+        kept = set(ids)
+        plans = [
+            replace(plan, entries=tuple(entry for entry in plan.entries if entry.planned.id in kept))
+            for plan in self.plans
+        ]
+        return Selection([plan for plan in plans if plan.entries], [one for one in self.python if one.id in kept])
+
+    def repeated(self, count: int) -> "Selection":
+        """With so many repeats of each case, whatever its scenario says."""
+        plans = [replace(plan, scenario=replace(plan.scenario, repeats=count)) for plan in self.plans]
+        return Selection(plans, [replace(case, repeats=count) for case in self.python])
 
     @property
     def names(self) -> list[str]:
@@ -35,7 +59,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--tag", action="append", default=[], metavar="T",
-        help="only cases with this tag, or with -T without it; may be repeated",
+        help="only cases with this tag, or with --tag=-T without it; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
@@ -81,3 +105,23 @@ def _group(cases: Sequence[CatalogueCase]) -> Selection:
         whole = make_plan(load_scenario(source))
         plans.append(replace(whole, entries=tuple(entry for entry in whole.entries if entry.planned.id in ids)))
     return Selection(plans, list({case.id: case for case in cases if case.is_python}.values()))
+
+
+def choose_planned(directory: RunDirectory) -> Selection:
+    """The cases of a run that was planned, from the files that it had them from.
+
+    :raises UsageError: it has no plan, or a file has its cases no more
+    """
+    plan = find_plan(directory)
+    if plan is None:
+        raise UsageError(f"{directory.word} was made without a plan: there is nothing to go on with.")
+    files = list(dict.fromkeys(scenario.file for scenario in plan.scenarios))
+    repeats = {line.id: line.repeats for line in plan.cases}
+    chosen = choose(files).keep(list(repeats))
+    if lost := repeats.keys() - set(chosen.ids):
+        raise UsageError(f"{', '.join(files)} have no case {sorted(lost)[0]} any more.", why="they have changed")
+    plans = [
+        replace(plan, scenario=replace(plan.scenario, repeats=repeats[plan.entries[0].planned.id]))
+        for plan in chosen.plans
+    ]
+    return Selection(plans, [replace(case, repeats=repeats[case.id]) for case in chosen.python])

@@ -150,13 +150,17 @@ def read_abilities(host: Host, qemu: str = "qemu-system-x86_64") -> QemuAbilitie
 def _ask(host: Host, path: str, digest: str) -> QemuAbilities:
     argv = [path, *("-machine", "none", "-S", "-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio")]
     try:
-        completed = host.run(argv, stdin=render_questions(), timeout=_TIMEOUT_S)
+        completed = host.run(["sh", "-c", _TO_FILE, "sh", *argv], stdin=render_questions(), timeout=_TIMEOUT_S)
     except CommandFailed as error:
         raise NotReady(f"{path} of {host.name} does not start.", why=error.why or error.what) from error
     try:
         return parse_abilities(path, digest, completed.text)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotReady(f"{path} of {host.name} does not answer QMP as QEMU does.", why=repr(error)) from error
+
+
+_TO_FILE = 'file=$(mktemp) || exit; "$@" >"$file"; code=$?; cat "$file"; rm -f "$file"; exit $code'
+"""QEMU ends at ``quit`` without waiting for a reader of a pipe that is full: what it had yet to say would be lost."""
 
 
 def render_questions() -> bytes:

@@ -31,6 +31,18 @@ def find_trouble(text: str) -> list[str]:
     return [match[0].strip() for match in _TROUBLE.finditer(text)]
 
 
+def is_stall(trouble: str) -> bool:
+    """Whether lines of :func:`find_trouble`, with ``;`` between them, say nothing but that CPUs stood still.
+
+    >>> is_stall("[ 167.8] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"), is_stall("BUG: bad page state")
+    (True, False)
+    """
+    return bool(trouble) and all(any(words in line for words in _STALLS) for line in trouble.split("; "))
+
+
+_STALLS = ("rcu: INFO: ", "watchdog: BUG: soft lockup")
+
+
 class Console:
     """Follows a console that arrives on a socket; close it when done."""
 

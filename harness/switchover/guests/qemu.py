@@ -349,10 +349,11 @@ HELD_IDENTITY = b"held\n".ljust(IDENTITY_BYTES, b"\0")
 
 
 def render_identity(spec: GuestSpec, keys: GuestKeys) -> bytes:
-    """Who a guest of the lab is: the key it lets in, its address, numbers to draw others from, its own host key."""
+    """Who a guest of the lab is: the key it lets in, its addresses, numbers to draw others from, its own host key."""
     lines = (
         "switchover",
         f"authorized {keys.authorized.strip()}",
+        f"mac {spec.mac}",
         f"address {spec.address}/{spec.prefix}",
         f"seed {secrets.token_hex(64)}",
         "host",

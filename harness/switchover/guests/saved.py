@@ -2,7 +2,9 @@
 """Guests that are saved: booted once without their devices, stopped, and written to a file or a disk of their host.
 
 Those of lab hosts are images: made once, kept in the store, and without anything that is not the same the next time.
-Keys, address and numbers to draw others from reach a guest when it is restored (``identity``, images/guest/rc).
+Keys, addresses and numbers to draw others from reach a guest when it is restored (``identity``, images/guest/rc). Its
+MAC address too: what is restored has the one that was saved, in the NIC's state and in the guest's kernel, where the
+guest itself sets the one that it has now.
 """
 
 import contextlib
@@ -61,12 +63,17 @@ def find_obstacle(spec: GuestSpec) -> str:
 def make_image_key(spec: GuestSpec, ports: int, lab: Lab) -> str:
     """Digest of all that a saved guest of a lab's hosts depends on: the machine, the images, the lab hosts' CPU.
 
-    Not of what it is given when it is restored: name, address, keys. ``spec``: with the words of its lab host.
+    Not of what it is given when it is restored: name, addresses, keys. ``spec``: with the words of its lab host.
     """
-    same = replace(spec, name="guest", qemu="qemu", address="0.0.0.0", prefix=0, traced=False, devices=())
+    same = replace(_in_no_place(spec), name="guest", qemu="qemu", prefix=0, traced=False, devices=())
     argv = build_arguments(same, GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports)
     text = json.dumps([_FORMAT, argv, _read_made_of(spec, lab), _read_cpu(lab)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _in_no_place(spec: GuestSpec) -> GuestSpec:
+    """What is saved is the same for guests of all addresses."""
+    return replace(spec, mac=GuestSpec.mac, address="0.0.0.0")
 
 
 def _read_made_of(spec: GuestSpec, lab: Lab) -> dict[str, str]:
@@ -119,7 +126,7 @@ def require_stored(
         serial = f"new-{key[:12]}"
         with start_disk(key, spec.memory_mib) as disk, step(f"image saved-guest-{key[:16]} (booted once, and saved)"):
             with start_file(host) as path:
-                boot_and_save(spec, ports, host, keys, loop, path, held=True, keep=keep)
+                boot_and_save(_in_no_place(spec), ports, host, keys, loop, path, held=True, keep=keep)
                 device = plug_in(lab, host.name, disk, serial, what="the disk for a saved guest", writable=True)
                 try:  # QEMU itself wants to truncate what it saves to, which no block device lets it
                     copy = ["dd", f"if={path}", f"of={device}", "bs=64k", "conv=sparse,fsync", "status=none"]

@@ -42,10 +42,12 @@ class Arrival:
 class Outlet:
     """Where frames of a host's guests reach the controller, and no other frames do.
 
-    ``socket``: path of the datagram socket that the receiver makes. ``address`` and ``mac``: what a guest sends to.
+    ``sockets``: paths of datagram sockets, of which a receiver makes one; each gets all frames, so that several guests
+    can be received at a time. That of a guest is by the number of its place, the first of one that has none.
+    ``address`` and ``mac``: what a guest sends to.
     """
 
-    socket: str
+    sockets: tuple[str, ...]
     address: str
     mac: str
 

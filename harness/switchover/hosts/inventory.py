@@ -3,6 +3,7 @@
 
 import contextlib
 import io
+import ipaddress
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -46,6 +47,29 @@ def _check_absolute(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError("must be an absolute path on the host")
     return text
+
+
+def _check_where(text: str) -> str:
+    if not text.strip() or text.split() != [text]:
+        raise ValueError("must be a name or an address of a machine, without blanks")
+    return text
+
+
+def name_machine(address: str, port: int) -> str:
+    """One name for a machine, however it is written: ``10.0.0.11``, and ``10.0.0.11:2222`` behind another port than 22.
+
+    No name is looked up: two names that lead to one address are two machines here, and one of its kernel's
+    (:func:`switchover.hosts.holding.hold_host`). Behind several ports of one address are several machines.
+    """
+    text = address.strip().lower().rstrip(".")
+    text = "127.0.0.1" if text == "localhost" else text
+    with contextlib.suppress(ValueError):
+        ip = ipaddress.ip_address(text)
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        text = str(mapped or ip)
+    if port == 22:
+        return text
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
 
 
 PciAddress = Annotated[str, AfterValidator(_check_address)]
@@ -96,7 +120,7 @@ class DeviceEntry(_Table):
 class HostEntry(_Table):
     """A host. ``link``: the address at which the other host's QEMU reaches it for migrations."""
 
-    address: str
+    address: Annotated[str, AfterValidator(_check_where)]
     port: int = Field(default=22, ge=1, le=65535)
     user: str = "root"
     key: str = "~/.ssh/id_ed25519"
@@ -110,11 +134,17 @@ class HostEntry(_Table):
     def migration_address(self) -> str:
         return self.link or self.address
 
+    @property
+    def machine(self) -> str:
+        """Which machine it is, see :func:`name_machine`."""
+        return name_machine(self.address, self.port)
+
 
 class Inventory(_Table):
-    """All hosts by name."""
+    """All hosts by name. ``labgrid``: ``HOST:PORT`` of a coordinator that leases them; empty: there is none."""
 
     version: Literal[1]
+    labgrid: str = ""
     host: dict[str, HostEntry] = {}
 
     @model_validator(mode="after")
@@ -122,6 +152,15 @@ class Inventory(_Table):
         for name in self.host:
             if name == LOCAL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
                 raise ValueError(f"a host cannot be named {name!r}: letters, digits, - _ . but not {LOCAL!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _machines(self) -> Self:
+        names: dict[str, str] = {}
+        for name, entry in self.host.items():
+            other = names.setdefault(entry.machine, name)
+            if other != name:
+                raise ValueError(f"two names for one machine: {other!r} and {name!r} are both {entry.machine}")
         return self
 
     def require(self, name: str) -> HostEntry:

@@ -37,8 +37,11 @@ class OwnedFile:
         os.close(self.descriptor)
 
 
-def take_file(path: Path, *, note: str | None = None) -> OwnedFile | None:
-    """Own a file, which is made if it is missing; None if somebody else does. ``note`` replaces its contents."""
+def take_file(path: Path, *, note: str | None = None, grace_s: float = _GRACE_S) -> OwnedFile | None:
+    """Own a file, which is made if it is missing; None if somebody else does. ``note`` replaces its contents.
+
+    ``grace_s``: how long to wait for who only looks, seconds; 0 where nobody looks meanwhile.
+    """
 
     def attempt() -> OwnedFile | None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -49,7 +52,7 @@ def take_file(path: Path, *, note: str | None = None) -> OwnedFile | None:
         return None
 
     try:
-        owned = wait_until(f"the lock of {path}", attempt, timeout=_GRACE_S, poll=0.02)
+        owned = wait_until(f"the lock of {path}", attempt, timeout=grace_s, poll=0.02)
     except Deadline:
         return None
     if note is not None:

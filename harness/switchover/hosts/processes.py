@@ -159,6 +159,10 @@ class LocalProcess:
         if self._process.poll() is None:
             kill_group(self._process)
 
+    def end_group(self) -> None:
+        """Kill it, and what is left of its process group, also after its own end."""
+        kill_group(self._process)
+
     def stderr(self) -> str:
         # pread: the process writes at the offset that it shares with us
         descriptor = self._stderr.fileno()

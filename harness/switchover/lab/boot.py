@@ -22,7 +22,7 @@ from switchover.lab.accelerator import Accelerator, find_accelerator
 from switchover.lab.images import Image, find_damage
 from switchover.lab.keys import KeyPair, generate_key_pair
 from switchover.lab.labfile import LabFile, write_lab_file
-from switchover.lab.labhost import CONSOLE, WORDS, LabHostSpec, LinkEnd, labhost_arguments, own_qemu
+from switchover.lab.labhost import CONSOLE, WORDS, LabHostSpec, labhost_arguments, list_links, own_qemu
 from switchover.lab.pace import describe_pace, measure_pace
 from switchover.record.errors import Deadline, HostLost, NotReady
 from switchover.record.log import say, step
@@ -136,7 +136,7 @@ def _prepare(directory: Path, file: LabFile, host_key: KeyPair, index: int, coun
         token=file.token,
         index=index + 1,
         address=f"{link_address(index)}/24",
-        link=LinkEnd.NONE if count == 1 else LinkEnd.LISTENS if index == 0 else LinkEnd.CONNECTS,
+        links=list_links(index + 1, count),
         directory=own,
         sockets=Path(file.sockets),
         disks=tuple(map(Path, file.disks)),
@@ -155,11 +155,11 @@ def link_address(index: int) -> str:
 
 def _start(spec: LabHostSpec, argv: list[str], *, stays: bool) -> processes.LocalProcess:
     process = processes.LocalProcess(argv, outlives_us=stays, words=spec.words)
-    # the other end of the link is a socket that this QEMU makes: it must be there before the next one starts
-    if spec.link is LinkEnd.LISTENS:
+    # the other end of a link is a socket that this QEMU makes: it must be there before the next one starts
+    if spec.listening:
         wait_until(
-            f"the link socket of {spec.name}",
-            (spec.sockets / "link").exists,
+            f"the link sockets of {spec.name}",
+            lambda: all(socket.exists() for socket in spec.listening),
             timeout=30,
             invariants=[lambda: _require_alive(spec, process)],
         )

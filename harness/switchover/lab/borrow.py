@@ -23,13 +23,14 @@ DEFAULT = "default"
 
 
 @contextlib.contextmanager
-def borrow_lab(name: str | None = None, *, stays: bool = False) -> Iterator[Lab]:
+def borrow_lab(name: str | None = None, *, stays: bool = False, hosts: int = 2) -> Iterator[Lab]:
     """The lab that is up (``default``), or one of the run's own. Who starts a lab stops it: one that was up stays up.
 
     Meanwhile deadlines are as the lab's pace makes them (:func:`switchover.hosts.waiting.paced`).
     What harnesses that were killed left on any host is undone first. A lab that was made from other images than
     today's recipes make is not used. With ``name`` it is that lab or none. ``stays``: one that has to be started is
-    left running if the block ends without error; as ``default`` if there is none.
+    left running if the block ends without error; as ``default`` if there is none. ``hosts``: how many it is then to
+    have; with more than two, one that is up is used only if it has as many.
 
     :raises UsageError: there is no lab ``name``; :raises NotReady: it is in use, or has leftovers
     """
@@ -41,9 +42,9 @@ def borrow_lab(name: str | None = None, *, stays: bool = False) -> Iterator[Lab]
                 raise NotReady(f"The lab {name!r} cannot be used.", why=why)
             lab: Lab | None = stack.enter_context(contextlib.closing(Lab(directory)))
         else:
-            lab = _find_usable(remains, stack)
+            lab = _find_usable(remains, stack, hosts)
         if lab is None:
-            lab = stack.enter_context(_start_own(stays=stays))
+            lab = stack.enter_context(_start_own(stays=stays, hosts=hosts))
         else:
             stack.enter_context(paced(lab.file.pace))
             if words := describe_pace(lab.file.pace):
@@ -51,19 +52,23 @@ def borrow_lab(name: str | None = None, *, stays: bool = False) -> Iterator[Lab]
         yield lab
 
 
-def _start_own(*, stays: bool) -> AbstractContextManager[Lab]:
+def _start_own(*, stays: bool, hosts: int) -> AbstractContextManager[Lab]:
     if not stays:
-        return start_lab(f"run-{os.getpid()}")
-    return start_lab(f"run-{os.getpid()}" if (labs_directory() / DEFAULT).exists() else DEFAULT, stays=True)
+        return start_lab(f"run-{os.getpid()}", hosts=hosts)
+    name = f"run-{os.getpid()}" if (labs_directory() / DEFAULT).exists() else DEFAULT
+    return start_lab(name, hosts=hosts, stays=True)
 
 
-def _find_usable(remains: list[DeadJournal], stack: contextlib.ExitStack) -> Lab | None:
+def _find_usable(remains: list[DeadJournal], stack: contextlib.ExitStack, hosts: int) -> Lab | None:
     directory = labs_directory() / DEFAULT
     if not is_running(directory):
         return None
     made_of = read_lab_file(directory).images
     if any(made_of.get(name) != compute_digest(name, data_directory("images")) for name in LAB_IMAGES):
         say("the lab that is up was made from older images: a new one is started")
+        return None
+    if hosts > 2 and len(read_lab_file(directory).hosts) < hosts:
+        say(f"the lab that is up has fewer than {hosts} hosts: a new one is started")
         return None
     if why := _lease(directory, remains, stack):
         say(f"the lab that is up is not used: {why}; another one is started")

@@ -27,7 +27,7 @@ from switchover.lab.images import (
     stored_directories,
 )
 from switchover.lab.labfile import find_labs, lab_processes, read_lab_file
-from switchover.lab.labhost import MEMORY_MIB, own_qemu
+from switchover.lab.labhost import MEMORY_MIB, MOST_HOSTS, own_qemu
 from switchover.lab.mirror import Mirror, read_mirror, require_keyring
 from switchover.lab.recipes import LAB_IMAGES, RECIPES, RELEASE, compute_digest, order_recipes
 from switchover.lab.release import find_dead_labs, undo_dead_journals
@@ -108,11 +108,13 @@ def check_accelerator() -> Finding:
 
 
 def check_memory(available: int | None = None, labs: int | None = None) -> Finding:
-    """Two lab hosts. ``labs``: labs that are up, whose memory is gone already."""
+    """Two lab hosts, and what there is room for. ``labs``: labs that are up, whose memory is gone already."""
     free = psutil.virtual_memory().available if available is None else available
     needed = 2 * MEMORY_MIB * MIB
     up = len(find_labs()) if labs is None else labs
+    room = min(MOST_HOSTS, free // (MEMORY_MIB * MIB))
     seen = f"{format_bytes(free)} available; two lab hosts take {format_bytes(needed)}"
+    seen += f", there is room for {room} of {MOST_HOSTS}" if free >= needed else ""
     if free >= needed:
         return passed(seen)
     if up:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A lab: one or two lab hosts with a private link, started together, stopped together, and proven gone."""
+"""A lab: up to four lab hosts with private links, started together, stopped together, and proven gone."""
 
 import contextlib
 import os
@@ -16,13 +16,22 @@ from switchover.lab.boot import boot_lab, connect_labhost, link_address
 from switchover.lab.images import build_images
 from switchover.lab.keys import KeyPair
 from switchover.lab.labfile import find_starter, is_running, lab_processes, read_lab_file, starter_path, stop_lab
-from switchover.lab.labhost import OUTLET_ADDRESS, OUTLET_MAC, monitor_socket, outlet_socket
+from switchover.lab.labhost import (
+    GUEST_PLACES,
+    MOST_HOSTS,
+    OUTLET_ADDRESS,
+    OUTLET_MAC,
+    link_interface,
+    monitor_socket,
+    outlet_socket,
+)
+from switchover.lab.memory import require_room
 from switchover.lab.recipes import LAB_IMAGES
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import labs_directory
 
-LAB_HOSTS = ("hosta", "hostb")
-"""Names of lab hosts; a lab with one has the first."""
+LAB_HOSTS = ("hosta", "hostb", "hostc", "hostd")
+"""Names of lab hosts; a lab with fewer has the first ones."""
 
 
 class Lab:
@@ -61,13 +70,17 @@ class Lab:
         return self._connections[name]
 
     def link_address(self, name: str) -> str:
-        """Address of a lab host on the private link."""
+        """Address of a lab host on the private network."""
         return link_address(self.file.hosts.index(name))
+
+    def link(self, peer: str) -> str:
+        """The network interface by which other lab hosts reach ``peer``, and nothing else."""
+        return link_interface(self.file.hosts.index(peer) + 1)
 
     def outlet(self, name: str) -> Outlet:
         """Where frames of a lab host's guests reach the controller."""
-        socket = outlet_socket(Path(self.file.sockets), name)
-        return Outlet(str(socket), OUTLET_ADDRESS, OUTLET_MAC)
+        sockets = (outlet_socket(Path(self.file.sockets), name, place) for place in range(GUEST_PLACES + 1))
+        return Outlet(tuple(map(str, sockets)), OUTLET_ADDRESS, OUTLET_MAC)
 
     def monitor(self, name: str) -> Path:
         """Socket of the monitor of the QEMU that a lab host runs in."""
@@ -101,9 +114,12 @@ def start_lab(
     them goes with the lab. ``pci``: lab hosts with an IOMMU and PCI functions to pass through. ``qemu``, ``change``:
     see :func:`switchover.lab.boot.boot_lab`.
 
-    :raises UsageError: one of these cannot be read
-    :raises NotReady: a lab of that name runs already, an image cannot be built, a lab host does not come up
+    :raises UsageError: one of these cannot be read, or a lab cannot have so many hosts
+    :raises NotReady: a lab of that name runs already, an image cannot be built, a lab host does not come up, or the
+        machine has no room for so many
     """
+    if not 1 <= hosts <= MOST_HOSTS:
+        raise UsageError(f"A lab has 1 to {MOST_HOSTS} hosts, not {hosts}.")
     for disk in disks:
         if not os.access(disk, os.R_OK) or disk.is_dir():
             raise UsageError(f"{disk} cannot be read.", why="lab hosts were to have it as a disk")
@@ -123,6 +139,7 @@ def start_lab(
                 raise NotReady(f"A lab named {name!r} is running.", fix=f"switchover lab down {name}")
             stop_lab(directory)
         stack.callback(_stop, directory)
+        require_room(hosts)
         paths = tuple(map(Path.absolute, disks))
         boot_lab(
             directory, name, images, LAB_HOSTS[:hosts], stays=stays, disks=paths, pci=pci, qemu=qemu, change=change

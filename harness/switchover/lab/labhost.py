@@ -3,7 +3,6 @@
 
 import contextlib
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from switchover.lab.accelerator import Accelerator
@@ -15,6 +14,10 @@ LINK_MTU = 65000
 _USER_MAC = "52:54:00:53:75"
 _LINK_MAC = "52:54:00:53:6c"
 _OBSERVE_MAC = "52:54:00:53:6f"
+MOST_HOSTS = 4
+"""Of a lab. Their numbers are digits of MAC addresses and names (images/labhost/rc)."""
+GUEST_PLACES = 8
+"""Guests that can be on the hosts of a lab at a time, each with a MAC address, an address and an outlet of its own."""
 OUTLET_ADDRESS = "10.77.0.250"
 OUTLET_MAC = f"{_OBSERVE_MAC}:ff"
 """What a guest sends here leaves its lab host for the controller (images/labhost/rc); no machine has this address."""
@@ -45,12 +48,12 @@ _IOMMU = ("-device", "intel-iommu,intremap=on,aw-bits=48")
 """Before all other devices: those that are made before it are not behind it."""
 
 
-class LinkEnd(StrEnum):
-    """Which end of the private link a lab host holds; ``NONE`` for a lab of one."""
+@dataclass(frozen=True)
+class LinkEnd:
+    """A lab host's end of its link to another one. ``peer``: number of that, from 1; one end listens, one connects."""
 
-    NONE = "none"
-    LISTENS = "listens"
-    CONNECTS = "connects"
+    peer: int
+    listens: bool
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,15 @@ class LabHostSpec:
     name: str
     token: str
     index: int
-    """1 for the first lab host; part of the MAC address on the link."""
+    """1 for the first lab host; part of the MAC addresses on its links."""
     address: str
-    """Address on the private link, ``ADDRESS/PREFIX``."""
-    link: LinkEnd
+    """Address on the private network, ``ADDRESS/PREFIX``."""
+    links: tuple[LinkEnd, ...]
+    """To each other host of the lab."""
     directory: Path
     """Holds its keys and its console, mode 0700."""
     sockets: Path
-    """Holds monitor, outlet and link, mode 0700; short, since a unix socket's path has at most 107 bytes."""
+    """Holds monitor, outlets and links, mode 0700; short, since a unix socket's path has at most 107 bytes."""
     disks: tuple[Path, ...] = ()
     """Images of the user that it has as ``/dev/vdb``, ``/dev/vdc`` and so on."""
     pci: bool = False
@@ -76,6 +80,11 @@ class LabHostSpec:
     @property
     def monitor(self) -> Path:
         return monitor_socket(self.sockets, self.name)
+
+    @property
+    def listening(self) -> tuple[Path, ...]:
+        """Sockets of links that its QEMU makes."""
+        return tuple(link_socket(self.sockets, self.index, link.peer) for link in self.links if link.listens)
 
     @property
     def console(self) -> Path:
@@ -96,9 +105,34 @@ def monitor_socket(sockets: Path, name: str) -> Path:
     return sockets / f"{name}.qmp"
 
 
-def outlet_socket(sockets: Path, name: str) -> Path:
-    """Datagram socket of the controller to which the lab host ``name`` sends frames; whoever wants them makes it."""
-    return sockets / f"{name}.seen"
+def outlet_socket(sockets: Path, name: str, number: int) -> Path:
+    """Datagram socket of the controller to which the lab host ``name`` sends frames; whoever wants them makes it.
+
+    There is one for each guest that can be there at a time, by the number of its place, and 0 for a guest that has
+    none: a socket has one reader. All of them get all frames.
+    """
+    return sockets / f"{name}.seen.{number}"
+
+
+def list_links(index: int, count: int) -> tuple[LinkEnd, ...]:
+    """Ends of the links of the lab host with this number, in a lab of ``count``: one to each other host.
+
+    The one that is started before the other listens.
+
+    >>> list_links(2, 3)
+    (LinkEnd(peer=1, listens=False), LinkEnd(peer=3, listens=True))
+    """
+    return tuple(LinkEnd(peer, listens=index < peer) for peer in range(1, count + 1) if peer != index)
+
+
+def link_socket(sockets: Path, one: int, other: int) -> Path:
+    """Of the link between the lab hosts with these numbers, in whatever order."""
+    return sockets / f"link-{min(one, other)}-{max(one, other)}"
+
+
+def link_interface(peer: int) -> str:
+    """A lab host's NIC on its link to the one with the number ``peer`` (images/labhost/rc)."""
+    return f"link{peer}"
 
 
 def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator) -> list[str]:
@@ -108,11 +142,6 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
     127.0.0.1 that the kernel chooses (``info usernet`` tells which). Disks are shared and never written: what lab hosts
     write goes with them.
     """
-    link = {
-        LinkEnd.NONE: [],
-        LinkEnd.LISTENS: _link_arguments(spec, "on"),
-        LinkEnd.CONNECTS: _link_arguments(spec, "off"),
-    }[spec.link]
     append = " ".join(
         filter(None, ("console=ttyS0 quiet panic=-1", accelerator.words, _PCI_APPEND if spec.pci else ""))
     )
@@ -130,7 +159,7 @@ def labhost_arguments(spec: LabHostSpec, image: Image, accelerator: Accelerator)
         *_disk_arguments(image.artifact("root.ext4"), *spec.disks),
         *("-netdev", "user,id=user,restrict=on,hostfwd=tcp:127.0.0.1:0-:22"),
         *("-device", f"virtio-net-pci,netdev=user,mac={_USER_MAC}:01,romfile="),
-        *link,
+        *(word for link in spec.links for word in _link_arguments(spec, link)),
         *_outlet_arguments(spec),
         *("-device", f"virtio-scsi-pci,id={TOOLCHAIN_BUS}"),
         *(_pci_arguments() if spec.pci else ()),
@@ -176,22 +205,30 @@ def _pci_arguments() -> list[str]:
     return words
 
 
-def _link_arguments(spec: LabHostSpec, server: str) -> list[str]:
-    socket = spec.sockets / "link"
+def _link_arguments(spec: LabHostSpec, link: LinkEnd) -> list[str]:
+    """The last byte of its MAC address is the peer's number and its own, a digit each (images/labhost/rc)."""
+    name = link_interface(link.peer)
+    server, socket = "on" if link.listens else "off", link_socket(spec.sockets, spec.index, link.peer)
+    mac = f"{_LINK_MAC}:{link.peer:x}{spec.index:x}"
     return [
-        *("-netdev", f"stream,id=link,server={server},addr.type=unix,addr.path={socket}"),
-        *("-device", f"virtio-net-pci,netdev=link,mac={_LINK_MAC}:{spec.index:02x},host_mtu={LINK_MTU},romfile="),
+        *("-netdev", f"stream,id={name},server={server},addr.type=unix,addr.path={socket}"),
+        *("-device", f"virtio-net-pci,netdev={name},mac={mac},host_mtu={LINK_MTU},romfile="),
     ]
 
 
 def _outlet_arguments(spec: LabHostSpec) -> list[str]:
-    """Without a receiver QEMU drops what is sent there. The datagram netdev is in QEMU 7.2 and newer."""
-    local, remote = spec.sockets / f"{spec.name}.observe", outlet_socket(spec.sockets, spec.name)
-    ends = f"local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
-    return [
-        *("-netdev", f"dgram,id=observe,{ends}"),
-        *("-device", f"virtio-net-pci,netdev=observe,mac={_OBSERVE_MAC}:{spec.index:02x},romfile="),
-    ]
+    """One NIC, and behind it a hub that sends each frame to all outlets: guests' receivers are processes of their own,
+    and a datagram socket has one reader. Where nobody reads, QEMU drops what is sent. The datagram netdev is in QEMU
+    7.2 and newer.
+    """
+    words = ["-netdev", "hubport,id=observe,hubid=2"]
+    for number in range(GUEST_PLACES + 1):
+        local, remote = spec.sockets / f"{spec.name}.out.{number}", outlet_socket(spec.sockets, spec.name, number)
+        ends = f"local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
+        words += ["-netdev", f"dgram,id=out{number},{ends}"]
+        words += ["-netdev", f"hubport,id=observe{number},hubid=2,netdev=out{number}"]
+    mac = f"{_OBSERVE_MAC}:{spec.index:02x}"
+    return [*words, "-device", f"virtio-net-pci,netdev=observe,mac={mac},romfile="]
 
 
 def _fw_cfg(spec: LabHostSpec, *names: str) -> list[str]:

@@ -33,5 +33,10 @@ def journals_directory() -> Path:
     return state_directory() / "journals"
 
 
+def leases_directory() -> Path:
+    """Who has which host: a file for each resource that is leased, locked as long as it is."""
+    return state_directory() / "leases"
+
+
 def runs_directory() -> Path:
     return state_directory() / "runs"

@@ -88,6 +88,9 @@ class Record:
     alone: Mapping[str, Any] = field(default_factory=dict)
     """`verdict` and `mismatch` of the same repeat with a guest of its own; empty: it had one, or was as expected with
     the guest that cases share"""
+    earlier: tuple[Mapping[str, Any], ...] = ()
+    """`verdict` and `reason` of executions of this repeat before it, which ended in infrastructure errors and were
+    tried again; their files are in `earlier-N` beside it"""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """with libvirt: what it was told, what it set in QEMU by itself, and its own statistics; empty: QMP only"""
     schema_version: int = SCHEMA_VERSION
@@ -173,6 +176,7 @@ def parse_record(text: str) -> Record:
             NotChecked(**_read_ids(entry, "check", older)) for entry in fields.get("not_checked", ())
         )
         fields["interventions"] = tuple(fields.get("interventions", ()))
+        fields["earlier"] = tuple(fields.get("earlier", ()))
         if fields["schema_version"] == 1 and fields["verdict"].name is not VerdictName.COMPLETED:
             fields["mismatch"] = f"expected completed, was {fields['verdict'].name}"
         return Record(**fields)

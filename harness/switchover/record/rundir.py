@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The run directory: its layout, and writing into it so that no half of a file is ever seen."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +33,31 @@ class RepeatDirectory:
         path.mkdir(exist_ok=True)
         return RepeatDirectory(path)
 
+    def set_aside(self) -> None:
+        """Put what is there of an execution into ``earlier-N``, for another one; nothing if there is no record."""
+        if not (self.path / "record.json").exists():
+            return
+        entries = [entry for entry in self.path.iterdir() if not entry.name.startswith(_EARLIER)]
+        place = self.path / f"{_EARLIER}{len(self.earlier()) + 1}"
+        place.mkdir()
+        for entry in entries:
+            entry.rename(place / entry.name)
+
+    def clear(self) -> None:
+        """Take away what is there of an execution, but for those that were set aside."""
+        for entry in self.path.iterdir():
+            if entry.name.startswith(_EARLIER):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+    def earlier(self) -> list[Record]:
+        """Records that were set aside, in their order."""
+        places = sorted(self.path.glob(f"{_EARLIER}*"), key=lambda path: int(path.name.removeprefix(_EARLIER)))
+        return [read_record(place / "record.json") for place in places]
+
     def write_text(self, name: str, text: str) -> None:
         _write_whole(self.path / name, text)
 
@@ -39,6 +67,9 @@ class RepeatDirectory:
 
     def write_record(self, record: Record) -> None:
         self.write_text("record.json", render_record(record))
+
+
+_EARLIER = "earlier-"
 
 
 def folder_of(case: str) -> str:
@@ -97,6 +128,19 @@ class RunDirectory:
                 number += 1
             else:
                 return number, RepeatDirectory(path)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """For who executes the run: nobody else does meanwhile. The right to it ends with the process.
+
+        :raises UsageError: somebody does already
+        """
+        with (self.path / "run.json").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(f"The run {self.word} still goes on.", fix=f"switchover show {self.word}") from error
+            yield
 
     def write_text(self, name: str, text: str) -> None:
         _write_whole(self.path / name, text)
@@ -172,7 +216,17 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
             return RunDirectory(parent / found[0])
         if found:
             raise UsageError(f"{word!r} fits {len(found)} runs.", why=", ".join(found[-3:]), fix="say more of its name")
-    raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list")
+    raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list --runs")
+
+
+def read_records(run: str | Path = "last") -> list[Record]:
+    """Records of a run, by case and repeat, from its directory alone: no host is asked.
+
+    ``run``: the directory, or of one in the state directory its name, a part of that which no other has, or ``last``.
+
+    :raises UsageError: there is none, or several; or a record is of a newer version
+    """
+    return find_run(str(run)).records()
 
 
 def _write_whole(path: Path, text: str) -> None:

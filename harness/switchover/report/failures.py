@@ -35,11 +35,16 @@ def render_failure(run: RunData, record: Record) -> str:
     ]  # fmt: skip
     if not any(name == "cause" for name, _ in rows):
         rows.insert(3, ("cause", "no rule knows it: the evidence has to tell"))
-    lines = [f"NOT AS EXPECTED  {record.case} #{record.repeat}: {record.mismatch.splitlines()[0]}"]
+    lines = [render_headline(record)]
     for name, text in rows:
         first, *more = text.splitlines() or ["nothing"]
         lines += [f"  {name:<9} {first}", *(f"  {'':<9} {line}" for line in more)]
     return "\n".join(lines)
+
+
+def render_headline(record: Record) -> str:
+    """What was not as expected, in one line."""
+    return f"NOT AS EXPECTED  {record.case} #{record.repeat}: {record.mismatch.splitlines()[0]}"
 
 
 def collect_evidence(run: RunData, record: Record) -> Evidence:

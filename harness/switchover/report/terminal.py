@@ -34,6 +34,8 @@ def _render_verdict(record: Record) -> str:
     by = f" ({verdict.side})" if verdict.side else ""
     reason = f": {verdict.reason.splitlines()[0]}" if verdict.reason else ""
     expected = f"; NOT AS EXPECTED: {record.mismatch}" if record.mismatch else ""
+    if reason and record.mismatch.endswith(verdict.reason):
+        reason = ""  # it is said already
     if not record.mismatch and verdict.name is not VerdictName.COMPLETED:
         expected = ", as expected"
     return f"{verdict.name}{by}{expected}{reason}"

@@ -12,8 +12,16 @@ from switchover.guests.warm import SavedGuests
 from switchover.migration.session import Sample
 from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
-from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, make_skipped, make_unrun, write_plan
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
+from switchover.record.planfile import (
+    NOT_RUN,
+    PlanFile,
+    PlanLine,
+    PlannedScenario,
+    make_skipped,
+    make_unrun,
+    write_plan,
+)
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of
 from switchover.run.kept import Keeper
 from switchover.run.pair import Pair
@@ -143,6 +151,7 @@ def execute(
     unsupported: Callable[[Turn], str] = lambda turn: "",
     keeper: Keeper | None = None,
     share_guest: bool = False,
+    retries: int = 0,
     run: Callable[..., Record] = run_repeat,
 ) -> None:
     """Run all turns, each into its directory. ``plan.json`` must be there before.
@@ -151,37 +160,38 @@ def execute(
     goes on, at most :data:`MOST_LOSSES` times. ``unsupported``: in words, why a case cannot be run, before hosts are
     asked. ``keeper``: the run stops at the first case whose guests it keeps. ``share_guest``: cases go on with the
     guest of those before them where they can; one that is not as expected is run again alone, and its record says what
-    came of that.
+    came of that. ``retries``: so often a repeat that ended in an infrastructure error is run again; all are kept.
 
     Whatever ends a run, what was not run has a record that says so, and why; then an error is raised again.
     """
     progress = _Progress(list(turns))
     watcher.start(turns)
     try:
-        _run_without_hosts(progress, directory, watcher)
+        _run_without_hosts(progress, directory, watcher, retries)
         _leave_out(progress, directory, watcher, lambda turn: _as_decision(unsupported(turn)))
         while progress.left and not progress.kept:
             try:
                 with lease() as stage:
                     if not progress.asked:
                         _gate(progress, directory, watcher, stage)
-                    _run_until_lost(progress, directory, watcher, stage, keeper, run, share_guest=share_guest)
+                    _run_until_lost(progress, directory, watcher, stage, keeper, run, retries, share_guest=share_guest)
             except _Lost as loss:
                 progress.losses += 1
                 say(f"the hosts are lost: {loss}")
                 if progress.left and progress.losses > MOST_LOSSES:
                     raise NotReady(f"The hosts were lost {progress.losses} times.", why=str(loss)) from None
-    except KeyboardInterrupt:
-        progress.reason = "interrupted"
-        raise
-    except SwitchoverError as error:
-        progress.reason = error.what
-        raise
     except BaseException as error:
-        progress.reason = f"{type(error).__name__}: {error}"
+        progress.reason = describe_end(error)
         raise
     finally:
         _report_left(progress, directory)
+
+
+def describe_end(error: BaseException) -> str:
+    """Why what comes after an error was not run."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return error.what if isinstance(error, SwitchoverError) else f"{type(error).__name__}: {error}"
 
 
 def start_execution(
@@ -201,12 +211,47 @@ def start_execution(
     return turns
 
 
-def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher) -> None:
+def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
+    """Those of a run's turns that have no verdict: what was not run, and what an interruption or a kill ended. What
+    there is of them is taken away, since it is of executions that did not end; those that were set aside stay.
+
+    :raises UsageError: none is left
+    """
+    left = []
+    for turn in turns:
+        path = directory.repeat_path(turn.line.id, turn.number) / "record.json"
+        if path.exists():
+            reason = read_record(path).verdict.reason
+            if not (reason.startswith(NOT_RUN) or reason.endswith("interrupted")):
+                continue
+        elif turn.number > 1 and _is_left_out(directory, turn.line.id):
+            continue
+        left.append(turn)
+    for turn in left:
+        directory.repeat(turn.line.id, turn.number).clear()
+    if not left:
+        raise UsageError(f"Every repeat of {directory.word} has its verdict.", fix=f"switchover show {directory.word}")
+    return left
+
+
+def _is_left_out(directory: RunDirectory, case: str) -> bool:
+    first = directory.repeat_path(case, 1) / "record.json"
+    return first.exists() and read_record(first).verdict.name is VerdictName.NOT_SUPPORTED
+
+
+def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher, retries: int) -> None:
     """Cases that need no hosts, before any are leased."""
-    for turn in [turn for turn in progress.left if turn.apart is not None and not turn.apart.needs_hosts]:
+    for turn in list(progress.left):
+        if turn.apart is None or turn.apart.needs_hosts:
+            continue
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
-        record = turn.apart(turn.number, repeat, directory, {})  # type: ignore[misc]
+        record = turn.apart(turn.number, repeat, directory, {})
+        while needs_retry(record) and len(repeat.earlier()) < retries:
+            repeat.set_aside()
+            say(f"{turn.line.id} #{turn.number} is tried again: {record.mismatch}")
+            record = turn.apart(turn.number, repeat, directory, {})
+        record = add_earlier(record, repeat)
         progress.left.remove(turn)
         watcher.end(turn, record)
 
@@ -249,13 +294,14 @@ def _run_until_lost(
     stage: Stage,
     keeper: Keeper | None,
     run: Callable[..., Record],
+    retries: int,
     *,
     share_guest: bool,
 ) -> None:
     """:raises _Lost: the hosts are; the turn that was on them has its record"""
     with SavedGuests() as saved_guests, SharedGuest() as shared:
         observer = Observer(watcher.step, watcher.sample, keeper, saved_guests, shared if share_guest else None)
-        _run_turns(progress, directory, watcher, stage, observer, run)
+        _run_turns(progress, directory, watcher, stage, observer, run, retries)
 
 
 def _run_turns(
@@ -265,6 +311,7 @@ def _run_turns(
     stage: Stage,
     observer: Observer,
     run: Callable[..., Record],
+    retries: int,
 ) -> None:
     """:raises _Lost: as :func:`_run_until_lost`"""
     keeper = observer.keeper
@@ -273,6 +320,13 @@ def _run_turns(
         watcher.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
         record = _run_turn(turn, repeat, directory, stage, observer, run)
+        if needs_retry(record) and len(repeat.earlier()) < retries:
+            repeat.set_aside()
+            say(f"{turn.line.id} #{turn.number} is tried again: {record.mismatch}")
+            if loss := stage.find_loss():
+                raise _Lost(loss)
+            continue
+        record = add_earlier(record, repeat)
         progress.left.pop(0)
         watcher.end(turn, record)
         if keeper is not None and keeper.used:
@@ -326,6 +380,22 @@ def run_on_pair(
     return record
 
 
+def needs_retry(record: Record) -> bool:
+    """Whether the environment failed, so that another execution may tell what this one could not."""
+    return record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR and bool(record.mismatch)
+
+
+def add_earlier(record: Record, repeat: RepeatDirectory) -> Record:
+    """A record with what the executions before it came to, if some were set aside; it is written again then."""
+    earlier = repeat.earlier()
+    if not earlier:
+        return record
+    told = tuple({"verdict": str(one.verdict.name), "reason": one.verdict.reason} for one in earlier)
+    record = replace(record, earlier=told)
+    repeat.write_record(record)
+    return record
+
+
 def _compare_with_alone(record: Record, alone: Record) -> Record:
     """The record of a case that shared its guest and was not as expected, with what it came to with one of its own.
 
@@ -339,17 +409,18 @@ def _compare_with_alone(record: Record, alone: Record) -> Record:
 
 def _report_left(progress: _Progress, directory: RunDirectory) -> None:
     """A turn that was begun may have a record of its own, of what ended it."""
-    unrun = [
-        turn
-        for turn in progress.left
-        if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()
-    ]
-    if unrun:
-        say(f"not run: {len(unrun)} of the planned repeats ({progress.reason})")
+    if count := report_unrun(progress.left, directory, progress.reason):
+        say(f"not run: {count} of the planned repeats ({progress.reason})")
+
+
+def report_unrun(turns: Sequence[Turn], directory: RunDirectory, reason: str) -> int:
+    """A record for each turn that has none; returns how many these are."""
+    unrun = [turn for turn in turns if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()]
     for turn in unrun:
-        record = make_unrun(turn.line, turn.number, progress.reason, _now())
+        record = make_unrun(turn.line, turn.number, reason, _now())
         with contextlib.suppress(SwitchoverError, OSError):  # such as a full disk: who reads the plan misses it anyway
             directory.repeat(turn.line.id, turn.number).write_record(record)
+    return len(unrun)
 
 
 def _now() -> str:

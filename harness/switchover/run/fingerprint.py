@@ -4,12 +4,12 @@
 import platform
 from collections.abc import Iterable
 
-from switchover import __version__
 from switchover.hosts.host import Host
 from switchover.hosts.local import LocalHost
 from switchover.hosts.machine import read_machine
 from switchover.lab.images import require_image
 from switchover.lab.lab import Lab
+from switchover.record.version import __version__
 from switchover.run.pair import Pair
 
 

@@ -23,6 +23,8 @@ class HeldGuest(SharedGuest):
         self._traveller = traveller
         self._stack.push(stack.pop_all())
 
+    is_subject = True
+
     def accepts(self, source: SideSpec) -> bool:
         return True
 

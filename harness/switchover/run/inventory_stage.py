@@ -10,6 +10,7 @@ from typing import Any
 
 from switchover.devices.survey import survey_host
 from switchover.guests.libvirtd import find_lack
+from switchover.guests.places import PLACES
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.holding import hold_host
@@ -43,9 +44,15 @@ class InventoryStage:
     """Some hosts of an inventory. ``pair``: those of cases that name none. Made by :func:`lease_inventory_hosts`."""
 
     def __init__(
-        self, hosts: Mapping[str, Host], inventory: Inventory, pair: HostNames, file: Path | None = None
+        self,
+        hosts: Mapping[str, Host],
+        inventory: Inventory,
+        pair: HostNames,
+        file: Path | None = None,
+        place: int = 1,
     ) -> None:
         self._file = file
+        self.guest_place = PLACES[place - 1] if place > 1 else None
         self._hosts = hosts
         self._inventory = inventory
         self._pair = pair
@@ -55,7 +62,11 @@ class InventoryStage:
 
     @property
     def address(self) -> Mapping[str, object]:
-        return {"hosts": list(self._pair), **({"inventory": str(self._file.absolute())} if self._file else {})}
+        return {
+            "hosts": list(self._pair),
+            "place": self.guest_place,
+            **({"inventory": str(self._file.absolute())} if self._file else {}),
+        }
 
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
         """Nothing is brought to the hosts: what is not there is what they lack.
@@ -125,7 +136,7 @@ def ask_host(host: Host, guests: Sequence[GuestSpec]) -> HostFacts:
 
 @contextlib.contextmanager
 def lease_inventory_hosts(
-    inventory: Inventory, names: Iterable[str], pair: HostNames, *, file: Path | None = None
+    inventory: Inventory, names: Iterable[str], pair: HostNames, *, file: Path | None = None, place: int = 1
 ) -> Iterator[InventoryStage]:
     """Connections to these hosts, and the exclusive right to them, for the time of a ``with`` block.
 
@@ -144,16 +155,16 @@ def lease_inventory_hosts(
             _require_clean(name, entry.address, remains)
             hosts[name] = host = stack.enter_context(open_inventory_host(name, entry))
             stack.enter_context(hold_host(host, f"{platform.node()}, {describe_process()}"))
-        yield InventoryStage(hosts, inventory, pair, file)
+        yield InventoryStage(hosts, inventory, pair, file, place)
 
 
 @contextlib.contextmanager
-def reopen_inventory_hosts(inventory: Inventory, pair: HostNames) -> Iterator[InventoryStage]:
+def reopen_inventory_hosts(inventory: Inventory, pair: HostNames, place: int = 1) -> Iterator[InventoryStage]:
     """Connections to hosts that the parent of this process holds. :raises NotReady: one does not answer"""
     with contextlib.ExitStack() as stack:
         names = sorted(set(pair))
         hosts = {name: stack.enter_context(open_inventory_host(name, inventory.require(name))) for name in names}
-        yield InventoryStage(hosts, inventory, pair)
+        yield InventoryStage(hosts, inventory, pair, place=place)
 
 
 def _require_clean(name: str, address: str, remains: Iterable[DeadJournal]) -> None:

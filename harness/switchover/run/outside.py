@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from switchover.guests.places import number_of
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.heartbeat import PORT, Arrival, Outlet
 from switchover.hosts.host import Host
@@ -104,9 +105,10 @@ def start_outside(
     assert pair.source.outlet is not None
     assert pair.destination.outlet is not None
     outlets = {"source": pair.source.outlet, "destination": pair.destination.outlet}
+    place = number_of(guest.spec)
     with contextlib.ExitStack() as stack:
         token = secrets.randbits(63)
-        sockets = {side: outlet.socket for side, outlet in outlets.items()}
+        sockets = {side: outlet.sockets[place] for side, outlet in outlets.items()}
         receiver = stack.enter_context(start_receiver(sockets, token))
         login = login or stack.enter_context(guest.open_ssh(pair.keys))
         sender = stack.enter_context(_start_sender(login, period_us, outlets["source"], token))
@@ -149,7 +151,7 @@ def measure_control(
     """Heartbeats at one period of a guest that runs and does not migrate, and the sender's last words."""
     token = secrets.randbits(63)
     with (
-        start_receiver({"source": outlet.socket}, token) as receiver,
+        start_receiver({"source": outlet.sockets[number_of(guest.spec)]}, token) as receiver,
         guest.open_ssh(keys) as login,
         _start_sender(login, period_us, outlet, token) as sender,
     ):

@@ -55,29 +55,42 @@ class Pair:
         return self if keys == self.keys else replace(self, keys=keys)
 
 
-def pair_of_lab(lab: Lab) -> Pair:
-    """The two lab hosts of a lab, or one as both ends. :raises UsageError: the lab has more or none"""
+def pair_of_lab(lab: Lab, source: str = "", destination: str = "") -> Pair:
+    """Two hosts of a lab by their names, or one as both ends; the first two, or the only one, where none is named.
+
+    :raises UsageError: the lab has no such host, or none at all
+    """
     names = lab.file.hosts
-    if not 1 <= len(names) <= 2:
-        raise UsageError(f"The lab {lab.name} has {len(names)} hosts; a migration needs a source and a destination.")
-    ends = [end_of_lab(lab, name) for name in names]
+    if not names:
+        raise UsageError(f"The lab {lab.name} has 0 hosts; a migration needs a source and a destination.")
+    source, destination = source or names[0], destination or names[:2][-1]
+    for name in (source, destination):
+        if name not in names:
+            raise UsageError(f"The lab has no host {name!r}.", fix=f"one of: {', '.join(names)}")
     keys = GuestKeys(
         authorized=lab.authorized_key,
         login=lab.private_key,
         host_private=lab.guest_host_key.private,
         host_public=lab.guest_host_key.public,
     )
-    return Pair(ends[0], ends[-1], keys)
+    return Pair(_end_of_lab(lab, source, destination), _end_of_lab(lab, destination, source), keys)
 
 
-def end_of_lab(lab: Lab, name: str) -> End:
-    """:raises UsageError: the lab has no host of this name"""
-    link = LAB_LINK if len(lab.file.hosts) == 2 else ""
+def pairs_of_lab(lab: Lab) -> list[Pair]:
+    """Pairs of a lab that have no host in common, so that they can be used at the same time: the first two hosts, the
+    next two. The third one of three is in none.
+
+    :raises UsageError: the lab has no host
+    """
+    names = lab.file.hosts
+    if len(names) < 2:
+        return [pair_of_lab(lab)]
+    return [pair_of_lab(lab, *names[first : first + 2]) for first in range(0, len(names) - 1, 2)]
+
+
+def _end_of_lab(lab: Lab, name: str, peer: str) -> End:
+    link = lab.link(peer) if name != peer else ""
     login = SshLogin(name, lab.private_key, lab.host_key)
     words = str(lab.file.accelerator.get("guest_words", ""))
     process = process_name(lab.file.token, name)
     return End(lab.host(name), lab.link_address(name), link, lab.outlet(name), login, words, lab, process)
-
-
-LAB_LINK = "link0"
-"""A lab host's NIC on the private link (images/labhost/rc)."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from switchover.guests.places import GuestPlace, number_of
 from switchover.guests.qemu import QemuGuest
 from switchover.guests.warm import NotRestored, SavedGuests
 from switchover.hosts.loop import LoopThread
@@ -26,7 +27,7 @@ from switchover.run.shared import SharedGuest
 from switchover.run.side import Side
 from switchover.run.traveller import Traveller, Watchers, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import Case, in_place
 from switchover.scenarios.expectation import find_mismatch
 from switchover.scenarios.recorded import render_settings
 from switchover.scenarios.script import SCRIPT, render_script
@@ -82,28 +83,33 @@ def run_repeat(
     directory: RepeatDirectory,
     fingerprint: Mapping[str, Any],
     observer: Observer | None = None,
+    place: GuestPlace | None = None,
 ) -> Record:
     """Run a case once and leave its record in ``directory``, whatever happens.
+
+    ``place``: where its guest is on the network (:func:`switchover.scenarios.case.in_place`); None: where the case
+    says, and no other guest may be there. Its number is in the fingerprint; the settings are those of the case.
 
     Errors of the product and of the environment become verdicts; an interruption and a bug of ours are recorded and
     then raised again.
     """
-    started = datetime.now(UTC).isoformat()
+    started, began_s = datetime.now(UTC).isoformat(), time.monotonic()
     watch = Stopwatch()
     passage = Passage(None, {}, {"reason": "there was no migration"})
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     meter = StarvationMeter(pair.lab_hosts())
+    placed = in_place(case, place) if place else case
     try:
         observer = observer or Observer()
         try:
-            passage = _execute(case, pair, watch, directory, found, observer)
+            passage = _execute(placed, pair, watch, directory, found, observer)
         except NotRestored as error:
             say(f"{error.what} It is made again, once. {error.why}")
             _forget_saved(error, pair, observer)
             found["guest_made_again"] = str(error)
-            passage = _execute(case, pair, watch, directory, found, observer)
-        verdict = judge_passage(passage, meter.find_starved)
+            passage = _execute(placed, pair, watch, directory, found, observer)
+        verdict = judge_passage(passage, meter.find_starved, began_s)
     except SwitchoverError as error:
         verdict = judge_error(error, watch.step, meter.find_starved)
     except BaseException as error:
@@ -200,10 +206,11 @@ def _execute(
         else:
             loop = stack.enter_context(LoopThread())
             traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, observer.saved_guests))
-        found["guest"] = _describe_guest(traveller)
+        found["guest"] = _describe_guest(traveller, case)
         passage = traveller.attempt(case)
         kept = keeper is not None and keeper.used
-        if not kept and _calls_for_another(passage):
+        subject = shared is not None and shared.is_subject
+        if not kept and not subject and _calls_for_another(passage):
             begin("second migration")
             watchers.step = lambda step: None
             watchers.sample = lambda sample: None
@@ -219,9 +226,13 @@ def _execute(
 
 @contextlib.contextmanager
 def _ended_on_error(shared: SharedGuest) -> Iterator[None]:
-    """A guest that an error left behind is not the next case's."""
+    """A guest that an error left behind is not the next case's, unless it is the subject and lives."""
     try:
         yield
+    except SwitchoverError:
+        if not (shared.is_subject and shared.traveller is not None and not shared.traveller.side.guest.is_dead()):
+            shared.end()
+        raise
     except BaseException:
         shared.end()
         raise
@@ -231,7 +242,8 @@ def _leave(shared: SharedGuest, traveller: Traveller, passage: Passage, director
     """Let the next case have the guest, if nothing is wrong with it; what its QEMU left so far is kept here."""
     guest = traveller.side.guest
     blocked = isinstance(passage.error, Refused)
-    if passage.ended != "source" and (blocked or passage.checks) and all(check.passed for check in passage.checks):
+    well = (blocked or passage.checks) and all(check.passed for check in passage.checks)
+    if passage.ended != "source" and (well or shared.is_subject):
         _keep_evidence(guest, guest.side, directory)
         shared.leave()
     else:
@@ -250,7 +262,7 @@ def _calls_for_another(passage: Passage) -> bool:
     return not completed and passage.ended != "source" and not isinstance(passage.error, Refused)
 
 
-def _describe_guest(traveller: Traveller) -> dict[str, Any]:
+def _describe_guest(traveller: Traveller, case: Case) -> dict[str, Any]:
     """How the guest began, and which migration of its life this is, for the fingerprint: what it was restored from is
     part of what the repeat ran on.
     """
@@ -258,6 +270,8 @@ def _describe_guest(traveller: Traveller) -> dict[str, Any]:
     told: dict[str, Any] = {"start": beginning.start, "migration": traveller.migrations + 1}
     if beginning.reason:
         told["reason"] = beginning.reason
+    if (place := number_of(case.source.guest)) > 1:
+        told["place"] = place
     return {**told, **(traveller.saved.describe() if traveller.saved else {})}
 
 

@@ -35,6 +35,11 @@ class SharedGuest:
         """The guest that is there now, if there is one."""
         return self._traveller
 
+    is_subject = False
+    """Whether the guest itself is what somebody is about: then it stays whatever a migration came to, while it lives,
+    and nothing is done with it that nobody asked for.
+    """
+
     def accepts(self, source: SideSpec) -> bool:
         """Whether a case with this source is one for guests that are shared."""
         return can_share(source)

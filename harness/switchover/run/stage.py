@@ -7,15 +7,16 @@ from typing import Any, Protocol
 from switchover.devices.abilities import QemuAbilities, read_abilities
 from switchover.devices.functions import read_devices
 from switchover.guests.libvirtd import find_lack
+from switchover.guests.places import PLACES, GuestPlace
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
 from switchover.lab.toolchains import find_toolchains, provide_toolchain
-from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
+from switchover.record.errors import HostLost, NotReady, SwitchoverError
 from switchover.record.log import LOG
 from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import End, Pair, end_of_lab, pair_of_lab
+from switchover.run.pair import Pair, pair_of_lab
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import HostFacts, Known
 
@@ -41,20 +42,28 @@ class Stage(Protocol):
 
     @property
     def address(self) -> Mapping[str, object]:
-        """How a child of this process, which has the hosts meanwhile, finds them: ``lab``, a directory, or ``hosts``,
-        two names, with ``inventory``, a file, if it is not the usual one.
+        """How a child of this process, which has the hosts meanwhile, finds them: ``lab``, a directory, with ``pair``,
+        two names; or ``hosts``, two names, with ``inventory``, a file, if it is not the usual one; and ``place``.
+        """
+
+    @property
+    def guest_place(self) -> GuestPlace | None:
+        """Where guests are on the hosts' network: pairs that are used at the same time have different places. None:
+        where each case says.
         """
 
 
 class LabStage:
-    """The lab hosts of a lab, which cases may also name."""
+    """The lab hosts of a lab, which cases may also name. ``pair``: those of cases that name none."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, pair: HostNames = ("", ""), place: int = 1) -> None:
         self._lab = lab
+        self._pair = pair
+        self.guest_place = PLACES[place - 1] if place > 1 else None
         self._fingerprints: dict[tuple[str, ...], Mapping[str, Any]] = {}
 
     def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
-        default = pair_of_lab(self._lab)
+        default = pair_of_lab(self._lab, *self._pair)
         hosts: dict[str, Host] = {name: self._lab.host(name) for name in self._lab.file.hosts}
         guests: dict[str, list[GuestSpec]] = {name: [] for name in hosts}
         for case, names in cases:
@@ -65,26 +74,20 @@ class LabStage:
         for name, specs in guests.items():
             for toolchain in find_toolchains(sorted({program for spec in specs for program in spec.programs})):
                 provide_toolchain(self._lab, name, toolchain)
-        facts = {name: _ask_host(host, guests[name], link=len(hosts) == 2) for name, host in hosts.items()}
+        facts = {name: _ask_host(host, guests[name], link=len(hosts) > 1) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
 
     @property
     def address(self) -> Mapping[str, object]:
-        return {"lab": str(self._lab.directory)}
+        return {
+            "lab": str(self._lab.directory),
+            "pair": list(self._pair),
+            "place": self.guest_place.number if self.guest_place else 1,
+        }
 
     def pair(self, hosts: HostNames) -> Pair:
         """:raises UsageError: the lab has no such host"""
-        default = pair_of_lab(self._lab)
-        ends = [
-            self._end(name) if name else end
-            for name, end in zip(hosts, (default.source, default.destination), strict=True)
-        ]
-        return Pair(ends[0], ends[1], default.keys)
-
-    def _end(self, name: str) -> End:
-        if name not in self._lab.file.hosts:
-            raise UsageError(f"The lab has no host {name!r}.")
-        return end_of_lab(self._lab, name)
+        return pair_of_lab(self._lab, hosts[0] or self._pair[0], hosts[1] or self._pair[1])
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from switchover.irq.recorder import record
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import Lab
+from switchover.lab.release import list_leftovers
 from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import NotSupported
 from switchover.record.planfile import PlanLine, make_skipped
@@ -29,7 +31,7 @@ from switchover.run.inventory_stage import lease_inventory_hosts, reopen_invento
 from switchover.run.repeat import Observer, run_repeat
 from switchover.run.shared import SharedGuest
 from switchover.run.stage import HostNames, LabStage, Stage
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import Case, in_place
 from switchover.scenarios.expand import PlannedCase
 from switchover.scenarios.gate import decide
 
@@ -167,7 +169,8 @@ class Testbed:
             return _leave_out(case, number, missing, repeat)
         observer = self._observer.alone() if alone or any(hosts) else self._observer
         pair, fingerprint = self._stage.pair(hosts), self._stage.fingerprint(case, hosts)
-        return run_on_pair(case, number, pair, fingerprint, repeat, observer)
+        run = partial(run_repeat, place=self._stage.guest_place)
+        return run_on_pair(case, number, pair, fingerprint, repeat, observer, run)
 
     @contextlib.contextmanager
     def start_guest(self, case: Case) -> Iterator[Guest]:
@@ -178,7 +181,8 @@ class Testbed:
         if missing := self.find_missing(case):
             raise NotSupported(f"{case.id} cannot be run here.", why=missing)
         self.end_shared_guest()
-        with start_held_guest(case, self._stage.pair(("", "")), self._saved_guests) as held:
+        placed = in_place(case, self._stage.guest_place) if self._stage.guest_place else case
+        with start_held_guest(placed, self._stage.pair(("", "")), self._saved_guests) as held:
             try:
                 yield Guest(held, case, self)
             except BaseException as error:
@@ -189,7 +193,8 @@ class Testbed:
         """For :meth:`Guest.migrate`."""
         number, repeat = self._directory.next_repeat(case.id)
         pair, fingerprint = self._stage.pair(("", "")), self._stage.fingerprint(case, ("", ""))
-        return run_repeat(case, number, pair, repeat, fingerprint, replace(self._observer, shared=held))
+        observer = replace(self._observer, shared=held)
+        return run_repeat(case, number, pair, repeat, fingerprint, observer, self._stage.guest_place)
 
     def record_irq_threads(self, host: Host, seconds: float, irqs: Sequence[str] = ()) -> Analysis:
         """For :func:`record_irq_threads`, with the recording in the run directory."""
@@ -210,6 +215,27 @@ class Testbed:
         """End the guest that cases share, if there is one: another one may have its address."""
         if self._observer.shared is not None:
             self._observer.shared.end()
+
+    def directory_of(self, record: Record) -> Path:
+        """Where a case that was run here left its files, besides its record: docs/run-directory.md says which."""
+        return self._directory.repeat_path(record.case, record.repeat)
+
+    def list_leftovers(self) -> list[str]:
+        """What is on the hosts of guests and devices, and is not of the guest that cases share, as ``host: what``.
+
+        Empty, if everything was released that was acquired, and nobody else uses the hosts.
+        """
+        own: list[str] = []
+        shared = self._observer.shared
+        if shared is not None and shared.traveller is not None:
+            side = shared.traveller.side
+            own = [side.guest.files.directory, side.guest.files.tap, *(entry.mediated.uuid for entry in side.devices)]
+        return [
+            f"{host.name}: {line}"
+            for host in dict.fromkeys(self.hosts)
+            for line in list_leftovers(host)
+            if not any(word in line for word in own)
+        ]
 
     def find_loss(self) -> str:
         """Why no further case can run here, in words; empty if it can."""
@@ -239,6 +265,14 @@ def record_irq_threads(host: Host, seconds: float, irqs: Sequence[str] = (), *, 
     """
     path = path or Path(f"irq-{datetime.now(UTC):%Y%m%dT%H%M%S}.trace.gz")
     record(host, path, seconds, irqs)
+    return analyse_file(path)
+
+
+def read_irq_recording(path: Path) -> Analysis:
+    """What a recording that was made before says; no host is asked.
+
+    :raises UsageError: the file cannot be read, or is no recording
+    """
     return analyse_file(path)
 
 
@@ -317,15 +351,17 @@ def reopen_testbed(address: Mapping[str, object], directory: RunDirectory, obser
     with contextlib.ExitStack() as stack:
         lab: Lab | None = None
         stage: Stage
+        place = int(str(address.get("place", 1)))
         if "lab" in address:
             lab = stack.enter_context(contextlib.closing(Lab(Path(str(address["lab"])))))
             stack.enter_context(paced(lab.file.pace))
-            stage = LabStage(lab)
+            source, destination = (str(name) for name in address.get("pair", ("", "")))  # type: ignore[attr-defined]
+            stage = LabStage(lab, (source, destination), place)
         elif "hosts" in address:
             source, destination = (str(name) for name in address["hosts"])  # type: ignore[attr-defined]
             file = Path(str(address["inventory"])) if address.get("inventory") else None
             inventory = load_inventory(file)
-            stage = stack.enter_context(reopen_inventory_hosts(inventory, (source, destination)))
+            stage = stack.enter_context(reopen_inventory_hosts(inventory, (source, destination), place))
         else:
             lab = stack.enter_context(borrow_lab())
             stage = LabStage(lab)

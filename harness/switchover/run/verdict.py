@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Verdicts: what happened to a repeat, from how it ended. Pure."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from switchover.guests.console import is_stall
 from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
+from switchover.record.checks import CheckId
 from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refused, SwitchoverError
 from switchover.record.measurement import Check
 from switchover.record.record import Verdict, VerdictName
@@ -27,20 +30,27 @@ def knows_nothing(begin_s: float, end_s: float) -> str:
 FAILED_BY_CANCEL = "failed once it was to be cancelled"
 
 
-def judge_passage(passage: Passage, starved: Starved = knows_nothing) -> Verdict:
-    """A passage that was tried, whether it could be started or not."""
+def judge_passage(passage: Passage, starved: Starved = knows_nothing, began_s: float | None = None) -> Verdict:
+    """A passage that was tried, whether it could be started or not. ``began_s``: see :func:`judge_result`."""
     if passage.error is not None:
         verdict = judge_error(passage.error, "migrate", starved)
         return replace(verdict, side=verdict.side or passage.ended)
     if passage.result is None:
         raise AssertionError("a passage has a result or an error")
-    return judge_result(passage.result, passage.checks, starved)
+    return judge_result(passage.result, passage.checks, starved, began_s)
 
 
-def judge_result(result: MigrationResult, checks: Sequence[Check], starved: Starved = knows_nothing) -> Verdict:
+def judge_result(
+    result: MigrationResult,
+    checks: Sequence[Check],
+    starved: Starved = knows_nothing,
+    began_s: float | None = None,
+) -> Verdict:
     """A migration that was started and watched to its end, or until it was given up.
 
-    What got nowhere on a lab host that itself did not get to run does not hang: that is the environment's doing.
+    What got nowhere on a lab host that itself did not get to run does not hang: that is the environment's doing. So is
+    a guest whose kernel finds that its CPUs stood still, and nothing else that is wrong. ``began_s``: when the guest
+    did, CLOCK_MONOTONIC; None: nobody knows.
     """
     if result.hang is not None:
         seen = result.hang.seen_s
@@ -52,6 +62,10 @@ def judge_result(result: MigrationResult, checks: Sequence[Check], starved: Star
             failed = [check for check in checks if not check.passed]
             if failed:
                 first = failed[0]
+                stalls = all(check.id == CheckId.GUEST_CONSOLE and is_stall(check.observed) for check in failed)
+                if stalls and began_s is not None and (words := starved(began_s, time.monotonic())):
+                    reason = f"{first.name}: {first.observed}; meanwhile {words}"
+                    return Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=reason)
                 reason = f"{first.name}: expected {first.expected}, observed {first.observed}"
                 return Verdict(VerdictName.CHECKS_FAILED, reason=reason)
             return Verdict(VerdictName.COMPLETED)

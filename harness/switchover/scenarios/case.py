@@ -7,6 +7,7 @@ from typing import Literal
 
 from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import TYPE, Knobs
+from switchover.guests.places import GuestPlace, put_in_place
 from switchover.guests.spec import Driver, GuestSpec, Start
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.expectation import COMPLETES, Expectation
@@ -132,6 +133,14 @@ def with_start(case: Case, start: Start) -> Case:
     """The same case with its guest booted (``cold``) or restored (``warm``)."""
     source, destination = (
         replace(side, guest=replace(side.guest, start=start)) for side in (case.source, case.destination)
+    )
+    return replace(case, source=source, destination=destination)
+
+
+def in_place(case: Case, place: GuestPlace) -> Case:
+    """The same case with its guest where no other one is, but for addresses that the case names itself."""
+    source, destination = (
+        replace(side, guest=put_in_place(side.guest, place)) for side in (case.source, case.destination)
     )
     return replace(case, source=source, destination=destination)
 

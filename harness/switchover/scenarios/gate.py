@@ -94,8 +94,11 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     if known is None:
         return Decision(tuple(missing)) if missing else NOT_ASKED
     asked = True
+    ends = _list_ends(hosts, known)
+    if _disturbs_link(case) and ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name:
+        missing.append(f"{ends[0].name} is both ends: there is no link between them that faults may disturb")
     for number, side in enumerate(SIDES):
-        facts = known.named.get(hosts[number]) if hosts[number] else known.pair[number]
+        facts = ends[number]
         if facts is None:
             missing.append(f"{side}: there is no host {hosts[number]!r}")
             continue
@@ -110,6 +113,11 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     return Decision(tuple(dict.fromkeys(missing)), asked)
 
 
+def _list_ends(hosts: tuple[str, str], known: Known) -> list[HostFacts | None]:
+    """Facts of source and destination."""
+    return [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
+
+
 def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
     """What of a case libvirt has no way to do, which needs no host to be asked, and that hosts lack it."""
     if case.source.guest.driver != "libvirt":
@@ -121,8 +129,7 @@ def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None)
     obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
     missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings), *_untimely_faults(case)]
     if known is not None:
-        both = [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
-        found = [facts for facts in both if facts is not None]
+        found = [facts for facts in _list_ends(hosts, known) if facts is not None]
         missing += [facts.libvirt for facts in found if facts.libvirt]
         if len({facts.name for facts in found}) == 1:
             missing.append(f"libvirt does not migrate a domain from {found[0].name} to itself")
@@ -175,6 +182,10 @@ def list_places(guest: GuestSpec) -> dict[str, str]:
     return places
 
 
+def _disturbs_link(case: Case) -> bool:
+    return any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
+
+
 def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
     spec = case.source if side == "source" else case.destination
     if facts.binaries.get(spec.guest.qemu, "not asked") is None:
@@ -192,5 +203,5 @@ def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
         for function in spec.functions:
             if lack := find_lack(facts.devices, facts.name, function):
                 yield f"{lack.what} {lack.why}".strip()
-    if not facts.link and any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults):
+    if not facts.link and _disturbs_link(case):
         yield f"{facts.name} has no network interface that faults may disturb"

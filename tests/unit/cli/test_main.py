@@ -12,11 +12,11 @@ from types import ModuleType
 
 import pytest
 
-from switchover import __version__
 from switchover.cli import main as module
 from switchover.cli.main import VERBS, main
 from switchover.record import errors
 from switchover.record.log import LOG
+from switchover.record.version import __version__
 
 
 @pytest.fixture(autouse=True)

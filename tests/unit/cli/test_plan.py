@@ -2,6 +2,7 @@
 """The verbs about scenarios as commands: plan, list, schema."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_plan_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["plan", path, "--only", "nothing"]) == 2
     assert "No case fits --only 'nothing'." in capsys.readouterr().err
     assert main(["plan", str(tmp_path / "none.toml")]) == 2
-    assert "There is no scenario" in capsys.readouterr().err
+    assert "There is no file" in capsys.readouterr().err
 
 
 def test_plan_of_wrong_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +96,7 @@ def test_plan_of_wrong_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Scenarios with their titles and cases; runs with what came of them, and those that cannot be read."""
+    """Runs with what came of them, and those that cannot be read."""
     runs = tmp_path / "runs"
     run = make_run_directory("demo", runs)
     run.repeat("device.pre_copy=on", 1).write_record(make_record())
@@ -105,15 +106,40 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     newer.repeat("x", 1).write_text("record.json", '{"schema_version": 99}')
     assert main(["list", "--runs", str(runs)]) == 0
     text = capsys.readouterr().out
-    assert "precopy" in text
-    assert "2 cases  The same device with its pre-copy off and on" in text
     assert "1 cases, 1 repeats right, 0 wrong" in text
     assert "run.json cannot be read" in text
     assert "The record has version 99" in text
     assert main(["list", "--runs", str(runs), "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert {"faults", "hangs", "precopy", "refusals"} <= {entry["name"] for entry in listed["scenarios"]}
-    assert len(listed["runs"]) == 3
+    assert len(listed) == 3
+
+
+def test_the_catalogue_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """By scenario and function; with a pattern or a tag by case, with tags and needs; for programs as one array."""
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"precopy +2  The same device with its pre-copy off and on", text)
+    assert re.search(r"there-and-back +2 ", text)
+    assert main(["list", "precopy.device.pre_copy-on"]) == 0
+    assert capsys.readouterr().out == "precopy.device.pre_copy-on  qmp,scenario\n"
+    assert main(["list", "--tag", "libvirt", "drivers", "--json"]) == 0
+    cases = json.loads(capsys.readouterr().out)
+    assert {case["needs"]["driver"] for case in cases} == {"libvirt"}
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", case["id"]) for case in cases)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["there-and-bock"], "near it are there-and-back"),
+        (["--tag", "pre-cpy"], "did you mean 'pre-copy'?"),
+        (["precopy", "--tag", "reboot"], "No case has the tag 'reboot'"),
+    ],
+)
+def test_a_name_that_means_nothing(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Typos of names and tags suggest; nothing that is selected is a mistake of the user."""
+    assert main(["run", *words]) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_list_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

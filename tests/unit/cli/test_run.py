@@ -29,7 +29,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         execute(*arguments, **options, run=world.run)
 
     monkeypatch.setattr(verb, "execute", execute_there)
-    monkeypatch.setattr(verb, "borrow_lab", lambda stays: contextlib.nullcontext())
+
+    def borrow(*, stays: bool, hosts: int) -> Any:
+        world.log.append(f"lab of {hosts}")
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(verb, "borrow_lab", borrow)
     monkeypatch.setattr(verb, "LabStage", lambda lab: world)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.delenv("GITLAB_CI", raising=False)
@@ -65,6 +70,19 @@ def test_all_as_expected(world: World, scenario: str, tmp_path: Path, capsys: py
     assert capsys.readouterr().out.strip() == told.strip()
     assert main(["show", str(path), "vcpus=2"]) == 0
     assert "#2 one.vcpus-2  verdict completed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("", 2), ('[source]\nhost = "hostb"\n', 2), ('[source]\nhost = "hostc"\n', 3),
+     ('[source]\nhost = "hostd"\n[destination]\nhost = "hosta"\n', 4)],
+)  # fmt: skip
+def test_a_lab_with_the_hosts_that_are_named(world: World, tmp_path: Path, text: str, count: int) -> None:
+    """Two at least, and as many as it takes for a case to find the one that it names."""
+    path = tmp_path / "far.toml"
+    path.write_text(HEAD + text)
+    run(str(path), tmp_path)
+    assert [line for line in world.log if line.startswith("lab of")] == [f"lab of {count}"]
 
 
 def test_an_experiment(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,8 @@ from switchover.record.paths import data_directory
 
 LOGIN, HOST = generate_key_pair(), generate_key_pair()
 KEYS = GuestKeys(f"{LOGIN.public}\n", LOGIN.private, HOST.private, HOST.public)
-SPEC = GuestSpec(address="10.77.0.102", prefix=24)
+MAC = "52:54:00:53:67:02"
+SPEC = GuestSpec(mac=MAC, address="10.77.0.102", prefix=24)
 SHELLS = [["sh"], ["bash"], *([["busybox", "sh"]] if shutil.which("busybox") else [])]
 BEGIN = "# A guest that is to be saved"
 PROGRAMS = 'ip() { echo "ip $*" >>TREE/done; }; dropbearconvert() { echo "dropbearconvert $*" >>TREE/done; }\n'
@@ -32,6 +33,7 @@ class Guest:
         self.shell = shell
         for directory in ("fw/identity", "root", "run", "net/eth0"):
             (tree / directory).mkdir(parents=True)
+        (tree / "net/eth0/address").write_text("52:54:00:53:67:01\n")
         (tree / "cmdline").write_text("console=ttyS0 switchover.address=192.0.2.7/24\n")
         self.identity = tree / "fw" / "identity" / "raw"
 
@@ -59,7 +61,8 @@ def guest(request: pytest.FixtureRequest, tmp_path: Path) -> Guest:
 def check_taken(guest: Guest) -> None:
     assert guest.read("root/.ssh/authorized_keys") == f"{LOGIN.public}\n"
     assert guest.read("run/ssh_host_ed25519_key").strip() == HOST.private.strip()
-    assert "ip address add 10.77.0.102/24 dev eth0\nip link set eth0 up\n" in guest.read("done")
+    taken = f"ip link set eth0 address {MAC}\nip address add 10.77.0.102/24 dev eth0\nip link set eth0 up\n"
+    assert taken in guest.read("done")
     assert "192.0.2.7" not in guest.read("done")
     assert len(guest.read("random").strip()) == 128
     assert guest.read("console").endswith("switchover-guest: ready\n")
@@ -68,7 +71,7 @@ def check_taken(guest: Guest) -> None:
 
 
 def test_an_identity_is_taken_on(guest: Guest) -> None:
-    """The key that it lets in, its own host key, its address and numbers to draw others from are read as they were
+    """The key that it lets in, its own host key, its addresses and numbers to draw others from are read as they were
     written.
     """
     guest.identity.write_bytes(render_identity(SPEC, KEYS))
@@ -97,11 +100,21 @@ def test_a_guest_that_is_held_waits(guest: Guest) -> None:
     check_taken(guest)
 
 
+def test_a_nic_that_has_its_address_is_left_alone(guest: Guest) -> None:
+    """As in a guest that boots: a process less."""
+    guest.identity.write_bytes(render_identity(SPEC, KEYS))
+    (guest.tree / "net/eth0/address").write_text(f"{MAC}\n")
+    guest.run()
+    assert "address 52" not in guest.read("done")
+    assert "ip address add 10.77.0.102/24 dev eth0\n" in guest.read("done")
+
+
 def test_a_guest_without_identity(guest: Guest) -> None:
     """As in repro.sh: its address is on its kernel's command line, and nobody is let in."""
     guest.run()
     assert guest.read("root/.ssh/authorized_keys") == ""
     assert "ip address add 192.0.2.7/24 dev eth0" in guest.read("done")
+    assert "ip link set eth0 address" not in guest.read("done"), "nobody said which"
     assert guest.read("console") == "switchover-guest: ready\n"
 
 

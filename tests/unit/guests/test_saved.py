@@ -85,7 +85,6 @@ def test_no_obstacle(changes: dict[str, Any]) -> None:
         {"memory_mib": 512},
         {"machine": "pc-q35-8.0"},
         {"vcpus": 2},
-        {"mac": "52:54:00:77:00:65"},
         {"append": ""},
         {"qemu": "qemu-11.1"},
         {"kernel": Kernel("kernel-7.x")},
@@ -93,7 +92,9 @@ def test_no_obstacle(changes: dict[str, Any]) -> None:
     ],
 )
 def test_guests_that_differ_have_keys_of_their_own(changes: dict[str, Any]) -> None:
-    """Whatever is in what is saved: the machine, its memory, its vCPUs, its NIC, its kernel and the words for it."""
+    """Whatever is in what is saved: the machine, its memory, its vCPUs, whether it has a NIC, its kernel and the words
+    for it.
+    """
     assert make_image_key(replace(SPEC, **changes), 1, make_lab()) != make_image_key(SPEC, 1, make_lab())
 
 
@@ -101,6 +102,7 @@ def test_guests_that_differ_have_keys_of_their_own(changes: dict[str, Any]) -> N
     "changes",
     [
         {"name": "other"},
+        {"mac": "52:54:00:53:67:02"},
         {"address": "10.77.0.102"},
         {"prefix": 16},
         {"traced": False},
@@ -111,7 +113,7 @@ def test_guests_that_differ_have_keys_of_their_own(changes: dict[str, Any]) -> N
     ],
 )
 def test_what_is_given_when_it_is_restored_is_in_no_key(changes: dict[str, Any]) -> None:
-    """Name, address, devices, what is traced and how long one waits: such guests are one image."""
+    """Name, addresses, devices, what is traced and how long one waits: such guests are one image."""
     assert make_image_key(replace(SPEC, **changes), 1, make_lab()) == make_image_key(SPEC, 1, make_lab())
 
 
@@ -200,6 +202,7 @@ class World:
 
     def boot_and_save(self, spec: Any, ports: int, host: Any, keys: Any, loop: Any, path: str, **how: Any) -> None:
         assert how["held"], "it takes on no identity"
+        assert spec.mac == GuestSpec.mac, "it is for guests of all addresses"
         self.note(f"boot and save to {path}")
 
     def plug_in(self, lab: Any, name: str, disk: Path, serial: str, *, what: str, writable: bool) -> str:
@@ -219,7 +222,9 @@ class World:
         return ""
 
     def require(self) -> StoredGuest:
-        return require_stored(KEY, replace(SPEC, memory_mib=16), 1, self.host, KEYS, LOOP, make_lab())
+        return require_stored(
+            KEY, replace(SPEC, memory_mib=16, mac="52:54:00:53:67:02"), 1, self.host, KEYS, LOOP, make_lab()
+        )
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.fakes import SshServer, start_ssh_server
 
-from switchover.hosts.inventory import HostEntry, Inventory, load_inventory, open_inventory_host
+from switchover.hosts.inventory import HostEntry, Inventory, load_inventory, name_machine, open_inventory_host
 from switchover.lab.keys import generate_key_pair
 from switchover.lab.release import reach_host
 from switchover.record.errors import HostLost, NotReady, UsageError
@@ -77,6 +77,10 @@ def test_a_whole_inventory(tmp_path: Path) -> None:
         ('"/opt/', '"opt/', ":12: host.rack-1.qemu[0]: must be an absolute path on the host"),
         ("[host.rack2]", "[host.local]", "a host cannot be named 'local'"),
         ("[host.rack2]", "[host.'a b']", "a host cannot be named 'a b'"),
+        ('address = "rack2"', 'address = ""', ":23: host.rack2.address: must be a name or an address of a machine"),
+        ('address = "rack2"', 'address = " "', ":23: host.rack2.address: must be a name or an address of a machine"),
+        ('address = "rack2"', 'address = "a b"', ":23: host.rack2.address: must be a name or an address of a machine"),
+        ("port = 2222", 'port = 22\n[host.b]\naddress = "10.0.0.11"', "two names for one machine: 'rack-1' and 'b'"),
     ],
 )
 def test_errors_say_where(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -86,6 +90,34 @@ def test_errors_say_where(tmp_path: Path, old: str, new: str, message: str) -> N
         load(tmp_path, WHOLE.replace(old, new))
     assert str(tmp_path / "inventory.toml") in error.value.what
     assert message in error.value.what
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("Rack1.Lab.", 22), ("rack1.lab", 22)),
+        (("fe80:0:0::1", 22), ("FE80::1", 22)),
+        (("::ffff:10.0.0.1", 2222), ("10.0.0.1", 2222)),
+        (("localhost", 2201), ("127.0.0.1", 2201)),
+    ],
+)
+def test_one_machine_by_two_spellings(tmp_path: Path, one: tuple[str, int], other: tuple[str, int]) -> None:
+    """An inventory in which two names are one address and port is wrong, however the address is spelled."""
+    assert name_machine(*one) == name_machine(*other)
+    lines = ["version = 1"]
+    for name, (address, port) in zip("ab", (one, other), strict=True):
+        lines += [f"[host.{name}]", f'address = "{address}"', f"port = {port}"]
+    with pytest.raises(UsageError, match=r"two names for one machine: 'a' and 'b' are both "):
+        load(tmp_path, "\n".join(lines))
+
+
+def test_machines_behind_one_address(tmp_path: Path) -> None:
+    """Several ports of one address are several machines, and so are two addresses."""
+    assert [name_machine("a", 22), name_machine("a", 2201), name_machine("::1", 22), name_machine("::1", 2201)] == [
+        "a", "a:2201", "::1", "[::1]:2201"
+    ]  # fmt: skip
+    entries = '[host.a]\naddress = "x"\nport = 1\n[host.b]\naddress = "x"\nport = 2\n[host.c]\naddress = "y"\n'
+    assert len(load(tmp_path, f"version = 1\n{entries}").host) == 3
 
 
 def test_no_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

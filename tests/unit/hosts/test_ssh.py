@@ -201,7 +201,9 @@ def test_a_process_on_a_lost_host(server: SshServer, host: SshHost) -> None:
 def test_a_process_that_goes_on(host: SshHost) -> None:
     """Its process id is that of the command itself; it runs until it is killed, and killing it again is no error."""
     process = host.start(["sleep", "60"])
-    assert Path(f"/proc/{process.pid}/cmdline").read_bytes() == b"sleep\x0060\x00"
+    command = Path(f"/proc/{process.pid}/cmdline")
+    # first it is what asks the kernel to end it with its parent, which then becomes the command
+    wait_until("the command to begin", lambda: command.read_bytes() == b"sleep\x0060\x00", timeout=10)
     assert process.poll() is None
     assert process.wait(0.1) is None
     process.kill()

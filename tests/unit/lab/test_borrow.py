@@ -14,6 +14,7 @@ from switchover.hosts.ownership import take_file
 from switchover.hosts.waiting import stretch
 from switchover.lab import borrow
 from switchover.lab.borrow import borrow_lab
+from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.recipes import LAB_IMAGES
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import labs_directory
@@ -28,11 +29,13 @@ class World:
         self.digest = "today"
         self.answers = True
         self.pace = 1.0
+        self.count = 2
         self.log: list[str] = []
         self.remains: list[DeadJournal] = []
+        self.started = 0
         monkeypatch.setattr(borrow, "clean_up_after_others", self.clean_up)
         monkeypatch.setattr(borrow, "is_running", lambda directory: self.up)
-        monkeypatch.setattr(borrow, "read_lab_file", lambda directory: SimpleNamespace(images=self.images()))
+        monkeypatch.setattr(borrow, "read_lab_file", lambda directory: self.file())
         monkeypatch.setattr(borrow, "compute_digest", lambda name, images: "today")
         monkeypatch.setattr(borrow, "start_lab", self.start)
         monkeypatch.setattr(borrow, "Lab", self.find)
@@ -40,8 +43,9 @@ class World:
     def find(self, directory: Path) -> object:
         return SimpleNamespace(hosts=self.hosts, close=self.close, up=1, file=SimpleNamespace(pace=self.pace))
 
-    def images(self) -> dict[str, str]:
-        return dict.fromkeys(LAB_IMAGES, "today") | {LAB_IMAGES[-1]: self.digest}
+    def file(self) -> object:
+        images = dict.fromkeys(LAB_IMAGES, "today") | {LAB_IMAGES[-1]: self.digest}
+        return SimpleNamespace(images=images, hosts=list(LAB_HOSTS[: self.count]))
 
     def leave_behind(self, lab: str = "default") -> None:
         """A harness that was killed, whose changes in a lab cannot be undone."""
@@ -61,8 +65,9 @@ class World:
         return self.remains
 
     @contextlib.contextmanager
-    def start(self, name: str, *, stays: bool = False) -> Iterator[object]:
+    def start(self, name: str, *, hosts: int, stays: bool = False) -> Iterator[object]:
         self.log.append(f"start {name}, which stays" if stays else "start own")
+        self.started = hosts
         yield SimpleNamespace(up=0)
         self.log.append("stop own")
 
@@ -115,6 +120,18 @@ def test_else_one_of_its_own(world: World, why: str) -> None:
     with borrow_lab() as lab:
         assert vars(lab)["up"] == 0
     assert [line for line in world.log if "own" in line] == ["start own", "stop own"]
+
+
+@pytest.mark.parametrize(
+    ("up", "wanted", "used", "started"),
+    [(1, 2, True, 0), (2, 3, False, 3), (3, 4, False, 4), (4, 3, True, 0), (4, 2, True, 0)],
+)
+def test_as_many_hosts_as_are_wanted(world: World, up: int, wanted: int, used: bool, started: int) -> None:
+    """Who wants more than a pair gets a lab that has as many; one of one host is both ends of a pair."""
+    world.count = up
+    with borrow_lab(hosts=wanted) as lab:
+        assert bool(vars(lab)["up"]) is used
+    assert world.started == started
 
 
 def test_one_of_its_own_that_stays(world: World) -> None:

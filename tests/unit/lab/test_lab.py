@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from switchover.hosts.waiting import wait_until
+from switchover.lab import lab as module
 from switchover.lab import labfile
 from switchover.lab.boot import connect_labhost, parse_forwarded_port
 from switchover.lab.lab import Lab, require_lab, start_lab
@@ -177,6 +178,10 @@ def test_hosts_by_name(directory: Path) -> None:
     (directory / "hosta" / "qemu.log").write_text("qemu: out of luck\n")
     (directory / "hosta" / "console.log").write_text("Kernel panic - not syncing\n")
     assert [lab.link_address(name) for name in lab.file.hosts] == ["10.77.0.1", "10.77.0.2"]
+    assert [lab.link(peer) for peer in lab.file.hosts] == ["link1", "link2"]
+    outlet = lab.outlet("hostb")
+    assert [Path(socket).name for socket in outlet.sockets] == [f"hostb.seen.{place}" for place in range(9)]
+    assert {Path(socket).parent for socket in outlet.sockets} == {Path(lab.file.sockets)}
     with pytest.raises(UsageError, match="one of: hosta, hostb"):
         lab.host("hostc")
     with pytest.raises(HostLost, match="Lab host hosta does not answer") as lost:
@@ -203,6 +208,32 @@ def test_a_disk_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="cannot be read"), start_lab("disks", disks=[disk]):
             pass
     assert not (labs_directory() / "disks").exists()
+
+
+@pytest.mark.parametrize("hosts", [0, 5, -1])
+def test_a_lab_of_too_many(hosts: int) -> None:
+    """It is the user's mistake, before anything is built or made."""
+    with pytest.raises(UsageError, match=f"1 to 4 hosts, not {hosts}"), start_lab("many", hosts=hosts):
+        pytest.fail("it must not come up")
+
+
+def test_a_lab_without_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is said before a lab host is started, and nothing is left of it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    asked: list[int] = []
+
+    def refuse(hosts: int) -> None:
+        asked.append(hosts)
+        raise NotReady("there is no room")
+
+    monkeypatch.setattr(module, "build_images", lambda names: {})
+    monkeypatch.setattr(module, "boot_lab", None)
+    monkeypatch.setattr(module, "require_room", refuse)
+    with pytest.raises(NotReady, match="no room"), start_lab("many", hosts=3):
+        pytest.fail("it must not come up")
+    assert asked == [3]
+    assert find_labs() == []
+    assert not (labs_directory() / "many").exists()
 
 
 def test_a_lab_file_of_before_has_the_pace_of_1(directory: Path) -> None:

@@ -2,7 +2,7 @@
 """The arguments of a lab host's QEMU: what it may use, and what it must not reach."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from switchover.lab.accelerator import Accelerator, tcg
 from switchover.lab.images import Image
 from switchover.lab.labhost import (
+    GUEST_PLACES,
     OUTLET_MAC,
     PCI_FUNCTIONS,
     SINGLE,
     LabHostSpec,
-    LinkEnd,
     labhost_arguments,
+    link_interface,
+    link_socket,
+    list_links,
     outlet_socket,
 )
 from switchover.record.paths import data_directory
@@ -28,11 +31,16 @@ SPEC = LabHostSpec(
     token="switchover-lab-0123",
     index=1,
     address="10.77.0.1/24",
-    link=LinkEnd.LISTENS,
+    links=list_links(1, 2),
     directory=Path("/state/labs/default/hosta"),
     sockets=Path("/tmp/switchover-x"),
 )
-ENDS = st.sampled_from(list(LinkEnd))
+SPECS = st.integers(1, 4).flatmap(lambda count: st.integers(1, count).map(lambda index: make_spec(index, count)))
+
+
+def make_spec(index: int, count: int) -> LabHostSpec:
+    """The lab host with this number in a lab of ``count``."""
+    return replace(SPEC, name=f"host{'abcd'[index - 1]}", index=index, links=list_links(index, count))
 
 
 def values(words: list[str], option: str) -> list[str]:
@@ -40,10 +48,10 @@ def values(words: list[str], option: str) -> list[str]:
     return [value for name, value in pairwise(words) if name == option]
 
 
-@given(ENDS, st.integers(1, 8))
-def test_exactly_the_accelerators_cpus(link: LinkEnd, vcpus: int) -> None:
+@given(SPECS, st.integers(1, 8))
+def test_exactly_the_accelerators_cpus(spec: LabHostSpec, vcpus: int) -> None:
     """As many vCPUs as the accelerator says: with more than one, TCG corrupts a lab host's memory."""
-    words = labhost_arguments(replace(SPEC, link=link), IMAGE, Accelerator("kvm", "host", vcpus, ""))
+    words = labhost_arguments(spec, IMAGE, Accelerator("kvm", "host", vcpus, ""))
     assert values(words, "-smp") == [str(vcpus)]
     assert values(words, "-accel") == ["kvm"]
     assert values(words, "-cpu") == ["host"]
@@ -55,10 +63,10 @@ def test_emulation_has_one_cpu() -> None:
     assert "la57=off" in tcg("x").cpu
 
 
-@given(ENDS)
-def test_nothing_is_reached_through_the_user_network(link: LinkEnd) -> None:
+@given(SPECS)
+def test_nothing_is_reached_through_the_user_network(spec: LabHostSpec) -> None:
     """The user network is restricted, and what it forwards is a port of 127.0.0.1 that the kernel chooses."""
-    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
+    words = labhost_arguments(spec, IMAGE, tcg("x"))
     (user,) = [value for value in values(words, "-netdev") if value.startswith("user,")]
     options = user.split(",")
     assert "restrict=on" in options
@@ -66,17 +74,17 @@ def test_nothing_is_reached_through_the_user_network(link: LinkEnd) -> None:
     assert "guestfwd" not in user
 
 
-@given(ENDS)
-def test_no_network_listener_but_that_one(link: LinkEnd) -> None:
-    """Monitor, console, outlet and link are files and unix sockets: nothing else listens on a network."""
-    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
+@given(SPECS)
+def test_no_network_listener_but_that_one(spec: LabHostSpec) -> None:
+    """Monitor, console, outlets and links are files and unix sockets: nothing else listens on a network."""
+    words = labhost_arguments(spec, IMAGE, tcg("x"))
     (monitor,) = values(words, "-qmp")
     assert monitor.startswith(f"unix:{SPEC.sockets}/")
     (console,) = values(words, "-serial")
     assert console == f"file:{SPEC.console}"
     others = [value for value in values(words, "-netdev") if not value.startswith("user,")]
     types = [option for value in others for option in value.split(",") if ".type=" in option]
-    assert len(types) == (1 if link is not LinkEnd.NONE else 0) + 2
+    assert len(types) == len(spec.links) + 2 * (GUEST_PLACES + 1)
     assert all(option.endswith(".type=unix") for option in types)
     forbidden = ("-vnc", "-spice", "-monitor", "-gdb", "-s", "-chardev", "-nic", "-net", "-incoming")
     assert not set(forbidden) & set(words)
@@ -84,44 +92,73 @@ def test_no_network_listener_but_that_one(link: LinkEnd) -> None:
     assert not any("tcp:" in word or "telnet:" in word or "0.0.0.0" in word for word in rest)
 
 
-@pytest.mark.parametrize(
-    ("link", "server"), [(LinkEnd.NONE, []), (LinkEnd.LISTENS, ["server=on"]), (LinkEnd.CONNECTS, ["server=off"])]
-)
-def test_the_link(link: LinkEnd, server: list[str]) -> None:
-    """One end listens, the other connects, a lab of one has no link."""
-    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
-    ends = [value for value in values(words, "-netdev") if value.startswith("stream,")]
-    assert [option for end in ends for option in end.split(",") if option.startswith("server=")] == server
+def options_of(value: str) -> dict[str, str]:
+    """Options of a netdev or a device, the first word as ``type``."""
+    return dict(option.split("=", 1) for option in f"type={value}".split(","))
 
 
-def test_lab_hosts_differ_on_the_link() -> None:
-    """Two lab hosts have two MAC addresses on the link, and the one of the user network is told apart by its start."""
-    macs = []
-    for index in (1, 2):
-        words = labhost_arguments(replace(SPEC, index=index), IMAGE, tcg("x"))
-        macs.append([option for value in values(words, "-device") for option in value.split(",") if "mac=" in option])
-    assert macs[0][0] == macs[1][0]
-    assert macs[0][1] != macs[1][1]
-    assert macs[0][1].startswith("mac=52:54:00:53:6c:")
-    assert macs[0][0].startswith("mac=52:54:00:53:75:")
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_links(count: int) -> None:
+    """Each lab host has a link to each other one, by a socket of the two alone: the one that is started first listens,
+    the other connects; a lab of one has none.
+    """
+    ends: dict[str, list[str]] = {}
+    for index in range(1, count + 1):
+        spec = make_spec(index, count)
+        netdevs = [options_of(value) for value in values(labhost_arguments(spec, IMAGE, tcg("x")), "-netdev")]
+        for link in (netdev for netdev in netdevs if netdev["type"] == "stream"):
+            ends.setdefault(link["addr.path"], []).append(f"{index} {link['server']}")
+        made = [Path(link["addr.path"]) for link in netdevs if link.get("server") == "on"]
+        assert made == list(spec.listening), "what is waited for before the next one starts"
+    assert ends == {
+        str(link_socket(SPEC.sockets, other, one)): [f"{one} on", f"{other} off"]
+        for one, other in combinations(range(1, count + 1), 2)
+    }
 
 
-@given(ENDS)
-def test_the_outlet(link: LinkEnd) -> None:
-    """Every lab host has an outlet of its own to the controller, at the path where the receiver makes its socket."""
-    words = labhost_arguments(replace(SPEC, link=link), IMAGE, tcg("x"))
-    (outlet,) = [value for value in values(words, "-netdev") if value.startswith("dgram,")]
-    assert f"remote.path={outlet_socket(SPEC.sockets, 'hosta')}" in outlet.split(",")
-    (local,) = [option for option in outlet.split(",") if option.startswith("local.path=")]
-    assert local not in outlet.replace(local, "", 1), "both ends would be one socket"
-    (nic,) = [value for value in values(words, "-device") if "netdev=observe" in value]
-    assert "mac=52:54:00:53:6f:01" in nic.split(",")
-    assert OUTLET_MAC not in nic, "a frame to the outlet would be taken for one to its NIC"
+def test_lab_hosts_differ_on_the_links() -> None:
+    """No two NICs of four lab hosts have the same MAC address on the links, which say whom they lead to; the one of the
+    user network is told apart by its start.
+    """
+    macs: dict[str, list[str]] = {}
+    for index in range(1, 5):
+        spec = make_spec(index, 4)
+        for nic in map(options_of, values(labhost_arguments(spec, IMAGE, tcg("x")), "-device")):
+            if nic["type"] == "virtio-net-pci":
+                macs.setdefault(nic["netdev"], []).append(nic["mac"])
+    links = [mac for peer in range(1, 5) for mac in macs[link_interface(peer)]]
+    assert len(set(links)) == 4 * 3
+    assert macs["link3"] == ["52:54:00:53:6c:31", "52:54:00:53:6c:32", "52:54:00:53:6c:34"]
+    assert set(macs["user"]) == {"52:54:00:53:75:01"}
+    assert macs["observe"] == [f"52:54:00:53:6f:0{index}" for index in range(1, 5)]
+    assert not {OUTLET_MAC} & set(macs["observe"]), "a frame to the outlet would be taken for one to its NIC"
 
 
-def test_the_lab_host_knows_the_outlet() -> None:
-    """The address that guests send to is the one that images/labhost/rc lets out."""
-    assert f"bridge fdb add {OUTLET_MAC} dev observe0" in (data_directory("images") / "labhost" / "rc").read_text()
+@given(SPECS)
+def test_the_outlets(spec: LabHostSpec) -> None:
+    """Every lab host has outlets of its own to the controller, one for each place of guests, at the paths where
+    receivers make their sockets: all behind the hub of the one NIC, which no other hub has to do with.
+    """
+    netdevs = [
+        options_of(value) for value in values(labhost_arguments(replace(spec, pci=True), IMAGE, tcg("x")), "-netdev")
+    ]
+    outlets = [netdev for netdev in netdevs if netdev["type"] == "dgram"]
+    assert [outlet["remote.path"] for outlet in outlets] == [
+        str(outlet_socket(SPEC.sockets, spec.name, place)) for place in range(GUEST_PLACES + 1)
+    ]
+    paths = [outlet[end] for outlet in outlets for end in ("local.path", "remote.path")]
+    assert len(set(paths)) == len(paths), "two ends would be one socket"
+    hubs = [netdev for netdev in netdevs if netdev["type"] == "hubport" and netdev["hubid"] == "2"]
+    assert [hub.get("netdev") for hub in hubs] == [None, *(outlet["id"] for outlet in outlets)]
+    assert hubs[0]["id"] == "observe"
+
+
+def test_the_lab_host_knows_its_nics() -> None:
+    """The address that guests send to is the one that images/labhost/rc lets out, and links have their names there."""
+    rc = (data_directory("images") / "labhost" / "rc").read_text()
+    assert f"bridge fdb add {OUTLET_MAC} dev observe0" in rc
+    assert "link=link${ends%?}" in rc
+    assert link_interface(3) == "link3"
 
 
 def test_the_disk_is_never_written() -> None:

@@ -53,6 +53,7 @@ class World:
         self.aborted = threading.Event()
         self.allowed = threading.Event()
         self.looked_at = threading.Event()  # the source, once it had completed
+        self.asked = threading.Event()  # the destination, what it holds
         self.source = self.make_guest("source")
         self.destination = self.make_guest("destination")
 
@@ -61,6 +62,8 @@ class World:
 
         def execute(command: str, arguments: Any = None, *, timeout: float = 60) -> object:
             if command == "query-migrate-capabilities":
+                if side == "destination":
+                    self.asked.set()
                 return CAPABILITIES
             if side == "source" and self.log[-1:] == ["end source"]:
                 raise NotReady("it is gone")
@@ -136,6 +139,7 @@ class World:
         if self.error:
             self.emit("failed")
             raise libvirtError(self.error)
+        self.asked.wait(5)
         self.emit("completed")
         self.looked_at.wait(5)
         self.log.append("end source")

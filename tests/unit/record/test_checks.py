@@ -37,7 +37,7 @@ def test_each_claims_something_of_its_own() -> None:
 
 def test_every_check_of_the_table_is_made() -> None:
     """The code that makes checks names each of them; that it names no other is mypy's matter."""
-    rooms = [path for path in (ROOT / "harness").rglob("*.py") if path.parent.name in ("run", "irq")]
+    rooms = [path for path in (ROOT / "harness").rglob("*.py") if path.parent.name in ("run", "irq", "catalogue")]
     made = set(re.findall(r"\bCheckId\.(\w+)", "\n".join(path.read_text(encoding="utf-8") for path in rooms)))
     assert made == {one.name for one in ALL} - {"UNKNOWN"}
 
@@ -103,6 +103,6 @@ def test_every_check_of_older_records_is_known() -> None:
         CheckId.IRQ_ARRIVES: "interrupt 4 arrives on its effective CPU on the destination",
         CheckId.IRQ_MASK_CHANGES: "interrupt 4 follows 2 changes of its mask on the destination",
     }
-    for one in ALL:
+    for one in set(ALL) - {CheckId.CASE_CLAIM}:
         subject = "source" if one.subjects in (Subjects.SIDE, Subjects.PLACE) else ""
         assert find_by_sentence(renamed.get(one, one.say(subject)))[0] is one

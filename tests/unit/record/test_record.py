@@ -31,7 +31,8 @@ DATA = Path(__file__).parent.parent / "data"
 NOT_CHECKED = (NotChecked(CheckId.GUEST_CANARY, "guest memory keeps its canary", "head, and md5sum or sha256sum"),)
 PROPERTIES: dict[str, dict[str, str]] = {"source": {"x-allow-pre-copy": "off"}, "destination": {}}
 ALONE = {"verdict": {"name": "completed", "side": "", "reason": ""}, "mismatch": ""}
-WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE)
+EARLIER = ({"verdict": "infrastructure-error", "reason": "hosta does not answer"},)
+WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
 SCHEMA = DATA / "record-6.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -76,6 +77,7 @@ RECORDS = st.builds(
     interventions=st.lists(OBJECTS, max_size=2).map(tuple),
     not_checked=st.lists(st.builds(NotChecked, st.sampled_from(CheckId), st.text(), st.text()), max_size=2).map(tuple),
     alone=OBJECTS,
+    earlier=st.lists(OBJECTS, max_size=2).map(tuple),
 )
 
 
@@ -120,7 +122,7 @@ def test_the_golden_record_can_be_read() -> None:
 
 def test_a_record_of_version_5_can_be_read() -> None:
     """In version 5 checks had sentences only, by which their ids are found."""
-    assert read_record(DATA / "record-5.json") == replace(WHOLE, schema_version=5)
+    assert read_record(DATA / "record-5.json") == replace(WHOLE, earlier=(), schema_version=5)
 
 
 def test_a_check_of_an_older_record_that_nobody_knows() -> None:
@@ -181,7 +183,7 @@ def test_a_record_without_checks_has_none() -> None:
 def test_a_record_of_version_4_can_be_read() -> None:
     """In version 4 no cases shared a guest."""
     record = read_record(DATA / "record-4.json")
-    assert record == replace(WHOLE, alone={}, schema_version=4)
+    assert record == replace(WHOLE, earlier=(), alone={}, schema_version=4)
     assert not record.differs_alone
 
 

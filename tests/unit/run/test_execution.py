@@ -60,6 +60,8 @@ class World:
         finally:
             self.log.append("give back")
 
+    guest_place = None
+
     @property
     def address(self) -> Mapping[str, object]:
         return {}

@@ -48,7 +48,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         key = tmp_path / "key"
         key.write_text(server.user_key.private)
         entry = {"address": "127.0.0.1", "port": server.port, "key": str(key), "host_key": server.host_key.public}
-        hosts = {"rack1": entry, "rack2": {**entry, "link": "192.168.7.2"}}
+        # the same machine by a name that only who looks it up finds out
+        hosts = {"rack1": entry, "rack2": {**entry, "address": "127.1", "link": "192.168.7.2"}}
         world = World(Inventory.model_validate({"version": 1, "host": hosts}), server)
         monkeypatch.setattr(inventory_stage, "survey_host", world.ask)
         monkeypatch.setattr(inventory_stage, "clean_up_after_others", lambda: world.remains)

@@ -1,25 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The probe from outside: what stands in its way, and how its numbers and its check read."""
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from tests.unit.fakes import FaultyHost
 
+from switchover.guests.places import PLACES, GuestPlace, put_in_place
 from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.guests.spec import GuestSpec
 from switchover.hosts.heartbeat import Outlet
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
 from switchover.migration.outside import Control, Gap, OutsideDowntime, Traffic, UnseenDowntime
 from switchover.record.measurement import Measurement
 from switchover.record.units import Unit
+from switchover.run import outside
 from switchover.run.measurements import measure_outside
 from switchover.run.outside import find_obstacle, parse_sent, start_outside
 from switchover.run.pair import End, Pair
 from switchover.run.probes import compare_with_outside
 
 HOST = FaultyHost(lambda method, argument: method, "")
-A, B = Outlet("/a", "10.77.0.250", "52:54:00:53:6f:ff"), Outlet("/b", "10.77.0.250", "52:54:00:53:6f:ff")
+A, B = (
+    Outlet(tuple(f"{name}.{place}" for place in range(3)), "10.77.0.250", "52:54:00:53:6f:ff") for name in ("/a", "/b")
+)
 PAIR = Pair(End(HOST, "a", outlet=A), End(HOST, "b", outlet=B), GuestKeys("", "", "", ""))
 CONTROL = Control(0.01, 100, 0, 0.0101, 0.012, 0.015)
 TRAFFIC = Traffic(500, 503, 3, 1, 2, (Gap("source", 7, 0.04, 0), Gap("destination", 9, 0.02, 0)))
@@ -109,6 +117,23 @@ def test_obstacles(pair: Pair, period_us: int, obstacle: str) -> None:
             found = probe.finish()
         assert isinstance(found, UnseenDowntime)
         assert obstacle in found.reason
+
+
+@pytest.mark.parametrize(("place", "number"), [(PLACES[0], 1), (PLACES[1], 2), (None, 0)])
+def test_a_receiver_for_each_guest(monkeypatch: pytest.MonkeyPatch, place: GuestPlace | None, number: int) -> None:
+    """That of a guest takes the outlets of its place at both ends, and no other one's."""
+    taken: list[Mapping[str, str]] = []
+
+    def start(sockets: Mapping[str, str], token: int) -> contextlib.AbstractContextManager[object]:
+        taken.append(sockets)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outside, "start_receiver", start)
+    own = GuestSpec(mac="52:54:00:77:00:65", address="10.77.0.120")
+    guest = SimpleNamespace(spec=put_in_place(GuestSpec(), place) if place else own)
+    with pytest.raises(KeyboardInterrupt), start_outside(PAIR, cast(QemuGuest, guest), 10_000):
+        pytest.fail("there is no receiver")
+    assert taken == [{"source": f"/a.{number}", "destination": f"/b.{number}"}]
 
 
 @pytest.mark.parametrize(

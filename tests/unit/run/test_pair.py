@@ -15,7 +15,7 @@ from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import VerdictName
-from switchover.run.pair import pair_of_lab
+from switchover.run.pair import pair_of_lab, pairs_of_lab
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import DEVICE_PROPERTIES, Case, SideSpec, in_order, make_case, with_one_device
 from switchover.scenarios.expectation import COMPLETES, Expectation
@@ -30,6 +30,7 @@ def make_lab(*names: str) -> Lab:
             file=SimpleNamespace(hosts=list(names), token="token", accelerator={"guest_words": "w=1"}),
             host=lambda name: f"host {name}",
             link_address=lambda name: f"address of {name}",
+            link=lambda peer: f"link to {peer}",
             outlet=lambda name: f"outlet of {name}",
             authorized_key="public",
             private_key="private",
@@ -58,11 +59,38 @@ def test_a_lab_of_one_is_both_ends() -> None:
     assert pair.source == pair.destination
 
 
-@pytest.mark.parametrize("names", [[], ["a", "b", "c"]])
-def test_other_labs(names: list[str]) -> None:
-    """A lab without hosts or with more than two is the user's mistake."""
-    with pytest.raises(UsageError, match=f"has {len(names)} hosts"):
-        pair_of_lab(make_lab(*names))
+def test_a_lab_without_hosts() -> None:
+    """It is the user's mistake."""
+    with pytest.raises(UsageError, match="has 0 hosts"):
+        pair_of_lab(make_lab())
+
+
+def test_pairs_by_name() -> None:
+    """Any two hosts of a lab are a pair, each with its link to the other one; where one is not named it is the first
+    two. What is no host of the lab is told with those that are.
+    """
+    lab = make_lab("hosta", "hostb", "hostc", "hostd")
+    pair = pair_of_lab(lab, "hostc", "hosta")
+    assert (str(pair.source.host), pair.source.link) == ("host hostc", "link to hosta")
+    assert (str(pair.destination.host), pair.destination.link) == ("host hosta", "link to hostc")
+    assert str(pair_of_lab(lab).destination.host) == "host hostb"
+    assert [str(end.host) for end in (pair_of_lab(lab, "hostd").source, pair_of_lab(lab, "hostd").destination)] == [
+        "host hostd", "host hostb",
+    ]  # fmt: skip
+    assert str(pair_of_lab(lab, "", "hostc").source.host) == "host hosta"
+    same = pair_of_lab(lab, "hostb", "hostb")
+    assert (same.source, same.source.link) == (same.destination, "")
+    with pytest.raises(UsageError, match="no host 'rack1'") as caught:
+        pair_of_lab(lab, "hosta", "rack1")
+    assert "hostd" in caught.value.fix
+
+
+@pytest.mark.parametrize(("count", "pairs"), [(1, ["aa"]), (2, ["ab"]), (3, ["ab"]), (4, ["ab", "cd"])])
+def test_pairs_of_neighbours(count: int, pairs: list[str]) -> None:
+    """No host is in two of them, so that all can be used at a time."""
+    found = pairs_of_lab(make_lab(*(f"host{letter}" for letter in "abcd"[:count])))
+    ends = [[str(end.host)[-1] for end in (pair.source, pair.destination)] for pair in found]
+    assert ["".join(names) for names in ends] == pairs
 
 
 def test_the_standard_question_differs_in_one_value() -> None:
@@ -83,7 +111,7 @@ def test_the_standard_question_differs_in_one_value() -> None:
 def test_the_link_of_a_lab_of_two() -> None:
     """Two lab hosts have a link that faults may disturb; one host has none towards itself."""
     two, one = pair_of_lab(make_lab("hosta", "hostb")), pair_of_lab(make_lab("hosta"))
-    assert (two.source.link, two.destination.link) == ("link0", "link0")
+    assert (two.source.link, two.destination.link) == ("link to hostb", "link to hosta")
     assert (one.source.link, one.destination.link) == ("", "")
 
 

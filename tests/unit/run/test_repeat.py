@@ -13,6 +13,7 @@ from tests.unit.builders import EXACT, make_measurement, make_result, make_sampl
 from tests.unit.fakes import FaultyHost
 
 from switchover.devices.reference import Knobs
+from switchover.guests.places import PLACES, GuestPlace
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.warm import Beginning, NotRestored, SavedGuest, SavedGuests
 from switchover.hosts.loop import LoopThread
@@ -187,7 +188,7 @@ class FakeTraveller:
     def start(
         self, spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers, saved_guests: SavedGuests | None
     ) -> Iterator[Self]:
-        assert spec == CASE.source
+        assert replace(spec, guest=CASE.source.guest) == CASE.source
         self.starts.append(saved_guests)
         self.watchers = watchers
         yield self
@@ -199,9 +200,11 @@ COMPLETED = Passage(make_result(), {}, {})
 FAILED = make_failed(make_result("failed", error="why"), {}, checks=(STAYED,))
 
 
-def run_fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, traveller: FakeTraveller) -> Record:
+def run_fake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, traveller: FakeTraveller, place: GuestPlace | None = None
+) -> Record:
     monkeypatch.setattr(repeat, "start_traveller", traveller.start)
-    return run_repeat(CASE, 1, PAIR, RepeatDirectory(tmp_path), {})
+    return run_repeat(CASE, 1, PAIR, RepeatDirectory(tmp_path), {}, place=place)
 
 
 def test_the_record_says_how_the_guest_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -217,6 +220,20 @@ def test_the_record_says_how_the_guest_began(monkeypatch: pytest.MonkeyPatch, tm
         "start": "warm", "key": "c0ffee", "sha256": "5eed", "bytes": 80, "seconds": 20.5,
         "made": "2026-11-22T02:00:00+00:00", "held": True, "migration": 1,
     }  # fmt: skip
+
+
+def test_a_guest_in_another_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both sides are there, and the fingerprint says so; the settings are those of the case, which is the same one in
+    every place.
+    """
+    traveller = FakeTraveller(COMPLETED)
+    record = run_fake(monkeypatch, tmp_path, traveller, PLACES[2])
+    (ran,) = traveller.cases
+    assert [side.guest.address for side in (ran.source, ran.destination)] == [PLACES[2].address] * 2
+    assert record.fingerprint["guest"] == {"start": "cold", "migration": 1, "place": 3}
+    first = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED), PLACES[0])
+    assert first.settings == record.settings
+    assert "place" not in first.fingerprint["guest"]
 
 
 SAVED = SavedGuest("c0ffee", "/dev/sdb", "5eed", 80, 20.5, "2026-11-22T02:00:00+00:00", held=True)

@@ -27,7 +27,8 @@ class World:
         lab = SimpleNamespace(
             name="mine", directory=Path("lab"), host=self.host,
             file=SimpleNamespace(hosts=["hosta", "hostb"], token="t", accelerator={}),
-            link_address=lambda name: f"link of {name}", outlet=lambda name: None, authorized_key="", private_key="",
+            link_address=lambda name: f"address of {name}", link=lambda peer: f"link to {peer}",
+            outlet=lambda name: None, authorized_key="", private_key="",
             guest_host_key=SimpleNamespace(private="", public=""), host_key="",
             hosts=lambda: [self.host(name) for name in self.hosts],
         )  # fmt: skip
@@ -95,10 +96,10 @@ def test_kernels_are_provided(world: World) -> None:
 def test_pairs(world: World) -> None:
     """The lab's two hosts, unless a case names others of them."""
     pair = world.stage.pair(("", ""))
-    assert (pair.source.host.name, pair.destination.address) == ("hosta", "link of hostb")
+    assert (pair.source.host.name, pair.destination.address) == ("hosta", "address of hostb")
     turned = world.stage.pair(("hostb", "hosta"))
     assert (turned.source.host.name, turned.destination.host.name) == ("hostb", "hosta")
-    assert turned.source.link == "link0"
+    assert turned.source.link == "link to hosta"
     with pytest.raises(UsageError, match="no host 'rack1'"):
         world.stage.pair(("rack1", ""))
 

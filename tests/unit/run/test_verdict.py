@@ -266,3 +266,20 @@ def test_errors_on_a_starved_lab_host() -> None:
     assert judge_error(lost, "ask before", never.find_starved).reason == "ask before: gone"
     for error in (GuestCrashed("ended"), Refused("no")):
         assert judge_error(error, "migrate", always.find_starved) == judge_error(error, "migrate")
+
+
+@pytest.mark.parametrize(
+    ("observed", "name"),
+    [
+        ("[ 167.8] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", VerdictName.INFRASTRUCTURE_ERROR),
+        ("[ 167.8] rcu: INFO: rcu_preempt detected stalls; [ 168.1] BUG: bad page state", VerdictName.CHECKS_FAILED),
+    ],
+)
+def test_a_stall_on_a_starved_lab_host_is_the_environments(observed: str, name: VerdictName) -> None:
+    """A guest whose kernel finds nothing but that its CPUs stood still, while its lab host did not get to run."""
+    stall = Check(CheckId.GUEST_CONSOLE, "guest console is free of oopses", False, "none", observed)
+    verdict = judge_result(make_result(), [PASSED, stall], lambda begin, end: "hosta did not get to run", 1.0)
+    assert verdict.name is name
+    assert judge_result(make_result(), [PASSED, stall], lambda begin, end: "", 1.0).name is VerdictName.CHECKS_FAILED
+    also = judge_result(make_result(), [FAILED, stall], lambda begin, end: "hosta did not get to run", 1.0)
+    assert also.name is VerdictName.CHECKS_FAILED

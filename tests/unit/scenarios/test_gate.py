@@ -147,6 +147,19 @@ def test_what_a_host_lacks() -> None:
     assert missing('[destination]\nhost = "rack2"\n', named) == ("destination: there is no host 'rack2'",)
 
 
+def test_a_link_from_a_host_to_itself() -> None:
+    """There is none that could be cut or slowed, whatever other links the host has."""
+    fault = '[[faults]]\naction = "slow link"\nphase = "active"\nrate_bit = 8000000\n'
+    known = Known(PAIR.pair, {facts.name: facts for facts in PAIR.pair})
+    for host, told in (
+        ("hosta", ("hosta is both ends: there is no link between them that faults may disturb",)),
+        ("hostb", ()),
+    ):
+        hosts = f'[source]\nhost = "hosta"\n[destination]\nhost = "{host}"\n'
+        assert missing(hosts + fault, known) == told
+    assert missing('[source]\nhost = "hostb"\n[destination]\nhost = "hostb"\n', known) == ()
+
+
 def test_the_verdict_of_a_case_that_is_not_run() -> None:
     """It is not-supported, with all that is missing."""
     decision = decide(PLAIN, ("x", "y"), PAIR)

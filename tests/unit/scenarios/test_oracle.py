@@ -7,6 +7,8 @@ import pytest
 from tests.unit.scenarios.samples import plan
 
 from switchover.migration.settings import MigrationSettings
+from switchover.record.checks import parse_check_id
+from switchover.record.measurement import make_check
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec, make_case
 from switchover.scenarios.expectation import find_mismatch
@@ -105,7 +107,7 @@ EXAMPLES = [
      'source.device.properties.x-migration-multifd-transfer = "off"', "", V.FAILED, "destination",
      "d: got DEV_CONFIG_STATE in main migration channel but doing multifd transfer"),
     ("D state corrupt", 'destination.device.corrupt = "state"', 'source.device.corrupt = "state"', V.CHECKS_FAILED, "",
-     "state checksum of the device: expected 1, observed 2"),
+     "device.checksum-by-guest"),
 ]  # fmt: skip
 
 
@@ -123,12 +125,14 @@ def case_with(changes: str, tables: str = "") -> tuple[Case, Rule]:
     ids=[f"{name} {number}" for number, (name, *_) in enumerate(EXAMPLES)],
 )
 def test_rule(name: str, changes: str, right: str, verdict: VerdictName, side: str, reason: str) -> None:
-    """The rule fits its case, what happens then is right by it, and put right the case completes."""
+    """The rule fits its case, what happens then is right by it, and put right the case completes. ``reason``: of the
+    verdict, or the id of the check that failed.
+    """
     case, rule = case_with(changes)
     assert rule.name == name
     assert rule.expectation.because
-
-    assert find_mismatch(case.expectation, Verdict(verdict, side, reason), ()) == ""
+    checks = [make_check(parse_check_id(reason), False, "1", "2")] if verdict is V.CHECKS_FAILED else []
+    assert find_mismatch(case.expectation, Verdict(verdict, side, "" if checks else reason), checks) == ""
     assert find_mismatch(case.expectation, Verdict(V.COMPLETED), ())
     if rule.expectation.reason:
         assert find_mismatch(case.expectation, Verdict(verdict, side, "something else"), ())

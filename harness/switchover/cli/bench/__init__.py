@@ -40,6 +40,7 @@ KINDS = {
             ("--start", {"choices": ("cold", "warm", "both"), "default": "cold", "help": "guests; default: cold"}),
         ),
     ),
+    "pairs": Kind(8, "two pairs of a lab at the same time against one of them: cases per minute, and the ratio"),
     "boots": Kind(50, "guest boots in a row"),
     "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
     "there-and-back": Kind(
@@ -54,6 +55,10 @@ KINDS = {
     "irq-parse": Kind(
         1_000_000, "events of a recording of interrupts analysed on one core, and memory; needs no lab",
         (("--file", {"type": Path, "required": True, "metavar": "FILE", "help": "of switchover irq record"}),),
+    ),
+    "leases": Kind(
+        10_000, "many pairs of simulated hosts at work, and leases whose holders are killed: double uses; needs no lab",
+        (("--seed", {"type": int, "default": 1, "help": "of what is simulated; default: 1"}),),
     ),
     "kills": Kind(
         20, "the harness killed at random moments of a repeat: what is left after the next command",

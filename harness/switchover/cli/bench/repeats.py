@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from switchover.guests.places import GuestPlace
 from switchover.record.record import Record
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import Pair
@@ -17,7 +18,8 @@ def run_once(
     scratch: Path,
     fingerprint: dict[str, object],
     observer: Observer | None = None,
+    place: GuestPlace | None = None,
 ) -> Record:
     """A repeat with a run directory of its own in ``scratch``."""
     directory = make_run_directory("bench", scratch)
-    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer)
+    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer, place)

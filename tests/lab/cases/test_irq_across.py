@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """IRQ threads of the passed-through device, before, through and after a migration."""
 
-from dataclasses import replace
-
 from tests.lab.case_runner import CaseRunner
 
-from switchover.devices.reference import Knobs
-from switchover.record.record import VerdictName
-from switchover.scenarios.case import make_case, with_one_device
+from switchover import DeviceSpec, GuestSpec, Knobs, VerdictName, build_case
 
 
 def test_interrupts_keep_their_cpus_and_threads_stay_with_them(run_case: CaseRunner) -> None:
@@ -15,9 +11,11 @@ def test_interrupts_keep_their_cpus_and_threads_stay_with_them(run_case: CaseRun
     every activation is local on both sides and through the migration, and a mask that changes on the destination takes
     effect with one remote activation.
     """
-    side = with_one_device(Knobs(irq_rates=(50, 50)))
-    side = replace(side, guest=replace(side.guest, vcpus=2))
-    record = run_case(make_case("irq", side, irq_seconds=1.0, irq_load="fifo-40", heartbeat_us=0))
+    device = DeviceSpec(knobs=Knobs(irq_rates=(50, 50)))
+    case = build_case(
+        "irq", guest=GuestSpec(vcpus=2), device=device, irq_seconds=1.0, irq_load="fifo-40", heartbeat_us=0
+    )
+    record = run_case(case)
     assert record.verdict.name is VerdictName.COMPLETED, record.verdict
     labels = [check.label for check in record.checks if check.id.startswith("irq.") and check.passed]
     assert len(set(labels)) == 13, labels

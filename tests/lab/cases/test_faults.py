@@ -7,9 +7,8 @@ their neighbours are left to ``switchover bench matrix``, which runs all.
 
 import pytest
 from tests.lab.case_runner import CaseRunner
+from tests.lab.standard import load_quiet
 from tests.lab.verdicts import require_right
-
-from switchover.scenarios.catalogue import load_matrix
 
 LEFT_OUT = (
     "faults: fault.action=kill-destination,phase=active",
@@ -28,7 +27,11 @@ LEFT_OUT = (
     "device-faults: failure=destination-RUNNING_P2P",
     "device-faults: failure=destination-write-stop-copy",
 )
-CASES = {case.id: case for case in load_matrix() if case.id not in LEFT_OUT}
+CASES = {
+    identity: case
+    for identity, case in load_quiet("faults", "device-faults", "hangs").items()
+    if identity not in LEFT_OUT
+}
 
 
 QUICK = (

@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 from tests.lab.case_runner import CaseRunner
 
-from switchover.devices.reference import Knobs
-from switchover.migration.settings import MigrationSettings
-from switchover.record.record import Record, VerdictName
-from switchover.record.units import MIB
-from switchover.scenarios.case import SideSpec, make_case, with_one_device
+from switchover import MIB, DeviceSpec, Knobs, MigrationSettings, Record, VerdictName, build_case
 
 KNOBS = Knobs(initial_bytes=4 * MIB, stop_copy_bytes=4 * MIB)
 TURNED: dict[str, dict[str, Any]] = {
@@ -27,16 +23,13 @@ TURNED: dict[str, dict[str, Any]] = {
 SETTINGS = MigrationSettings(downtime_limit_ms=10_000, settle_vfio_bytes=KNOBS.initial_bytes)
 
 
-def _side(changes: dict[str, Any]) -> SideSpec:
-    return with_one_device(replace(KNOBS, **changes))
-
-
 @pytest.fixture
 def turn(run_case: CaseRunner) -> Callable[[str], Record]:
     """A migration between two devices that both have a knob turned; its record, by the name of the knob."""
 
     def run(name: str) -> Record:
-        record = run_case(make_case(name, _side(TURNED[name]), settings=SETTINGS, heartbeat_us=0))
+        device = DeviceSpec(knobs=replace(KNOBS, **TURNED[name]))
+        record = run_case(build_case(name, device=device, migration=SETTINGS, heartbeat_us=0))
         assert record.verdict.name is VerdictName.COMPLETED, (name, record.verdict)
         return record
 

@@ -6,12 +6,10 @@ Every case that completes is checked for the course of its device's migration (`
 
 import pytest
 from tests.lab.case_runner import CaseRunner
+from tests.lab.standard import load_quiet
 from tests.lab.verdicts import require_right
 
-from switchover.lab.lab import Lab
-from switchover.lab.toolchains import provide_toolchain
-from switchover.record.record import VerdictName
-from switchover.scenarios.catalogue import load_cases
+from switchover import VerdictName
 
 LEFT_OUT = (
     # as with the ack off, or as one-sided devices with it on
@@ -36,24 +34,17 @@ LEFT_OUT = (
     "course=pre-copy-at-destination-only",
 )
 CASES = {
-    case.id: case
-    for case in load_cases(("precopy-toggle", "precopy-by-machine", "switchover-ack", "precopy-course"))
-    if case.id.partition(": ")[2] not in LEFT_OUT
+    identity: case
+    for identity, case in load_quiet("precopy-toggle", "precopy-by-machine", "switchover-ack", "precopy-course").items()
+    if identity.partition(": ")[2] not in LEFT_OUT
 }
-PATCHED = "qemu-x-allow-pre-copy"
-pytestmark = pytest.mark.toolchains(PATCHED)
+pytestmark = pytest.mark.toolchains("qemu-x-allow-pre-copy")
 PRE_COPY = ["pre-copy", "pre-copy-p2p", "stop-copy", "stop"]
 WITHOUT = (
     "saves=off", "machine=pc-q35-8.0",
     "course=paused", "no-pre-copy", "destination-only", "pre_copy=none",
 )  # fmt: skip
 STOP_COPY = ["running-p2p", "stop", "stop-copy", "stop"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patched(lab: Lab) -> None:
-    for name in ("hosta", "hostb"):
-        provide_toolchain(lab, name, PATCHED)
 
 
 @pytest.mark.parametrize("identity", CASES)

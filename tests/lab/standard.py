@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Cases that several lab tests run, by the public names only."""
+
+from dataclasses import replace
+
+from switchover import Case, GuestSpec, build_case, load_cases
+
+PRE_COPY_OFF, PRE_COPY_ON = (entry.case for entry in load_cases("precopy"))
+"""The standard question: the same device with its pre-copy off and on."""
+DEVICE = PRE_COPY_ON.source.devices[0]
+KNOBS = DEVICE.knobs
+BY_LIBVIRT = build_case("by libvirt", guest=GuestSpec(driver="libvirt"), device=DEVICE)
+"""The second of them, through libvirt's API."""
+
+
+def load_quiet(*scenarios: str) -> dict[str, Case]:
+    """Cases of the catalogue's scenarios by ``SCENARIO: ID``, without heartbeats, which none of them is about."""
+    return {
+        f"{name}: {entry.case.id}": replace(entry.case, id=f"{name}: {entry.case.id}", heartbeat_us=0)
+        for name in scenarios
+        for entry in load_cases(name)
+    }

@@ -21,9 +21,9 @@ from switchover.record.rundir import RunDirectory
 from switchover.record.toml import suggest
 from switchover.run.execution import Turn, Watcher, describe_end, report_unrun
 from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.leases import Choice, FlockBackend, LeaseBackend, make_choice, read_durations
+from switchover.run.leases import Choice, FlockBackend, HealthWatch, LeaseBackend, make_choice, read_durations
 from switchover.run.leases.labgrid import LabgridBackend, find_coordinator
-from switchover.run.several import PairPlace, execute_on_pairs
+from switchover.run.several import PairPlace, execute_on_pairs, look_at_health
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.plan import list_programs
 
@@ -124,6 +124,7 @@ def _execute(
         execute_on_pairs(
             turns, directory, places, backend, watcher,
             durations=read_durations(arguments.output or runs_directory()), retries=arguments.retry_infra,
+            look=look_at_health(HealthWatch()),
         )  # fmt: skip
 
 

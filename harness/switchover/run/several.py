@@ -39,11 +39,13 @@ def execute_on_pairs(
     *,
     durations: Mapping[str, float],
     retries: int = 0,
+    look: Callable[[Stage], str] | None = None,
 ) -> None:
     """Run all turns, each on whichever pair is free, the longest first; ``plan.json`` must be there.
 
     ``durations``: seconds of a repeat by id of its case, where earlier runs know them. ``retries``: so often a repeat
-    that ended in an infrastructure error is run again. A pair that is lost is set aside; its case goes elsewhere once.
+    that ended in an infrastructure error is run again. ``look``: why a pair is not fit for the next case; None: nobody
+    looks. A pair that is lost is set aside; its case goes elsewhere once.
 
     An interruption, and a bug of ours, are raised again when everything has its record. An execution that goes on then
     has time to end, but is not tried again.
@@ -82,21 +84,29 @@ def execute_on_pairs(
         with lock:
             watcher.end(turn, record)
 
-    health = HealthWatch()
-
     def find_ailment(job: Job, lease: Lease) -> str:
+        apart = by_id[job.id].apart
+        if look is None or (apart is not None and not apart.needs_hosts):
+            return ""
         with by_choice[lease.choice].open() as stage:
-            pair = stage.pair(NONE)
-            hosts = {end.host.name: end.host for end in (pair.source, pair.destination)}
-            return "; ".join(filter(None, (health.find_ailment(host) for host in hosts.values())))
+            return look(stage)
 
     choices = tuple(place.choice for place in places)
     jobs = [Job(_name(turn), _estimate(turn, durations), _make_setup(turn), choices) for turn in turns]
-    ended = run_jobs(jobs, backend, execute, report, find_ailment=find_ailment, stop=stop)
-    for choice, reason in ended.reasons.items():
-        say(f"{choice.name} was set aside: {reason}")
+    run_jobs(jobs, backend, execute, report, find_ailment=find_ailment, stop=stop)
     if bugs:
         raise bugs[0]
+
+
+def look_at_health(watch: HealthWatch) -> Callable[[Stage], str]:
+    """Looks at both hosts of a pair, for :func:`execute_on_pairs`."""
+
+    def look(stage: Stage) -> str:
+        pair = stage.pair(NONE)
+        hosts = {end.host.name: end.host for end in (pair.source, pair.destination)}
+        return "; ".join(filter(None, (watch.find_ailment(host) for host in hosts.values())))
+
+    return look
 
 
 def _name(turn: Turn) -> str:

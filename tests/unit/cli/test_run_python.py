@@ -369,16 +369,17 @@ def test_on_pairs(
 
     @contextlib.contextmanager
     def lease(_: Any, names: Any, pair: tuple[str, str], **others: Any) -> Iterator[World]:
-        used.append(f"{pair[0]}-{pair[1]} {others['guest_place']}")
+        used.append(f"{pair[0]}-{pair[1]} {others['place']}")
         yield World()
 
     monkeypatch.setattr(pairs_of_run, "lease_inventory_hosts", lease)
+    monkeypatch.setattr(pairs_of_run, "look_at_health", lambda watch: lambda stage: "")
     path = write(tmp_path, CASES + "@case(number=range(6))\ndef far(context: Context, number: int) -> None: ...\n")
     words = ["--inventory", inventory, "--pair", "rack1,rack2", "--pair", "rack3"]
     assert run(tmp_path, path, "--only", "*s.*", *words) == 0
     assert used == []
     assert run(tmp_path, path, "--only", "far", *words) == 0
-    assert len(used) == 6
+    assert len(used) == 12  # to look at the hosts, and for the case
     assert set(used) <= {"rack1-rack2 1", "rack3-rack3 2"}
     told = capsys.readouterr()
     assert "6 cases: 6 as expected" in told.out

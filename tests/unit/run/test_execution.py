@@ -12,6 +12,7 @@ from tests.unit.builders import make_record
 from tests.unit.fakes import FaultyHost
 from tests.unit.scenarios.samples import HEAD
 
+from switchover.guests.places import GuestPlace
 from switchover.guests.qemu import GuestKeys
 from switchover.migration.session import Sample
 from switchover.record.errors import HostLost, NotReady, UsageError
@@ -60,7 +61,7 @@ class World:
         finally:
             self.log.append("give back")
 
-    guest_place = None
+    guest_place: GuestPlace | None = None
 
     @property
     def address(self) -> Mapping[str, object]:

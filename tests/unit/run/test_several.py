@@ -12,6 +12,7 @@ import pytest
 from tests.unit.builders import make_record
 from tests.unit.run.test_execution import World, plan_of
 
+from switchover.guests.places import PLACES, GuestPlace
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.record import Record, Verdict, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
@@ -32,9 +33,9 @@ Cue = Callable[[str], None]
 class PairStage(World):
     """One pair. ``lost``: why no more can run on it, once a case has failed there."""
 
-    def __init__(self, name: str, guest_place: int) -> None:
+    def __init__(self, name: str, number: int) -> None:
         super().__init__()
-        self.name, self.guest_place = name, guest_place
+        self.name, self.guest_place = name, PLACES[number - 1]
         self.lost = ""
 
     @property
@@ -72,10 +73,17 @@ class Pairs:
         return opened
 
     def run(
-        self, case: Case, number: int, pair: Pair, directory: RepeatDirectory, found: Mapping[str, Any], see: Observer
+        self,
+        case: Case,
+        number: int,
+        pair: Pair,
+        directory: RepeatDirectory,
+        found: Mapping[str, Any],
+        see: Observer,
+        place: GuestPlace | None,
     ) -> Record:
         with self.lock:
-            self.ran.append((case.id, local.stage.name, case.source.guest.address))
+            self.ran.append((case.id, local.stage.name, place.address if place else ""))
             outcomes = self.outcomes.get(case.id, [])
             outcome = outcomes.pop(0) if outcomes else VerdictName.COMPLETED
         if case.id in self.cues:
@@ -124,7 +132,7 @@ def carry_out(pairs: Pairs, directory: RunDirectory, count: int = 4, *, names: s
     text = f"[axes]\nvcpus = {list(range(1, count + 1))}\n"
     turns = start_execution([plan_of(text)], directory)
     places = pairs.list_places(names)
-    execute_on_pairs(turns, directory, places, pairs.backend, pairs, durations={}, retries=retries)  # type: ignore[arg-type]
+    execute_on_pairs(turns, directory, places, pairs.backend, pairs, durations={}, retries=retries)
 
 
 def reasons(directory: RunDirectory) -> dict[str, str]:
@@ -149,7 +157,7 @@ def test_the_longest_first(pairs: Pairs, directory: RunDirectory) -> None:
     """By what earlier runs took; without them by the plan's estimate."""
     turns = start_execution([plan_of()], directory)
     durations = {"one.vcpus-2": 900.0, "one.vcpus-3": 500.0, "one.vcpus-1": 1.0}
-    execute_on_pairs(turns, directory, pairs.list_places("a"), pairs.backend, pairs, durations=durations)  # type: ignore[arg-type]
+    execute_on_pairs(turns, directory, pairs.list_places("a"), pairs.backend, pairs, durations=durations)
     assert [case for case, _, _ in pairs.ran] == ["one.vcpus-2", "one.vcpus-3", "one.vcpus-1"]
 
 
@@ -176,7 +184,7 @@ def test_a_pair_that_is_lost(pairs: Pairs, directory: RunDirectory, capsys: pyte
     assert record.earlier == ({"verdict": "infrastructure-error", "reason": f"on {first}"},)
     assert read_record(place / "earlier-1" / "record.json").verdict.reason == f"on {first}"
     assert sorted(pairs.ended) == [f"one.vcpus-{number} completed" for number in (1, 2, 3, 4)]
-    assert f"{first} was set aside: dead" in capsys.readouterr().err
+    assert f"{first} is set aside for the rest of the run: dead" in capsys.readouterr().err
 
 
 def lose_first(pairs: Pairs) -> Cue:

@@ -1,60 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Real avocado with the built wheel, in an environment of its own, which is kept for the next run of the tests."""
+"""Real avocado with the built wheel, as tests call it."""
 
-import hashlib
 import json
 import os
 import signal
 import subprocess
-import sys
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+from tests.fronts.environment import make_environment
 
 from switchover.hosts.waiting import wait_until
 from switchover.record.paths import cache_directory
 from switchover.record.rundir import RunDirectory
 
-ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).parent / "cases"
-MORE = ("avocado-framework-plugin-varianter-yaml-to-mux>=113,<114", "hatchling>=1.27")
-"""What tests take besides the extra: variants, and what builds the wheel."""
+_MORE = ("avocado-framework-plugin-varianter-yaml-to-mux>=113,<114",)
+"""What tests take besides the extra: variants."""
 
 
-def require_environment() -> Path:
-    """The directory of an environment with avocado and today's wheel."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["avocado"], *MORE]
-    digest = hashlib.sha256("\n".join([sys.version, *requirements]).encode()).hexdigest()[:12]
-    directory = cache_directory() / f"fronts-avocado-{digest}"
-    if not (directory / "complete").exists():
-        _run([sys.executable, "-m", "venv", "--clear", str(directory)])
-        _pip(directory, "install", *requirements)
-        (directory / "complete").touch()
-    wheels = directory / "wheels"
-    for wheel in wheels.glob("*.whl"):
-        wheel.unlink()
-    _pip(directory, "wheel", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOT))
-    _pip(directory, "install", "--no-deps", "--force-reinstall", *map(str, wheels.glob("*.whl")))
-    return directory
-
-
-def _pip(directory: Path, *words: str) -> None:
-    _run([str(directory / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q", *words])
-
-
-def _run(argv: Sequence[str]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, cwd="/", env=_plain_environment())
-    assert done.returncode == 0, f"{argv}\n{done.stdout}{done.stderr}"
-
-
-def _plain_environment() -> dict[str, str]:
-    """Without what makes this process find the sources."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+def require_environment(directory: Path) -> Path:
+    """An environment with avocado and the wheel of this tree, made in ``directory``."""
+    return make_environment(directory, "avocado", _MORE).python.parent.parent
 
 
 @dataclass(frozen=True)
@@ -103,7 +73,8 @@ class Avocado:
         )  # fmt: skip
 
     def argv(self, *words: str, program: str = "avocado") -> list[str]:
-        return [str(self.environment / "bin" / program), *self._configure(), *words]
+        python = str(self.environment / "bin" / "python")
+        return [python, *(("-m", program) if program != "python" else ()), *self._configure(), *words]
 
     def _configure(self) -> list[str]:
         if not self.settings:
@@ -120,7 +91,8 @@ class Avocado:
     def _variables(self) -> dict[str, str]:
         path = f"{self.environment / 'bin'}:{os.environ['PATH']}"
         cache = str(cache_directory().parent)
-        return {**_plain_environment(), "PATH": path, "HOME": str(self.place), "XDG_CACHE_HOME": cache}
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        return {**plain, "PATH": path, "HOME": str(self.place), "XDG_CACHE_HOME": cache}
 
     def run(self, *words: str, timeout: float = 300) -> JobResult:
         """``avocado run``, to its end."""

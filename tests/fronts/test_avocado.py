@@ -38,8 +38,8 @@ OURS = "avocado-runner-switchover"
 
 
 @pytest.fixture(scope="session")
-def environment() -> Path:
-    return require_environment()
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return require_environment(tmp_path_factory.mktemp("avocado-front"))
 
 
 @pytest.fixture

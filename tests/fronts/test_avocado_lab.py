@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 
 def test_a_job_boots_a_lab_and_its_tests_use_it_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    avocado = Avocado(require_environment(), tmp_path)
+    avocado = Avocado(require_environment(tmp_path / "front"), tmp_path)
     job = avocado.run(
         "--max-parallel-tasks", "3", "switchover:precopy", "switchover:processes-survive.hops-1", timeout=800
     )

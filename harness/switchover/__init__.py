@@ -8,8 +8,6 @@ told in docs/api.md, they stay as they are, and rooms behind them change. Nothin
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from switchover.record.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from switchover.catalogue.case import CatalogueCase as CatalogueCase
     from switchover.catalogue.case import Needs as Needs
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from switchover.record.units import MIB as MIB
     from switchover.record.units import Direction as Direction
     from switchover.record.units import Unit as Unit
+    from switchover.record.version import __version__ as __version__
     from switchover.run.testbed import Guest as Guest
     from switchover.run.testbed import Testbed as Testbed
     from switchover.run.testbed import open_hosts as open_hosts
@@ -81,6 +80,7 @@ _PLACES = {
     "record.record": ("Record", "Verdict", "VerdictName"),
     "record.rundir": ("read_records",),
     "record.units": ("MIB", "Direction", "Unit"),
+    "record.version": ("__version__",),
     "run.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
     "scenarios.case": ("Case", "DeviceSpec", "SideSpec"),

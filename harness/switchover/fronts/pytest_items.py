@@ -13,7 +13,7 @@ import pytest
 
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.load import load_catalogue
-from switchover.fronts.pytest_plugin import find_word
+from switchover.fronts.pytest_words import find_word
 from switchover.record.errors import SwitchoverError, UsageError
 
 NODE = "switchover"
@@ -195,8 +195,8 @@ class CataloguePlugin:
         """What was planned and not run has a record that says so."""
         if hasattr(self._config, "workerinput") or self._option("collectonly"):
             return
-        from switchover.fronts.pytest_plugin import note_used
         from switchover.fronts.pytest_run import find_directory
+        from switchover.fronts.pytest_words import note_used
         from switchover.record.planfile import find_plan, make_unrun
 
         directory = find_directory(self._config)

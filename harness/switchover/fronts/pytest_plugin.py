@@ -5,14 +5,12 @@ Everybody who has the package installed loads this module with every start of py
 else, and all that costs anything begins when an option, an argument or a fixture asks for it.
 """
 
-import re
-import sys
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from switchover.fronts.pytest_words import USED, find_word, name_run, note_used, split_pair
 
 if TYPE_CHECKING:
     from switchover.fronts.pytest_run import PytestRun
@@ -27,10 +25,6 @@ if TYPE_CHECKING:
 
 OLDEST = (8, 0)
 """The first pytest that this works with."""
-_ARGUMENT = re.compile(r"(?:\.\./)*switchover::?(?P<word>.*)")
-_NAME = pytest.StashKey[str]()
-_USED = pytest.StashKey[str]()
-"""Path of the run directory, once it is there."""
 _PAIRS = pytest.StashKey[dict[str, str]]()
 """Pairs of hosts by the worker of pytest-xdist that has them."""
 
@@ -78,12 +72,6 @@ def wants_catalogue(config: pytest.Config) -> bool:
     return any(config.getoption(name) for name in options) or any(find_word(word) is not None for word in config.args)
 
 
-def find_word(argument: str) -> str | None:
-    """What an argument ``switchover:WORD``, or an id of a test, ``switchover::ID``, says; None: it is a path."""
-    match = _ARGUMENT.fullmatch(argument)
-    return match["word"] if match else None
-
-
 def require_fitting() -> None:
     """:raises pytest.UsageError: this pytest is too old, or changed what the plugin builds upon"""
     if pytest.version_tuple[:2] < OLDEST:
@@ -109,34 +97,6 @@ def check_pairs(config: pytest.Config, pairs: Sequence[str]) -> None:
         raise pytest.UsageError(str(error)) from error
     if len(pairs) > 1 and not config.getoption("tx", None) and not hasattr(config, "workerinput"):
         raise pytest.UsageError(f"{len(pairs)} pairs of hosts are named, and one worker takes one: -n {len(pairs)}")
-
-
-def split_pair(word: str) -> tuple[str, str]:
-    """:raises pytest.UsageError: it is no pair"""
-    names = [name.strip() for name in word.split(",")]
-    if len(names) > 2 or not all(names):
-        raise pytest.UsageError(f"--switchover-pair {word} is no pair: SOURCE,DESTINATION, or one name for both")
-    return names[0], names[-1]
-
-
-def name_run(config: pytest.Config) -> str:
-    """Of the run directory, one for all processes of a session."""
-    if hasattr(config, "workerinput"):
-        return str(config.workerinput["switchover_run"])
-    return config.stash.setdefault(_NAME, f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}-pytest-{uuid.uuid4().hex[:4]}")
-
-
-def say_command(config: pytest.Config) -> str:
-    """That started the session, also in a worker."""
-    workerinput = getattr(config, "workerinput", {})
-    return " ".join(workerinput.get("mainargv", sys.argv))
-
-
-def note_used(config: pytest.Config, path: str) -> None:
-    """That there is a run directory, for the summary; of a worker, for that of the process that started it."""
-    config.stash[_USED] = path
-    if hasattr(config, "workeroutput"):
-        config.workeroutput["switchover_used"] = path
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -169,7 +129,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if used := config.stash.get(_USED, ""):
+    if used := config.stash.get(USED, ""):
         terminalreporter.write_sep("-", "switchover")
         terminalreporter.write_line(f"run directory: {used}")
         terminalreporter.write_line(f"what it holds: switchover show {used}")

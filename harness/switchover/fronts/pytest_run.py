@@ -18,8 +18,8 @@ from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.catalogue.outcome import Outcome, find_outcome
 from switchover.catalogue.worker import limit_time
 from switchover.fronts.pytest_debugger import Debugger
-from switchover.fronts.pytest_plugin import name_run, note_used, say_command, split_pair
 from switchover.fronts.pytest_reports import make_text, render_wrong
+from switchover.fronts.pytest_words import name_run, note_used, say_command, split_pair
 from switchover.hosts.inventory import Inventory, load_inventory
 from switchover.hosts.waiting import stretch
 from switchover.lab.borrow import borrow_lab

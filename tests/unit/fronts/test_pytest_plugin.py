@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from switchover.fronts.pytest_plugin import (
-    find_word,
-    name_run,
-    pytest_configure_node,
-    pytest_testnodedown,
-    pytest_xdist_setupnodes,
-    split_pair,
-)
+from switchover.fronts.pytest_plugin import pytest_configure_node, pytest_testnodedown, pytest_xdist_setupnodes
+from switchover.fronts.pytest_words import find_word, name_run, split_pair
 
 
 @pytest.mark.parametrize(

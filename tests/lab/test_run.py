@@ -29,7 +29,7 @@ because = "this test wants a case that is not as expected"
 @pytest.fixture(autouse=True)
 def borrowed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session's lab: it is leased by the session itself."""
-    monkeypatch.setattr(verb, "borrow_lab", lambda stays=False: contextlib.nullcontext(lab))
+    monkeypatch.setattr(verb, "borrow_lab", lambda **_: contextlib.nullcontext(lab))
     assert stage.LabStage(lab).find_loss() == ""
 
 
@@ -44,7 +44,7 @@ def test_a_scenario_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert told.count("save iterable") == 2
     (path,) = tmp_path.iterdir()
     assert {entry.name for entry in path.iterdir()} == {
-        "run.json", "plan.json", "junit.xml", "device.pre_copy=off", "device.pre_copy=on",
+        "run.json", "plan.json", "junit.xml", "precopy.device.pre_copy-off", "precopy.device.pre_copy-on",
     }  # fmt: skip
     assert main(["show", "last", "--runs", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == told.strip()

@@ -232,6 +232,6 @@ def test_units_and_table() -> None:
     assert {"TimeoutStartSec", "TimeoutStopSec", "User"} <= set(service["Service"])
     assert set(timer["Timer"]) == {"OnCalendar", "Persistent"}
     assert timer["Install"]["WantedBy"] == "timers.target"
-    lines = find_block("A nightly", "").splitlines()
+    lines = re.findall(r"^MAILTO=.*?(?=^```)", PAGE, re.DOTALL | re.MULTILINE)[0].splitlines()
     assert re.fullmatch(r"(\S+ ){5}switchover switchover-nightly", lines[-1])
     assert lines[1].partition("=")[2] == service["Service"]["Environment"].partition("=")[2]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The plugin for pytest, from the built wheel: conformance, what pytest users know, those who do not use it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -371,14 +372,16 @@ def test_a_pytest_that_is_too_old(with_pytest: Environment, place: Path, version
 
 
 def test_how_long_collecting_takes(with_pytest: Environment, place: Path) -> None:
-    """The catalogue is collected within the target on a machine that is idle, and in four times that on a busy one."""
-    times, text = [], ""
+    """The catalogue is collected within twice the target of processor time, which a busy machine stretches less."""
+    seconds, processor, text = [], [], ""
     for _ in range(3):
-        start = time.monotonic()
+        start, before = time.monotonic(), os.times()
         text = run_pytest(with_pytest, place, "--switchover", "--collect-only", "-q").text
-        times.append(time.monotonic() - start)
+        seconds.append(time.monotonic() - start)
+        after = os.times()
+        processor.append(sum(after[2:4]) - sum(before[2:4]))
     found = re.search(r"(\d+) tests collected", text)
     assert found is not None
-    print(f"\npytest --collect-only: {found[1]} cases in {min(times):.2f} s, target {_COLLECT_S} s")
+    print(f"\npytest --collect-only: {found[1]} cases in {min(seconds):.2f} s, target {_COLLECT_S} s")
     assert int(found[1]) > 150
-    assert min(times) < 4 * _COLLECT_S
+    assert min(processor) < 2 * _COLLECT_S

@@ -15,6 +15,7 @@ from tests.fronts.environment import CONFORMANCE, Environment
 from tests.fronts.outcomes import EXPECTED, find_runs, read_junit, read_planned, read_records
 
 from switchover.catalogue.outcome import NATIVE, Outcome
+from switchover.hosts.waiting import wait_until
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RunDirectory
 
@@ -79,6 +80,7 @@ def test_every_case_ends_as_the_table_says(conformance: Session) -> None:
     assert {case: record.verdict.name for case, record in records.items()} == {
         case: verdict for case, (_, verdict) in EXPECTED.items()
     }
+    assert records["killed"].verdict.reason.startswith("the process of the case died: worker 'gw")
     skipped = {case for case, (outcome, _) in EXPECTED.items() if outcome is Outcome.SKIP}
     wanted = {case: NATIVE[outcome].pytest for case, (outcome, _) in EXPECTED.items()}
     assert conformance.told == {case: word for case, word in wanted.items() if case not in skipped}
@@ -225,7 +227,8 @@ def test_the_first_failure_ends_it(with_pytest: Environment, place: Path) -> Non
 
 def test_those_that_failed_last(with_pytest: Environment, place: Path) -> None:
     """``--lf`` runs cases that failed or were errors, and only those."""
-    run_pytest(with_pytest, place, _CASES, "-k", "passes or claims or errs")
+    first = run_pytest(with_pytest, place, _CASES, "-v", "-k", "passes or claims or errs")
+    assert re.search(r"^switchover::passes\.way-direct PASSED", first.text, re.MULTILINE), "ids are told as they are"
     session = run_pytest(with_pytest, place, _CASES, "-rA", "--lf")
     assert session.told == {"claims": "failed", "errs": "error"}
 
@@ -252,16 +255,39 @@ def test_an_interruption(with_pytest: Environment, place: Path) -> None:
 
 
 def test_the_debugger(with_pytest: Environment, place: Path) -> None:
-    """``--pdb`` opens where the case failed, once for each failure, and does so for no skip; its time does not count;
-    ``c`` goes on, and outcomes are as without.
+    """``--pdb`` opens where the case failed, once for each failure, and does so for no skip; ``c`` goes
+    on, and outcomes are as without.
     """
-    typed = "import time; time.sleep(3)\np 'found', found\nc\nc\n"
+    typed = "p 'found', found\nc\nc\n"
     session = run_pytest(with_pytest, place, _CASES, "-rA", "--pdb", "-k", "fails or skips or hangs", typed=typed)
     assert session.text.count("entering PDB") == 2, session.text
     assert "('found', 0)" in session.text
     assert session.told == {"fails": "failed", "hangs": "failed"}
     assert read_records(session.require_run())["fails"].verdict.name is VerdictName.CHECKS_FAILED
     assert "fronts/pytest_debugger.py" not in session.text.partition("entering PDB")[0]
+
+
+def test_time_in_the_debugger(with_pytest: Environment, place: Path) -> None:
+    """It does not count: a case that failed is not hung, since somebody looked at it for longer than it may take."""
+    begun, limit = place / "begun", 1.0
+    (place / "own.py").write_text(
+        "import pathlib\n"
+        "from switchover import Needs, case\n"
+        f"@case(needs=Needs(hosts=0), timeout_s={limit})\n"
+        "def quick(context):\n"
+        f"    pathlib.Path({str(begun)!r}).touch()\n"
+        "    assert not context\n"
+    )
+    words = [str(with_pytest.python), "-m", "pytest", "--switchover-cases=own.py", "--pdb"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        words, cwd=place, env=with_pytest.variables, stdin=pipe, stdout=pipe, text=True
+    ) as process:  # fmt: skip
+        wait_until("the case to begin", begun.exists, timeout=60)
+        time.sleep(3 * limit)  # nobody types anything for longer than the case may take
+        said, _ = process.communicate("c\n", timeout=60)
+    record = read_records(find_runs(with_pytest.state)[-1])["quick"]
+    assert record.verdict.name is VerdictName.CHECKS_FAILED, said
 
 
 def test_quitting_the_debugger(with_pytest: Environment, place: Path) -> None:

@@ -27,7 +27,7 @@ def test_public_names_are_there() -> None:
     """Each can be had, and type checkers, ``dir`` and ``__all__`` know the same."""
     branch = next(node for node in ast.parse(SOURCE).body if isinstance(node, ast.If))
     typed = {alias.asname for node in branch.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert typed == set(switchover.__all__) == set(dir(switchover)) - {"__version__"}
+    assert typed - {"__version__"} == set(switchover.__all__) == set(dir(switchover)) - {"__version__"}
     assert [name for name in switchover.__all__ if getattr(switchover, name, None) is None] == []
 
 
@@ -38,9 +38,9 @@ def test_the_page_has_all_names() -> None:
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
-    """But for its version: names are looked up when they are used, and who has the package installed pays nothing."""
+    """Names are looked up when they are used, and who has the package installed pays nothing."""
     script = "import sys, switchover; print([name for name in sys.modules if name.startswith('switchover.')])"
-    assert run_python(["-c", script], ROOT) == "['switchover.record', 'switchover.record.version']\n"
+    assert run_python(["-c", script], ROOT) == "[]\n"
 
 
 def test_the_example_without_hosts(tmp_path: Path) -> None:

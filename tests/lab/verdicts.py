@@ -20,12 +20,14 @@ def require_right(case: Case, record: Record) -> None:
 def is_told_race(case: Case, record: Record) -> bool:
     """Whether QEMU's own race decided what came of a cancel, and the harness told it (docs/concepts.md, Faults): a
     source that failed on its stream where it was cancelled, or, in stop-copy, a guest that runs at both ends, with one
-    address. Nobody can set whether that happens.
+    address, or a cancel that was heard only when all was done. Nobody can set whether that happens.
     """
     in_stop_copy = any(fault.action is Action.CANCEL and fault.phase is Phase.DEVICE_STOP_COPY for fault in case.faults)
     failed = {str(check.id) for check in record.failed_checks}
     twice = in_stop_copy and "guest.not-on-destination" in failed
     verdict = record.verdict
+    if in_stop_copy and verdict.name is VerdictName.COMPLETED:
+        return not failed and [made["name"] for made in record.interventions] == [Action.CANCEL]
     told = verdict.reason.startswith(FAILED_BY_CANCEL) or (verdict.name is VerdictName.CANCELLED and twice)
     # of two guests with one address, either answers
     excused = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.context import CaseFailed, Context
-from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refused, SwitchoverError
+from switchover.record.errors import GuestCrashed, NotSupported, Refused, SwitchoverError
 from switchover.record.planfile import PlanLine
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
@@ -165,8 +165,3 @@ def make_hung(case: CatalogueCase, number: int, seconds: float) -> Record:
 
 def describe_timeout(seconds: float) -> str:
     return f"it took longer than its {seconds:g} s"
-
-
-def as_deadline(error: TimedOut) -> Deadline:
-    """For code that catches errors of ours only."""
-    return Deadline(str(error))

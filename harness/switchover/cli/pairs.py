@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from switchover.cli.selection import Selection
-from switchover.guests.places import PLACES
+from switchover.guests.places import PLACES, list_resources, put_in_place
+from switchover.guests.spec import GuestSpec
 from switchover.hosts.inventory import Inventory, load_inventory
 from switchover.lab.borrow import borrow_lab
 from switchover.lab.images import build_images
@@ -25,7 +26,6 @@ from switchover.run.leases import Choice, FlockBackend, HealthWatch, LeaseBacken
 from switchover.run.leases.labgrid import LabgridBackend, find_coordinator
 from switchover.run.several import PairPlace, execute_on_pairs, look_at_health
 from switchover.run.stage import LabStage, Stage
-from switchover.scenarios.plan import list_programs
 
 Names = tuple[str, str]
 
@@ -88,8 +88,7 @@ def _run_on_pairs(
         ]
         _execute(turns, directory, places, watcher, arguments, find_coordinator(inventory))
         return
-    programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
-    build_images(find_toolchains(programs))
+    build_images(find_toolchains(selection.programs))
     hosts = max(LAB_HOSTS.index(name) for pair in pairs.names for name in pair) + 1
     with borrow_lab(stays=arguments.keep_lab, hosts=hosts) as lab:
 
@@ -101,10 +100,16 @@ def _run_on_pairs(
             return opened
 
         places = [
-            PairPlace(Choice(pair, frozenset(f"lab/{lab.name}/{name}" for name in pair)), open_pair(pair, number))
+            PairPlace(Choice(pair, _list_lab_resources(lab.name, pair, number)), open_pair(pair, number))
             for number, pair in enumerate(pairs.names, start=1)
         ]
         _execute(turns, directory, places, watcher, arguments)
+
+
+def _list_lab_resources(lab: str, pair: Names, number: int) -> frozenset[str]:
+    """The hosts, and the place of the guests on their network."""
+    guest = put_in_place(GuestSpec(), PLACES[number - 1])
+    return frozenset({*(f"lab/{lab}/{name}" for name in pair), *list_resources(guest, lab)})
 
 
 def _execute(

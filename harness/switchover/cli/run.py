@@ -39,7 +39,6 @@ from switchover.run.kept import Keeper, Kept
 from switchover.run.leases.shards import parse_shard, select_shard
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.case import Case
-from switchover.scenarios.plan import list_programs
 
 JUNIT = "junit.xml"
 
@@ -194,7 +193,9 @@ def _choose_place(selection: Selection, arguments: argparse.Namespace) -> Place:
     if pair or (cases and all(name in inventory.host for hosts in cases for name in hosts)):
         here = named & set(inventory.host)
         return (
-            lambda: lease_inventory_hosts(inventory, {*here, *(pair or ())}, pair or ("", "")),
+            lambda: lease_inventory_hosts(
+                inventory, {*here, *(pair or ())}, pair or ("", ""), file=arguments.inventory
+            ),
             partial(_judge, here=here, why="a lab host: this run is on hosts of the inventory"),
         )
     why = "a host of the inventory: this run is in the lab (give --hosts, or run cases on their own that name two)"
@@ -210,8 +211,7 @@ def _make_lab_lease(selection: Selection, keep_lab: bool) -> Lease:
     """Toolchains that cases name are built before the lab starts: it would slow them down, and they it. The lab has the
     hosts that cases name, and two at least.
     """
-    programs = [*list_programs(selection.plans), *(name for case in selection.python for name in case.needs.programs)]
-    toolchains = find_toolchains(programs)
+    toolchains = find_toolchains(selection.programs)
     named = {name for plan in selection.plans for entry in plan.entries for name in entry.planned.hosts}
     hosts = max(2, *(number for number, name in enumerate(LAB_HOSTS, start=1) if name in named), 0)
 

@@ -12,7 +12,7 @@ from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.record.errors import UsageError
 from switchover.record.planfile import find_plan
 from switchover.record.rundir import RunDirectory
-from switchover.scenarios.plan import Plan, make_plan
+from switchover.scenarios.plan import Plan, list_programs, make_plan
 from switchover.scenarios.scenario import load_scenario
 
 
@@ -28,8 +28,9 @@ class Selection:
         return [*(entry.planned.id for plan in self.plans for entry in plan.entries), *(one.id for one in self.python)]
 
     @property
-    def needs_hosts(self) -> bool:
-        return bool(self.plans) or any(case.needs.hosts for case in self.python)
+    def programs(self) -> list[str]:
+        """QEMUs and kernels that cases name: some may have to be built before hosts are taken."""
+        return [*list_programs(self.plans), *(name for case in self.python for name in case.needs.programs)]
 
     def keep(self, ids: Sequence[str]) -> "Selection":
         """Those of some ids."""

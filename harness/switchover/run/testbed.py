@@ -143,8 +143,8 @@ class Testbed:
         return self._find_missing(*_split(case))
 
     def _find_missing(self, case: Case, hosts: HostNames) -> str:
-        sides = (case.source.guest, case.destination.guest)
-        key = (hosts, *((guest.programs, guest.driver, guest.disk, guest.bridge) for guest in sides))
+        # by the whole guests: hosts are asked for their kernels' files, disks and bridges too
+        key = (hosts, case.source.guest, case.destination.guest)
         if key not in self._known:
             self._known[key] = self._stage.ask([(case, hosts)])
         return "; ".join(decide(case, hosts, self._known[key]).missing)

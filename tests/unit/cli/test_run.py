@@ -215,7 +215,7 @@ def test_on_hosts_of_the_inventory(
     asked: list[tuple[set[str], tuple[str, str]]] = []
 
     @contextlib.contextmanager
-    def lease(inventory: Inventory, names: set[str], pair: tuple[str, str]) -> Iterator[World]:
+    def lease(inventory: Inventory, names: set[str], pair: tuple[str, str], **_: object) -> Iterator[World]:
         assert list(inventory.host) == ["rack1", "rack2"]
         asked.append((names, pair))
         with world.lease():

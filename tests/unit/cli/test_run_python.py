@@ -14,6 +14,7 @@ from tests.unit.run.test_execution import World
 from switchover.catalogue.conduct import conduct
 from switchover.catalogue.worker import ConductApart
 from switchover.cli import pairs as pairs_of_run
+from switchover.cli import run as verb
 from switchover.cli.main import main
 from switchover.record.record import Record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
@@ -361,6 +362,23 @@ def test_a_case_that_names_its_hosts(tmp_path: Path, inventory: str, capsys: pyt
 
 
 @pytest.mark.usefixtures("here")
+def test_on_hosts_of_an_inventory_that_is_named(
+    tmp_path: Path, inventory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process of a case finds the hosts in the same file."""
+    files: list[object] = []
+
+    @contextlib.contextmanager
+    def lease(*_: Any, file: Path | None = None) -> Iterator[World]:
+        files.append(file)
+        yield World()
+
+    monkeypatch.setattr(verb, "lease_inventory_hosts", lease)
+    path = write(tmp_path, "@case()\ndef far(context: Context) -> None: ...\n")
+    run(tmp_path, path, "--hosts", "rack1,rack2", "--inventory", inventory)
+    assert files == [Path(inventory)]
+
+
 def test_on_pairs(
     tmp_path: Path, inventory: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

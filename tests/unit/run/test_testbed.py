@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.scripted_host import ScriptedHost
 
-from switchover import MIB, DeviceSpec, Knobs, Testbed, VerdictName, build_case, read_records
+from switchover import MIB, DeviceSpec, GuestSpec, Kernel, Knobs, Testbed, VerdictName, build_case, read_records
 from switchover.guests.qemu import GuestKeys
 from switchover.record.errors import UsageError
 from switchover.run.pair import End, Pair
@@ -89,3 +89,19 @@ def test_leftovers_are_told_by_host(tmp_path: Path) -> None:
 def test_a_testbed_is_no_test() -> None:
     """pytest does not take it for a class of tests by its name."""
     assert Testbed.__test__ is False
+
+
+def test_hosts_are_asked_for_what_a_guest_needs(tmp_path: Path) -> None:
+    """Once for a guest, and anew for one with another kernel, which may be missing where the first one is not."""
+    stage, asked = IdleStage("", ""), []
+
+    class Counting(IdleStage):
+        def ask(self, cases: Iterable[tuple[Case, HostNames]]) -> Known:
+            asked.append(1)
+            return stage.ask(cases)
+
+    other = build_case("other", guest=GuestSpec(kernel=Kernel("/boot/other")))
+    with open_testbed(Counting("", ""), tmp_path) as testbed:
+        for case in (CASE, CASE, other):
+            testbed.find_missing(case)
+    assert len(asked) == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""avocado runs migrations in a lab that the job boots, one test at a time, and stops it."""
+"""avocado runs migrations in a lab that the job boots and stops, one test at a time, and on hosts that it is told."""
 
 import itertools
 import json
@@ -7,13 +7,30 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.fronts.avocado_environment import Avocado, list_processes, require_environment
+from tests.fronts.avocado_environment import CASES, Avocado, finish, list_processes, require_environment
 
-from switchover.record.record import Record
+from switchover.lab.lab import Lab, start_lab
+from switchover.lab.labfile import lab_processes
+from switchover.record.record import Record, VerdictName
 from switchover.report.rundata import read_run
 from switchover.report.summary import render_run
 
 pytestmark = pytest.mark.lab
+_INVENTORY = """
+version = 1
+[host.rack1]
+address = "127.0.0.1"
+port = {source[port]}
+key = "{key}"
+host_key = "{host_key}"
+link = "{source[link]}"
+[host.rack2]
+address = "127.0.0.1"
+port = {destination[port]}
+key = "{key}"
+host_key = "{host_key}"
+link = "{destination[link]}"
+"""
 
 
 def test_a_job_boots_a_lab_and_its_tests_use_it_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +57,49 @@ def test_a_job_boots_a_lab_and_its_tests_use_it_in_turns(tmp_path: Path, monkeyp
     assert "precopy.device.pre_copy-on" in render_run(read_run(job.run))
     assert not [process for process in list_processes(str(tmp_path)) if process.is_running()]
     assert not list((tmp_path / "state" / "switchover" / "labs").glob("*/lab.json"))
+
+
+def test_hosts_of_an_inventory_that_are_lost_on_the_way(tmp_path: Path) -> None:
+    """Tests run on the hosts that the job names. Once one of them is gone, the test on it and those after it are
+    errors, and nothing of them is left on this machine.
+    """
+    with start_lab("avocado-hosts") as lab:
+        avocado = Avocado(require_environment(tmp_path / "front"), tmp_path, _configure_hosts(lab, tmp_path))
+        job = avocado.run("switchover:precopy.device.pre_copy-on", timeout=400)
+        assert (job.code, job.statuses) == (0, {"precopy.device.pre_copy-on": "PASS"}), job.said
+        (record,) = job.run.records()
+        assert [record.fingerprint[side]["host"] for side in ("source", "destination")] == ["rack1", "rack2"]
+
+        stays = avocado.start("--max-parallel-tasks", "1", "switchover:stays-in-a-guest", "switchover:precopy")
+        avocado.wait_until_runs("stays-in-a-guest")
+        lab_processes(lab.file)[0].kill()
+        said = finish(stays, timeout=400)
+    job = avocado.collect(stays.returncode, said)
+    assert job.code == 1, said
+    assert job.statuses == dict.fromkeys(
+        ("stays-in-a-guest", "precopy.device.pre_copy-off", "precopy.device.pre_copy-on"), "ERROR"
+    ), said
+    records = {record.case: record for record in job.run.records()}
+    assert {record.verdict.name for record in records.values()} == {VerdictName.INFRASTRUCTURE_ERROR}
+    assert records.keys() == job.statuses.keys()
+    assert "rack" in job.test("stays-in-a-guest")["fail_reason"]
+    assert not [process for process in list_processes(str(tmp_path)) if process.is_running()]
+
+
+def _configure_hosts(lab: Lab, place: Path) -> dict[str, str]:
+    """Settings of a job on the hosts of a lab, which are hosts of an inventory for it."""
+    source, destination = ({"port": lab.file.ports[name], "link": lab.link_address(name)} for name in lab.file.hosts)
+    inventory = place / "inventory.toml"
+    inventory.write_text(
+        _INVENTORY.format(
+            source=source, destination=destination, key=lab.directory / "key", host_key=lab.host_key.strip()
+        )
+    )
+    return {
+        "switchover.hosts": "rack1,rack2",
+        "switchover.inventory": str(inventory),
+        "switchover.cases": f"['{CASES / 'in_guests.py'}']",
+    }
 
 
 def _find_span(record: Record) -> tuple[datetime, datetime]:

@@ -105,3 +105,18 @@ def test_guests_are_kept_for_the_debugger(with_pytest: Environment, place: Path)
     assert records["asks"].verdict.name is VerdictName.CHECKS_FAILED
     assert records["wrong"].mismatch
     assert not list(find_runs(with_pytest.state)[-1].path.glob("*/*/kept.*"))
+
+
+def test_workers_have_a_lab_each(with_pytest: Environment, place: Path) -> None:
+    """``-n 2``: each worker runs a case, in a lab that nobody else may use; both are in one run directory, and no lab
+    is left.
+    """
+    done = with_pytest.run("pytest", "switchover:precopy", "-n", "2", "-v", "-rA", directory=place, timeout=_LONG_S)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text
+    assert set(re.findall(r"^\[(gw\d)\].* PASSED ", done.stdout, re.MULTILINE)) == {"gw0", "gw1"}, text
+    run = find_runs(with_pytest.state)[-1]
+    records = read_records(run)
+    assert records.keys() == {"precopy.device.pre_copy-off", "precopy.device.pre_copy-on"}
+    assert {record.verdict.name for record in records.values()} == {VerdictName.COMPLETED}
+    assert not list((with_pytest.state / "switchover" / "labs").glob("run-*"))

@@ -109,6 +109,11 @@ class SavedGuests:
                 stack.enter_context(entry[1])
             self._guests.clear()
 
+    @property
+    def files(self) -> list[str]:
+        """Of those that are kept on hosts until the end of the block, whichever host."""
+        return [saved.path for saved, _ in self._guests.values()]
+
     def decide(self, spec: GuestSpec, host: Host, lab: Lab | None) -> Beginning:
         """How a guest on a host begins: warm where the boot is not the subject and a saved guest can be an image."""
         if spec.start != "auto":

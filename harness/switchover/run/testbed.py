@@ -221,15 +221,16 @@ class Testbed:
         return self._directory.repeat_path(record.case, record.repeat)
 
     def list_leftovers(self) -> list[str]:
-        """What is on the hosts of guests and devices, and is not of the guest that cases share, as ``host: what``.
+        """What is on the hosts of guests and devices, as ``host: what``, but for what is kept for further cases: the
+        guest that cases share, and saved guests that are no images.
 
         Empty, if everything was released that was acquired, and nobody else uses the hosts.
         """
-        own: list[str] = []
+        own = self._saved_guests.files
         shared = self._observer.shared
         if shared is not None and shared.traveller is not None:
             side = shared.traveller.side
-            own = [side.guest.files.directory, side.guest.files.tap, *(entry.mediated.uuid for entry in side.devices)]
+            own += [side.guest.files.directory, side.guest.files.tap, *(entry.mediated.uuid for entry in side.devices)]
         return [
             f"{host.name}: {line}"
             for host in dict.fromkeys(self.hosts)

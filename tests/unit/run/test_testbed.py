@@ -10,6 +10,7 @@ from tests.unit.scripted_host import ScriptedHost
 
 from switchover import MIB, DeviceSpec, GuestSpec, Kernel, Knobs, Testbed, VerdictName, build_case, read_records
 from switchover.guests.qemu import GuestKeys
+from switchover.guests.warm import SavedGuests
 from switchover.record.errors import UsageError
 from switchover.run.pair import End, Pair
 from switchover.run.stage import HostNames
@@ -84,6 +85,13 @@ def test_leftovers_are_told_by_host(tmp_path: Path) -> None:
         assert testbed.list_leftovers() == ["a: sw0", "b: sw1", "b: /tmp/switchover-1"]
     with open_idle(tmp_path, "sw0\n") as testbed:
         assert testbed.list_leftovers() == ["a: sw0"]
+
+
+def test_saved_guests_that_are_kept_are_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest of the user that was saved is there for further cases, and goes with the testbed."""
+    monkeypatch.setattr(SavedGuests, "files", ["/tmp/switchover-saved-1"])
+    with open_idle(tmp_path, "", "/tmp/switchover-saved-1\n/tmp/switchover-saved-2\n") as testbed:
+        assert testbed.list_leftovers() == ["b: /tmp/switchover-saved-2"]
 
 
 def test_a_testbed_is_no_test() -> None:

@@ -41,6 +41,10 @@ KINDS = {
         ),
     ),
     "pairs": Kind(8, "two pairs of a lab at the same time against one of them: cases per minute, and the ratio"),
+    "fronts": Kind(
+        1, "twenty cases by the API, the command line, pytest and avocado: whether they say the same, and the cost",
+        (("--env", {"type": Path, "required": True, "metavar": "DIR", "help": "virtual environment with all four"}),),
+    ),
     "boots": Kind(50, "guest boots in a row"),
     "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
     "there-and-back": Kind(

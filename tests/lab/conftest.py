@@ -26,7 +26,7 @@ def testbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     programs = sorted({name for mark in marks for name in mark.args})
     with open_lab(programs=programs, output=tmp_path_factory.mktemp("runs"), title="test") as testbed:
         yield testbed
-        testbed.end_shared_guest()
+        testbed.release_guests()
         assert testbed.list_leftovers() == []
 
 
@@ -36,7 +36,7 @@ def clean(testbed: Testbed, request: pytest.FixtureRequest) -> Iterator[None]:
     beside it, which would have the same address.
     """
     if "run_case" not in request.fixturenames:
-        testbed.end_shared_guest()
+        testbed.release_guests()
     yield
     assert testbed.list_leftovers() == []
     assert [line for host in testbed.hosts for line in list_oopses(host)] == []

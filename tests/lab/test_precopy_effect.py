@@ -53,5 +53,5 @@ def test_the_default_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     """With QEMU's default downtime limit the same device does not converge without pre-copy, and does with it."""
     assert main(["run", "precopy-default-limit", "--output", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    assert "device.pre_copy=off  hung (source), as expected: not converging" in told
-    assert "device.pre_copy=on  completed" in told
+    assert "device.pre_copy-off  hung (source), as expected: not converging" in told
+    assert "device.pre_copy-on  completed" in told

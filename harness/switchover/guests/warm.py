@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Self
 
 from switchover.devices.abilities import read_abilities
@@ -104,15 +105,19 @@ class SavedGuests:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove those that are kept on hosts."""
         with contextlib.ExitStack() as stack:
             for entry in self._guests.values():
                 stack.enter_context(entry[1])
             self._guests.clear()
 
     @property
-    def files(self) -> list[str]:
+    def directories(self) -> list[str]:
         """Of those that are kept on hosts until the end of the block, whichever host."""
-        return [saved.path for saved, _ in self._guests.values()]
+        return [str(PurePosixPath(saved.path).parent) for saved, _ in self._guests.values()]
 
     def decide(self, spec: GuestSpec, host: Host, lab: Lab | None) -> Beginning:
         """How a guest on a host begins: warm where the boot is not the subject and a saved guest can be an image."""

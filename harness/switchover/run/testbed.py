@@ -216,6 +216,11 @@ class Testbed:
         if self._observer.shared is not None:
             self._observer.shared.end()
 
+    def release_guests(self) -> None:
+        """End the guest that cases share, and remove saved guests that are kept for further cases."""
+        self.end_shared_guest()
+        self._saved_guests.clear()
+
     def directory_of(self, record: Record) -> Path:
         """Where a case that was run here left its files, besides its record: docs/run-directory.md says which."""
         return self._directory.repeat_path(record.case, record.repeat)
@@ -226,7 +231,7 @@ class Testbed:
 
         Empty, if everything was released that was acquired, and nobody else uses the hosts.
         """
-        own = self._saved_guests.files
+        own = self._saved_guests.directories
         shared = self._observer.shared
         if shared is not None and shared.traveller is not None:
             side = shared.traveller.side

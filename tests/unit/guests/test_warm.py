@@ -265,11 +265,11 @@ def test_saved_once_and_gone_at_the_end(make_host: Callable[..., FaultyHost], lo
         first = saved_guests.require(SPEC, 1, host, KEYS, loop)
         assert host.log == [*FIRST, *SAVING]
         assert saved_guests.require(SPEC, 1, host, KEYS, loop) == first
-        assert saved_guests.files == [first.path]
+        assert saved_guests.directories == [first.path.removesuffix("/guest")]
         assert host.log[len(FIRST + SAVING) :] == ["identify files"]
         assert (first.bytes, first.sha256) == (8192, "5eed")
         assert len(list(journals_directory().iterdir())) == 1
-    assert saved_guests.files == []
+    assert saved_guests.directories == []
     assert host.log[-1] == "remove saved"
     assert list(journals_directory().iterdir()) == []
 

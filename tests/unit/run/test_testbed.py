@@ -89,7 +89,7 @@ def test_leftovers_are_told_by_host(tmp_path: Path) -> None:
 
 def test_saved_guests_that_are_kept_are_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest of the user that was saved is there for further cases, and goes with the testbed."""
-    monkeypatch.setattr(SavedGuests, "files", ["/tmp/switchover-saved-1"])
+    monkeypatch.setattr(SavedGuests, "directories", ["/tmp/switchover-saved-1"])
     with open_idle(tmp_path, "", "/tmp/switchover-saved-1\n/tmp/switchover-saved-2\n") as testbed:
         assert testbed.list_leftovers() == ["b: /tmp/switchover-saved-2"]
 

@@ -15,9 +15,15 @@ from pathlib import Path
 from typing import cast
 
 from switchover.catalogue.case import CatalogueCase
-from switchover.catalogue.conduct import TimedOut, conduct, describe_timeout, make_hung, make_lost
+from switchover.catalogue.conduct import (
+    TimedOut,
+    conduct,
+    describe_timeout,
+    make_hung,
+    make_interrupted,
+    make_lost,
+)
 from switchover.catalogue.load import load_file, with_parameters
-from switchover.catalogue.outcome import INTERRUPTED_REASON
 from switchover.hosts.orphans import adopt_orphans, end_descendants
 from switchover.hosts.processes import LocalProcess
 from switchover.hosts.waiting import pace, stretch
@@ -107,7 +113,7 @@ def conduct_in_steps(
         child.wait(stretch(RELEASE_S))
         child.end_group()
         if not record.exists():
-            place.write_record(make_lost(case, number, INTERRUPTED_REASON))
+            place.write_record(make_interrupted(case, number))
             clean_up_after_others()
         raise
     child.end_group()

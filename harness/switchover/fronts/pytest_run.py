@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from switchover.catalogue.case import CatalogueCase
-from switchover.catalogue.conduct import TimedOut, conduct, make_hung, make_lost
+from switchover.catalogue.conduct import TimedOut, conduct, make_hung, make_interrupted, make_lost
 from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.catalogue.outcome import Outcome, find_outcome
 from switchover.catalogue.worker import limit_time
@@ -209,7 +209,7 @@ class PytestRun:
         except TimedOut:
             record = _complete(place, make_hung(case, number, stretch(case.timeout_s)))
         except KeyboardInterrupt:
-            record = _complete(place, make_lost(case, number, "interrupted"))
+            record = _complete(place, make_interrupted(case, number))
         except SwitchoverError as error:
             record = make_lost(case, number, str(error))
         place.write_record(record)
@@ -257,7 +257,7 @@ def _complete(place: RepeatDirectory, made: Record) -> Record:
         own = read_record(place.path / "record.json")
     except (OSError, UsageError):
         return made
-    return replace(own, verdict=made.verdict, mismatch=made.mismatch)
+    return replace(own, verdict=made.verdict, mismatch=made.mismatch, ending=made.ending)
 
 
 class RunHooks:

@@ -3,9 +3,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.record import SCHEMA_VERSION, Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, read_versioned
@@ -98,14 +99,13 @@ def _read_scenario(fields: Mapping[str, Any]) -> PlannedScenario:
     return PlannedScenario(**{**fields, "compare": PlannedComparison(**compare) if compare else None})
 
 
-NOT_RUN = "not run"
-"""How the reason of a repeat that was planned and not run begins."""
-
-
-def make_unrun(line: PlanLine, number: int, reason: str, started: str = "") -> Record:
-    """A repeat that was not run, since the run ended before it."""
-    verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"{NOT_RUN}: {reason}")
-    return _without_run(line, number, verdict, verdict.reason, started)
+def make_unrun(line: PlanLine, number: int, reason: str, started: str = "", *, called_off: bool = False) -> Record:
+    """A repeat that was not run, since the run ended before it. ``called_off``: since somebody interrupted it."""
+    verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"not run: {reason}")
+    return replace(
+        _without_run(line, number, verdict, verdict.reason, started),
+        ending=Ending.CALLED_OFF if called_off else Ending.NOT_RUN,
+    )
 
 
 def make_skipped(line: PlanLine, verdict: Verdict, started: str = "") -> Record:

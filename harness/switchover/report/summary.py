@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from switchover.record.planfile import NOT_RUN
 from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
 from switchover.record.units import format_bytes, format_seconds
 from switchover.report.causes import find_causes
@@ -35,7 +34,7 @@ def render_run(run: RunData) -> str:
     if comparisons := compare_planned(run):
         lines += [render_comparisons(comparisons), ""]
     for record in run.records:
-        if record.mismatch and not record.verdict.reason.startswith(NOT_RUN):
+        if record.mismatch and record.was_run:
             lines += [render_failure(run, record), ""]
     lines += [render_counts(run), f"run directory: {run.directory.path}"]
     return "\n".join(lines)
@@ -56,7 +55,7 @@ def _word_for(case: CaseResult) -> str:
     wrong = case.mismatches
     if not wrong:
         return "as expected"
-    if all(record.verdict.reason.startswith(NOT_RUN) for record in wrong):
+    if not any(record.was_run for record in wrong):
         return "not run" if len(wrong) == len(case.records) else "not run to the end"
     if any(record.differs_alone for record in wrong):
         return DIFFERS_ALONE
@@ -84,8 +83,7 @@ def _render_verdicts(case: CaseResult) -> str:
     groups: dict[str, list[Record]] = {}
     for record in case.records:
         by = f" ({record.verdict.side})" if record.verdict.side else ""
-        unrun = record.verdict.reason.startswith(NOT_RUN)
-        groups.setdefault(NOT_RUN if unrun else f"{record.verdict.name}{by}", []).append(record)
+        groups.setdefault(f"{record.verdict.name}{by}" if record.was_run else "not run", []).append(record)
     texts = []
     for name, records in groups.items():
         first = records[0]
@@ -93,8 +91,8 @@ def _render_verdicts(case: CaseResult) -> str:
         wrong = [record for record in records if record.mismatch]
         judged = ""
         reason = f": {first.verdict.reason.splitlines()[0]}" if first.verdict.reason.strip() else ""
-        if name == NOT_RUN:
-            reason = reason.replace(f"{NOT_RUN}: ", "", 1)
+        if not first.was_run:
+            reason = reason.replace("not run: ", "", 1)  # it is said already
         elif wrong:
             judged = ", NOT AS EXPECTED" + (f" in {len(wrong)}" if len(wrong) < len(records) else "")
         elif first.verdict.name not in (VerdictName.COMPLETED, VerdictName.NOT_SUPPORTED):
@@ -152,7 +150,7 @@ def render_cases_in_full(run: RunData, cases: Sequence[CaseResult]) -> str:
 
 
 def _render_repeat(run: RunData, record: Record) -> Iterator[str]:
-    if not record.verdict.reason.startswith(NOT_RUN):
+    if record.was_run:
         yield f"#{record.repeat} {render_record(record)}"
     if record.mismatch:
         yield render_failure(run, record)

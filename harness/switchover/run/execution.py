@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from switchover.guests.warm import SavedGuests
 from switchover.migration.session import Sample
+from switchover.record.ending import Ending
 from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
 from switchover.record.planfile import (
-    NOT_RUN,
     PlanFile,
     PlanLine,
     PlannedScenario,
@@ -221,8 +221,8 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     for turn in turns:
         path = directory.repeat_path(turn.line.id, turn.number) / "record.json"
         if path.exists():
-            reason = read_record(path).verdict.reason
-            if not (reason.startswith(NOT_RUN) or reason.endswith("interrupted")):
+            record = read_record(path)
+            if record.was_run and record.ending is not Ending.INTERRUPTED:
                 continue
         elif turn.number > 1 and _is_left_out(directory, turn.line.id):
             continue

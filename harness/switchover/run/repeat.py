@@ -19,6 +19,7 @@ from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.run.ending import find_ending
 from switchover.run.kept import Keeper
 from switchover.run.outside import OutsideProbe
 from switchover.run.pair import Pair
@@ -99,6 +100,14 @@ def run_repeat(
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     meter = StarvationMeter(pair.lab_hosts())
+    starved: list[str] = []
+    ended_by: BaseException | None = None
+
+    def find_starved(begin_s: float, end_s: float) -> str:
+        if words := meter.find_starved(begin_s, end_s):
+            starved.append(words)
+        return words
+
     placed = in_place(case, place) if place else case
     try:
         observer = observer or Observer()
@@ -109,11 +118,11 @@ def run_repeat(
             _forget_saved(error, pair, observer)
             found["guest_made_again"] = str(error)
             passage = _execute(placed, pair, watch, directory, found, observer)
-        verdict = judge_passage(passage, meter.find_starved, began_s)
+        verdict = judge_passage(passage, find_starved, began_s)
     except SwitchoverError as error:
-        verdict = judge_error(error, watch.step, meter.find_starved)
+        verdict, ended_by = judge_error(error, watch.step, find_starved), error
     except BaseException as error:
-        verdict = judge_error(error, watch.step)
+        verdict, ended_by = judge_error(error, watch.step), error
         raise
     finally:
         meter.close()
@@ -138,6 +147,7 @@ def run_repeat(
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
             driver=result.driver if result else {},
+            ending=find_ending(verdict.name, passage, ended_by, starved=bool(starved)),
         )  # fmt: skip
         if result and result.job_samples:
             directory.write_lines(

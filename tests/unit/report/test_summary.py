@@ -15,6 +15,7 @@ from tests.unit.builders import make_measurement, make_record
 from tests.unit.runs import make_line, make_run
 
 from switchover.record.checks import CheckId
+from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.planfile import make_skipped, make_unrun
@@ -29,6 +30,7 @@ from switchover.report.summary import render_cases_in_full, render_counts, rende
 HUNG = replace(
     make_record("device.pre_copy=off"),
     verdict=Verdict(VerdictName.HUNG, "source", "ack-starved: pending 0 B is below the threshold, for 9 s"),
+    ending=Ending.ACK_STARVED,
     mismatch="expected completed, was hung",
     measurements=(),
     downtime={"reason": "the migration did not complete"},

@@ -15,12 +15,13 @@ from tests.unit.scenarios.samples import HEAD
 from switchover.guests.places import GuestPlace
 from switchover.guests.qemu import GuestKeys
 from switchover.migration.session import Sample
+from switchover.record.ending import Ending
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.record.record import Record, Verdict, VerdictName, exit_code_of, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of, make_run_directory
 from switchover.report.rundata import read_run
 from switchover.run import execution
-from switchover.run.execution import MOST_LOSSES, Turn, execute, list_turns, start_execution
+from switchover.run.execution import MOST_LOSSES, Turn, execute, list_left, list_turns, start_execution
 from switchover.run.pair import End, Pair
 from switchover.run.repeat import Observer
 from switchover.run.stage import HostNames
@@ -425,3 +426,20 @@ def test_a_shared_guest_does_not_outlive_its_hosts(world: World, directory: RunD
     assert first is second
     assert alone is None
     assert third not in (None, first)
+
+
+def test_what_a_resumed_run_does_again(directory: RunDirectory) -> None:
+    """What has no record, was not run, or was interrupted, as its ending says: the words of a reason do not matter."""
+    turns = start_execution([plan_of(repeats=2)], directory)
+    error = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="x")
+    for turn, ending, reason in zip(
+        turns,
+        (Ending.NOT_RUN, Ending.INTERRUPTED, Ending.HOST_LOST, Ending.BY_ITSELF, Ending.BY_ITSELF),
+        ("x", "x", "x", "not run: x", "migrate: interrupted"),
+        strict=False,
+    ):
+        record = replace(
+            make_record(turn.line.id, turn.number), verdict=replace(error, reason=reason), mismatch="x", ending=ending
+        )
+        directory.repeat(turn.line.id, turn.number).write_record(record)
+    assert list_left(turns, directory) == [turns[0], turns[1], turns[5]]

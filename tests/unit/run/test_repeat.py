@@ -21,6 +21,7 @@ from switchover.lab.lab import Lab
 from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
 from switchover.record.checks import CheckId
+from switchover.record.ending import Ending
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotSupported, Refused
 from switchover.record.measurement import Check, NotChecked
 from switchover.record.record import Record, VerdictName, read_record
@@ -451,6 +452,7 @@ def test_an_interruption_and_a_bug_are_recorded_and_raised(
     record = read_record(tmp_path / "record.json")
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
     assert record.verdict.reason.startswith("migrate: ")
+    assert record.ending is (Ending.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Ending.BY_ITSELF)
 
 
 def test_the_stopwatch() -> None:
@@ -483,7 +485,7 @@ def test_lab_hosts_are_watched_over_the_repeat(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(repeat, "StarvationMeter", Meter)
     hang = Hang(HangKind.NO_PROGRESS, 30, "nothing is sent", seen_s=100)
     record = run_with(monkeypatch, tmp_path, make_failed(make_result(None, hang=hang), {}))
-    assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
+    assert (record.verdict.name, record.ending) == (VerdictName.INFRASTRUCTURE_ERROR, Ending.HOST_STARVED)
     assert log == [{}, (70, 100), "closed"]
     assert run_with(monkeypatch, tmp_path, HostLost("gone")).verdict.reason.endswith("meanwhile lab host b was stopped")
     with pytest.raises(KeyboardInterrupt):

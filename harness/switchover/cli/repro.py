@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     recorded = select_record(arguments.case, find_run(arguments.run_name, arguments.runs).records())
     case = parse_case(recorded)
-    say(f"{case.id}: expected {case.expectation.verdict}; repeat {recorded.repeat} of the record: {_tell(recorded)}")
+    say(f"{case.id}: expected {case.expectation.verdict}; repeat {recorded.repeat} of the record: {recorded.verdict}")
     directory = make_run_directory("repro", arguments.output)
     say(f"run directory: {directory.path}")
     most = arguments.repeat or (None if arguments.until_fail else 1)
@@ -86,17 +86,13 @@ def _lease(arguments: argparse.Namespace, case: Case) -> Iterator[Stage]:
         yield LabStage(lab)
 
 
-def _tell(record: Record) -> str:
-    return f"{record.verdict.name}{f' ({record.verdict.side})' if record.verdict.side else ''}"
-
-
 def _summarise(records: list[Record], recorded: Record) -> str:
     """How often it came to what was expected, and to what was recorded."""
     wrong = [record for record in records if record.mismatch]
-    same = sum(_tell(record) == _tell(recorded) for record in records)
+    same = sum(str(record.verdict) == str(recorded.verdict) for record in records)
     lines = [
         f"{recorded.case}: {len(records)} repeats, {len(records) - len(wrong)} as expected, "
-        f"{same} with the verdict of the record, {_tell(recorded)}"
+        f"{same} with the verdict of the record, {recorded.verdict}"
     ]
     lines += [f"  #{record.repeat}: {record.mismatch}" for record in wrong[:10]]
     return "\n".join(lines)

@@ -46,6 +46,15 @@ class Verdict:
     reason: str = ""
     """why, in the words of that side; may be empty"""
 
+    def __str__(self) -> str:
+        """``failed (destination)``: without the reason."""
+        return f"{self.name} ({self.side})" if self.side else str(self.name)
+
+    @property
+    def first_line(self) -> str:
+        """Of the reason; empty if it has none."""
+        return next(iter(self.reason.splitlines()), "")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -143,6 +152,11 @@ class Record:
     def failed_checks(self) -> tuple[Check, ...]:
         """Those that did not pass, in their order."""
         return tuple(check for check in self.checks if not check.passed)
+
+
+def list_measured(records: Iterable[Record], name: str) -> list[float]:
+    """Values of a measurement; records where it is missing are left out."""
+    return [value for record in records if (value := record.measured(name)) is not None]
 
 
 def exit_code_of(records: Iterable[Record], *, strict: bool = False) -> ExitCode:

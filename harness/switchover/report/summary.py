@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
-from switchover.record.units import format_bytes, format_seconds
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName, list_measured
+from switchover.record.units import format_bytes, format_count, format_median, format_seconds, format_spread
 from switchover.report.causes import find_causes
 from switchover.report.comparison import compare_planned, render_comparisons
 from switchover.report.failures import collect_evidence, render_failure
@@ -46,7 +46,7 @@ def render_counts(run: RunData) -> str:
     for case in run.cases:
         word = _word_for(case)
         counts[word] = counts.get(word, 0) + 1
-    return f"{_plural(len(run.cases), 'case')}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+    return f"{format_count(len(run.cases), 'case')}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
 def _word_for(case: CaseResult) -> str:
@@ -82,15 +82,14 @@ def _render_verdicts(case: CaseResult) -> str:
     """The verdicts with their counts; a reason where it is not that the case completed, in one line."""
     groups: dict[str, list[Record]] = {}
     for record in case.records:
-        by = f" ({record.verdict.side})" if record.verdict.side else ""
-        groups.setdefault(f"{record.verdict.name}{by}" if record.was_run else "not run", []).append(record)
+        groups.setdefault(str(record.verdict) if record.was_run else "not run", []).append(record)
     texts = []
     for name, records in groups.items():
         first = records[0]
         count = f" {len(records)} of {len(case.records)}" if len(case.records) > 1 else ""
         wrong = [record for record in records if record.mismatch]
         judged = ""
-        reason = f": {first.verdict.reason.splitlines()[0]}" if first.verdict.reason.strip() else ""
+        reason = f": {first.verdict.first_line}" if first.verdict.reason.strip() else ""
         if not first.was_run:
             reason = reason.replace("not run: ", "", 1)  # it is said already
         elif wrong:
@@ -114,17 +113,14 @@ def _render_parts(records: Sequence[Record]) -> str:
 
 
 def _render_others(records: Sequence[Record]) -> str:
-    outside = _values(records, "downtime.outside")
-    reported = _values(records, "downtime.qemu")
-    texts = [f"; QEMU says {_spread(records, 'downtime.qemu')}"] if reported else []
-    texts += [f"; outside {_spread(records, 'downtime.outside')}"] if outside else []
-    return "".join(texts)
+    named = (("QEMU says", "downtime.qemu"), ("outside", "downtime.outside"))
+    return "".join(f"; {word} {_spread(records, name)}" for word, name in named if list_measured(records, name))
 
 
 def _render_bytes(records: Sequence[Record]) -> str:
     def shown(name: str) -> str:
-        values = _values(records, name)
-        return format_bytes(round(statistics.median(values))) if values else "?"
+        values = list_measured(records, name)
+        return format_median(values, format_bytes) if values else "?"
 
     return (
         f"device {shown('bytes.vfio.precopy')} in pre-copy, {shown('bytes.vfio.stop_copy')} in stop-copy; "
@@ -133,15 +129,8 @@ def _render_bytes(records: Sequence[Record]) -> str:
     )
 
 
-def _values(records: Sequence[Record], name: str) -> list[float]:
-    return [value for record in records if (value := record.measured(name)) is not None]
-
-
 def _spread(records: Sequence[Record], name: str) -> str:
-    """The median; with several values also the smallest and the largest."""
-    values = _values(records, name)
-    middle = format_seconds(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} [{format_seconds(min(values))} … {format_seconds(max(values))}]"
+    return format_spread(list_measured(records, name), format_seconds)
 
 
 def render_cases_in_full(run: RunData, cases: Sequence[CaseResult]) -> str:
@@ -186,7 +175,3 @@ def _list_repeat(run: RunData, record: Record) -> dict[str, Any]:
 
 def render_json(run: RunData, cases: Sequence[CaseResult]) -> str:
     return json.dumps(list_run(run, cases), indent=1, ensure_ascii=False)
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'s' * (count != 1)}"

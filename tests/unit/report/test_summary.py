@@ -60,7 +60,7 @@ SUMMARY = """\
 precopy: About precopy
   device.pre_copy=on  completed 3 of 3
     downtime 250.0 ms [100.0 ms … 300.0 ms]: save iterable 60%, start 30%, stop 10%; QEMU says \
-256.0 ms [256.0 ms … 256.0 ms]; outside 310.0 ms
+256.0 ms; outside 310.0 ms
     bytes    device 64.0 MiB in pre-copy, 1.0 MiB in stop-copy; RAM 50.0 MiB in pre-copy, 12.1 KiB in the downtime; \
 wire ?
   device.pre_copy=off  hung (source), NOT AS EXPECTED: ack-starved: pending 0 B is below the threshold, for 9 s

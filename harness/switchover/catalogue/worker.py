@@ -103,7 +103,7 @@ def conduct_in_steps(
     request = Request(
         case.id, str(case.source), number, str(place.path), str(run.path), limit, testbed, dict(words or {})
     )
-    record = place.path / "record.json"
+    record = place.record_path
     record.unlink(missing_ok=True)
     child = LocalProcess([sys.executable, "-m", __name__, json.dumps(asdict(request))], words=place.path / LOG_FILE)
     try:

@@ -185,7 +185,7 @@ class _Execution:
                 except (StopIteration, KeyboardInterrupt):
                     break
         yield from tail.read(whole=True)
-        return read_record(place.path / "record.json")
+        return read_record(place.record_path)
 
     def _leave(self, record: Record) -> Record:
         self._directory.repeat(record.case, record.repeat).write_record(record)

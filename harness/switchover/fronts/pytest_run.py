@@ -254,7 +254,7 @@ def _limit(seconds: float) -> Iterator[None]:
 def _complete(place: RepeatDirectory, made: Record) -> Record:
     """A record made here, with what the case's own has, if it came to one."""
     try:
-        own = read_record(place.path / "record.json")
+        own = read_record(place.record_path)
     except (OSError, UsageError):
         return made
     return replace(own, verdict=made.verdict, mismatch=made.mismatch, ending=made.ending)

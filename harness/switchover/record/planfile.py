@@ -99,6 +99,18 @@ def _read_scenario(fields: Mapping[str, Any]) -> PlannedScenario:
     return PlannedScenario(**{**fields, "compare": PlannedComparison(**compare) if compare else None})
 
 
+def list_missing(directory: RunDirectory, line: PlanLine) -> list[int]:
+    """Repeats of a planned case that have no record and should: of one that is not supported the first tells all."""
+    missing = [number for number in range(1, line.repeats + 1) if not directory.has_record(line.id, number)]
+    return [] if missing and is_left_out(directory, line.id) else missing
+
+
+def is_left_out(directory: RunDirectory, case: str) -> bool:
+    """Whether the first repeat of a case says that it is not supported."""
+    first = directory.find_record(case, 1)
+    return first is not None and first.verdict.name is VerdictName.NOT_SUPPORTED
+
+
 def make_unrun(line: PlanLine, number: int, reason: str, started: str = "", *, called_off: bool = False) -> Record:
     """A repeat that was not run, since the run ended before it. ``called_off``: since somebody interrupted it."""
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"not run: {reason}")

@@ -17,11 +17,12 @@ from switchover.record.planfile import (
     PlanFile,
     PlanLine,
     PlannedScenario,
+    is_left_out,
     make_skipped,
     make_unrun,
     write_plan,
 )
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName, read_record
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of
 from switchover.run.kept import Keeper
 from switchover.run.pair import Pair
@@ -219,12 +220,11 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     """
     left = []
     for turn in turns:
-        path = directory.repeat_path(turn.line.id, turn.number) / "record.json"
-        if path.exists():
-            record = read_record(path)
-            if record.was_run and record.ending is not Ending.INTERRUPTED:
+        record = directory.find_record(turn.line.id, turn.number)
+        if record is None:
+            if turn.number > 1 and is_left_out(directory, turn.line.id):
                 continue
-        elif turn.number > 1 and _is_left_out(directory, turn.line.id):
+        elif record.was_run and record.ending is not Ending.INTERRUPTED:
             continue
         left.append(turn)
     for turn in left:
@@ -232,11 +232,6 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     if not left:
         raise UsageError(f"Every repeat of {directory.word} has its verdict.", fix=f"switchover show {directory.word}")
     return left
-
-
-def _is_left_out(directory: RunDirectory, case: str) -> bool:
-    first = directory.repeat_path(case, 1) / "record.json"
-    return first.exists() and read_record(first).verdict.name is VerdictName.NOT_SUPPORTED
 
 
 def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher, retries: int) -> None:
@@ -415,7 +410,7 @@ def _report_left(progress: _Progress, directory: RunDirectory) -> None:
 
 def report_unrun(turns: Sequence[Turn], directory: RunDirectory, reason: str) -> int:
     """A record for each turn that has none; returns how many these are."""
-    unrun = [turn for turn in turns if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()]
+    unrun = [turn for turn in turns if not directory.has_record(turn.line.id, turn.number)]
     for turn in unrun:
         record = make_unrun(turn.line, turn.number, reason, _now())
         with contextlib.suppress(SwitchoverError, OSError):  # such as a full disk: who reads the plan misses it anyway

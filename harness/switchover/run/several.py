@@ -11,7 +11,7 @@ from switchover.guests.warm import SavedGuests
 from switchover.record.errors import NotReady, SwitchoverError
 from switchover.record.log import say
 from switchover.record.planfile import make_skipped, make_unrun
-from switchover.record.record import Record, VerdictName, read_record
+from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory
 from switchover.run.execution import Turn, Watcher, add_earlier, needs_retry, report_unrun
 from switchover.run.leases import Choice, HealthWatch, Job, Lease, LeaseBackend, Outcome, PairLost, run_jobs
@@ -80,9 +80,10 @@ def execute_on_pairs(
         if outcome.result is None:
             report_unrun([turn], directory, outcome.lack or str(outcome.error or "it did not end"))
         # one that has no result may have left a record, of what ended it
-        record = outcome.result or read_record(directory.repeat_path(turn.line.id, turn.number) / "record.json")
-        with lock:
-            watcher.end(turn, record)
+        record = outcome.result or directory.find_record(turn.line.id, turn.number)
+        if record is not None:
+            with lock:
+                watcher.end(turn, record)
 
     def find_ailment(job: Job, lease: Lease) -> str:
         apart = by_id[job.id].apart

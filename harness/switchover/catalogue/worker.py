@@ -32,7 +32,7 @@ from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say, set_up_logging
 from switchover.record.record import Record, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.testbed import Testbed, reopen_testbed
 
 RELEASE_S = 60.0
@@ -196,7 +196,7 @@ def _work(request: Request) -> int:
             testbed: Testbed | None = None
             if case.needs.hosts:
                 run = RunDirectory(Path(request.run))
-                testbed = stack.enter_context(reopen_testbed(request.testbed, run, Observer()))
+                testbed = stack.enter_context(reopen_testbed(request.testbed, run, RunContext()))
             conduct(case, request.number, place, testbed)
     except TimedOut:
         place.write_record(make_hung(case, request.number, request.timeout_s / pace()))

@@ -21,7 +21,7 @@ from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import find_run, make_run_directory
 from switchover.report.terminal import render_repeat
 from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import decide
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)
-                    record = run_repeat(case, number, pair, place, fingerprint, Observer(saved_guests=saved_guests))
+                    record = run_repeat(case, number, pair, place, fingerprint, RunContext(saved_guests=saved_guests))
                 records.append(record)
                 say(render_repeat(record))
                 if arguments.until_fail and record.mismatch:

@@ -32,7 +32,7 @@ from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
 from switchover.run.execution import MOST_LOSSES
 from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.stage import LabStage, Stage
 from switchover.run.testbed import Testbed, open_testbed
 from switchover.scenarios.building import build_case
@@ -171,10 +171,10 @@ class PytestRun:
             build_images(find_toolchains(self.programs))
             lab = stack.enter_context(borrow_lab())
             stage = LabStage(lab)
-        observer = Observer()
+        context = RunContext()
         if self.debugger is not None:
-            observer = Observer(keeper=self.debugger.keeper, left=self.debugger.look)
-        return stack.enter_context(open_testbed(stage, lab=lab, directory=self.directory, observer=observer))
+            context = RunContext(listener=self.debugger, keeper=self.debugger.keeper)
+        return stack.enter_context(open_testbed(stage, lab=lab, directory=self.directory, context=context))
 
     def _find_pair(self) -> tuple[str, str] | None:
         """A worker of pytest-xdist has been given its own."""

@@ -87,5 +87,5 @@ def test_processor_time_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labs, "lab_processes", lambda file: [times])
     processors = labs.ProcessorTime(cast(Any, SimpleNamespace(file=None)))
     for step in ("boot", "migrate", "boot", ""):
-        processors.begin(step)
+        processors.step(step)
     assert processors.seconds == {"boot": 8.0, "migrate": 1.0}

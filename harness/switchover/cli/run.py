@@ -29,10 +29,9 @@ from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import RunDirectory, find_run, make_run_directory
 from switchover.record.toml import suggest
 from switchover.report.failures import list_attach
-from switchover.report.junit import render_junit
+from switchover.report.formats import FORMATS, write_reports
 from switchover.report.live import LiveProgress, PlainProgress, find_group
 from switchover.report.rundata import read_run
-from switchover.report.summary import render_run
 from switchover.run.execution import Turn, execute, list_left, list_turns, start_execution
 from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.kept import Keeper, Kept
@@ -40,8 +39,6 @@ from switchover.run.leases.shards import parse_shard, select_shard
 from switchover.run.listener import RunListener
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.case import Case
-
-JUNIT = "junit.xml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,8 +148,8 @@ def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
 def _conclude(directory: RunDirectory) -> list[Record]:
     """The answers, from the run directory; they are printed however the run ended."""
     found = read_run(directory)
-    directory.write_text(JUNIT, render_junit(found))
-    print(f"\n{render_run(found)}", flush=True)
+    write_reports(found, directory)
+    print(f"\n{FORMATS['text'].render(found)}", flush=True)
     return found.records
 
 

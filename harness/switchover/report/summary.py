@@ -133,6 +133,11 @@ def _spread(records: Sequence[Record], name: str) -> str:
     return format_spread(list_measured(records, name), format_seconds)
 
 
+def render_text(run: RunData, cases: Sequence[CaseResult] | None = None) -> str:
+    """Cases that are asked for in full; None: the whole run in few lines."""
+    return render_run(run) if cases is None else render_cases_in_full(run, cases)
+
+
 def render_cases_in_full(run: RunData, cases: Sequence[CaseResult]) -> str:
     """Each repeat explained, then its failure text."""
     return "\n\n".join(text for case in cases for record in case.records for text in _render_repeat(run, record))
@@ -173,5 +178,5 @@ def _list_repeat(run: RunData, record: Record) -> dict[str, Any]:
     return found
 
 
-def render_json(run: RunData, cases: Sequence[CaseResult]) -> str:
-    return json.dumps(list_run(run, cases), indent=1, ensure_ascii=False)
+def render_json(run: RunData, cases: Sequence[CaseResult] | None = None) -> str:
+    return json.dumps(list_run(run, run.cases if cases is None else cases), indent=1, ensure_ascii=False)

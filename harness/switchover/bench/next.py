@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_spread
+from switchover.bench.repeats import run_once
 from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
 from switchover.record.log import say

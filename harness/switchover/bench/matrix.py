@@ -5,7 +5,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
+from switchover.bench.figures import render_spread
 from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
 from switchover.record.errors import ExitCode

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_ratio, render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_ratio, render_spread
+from switchover.bench.repeats import run_once
 from switchover.guests.places import PLACES
 from switchover.guests.warm import SavedGuests
 from switchover.lab.lab import start_lab

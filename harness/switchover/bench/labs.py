@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_ratio, render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_ratio, render_spread
+from switchover.bench.repeats import run_once
 from switchover.guests.spec import Start
 from switchover.guests.warm import SavedGuests
 from switchover.hosts import processes

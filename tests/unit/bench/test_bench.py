@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 
+from switchover.bench import labs
+from switchover.bench.endurance import Turn
+from switchover.bench.figures import render_spread, tell_turns
 from switchover.cli import bench
-from switchover.cli.bench import labs
-from switchover.cli.bench.figures import render_spread, tell_turns
 from switchover.lab.accelerator import tcg
 from switchover.record.errors import ExitCode, UsageError
-from switchover.run.endurance import Turn
 
 
 @pytest.mark.parametrize("kind", bench.KINDS)

@@ -19,6 +19,7 @@ from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.repro.script import SCRIPT, render_script
 from switchover.run.ending import find_ending
 from switchover.run.kept import Keeper
 from switchover.run.listener import RunListener
@@ -32,7 +33,6 @@ from switchover.run.verdict import judge_error, judge_passage
 from switchover.scenarios.case import Case, in_place
 from switchover.scenarios.expectation import find_mismatch
 from switchover.scenarios.recorded import render_settings
-from switchover.scenarios.script import SCRIPT, render_script
 
 
 @dataclass

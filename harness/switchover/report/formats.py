@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The formats in which a run is told, from its directory alone. A format is a file of this room and a row of a table."""
+"""The formats in which a run is told, from its directory alone: a format is a file of this room and a row here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

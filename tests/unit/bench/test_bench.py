@@ -21,7 +21,7 @@ from switchover.record.errors import ExitCode, UsageError
 @pytest.mark.parametrize("kind", bench.KINDS)
 def test_each_kind_is_a_module_of_its_name(kind: str) -> None:
     """It is found by its name, and can be run."""
-    module = importlib.import_module(f"{bench.__name__}.{kind.replace('-', '_')}")
+    module = importlib.import_module(f"switchover.bench.{kind.replace('-', '_')}")
     assert callable(module.run)
     assert module.__doc__
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from switchover.hosts.host import Completed, Host
 from switchover.hosts.waiting import wait_until
 from switchover.migration.libvirt_session import start_peer
+from switchover.repro.script import SCRIPT
 from switchover.run.pair import Pair
-from switchover.scenarios.script import SCRIPT
 
 _DIRECTORY = "/tmp/repro"
 

@@ -24,8 +24,9 @@ from switchover.lab.lab import Lab
 from switchover.lab.release import undo_dead_journals
 from switchover.migration.session import Sample
 from switchover.record.rundir import make_run_directory
+from switchover.run.listener import RunListener
 from switchover.run.pair import Pair
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 
 
 def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
@@ -100,13 +101,14 @@ def test_a_libvirtd_that_dies(lab: Lab, pair: Pair, fingerprint: dict[str, Any],
     kill = ["sh", "-c", "kill -KILL $(cat /run/libvirtd.pid)"]
     killers: list[threading.Thread] = []
 
-    def kill_once(sample: Sample) -> None:
-        if not killers and sample.reply.get("vfio", {}).get("transferred"):
-            killers.append(threading.Thread(target=host.run, args=[kill]))
-            killers[0].start()
+    class KillOnce(RunListener):
+        def sample(self, sample: Sample) -> None:
+            if not killers and sample.reply.get("vfio", {}).get("transferred"):
+                killers.append(threading.Thread(target=host.run, args=[kill]))
+                killers[0].start()
 
     directory = make_run_directory("test", tmp_path).repeat(BY_LIBVIRT.id, 1)
-    record = run_repeat(BY_LIBVIRT, 1, pair, directory, fingerprint, Observer(sample=kill_once))
+    record = run_repeat(BY_LIBVIRT, 1, pair, directory, fingerprint, RunContext(KillOnce()))
     killers[0].join()
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
     assert f"The connection to libvirtd of {host.name} broke." in record.verdict.reason

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from switchover.lab.release import list_leftovers
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.interventions import start_link
+from switchover.run.listener import RunListener
 from switchover.run.pair import Pair, pair_of_lab, pairs_of_lab
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.standard import PRE_COPY_ON
 from switchover.run.traveller import start_traveller
 from switchover.run.verdict import judge_passage
@@ -60,21 +61,29 @@ class Meeting:
     barrier: threading.Barrier
     times: dict[int, list[float]] = field(default_factory=dict)
 
-    def watch(self, number: int) -> Observer:
-        def step(name: str) -> None:
-            if name == "migrate":
-                with contextlib.suppress(threading.BrokenBarrierError):  # the other one's record says why
-                    self.barrier.wait(_MEETING_S)
-                self.times[number] = [time.monotonic()]
-            elif len(self.times.get(number, ())) == 1:
-                self.times[number].append(time.monotonic())
-
-        return Observer(step=step)
+    def note(self, number: int, step: str) -> None:
+        if step == "migrate":
+            with contextlib.suppress(threading.BrokenBarrierError):  # the other one's record says why
+                self.barrier.wait(_MEETING_S)
+            self.times[number] = [time.monotonic()]
+        elif len(self.times.get(number, ())) == 1:
+            self.times[number].append(time.monotonic())
 
     def was_one(self) -> bool:
         """Whether there was a moment at which all of them migrated."""
         begun, ended = zip(*self.times.values(), strict=True)
         return bool(max(begun) < min(ended))
+
+
+@dataclass
+class Guest(RunListener):
+    """One of those that meet."""
+
+    meeting: Meeting
+    number: int
+
+    def step(self, step: str) -> None:
+        self.meeting.note(self.number, step)
 
 
 def run_together(pairs: Sequence[Pair], saved: SavedGuests, parent: Path) -> list[Record]:
@@ -83,9 +92,9 @@ def run_together(pairs: Sequence[Pair], saved: SavedGuests, parent: Path) -> lis
     directory = make_run_directory("test", parent)
 
     def run(number: int) -> Record:
-        observer = replace(meeting.watch(number), saved_guests=saved)
+        context = RunContext(Guest(meeting, number), saved_guests=saved)
         repeat = directory.repeat(PRE_COPY_ON.id, number + 1)
-        return run_repeat(PRE_COPY_ON, number + 1, pairs[number], repeat, {}, observer, PLACES[number])
+        return run_repeat(PRE_COPY_ON, number + 1, pairs[number], repeat, {}, context, PLACES[number])
 
     with ThreadPoolExecutor(len(pairs)) as threads:
         records = list(threads.map(run, range(len(pairs))))

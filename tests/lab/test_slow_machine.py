@@ -24,8 +24,9 @@ from switchover.lab.starvation import find_processes
 from switchover.migration import session
 from switchover.migration.session import Sample
 from switchover.record.rundir import make_run_directory
+from switchover.run.listener import RunListener
 from switchover.run.pair import Pair
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 
 SMALL = replace(KNOBS, initial_bytes=4 * MIB)
 BOUNDS = MigrationSettings(hang_s=6)
@@ -76,10 +77,11 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
     name = pair.destination.host.name
     with start_stopper(name, pair) as stopper:
 
-        def stop_once_ram_moves(sample: Sample) -> None:
-            moved = sample.reply.get("ram", {}).get("transferred", 0)
-            if not stopper.was_stopped and sample.reply.get("status") == "active" and moved > MIB:
-                stopper.stop()
+        class StopOnceRamMoves(RunListener):
+            def sample(self, sample: Sample) -> None:
+                moved = sample.reply.get("ram", {}).get("transferred", 0)
+                if not stopper.was_stopped and sample.reply.get("status") == "active" and moved > MIB:
+                    stopper.stop()
 
         def go_on(*arguments: Any) -> None:
             """Once the migration is given up: neither the source's QEMU nor the stopped one would answer before."""
@@ -90,8 +92,8 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
         monkeypatch.setattr(session, "_end_hung", go_on)
         directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
         with SavedGuests() as saved_guests:
-            observer = Observer(sample=stop_once_ram_moves, saved_guests=saved_guests)
-            record = run_repeat(case, 1, pair, directory, fingerprint, observer)
+            context = RunContext(StopOnceRamMoves(), saved_guests=saved_guests)
+            record = run_repeat(case, 1, pair, directory, fingerprint, context)
     assert stopper.was_stopped
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict
     assert f"lab host {name} was stopped for " in record.verdict.reason

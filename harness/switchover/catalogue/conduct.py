@@ -10,7 +10,8 @@ from typing import Any
 
 from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.context import CaseFailed, Context
-from switchover.record.errors import GuestCrashed, NotSupported, Refused, SwitchoverError
+from switchover.record.ending import Ending
+from switchover.record.errors import GuestCrashed, HostLost, NotSupported, Refused, SwitchoverError
 from switchover.record.planfile import PlanLine
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
@@ -32,6 +33,7 @@ class _End:
 
     verdict: Verdict
     mismatch: str = ""
+    ending: Ending = Ending.BY_ITSELF
 
 
 def conduct(case: CatalogueCase, number: int, place: RepeatDirectory, testbed: Testbed | None) -> Record:
@@ -58,7 +60,7 @@ def conduct(case: CatalogueCase, number: int, place: RepeatDirectory, testbed: T
     except TimedOut as error:
         end = _timed_out(error)
     except KeyboardInterrupt:
-        end = _failed("interrupted")
+        end = _failed("interrupted", Ending.INTERRUPTED)
         raise
     finally:
         record = _make_record(case, number, started, time.monotonic() - began, context, end)
@@ -82,7 +84,7 @@ def _call(case: CatalogueCase, context: Context) -> _End:
         name = VerdictName.REFUSED if isinstance(error, Refused) else VerdictName.CRASHED
         return _End(Verdict(name, reason=str(error)), f"expected completed, was {name}")
     except SwitchoverError as error:
-        return _failed(str(error))
+        return _failed(str(error), Ending.HOST_LOST if isinstance(error, HostLost) else Ending.BY_ITSELF)
     except Exception as error:
         _keep_traceback(context)
         return _failed(f"{type(error).__name__}: {error} ({_describe_line(error, case)})")
@@ -96,8 +98,8 @@ def _wrong(reason: str) -> _End:
     return _End(Verdict(VerdictName.CHECKS_FAILED, reason=reason), reason)
 
 
-def _failed(reason: str) -> _End:
-    return _End(Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=reason), reason)
+def _failed(reason: str, ending: Ending = Ending.BY_ITSELF) -> _End:
+    return _End(Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=reason), reason, ending)
 
 
 def _timed_out(error: TimedOut) -> _End:
@@ -130,6 +132,7 @@ def _make_record(case: CatalogueCase, number: int, started: str, seconds: float,
         downtime={"reason": "the case's migrations have records of their own"},
         expectation=asdict(COMPLETES),
         mismatch=end.mismatch,
+        ending=end.ending,
     )
 
 
@@ -146,7 +149,7 @@ def make_plan_line(case: CatalogueCase) -> PlanLine:
     return PlanLine(case.id, own, case.group, case.repeats, asdict(expectation), rule, case.seconds)
 
 
-def make_lost(case: CatalogueCase, number: int, reason: str) -> Record:
+def make_lost(case: CatalogueCase, number: int, reason: str, ending: Ending = Ending.LOST) -> Record:
     """The record of an execution that left none, since its process died or its hosts were lost."""
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=reason)
     line = make_plan_line(case)
@@ -154,13 +157,19 @@ def make_lost(case: CatalogueCase, number: int, reason: str) -> Record:
         case=case.id, repeat=number, started=datetime.now(UTC).isoformat(), verdict=verdict,
         settings=_describe_settings(case) if case.is_python else {}, fingerprint={},
         downtime={"reason": "there was no migration"}, expectation=line.expectation, mismatch=reason,
+        ending=ending,
     )  # fmt: skip
+
+
+def make_interrupted(case: CatalogueCase, number: int) -> Record:
+    """The record of an execution that somebody interrupted before it left one itself."""
+    return make_lost(case, number, "interrupted", Ending.INTERRUPTED)
 
 
 def make_hung(case: CatalogueCase, number: int, seconds: float) -> Record:
     """The record of an execution that was ended since it took too long, and left none itself."""
     end = _timed_out(TimedOut(describe_timeout(seconds)))
-    return replace(make_lost(case, number, end.mismatch), verdict=end.verdict)
+    return replace(make_lost(case, number, end.mismatch, end.ending), verdict=end.verdict)
 
 
 def describe_timeout(seconds: float) -> str:

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from switchover.record.ending import Ending
 from switchover.record.errors import ExitCode
 from switchover.record.record import Record, VerdictName
 
@@ -19,9 +20,6 @@ class Outcome(StrEnum):
     ERROR = "error"
     SKIP = "skip"
     INTERRUPTED = "interrupted"
-
-
-INTERRUPTED_REASON = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def find_outcome(record: Record) -> Outcome:
         return Outcome.PASS
     if record.verdict.name is not VerdictName.INFRASTRUCTURE_ERROR or record.differs_alone:
         return Outcome.FAIL
-    if record.verdict.reason.endswith(INTERRUPTED_REASON):
+    if record.ending in (Ending.INTERRUPTED, Ending.CALLED_OFF):
         return Outcome.INTERRUPTED
     return Outcome.ERROR
 

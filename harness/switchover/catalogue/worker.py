@@ -15,9 +15,15 @@ from pathlib import Path
 from typing import cast
 
 from switchover.catalogue.case import CatalogueCase
-from switchover.catalogue.conduct import TimedOut, conduct, describe_timeout, make_hung, make_lost
+from switchover.catalogue.conduct import (
+    TimedOut,
+    conduct,
+    describe_timeout,
+    make_hung,
+    make_interrupted,
+    make_lost,
+)
 from switchover.catalogue.load import load_file, with_parameters
-from switchover.catalogue.outcome import INTERRUPTED_REASON
 from switchover.hosts.orphans import adopt_orphans, end_descendants
 from switchover.hosts.processes import LocalProcess
 from switchover.hosts.waiting import pace, stretch
@@ -26,7 +32,7 @@ from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say, set_up_logging
 from switchover.record.record import Record, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.testbed import Testbed, reopen_testbed
 
 RELEASE_S = 60.0
@@ -97,7 +103,7 @@ def conduct_in_steps(
     request = Request(
         case.id, str(case.source), number, str(place.path), str(run.path), limit, testbed, dict(words or {})
     )
-    record = place.path / "record.json"
+    record = place.record_path
     record.unlink(missing_ok=True)
     child = LocalProcess([sys.executable, "-m", __name__, json.dumps(asdict(request))], words=place.path / LOG_FILE)
     try:
@@ -107,7 +113,7 @@ def conduct_in_steps(
         child.wait(stretch(RELEASE_S))
         child.end_group()
         if not record.exists():
-            place.write_record(make_lost(case, number, INTERRUPTED_REASON))
+            place.write_record(make_interrupted(case, number))
             clean_up_after_others()
         raise
     child.end_group()
@@ -190,7 +196,7 @@ def _work(request: Request) -> int:
             testbed: Testbed | None = None
             if case.needs.hosts:
                 run = RunDirectory(Path(request.run))
-                testbed = stack.enter_context(reopen_testbed(request.testbed, run, Observer()))
+                testbed = stack.enter_context(reopen_testbed(request.testbed, run, RunContext()))
             conduct(case, request.number, place, testbed)
     except TimedOut:
         place.write_record(make_hung(case, request.number, request.timeout_s / pace()))

@@ -13,7 +13,7 @@ from switchover.record.units import format_bytes
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
 from switchover.run.fingerprint import collect_fingerprint
 from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.shared import SharedGuest
 from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             for case in cases if number % 2 else reversed(cases):
                 with step(f"{case.id} #{number}"):
                     repeat = directory.repeat(case.id, number)
-                    record = run_repeat(case, number, pair, repeat, fingerprint, Observer(shared=shared))
+                    record = run_repeat(case, number, pair, repeat, fingerprint, RunContext(shared=shared))
                 say(render_repeat(record))
     records = directory.records()
     off, on = ([record for record in records if record.case == case.id] for case in cases)

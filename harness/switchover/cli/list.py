@@ -11,7 +11,7 @@ from switchover.catalogue.case import CatalogueCase
 from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.paths import runs_directory
-from switchover.record.rundir import RunDirectory
+from switchover.record.rundir import RunDirectory, list_runs
 from switchover.report.rundata import read_run
 
 
@@ -93,7 +93,7 @@ def render_groups(cases: Sequence[CatalogueCase]) -> str:
 
 
 def _list_runs(directory: Path, *, as_json: bool) -> None:
-    runs = [_summarise(path.parent) for path in sorted(directory.glob("*/run.json"))]
+    runs = [_summarise(run) for run in list_runs(directory)]
     if as_json:
         print(json.dumps([asdict(line) for line in runs], indent=1, ensure_ascii=False))
         return
@@ -104,17 +104,15 @@ def _list_runs(directory: Path, *, as_json: bool) -> None:
         print(f"  {line.started[:16]:<16}  {line.title:<16} {told}\n    {line.name}")
 
 
-def _summarise(path: Path) -> RunLine:
+def _summarise(run: RunDirectory) -> RunLine:
+    title = started = ""
     try:
-        head = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        title, started = str(head["title"]), str(head["started"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return RunLine(path.name, "", "", problem=f"run.json cannot be read: {error!r}")
-    try:
-        found = read_run(RunDirectory(path))
+        head = run.read_head()
+        title, started = head.title, head.started
+        found = read_run(run)
     except (OSError, SwitchoverError) as error:
-        return RunLine(path.name, title, started, problem=str(error).splitlines()[0])
+        return RunLine(run.path.name, title, started, problem=str(error).splitlines()[0])
     skipped = sum(case.skipped for case in found.cases)
     wrong = sum(bool(record.mismatch) for record in found.records)
     right = len(found.records) - wrong - skipped
-    return RunLine(path.name, title, started, len(found.cases), right, wrong, skipped)
+    return RunLine(run.path.name, title, started, len(found.cases), right, wrong, skipped)

@@ -20,10 +20,11 @@ from switchover.record.errors import UsageError
 from switchover.record.paths import runs_directory
 from switchover.record.rundir import RunDirectory
 from switchover.record.toml import suggest
-from switchover.run.execution import Turn, Watcher, describe_end, report_unrun
+from switchover.run.execution import Turn, describe_end, report_unrun
 from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.leases import Choice, FlockBackend, HealthWatch, LeaseBackend, make_choice, read_durations
 from switchover.run.leases.labgrid import LabgridBackend, find_coordinator
+from switchover.run.listener import RunListener
 from switchover.run.several import PairPlace, execute_on_pairs, look_at_health
 from switchover.run.stage import LabStage, Stage
 
@@ -59,11 +60,11 @@ def run_on_pairs(
     directory: RunDirectory,
     selection: Selection,
     arguments: argparse.Namespace,
-    watcher: Watcher,
+    listener: RunListener,
 ) -> None:
     """Raises what :func:`execute_on_pairs` and :func:`borrow_lab` raise; all turns have records then."""
     try:
-        _run_on_pairs(pairs, turns, directory, selection, arguments, watcher)
+        _run_on_pairs(pairs, turns, directory, selection, arguments, listener)
     except BaseException as error:
         report_unrun(turns, directory, describe_end(error))
         raise
@@ -75,7 +76,7 @@ def _run_on_pairs(
     directory: RunDirectory,
     selection: Selection,
     arguments: argparse.Namespace,
-    watcher: Watcher,
+    listener: RunListener,
 ) -> None:
     inventory = pairs.inventory
     if not pairs.in_lab:
@@ -86,7 +87,7 @@ def _run_on_pairs(
             )
             for number, pair in enumerate(pairs.names, start=1)
         ]
-        _execute(turns, directory, places, watcher, arguments, find_coordinator(inventory))
+        _execute(turns, directory, places, listener, arguments, find_coordinator(inventory))
         return
     build_images(find_toolchains(selection.programs))
     hosts = max(LAB_HOSTS.index(name) for pair in pairs.names for name in pair) + 1
@@ -103,7 +104,7 @@ def _run_on_pairs(
             PairPlace(Choice(pair, _list_lab_resources(lab.name, pair, number)), open_pair(pair, number))
             for number, pair in enumerate(pairs.names, start=1)
         ]
-        _execute(turns, directory, places, watcher, arguments)
+        _execute(turns, directory, places, listener, arguments)
 
 
 def _list_lab_resources(lab: str, pair: Names, number: int) -> frozenset[str]:
@@ -116,7 +117,7 @@ def _execute(
     turns: Sequence[Turn],
     directory: RunDirectory,
     places: Sequence[PairPlace],
-    watcher: Watcher,
+    listener: RunListener,
     arguments: argparse.Namespace,
     coordinator: str = "",
 ) -> None:
@@ -127,7 +128,7 @@ def _execute(
         if coordinator:
             backend = stack.enter_context(LabgridBackend(coordinator, name))
         execute_on_pairs(
-            turns, directory, places, backend, watcher,
+            turns, directory, places, backend, listener,
             durations=read_durations(arguments.output or runs_directory()), retries=arguments.retry_infra,
             look=look_at_health(HealthWatch()),
         )  # fmt: skip

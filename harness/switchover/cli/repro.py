@@ -21,7 +21,7 @@ from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import find_run, make_run_directory
 from switchover.report.terminal import render_repeat
 from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import decide
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     recorded = select_record(arguments.case, find_run(arguments.run_name, arguments.runs).records())
     case = parse_case(recorded)
-    say(f"{case.id}: expected {case.expectation.verdict}; repeat {recorded.repeat} of the record: {_tell(recorded)}")
+    say(f"{case.id}: expected {case.expectation.verdict}; repeat {recorded.repeat} of the record: {recorded.verdict}")
     directory = make_run_directory("repro", arguments.output)
     say(f"run directory: {directory.path}")
     most = arguments.repeat or (None if arguments.until_fail else 1)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)
-                    record = run_repeat(case, number, pair, place, fingerprint, Observer(saved_guests=saved_guests))
+                    record = run_repeat(case, number, pair, place, fingerprint, RunContext(saved_guests=saved_guests))
                 records.append(record)
                 say(render_repeat(record))
                 if arguments.until_fail and record.mismatch:
@@ -86,17 +86,13 @@ def _lease(arguments: argparse.Namespace, case: Case) -> Iterator[Stage]:
         yield LabStage(lab)
 
 
-def _tell(record: Record) -> str:
-    return f"{record.verdict.name}{f' ({record.verdict.side})' if record.verdict.side else ''}"
-
-
 def _summarise(records: list[Record], recorded: Record) -> str:
     """How often it came to what was expected, and to what was recorded."""
     wrong = [record for record in records if record.mismatch]
-    same = sum(_tell(record) == _tell(recorded) for record in records)
+    same = sum(str(record.verdict) == str(recorded.verdict) for record in records)
     lines = [
         f"{recorded.case}: {len(records)} repeats, {len(records) - len(wrong)} as expected, "
-        f"{same} with the verdict of the record, {_tell(recorded)}"
+        f"{same} with the verdict of the record, {recorded.verdict}"
     ]
     lines += [f"  #{record.repeat}: {record.mismatch}" for record in wrong[:10]]
     return "\n".join(lines)

@@ -29,18 +29,16 @@ from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import RunDirectory, find_run, make_run_directory
 from switchover.record.toml import suggest
 from switchover.report.failures import list_attach
-from switchover.report.junit import render_junit
+from switchover.report.formats import FORMATS, write_reports
 from switchover.report.live import LiveProgress, PlainProgress, find_group
 from switchover.report.rundata import read_run
-from switchover.report.summary import render_run
-from switchover.run.execution import Turn, Watcher, execute, list_left, list_turns, start_execution
+from switchover.run.execution import Turn, execute, list_left, list_turns, start_execution
 from switchover.run.inventory_stage import lease_inventory_hosts
 from switchover.run.kept import Keeper, Kept
 from switchover.run.leases.shards import parse_shard, select_shard
+from switchover.run.listener import RunListener
 from switchover.run.stage import LabStage, Stage
 from switchover.scenarios.case import Case
-
-JUNIT = "junit.xml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,9 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             turns = list_left([*list_turns(plans), *python], directory)
         say(f"run directory: {directory.path}")
-        with _open_watcher(lines=bool(arguments.pair)) as (watcher, pause):
+        with _open_listener(lines=bool(arguments.pair)) as (listener, pause):
             try:
-                _carry_out(turns, directory, selection, arguments, place, watcher, pause)
+                _carry_out(turns, directory, selection, arguments, place, listener, pause)
             except BaseException:
                 pause()
                 _conclude(directory)
@@ -118,11 +116,11 @@ def _carry_out(
     selection: Selection,
     arguments: argparse.Namespace,
     place: "Pairs | Place",
-    watcher: Watcher,
+    listener: RunListener,
     pause: Callable[[], None],
 ) -> None:
     if isinstance(place, Pairs):
-        run_on_pairs(place, turns, directory, selection, arguments, watcher)
+        run_on_pairs(place, turns, directory, selection, arguments, listener)
         return
     lease, unsupported = place
     keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
@@ -130,7 +128,7 @@ def _carry_out(
         turns,
         directory,
         lease,
-        watcher,
+        listener,
         unsupported=unsupported,
         keeper=keeper,
         share_guest=arguments.share_guest,
@@ -150,8 +148,8 @@ def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
 def _conclude(directory: RunDirectory) -> list[Record]:
     """The answers, from the run directory; they are printed however the run ended."""
     found = read_run(directory)
-    directory.write_text(JUNIT, render_junit(found))
-    print(f"\n{render_run(found)}", flush=True)
+    write_reports(found, directory)
+    print(f"\n{FORMATS['text'].render(found)}", flush=True)
     return found.records
 
 
@@ -225,7 +223,7 @@ def _make_lab_lease(selection: Selection, keep_lab: bool) -> Lease:
 
 
 @contextlib.contextmanager
-def _open_watcher(*, lines: bool = False) -> Iterator[tuple[Watcher, Callable[[], None]]]:
+def _open_listener(*, lines: bool = False) -> Iterator[tuple[RunListener, Callable[[], None]]]:
     """Progress, and what ends it before its time."""
     group = None if lines else find_group(os.environ)
     if not lines and group is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":

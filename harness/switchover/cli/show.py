@@ -6,25 +6,22 @@ from pathlib import Path
 
 from switchover.record.errors import ExitCode
 from switchover.record.rundir import find_run
+from switchover.report.formats import FORMATS
 from switchover.report.rundata import read_run
-from switchover.report.summary import render_cases_in_full, render_json, render_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
     parser.add_argument("case", nargs="?", metavar="CASE", help="an id, a part of it, or a pattern with * and ?")
     parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
-    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    told = "; ".join(f"{name}: {one.summary}" for name, one in FORMATS.items())
+    parser.add_argument("--format", choices=FORMATS, default="text", help=f"{told} (default: text)")
+    parser.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Whatever the run came to, showing it is no failure."""
     found = read_run(find_run(arguments.run_name, arguments.runs))
-    cases = found.select(arguments.case) if arguments.case else list(found.cases)
-    if arguments.json:
-        print(render_json(found, cases))
-    elif arguments.case:
-        print(render_cases_in_full(found, cases))
-    else:
-        print(render_run(found))
+    cases = found.select(arguments.case) if arguments.case else None
+    print(FORMATS[arguments.format].render(found, cases))
     return ExitCode.AS_EXPECTED

@@ -49,7 +49,8 @@ def start_mediated_device(host: Host, parent: str, mdev_type: str) -> Iterator[M
             raise NotReady(
                 f"{host.name} makes no mediated device of type {mdev_type}.",
                 why=str(error),
-                fix=f"see that its kernel module is loaded: ls {parent}/mdev_supported_types",
+                fix=f"see that its kernel module is loaded (ls {parent}/mdev_supported_types), and that nothing that a "
+                "killed harness left has its instances (switchover clean)",
             ) from error
         change.release = lambda: host.run(["sh", "-c", f"{paste(remove)}; {paste(gone)}"])
         yield device

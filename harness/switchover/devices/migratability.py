@@ -15,7 +15,6 @@ from switchover.record.errors import CommandFailed
 
 STOP_COPY, P2P, PRE_COPY = 1, 2, 4
 """VFIO_MIGRATION_STOP_COPY, VFIO_MIGRATION_P2P, VFIO_MIGRATION_PRE_COPY."""
-IN_USE = "in use"
 _NAMES = {STOP_COPY: "stop-copy", P2P: "p2p", PRE_COPY: "pre-copy"}
 
 # VFIO_SET_IOMMU is tried with type 1 version 2 (3) and version 1 (1); ENOTTY (25) to a feature: the driver has it not
@@ -50,12 +49,14 @@ class Migratability:
     """What a device's driver says of migration.
 
     ``flags``: VFIO_DEVICE_FEATURE_MIGRATION's, 0 without migration, None if unknown, and ``why``.
+    ``in_use``: somebody has it open, which is why its flags are unknown.
     ``logs_dma``: whether the device itself tracks the pages it dirties (VFIO_DEVICE_FEATURE_DMA_LOGGING_START).
     """
 
     flags: int | None
     logs_dma: bool | None = None
     why: str = ""
+    in_use: bool = False
 
     def describe(self) -> str:
         """``stop-copy, p2p, pre-copy``; ``none``; ``unknown: in use``."""
@@ -97,7 +98,7 @@ def parse_migratability(text: str, names: Sequence[str]) -> dict[str, Migratabil
             case [name, "flags", flags, logs] if name in found and flags.isdecimal():
                 found[name] = Migratability(int(flags), logs == "1")
             case [name, "in-use"] if name in found:
-                found[name] = Migratability(None, why=IN_USE)
+                found[name] = Migratability(None, why="in use", in_use=True)
             case [name, "unknown", *words] if name in found:
                 found[name] = Migratability(None, why=" ".join(words))
     return found

@@ -17,7 +17,7 @@ from switchover.devices.binding import (
     require_address,
 )
 from switchover.devices.functions import HostDevices, PciFunction, read_devices
-from switchover.devices.migratability import IN_USE, Migratability, read_migratability
+from switchover.devices.migratability import Migratability, read_migratability
 from switchover.hosts.host import Host, paste
 from switchover.hosts.journal import own_journal
 from switchover.hosts.undo import end_processes
@@ -214,7 +214,7 @@ def _ask_migration(host: Host, function: PciFunction) -> Migratability:
 
 def _require_free(host: Host, function: PciFunction) -> None:
     """:raises NotReady: it is with VFIO, and open"""
-    if _ask_migration(host, function).why == IN_USE:
+    if _ask_migration(host, function).in_use:
         raise NotReady(
             f"{function.address} of {host.name} is in use.",
             why=f"somebody has the IOMMU group {function.group} open",

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from switchover.catalogue.conduct import make_lost, make_plan_line
+from switchover.catalogue.conduct import make_interrupted, make_lost, make_plan_line
 from switchover.catalogue.load import with_parameters
-from switchover.catalogue.outcome import INTERRUPTED_REASON
 from switchover.catalogue.worker import LOG_FILE, conduct_in_steps, require_case
 from switchover.fronts.avocado_api import FinishedMessage, Runnable, RunningMessage
 from switchover.fronts.avocado_hosts import LONGEST_WAIT_S, Place, Turn, take_hosts
@@ -129,12 +128,15 @@ class _Execution:
                     records.append((yield from self._conduct(number, testbed)))
                     if self._ending.asked:
                         break
-            except (SwitchoverError, KeyboardInterrupt) as error:
-                reason = INTERRUPTED_REASON if isinstance(error, KeyboardInterrupt) else str(error)
-                records.append(self._leave(make_lost(self._case, first + len(records), reason)))
+            except SwitchoverError as error:
+                records.append(self._leave(make_lost(self._case, first + len(records), str(error))))
+            except KeyboardInterrupt:
+                records.append(self._leave(make_interrupted(self._case, first + len(records))))
             for number in numbers[len(records) :]:
-                reason = records[-1].verdict.reason if not self._ending.asked else INTERRUPTED_REASON
-                records.append(self._leave(make_unrun(make_plan_line(self._case), number, reason)))
+                asked = self._ending.asked
+                reason = "interrupted" if asked else records[-1].verdict.reason
+                unrun = make_unrun(make_plan_line(self._case), number, reason, called_off=asked)
+                records.append(self._leave(unrun))
         yield from self._report(records)
 
     def _take_hosts(self, stack: contextlib.ExitStack) -> Generator[Message, None, Mapping[str, object]]:
@@ -183,7 +185,7 @@ class _Execution:
                 except (StopIteration, KeyboardInterrupt):
                     break
         yield from tail.read(whole=True)
-        return read_record(place.path / "record.json")
+        return read_record(place.record_path)
 
     def _leave(self, record: Record) -> Record:
         self._directory.repeat(record.case, record.repeat).write_record(record)

@@ -122,9 +122,9 @@ class SwitchoverJob(JobPre, JobPost):  # type: ignore[misc]
             reason = f"avocado did not run it: {job.interrupted_reason or 'see its log'}"
             for case, count in self._planned.values():
                 for number in range(1, count + 1):
-                    repeat = self._directory.repeat(case.id, number)
-                    if not (repeat.path / "record.json").exists():
-                        repeat.write_record(make_unrun(make_plan_line(case), number, reason))
+                    if not self._directory.has_record(case.id, number):
+                        unrun = make_unrun(make_plan_line(case), number, reason)
+                        self._directory.repeat(case.id, number).write_record(unrun)
             _LOG_UI.info("SWITCHOVER : %s", self._directory.path)
 
 

@@ -15,6 +15,7 @@ from switchover.catalogue.pythoncases import Function
 from switchover.record.errors import NotSupported
 from switchover.report.failures import list_attach
 from switchover.run.kept import Keeper, Kept
+from switchover.run.listener import RunListener
 
 _NOT_SHOWN = (Path(__file__).resolve().parent.parent, Path(_pytest.__file__).resolve().parent)
 
@@ -23,7 +24,7 @@ class GuestsKept(Exception):
     """Raised for the debugger only: a case of a scenario, or of a test, is not as expected, and its guests are kept."""
 
 
-class Debugger:
+class Debugger(RunListener):
     """Opens pytest's debugger, whichever that is, through the hook that everybody's debugger listens to.
 
     ``run``: name of the run directory, as a user types it.
@@ -40,7 +41,7 @@ class Debugger:
         self._item, self.keeper.used = item, False
         self._seen.clear()
 
-    def look(self, error: BaseException) -> None:
+    def left(self, error: BaseException) -> None:
         """Open the debugger where an error was raised; once for each, and once for a case whose guests were kept."""
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | pytest.exit.Exception)
         if interrupted or isinstance(error, NotSupported) or self.keeper.used or id(error) in self._seen:
@@ -56,7 +57,7 @@ class Debugger:
             try:
                 function(*arguments, **parameters)
             except BaseException as error:
-                self.look(error)
+                self.left(error)
                 raise
 
         return call

@@ -174,10 +174,11 @@ class CataloguePlugin:
         case = next((case for case in self.cases if f"{NODE}::{case.id}" == crashitem), None)
         if case is None:
             return
-        from switchover.catalogue.conduct import make_lost
+        from switchover.catalogue.conduct import make_lost, make_plan_line
         from switchover.catalogue.outcome import Outcome
         from switchover.fronts.pytest_reports import shape_report
         from switchover.fronts.pytest_run import find_directory
+        from switchover.record.planfile import list_missing
 
         path, line = find_place(case)
         report.location = (path, line - 1, describe(case))
@@ -185,7 +186,7 @@ class CataloguePlugin:
         if directory is None:
             report.when = "setup"
             return
-        number = next(iter(list_missing(directory, case.id, case.repeats)), case.repeats)
+        number = next(iter(list_missing(directory, make_plan_line(case))), case.repeats)
         record = make_lost(case, number, f"the process of the case died: {report.longrepr}")
         directory.repeat(case.id, number).write_record(record)
         shape_report(report, Outcome.ERROR, [record], directory, (path, line), self._say_again(case))
@@ -197,7 +198,7 @@ class CataloguePlugin:
             return
         from switchover.fronts.pytest_run import find_directory
         from switchover.fronts.pytest_words import note_used
-        from switchover.record.planfile import find_plan, make_unrun
+        from switchover.record.planfile import find_plan, list_missing, make_unrun
 
         directory = find_directory(self._config)
         plan = find_plan(directory) if directory else None
@@ -206,24 +207,6 @@ class CataloguePlugin:
         note_used(self._config, str(directory.path))
         reason = str(session.shouldstop or session.shouldfail or "the session ended before it")
         for line in plan.cases:
-            missing = list(list_missing(directory, line.id, line.repeats))
-            if len(missing) < line.repeats and _was_left_out(directory, line.id):
-                continue
-            for number in missing:
+            for number in list_missing(directory, line):
                 with contextlib.suppress(SwitchoverError):
                     directory.repeat(line.id, number).write_record(make_unrun(line, number, reason))
-
-
-def list_missing(directory: Any, case: str, repeats: int) -> Iterator[int]:
-    """Numbers of repeats without a record."""
-    for number in range(1, repeats + 1):
-        if not (directory.repeat_path(case, number) / "record.json").exists():
-            yield number
-
-
-def _was_left_out(directory: Any, case: str) -> bool:
-    """A case that is not supported has a record for its first repeat only."""
-    from switchover.record.record import read_record
-
-    first = directory.repeat_path(case, 1) / "record.json"
-    return first.exists() and read_record(first).verdict.name == "not-supported"

@@ -9,7 +9,7 @@ from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocat
 from switchover.catalogue.outcome import NATIVE, Outcome
 from switchover.record.planfile import PlanLine
 from switchover.record.record import Record
-from switchover.record.rundir import RunDirectory
+from switchover.record.rundir import RepeatDirectory, RunDirectory
 from switchover.report.failures import render_failure
 from switchover.report.rundata import CaseResult, RunData
 
@@ -74,7 +74,7 @@ def list_properties(records: Sequence[Record], directory: RunDirectory) -> Itera
     """
     for record in records:
         end = f" #{record.repeat}" if record.repeat > 1 else ""
-        yield f"record{end}", str(directory.repeat_path(record.case, record.repeat) / "record.json")
+        yield f"record{end}", str(RepeatDirectory(directory.repeat_path(record.case, record.repeat)).record_path)
         yield f"verdict{end}", str(record.verdict.name)
         for entry in record.measurements:
             value = entry.value if entry.value is not None else f"missing: {entry.note}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from switchover.catalogue.case import CatalogueCase
-from switchover.catalogue.conduct import TimedOut, conduct, make_hung, make_lost
+from switchover.catalogue.conduct import TimedOut, conduct, make_hung, make_interrupted, make_lost
 from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.catalogue.outcome import Outcome, find_outcome
 from switchover.catalogue.worker import limit_time
@@ -32,7 +32,7 @@ from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
 from switchover.run.execution import MOST_LOSSES
 from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.stage import LabStage, Stage
 from switchover.run.testbed import Testbed, open_testbed
 from switchover.scenarios.building import build_case
@@ -171,10 +171,10 @@ class PytestRun:
             build_images(find_toolchains(self.programs))
             lab = stack.enter_context(borrow_lab())
             stage = LabStage(lab)
-        observer = Observer()
+        context = RunContext()
         if self.debugger is not None:
-            observer = Observer(keeper=self.debugger.keeper, left=self.debugger.look)
-        return stack.enter_context(open_testbed(stage, lab=lab, directory=self.directory, observer=observer))
+            context = RunContext(listener=self.debugger, keeper=self.debugger.keeper)
+        return stack.enter_context(open_testbed(stage, lab=lab, directory=self.directory, context=context))
 
     def _find_pair(self) -> tuple[str, str] | None:
         """A worker of pytest-xdist has been given its own."""
@@ -209,7 +209,7 @@ class PytestRun:
         except TimedOut:
             record = _complete(place, make_hung(case, number, stretch(case.timeout_s)))
         except KeyboardInterrupt:
-            record = _complete(place, make_lost(case, number, "interrupted"))
+            record = _complete(place, make_interrupted(case, number))
         except SwitchoverError as error:
             record = make_lost(case, number, str(error))
         place.write_record(record)
@@ -254,10 +254,10 @@ def _limit(seconds: float) -> Iterator[None]:
 def _complete(place: RepeatDirectory, made: Record) -> Record:
     """A record made here, with what the case's own has, if it came to one."""
     try:
-        own = read_record(place.path / "record.json")
+        own = read_record(place.record_path)
     except (OSError, UsageError):
         return made
-    return replace(own, verdict=made.verdict, mismatch=made.mismatch)
+    return replace(own, verdict=made.verdict, mismatch=made.mismatch, ending=made.ending)
 
 
 class RunHooks:

@@ -161,9 +161,8 @@ class QemuGuest:
         if fatal := find_fatal(text):
             raise GuestCrashed(f"The guest of {self.label} crashed: {fatal}", why="; ".join(find_trouble(text)))
         if code is not None:
-            raise GuestCrashed(
-                f"{self.label} ended with exit status {code}.", why=self._process.stderr().strip()[-800:]
-            )
+            said = self._process.stderr().strip()[-800:]
+            raise GuestCrashed(f"{self.label} ended with exit status {code}.", why=said, exit_status=code)
 
     def _read_console(self) -> str:
         """All that the guest of a QEMU that ended wrote: what is followed may lag behind."""

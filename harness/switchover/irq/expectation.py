@@ -121,7 +121,7 @@ def expect(
 @dataclass(frozen=True)
 class LoadResult:
     """What a load says of itself at its end. ``moved``: changes of its CPU; ``woken`` and ``late_us``, the longest
-    that it waited: of one that sleeps.
+    that it waited: of one that sleeps. ``realtime``: its scheduling policy is SCHED_FIFO.
     """
 
     name: str
@@ -129,6 +129,7 @@ class LoadResult:
     moved: int
     woken: int
     late_us: int
+    realtime: bool = False
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,9 @@ class _Run:
             self.host, load.cpus, policy=load.policy, priority=load.priority, period_us=load.period_us
         ) as hog:
             yield hog
-        self.loads.append(LoadResult(load.name, hog.spun_ns or 0, hog.moved, hog.woken, hog.late_us))
+        self.loads.append(
+            LoadResult(load.name, hog.spun_ns or 0, hog.moved, hog.woken, hog.late_us, load.policy == "fifo")
+        )
 
     @contextlib.contextmanager
     def _count(self, context: contextlib.AbstractContextManager[Repeated]) -> Iterator[Repeated]:

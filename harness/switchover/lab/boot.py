@@ -26,6 +26,7 @@ from switchover.lab.labhost import CONSOLE, WORDS, LabHostSpec, labhost_argument
 from switchover.lab.pace import describe_pace, measure_pace
 from switchover.record.errors import Deadline, HostLost, NotReady
 from switchover.record.log import say, step
+from switchover.record.units import format_count
 
 READY_TIMEOUT_S = 180
 # the last words of images/labhost/rc, and sshd's own
@@ -70,7 +71,7 @@ def boot_lab(
     write_lab_file(directory, file)
     Path(file.sockets).mkdir(mode=0o700)
     host_key = _write_keys(directory)
-    with step(f"lab {name}: {len(names)} lab host{'s' * (len(names) > 1)}, {accelerator.accel.partition(',')[0]}"):
+    with step(f"lab {name}: {format_count(len(names), 'lab host')}, {accelerator.accel.partition(',')[0]}"):
         specs = [_prepare(directory, file, host_key, index, len(names)) for index, _ in enumerate(names)]
         running = {
             spec.name: _start(spec, [qemu, *labhost_arguments(spec, labhost, accelerator)], stays=stays)

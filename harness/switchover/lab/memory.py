@@ -6,7 +6,7 @@ import psutil
 from switchover.lab.labhost import MEMORY_MIB
 from switchover.record.errors import NotReady
 from switchover.record.log import say
-from switchover.record.units import MIB, format_bytes
+from switchover.record.units import MIB, format_bytes, format_count
 
 LEAST_MIB = 1024
 """Of one lab host: what it has taken after a few migrations (docs/lab.md, More than two hosts)."""
@@ -19,7 +19,7 @@ def require_room(hosts: int, available: int | None = None) -> None:
     """
     free = psutil.virtual_memory().available if available is None else available
     most, least = hosts * MEMORY_MIB * MIB, hosts * LEAST_MIB * MIB
-    named = f"{hosts} lab host{'s' * (hosts > 1)}"
+    named = format_count(hosts, "lab host")
     if free < least:
         raise NotReady(
             f"The memory of this machine has no room for {named}.",

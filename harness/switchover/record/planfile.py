@@ -3,9 +3,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.record import SCHEMA_VERSION, Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, read_versioned
@@ -98,14 +99,25 @@ def _read_scenario(fields: Mapping[str, Any]) -> PlannedScenario:
     return PlannedScenario(**{**fields, "compare": PlannedComparison(**compare) if compare else None})
 
 
-NOT_RUN = "not run"
-"""How the reason of a repeat that was planned and not run begins."""
+def list_missing(directory: RunDirectory, line: PlanLine) -> list[int]:
+    """Repeats of a planned case that have no record and should: of one that is not supported the first tells all."""
+    missing = [number for number in range(1, line.repeats + 1) if not directory.has_record(line.id, number)]
+    return [] if missing and is_left_out(directory, line.id) else missing
 
 
-def make_unrun(line: PlanLine, number: int, reason: str, started: str = "") -> Record:
-    """A repeat that was not run, since the run ended before it."""
-    verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"{NOT_RUN}: {reason}")
-    return _without_run(line, number, verdict, verdict.reason, started)
+def is_left_out(directory: RunDirectory, case: str) -> bool:
+    """Whether the first repeat of a case says that it is not supported."""
+    first = directory.find_record(case, 1)
+    return first is not None and first.verdict.name is VerdictName.NOT_SUPPORTED
+
+
+def make_unrun(line: PlanLine, number: int, reason: str, started: str = "", *, called_off: bool = False) -> Record:
+    """A repeat that was not run, since the run ended before it. ``called_off``: since somebody interrupted it."""
+    verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"not run: {reason}")
+    return replace(
+        _without_run(line, number, verdict, verdict.reason, started),
+        ending=Ending.CALLED_OFF if called_off else Ending.NOT_RUN,
+    )
 
 
 def make_skipped(line: PlanLine, verdict: Verdict, started: str = "") -> Record:

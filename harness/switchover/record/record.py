@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from switchover.record.checks import parse_check_id
+from switchover.record.ending import Ending
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
-from switchover.record.sentences import find_by_sentence
+from switchover.record.sentences import find_by_sentence, find_ending_by_reason
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 DIFFERS_ALONE = "differs alone"
 """Of a case that was not as expected with a guest that cases share, and is with one of its own."""
 
@@ -44,6 +45,15 @@ class Verdict:
     """the one that said why, `source` or `destination`; empty: none in particular, or not known"""
     reason: str = ""
     """why, in the words of that side; may be empty"""
+
+    def __str__(self) -> str:
+        """``failed (destination)``: without the reason."""
+        return f"{self.name} ({self.side})" if self.side else str(self.name)
+
+    @property
+    def first_line(self) -> str:
+        """Of the reason; empty if it has none."""
+        return next(iter(self.reason.splitlines()), "")
 
 
 @dataclass(frozen=True)
@@ -93,8 +103,15 @@ class Record:
     tried again; their files are in `earlier-N` beside it"""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """with libvirt: what it was told, what it set in QEMU by itself, and its own statistics; empty: QMP only"""
+    ending: Ending = Ending.BY_ITSELF
+    """how it came to its verdict, where that is known as an id; empty: by itself, and the verdict tells all"""
     schema_version: int = SCHEMA_VERSION
     """of the run directory"""
+
+    @property
+    def was_run(self) -> bool:
+        """Whether it was begun; not where the run ended before it."""
+        return self.ending not in (Ending.NOT_RUN, Ending.CALLED_OFF)
 
     @property
     def differs_alone(self) -> bool:
@@ -137,6 +154,11 @@ class Record:
         return tuple(check for check in self.checks if not check.passed)
 
 
+def list_measured(records: Iterable[Record], name: str) -> list[float]:
+    """Values of a measurement; records where it is missing are left out."""
+    return [value for record in records if (value := record.measured(name)) is not None]
+
+
 def exit_code_of(records: Iterable[Record], *, strict: bool = False) -> ExitCode:
     """A case that was not as expected comes before an environment that failed.
 
@@ -177,6 +199,11 @@ def parse_record(text: str) -> Record:
         )
         fields["interventions"] = tuple(fields.get("interventions", ()))
         fields["earlier"] = tuple(fields.get("earlier", ()))
+        fields["ending"] = (
+            Ending(fields["ending"])
+            if fields["schema_version"] >= _FIRST_WITH_ENDING
+            else find_ending_by_reason(fields["verdict"].name, fields["verdict"].reason)
+        )
         if fields["schema_version"] == 1 and fields["verdict"].name is not VerdictName.COMPLETED:
             fields["mismatch"] = f"expected completed, was {fields['verdict'].name}"
         return Record(**fields)
@@ -185,6 +212,7 @@ def parse_record(text: str) -> Record:
 
 
 _FIRST_WITH_IDS = 6
+_FIRST_WITH_ENDING = 7
 
 
 def _read_ids(entry: Mapping[str, Any], sentence: str, older: bool) -> dict[str, Any]:

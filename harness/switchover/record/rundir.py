@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The run directory: its layout, and writing into it so that no half of a file is ever seen."""
+"""The run directory: its layout, writing into it so that no half of a file is ever seen, and reading it again.
+
+Who wants a part of a run asks here, and :func:`switchover.report.rundata.read_run` for the whole.
+"""
 
 import contextlib
 import fcntl
@@ -35,7 +38,7 @@ class RepeatDirectory:
 
     def set_aside(self) -> None:
         """Put what is there of an execution into ``earlier-N``, for another one; nothing if there is no record."""
-        if not (self.path / "record.json").exists():
+        if not self.record_path.exists():
             return
         entries = [entry for entry in self.path.iterdir() if not entry.name.startswith(_EARLIER)]
         place = self.path / f"{_EARLIER}{len(self.earlier()) + 1}"
@@ -56,7 +59,7 @@ class RepeatDirectory:
     def earlier(self) -> list[Record]:
         """Records that were set aside, in their order."""
         places = sorted(self.path.glob(f"{_EARLIER}*"), key=lambda path: int(path.name.removeprefix(_EARLIER)))
-        return [read_record(place / "record.json") for place in places]
+        return [read_record(place / _RECORD) for place in places]
 
     def write_text(self, name: str, text: str) -> None:
         _write_whole(self.path / name, text)
@@ -66,10 +69,20 @@ class RepeatDirectory:
         self.write_text(name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
     def write_record(self, record: Record) -> None:
-        self.write_text("record.json", render_record(record))
+        self.write_text(_RECORD, render_record(record))
+
+    @property
+    def record_path(self) -> Path:
+        """Whether it is there or not."""
+        return self.path / _RECORD
+
+    def find_record(self) -> Record | None:
+        """None: the repeat has none. :raises UsageError: it cannot be read"""
+        return read_record(self.record_path) if self.record_path.exists() else None
 
 
 _EARLIER = "earlier-"
+_RECORD = "record.json"
 
 
 def folder_of(case: str) -> str:
@@ -117,6 +130,19 @@ class RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
         return RepeatDirectory(path)
 
+    def find_record(self, case: str, number: int) -> Record | None:
+        """None: the repeat has none. :raises UsageError: it cannot be read"""
+        return RepeatDirectory(self.repeat_path(case, number)).find_record()
+
+    def has_record(self, case: str, number: int) -> bool:
+        return RepeatDirectory(self.repeat_path(case, number)).record_path.exists()
+
+    def record_paths(self) -> list[Path]:
+        """Files of all records, by case and repeat."""
+        return sorted(
+            self.path.glob(f"*/*/{_RECORD}"), key=lambda path: (path.parts[-3], len(path.parts[-2]), path.parts[-2])
+        )
+
     def next_repeat(self, case: str) -> tuple[int, RepeatDirectory]:
         """A new one after those that there are, also where several processes ask; and its number."""
         number = 1
@@ -155,9 +181,7 @@ class RunDirectory:
 
     def records(self) -> list[Record]:
         """All records, by case and repeat."""
-        paths = self.path.glob("*/*/record.json")
-        ordered = sorted(paths, key=lambda path: (path.parts[-3], int(path.parts[-2])))
-        return [read_record(path) for path in ordered]
+        return [read_record(path) for path in self.record_paths()]
 
 
 def make_run_directory(title: str, parent: Path | None = None, *, name: str = "", command: str = "") -> RunDirectory:
@@ -199,6 +223,11 @@ def read_versioned(path: Path) -> dict[str, Any]:
     return dict(fields)
 
 
+def list_runs(parent: Path | None = None) -> list[RunDirectory]:
+    """All runs of a directory (default: the state directory), the oldest first."""
+    return [RunDirectory(path.parent) for path in sorted((parent or runs_directory()).glob("*/run.json"))]
+
+
 def find_run(word: str, parent: Path | None = None) -> RunDirectory:
     """A run by its path, its name, the start or any part of its name if only one has it, or ``last``.
 
@@ -207,7 +236,7 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
     parent = parent or runs_directory()
     if word != "last" and (Path(word) / "run.json").exists():
         return RunDirectory(Path(word))
-    names = sorted(path.parent.name for path in parent.glob("*/run.json"))
+    names = [run.path.name for run in list_runs(parent)]
     if word == "last" and names:
         return RunDirectory(parent / names[-1])
     for fits in (str.__eq__, str.startswith, str.__contains__):

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Ids of checks in records from before version 6, which had sentences only. It is about those records: what today's
-sentences are does not matter here, and nothing is added for a check that is new.
+"""Ids in records of older versions, which had sentences only: of checks before version 6, of endings before version 7.
+It is about those records: what today's sentences are does not matter here, and nothing is added for what is new.
 """
 
 import re
 
 from switchover.record.checks import CheckId, Subjects, name_device
+from switchover.record.ending import Ending
 
 _SENTENCES = (
     ("guest is the same boot", CheckId.GUEST_BOOT_ID),
@@ -103,3 +104,26 @@ def _name_subject(check: CheckId, parts: dict[str, str]) -> str:
             return f"{window} interrupt {parts['irq']}"
         case _:
             return parts.get("place", "")
+
+
+_REASONS = (
+    ("infrastructure-error", r"^not run\b", Ending.NOT_RUN),
+    ("infrastructure-error", r"(^|: )interrupted$", Ending.INTERRUPTED),
+    ("infrastructure-error", r"^the process of the case died\b", Ending.LOST),
+    ("infrastructure-error", r"lab host \S+ (did not get to run|was stopped for)", Ending.HOST_STARVED),
+    ("infrastructure-error", r"does not answer|connection .*(broke|closed|lost)|Lab host", Ending.HOST_LOST),
+    ("crashed", r"by a signal|exit status -\d+", Ending.KILLED),
+    ("hung", r"^ack-starved", Ending.ACK_STARVED),
+    ("hung", r"^not converging", Ending.NOT_CONVERGING),
+    ("hung", r"^no progress", Ending.NO_PROGRESS),
+)
+
+
+def find_ending_by_reason(verdict: str, reason: str) -> Ending:
+    """How a repeat ended whose record is from before version 7.
+
+    >>> find_ending_by_reason("hung", "ack-starved: pending 0 B is below the threshold")
+    <Ending.ACK_STARVED: 'ack-starved'>
+    """
+    fitting = (ending for name, pattern, ending in _REASONS if name == verdict and re.search(pattern, reason))
+    return next(fitting, Ending.BY_ITSELF)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Units of measured values, and how people read them."""
+"""Units of measured values, and how people read values and numbers of things."""
 
+import statistics
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 MIB = 1 << 20
@@ -23,8 +25,9 @@ class Direction(StrEnum):
     NEITHER = "neither"
 
 
-def format_bytes(value: int) -> str:
-    """``1536`` -> ``1.5 KiB``; below one KiB the exact number."""
+def format_bytes(value: float) -> str:
+    """``1536`` -> ``1.5 KiB``; below one KiB the number, without a fraction."""
+    value = round(value)
     amount = float(value)
     for suffix in ("B", "KiB", "MiB", "GiB"):
         if abs(amount) < 1024 or suffix == "GiB":
@@ -49,3 +52,21 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def format_count(count: int, word: str) -> str:
+    """``1, "case"`` -> ``1 case``; ``4, "case"`` -> ``4 cases``."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
+def format_median(values: Sequence[float], show: Callable[[float], str]) -> str:
+    """The median as ``show`` has it; ``missing`` of no values."""
+    return show(statistics.median(values)) if values else "missing"
+
+
+def format_spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+    """The median, and of values that differ the smallest and the largest: ``2 s [1 s … 9 s]``."""
+    middle = format_median(values, show)
+    if not values or min(values) == max(values):
+        return middle
+    return f"{middle} [{show(min(values))} … {show(max(values))}]"

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from switchover.record.checks import CheckId
-from switchover.record.planfile import NOT_RUN
+from switchover.record.ending import Ending
 from switchover.record.record import Record, VerdictName
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """``texts``: the verdict's reason, the mismatch, and what both QEMUs wrote to their standard error and logs."""
+    """``texts``: what QEMU, the guest's kernel and hosts said: the verdict's reason, and both QEMUs' standard error."""
 
     record: Record
     texts: str = ""
@@ -27,10 +27,37 @@ class Evidence:
     def has(self, *names: VerdictName) -> bool:
         return self.record.verdict.name in names
 
+    def ended(self, *endings: Ending) -> bool:
+        return self.record.ending in endings
+
+    @property
+    def is_expected_verdict(self) -> bool:
+        """Whether the verdict is the expected one; by which side and why is another question."""
+        return self.record.verdict.name == self.record.expectation.get("verdict", VerdictName.COMPLETED)
+
+    @property
+    def is_another_side(self) -> bool:
+        """Whether the verdict is the expected one, by another side than expected."""
+        side = self.record.expectation.get("side")
+        return self.is_expected_verdict and bool(side) and side != self.record.verdict.side
+
+    @property
+    def is_another_reason(self) -> bool:
+        """Whether verdict and side are those expected, and the reason is not."""
+        wanted = self.record.expectation.get("reason", "")
+        reasons = [self.record.verdict.reason, *(check.label for check in self.record.failed_checks)]
+        return (
+            self.is_expected_verdict and not self.is_another_side
+            and not any(re.search(wanted, reason) for reason in reasons)
+        )  # fmt: skip
+
     @property
     def as_expected_at_first(self) -> bool:
-        """Whether the verdict is the expected one, and only a check after it is not in order."""
-        return "and then not in order" in self.record.mismatch
+        """Whether all is as expected, but for a check that did not pass after that."""
+        return (
+            self.is_expected_verdict and not self.is_another_side and not self.is_another_reason
+            and bool(self.record.failed_checks)
+        )  # fmt: skip
 
     def failed(self, *checks: CheckId) -> bool:
         """Whether one of these did not pass."""
@@ -58,11 +85,8 @@ def _says(*patterns: str) -> Callable[[Evidence], bool]:
     return lambda evidence: evidence.says(*patterns)
 
 
-def _hung(*patterns: str) -> Callable[[Evidence], bool]:
-    return lambda evidence: (
-        evidence.has(VerdictName.HUNG)
-        and bool(any(re.search(pattern, evidence.record.verdict.reason) for pattern in patterns))
-    )
+def _ended(*endings: Ending) -> Callable[[Evidence], bool]:
+    return lambda evidence: evidence.ended(*endings)
 
 
 def find_causes(evidence: Evidence) -> list[Cause]:
@@ -83,24 +107,18 @@ def find_causes(evidence: Evidence) -> list[Cause]:
 
 
 _OURS = (
-    CauseRule("not run", lambda e: e.record.verdict.reason.startswith(NOT_RUN),
+    CauseRule("not run", _ended(Ending.NOT_RUN, Ending.CALLED_OFF),
               Cause("the run ended before this repeat", "run it again: nothing is known of it")),
-    CauseRule("interrupted", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
-              and e.record.verdict.reason.endswith(": interrupted"),
+    CauseRule("interrupted", _ended(Ending.INTERRUPTED),
               Cause("the run was interrupted in this repeat", "run it again: nothing is known of it")),
-    CauseRule("starved", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
-              and re.search(r"lab host \S+ (did not get to run|was stopped for)", e.record.verdict.reason) is not None,
+    CauseRule("starved", _ended(Ending.HOST_STARVED),
               Cause("a lab host did not get to run, which the controller saw: QEMU and the device are not to blame",
                     "run it again while less goes on on this machine; a longer bound may do too")),
-    CauseRule("host lost", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
-              and e.says(r"does not answer", r"connection .*(broke|closed|lost)", r"Lab host"),
+    CauseRule("host lost", _ended(Ending.HOST_LOST),
               Cause("a host ended, hangs or cannot be reached; QEMU and the device are not to blame for this verdict",
                     "look at the lab host's console (switchover lab status); memory of the controller may be short")),
-    CauseRule("disk full", _says(r"No space left on device", r"cannot be written"),
+    CauseRule("disk full", _says(r"No space left on device"),
               Cause("a disk is full", "free some space, on the disk of the run directory or of the host")),
-    CauseRule("mdev", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR) and e.says(r"makes no mediated device"),
-              Cause("the device's kernel module is not loaded, or all its instances are taken",
-                    "look for what a killed harness left: switchover clean")),
     CauseRule("kvm", _says(r"Could not access KVM kernel module", r"failed to initialize kvm", r"invalid accelerator"),
               Cause("KVM cannot be used on the host", "switchover hosts shows the accelerator that works")),
     CauseRule("memlock", _says(r"Cannot allocate memory.*vfio", r"vfio.*Cannot allocate memory", r"VFIO_MAP_DMA.*-12"),
@@ -194,19 +212,18 @@ _WORDS = (
 """What QEMU or the guest's kernel says in so many words, by the rows of the oracle (A … D)."""
 
 _HANGS = (
-    CauseRule("ack-starved", _hung(r"ack-starved"),
+    CauseRule("ack-starved", _ended(Ending.ACK_STARVED),
               Cause("little enough is pending, but the switchover waits for an ack that the destination does not give: "
                     "switchover-ack is on at one side only, or one device offers PRE_COPY and the other does not",
                     "switchover-ack and pre_copy alike on both sides, or switchover-ack off")),
-    CauseRule("not converging", _hung(r"not converging"),
+    CauseRule("not converging", _ended(Ending.NOT_CONVERGING),
               Cause("more is dirtied, or left in the device, than fits into the downtime limit",
                     "a longer migration.downtime_limit_ms, more bandwidth, less load in the guest, or a device that "
                     "keeps less for stop-copy; without dirty tracking all of RAM counts as dirty")),
-    CauseRule("no progress", _hung(r"no progress"),
+    CauseRule("no progress", _ended(Ending.NO_PROGRESS),
               Cause("no byte moves: the link is cut, or the destination hangs, often while it loads a device",
                     "look at destination.trace for the last section, at that host's kernel log, and at the link")),
-    CauseRule("too slow", lambda e: e.has(VerdictName.HUNG)
-              and not any(kind in e.record.verdict.reason for kind in ("ack-starved", "not converging", "no progress")),
+    CauseRule("too slow", lambda e: e.has(VerdictName.HUNG) and e.ended(Ending.BY_ITSELF),
               Cause("a step took longer than it may", "the reason names the wait; migration.timeout_s bounds it")),
 )  # fmt: skip
 
@@ -250,7 +267,8 @@ _CHECKS = (
 )  # fmt: skip
 
 _CONSEQUENCES = (
-    CauseRule("killed", lambda e: e.has(VerdictName.CRASHED) and e.says(r"signal|exit status -\d+"),
+    CauseRule("killed", lambda e: e.has(VerdictName.CRASHED)
+              and (e.ended(Ending.KILLED) or e.says(r"terminating on signal \d+")),
               Cause("a QEMU was killed by a signal: by somebody, for want of memory, or it crashed",
                     "dmesg of that host tells a crash (segfault) from want of memory (oom)")),
     CauseRule("other side", _says(r"Connection reset", r"Broken pipe", r"Input/output error",
@@ -264,10 +282,10 @@ _CONSEQUENCES = (
               Cause("what was expected to stand in the way does not: a fix in QEMU or the driver, another version, or "
                     "an expectation that was never right",
                     "see which QEMU ran (fingerprint), then correct the [[expect]]")),
-    CauseRule("another word", lambda e: "expected a reason with" in e.record.mismatch,
+    CauseRule("another word", lambda e: e.is_another_reason,
               Cause("it ended as expected, in other words: another version of QEMU, or another cause",
                     "compare both texts")),
-    CauseRule("another side", lambda e: " by the " in e.record.mismatch,
+    CauseRule("another side", lambda e: e.is_another_side,
               Cause("it ended as expected, but the other side said so first", "compare both sides' stderr and traces")),
 )  # fmt: skip
 RULES = (*_OURS, *_WORDS, *_HANGS, *_CHECKS, *_CONSEQUENCES)

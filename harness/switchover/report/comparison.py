@@ -11,7 +11,7 @@ from itertools import pairwise
 from switchover.record.errors import UsageError
 from switchover.record.planfile import PlannedComparison
 from switchover.record.record import Record, VerdictName
-from switchover.record.units import format_bytes, format_seconds
+from switchover.record.units import format_bytes, format_count, format_seconds, format_spread
 from switchover.report.differences import Difference, Spread, count_needed, describe_spread, find_difference
 from switchover.report.rundata import CaseResult, RunData
 from switchover.scenarios.ids import make_word, parse_id, render_id
@@ -236,7 +236,7 @@ def conclude(difference: Difference | None, factor: float | None) -> str:
     """In words, whether an arm takes less or more time than the baseline. Pure."""
     if difference is None:
         return "missing: no repeats have it in both arms"
-    counted = f"{difference.count} {'round' if difference.paired else 'repeat'}{'s' * (difference.count != 1)}"
+    counted = format_count(difference.count, "round" if difference.paired else "repeat")
     counted += "" if difference.paired else " an arm"
     if difference.low is None or difference.high is None or difference.p is None:
         needed = count_needed(paired=difference.paired)
@@ -264,9 +264,8 @@ def _list_left_out(cases: Mapping[str, CaseResult]) -> Iterator[str]:
         for record in case.records:
             verdict = record.verdict
             if verdict.name is not VerdictName.COMPLETED:
-                by = f" ({verdict.side})" if verdict.side else ""
-                said = f": {verdict.reason.splitlines()[0]}" if verdict.reason.strip() else ""
-                reasons.setdefault(f"not counted: {verdict.name}{by}{said}", []).append(f"#{record.repeat}")
+                said = f": {verdict.first_line}" if verdict.reason.strip() else ""
+                reasons.setdefault(f"not counted: {verdict}{said}", []).append(f"#{record.repeat}")
             elif missing := [word for number, word in TIMES.items() if record.measured(number) is None]:
                 reasons.setdefault(f"without {', '.join(missing)}", []).append(f"#{record.repeat}")
         yield from (f"{name} {' '.join(numbers)} {reason}" for reason, numbers in reasons.items())
@@ -284,7 +283,7 @@ def _render(comparison: Comparison) -> Iterator[str]:
     rows += [
         (arm.name, f"{arm.completed}/{arm.repeats}",
          *(_render_spread(arm.numbers[name], format_seconds) for name in ("downtime.explained", "downtime.outside")),
-         *(_render_spread(arm.numbers[name], _format_count) for name in ("bytes.vfio.precopy", "bytes.vfio.stop_copy")))
+         *(_render_spread(arm.numbers[name], format_bytes) for name in ("bytes.vfio.precopy", "bytes.vfio.stop_copy")))
         for arm in comparison.arms
     ]  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -305,15 +304,7 @@ def _render(comparison: Comparison) -> Iterator[str]:
 
 
 def _render_spread(spread: Spread | None, show: Callable[[float], str]) -> str:
-    """The median; and the extremes if there is more than one value."""
-    if spread is None:
-        return "missing"
-    middle = show(spread.median)
-    return middle if spread.low == spread.high else f"{middle} [{show(spread.low)} … {show(spread.high)}]"
-
-
-def _format_count(value: float) -> str:
-    return format_bytes(round(value))
+    return format_spread((spread.low, spread.median, spread.high) if spread else (), show)
 
 
 def _render_order(comparison: Comparison) -> str:

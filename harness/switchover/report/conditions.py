@@ -145,7 +145,7 @@ def _compare_tasks(before: Sequence[ConditionResult], after: Sequence[ConditionR
     lines = []
     for result in before:
         for a, b in zip(result.loads, others.get(result.name, ()), strict=False):
-            if a.name.startswith("FIFO") and (a.woken or a.moved or b.moved):
+            if a.realtime and (a.woken or a.moved or b.moved):
                 lines.append(f"  {result.name}: {a.name}: moved {a.moved} → {b.moved} times{_compare_late(a, b)}")
     return ["", "Other real-time tasks:", *lines] if lines else []
 

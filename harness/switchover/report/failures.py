@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from switchover.record.invocation import command
-from switchover.record.planfile import NOT_RUN
 from switchover.record.record import Record, VerdictName
 from switchover.report.causes import Evidence, find_causes
 from switchover.report.moments import read_moment
@@ -53,8 +52,7 @@ def collect_evidence(run: RunData, record: Record) -> Evidence:
     said = [
         line for name in _SAID for line in _read_end(path / name).splitlines() if not re.search(r"\bwarning: ", line)
     ]
-    texts = [record.verdict.reason, record.mismatch, *said]
-    return Evidence(record, "\n".join(texts))
+    return Evidence(record, "\n".join([record.verdict.reason, *said]))
 
 
 def _read_end(path: Path) -> str:
@@ -89,7 +87,7 @@ def _describe_observed(record: Record) -> str:
 
 
 def _describe_moment(path: Path, record: Record) -> str:
-    if record.verdict.reason.startswith(NOT_RUN):
+    if not record.was_run:
         return "never"
     moment = read_moment(path)
     last = list(record.seconds)[-1:]

@@ -53,7 +53,7 @@ def _render_interrupt(result: InterruptResult) -> list[str]:
         ]
     lines += [f"  {line}" for line in render_matrix(total.matrix)]
     others = f"{result.tally.other_wakeups} other wake-ups, {result.tally.migrations} migrations of the thread"
-    return [*lines, f"  {others}", *(f"  check    {render_check(check)}" for check in result.checks)]
+    return [*lines, f"  {others}", *(f"  check    {check.what}: {render_check(check)}" for check in result.checks)]
 
 
 def render_masks(result: InterruptResult) -> str:
@@ -128,10 +128,11 @@ def render_matrix(matrix: Counter[tuple[int, int]]) -> list[str]:
 
 
 def render_check(check: CrossCheck) -> str:
+    """What was counted in the trace and by the kernel; what it is about is ``check.what``."""
     if check.least is None or check.most is None:
-        return f"{check.what}: {check.traced} in the trace; the kernel's counter is not known"
+        return f"{check.traced} in the trace; the kernel's counter is not known"
     bounds = str(check.most) if check.least == check.most else f"{check.least} to {check.most}"
-    return f"{check.what}: {check.traced} in the trace, {bounds} counted{'' if check.agrees else ': DISAGREES'}"
+    return f"{check.traced} in the trace, {bounds} counted{'' if check.agrees else ': DISAGREES'}"
 
 
 def render_analysis_json(analysis: Analysis) -> dict[str, object]:

@@ -96,7 +96,7 @@ def _render_interrupt(result: InterruptResult) -> str:
         for mask, counts in result.tally.by_mask.items():
             values[f"mask {mask or '?'}"] = f"{render_part(counts)}: {render_classes(counts)}"
     for check in result.checks:
-        values[f"check: {check.what}"] = render_check(check).partition(": ")[2]
+        values[f"check: {check.what}"] = render_check(check)
     pictures = f'<div class="pictures">{render_heat_map(total)}{render_histogram(total)}</div>' if total.ran else ""
     title = f'<h2 id="irq{result.number}">Interrupt {result.number}, {escape(result.name)}</h2>'
     return title + _render_verdict(result.verdict, result.reason) + pictures + _render_list(values)

@@ -2,6 +2,7 @@
 """``junit.xml`` of a run, for CI: a test case for each repeat, a suite for each scenario."""
 
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from switchover.record.record import Record, VerdictName
@@ -13,12 +14,16 @@ _NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, such as colours of a console."""
 
 
-def render_junit(run: RunData) -> str:
-    """Not as expected is a failure, an infrastructure error an error, not-supported is skipped."""
+def render_junit(run: RunData, cases: Sequence[CaseResult] | None = None) -> str:
+    """Not as expected is a failure, an infrastructure error an error, not-supported is skipped.
+
+    ``cases``: those of the run that are asked for; None: all.
+    """
+    told = run.cases if cases is None else cases
     root = ElementTree.Element("testsuites", name=_clean(run.head.title))
-    for name in dict.fromkeys(case.line.scenario for case in run.cases):
-        cases = [case for case in run.cases if case.line.scenario == name]
-        root.append(_make_suite(run, name or run.head.title, cases))
+    for name in dict.fromkeys(case.line.scenario for case in told):
+        of_scenario = [case for case in told if case.line.scenario == name]
+        root.append(_make_suite(run, name or run.head.title, of_scenario))
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 

@@ -17,6 +17,7 @@ from switchover.record.record import Record
 from switchover.record.units import format_bytes, format_duration
 from switchover.report.terminal import render_repeat
 from switchover.run.execution import Turn
+from switchover.run.listener import RunListener
 
 
 def describe_sample(sample: Sample) -> str:
@@ -54,7 +55,7 @@ class Estimate:
         return sum(self._seconds.values()) * factor
 
 
-class PlainProgress:
+class PlainProgress(RunListener):
     """A line when a repeat begins, and one when it ended. ``group``: around a repeat, for CI; then with its steps."""
 
     def __init__(self, group: Callable[[str], tuple[str, str]] | None = None, stream: TextIO | None = None) -> None:
@@ -81,9 +82,6 @@ class PlainProgress:
     def step(self, step: str) -> None:
         if self._group is not None:
             say(f"  {step}")
-
-    def sample(self, sample: Sample) -> None:
-        """Too many for lines."""
 
     def end(self, turn: Turn, record: Record) -> None:
         self._done += 1
@@ -116,7 +114,7 @@ def _make_gitlab_section(title: str) -> tuple[str, str]:
     return opening, f"\x1b[0Ksection_end:{int(time.time())}:{name}{clear}"
 
 
-class LiveProgress:
+class LiveProgress(RunListener):
     """A bar over all repeats, and below it where the one that runs is; a line above it for each that ended.
 
     Use it in a ``with`` block.

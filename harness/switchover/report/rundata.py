@@ -90,7 +90,7 @@ def read_run(directory: RunDirectory) -> RunData:
 
 def _read_records(directory: RunDirectory) -> dict[str, dict[int, Record]]:
     found: dict[str, dict[int, Record]] = {}
-    for path in sorted(directory.path.glob("*/*/record.json")):
+    for path in directory.record_paths():
         try:
             record = read_record(path)
         except UsageError as error:

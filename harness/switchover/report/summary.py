@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from switchover.record.planfile import NOT_RUN
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
-from switchover.record.units import format_bytes, format_seconds
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName, list_measured
+from switchover.record.units import format_bytes, format_count, format_median, format_seconds, format_spread
 from switchover.report.causes import find_causes
 from switchover.report.comparison import compare_planned, render_comparisons
 from switchover.report.failures import collect_evidence, render_failure
@@ -35,7 +34,7 @@ def render_run(run: RunData) -> str:
     if comparisons := compare_planned(run):
         lines += [render_comparisons(comparisons), ""]
     for record in run.records:
-        if record.mismatch and not record.verdict.reason.startswith(NOT_RUN):
+        if record.mismatch and record.was_run:
             lines += [render_failure(run, record), ""]
     lines += [render_counts(run), f"run directory: {run.directory.path}"]
     return "\n".join(lines)
@@ -47,7 +46,7 @@ def render_counts(run: RunData) -> str:
     for case in run.cases:
         word = _word_for(case)
         counts[word] = counts.get(word, 0) + 1
-    return f"{_plural(len(run.cases), 'case')}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+    return f"{format_count(len(run.cases), 'case')}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
 def _word_for(case: CaseResult) -> str:
@@ -56,7 +55,7 @@ def _word_for(case: CaseResult) -> str:
     wrong = case.mismatches
     if not wrong:
         return "as expected"
-    if all(record.verdict.reason.startswith(NOT_RUN) for record in wrong):
+    if not any(record.was_run for record in wrong):
         return "not run" if len(wrong) == len(case.records) else "not run to the end"
     if any(record.differs_alone for record in wrong):
         return DIFFERS_ALONE
@@ -83,18 +82,16 @@ def _render_verdicts(case: CaseResult) -> str:
     """The verdicts with their counts; a reason where it is not that the case completed, in one line."""
     groups: dict[str, list[Record]] = {}
     for record in case.records:
-        by = f" ({record.verdict.side})" if record.verdict.side else ""
-        unrun = record.verdict.reason.startswith(NOT_RUN)
-        groups.setdefault(NOT_RUN if unrun else f"{record.verdict.name}{by}", []).append(record)
+        groups.setdefault(str(record.verdict) if record.was_run else "not run", []).append(record)
     texts = []
     for name, records in groups.items():
         first = records[0]
         count = f" {len(records)} of {len(case.records)}" if len(case.records) > 1 else ""
         wrong = [record for record in records if record.mismatch]
         judged = ""
-        reason = f": {first.verdict.reason.splitlines()[0]}" if first.verdict.reason.strip() else ""
-        if name == NOT_RUN:
-            reason = reason.replace(f"{NOT_RUN}: ", "", 1)
+        reason = f": {first.verdict.first_line}" if first.verdict.reason.strip() else ""
+        if not first.was_run:
+            reason = reason.replace("not run: ", "", 1)  # it is said already
         elif wrong:
             judged = ", NOT AS EXPECTED" + (f" in {len(wrong)}" if len(wrong) < len(records) else "")
         elif first.verdict.name not in (VerdictName.COMPLETED, VerdictName.NOT_SUPPORTED):
@@ -116,17 +113,14 @@ def _render_parts(records: Sequence[Record]) -> str:
 
 
 def _render_others(records: Sequence[Record]) -> str:
-    outside = _values(records, "downtime.outside")
-    reported = _values(records, "downtime.qemu")
-    texts = [f"; QEMU says {_spread(records, 'downtime.qemu')}"] if reported else []
-    texts += [f"; outside {_spread(records, 'downtime.outside')}"] if outside else []
-    return "".join(texts)
+    named = (("QEMU says", "downtime.qemu"), ("outside", "downtime.outside"))
+    return "".join(f"; {word} {_spread(records, name)}" for word, name in named if list_measured(records, name))
 
 
 def _render_bytes(records: Sequence[Record]) -> str:
     def shown(name: str) -> str:
-        values = _values(records, name)
-        return format_bytes(round(statistics.median(values))) if values else "?"
+        values = list_measured(records, name)
+        return format_median(values, format_bytes) if values else "?"
 
     return (
         f"device {shown('bytes.vfio.precopy')} in pre-copy, {shown('bytes.vfio.stop_copy')} in stop-copy; "
@@ -135,15 +129,13 @@ def _render_bytes(records: Sequence[Record]) -> str:
     )
 
 
-def _values(records: Sequence[Record], name: str) -> list[float]:
-    return [value for record in records if (value := record.measured(name)) is not None]
-
-
 def _spread(records: Sequence[Record], name: str) -> str:
-    """The median; with several values also the smallest and the largest."""
-    values = _values(records, name)
-    middle = format_seconds(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} [{format_seconds(min(values))} … {format_seconds(max(values))}]"
+    return format_spread(list_measured(records, name), format_seconds)
+
+
+def render_text(run: RunData, cases: Sequence[CaseResult] | None = None) -> str:
+    """Cases that are asked for in full; None: the whole run in few lines."""
+    return render_run(run) if cases is None else render_cases_in_full(run, cases)
 
 
 def render_cases_in_full(run: RunData, cases: Sequence[CaseResult]) -> str:
@@ -152,7 +144,7 @@ def render_cases_in_full(run: RunData, cases: Sequence[CaseResult]) -> str:
 
 
 def _render_repeat(run: RunData, record: Record) -> Iterator[str]:
-    if not record.verdict.reason.startswith(NOT_RUN):
+    if record.was_run:
         yield f"#{record.repeat} {render_record(record)}"
     if record.mismatch:
         yield render_failure(run, record)
@@ -186,9 +178,5 @@ def _list_repeat(run: RunData, record: Record) -> dict[str, Any]:
     return found
 
 
-def render_json(run: RunData, cases: Sequence[CaseResult]) -> str:
-    return json.dumps(list_run(run, cases), indent=1, ensure_ascii=False)
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'s' * (count != 1)}"
+def render_json(run: RunData, cases: Sequence[CaseResult] | None = None) -> str:
+    return json.dumps(list_run(run, run.cases if cases is None else cases), indent=1, ensure_ascii=False)

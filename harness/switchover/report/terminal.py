@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from switchover.irq.across import PLACES
-from switchover.record.record import Record, VerdictName
-from switchover.record.units import format_bytes, format_seconds
+from switchover.record.record import Record, VerdictName, list_measured
+from switchover.record.units import format_bytes, format_count, format_median, format_seconds, format_spread
 
 _BAR = 30
 
@@ -31,14 +31,13 @@ def is_warm(record: Record) -> bool:
 def _render_verdict(record: Record) -> str:
     """What happened, by whom and why; and whether that is what was to happen."""
     verdict = record.verdict
-    by = f" ({verdict.side})" if verdict.side else ""
-    reason = f": {verdict.reason.splitlines()[0]}" if verdict.reason else ""
+    reason = f": {verdict.first_line}" if verdict.reason else ""
     expected = f"; NOT AS EXPECTED: {record.mismatch}" if record.mismatch else ""
     if reason and record.mismatch.endswith(verdict.reason):
         reason = ""  # it is said already
     if not record.mismatch and verdict.name is not VerdictName.COMPLETED:
         expected = ", as expected"
-    return f"{verdict.name}{by}{expected}{reason}"
+    return f"{verdict}{expected}{reason}"
 
 
 def render_record(record: Record) -> str:
@@ -97,8 +96,7 @@ def _render_not_checked(record: Record) -> list[str]:
 
 def count_not_checked(record: Record) -> str:
     """``N checks not made``; empty if all were."""
-    count = len(record.not_checked)
-    return f"{count} check{'s' * (count != 1)} not made" if count else ""
+    return f"{format_count(len(record.not_checked), 'check')} not made" if record.not_checked else ""
 
 
 def _render_guest(guest: Mapping[str, Any]) -> str:
@@ -164,34 +162,15 @@ def render_comparison(records: Sequence[Record]) -> str:
         mine = [record for record in records if record.case == case]
         good = [record for record in mine if record.verdict.name is VerdictName.COMPLETED]
         counted = f"{len(good)}/{len(mine)}"
-        lines.append(
-            f"{case:<{width}}{counted:>8} {_spread(good, 'downtime.explained'):>27} "
-            f"{_median_seconds(good, 'downtime.qemu'):>10} {_median_bytes(good, 'bytes.vfio.stop_copy'):>17} "
-            f"{_median_bytes(good, 'bytes.vfio.precopy'):>16}"
+        cells = (
+            format_spread(list_measured(good, "downtime.explained"), format_seconds),
+            format_median(list_measured(good, "downtime.qemu"), format_seconds),
+            format_median(list_measured(good, "bytes.vfio.stop_copy"), format_bytes),
+            format_median(list_measured(good, "bytes.vfio.precopy"), format_bytes),
         )
+        row = zip((counted, *cells), heads, strict=True)
+        lines.append(f"{case:<{width}}" + " ".join(f"{cell:>{columns}}" for cell, (_, columns) in row))
     return "\n".join(lines)
-
-
-def _values(records: Sequence[Record], name: str) -> list[float]:
-    return [value for record in records if (value := record.measured(name)) is not None]
-
-
-def _spread(records: Sequence[Record], name: str) -> str:
-    values = _values(records, name)
-    if not values:
-        return "missing"
-    middle = format_seconds(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} [{format_seconds(min(values))} … {format_seconds(max(values))}]"
-
-
-def _median_seconds(records: Sequence[Record], name: str) -> str:
-    values = _values(records, name)
-    return format_seconds(statistics.median(values)) if values else "missing"
-
-
-def _median_bytes(records: Sequence[Record], name: str) -> str:
-    values = _values(records, name)
-    return format_bytes(round(statistics.median(values))) if values else "missing"
 
 
 def explain_difference(off: Sequence[Record], on: Sequence[Record]) -> str:
@@ -202,12 +181,12 @@ def explain_difference(off: Sequence[Record], on: Sequence[Record]) -> str:
     if before is None or after is None or early is None or late is None or moved is None:
         return "The difference cannot be explained: a number is missing."
     return (
-        f"With pre-copy the device gave {format_bytes(round(moved))} of its state while the guest ran, so "
-        f"{format_bytes(round(late))} instead of {format_bytes(round(early))} were left for the downtime: "
+        f"With pre-copy the device gave {format_bytes(moved)} of its state while the guest ran, so "
+        f"{format_bytes(late)} instead of {format_bytes(early)} were left for the downtime: "
         f"{format_seconds(before)} became {format_seconds(after)}."
     )
 
 
 def _median(records: Sequence[Record], name: str) -> float | None:
-    values = _values([record for record in records if record.verdict.name is VerdictName.COMPLETED], name)
+    values = list_measured([record for record in records if record.verdict.name is VerdictName.COMPLETED], name)
     return statistics.median(values) if values else None

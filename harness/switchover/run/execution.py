@@ -9,23 +9,24 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from switchover.guests.warm import SavedGuests
-from switchover.migration.session import Sample
+from switchover.record.ending import Ending
 from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
 from switchover.record.planfile import (
-    NOT_RUN,
     PlanFile,
     PlanLine,
     PlannedScenario,
+    is_left_out,
     make_skipped,
     make_unrun,
     write_plan,
 )
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName, read_record
+from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of
 from switchover.run.kept import Keeper
+from switchover.run.listener import RunListener
 from switchover.run.pair import Pair
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.shared import SharedGuest
 from switchover.run.stage import HostNames, Stage
 from switchover.scenarios.case import Case
@@ -60,24 +61,6 @@ class Apart(Protocol):
     def __call__(
         self, number: int, repeat: RepeatDirectory, run: RunDirectory, address: Mapping[str, object]
     ) -> Record: ...
-
-
-class Watcher(Protocol):
-    """Who is told how a run goes on, for people to see."""
-
-    def start(self, turns: Sequence[Turn]) -> None:
-        """Before anything else."""
-
-    def begin(self, turn: Turn) -> None: ...
-
-    def step(self, step: str) -> None:
-        """A step of the repeat that was begun."""
-
-    def sample(self, sample: Sample) -> None:
-        """From another thread."""
-
-    def end(self, turn: Turn, record: Record) -> None:
-        """Also of the first turn of a case that is left out, which was never begun."""
 
 
 def list_turns(plans: Sequence[Plan]) -> list[Turn]:
@@ -146,7 +129,7 @@ def execute(
     turns: Sequence[Turn],
     directory: RunDirectory,
     lease: Callable[[], AbstractContextManager[Stage]],
-    watcher: Watcher,
+    listener: RunListener,
     *,
     unsupported: Callable[[Turn], str] = lambda turn: "",
     keeper: Keeper | None = None,
@@ -165,16 +148,16 @@ def execute(
     Whatever ends a run, what was not run has a record that says so, and why; then an error is raised again.
     """
     progress = _Progress(list(turns))
-    watcher.start(turns)
+    listener.start(turns)
     try:
-        _run_without_hosts(progress, directory, watcher, retries)
-        _leave_out(progress, directory, watcher, lambda turn: _as_decision(unsupported(turn)))
+        _run_without_hosts(progress, directory, listener, retries)
+        _leave_out(progress, directory, listener, lambda turn: _as_decision(unsupported(turn)))
         while progress.left and not progress.kept:
             try:
                 with lease() as stage:
                     if not progress.asked:
-                        _gate(progress, directory, watcher, stage)
-                    _run_until_lost(progress, directory, watcher, stage, keeper, run, retries, share_guest=share_guest)
+                        _gate(progress, directory, listener, stage)
+                    _run_until_lost(progress, directory, listener, stage, keeper, run, retries, share_guest=share_guest)
             except _Lost as loss:
                 progress.losses += 1
                 say(f"the hosts are lost: {loss}")
@@ -219,12 +202,11 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     """
     left = []
     for turn in turns:
-        path = directory.repeat_path(turn.line.id, turn.number) / "record.json"
-        if path.exists():
-            reason = read_record(path).verdict.reason
-            if not (reason.startswith(NOT_RUN) or reason.endswith("interrupted")):
+        record = directory.find_record(turn.line.id, turn.number)
+        if record is None:
+            if turn.number > 1 and is_left_out(directory, turn.line.id):
                 continue
-        elif turn.number > 1 and _is_left_out(directory, turn.line.id):
+        elif record.was_run and record.ending is not Ending.INTERRUPTED:
             continue
         left.append(turn)
     for turn in left:
@@ -234,17 +216,12 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     return left
 
 
-def _is_left_out(directory: RunDirectory, case: str) -> bool:
-    first = directory.repeat_path(case, 1) / "record.json"
-    return first.exists() and read_record(first).verdict.name is VerdictName.NOT_SUPPORTED
-
-
-def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher, retries: int) -> None:
+def _run_without_hosts(progress: _Progress, directory: RunDirectory, listener: RunListener, retries: int) -> None:
     """Cases that need no hosts, before any are leased."""
     for turn in list(progress.left):
         if turn.apart is None or turn.apart.needs_hosts:
             continue
-        watcher.begin(turn)
+        listener.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
         record = turn.apart(turn.number, repeat, directory, {})
         while needs_retry(record) and len(repeat.earlier()) < retries:
@@ -253,7 +230,7 @@ def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Wa
             record = turn.apart(turn.number, repeat, directory, {})
         record = add_earlier(record, repeat)
         progress.left.remove(turn)
-        watcher.end(turn, record)
+        listener.end(turn, record)
 
 
 def _as_decision(missing: str) -> Decision:
@@ -261,7 +238,7 @@ def _as_decision(missing: str) -> Decision:
 
 
 def _leave_out(
-    progress: _Progress, directory: RunDirectory, watcher: Watcher, judge: Callable[[Turn], Decision]
+    progress: _Progress, directory: RunDirectory, listener: RunListener, judge: Callable[[Turn], Decision]
 ) -> None:
     """A case that cannot be run has one record, not one for each repeat."""
     decisions: dict[str, Decision] = {}
@@ -272,16 +249,16 @@ def _leave_out(
             if decision.verdict is not None:
                 record = make_skipped(turn.line, decision.verdict, _now())
                 directory.repeat(turn.line.id, 1).write_record(record)
-                watcher.end(turn, record)
+                listener.end(turn, record)
         if decisions[turn.line.id].runs:
             staying.append(turn)
     progress.left = staying
 
 
-def _gate(progress: _Progress, directory: RunDirectory, watcher: Watcher, stage: Stage) -> None:
+def _gate(progress: _Progress, directory: RunDirectory, listener: RunListener, stage: Stage) -> None:
     known = stage.ask((turn.case, turn.hosts) for turn in progress.left if turn.apart is None)
     _leave_out(
-        progress, directory, watcher,
+        progress, directory, listener,
         lambda turn: Decision() if turn.apart is not None else decide(turn.case, turn.hosts, known),
     )  # fmt: skip
     progress.asked = True
@@ -290,7 +267,7 @@ def _gate(progress: _Progress, directory: RunDirectory, watcher: Watcher, stage:
 def _run_until_lost(
     progress: _Progress,
     directory: RunDirectory,
-    watcher: Watcher,
+    listener: RunListener,
     stage: Stage,
     keeper: Keeper | None,
     run: Callable[..., Record],
@@ -300,26 +277,26 @@ def _run_until_lost(
 ) -> None:
     """:raises _Lost: the hosts are; the turn that was on them has its record"""
     with SavedGuests() as saved_guests, SharedGuest() as shared:
-        observer = Observer(watcher.step, watcher.sample, keeper, saved_guests, shared if share_guest else None)
-        _run_turns(progress, directory, watcher, stage, observer, run, retries)
+        context = RunContext(listener, keeper, saved_guests, shared if share_guest else None)
+        _run_turns(progress, directory, listener, stage, context, run, retries)
 
 
 def _run_turns(
     progress: _Progress,
     directory: RunDirectory,
-    watcher: Watcher,
+    listener: RunListener,
     stage: Stage,
-    observer: Observer,
+    context: RunContext,
     run: Callable[..., Record],
     retries: int,
 ) -> None:
     """:raises _Lost: as :func:`_run_until_lost`"""
-    keeper = observer.keeper
+    keeper = context.keeper
     while progress.left:
         turn = progress.left[0]
-        watcher.begin(turn)
+        listener.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
-        record = _run_turn(turn, repeat, directory, stage, observer, run)
+        record = _run_turn(turn, repeat, directory, stage, context, run)
         if needs_retry(record) and len(repeat.earlier()) < retries:
             repeat.set_aside()
             say(f"{turn.line.id} #{turn.number} is tried again: {record.mismatch}")
@@ -328,7 +305,7 @@ def _run_turns(
             continue
         record = add_earlier(record, repeat)
         progress.left.pop(0)
-        watcher.end(turn, record)
+        listener.end(turn, record)
         if keeper is not None and keeper.used:
             progress.kept = True
             progress.reason = f"the run stopped at {turn.line.id}, whose guests were kept"
@@ -342,11 +319,11 @@ def _run_turn(
     repeat: RepeatDirectory,
     directory: RunDirectory,
     stage: Stage,
-    observer: Observer,
+    context: RunContext,
     run: Callable[..., Record],
 ) -> Record:
     if turn.apart is not None:
-        observer.alone()  # a guest that is shared has the address that the case's guest is going to have
+        context.alone()  # a guest that is shared has the address that the case's guest is going to have
         return turn.apart(turn.number, repeat, directory, stage.address)
     try:
         pair, fingerprint = stage.pair(turn.hosts), stage.fingerprint(turn.case, turn.hosts)
@@ -355,7 +332,7 @@ def _run_turn(
         repeat.write_record(record)
         return record
     # which end is the source is the shared guest's matter, and here it is the case's
-    mine = observer.alone() if any(turn.hosts) else observer
+    mine = context.alone() if any(turn.hosts) else context
     return run_on_pair(turn.case, turn.number, pair, fingerprint, repeat, mine, run)
 
 
@@ -365,16 +342,16 @@ def run_on_pair(
     pair: Pair,
     fingerprint: Mapping[str, Any],
     repeat: RepeatDirectory,
-    observer: Observer,
+    context: RunContext,
     run: Callable[..., Record] = run_repeat,
 ) -> Record:
-    """A repeat with the guest that cases share, if the observer has one. If it is not as expected, it is run again
+    """A repeat with the guest that cases share, if the context has one. If it is not as expected, it is run again
     alone, and its record says what came of that.
     """
-    keeper = observer.keeper
-    record = run(case, number, pair, repeat, fingerprint, observer)
-    if observer.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
-        alone = run(case, number, pair, repeat.alone(), fingerprint, observer.alone())
+    keeper = context.keeper
+    record = run(case, number, pair, repeat, fingerprint, context)
+    if context.shared is not None and record.mismatch and not (keeper is not None and keeper.used):
+        alone = run(case, number, pair, repeat.alone(), fingerprint, context.alone())
         record = _compare_with_alone(record, alone)
         repeat.write_record(record)
     return record
@@ -415,7 +392,7 @@ def _report_left(progress: _Progress, directory: RunDirectory) -> None:
 
 def report_unrun(turns: Sequence[Turn], directory: RunDirectory, reason: str) -> int:
     """A record for each turn that has none; returns how many these are."""
-    unrun = [turn for turn in turns if not (directory.repeat_path(turn.line.id, turn.number) / "record.json").exists()]
+    unrun = [turn for turn in turns if not directory.has_record(turn.line.id, turn.number)]
     for turn in unrun:
         record = make_unrun(turn.line, turn.number, reason, _now())
         with contextlib.suppress(SwitchoverError, OSError):  # such as a full disk: who reads the plan misses it anyway

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from switchover.guests.warm import SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import GuestCrashed, UsageError
+from switchover.run.listener import RunListener
 from switchover.run.pair import Pair
 from switchover.run.shared import SharedGuest
-from switchover.run.traveller import Traveller, Watchers, start_traveller
+from switchover.run.traveller import Traveller, start_traveller
 from switchover.scenarios.case import Case, SideSpec
 
 
@@ -36,7 +37,7 @@ class HeldGuest(SharedGuest):
             )
         return self._traveller
 
-    def take(self, case: Case, pair: Pair, watchers: Watchers, saved_guests: SavedGuests | None) -> Traveller:
+    def take(self, case: Case, pair: Pair, listener: RunListener, saved_guests: SavedGuests | None) -> Traveller:
         """:raises GuestCrashed: the guest has ended; :raises UsageError: it cannot have the devices of the case"""
         traveller = self.require()
         here, wanted = traveller.side.spec, case.source
@@ -45,9 +46,9 @@ class HeldGuest(SharedGuest):
                 f"The guest cannot go on with the case {case.id}.",
                 why="its driver or the number of its devices differs",
             )
-        traveller.watchers = watchers
+        traveller.listener = listener
         traveller.side.guest.take_side("source")
-        watchers.step("devices")
+        listener.step("devices")
         if here.devices != wanted.devices:
             traveller.take_devices(wanted)
         return traveller

@@ -3,7 +3,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,18 +19,20 @@ from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.repro.script import SCRIPT, render_script
+from switchover.run.ending import find_ending
 from switchover.run.kept import Keeper
+from switchover.run.listener import RunListener
 from switchover.run.outside import OutsideProbe
 from switchover.run.pair import Pair
 from switchover.run.passage import Passage
 from switchover.run.shared import SharedGuest
 from switchover.run.side import Side
-from switchover.run.traveller import Traveller, Watchers, migrate_again, start_traveller
+from switchover.run.traveller import Traveller, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
 from switchover.scenarios.case import Case, in_place
 from switchover.scenarios.expectation import find_mismatch
 from switchover.scenarios.recorded import render_settings
-from switchover.scenarios.script import SCRIPT, render_script
 
 
 @dataclass
@@ -53,23 +55,20 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
-class Observer:
-    """Who is told where a repeat is: each step as it begins, each sample.
+class RunContext:
+    """What a repeat has of the run that it is in.
 
-    ``keeper``: keeps the guests of a case that is not as expected; None: they are released. ``saved_guests``: where
-    warm guests come from and stay for the next repeat; see :func:`start_traveller`. ``shared``: the guest that cases
-    share; None: each has one of its own. ``left``: a block with a guest that is the subject is left by an error, and
-    the guest is still there.
+    ``listener``: is told where it is. ``keeper``: keeps the guests of a case that is not as expected; None: they are
+    released. ``saved_guests``: where warm guests come from and stay for the next repeat; see :func:`start_traveller`.
+    ``shared``: the guest that cases share; None: each has one of its own.
     """
 
-    step: Callable[[str], None] = lambda step: None
-    sample: Callable[[Sample], None] = lambda sample: None
+    listener: RunListener = field(default_factory=RunListener)
     keeper: Keeper | None = None
     saved_guests: SavedGuests | None = None
     shared: SharedGuest | None = None
-    left: Callable[[BaseException], None] = lambda error: None
 
-    def alone(self) -> "Observer":
+    def alone(self) -> "RunContext":
         """The same for a case with a guest of its own: one that is shared has the same address, and ends before."""
         if self.shared is not None:
             self.shared.end()
@@ -82,7 +81,7 @@ def run_repeat(
     pair: Pair,
     directory: RepeatDirectory,
     fingerprint: Mapping[str, Any],
-    observer: Observer | None = None,
+    context: RunContext | None = None,
     place: GuestPlace | None = None,
 ) -> Record:
     """Run a case once and leave its record in ``directory``, whatever happens.
@@ -99,21 +98,29 @@ def run_repeat(
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="the repeat did not end")
     found: dict[str, Any] = dict(fingerprint)
     meter = StarvationMeter(pair.lab_hosts())
+    starved: list[str] = []
+    ended_by: BaseException | None = None
+
+    def find_starved(begin_s: float, end_s: float) -> str:
+        if words := meter.find_starved(begin_s, end_s):
+            starved.append(words)
+        return words
+
     placed = in_place(case, place) if place else case
     try:
-        observer = observer or Observer()
+        context = context or RunContext()
         try:
-            passage = _execute(placed, pair, watch, directory, found, observer)
+            passage = _execute(placed, pair, watch, directory, found, context)
         except NotRestored as error:
             say(f"{error.what} It is made again, once. {error.why}")
-            _forget_saved(error, pair, observer)
+            _forget_saved(error, pair, context)
             found["guest_made_again"] = str(error)
-            passage = _execute(placed, pair, watch, directory, found, observer)
-        verdict = judge_passage(passage, meter.find_starved, began_s)
+            passage = _execute(placed, pair, watch, directory, found, context)
+        verdict = judge_passage(passage, find_starved, began_s)
     except SwitchoverError as error:
-        verdict = judge_error(error, watch.step, meter.find_starved)
+        verdict, ended_by = judge_error(error, watch.step, find_starved), error
     except BaseException as error:
-        verdict = judge_error(error, watch.step)
+        verdict, ended_by = judge_error(error, watch.step), error
         raise
     finally:
         meter.close()
@@ -138,6 +145,7 @@ def run_repeat(
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
             interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
             driver=result.driver if result else {},
+            ending=find_ending(verdict.name, passage, ended_by, starved=bool(starved)),
         )  # fmt: skip
         if result and result.job_samples:
             directory.write_lines(
@@ -155,70 +163,87 @@ def _find_mismatch(case: Case, verdict: Verdict, passage: Passage) -> str:
     return find_mismatch(case.expectation, verdict, passage.checks)
 
 
-def _execute(
-    case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any], observer: Observer
-) -> Passage:
-    samples: list[Sample] = []
-    pair = pair.for_guest(case.source.guest)
-    keeper = observer.keeper
+class _Keeping(RunListener):
+    """Keeps all that a repeat leaves, and tells the run's listener where it is.
 
-    def begin(step: str) -> None:
-        watch.begin(step)
-        observer.step(step)
+    ``is_second``: what goes on is another migration, of which only evidence is kept.
+    """
 
-    def note_sample(sample: Sample) -> None:
-        samples.append(sample)
-        observer.sample(sample)
+    def __init__(
+        self, case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any],
+        context: RunContext,
+    ) -> None:  # fmt: skip
+        self._case, self._pair, self._watch, self._directory = case, pair, watch, directory
+        self._found, self._context = found, context
+        self.samples: list[Sample] = []
+        self.is_second = False
 
-    def keep_wrong(tried: Case, source: Side, destination: Side | None, outcome: Passage | SwitchoverError) -> None:
-        if keeper is not None:
-            # of a second migration, too, what is kept belongs to the case
-            keeper.keep_if_wrong(replace(tried, id=case.id), source, destination, outcome, pair, directory)
+    def step(self, step: str) -> None:
+        if not self.is_second:
+            self._watch.begin(step)
+            self._context.listener.step(step)
 
-    def note_versions(source: Side, destination: Side) -> None:
-        found.setdefault("qemu", {
-            name: side.guest.qmp.execute("query-version")
-            for name, side in (("source", source), ("destination", destination))
-            if side.guest.has_begun
-        })  # fmt: skip
-        for name, side in (("source", source), ("destination", destination)):
-            for device, function in side.functions.items():
-                found.setdefault("functions", {}).setdefault(f"{name} {device}", function.describe())
+    def sample(self, sample: Sample) -> None:
+        if not self.is_second:
+            self.samples.append(sample)
+            self._context.listener.sample(sample)
 
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: directory.write_lines("samples.jsonl", _render_samples(samples)))
-        watchers = Watchers(
-            step=begin,
-            sample=note_sample,
-            outside=lambda probe: _keep_arrivals(probe, directory),
-            release=lambda guest, name: _keep_evidence(guest, name, directory),
-            sides_started=note_versions,
-            attempted=keep_wrong,
-            recordings=directory.path,
+    def sides_started(self, source: Side, destination: Side) -> None:
+        """The versions of both QEMUs, and the functions, are facts of the repeat."""
+        sides = (("source", source), ("destination", destination))
+        self._found.setdefault(
+            "qemu",
+            {name: side.guest.qmp.execute("query-version") for name, side in sides if side.guest.has_begun},
         )
-        shared = observer.shared
+        for name, side in sides:
+            for device, function in side.functions.items():
+                self._found.setdefault("functions", {}).setdefault(f"{name} {device}", function.describe())
+
+    def outside(self, probe: OutsideProbe) -> None:
+        """Also of a migration that did not complete; a probe that was off or had no way leaves no file."""
+        if probe.sender is not None and not self.is_second:
+            probe.collect()
+            self._directory.write_lines("outside.jsonl", probe.render_lines())
+
+    def attempted(self, case: Case, source: Side, destination: Side | None, came_to: Passage | SwitchoverError) -> None:
+        if self._context.keeper is not None:
+            # of a second migration, too, what is kept belongs to the case
+            tried = replace(case, id=self._case.id)
+            self._context.keeper.keep_if_wrong(tried, source, destination, came_to, self._pair, self._directory)
+
+    def release(self, guest: QemuGuest, name: str) -> None:
+        _keep_evidence(guest, name, self._directory)
+
+
+def _execute(
+    case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any], context: RunContext
+) -> Passage:
+    pair = pair.for_guest(case.source.guest)
+    keeper = context.keeper
+    listener = _Keeping(case, pair, watch, directory, found, context)
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: directory.write_lines("samples.jsonl", _render_samples(listener.samples)))
+        shared = context.shared
         if shared is not None and not shared.accepts(case.source):
-            shared = observer.alone().shared
+            shared = context.alone().shared
         if shared is not None:
             stack.enter_context(_ended_on_error(shared))
-            traveller = shared.take(case, pair, watchers, observer.saved_guests)
+            traveller = shared.take(case, pair, listener, context.saved_guests)
             _turn_facts(found, pair, traveller)
         else:
             loop = stack.enter_context(LoopThread())
-            traveller = stack.enter_context(start_traveller(case.source, pair, loop, watchers, observer.saved_guests))
+            traveller = stack.enter_context(start_traveller(case.source, pair, loop, listener, context.saved_guests))
         found["guest"] = _describe_guest(traveller, case)
-        passage = traveller.attempt(case)
+        passage = traveller.attempt(case, recordings=directory.path)
         kept = keeper is not None and keeper.used
         subject = shared is not None and shared.is_subject
         if not kept and not subject and _calls_for_another(passage):
-            begin("second migration")
-            watchers.step = lambda step: None
-            watchers.sample = lambda sample: None
-            watchers.outside = lambda probe: None
-            watchers.recordings = None
+            listener.step("second migration")
+            listener.is_second = True
             again = migrate_again(traveller, case, "second destination")
             passage = replace(passage, checks=(*passage.checks, again))
-        begin("release")
+        listener.is_second = False
+        listener.step("release")
         if shared is not None:
             _leave(shared, traveller, passage, directory)
         return passage
@@ -275,23 +300,16 @@ def _describe_guest(traveller: Traveller, case: Case) -> dict[str, Any]:
     return {**told, **(traveller.saved.describe() if traveller.saved else {})}
 
 
-def _forget_saved(error: NotRestored, pair: Pair, observer: Observer) -> None:
-    if observer.shared is not None:
-        observer.shared.end()
-    saved_guests = observer.saved_guests or SavedGuests()  # one of its own is gone, and its image is in the store
+def _forget_saved(error: NotRestored, pair: Pair, context: RunContext) -> None:
+    if context.shared is not None:
+        context.shared.end()
+    saved_guests = context.saved_guests or SavedGuests()  # one of its own is gone, and its image is in the store
     saved_guests.forget(error.saved, pair.source.lab)
 
 
 def _render_samples(samples: Sequence[Sample]) -> Iterator[Mapping[str, Any]]:
     for sample in list(samples):
         yield {"at_ns": sample.at_ns, "query-migrate": dict(sample.reply)}
-
-
-def _keep_arrivals(probe: OutsideProbe, directory: RepeatDirectory) -> None:
-    """Also of a migration that did not complete; a probe that was off or had no way leaves no file."""
-    if probe.sender is not None:
-        probe.collect()
-        directory.write_lines("outside.jsonl", probe.render_lines())
 
 
 def _keep_evidence(guest: QemuGuest, name: str, directory: RepeatDirectory) -> None:

@@ -11,11 +11,12 @@ from switchover.guests.warm import SavedGuests
 from switchover.record.errors import NotReady, SwitchoverError
 from switchover.record.log import say
 from switchover.record.planfile import make_skipped, make_unrun
-from switchover.record.record import Record, VerdictName, read_record
+from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory
-from switchover.run.execution import Turn, Watcher, add_earlier, needs_retry, report_unrun
+from switchover.run.execution import Turn, add_earlier, needs_retry, report_unrun
 from switchover.run.leases import Choice, HealthWatch, Job, Lease, LeaseBackend, Outcome, PairLost, run_jobs
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.listener import RunListener
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.stage import HostNames, Stage
 from switchover.scenarios.gate import decide
 
@@ -35,7 +36,7 @@ def execute_on_pairs(
     directory: RunDirectory,
     places: Sequence[PairPlace],
     backend: LeaseBackend,
-    watcher: Watcher,
+    listener: RunListener,
     *,
     durations: Mapping[str, float],
     retries: int = 0,
@@ -53,14 +54,14 @@ def execute_on_pairs(
     by_choice = {place.choice: place for place in places}
     by_id = {_name(turn): turn for turn in turns}
     lock, stop = threading.Lock(), threading.Event()
-    watcher.start(turns)
+    listener.start(turns)
 
     def execute(job: Job, lease: Lease) -> Record:
         turn, place = by_id[job.id], by_choice[lease.choice]
         repeat = directory.repeat(turn.line.id, turn.number)
         repeat.set_aside()  # what there is of it is of a pair that was lost
         with lock:
-            watcher.begin(turn)
+            listener.begin(turn)
             say(f"{job.id}: on {place.choice.name}{f', after {lease.waited_s:.0f} s' if lease.waited_s >= 1 else ''}")
         left = retries
         while True:
@@ -80,9 +81,10 @@ def execute_on_pairs(
         if outcome.result is None:
             report_unrun([turn], directory, outcome.lack or str(outcome.error or "it did not end"))
         # one that has no result may have left a record, of what ended it
-        record = outcome.result or read_record(directory.repeat_path(turn.line.id, turn.number) / "record.json")
-        with lock:
-            watcher.end(turn, record)
+        record = outcome.result or directory.find_record(turn.line.id, turn.number)
+        if record is not None:
+            with lock:
+                listener.end(turn, record)
 
     def find_ailment(job: Job, lease: Lease) -> str:
         apart = by_id[job.id].apart
@@ -153,7 +155,7 @@ def _run_case(turn: Turn, stage: Stage, repeat: RepeatDirectory) -> Record:
         repeat.write_record(record)
         return record
     with SavedGuests() as saved_guests:
-        observer = Observer(saved_guests=saved_guests)
+        context = RunContext(saved_guests=saved_guests)
         return run_repeat(
-            case, turn.number, stage.pair(NONE), repeat, stage.fingerprint(case, NONE), observer, stage.guest_place
+            case, turn.number, stage.pair(NONE), repeat, stage.fingerprint(case, NONE), context, stage.guest_place
         )

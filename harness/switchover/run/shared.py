@@ -7,8 +7,9 @@ from dataclasses import replace
 from switchover.guests.warm import SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.migration.settings import MigrationSettings
+from switchover.run.listener import RunListener
 from switchover.run.pair import Pair
-from switchover.run.traveller import Traveller, Watchers, start_traveller
+from switchover.run.traveller import Traveller, start_traveller
 from switchover.scenarios.case import Case, SideSpec, with_start
 
 
@@ -44,19 +45,19 @@ class SharedGuest:
         """Whether a case with this source is one for guests that are shared."""
         return can_share(source)
 
-    def take(self, case: Case, pair: Pair, watchers: Watchers, saved_guests: SavedGuests | None) -> Traveller:
+    def take(self, case: Case, pair: Pair, listener: RunListener, saved_guests: SavedGuests | None) -> Traveller:
         """The guest for a case, with its devices. Raises what starting one, or plugging devices in, raises."""
         if self._traveller is not None and self._fits(self._traveller, case, pair):
             traveller = self._traveller
-            traveller.watchers = watchers
+            traveller.listener = listener
             traveller.side.guest.take_side("source")
-            watchers.step("devices")
+            listener.step("devices")
             traveller.take_devices(case.source)
         else:
             self.end()
             loop = self._stack.enter_context(LoopThread())
             source = with_start(case, "cold").source if self._boots else case.source
-            start = start_traveller(source, pair, loop, watchers, saved_guests)
+            start = start_traveller(source, pair, loop, listener, saved_guests)
             traveller = self._traveller = self._stack.enter_context(start)
         self._set = name_extras(case.settings)
         return traveller
@@ -64,7 +65,7 @@ class SharedGuest:
     def leave(self) -> None:
         """A case is over and the guest is well; what happens to it until the next one is nobody's evidence."""
         if self._traveller is not None:
-            self._traveller.watchers = Watchers()
+            self._traveller.listener = RunListener()
 
     def end(self) -> None:
         """End the guest, if there is one."""

@@ -4,7 +4,6 @@
 from dataclasses import replace
 
 from switchover.devices.reference import Knobs
-from switchover.migration.settings import MigrationSettings
 from switchover.record.units import MIB
 from switchover.scenarios.case import Case, make_case, with_one_device
 
@@ -17,12 +16,3 @@ def ask(knobs: Knobs) -> Case:
 
 PRE_COPY_OFF = ask(replace(KNOBS, pre_copy=False))
 PRE_COPY_ON = ask(replace(KNOBS, pre_copy=True))
-BUSY = make_case(
-    "busy",
-    with_one_device(
-        Knobs(initial_bytes=4 * MIB, dirty_bytes_per_sec=1 * MIB, dma_pages_per_sec=500, irq_rates=(50, 20, 10))
-    ),
-    settings=MigrationSettings(settle_vfio_bytes=4 * MIB),
-    heartbeat_us=0,
-)
-"""A device that writes to the guest's memory and raises interrupts all the time, and dirties its state."""

@@ -28,14 +28,14 @@ from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_dir
 from switchover.run.execution import run_on_pair
 from switchover.run.held import HeldGuest, start_held_guest
 from switchover.run.inventory_stage import lease_inventory_hosts, reopen_inventory_hosts
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.shared import SharedGuest
 from switchover.run.stage import HostNames, LabStage, Stage
 from switchover.scenarios.case import Case, in_place
 from switchover.scenarios.expand import PlannedCase
 from switchover.scenarios.gate import decide
 
-NOBODY = Observer()
+ALONE = RunContext()
 """Who watches runs that nobody watches."""
 
 
@@ -109,14 +109,14 @@ class Testbed:
 
     __test__ = False  # its name is not that of a test, for pytest
 
-    def __init__(self, stage: Stage, directory: RunDirectory, observer: Observer, lab: Lab | None = None) -> None:
+    def __init__(self, stage: Stage, directory: RunDirectory, context: RunContext, lab: Lab | None = None) -> None:
         self._stage = stage
         self._directory = directory
-        self._observer = observer
+        self._context = context
         self._known: dict[tuple[object, ...], Any] = {}
         self._place: RepeatDirectory | None = None
         self._lock = threading.Lock()
-        self._saved_guests = observer.saved_guests or SavedGuests()
+        self._saved_guests = context.saved_guests or SavedGuests()
         self.lab = lab
 
     @property
@@ -167,10 +167,10 @@ class Testbed:
         case, hosts = _split(case)
         if missing := self._find_missing(case, hosts):
             return _leave_out(case, number, missing, repeat)
-        observer = self._observer.alone() if alone or any(hosts) else self._observer
+        context = self._context.alone() if alone or any(hosts) else self._context
         pair, fingerprint = self._stage.pair(hosts), self._stage.fingerprint(case, hosts)
         run = partial(run_repeat, place=self._stage.guest_place)
-        return run_on_pair(case, number, pair, fingerprint, repeat, observer, run)
+        return run_on_pair(case, number, pair, fingerprint, repeat, context, run)
 
     @contextlib.contextmanager
     def start_guest(self, case: Case) -> Iterator[Guest]:
@@ -186,15 +186,15 @@ class Testbed:
             try:
                 yield Guest(held, case, self)
             except BaseException as error:
-                self._observer.left(error)
+                self._context.listener.left(error)
                 raise
 
     def migrate(self, held: HeldGuest, case: Case) -> Record:
         """For :meth:`Guest.migrate`."""
         number, repeat = self._directory.next_repeat(case.id)
         pair, fingerprint = self._stage.pair(("", "")), self._stage.fingerprint(case, ("", ""))
-        observer = replace(self._observer, shared=held)
-        return run_repeat(case, number, pair, repeat, fingerprint, observer, self._stage.guest_place)
+        context = replace(self._context, shared=held)
+        return run_repeat(case, number, pair, repeat, fingerprint, context, self._stage.guest_place)
 
     def record_irq_threads(self, host: Host, seconds: float, irqs: Sequence[str] = ()) -> Analysis:
         """For :func:`record_irq_threads`, with the recording in the run directory."""
@@ -207,14 +207,14 @@ class Testbed:
     @contextlib.contextmanager
     def inside(self, place: RepeatDirectory) -> Iterator["Testbed"]:
         """The same hosts for a case that runs cases itself: their records are in its own directory."""
-        within = Testbed(self._stage, RunDirectory(place.path), self._observer, self.lab)
+        within = Testbed(self._stage, RunDirectory(place.path), self._context, self.lab)
         within._known, within._place = self._known, place
         yield within
 
     def end_shared_guest(self) -> None:
         """End the guest that cases share, if there is one: another one may have its address."""
-        if self._observer.shared is not None:
-            self._observer.shared.end()
+        if self._context.shared is not None:
+            self._context.shared.end()
 
     def release_guests(self) -> None:
         """End the guest that cases share, and remove saved guests that are kept for further cases."""
@@ -232,7 +232,7 @@ class Testbed:
         Empty, if everything was released that was acquired, and nobody else uses the hosts.
         """
         own = self._saved_guests.directories
-        shared = self._observer.shared
+        shared = self._context.shared
         if shared is not None and shared.traveller is not None:
             side = shared.traveller.side
             own += [side.guest.files.directory, side.guest.files.tap, *(entry.mediated.uuid for entry in side.devices)]
@@ -338,18 +338,18 @@ def open_testbed(
     lab: Lab | None = None,
     *,
     directory: RunDirectory | None = None,
-    observer: Observer = NOBODY,
+    context: RunContext = ALONE,
 ) -> Iterator[Testbed]:
     """Hosts that somebody has already. ``directory``: the run directory, if there is one already."""
     directory = directory or make_run_directory(title, output)
     with SavedGuests() as saved_guests, SharedGuest() as shared:
         yield Testbed(
-            stage, directory, replace(observer, saved_guests=saved_guests, shared=shared if share_guest else None), lab
+            stage, directory, replace(context, saved_guests=saved_guests, shared=shared if share_guest else None), lab
         )
 
 
 @contextlib.contextmanager
-def reopen_testbed(address: Mapping[str, object], directory: RunDirectory, observer: Observer) -> Iterator[Testbed]:
+def reopen_testbed(address: Mapping[str, object], directory: RunDirectory, context: RunContext) -> Iterator[Testbed]:
     """Hosts that the parent of this process has, and keeps from others meanwhile; without an address, a lab.
 
     :raises NotReady: they are not there any more; :raises UsageError: the inventory has changed
@@ -371,4 +371,4 @@ def reopen_testbed(address: Mapping[str, object], directory: RunDirectory, obser
         else:
             lab = stack.enter_context(borrow_lab())
             stage = LabStage(lab)
-        yield stack.enter_context(open_testbed(stage, lab=lab, directory=directory, observer=observer))
+        yield stack.enter_context(open_testbed(stage, lab=lab, directory=directory, context=context))

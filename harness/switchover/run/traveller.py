@@ -2,7 +2,7 @@
 """A guest that lives on one end of a pair and migrates to the other, as often as it is asked to."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,13 +14,13 @@ from switchover.guests.qemu import QemuGuest
 from switchover.guests.warm import Beginning, SavedGuest, SavedGuests, finish_restore
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
-from switchover.migration.session import Sample
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import VerdictName
 from switchover.run.interventions import make_intervention, start_link
 from switchover.run.irqwatch import start_irq_watch
+from switchover.run.listener import RunListener
 from switchover.run.needs import (
     GuestMeans,
     Need,
@@ -29,7 +29,7 @@ from switchover.run.needs import (
     list_not_checked,
     require_means,
 )
-from switchover.run.outside import OutsideProbe, start_outside
+from switchover.run.outside import start_outside
 from switchover.run.pair import Pair
 from switchover.run.passage import (
     Passage,
@@ -58,28 +58,10 @@ _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 
 
 @dataclass
-class Watchers:
-    """Who is told what happens: each step as it begins, each sample, the probe from outside when it ended, and each
-    QEMU just before it is released (also one that did not come up).
-
-    ``attempted``: what an attempt came to, while both sides are still there; the destination is None if it did not come
-    up. ``recordings``: where those of IRQ threads are kept; None: nowhere.
-    """
-
-    step: Callable[[str], None] = lambda step: None
-    sample: Callable[[Sample], None] = lambda sample: None
-    outside: Callable[[OutsideProbe], None] = lambda probe: None
-    release: Callable[[QemuGuest, str], None] = lambda guest, name: None
-    sides_started: Callable[[Side, Side], None] = lambda source, destination: None
-    attempted: Callable[[Case, Side, Side | None, Passage | SwitchoverError], None] = lambda *came_to: None
-    recordings: Path | None = None
-
-
-@dataclass
 class Traveller:
     """``pair.source`` is where the guest lives now. Made by :func:`start_traveller`.
 
-    ``migrations``: how many it has completed. ``watchers`` may be others for each attempt.
+    ``migrations``: how many it has completed. ``listener`` may be another one for each attempt.
     """
 
     pair: Pair
@@ -88,38 +70,41 @@ class Traveller:
     beginning: Beginning
     saved: SavedGuest | None
     """what it was restored from; None: it was booted"""
-    watchers: Watchers
+    listener: RunListener
     connection: GuestConnection
     _stay: contextlib.ExitStack
     _trips: contextlib.ExitStack
     before: GuestAnswers | None = field(default=None)
     migrations: int = 0
 
-    def attempt(self, case: Case, name: str = "destination") -> Passage:
+    def attempt(self, case: Case, name: str = "destination", recordings: Path | None = None) -> Passage:
         """Migrate to the other end, as the case says, and look at the guest where it then is.
 
-        On completion the guest lives there, and the side it left is released; otherwise the side that waited is.
-        A destination that is refused, or a host that is lost, raises.
+        ``recordings``: where those of IRQ threads are kept; None: nowhere. On completion the guest lives there, and the
+        side it left is released; otherwise the side that waited is. A destination that is refused, or a host that is
+        lost, raises.
         """
         with contextlib.ExitStack() as failed:
             there = failed.enter_context(contextlib.ExitStack())
             arrival: Side | None = None
             try:
                 self.side.guest.take_side("source")
-                self.watchers.step(f"start {name}")
+                self.listener.step(f"start {name}")
                 # a guest that boots does so by itself; one that is restored is given its devices meanwhile
                 with ThreadPoolExecutor(1, name) as aside:
                     starting = aside.submit(self._start_arrival, there, case.destination, name)
                     if self.before is None:
                         self.settle_in()
                 arrival = starting.result()
-                self.watchers.sides_started(self.side, arrival)
+                self.listener.sides_started(self.side, arrival)
                 before = self._meet(case)
-                passage = replace(self._pass(case, arrival, before), not_checked=list_not_checked(case, before.means))
+                passage = replace(
+                    self._pass(case, arrival, before, recordings), not_checked=list_not_checked(case, before.means)
+                )
             except SwitchoverError as error:
-                self.watchers.attempted(case, self.side, arrival, error)
+                self.listener.attempted(case, self.side, arrival, error)
                 raise
-            self.watchers.attempted(case, self.side, arrival, passage)
+            self.listener.attempted(case, self.side, arrival, passage)
             if passage.result and passage.result.status == "completed" and not passage.error:
                 self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
                 failed.pop_all()
@@ -138,18 +123,18 @@ class Traveller:
 
     def _release(self, guest: QemuGuest) -> None:
         """A QEMU that is about to go: one that the guest has come to by a migration before is the source by now."""
-        self.watchers.release(guest, guest.side)
+        self.listener.release(guest, guest.side)
 
     def settle_in(self) -> None:
         """The guest boots, or is restored, gets its state, and says what it is before its first migration."""
         guest, saved = self.side.guest, self.side.saved
         if saved:
-            self.watchers.step("guest restore")
+            self.listener.step("guest restore")
             finish_restore(guest, saved)
         else:
-            self.watchers.step("guest boot")
+            self.listener.step("guest boot")
             guest.wait_until_reachable()
-        self.watchers.step("ask before")
+        self.listener.step("ask before")
         host = self.connection.open(guest)
         self.before = self._prepare(find_means(host, self.side.spec.guest), canary=True)
 
@@ -189,7 +174,7 @@ class Traveller:
             raise AssertionError("the guest has not settled in")
         return self.before
 
-    def _pass(self, case: Case, arrival: Side, before: GuestAnswers) -> Passage:
+    def _pass(self, case: Case, arrival: Side, before: GuestAnswers, recordings: Path | None) -> Passage:
         require_means(case, before.means)
         login = self.connection.require(self.side.guest)
         truths = do_both(self.side.read_truths, arrival.read_truths)
@@ -204,26 +189,26 @@ class Traveller:
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
             ]
             if case.irq_seconds:
-                self.watchers.step("IRQ threads before")
+                self.listener.step("IRQ threads before")
             watch = probes.enter_context(
-                start_irq_watch(case, self.side, before.means, login, self.pair.keys, self.watchers.recordings)
+                start_irq_watch(case, self.side, before.means, login, self.pair.keys, recordings)
             )
             if case.heartbeat_us:
-                self.watchers.step("control interval")
+                self.listener.step("control interval")
             probe = probes.enter_context(
                 start_outside(self.pair, self.side.guest, case.heartbeat_us, login, lacking_for_outside(before.means))
             )
-            probes.callback(self.watchers.outside, probe)
-            self.watchers.step("migrate")
+            probes.callback(self.listener.outside, probe)
+            self.listener.step("migrate")
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.watchers.sample, faults.close, self.pair.destination.login, truths,
+                    self.listener.sample, faults.close, self.pair.destination.login, truths,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
             else:
-                self.watchers.step("ask after")
+                self.listener.step("ask after")
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
                     found = watch.finish(arrival)
@@ -238,7 +223,7 @@ class Traveller:
                 return make_failed(
                     migrated.migration, migrated.states, checks=tuple(checks), properties=migrated.properties
                 )
-        self.watchers.step("ask after")
+        self.listener.step("ask after")
         ended = _ended(self.side, arrival)
         if ended == "source":
             checks = [check_not_running(arrival)]
@@ -377,14 +362,14 @@ def start_traveller(
     spec: SideSpec,
     pair: Pair,
     loop: LoopThread,
-    watchers: Watchers | None = None,
+    listener: RunListener | None = None,
     saved_guests: SavedGuests | None = None,
 ) -> Iterator[Traveller]:
     """A guest started on the source of the pair; it boots, or is read, while the first destination is started.
 
     ``saved_guests``: where a warm guest comes from, or stays for the next one; None: only this traveller has it.
     """
-    watchers = watchers or Watchers()
+    listener = listener or RunListener()
     pair = pair.for_guest(spec.guest)
     with contextlib.ExitStack() as trips:
         trips.enter_context(start_virtual_functions(pair.source.host, spec.functions))
@@ -393,16 +378,16 @@ def start_traveller(
         saved_guests = saved_guests or trips.enter_context(SavedGuests())
         beginning = saved_guests.decide(spec.guest, here.host, here.lab)
         if beginning.start == "warm":
-            watchers.step("saved guest")
+            listener.step("saved guest")
             saved = saved_guests.require(
                 spec.guest, len(spec.devices), here.host, pair.keys, loop, here.lab, here.guest_words,
-                keep=lambda guest: watchers.release(guest, "saved"),
+                keep=lambda guest: listener.release(guest, "saved"),
             )  # fmt: skip
-        watchers.step("start source")
+        listener.step("start source")
         made: list[Traveller] = []
 
         def release(guest: QemuGuest) -> None:
-            (made[0].watchers if made else watchers).release(guest, guest.side)
+            (made[0].listener if made else listener).release(guest, guest.side)
 
         side = stay.enter_context(
             start_side(
@@ -411,5 +396,5 @@ def start_traveller(
             )
         )  # fmt: skip
         with contextlib.closing(GuestConnection(pair.keys)) as connection:
-            made.append(Traveller(pair, loop, side, beginning, saved, watchers, connection, stay, trips))
+            made.append(Traveller(pair, loop, side, beginning, saved, listener, connection, stay, trips))
             yield made[0]

@@ -18,7 +18,7 @@ from switchover.cli.main import main
 from switchover.hosts import processes
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import HostFacts, Known
@@ -62,9 +62,9 @@ class Harness:
         pair: object,
         directory: RepeatDirectory,
         fingerprint: Mapping[str, Any],
-        observer: Observer,
+        context: RunContext,
     ) -> Record:
-        assert observer.saved_guests is not None, "a warm guest is saved once for all repeats"
+        assert context.saved_guests is not None, "a warm guest is saved once for all repeats"
         self.ran.append(case)
         record = record_of(case, number, self.verdicts.pop(0))
         directory.write_record(record)

@@ -24,7 +24,7 @@ def test_only_vfio_devices_are_asked() -> None:
     assert found == {
         "0000:3b:00.2": Migratability(7, True),
         "0000:5e:00.0": Migratability(None, why="no answer"),
-        UUID: Migratability(None, why="in use"),
+        UUID: Migratability(None, why="in use", in_use=True),
     }
 
 

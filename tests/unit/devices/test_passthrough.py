@@ -68,7 +68,7 @@ def test_a_function_is_bound_and_given_back() -> None:
     with start_function(host, FunctionRequest(VIRTUAL, driver="vfio-pci")) as passed:
         assert list_open_changes() == [f"driver vfio-pci of {VIRTUAL}, which had mlx5_vfio_pci"]
         assert passed.sysfs == f"/sys/bus/pci/devices/{VIRTUAL}"
-        assert passed.describe()["migration"] == {"flags": 7, "logs_dma": True, "why": ""}
+        assert passed.describe()["migration"] == {"flags": 7, "logs_dma": True, "why": "", "in_use": False}
         host.log.append("in use")
     assert host.log == ["look", "ask", "look who uses it", "bind", "look", "ask", "in use", "give back"]
     assert not list(journals_directory().glob("*.jsonl"))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.builders import make_record
 
 from switchover.record.checks import CheckId
+from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked, make_check
 from switchover.record.record import (
@@ -33,7 +34,7 @@ PROPERTIES: dict[str, dict[str, str]] = {"source": {"x-allow-pre-copy": "off"}, 
 ALONE = {"verdict": {"name": "completed", "side": "", "reason": ""}, "mismatch": ""}
 EARLIER = ({"verdict": "infrastructure-error", "reason": "hosta does not answer"},)
 WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
-SCHEMA = DATA / "record-6.json"
+SCHEMA = DATA / "record-7.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -78,6 +79,7 @@ RECORDS = st.builds(
     not_checked=st.lists(st.builds(NotChecked, st.sampled_from(CheckId), st.text(), st.text()), max_size=2).map(tuple),
     alone=OBJECTS,
     earlier=st.lists(OBJECTS, max_size=2).map(tuple),
+    ending=st.sampled_from(Ending),
 )
 
 
@@ -112,12 +114,45 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 6 is read for good."""
+    """A record that was written by version 7 is read for good."""
     record = read_record(SCHEMA)
     assert record == WHOLE
     assert record.measured("downtime.qemu") == 0.256
     assert record.measured("bytes.wire") is None
     assert record.measured("no such") is None
+
+
+def test_a_record_of_version_6_can_be_read() -> None:
+    """In version 6 an ending was told by sentences only, by which it is found."""
+    assert read_record(DATA / "record-6.json") == replace(WHOLE, schema_version=6)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "ending"),
+    [
+        ("infrastructure-error", "not run: interrupted", Ending.NOT_RUN),
+        ("infrastructure-error", "migrate: interrupted", Ending.INTERRUPTED),
+        ("infrastructure-error", "interrupted", Ending.INTERRUPTED),
+        ("infrastructure-error", "the process of the case died (killed by signal 9)", Ending.LOST),
+        ("infrastructure-error", "migrate: x; meanwhile lab host hostb was stopped for 5 of 6 s", Ending.HOST_STARVED),
+        ("infrastructure-error", "guest boot: hosta does not answer; it was asked to run: ls", Ending.HOST_LOST),
+        ("crashed", "failed: the destination's QEMU was killed by a signal", Ending.KILLED),
+        ("crashed", "migrate: source ended with exit status 1.", Ending.BY_ITSELF),
+        ("hung", "ack-starved: pending 0 B", Ending.ACK_STARVED),
+        ("hung", "not converging: pending 9 MiB", Ending.NOT_CONVERGING),
+        ("hung", "no progress at the destination: nothing", Ending.NO_PROGRESS),
+        ("hung", "no end: x", Ending.BY_ITSELF),
+        ("failed", "not run: interrupted", Ending.BY_ITSELF),
+        ("completed", "", Ending.BY_ITSELF),
+    ],
+)
+def test_the_ending_of_an_older_record(verdict: str, reason: str, ending: Ending) -> None:
+    """It is found by the sentences of that time; a newer record tells it itself, whatever its sentences are."""
+    fields = json.loads((DATA / "record-6.json").read_text())
+    fields["verdict"] = {"name": verdict, "side": "", "reason": reason}
+    assert parse_record(json.dumps(fields)).ending is ending
+    fields |= {"schema_version": 7, "ending": "called-off"}
+    assert parse_record(json.dumps(fields)).ending is Ending.CALLED_OFF
 
 
 def test_a_record_of_version_5_can_be_read() -> None:

@@ -10,7 +10,9 @@ import pytest
 from tests.unit.builders import make_record
 
 from switchover.record.errors import NotReady
-from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of, make_run_directory
+from switchover.record.planfile import PlanLine, list_missing, make_skipped
+from switchover.record.record import Verdict, VerdictName
+from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of, list_runs, make_run_directory
 
 
 def test_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +145,35 @@ def test_the_next_repeat(tmp_path: Path) -> None:
     number, repeat = run.next_repeat("case")
     assert (number, repeat.path) == (3, run.repeat_path("case", 3))
     assert run.next_repeat("another")[0] == 1
+
+
+def test_a_record_is_asked_for(tmp_path: Path) -> None:
+    """One that is not there is none, and asking for it makes no directory; paths are by case and number."""
+    run = make_run_directory("x", tmp_path)
+    for number in (10, 2, 1):
+        run.repeat("b", number).write_record(make_record("b", number))
+    assert run.find_record("b", 2) == make_record("b", 2)
+    assert run.has_record("b", 10)
+    assert run.find_record("a", 1) is None
+    assert not run.has_record("b", 3)
+    assert not run.repeat_path("a", 1).exists()
+    assert [path.parent.name for path in run.record_paths()] == ["01", "02", "10"]
+
+
+def test_repeats_that_are_missing(tmp_path: Path) -> None:
+    """Of a case that is not supported one record is all that there should be."""
+    run = make_run_directory("x", tmp_path)
+    line = PlanLine("a", "a", "s", 3, {}, "", 1.0)
+    assert list_missing(run, line) == [1, 2, 3]
+    run.repeat("a", 2).write_record(make_record("a", 2))
+    assert list_missing(run, line) == [1, 3]
+    run.repeat("a", 1).write_record(make_skipped(line, Verdict(VerdictName.NOT_SUPPORTED)))
+    assert list_missing(run, line) == []
+
+
+def test_runs_are_listed_by_their_names(tmp_path: Path) -> None:
+    """Directories without a head are no runs, and without a directory there is none."""
+    runs = [make_run_directory("x", tmp_path, name=name) for name in ("2026-2", "2026-1")]
+    (tmp_path / "other").mkdir()
+    assert list_runs(tmp_path) == runs[::-1]
+    assert list_runs(tmp_path / "nowhere") == []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchover.record.units import format_bytes, format_seconds
+from switchover.record.units import format_bytes, format_count, format_median, format_seconds, format_spread
 
 BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
@@ -57,3 +57,19 @@ def test_seconds_are_right(value: float) -> None:
     """The text is the value, to half of its last digit."""
     number, unit = format_seconds(value).split()
     assert abs(float(number) * SECONDS[unit] - value) <= 0.51 * SECONDS[unit]
+
+
+def test_counts() -> None:
+    """One thing, or so many things; none is several."""
+    assert [format_count(number, "lab host") for number in (0, 1, 2)] == ["0 lab hosts", "1 lab host", "2 lab hosts"]
+
+
+@given(st.lists(st.integers(0, 9), max_size=5))
+def test_values_together(values: list[int]) -> None:
+    """Extremes stand beside the median only if they differ, and no values are never a number."""
+    text = format_spread(values, str)
+    assert text.startswith(format_median(values, str))
+    assert ("[" in text) == (len(set(values)) > 1)
+    assert (text == "missing") == (not values)
+    if len(set(values)) > 1:
+        assert text.endswith(f" [{min(values)} … {max(values)}]")

@@ -54,7 +54,7 @@ def test_for_programs() -> None:
     host = json.loads(json.dumps(render_survey_json(SURVEY)))
     assert host["reachable"] is True
     assert host["qemus"][QEMU]["vfio_pci"] == {"enable-migration": "OnOffAuto", "migration-events": "bool"}
-    assert host["migratability"]["0000:3b:00.2"] == {"flags": 7, "logs_dma": True, "why": ""}
+    assert host["migratability"]["0000:3b:00.2"] == {"flags": 7, "logs_dma": True, "why": "", "in_use": False}
     assert host["devices"]["groups"]["9"] == ["0000:5d:02.0", "0000:5e:00.0", "0000:5e:00.1"]
     down = render_survey_json(lost_host("rack2", "inventory", HostLost("gone")))
     assert (down["reachable"], down["problems"]) == (False, {"host": "gone"})

@@ -14,15 +14,16 @@ from tests.unit.scenarios.samples import HEAD
 
 from switchover.guests.places import GuestPlace
 from switchover.guests.qemu import GuestKeys
-from switchover.migration.session import Sample
+from switchover.record.ending import Ending
 from switchover.record.errors import HostLost, NotReady, UsageError
 from switchover.record.record import Record, Verdict, VerdictName, exit_code_of, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of, make_run_directory
 from switchover.report.rundata import read_run
 from switchover.run import execution
-from switchover.run.execution import MOST_LOSSES, Turn, execute, list_turns, start_execution
+from switchover.run.execution import MOST_LOSSES, Turn, execute, list_left, list_turns, start_execution
+from switchover.run.listener import RunListener
 from switchover.run.pair import End, Pair
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.stage import HostNames
 from switchover.scenarios.case import Case
 from switchover.scenarios.gate import Decision, HostFacts, Known
@@ -40,7 +41,7 @@ def plan_of(text: str = THREE, *, repeats: int = 1, interleave: str = "on", name
     return make_plan(scenario)
 
 
-class World:
+class World(RunListener):
     """Hosts that may be lost, and cases that come to what they are told."""
 
     def __init__(self) -> None:
@@ -85,10 +86,16 @@ class World:
         return ""
 
     def run(
-        self, case: Case, number: int, pair: Pair, directory: RepeatDirectory, found: Mapping[str, Any], see: Observer
+        self,
+        case: Case,
+        number: int,
+        pair: Pair,
+        directory: RepeatDirectory,
+        found: Mapping[str, Any],
+        see: RunContext,
     ) -> Record:
         self.log.append(f"{case.id} #{number}")
-        see.step("migrate")
+        see.listener.step("migrate")
         outcomes = self.outcomes.get(f"{case.id} #{number}", [])
         outcome = outcomes.pop(0) if outcomes else VerdictName.COMPLETED
         name = VerdictName.INFRASTRUCTURE_ERROR if isinstance(outcome, BaseException) else outcome
@@ -100,19 +107,10 @@ class World:
             raise outcome
         return record
 
-    # the watcher's part
+    # what a listener is told
 
     def start(self, turns: Sequence[Turn]) -> None:
         self.log.append(f"{len(turns)} turns")
-
-    def begin(self, turn: Turn) -> None:
-        """Seen by what is run."""
-
-    def step(self, step: str) -> None:
-        """Seen by what is run."""
-
-    def sample(self, sample: Sample) -> None:
-        """There are none."""
 
     def end(self, turn: Turn, record: Record) -> None:
         self.log.append(f"ended {record.case} #{record.repeat} {record.verdict.name}")
@@ -317,7 +315,7 @@ class Sharing:
         self.ran: list[str] = []
         self.places: list[Path] = []
 
-    def run(self, case: Case, number: int, pair: Pair, place: RepeatDirectory, found: Any, see: Observer) -> Record:
+    def run(self, case: Case, number: int, pair: Pair, place: RepeatDirectory, found: Any, see: RunContext) -> Record:
         self.ran.append(f"{case.id} {'alone' if see.shared is None else 'shared'}")
         self.places.append(place.path)
         if see.shared is None and case.id in self.alone:
@@ -425,3 +423,20 @@ def test_a_shared_guest_does_not_outlive_its_hosts(world: World, directory: RunD
     assert first is second
     assert alone is None
     assert third not in (None, first)
+
+
+def test_what_a_resumed_run_does_again(directory: RunDirectory) -> None:
+    """What has no record, was not run, or was interrupted, as its ending says: the words of a reason do not matter."""
+    turns = start_execution([plan_of(repeats=2)], directory)
+    error = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="x")
+    for turn, ending, reason in zip(
+        turns,
+        (Ending.NOT_RUN, Ending.INTERRUPTED, Ending.HOST_LOST, Ending.BY_ITSELF, Ending.BY_ITSELF),
+        ("x", "x", "x", "not run: x", "migrate: interrupted"),
+        strict=False,
+    ):
+        record = replace(
+            make_record(turn.line.id, turn.number), verdict=replace(error, reason=reason), mismatch="x", ending=ending
+        )
+        directory.repeat(turn.line.id, turn.number).write_record(record)
+    assert list_left(turns, directory) == [turns[0], turns[1], turns[5]]

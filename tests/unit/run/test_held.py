@@ -14,7 +14,8 @@ from switchover.record.errors import GuestCrashed, Refused, UsageError
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.held import HeldGuest, start_held_guest
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.listener import RunListener
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.scenarios.case import Case, SideSpec, make_case, with_one_device
 
 REFUSED = Refused("QEMU refused the device.", why="no such property")
@@ -38,8 +39,8 @@ class Subject:
         place = self.directory / str(len(list(self.directory.iterdir())) + 1)
         place.mkdir()
         self.world.outcomes = [outcome]
-        observer = Observer(saved_guests=make_saved_guests(self.world), shared=self.held)
-        return run_repeat(case, 1, self.pair, RepeatDirectory(place), {}, observer)
+        context = RunContext(saved_guests=make_saved_guests(self.world), shared=self.held)
+        return run_repeat(case, 1, self.pair, RepeatDirectory(place), {}, context)
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_a_case_that_it_cannot_go_on_with(subject: Subject) -> None:
     guest = replace(CASE.source.guest, driver="libvirt")
     for source in (replace(CASE.source, guest=guest), SideSpec(devices=())):
         with pytest.raises(UsageError, match="cannot go on with the case y"):
-            subject.held.take(make_case("y", source), subject.pair, subject.held.require().watchers, None)
+            subject.held.take(make_case("y", source), subject.pair, RunListener(), None)
 
 
 def test_it_gets_the_devices_of_a_case(subject: Subject, world: World) -> None:

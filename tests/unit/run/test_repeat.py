@@ -20,16 +20,18 @@ from switchover.hosts.loop import LoopThread
 from switchover.lab.lab import Lab
 from switchover.migration.phases import Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
+from switchover.migration.session import Sample
 from switchover.record.checks import CheckId
+from switchover.record.ending import Ending
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotSupported, Refused
 from switchover.record.measurement import Check, NotChecked
 from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory
 from switchover.run import repeat
+from switchover.run.listener import RunListener
 from switchover.run.pair import End, Pair
 from switchover.run.passage import Passage, make_failed
-from switchover.run.repeat import Observer, Stopwatch, run_repeat
-from switchover.run.traveller import Watchers
+from switchover.run.repeat import RunContext, Stopwatch, run_repeat
 from switchover.scenarios.case import Case, SideSpec, in_order, make_case, with_one_device
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault
@@ -164,16 +166,16 @@ class FakeTraveller:
         self.heals = heals
         self.log: list[str] = []
         self.cases: list[Case] = []
-        self.watchers = Watchers()
+        self.listener = RunListener()
         self.saved = saved
         self.beginning = Beginning("warm" if saved else "cold", reason)
         self.migrations = 0
         self.starts: list[SavedGuests | None] = []
 
-    def attempt(self, case: Case, name: str = "destination") -> Passage:
+    def attempt(self, case: Case, name: str = "destination", recordings: Path | None = None) -> Passage:
         self.log.append(name)
         self.cases.append(case)
-        self.watchers.sample(make_sample())
+        self.listener.sample(make_sample())
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
@@ -186,11 +188,11 @@ class FakeTraveller:
 
     @contextlib.contextmanager
     def start(
-        self, spec: SideSpec, pair: Pair, loop: LoopThread, watchers: Watchers, saved_guests: SavedGuests | None
+        self, spec: SideSpec, pair: Pair, loop: LoopThread, listener: RunListener, saved_guests: SavedGuests | None
     ) -> Iterator[Self]:
         assert replace(spec, guest=CASE.source.guest) == CASE.source
         self.starts.append(saved_guests)
-        self.watchers = watchers
+        self.listener = listener
         yield self
 
 
@@ -258,7 +260,7 @@ def run_unrestored(
 ) -> Record:
     monkeypatch.setattr(repeat, "start_traveller", traveller.start)
     pair = replace(PAIR, source=replace(PAIR.source, lab=LAB))
-    return run_repeat(CASE, 1, pair, RepeatDirectory(tmp_path), {}, Observer(saved_guests=guests))
+    return run_repeat(CASE, 1, pair, RepeatDirectory(tmp_path), {}, RunContext(saved_guests=guests))
 
 
 def test_a_guest_that_is_not_restored_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -385,21 +387,29 @@ def test_a_case_whose_guests_are_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: int, log: list[str]
 ) -> None:
     """Each attempt is told, under the case's name; after one that was kept nothing more is tried with the guests. The
-    observer is told each step and each sample of the first migration.
+    listener is told each step and each sample of the first migration.
     """
     traveller = FakeTraveller(FAILED, FAILED)
     attempt = FakeTraveller.attempt
 
-    def tell(self: FakeTraveller, case: Case, name: str = "destination") -> Passage:
+    def tell(self: FakeTraveller, case: Case, name: str = "destination", recordings: Path | None = None) -> Passage:
         passage = attempt(self, case, name)
-        self.watchers.attempted(case, cast(Any, None), None, passage)
+        self.listener.attempted(case, cast(Any, None), None, passage)
         return passage
 
     monkeypatch.setattr(FakeTraveller, "attempt", tell)
     monkeypatch.setattr(repeat, "start_traveller", traveller.start)
     keeper, steps, samples = ToldKeeper(first), list[str](), list[Any]()
-    observer = Observer(steps.append, samples.append, cast(Any, keeper))
-    record = run_repeat(CASE, 1, PAIR, RepeatDirectory(tmp_path), {}, observer)
+
+    class Listener(RunListener):
+        def step(self, step: str) -> None:
+            steps.append(step)
+
+        def sample(self, sample: Sample) -> None:
+            samples.append(sample)
+
+    context = RunContext(Listener(), cast(Any, keeper))
+    record = run_repeat(CASE, 1, PAIR, RepeatDirectory(tmp_path), {}, context)
     assert traveller.log == log
     assert keeper.told == [CASE.id] * first
     assert steps == (["release"] if first == 1 else ["second migration", "release"])
@@ -451,6 +461,7 @@ def test_an_interruption_and_a_bug_are_recorded_and_raised(
     record = read_record(tmp_path / "record.json")
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
     assert record.verdict.reason.startswith("migrate: ")
+    assert record.ending is (Ending.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Ending.BY_ITSELF)
 
 
 def test_the_stopwatch() -> None:
@@ -483,7 +494,7 @@ def test_lab_hosts_are_watched_over_the_repeat(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(repeat, "StarvationMeter", Meter)
     hang = Hang(HangKind.NO_PROGRESS, 30, "nothing is sent", seen_s=100)
     record = run_with(monkeypatch, tmp_path, make_failed(make_result(None, hang=hang), {}))
-    assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR
+    assert (record.verdict.name, record.ending) == (VerdictName.INFRASTRUCTURE_ERROR, Ending.HOST_STARVED)
     assert log == [{}, (70, 100), "closed"]
     assert run_with(monkeypatch, tmp_path, HostLost("gone")).verdict.reason.endswith("meanwhile lab host b was stopped")
     with pytest.raises(KeyboardInterrupt):

@@ -21,8 +21,9 @@ from switchover.run import several
 from switchover.run.execution import Turn, start_execution
 from switchover.run.leases.flocks import FlockBackend
 from switchover.run.leases.resources import Choice
+from switchover.run.listener import RunListener
 from switchover.run.pair import Pair
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.several import PairPlace, execute_on_pairs
 from switchover.scenarios.case import Case
 
@@ -46,7 +47,7 @@ class PairStage(World):
         return self.lost
 
 
-class Pairs:
+class Pairs(RunListener):
     """Pairs ``a`` and ``b``, and what cases come to on them, one execution after the other."""
 
     def __init__(self, directory: Path) -> None:
@@ -79,7 +80,7 @@ class Pairs:
         pair: Pair,
         directory: RepeatDirectory,
         found: Mapping[str, Any],
-        see: Observer,
+        context: RunContext,
         place: GuestPlace | None,
     ) -> Record:
         with self.lock:
@@ -98,15 +99,7 @@ class Pairs:
             raise outcome
         return record
 
-    # the watcher's part
-
-    def start(self, turns: Any) -> None: ...
-
-    def begin(self, turn: Turn) -> None: ...
-
-    def step(self, step: str) -> None: ...
-
-    def sample(self, sample: Any) -> None: ...
+    # what a listener is told
 
     def end(self, turn: Turn, record: Record) -> None:
         self.ended.append(f"{record.case} {record.verdict.name}")

@@ -12,12 +12,12 @@ from tests.unit.run.travelling import (
     CASE,
     COMPLETED,
     FAILED,
+    Watch,
     World,
     make_pair,
     make_saved_guests,
     make_world,
     name_of,
-    watch,
 )
 
 from switchover.devices.reference import Knobs
@@ -29,7 +29,7 @@ from switchover.record.measurement import Check
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.run.pair import Pair
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.shared import SharedGuest, can_share, name_extras
 from switchover.run.traveller import Traveller
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
@@ -61,7 +61,7 @@ class Cases:
         self.pair = make_pair(world)
 
     def take(self, case: Case, pair: Pair | None = None) -> Traveller:
-        return self.shared.take(case, pair or self.pair, watch(self.world), make_saved_guests(self.world))
+        return self.shared.take(case, pair or self.pair, Watch(self.world), make_saved_guests(self.world))
 
     def run(self, case: Case, outcome: Any = COMPLETED) -> Traveller:
         traveller = self.take(case)
@@ -239,8 +239,8 @@ def run_case(world: World, shared: SharedGuest, tmp_path: Path) -> RunCase:
         directory = tmp_path / str(next(numbers))
         directory.mkdir()
         facts = {"source": {"kernel": "of a"}, "destination": {"kernel": "of b"}}
-        observer = Observer(saved_guests=make_saved_guests(world), shared=shared)
-        return run_repeat(case, 1, pair, RepeatDirectory(directory), facts, observer), directory
+        context = RunContext(saved_guests=make_saved_guests(world), shared=shared)
+        return run_repeat(case, 1, pair, RepeatDirectory(directory), facts, context), directory
 
     return run
 

@@ -11,9 +11,10 @@ from tests.unit.run.travelling import CASE, COMPLETED, FAILED, FIRST, World, mak
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.record.errors import GuestCrashed, HostLost, Refused
+from switchover.run.listener import RunListener
 from switchover.run.passage import Passage
 from switchover.run.traveller import Traveller
-from switchover.scenarios.case import with_one_device
+from switchover.scenarios.case import Case, with_one_device
 from switchover.scenarios.faults import Action, Fault
 
 
@@ -136,10 +137,15 @@ def test_an_attempt_is_told_while_both_sides_are_there(world: World, outcome: An
     """However it went: nothing is released before, so that somebody may look."""
     world.outcomes = [outcome]
 
+    class Attempts(RunListener):
+        def attempted(self, case: Case, source: Any, destination: Any, came_to: object) -> None:
+            world.note(f"attempted {case.id}: {name_of(source)}, {name_of(destination) if destination else 'nobody'}")
+
+        def release(self, guest: object, name: str) -> None:
+            world.note(f"keep {name}")
+
     def use(made: Traveller) -> None:
-        made.watchers.attempted = lambda case, source, destination, came_to: world.note(
-            f"attempted {case.id}: {name_of(source)}, {name_of(destination) if destination else 'nobody'}"
-        )
+        made.listener = Attempts()
         made.attempt(CASE)
 
     travel(world, use)
@@ -153,8 +159,12 @@ def test_a_destination_that_did_not_come_up_is_told(world: World) -> None:
     world.fail = {"start destination on b": Refused("no such property")}
     told: list[Any] = []
 
+    class Attempts(RunListener):
+        def attempted(self, case: Case, source: object, destination: object, came_to: object) -> None:
+            told.append((destination, type(came_to)))
+
     def use(made: Traveller) -> None:
-        made.watchers.attempted = lambda *came_to: told.append((came_to[2], type(came_to[3])))
+        made.listener = Attempts()
         made.attempt(CASE)
 
     with pytest.raises(Refused):

@@ -8,8 +8,10 @@ import pytest
 from tests.unit.run.travelling import CASE, COMPLETED, CUT, FAILED, World, make_world, travel
 
 from switchover.devices.reference import Knobs
+from switchover.guests.qemu import QemuGuest
 from switchover.migration.phases import Phase
 from switchover.record.errors import Refused, UsageError
+from switchover.run.listener import RunListener
 from switchover.run.traveller import Traveller, offers_of
 from switchover.scenarios.case import DeviceSpec, SideSpec, with_one_device
 from switchover.scenarios.faults import Action, Fault
@@ -85,13 +87,17 @@ def test_sides_are_told_by_where_the_guest_is(world: World) -> None:
     ]  # fmt: skip
 
 
-def test_watchers_of_the_next_case_are_told(world: World) -> None:
-    """What a case's own watchers are told ends with it, also of the QEMU that was started before."""
+def test_the_listener_of_the_next_case_is_told(world: World) -> None:
+    """What a case's own listener is told ends with it, also of the QEMU that was started before."""
     world.outcomes = [COMPLETED]
     told: list[str] = []
 
+    class Releases(RunListener):
+        def release(self, guest: QemuGuest, name: str) -> None:
+            told.append(name)
+
     def use(made: Traveller) -> None:
-        made.watchers = replace(made.watchers, release=lambda guest, name: told.append(name))
+        made.listener = Releases()
         made.attempt(CASE)
 
     travel(world, use)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
-from tests.unit.run.travelling import CASE, COMPLETED, LOOP, World, make_pair, make_world, watch
+from tests.unit.run.travelling import CASE, COMPLETED, LOOP, Watch, World, make_pair, make_world
 
 from switchover.devices.binding import FunctionRequest
 from switchover.hosts.host import Host
@@ -38,7 +38,7 @@ def test_virtual_functions_outlive_every_side(world: World) -> None:
     """Those of a host that the guest left stay until its end: both sides may be of one host, and it may come back."""
     case = replace(CASE, source=VIRTUAL, destination=VIRTUAL)
     world.outcomes = [COMPLETED, COMPLETED]
-    with start_traveller(VIRTUAL, make_pair(world), LOOP, watch(world)) as made:
+    with start_traveller(VIRTUAL, make_pair(world), LOOP, Watch(world)) as made:
         made.attempt(case)
         made.attempt(case, "back")
         world.note("in use")
@@ -53,7 +53,7 @@ def test_virtual_functions_outlive_every_side(world: World) -> None:
 def test_functions_that_cannot_be_made_start_nothing(world: World) -> None:
     """No QEMU is started for a guest whose virtual functions cannot be had."""
     world.fail = {"make 1 on a": NotReady("too few")}
-    with pytest.raises(NotReady), start_traveller(VIRTUAL, make_pair(world), LOOP, watch(world)):
+    with pytest.raises(NotReady), start_traveller(VIRTUAL, make_pair(world), LOOP, Watch(world)):
         raise AssertionError("it was started")
     assert world.log == ["make 1 on a"]
 
@@ -61,6 +61,6 @@ def test_functions_that_cannot_be_made_start_nothing(world: World) -> None:
 def test_a_function_has_no_knobs_to_take(world: World) -> None:
     """A guest takes the knobs of the next case for its reference devices only."""
     both = SideSpec(devices=(*VIRTUAL.devices, DeviceSpec("second")))
-    with start_traveller(both, make_pair(world), LOOP, watch(world)) as made:
+    with start_traveller(both, make_pair(world), LOOP, Watch(world)) as made:
         made.take_knobs(both)
     assert [line for line in world.log if line.startswith("knobs")] == ["knobs of source: fail_at none"]

@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.run.travelling import CASE, COMPLETED, LOOP, World, make_pair, make_saved_guests, make_world, watch
+from tests.unit.run.travelling import CASE, COMPLETED, LOOP, Watch, World, make_pair, make_saved_guests, make_world
 
 from switchover.devices.reference import Knobs
 from switchover.record.errors import NotSupported
@@ -29,7 +29,7 @@ def travel_with(world: World, monkeypatch: pytest.MonkeyPatch, case: Case, means
     monkeypatch.setattr(traveller, "find_means", lambda guest, spec: means)
     world.outcomes = [COMPLETED]
     made: list[Passage] = []
-    with start_traveller(case.source, make_pair(world), LOOP, watch(world), make_saved_guests(world)) as started:
+    with start_traveller(case.source, make_pair(world), LOOP, Watch(world), make_saved_guests(world)) as started:
         made.append(started.attempt(case))
     return made
 

@@ -22,10 +22,11 @@ from switchover.migration.phases import Phase
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.run import probes, traveller
+from switchover.run.listener import RunListener
 from switchover.run.pair import End, Pair
 from switchover.run.passage import Migrated, Passage
 from switchover.run.side import Side
-from switchover.run.traveller import Traveller, Watchers, start_traveller
+from switchover.run.traveller import Traveller, start_traveller
 from switchover.scenarios.case import SideSpec, make_case, with_one_device
 from switchover.scenarios.faults import Action, Fault
 
@@ -263,16 +264,21 @@ def make_pair(world: World, link: str = "link0") -> Pair:
     return Pair(End(hosts[0], "at a", link), End(hosts[1], "at b", link), KEYS)
 
 
-def watch(world: World) -> Watchers:
-    return Watchers(
-        step=lambda step: None,
-        release=lambda guest, name: world.note(f"keep {name}"),
-        sides_started=lambda source, destination: world.note("both started"),
-    )
+class Watch(RunListener):
+    """Notes what is released, and that both sides have started."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def release(self, guest: Any, name: str) -> None:
+        self.world.note(f"keep {name}")
+
+    def sides_started(self, source: Any, destination: Any) -> None:
+        self.world.note("both started")
 
 
 def travel(world: World, use: Callable[[Traveller], None], link: str = "link0", source: SideSpec = CASE.source) -> None:
-    with start_traveller(source, make_pair(world, link), LOOP, watch(world), make_saved_guests(world)) as made:
+    with start_traveller(source, make_pair(world, link), LOOP, Watch(world), make_saved_guests(world)) as made:
         use(made)
 
 

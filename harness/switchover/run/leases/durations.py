@@ -10,7 +10,7 @@ from pathlib import Path
 from switchover.record.errors import UsageError
 from switchover.record.planfile import find_plan
 from switchover.record.record import VerdictName
-from switchover.record.rundir import RunDirectory
+from switchover.record.rundir import RunDirectory, list_runs
 
 NEWEST = 50
 """Runs that are read: older ones say little of a harness and hosts that have changed since."""
@@ -23,10 +23,9 @@ def read_durations(runs_directory: Path, newest: int = NEWEST) -> dict[str, floa
     out: an estimate is missed by nobody.
     """
     found: dict[str, list[float]] = defaultdict(list)
-    heads = sorted(runs_directory.glob("*/run.json"), key=lambda path: path.parent.name, reverse=True)
-    for head in heads[:newest]:
-        names = _names(RunDirectory(head.parent))
-        for path in head.parent.glob("*/*/record.json"):
+    for directory in list_runs(runs_directory)[: -newest - 1 : -1]:
+        names = _names(directory)
+        for path in directory.record_paths():
             taken = _read_seconds(path)
             if taken is not None:
                 case, seconds = taken

@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_spread
+from switchover.bench.repeats import run_once
 from switchover.lab.images import build_images
 from switchover.lab.lab import start_lab
 from switchover.record.log import say

@@ -4,15 +4,15 @@
 import argparse
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_spread
+from switchover.bench.repeats import run_once
 from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.record.units import MIB
 from switchover.run.pair import Pair, pair_of_lab
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.shared import SharedGuest
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case, with_start
@@ -29,7 +29,7 @@ def _compare(count: int, pair: Pair, scratch: Path) -> int:
     """A saved guest that is not there yet is made before the first turn: the next case does not pay for it."""
     records: dict[str, list[Record]] = {arm: [] for arm in ARMS}
     with SavedGuests() as saved_guests:
-        first = run_once(PRE_COPY_ON, 0, pair, scratch, {}, Observer(saved_guests=saved_guests))
+        first = run_once(PRE_COPY_ON, 0, pair, scratch, {}, RunContext(saved_guests=saved_guests))
         say(f"before: {first.verdict.name}, saved guest {first.fingerprint['guest'].get('bytes', 0) / MIB:.0f} MiB")
         for number in range(1, count + 1):
             case = (PRE_COPY_OFF, PRE_COPY_ON)[number % 2]
@@ -49,10 +49,10 @@ def _compare(count: int, pair: Pair, scratch: Path) -> int:
 
 def _run_arm(arm: str, case: Case, number: int, pair: Pair, scratch: Path, saved_guests: SavedGuests) -> Record:
     """Of a shared guest the second case, which is the first one that has it from another; the other way, then."""
-    observer = Observer(saved_guests=saved_guests)
+    context = RunContext(saved_guests=saved_guests)
     if arm != "shared":
-        return run_once(with_start(case, "cold" if arm == "cold" else "warm"), number, pair, scratch, {}, observer)
+        return run_once(with_start(case, "cold" if arm == "cold" else "warm"), number, pair, scratch, {}, context)
     with SharedGuest() as shared:
-        observer = Observer(saved_guests=saved_guests, shared=shared)
-        run_once(case, number, pair, scratch, {}, observer)
-        return run_once(case, number, pair, scratch, {}, observer)
+        context = RunContext(saved_guests=saved_guests, shared=shared)
+        run_once(case, number, pair, scratch, {}, context)
+        return run_once(case, number, pair, scratch, {}, context)

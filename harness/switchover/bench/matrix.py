@@ -5,14 +5,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
+from switchover.bench.figures import render_spread
 from switchover.guests.warm import SavedGuests
 from switchover.lab.borrow import borrow_lab
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.run.shared import SharedGuest
 from switchover.scenarios.building import load_cases
 
@@ -24,11 +24,11 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
     directory = make_run_directory("matrix", scratch)
     records = []
     with borrow_lab() as lab, SavedGuests() as saved_guests, SharedGuest() as shared:
-        observer = Observer(saved_guests=saved_guests, shared=shared)
+        context = RunContext(saved_guests=saved_guests, shared=shared)
         for number in range(1, arguments.count + 1):
             for entry in (entry for name in MATRIX for entry in load_cases(name)):
                 case = replace(entry.case, id=entry.id, heartbeat_us=0)
-                record = run_repeat(case, number, pair_of_lab(lab), directory.repeat(case.id, number), {}, observer)
+                record = run_repeat(case, number, pair_of_lab(lab), directory.repeat(case.id, number), {}, context)
                 records.append(record)
                 right = f"NOT AS EXPECTED: {record.mismatch}" if record.mismatch else "right"
                 seconds = sum(record.seconds.values())

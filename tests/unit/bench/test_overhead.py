@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What measuring costs: pairs of arms."""
 
-from switchover.run.overhead import alternate, without_probes
+from switchover.bench.overhead import alternate, without_probes
 from switchover.run.standard import PRE_COPY_ON
 
 

@@ -4,10 +4,10 @@
 import statistics
 from collections.abc import Iterable
 
+from switchover.bench.endurance import Turn
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.report.differences import Difference, count_needed
-from switchover.run.endurance import Turn
 
 
 def tell_turns(what: str, turns: Iterable[Turn]) -> int:

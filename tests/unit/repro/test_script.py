@@ -22,13 +22,13 @@ from switchover.record.checks import CheckId
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import Record, Verdict, VerdictName
+from switchover.repro.script import render_script
+from switchover.repro.shell import quote, render_variable
 from switchover.run.standard import PRE_COPY_ON
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import render_settings
-from switchover.scenarios.script import render_script
-from switchover.scenarios.shell import quote, render_variable
 
 QEMU_VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "Debian 1:10.0.2"}
 ODD = SideSpec(

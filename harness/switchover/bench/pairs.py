@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_ratio, render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_ratio, render_spread
+from switchover.bench.repeats import run_once
 from switchover.guests.places import PLACES
 from switchover.guests.warm import SavedGuests
 from switchover.lab.lab import start_lab
@@ -22,7 +22,7 @@ from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.report.differences import find_ratio
 from switchover.run.pair import Pair, pairs_of_lab
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
 
 ARMS = ("one pair", "two pairs")
@@ -43,7 +43,7 @@ def _compare(count: int, pairs: Sequence[Pair], scratch: Path, saved_guests: Sav
 
     def run_cases(number: int, which: int) -> list[Record]:
         return [
-            run_once(case, number, pairs[which], scratch, {}, Observer(saved_guests=saved_guests), PLACES[which])
+            run_once(case, number, pairs[which], scratch, {}, RunContext(saved_guests=saved_guests), PLACES[which])
             for case in CASES
         ]
 

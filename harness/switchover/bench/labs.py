@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_ratio, render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_ratio, render_spread
+from switchover.bench.repeats import run_once
 from switchover.guests.spec import Start
 from switchover.guests.warm import SavedGuests
 from switchover.hosts import processes
@@ -25,8 +25,9 @@ from switchover.record.errors import UsageError
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.report.differences import Difference, find_ratio
+from switchover.run.listener import RunListener
 from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.standard import PRE_COPY_ON
 from switchover.scenarios.case import with_start
 
@@ -36,7 +37,7 @@ SAVING = "saved guest"
 WHOLE = "whole case"
 
 
-class ProcessorTime:
+class ProcessorTime(RunListener):
     """What the QEMUs of a lab took of processors, by step of a case; seconds."""
 
     def __init__(self, lab: Lab) -> None:
@@ -45,7 +46,7 @@ class ProcessorTime:
         self._step = ""
         self._last = self._read()
 
-    def begin(self, step: str) -> None:
+    def step(self, step: str) -> None:
         """A step begins, and the one before it ends."""
         now = self._read()
         if self._step:
@@ -115,9 +116,9 @@ def _compare(count: int, starts: Sequence[Start], labs: Sequence[Lab], scratch: 
             case = with_start(PRE_COPY_ON, start)
             for arm in (0, 1) if number % 2 else (1, 0):
                 processors = ProcessorTime(labs[arm])
-                observer = Observer(step=processors.begin, saved_guests=saved_guests)
-                record = run_once(case, number, pairs[arm], scratch, {}, observer)
-                processors.begin("")
+                context = RunContext(listener=processors, saved_guests=saved_guests)
+                record = run_once(case, number, pairs[arm], scratch, {}, context)
+                processors.step("")
                 records[start][arm].append(record)
                 taken[start][arm].append(processors.seconds)
                 seconds = sum_steps(record.seconds)

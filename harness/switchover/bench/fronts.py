@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
+from switchover.bench.figures import render_spread
 from switchover.hosts import processes
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.log import say

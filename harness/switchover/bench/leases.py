@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
+from switchover.bench.figures import render_spread
 from switchover.record.errors import ExitCode, NotReady
 from switchover.run.leases.flocks import FlockBackend
 from switchover.run.leases.protocol import Lease

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from switchover.cli.bench.figures import render_spread
+from switchover.bench.figures import render_spread
 from switchover.hosts.local import LocalHost
 from switchover.record.checks import CheckId
 from switchover.record.errors import ExitCode

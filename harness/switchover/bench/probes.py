@@ -4,14 +4,14 @@
 import argparse
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_ratio, render_spread
-from switchover.cli.bench.repeats import run_once
+from switchover.bench.figures import render_ratio, render_spread
+from switchover.bench.overhead import alternate
+from switchover.bench.repeats import run_once
 from switchover.lab.borrow import borrow_lab
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.record.units import format_seconds
 from switchover.report.differences import find_ratio
-from switchover.run.overhead import alternate
 from switchover.run.pair import pair_of_lab
 from switchover.run.standard import PRE_COPY_ON
 

@@ -4,9 +4,9 @@
 import argparse
 from pathlib import Path
 
-from switchover.cli.bench.figures import tell_turns
+from switchover.bench.endurance import migrate_there_and_back
+from switchover.bench.figures import tell_turns
 from switchover.lab.borrow import borrow_lab
-from switchover.run.endurance import migrate_there_and_back
 from switchover.run.pair import pair_of_lab
 from switchover.run.standard import PRE_COPY_ON
 from switchover.scenarios.case import with_driver

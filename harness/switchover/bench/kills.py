@@ -6,11 +6,11 @@ import os
 import random
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
+from switchover.bench.figures import render_spread
+from switchover.bench.killing import Kill, kill_repeatedly
 from switchover.lab.lab import Lab, start_lab
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
-from switchover.run.kills import Kill, kill_repeatedly
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> int:

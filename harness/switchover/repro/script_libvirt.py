@@ -13,8 +13,8 @@ from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
 from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
+from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.scenarios.case import SideSpec
-from switchover.scenarios.shell import quote, render_here_document, render_variable
 
 USAGE = """\
 Each on its host, the same variables on both, DESTINATION and DESTINATION_URI among them:

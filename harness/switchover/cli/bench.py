@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``switchover bench``: the harness measured by itself; figures, never a verdict on speed.
 
-Each kind is a module of this package with ``run(arguments, scratch) -> int``, named as the kind with ``_`` for ``-``.
+Each kind is a module of :mod:`switchover.bench` with ``run(arguments, scratch) -> int``, named as the kind with ``_``
+for ``-``.
 """
 
 import argparse
@@ -82,6 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    module = importlib.import_module(f"{__name__}.{arguments.kind.replace('-', '_')}")
+    module = importlib.import_module(f"switchover.bench.{arguments.kind.replace('-', '_')}")
     with tempfile.TemporaryDirectory(prefix="switchover-bench-") as scratch:
         return int(module.run(arguments, Path(scratch)))

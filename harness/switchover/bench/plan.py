@@ -5,7 +5,7 @@ import argparse
 import time
 from pathlib import Path
 
-from switchover.cli.bench.figures import render_spread
+from switchover.bench.figures import render_spread
 from switchover.record.errors import ExitCode
 from switchover.report.plan import render_plans
 from switchover.scenarios.plan import make_plan

@@ -10,17 +10,17 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from tests.unit.scenarios.test_script import SCRIPTS, by_libvirt, head_of, record_of, write_program
+from tests.unit.repro.test_script import SCRIPTS, by_libvirt, head_of, record_of, write_program
 
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.record import VerdictName
-from switchover.scenarios import script_libvirt
+from switchover.repro import script_libvirt
+from switchover.repro.script import render_script
+from switchover.repro.script_libvirt import list_options
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.recorded import parse_case
-from switchover.scenarios.script import render_script
-from switchover.scenarios.script_libvirt import list_options
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])

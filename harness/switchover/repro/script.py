@@ -22,11 +22,11 @@ from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice, wi
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
-from switchover.scenarios import script_libvirt
+from switchover.repro import script_libvirt
+from switchover.repro.shell import render_comment, render_variable, render_words
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import parse_case
-from switchover.scenarios.shell import render_comment, render_variable, render_words
 
 SCRIPT = "repro.sh"
 """In the directory of a repeat."""

@@ -7,7 +7,7 @@ from switchover.guests.places import GuestPlace
 from switchover.record.record import Record
 from switchover.record.rundir import make_run_directory
 from switchover.run.pair import Pair
-from switchover.run.repeat import Observer, run_repeat
+from switchover.run.repeat import RunContext, run_repeat
 from switchover.scenarios.case import Case
 
 
@@ -17,9 +17,9 @@ def run_once(
     pair: Pair,
     scratch: Path,
     fingerprint: dict[str, object],
-    observer: Observer | None = None,
+    context: RunContext | None = None,
     place: GuestPlace | None = None,
 ) -> Record:
     """A repeat with a run directory of its own in ``scratch``."""
     directory = make_run_directory("bench", scratch)
-    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, observer, place)
+    return run_repeat(case, number, pair, directory.repeat(case.id, number), fingerprint, context, place)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from switchover.cli.bench import leases
-from switchover.cli.bench.leases import is_running, mark, measure_double_uses, measure_speed_up
+from switchover.bench import leases
+from switchover.bench.leases import is_running, mark, measure_double_uses, measure_speed_up
 from switchover.record.errors import NotReady
 from switchover.run.leases.protocol import Lease
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a repeat ended, by the types of what happened. Pure."""
+
+from switchover.migration.progress import HangKind
+from switchover.record.ending import Ending
+from switchover.record.errors import GuestCrashed, HostLost
+from switchover.record.record import VerdictName
+from switchover.run.passage import Passage
+
+_OF_HANG = {
+    HangKind.ACK_STARVED: Ending.ACK_STARVED,
+    HangKind.NOT_CONVERGING: Ending.NOT_CONVERGING,
+    HangKind.NO_PROGRESS: Ending.NO_PROGRESS,
+    HangKind.NO_END: Ending.BY_ITSELF,
+}
+
+
+def find_ending(verdict: VerdictName, passage: Passage, error: BaseException | None, *, starved: bool) -> Ending:
+    """``error``: what ended the repeat besides its passage; None: nothing did. ``starved``: the verdict is what it is
+    since lab hosts did not get to run.
+    """
+    error = error or passage.error
+    status = passage.result.destination_exit if passage.result else None
+    if isinstance(error, GuestCrashed):
+        status = error.exit_status
+    if isinstance(error, KeyboardInterrupt):
+        return Ending.INTERRUPTED
+    if starved:
+        return Ending.HOST_STARVED
+    if isinstance(error, HostLost):
+        return Ending.HOST_LOST
+    if verdict is VerdictName.CRASHED and status is not None and status < 0:
+        return Ending.KILLED
+    if verdict is VerdictName.HUNG and passage.result and passage.result.hang:
+        return _OF_HANG[passage.result.hang.kind]
+    return Ending.BY_ITSELF

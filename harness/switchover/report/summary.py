@@ -47,7 +47,10 @@ def render_counts(run: RunData) -> str:
     for case in run.cases:
         word = _word_for(case)
         counts[word] = counts.get(word, 0) + 1
-    return f"{_plural(len(run.cases), 'case')}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+    raced = sum(record.verdict.race is not Race.NONE for record in run.records)
+    races = f"; {_plural(raced, 'repeat')} decided by QEMU's own race of a cancel" if raced else ""
+    listed = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return f"{_plural(len(run.cases), 'case')}: {listed}{races}"
 
 
 def _word_for(case: CaseResult) -> str:

@@ -17,8 +17,10 @@ from switchover.lab.starvation import StarvationMeter
 from switchover.migration.session import Sample
 from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
+from switchover.record.mismatch import Mismatch, render_mismatches
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.run.faults import list_faults
 from switchover.run.kept import Keeper
 from switchover.run.outside import OutsideProbe
 from switchover.run.pair import Pair
@@ -28,7 +30,7 @@ from switchover.run.side import Side
 from switchover.run.traveller import Traveller, Watchers, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
 from switchover.scenarios.case import Case, in_place
-from switchover.scenarios.expectation import find_mismatch
+from switchover.scenarios.expectation import find_mismatches
 from switchover.scenarios.recorded import render_settings
 from switchover.scenarios.script import SCRIPT, render_script
 
@@ -125,7 +127,9 @@ def run_repeat(
             started=started,
             verdict=verdict,
             expectation=asdict(case.expectation),
-            mismatch=_find_mismatch(case, verdict, passage),
+            mismatch=render_mismatches(mismatches := _find_mismatches(case, verdict, passage)),
+            mismatches=mismatches,
+            deaths=passage.deaths,
             settings=render_settings(case),
             fingerprint=found,
             seconds=watch.seconds,
@@ -136,7 +140,7 @@ def run_repeat(
             states=passage.states,
             properties=passage.properties,
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
-            interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
+            interventions=tuple(asdict(intervened) for intervened in passage.interventions),
             driver=result.driver if result else {},
         )  # fmt: skip
         if result and result.job_samples:
@@ -148,11 +152,11 @@ def run_repeat(
     return record
 
 
-def _find_mismatch(case: Case, verdict: Verdict, passage: Passage) -> str:
+def _find_mismatches(case: Case, verdict: Verdict, passage: Passage) -> tuple[Mismatch, ...]:
     """A case that its guest cannot take part in is like one that the gate leaves out: neither right nor wrong."""
     if verdict.name is VerdictName.NOT_SUPPORTED:
-        return ""
-    return find_mismatch(case.expectation, verdict, passage.checks)
+        return ()
+    return find_mismatches(case.expectation, verdict, passage.checks, list_faults(case), passage.deaths)
 
 
 def _execute(

@@ -58,9 +58,9 @@ class MigrationResult:
     """What a migration that was started came to.
 
     ``status`` is QEMU's own word; ``None`` if there was no terminal one when it was given up: then ``hang`` says why.
-    ``error``: error-desc; ``destination_error`` also what a destination that ended wrote to its standard error;
-    ``failed_first``: the side whose status failed before the other's; empty if that cannot be told. ``clocks``: by side,
-    the host's real-time clock against the controller's over the time of the migration.
+    ``error``: error-desc; ``destination_error`` also what a destination that ended wrote to its standard error.
+    ``failed_first``: the side whose status failed before the other's; empty if that cannot be told. ``clocks``: by
+    side, the host's real-time clock against the controller's over the time of the migration.
     """
 
     status: str | None

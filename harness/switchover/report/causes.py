@@ -31,7 +31,9 @@ class Evidence:
     @property
     def as_expected_at_first(self) -> bool:
         """Whether the verdict is the expected one, and only a check after it is not in order."""
-        return self.differs_by(MismatchKind.CHECKS) and not self.differs_by(MismatchKind.VERDICT)
+        return any(map(self.differs_by, (MismatchKind.CHECKS, MismatchKind.FAULT))) and not any(
+            map(self.differs_by, (MismatchKind.VERDICT, MismatchKind.SIDE, MismatchKind.REASON))
+        )
 
     def differs_by(self, kind: MismatchKind) -> bool:
         """Whether that is a way in which what happened is not what was to happen."""

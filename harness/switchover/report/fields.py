@@ -23,8 +23,8 @@ from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import SectionTime, StateTransition
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, NotChecked
-from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
 from switchover.record.mismatch import Mismatch
+from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
 from switchover.record.record import SCHEMA_VERSION, Death, Record, Verdict
 from switchover.record.rundir import RunHead
 from switchover.run.kept import Kept, KeptSide

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from switchover.record.planfile import NOT_RUN
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
+from switchover.record.record import DIFFERS_ALONE, Race, Record, VerdictName
 from switchover.record.units import format_bytes, format_seconds
 from switchover.report.causes import find_causes
 from switchover.report.comparison import compare_planned, render_comparisons

@@ -6,7 +6,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from switchover.devices.reference import Truth
 from switchover.hosts.host import UNKNOWN_SIGNAL
 from switchover.migration.phases import Intervened
 from switchover.record.checks import CheckId
@@ -86,17 +85,13 @@ def check_faults(case: Case, made: Sequence[Intervened], deaths: Sequence[Death]
         yield make_check(CheckId.MIGRATION_FAULTS, observed == "made", "made", observed, label)
 
 
-def check_device_faults(case: Case, before: Truths, after: Truths) -> list[Check]:
-    """By each device's own count of the faults that it made."""
-    return [
-        check
-        for number, (side, spec) in enumerate((("source", case.source), ("destination", case.destination)))
-        for check in _check_devices(side, spec, before[number], after[number])
-    ]
-
-
-def _check_devices(side: str, spec: SideSpec, before: Sequence[Truth], after: Sequence[Truth]) -> Iterator[Check]:
-    for place, device, old, new in zip(name_references(side, spec), spec.references, before, after, strict=True):
-        if asks_for_fault(device.knobs, side):
-            count = count_since([old], [new]).get("faults", 0)
-            yield make_check(CheckId.DEVICE_FAULT, count > 0, "at least once", f"{count} times", place)
+def check_device_faults(source: Side, destination: Side, before: Truths, after: Truths) -> list[Check]:
+    """Of each device whose knobs ask for a fault, by its own count of the faults that it made."""
+    checks = []
+    for number, (name, side) in enumerate((("source", source), ("destination", destination))):
+        places = name_references(name, side.spec)
+        for place, device, old, new in zip(places, side.spec.references, before[number], after[number], strict=True):
+            if asks_for_fault(device.knobs, name):
+                count = count_since([old], [new]).get("faults", 0)
+                checks.append(make_check(CheckId.DEVICE_FAULT, count > 0, "at least once", f"{count} times", place))
+    return checks

@@ -82,8 +82,8 @@ def _kill(guest: QemuGuest) -> None:
 def _panic(guest: QemuGuest, keys: GuestKeys) -> None:
     """The guest's SSH dies with it, which is no error here. :raises NotMade: it lets nobody in who could tell it to"""
     try:
-        shell = guest.open_ssh(keys)
+        login = guest.open_ssh(keys)
     except SwitchoverError as error:
         raise NotMade(f"The guest of {guest.label} cannot be told to panic.", why=str(error)) from error
-    with contextlib.suppress(SwitchoverError), shell:
+    with contextlib.suppress(SwitchoverError), login as shell:
         shell.run(["sh", "-c", "echo c >/proc/sysrq-trigger"], timeout=2)

@@ -271,7 +271,8 @@ class Traveller:
         """Their faults, of a migration that did not complete. The devices outlive their QEMU."""
         if not any(label.startswith(CheckId.DEVICE_FAULT) for label in list_faults(case)):
             return []
-        return check_device_faults(case, before, do_both(self.side.read_truths, arrival.read_truths))
+        after = do_both(self.side.read_truths, arrival.read_truths)
+        return check_device_faults(self.side, arrival, before, after)
 
     def _resume(self, case: Case) -> None:
         """Let a guest run that was paused and stayed; what it says is asked next."""

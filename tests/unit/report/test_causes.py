@@ -8,7 +8,8 @@ from tests.unit.builders import make_record
 
 from switchover.record.checks import CheckId
 from switchover.record.measurement import make_check
-from switchover.record.record import Record, Verdict, VerdictName
+from switchover.record.mismatch import find_in_sentence
+from switchover.record.record import Race, Record, Verdict, VerdictName
 from switchover.report.causes import RULES, Evidence, find_causes
 
 V = VerdictName
@@ -27,6 +28,7 @@ def wrong(
         make_record(),
         verdict=Verdict(name, reason=reason),
         mismatch=mismatch,
+        mismatches=find_in_sentence(mismatch),
         checks=checks,
         expectation={"verdict": expects},
     )
@@ -51,6 +53,10 @@ EXAMPLES: dict[str, Evidence] = {
     "mdev": Evidence(wrong(V.INFRASTRUCTURE_ERROR), "hosta makes no mediated device of type refdev-4vec."),
     "kvm": saying("Could not access KVM kernel module: Permission denied"),
     "memlock": saying("vfio_container_dma_map(0x55) = -12 (Cannot allocate memory)\nvfio: Cannot allocate memory"),
+    "cancel": Evidence(
+        replace(make_record(), verdict=Verdict(V.FAILED, "source", race=Race.FAILED), mismatch="m"),
+        "Channel error: Input/output error",
+    ),
     "ack without return path": saying("Capability 'switchover-ack' requires capability 'return-path'"),
     "A4, A6": saying("0000:00:03.0: Received INIT_DATA_SENT but switchover ack is not used"),
     "A10": saying("Switchover ack pending num underflowed"),
@@ -86,6 +92,7 @@ EXAMPLES: dict[str, Evidence] = {
     "no progress": Evidence(wrong(V.HUNG, "no progress at the destination: nothing is sent")),
     "too slow": Evidence(wrong(V.HUNG, "migrate: the settling did not end")),
     "fault not made": Evidence(wrong(V.COMPLETED, check=CheckId.MIGRATION_FAULTS)),
+    "device fault not made": Evidence(wrong(V.FAILED, check=CheckId.DEVICE_FAULT)),
     "device state": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DEVICE_CHECKSUM_BY_GUEST)),
     "memory": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DEVICE_DMA)),
     "another boot": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.GUEST_BOOT_ID)),

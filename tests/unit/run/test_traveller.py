@@ -42,13 +42,15 @@ def test_it_moves_on_completion(world: World) -> None:
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", None])
 def test_it_stays_without_completion(world: World, status: str | None) -> None:
-    """Without completion the guest is looked at where it stayed, and the side that waited for it is released."""
+    """Without completion the guest is looked at where it stayed, and whether its device made its fault; the side that
+    waited for it is released.
+    """
     world.outcomes = [make_result(status)]
 
     def use(made: Traveller) -> None:
         pair = made.pair
         passage = made.attempt(CASE)
-        assert [check.label for check in passage.checks] == ["guest.on-source"]
+        assert [check.label for check in passage.checks] == ["guest.on-source", "device.fault, source"]
         assert (made.pair, name_of(made.side)) == (pair, "source")
         world.note("in use")
 

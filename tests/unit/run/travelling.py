@@ -60,6 +60,10 @@ class TravellingGuest:
     def exit_status(self) -> int | None:
         return self.world.codes.get(self.name)
 
+    @property
+    def killed(self) -> bool:
+        return self.name in self.world.killed
+
     def is_dead(self) -> bool:
         return self.name in self.world.codes
 
@@ -111,6 +115,8 @@ class World:
     fail: dict[str, BaseException] = field(default_factory=dict)
     unable: set[str] = field(default_factory=set)
     codes: dict[str, int] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
+    """by the harness"""
     before: list[Any] = field(default_factory=list)
     logins: list[Login] = field(default_factory=list)
     checks: tuple[Check, ...] = ()

@@ -2,7 +2,6 @@
 """Faults are shown to have happened, and deaths of QEMUs are found."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -144,7 +143,7 @@ def test_each_fault_of_a_case_is_shown() -> None:
 def test_a_devices_fault_is_shown_by_its_own_count(side: str, knobs: Knobs, asks: bool, count: int) -> None:
     """Of the faults that it made since before the migration; of a knob that is the other side's nothing is claimed."""
     spec = with_one_device(knobs)
-    case = replace(Case("x"), **{side: spec})
+    case = Case("x", source=spec) if side == "source" else Case("x", destination=spec)
     sides = {name: make_side(spec=getattr(case, name)) for name in ("source", "destination")}
     before = ((make_truth(faults=3),), (make_truth(faults=3),))
     after = tuple((make_truth(faults=3 + count * (name == side)),) for name in sides)

@@ -142,7 +142,7 @@ class LibvirtGuest(QemuGuest):
     def exit_status(self) -> int | None:
         """libvirt does not tell the status of a QEMU that ended by itself: one that said why has not crashed."""
         code = super().exit_status()
-        return 1 if code == UNKNOWN_SIGNAL and self.last_words() else code
+        return 1 if code == UNKNOWN_SIGNAL and not self.killed and self.last_words() else code
 
     @property
     def domain(self) -> Any:

@@ -93,6 +93,8 @@ class QemuGuest:
         self._process = process
         self.console: Console
         self.qmp: QmpSession
+        self.killed = False
+        """Whether the harness ended it, while it lived, as a crash would."""
 
     @property
     def label(self) -> str:
@@ -185,7 +187,8 @@ class QemuGuest:
         return self._process.poll()
 
     def kill(self) -> None:
-        """End the QEMU now, as a crash would."""
+        """End the QEMU now, as a crash would; one that has ended is left as it is."""
+        self.killed = self.killed or self.exit_status() is None
         self._process.kill()
 
     def last_words(self) -> str:

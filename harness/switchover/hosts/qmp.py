@@ -142,7 +142,7 @@ class QmpSession:
         try:
             return self._loop.call(self._client.execute(command, arguments), timeout=timeout)
         except ExecuteError as error:
-            raise Refused(f"{self.name} rejected {command}.", why=str(error)) from error
+            raise Refused(f"{self.name} rejected {command}.", why=str(error), command=command) from error
         except TimeoutError:
             raise NotReady(f"{self.name} did not answer {command} within {timeout:g} s.") from None
         except (QMPError, ProtocolError, asyncio.CancelledError, EOFError, OSError) as error:

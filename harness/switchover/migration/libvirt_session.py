@@ -25,7 +25,7 @@ from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import pace, wait_until
 from switchover.migration.libvirt_report import Held, LibvirtReport, ask_held
 from switchover.migration.libvirt_settings import list_flags, make_parameters
-from switchover.migration.phases import TERMINAL, Intervention, last_status
+from switchover.migration.phases import TERMINAL, Intervened, Intervention, last_status, list_statuses
 from switchover.migration.session import (
     Course,
     MigrationResult,
@@ -80,6 +80,7 @@ def migrate_domain(
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
+    on_intervened: Callable[[Intervened], None] = lambda made: None,
     login: SshLogin | None = None,
 ) -> MigrationResult:
     """Migrate ``source`` to the host of ``destination``, whose domain libvirt makes, as :func:`session.migrate` does.
@@ -107,7 +108,7 @@ def migrate_domain(
         peer = ""
         if settings.peer_to_peer:  # the guest's directory is in the journal
             peer = stack.enter_context(start_peer(source.host, source.files.directory, listen, login))
-        course = _Course(source, destination, settings, sampler, interventions, seen, threads)
+        course = _Course(source, destination, settings, sampler, interventions, seen, on_intervened, threads)
         try:
             course.set_downtime(HOLD_LIMIT_MS if settings.settle else settings.downtime_limit_ms)
             course.intervene()
@@ -144,10 +145,9 @@ def migrate_domain(
         clocks=clocks,
         wall_seconds=wall,
         hang=hang,
-        destination_exit=destination.exit_status(),
         failed_first=find_failed_first(events, clocks, ended=destination.exit_status() is not None),
         interventions=tuple(course.made),
-        missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
+        statuses={side: list_statuses(told) for side, told in events.items()},
         arrived=arrived,
         driver=asdict(
             _report(course, source, destination, settings, events_before, remarks, completed=status == "completed")
@@ -192,9 +192,10 @@ class _Course(Course):
         sampler: Sampler,
         interventions: Sequence[Intervention],
         first_event: int,
+        on_intervened: Callable[[Intervened], None],
         threads: ThreadPoolExecutor,
     ) -> None:
-        super().__init__(source, destination, settings, sampler, interventions, first_event)
+        super().__init__(source, destination, settings, sampler, interventions, first_event, on_intervened)
         self._threads = threads
         self._call: Future[str] | None = None
         self._monitor: Future[None] | None = None
@@ -325,7 +326,7 @@ def _make_refusal(source: LibvirtGuest, destination: LibvirtGuest, error: str) -
     """A destination whose QEMU did not start, or a migration that was not started."""
     if words := find_words_of_start(error):
         return Refused(f"{destination.label} did not start.", why=words)
-    return Refused(f"libvirt of {source.host.name} rejected migrate.", why=error)
+    return Refused(f"libvirt of {source.host.name} rejected migrate.", why=error, command="migrate")
 
 
 _ENDED = re.compile(

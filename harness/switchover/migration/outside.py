@@ -77,6 +77,8 @@ class UnseenDowntime:
     reason: str
     control: Control | None = None
     traffic: Traffic | None = None
+    overlap_s: float | None = None
+    """Seconds for which the guest was heard from both sides at once, so that it ran at both; None: it was not."""
 
 
 def find_outside_downtime(
@@ -100,7 +102,10 @@ def find_outside_downtime(
     last, first = source[-1], destination[0]
     if first.at_ns <= last.at_ns:
         overlap = (last.at_ns - first.at_ns) / 1e9
-        return UnseenDowntime(f"heartbeats came from both sides at once, for {overlap:.6f} s", control, traffic)
+        # two guests go on with the same number; one that was late on its way has a number from before
+        twice = max(one.sequence for one in source) >= min(one.sequence for one in destination)
+        words = f"heartbeats came from both sides at once, for {overlap:.6f} s"
+        return UnseenDowntime(words, control, traffic, overlap if twice else None)
     gap = _find_gap(last, first, _missing(ordered))
     return OutsideDowntime(gap.seconds, last.at_ns, first.at_ns, gap.lost, control, traffic)
 

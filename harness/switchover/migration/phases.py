@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from switchover.hosts.qmp import Event
+from switchover.record.errors import SwitchoverError
 
 TERMINAL = ("completed", "failed", "cancelled")
 
@@ -24,13 +25,24 @@ class Phase(StrEnum):
     DEVICE_STOP_COPY = "device stop-copy"
 
 
+class NotMade(SwitchoverError):
+    """An intervention that could not be made, such as the kill of a QEMU that had ended before."""
+
+
 @dataclass(frozen=True)
 class Intervention:
-    """Something done to a migration once, as soon as it is seen in a phase."""
+    """Something done to a migration once, as soon as it is seen in a phase. ``act`` raises :class:`NotMade` where it
+    cannot be done.
+    """
 
     name: str
     phase: Phase
     act: Callable[[], None]
+
+    @property
+    def label(self) -> str:
+        """``cancel in active``."""
+        return f"{self.name} in {self.phase}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,21 @@ class Intervened:
     """when it began, controller's monotonic clock"""
     ended_ns: int
     """when it was done, controller's monotonic clock"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A status of a migration that a QEMU told by an event. ``arrived_ns``: CLOCK_MONOTONIC of the controller when the
+    event arrived, nanoseconds.
+    """
+
+    status: str
+    arrived_ns: int
+
+
+def list_statuses(events: Sequence[Event]) -> tuple[Said, ...]:
+    """All statuses, in order, as MIGRATION events tell them."""
+    return tuple(Said(str(one.data.get("status")), one.arrived_ns) for one in events if one.name == "MIGRATION")
 
 
 def last_status(events: Sequence[Event]) -> str | None:

@@ -20,11 +20,22 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
 from switchover.hosts.qmp import Event, QmpSession
 from switchover.hosts.waiting import pace, wait_until
-from switchover.migration.phases import TERMINAL, Intervened, Intervention, Phase, is_in, last_status
+from switchover.migration.phases import (
+    TERMINAL,
+    Intervened,
+    Intervention,
+    NotMade,
+    Phase,
+    Said,
+    is_in,
+    last_status,
+    list_statuses,
+)
 from switchover.migration.progress import Hang, HangKind
 from switchover.migration.settings import MigrationSettings, apply_settings
 from switchover.migration.watch import HangWatch
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
+from switchover.record.log import LOG
 from switchover.record.units import MIB
 
 SAMPLE_INTERVAL_S = 0.1
@@ -47,10 +58,9 @@ class MigrationResult:
     """What a migration that was started came to.
 
     ``status`` is QEMU's own word; ``None`` if there was no terminal one when it was given up: then ``hang`` says why.
-    ``error``: error-desc; ``destination_error`` also what a destination that ended wrote to its standard error;
-    ``destination_exit``: the exit status of one that ended. ``failed_first``: the side whose status failed before the
-    other's; empty if that cannot be told. ``clocks``: by side, the host's real-time clock against the controller's over
-    the time of the migration.
+    ``error``: error-desc; ``destination_error`` also what a destination that ended wrote to its standard error.
+    ``failed_first``: the side whose status failed before the other's; empty if that cannot be told. ``clocks``: by
+    side, the host's real-time clock against the controller's over the time of the migration.
     """
 
     status: str | None
@@ -63,11 +73,10 @@ class MigrationResult:
     clocks: Mapping[str, ClockOffset]
     wall_seconds: float
     hang: Hang | None = None
-    destination_exit: int | None = None
     failed_first: str = ""
     interventions: tuple[Intervened, ...] = ()
-    missed: tuple[str, ...] = ()
-    """Interventions that were not made, since their phase was not seen."""
+    statuses: Mapping[str, tuple[Said, ...]] = field(default_factory=dict)
+    """By side, all statuses of this migration that its QEMU told by events, in order."""
     arrived: str = ""
     """The destination's run state when the migration had completed, ``running`` or ``paused``; empty: it did not."""
     driver: Mapping[str, Any] = field(default_factory=dict)
@@ -86,6 +95,7 @@ def migrate(
     interventions: Sequence[Intervention] = (),
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
+    on_intervened: Callable[[Intervened], None] = lambda made: None,
 ) -> MigrationResult:
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
@@ -93,7 +103,7 @@ def migrate(
     events are kept from before the start; the last sample is kept whatever happens. A guest that was paused and arrives
     so is let run. A migration that hangs is
     cancelled before this returns, and its result says that it hung; ``on_hang`` is called before, to take away what
-    would keep a QEMU from noticing.
+    would keep a QEMU from noticing. ``on_intervened`` is told each intervention that was made, also where this raises.
 
     :raises Refused: a setting or the command itself was rejected
     :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
@@ -107,7 +117,7 @@ def migrate(
     port = _find_port(destination.qmp)
     seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
-    course = Course(source, destination, settings, sampler, interventions, seen["source"])
+    course = Course(source, destination, settings, sampler, interventions, seen["source"], on_intervened)
     start = time.monotonic()
     try:
         course.intervene()
@@ -146,10 +156,9 @@ def migrate(
         clocks=clocks,
         wall_seconds=wall,
         hang=hang,
-        destination_exit=destination.exit_status(),
         failed_first=find_failed_first(events, clocks, ended=destination.exit_status() is not None),
         interventions=tuple(course.made),
-        missed=tuple(f"{intervention.name} in {intervention.phase}" for intervention in course.due),
+        statuses={side: list_statuses(told) for side, told in events.items()},
         arrived=arrived,
     )
 
@@ -204,6 +213,7 @@ class Course:
         sampler: "Sampler",
         interventions: Sequence[Intervention],
         first_event: int,
+        on_intervened: Callable[[Intervened], None],
     ) -> None:
         self.source = source
         self.destination = destination
@@ -215,6 +225,7 @@ class Course:
         self._continued = False
         self._submitted: dict[str, Future[Any]] = {}
         self.made: list[Intervened] = []
+        self._on_intervened = on_intervened
         self._watch = HangWatch(source, destination, settings)
 
     def close(self) -> None:
@@ -294,7 +305,7 @@ class Course:
         """:raises Refused: QEMU rejected what was submitted"""
         for command, answer in self._submitted.items():
             if answer.done() and isinstance(error := answer.exception(), ExecuteError):
-                raise Refused(f"{self.source.qmp.name} rejected {command}.", why=str(error))
+                raise Refused(f"{self.source.qmp.name} rejected {command}.", why=str(error), command=command)
 
     def intervene(self) -> None:
         """Make the interventions that are due now; each is made once."""
@@ -305,8 +316,13 @@ class Course:
         for intervention in [one for one in self.due if is_in(one.phase, self.events(), moved)]:
             self.due.remove(intervention)
             status, began = self.status(), time.monotonic_ns()
-            intervention.act()
+            try:
+                intervention.act()
+            except NotMade as error:
+                LOG.debug("%s: %s", intervention.label, error)
+                continue
             self.made.append(Intervened(intervention.name, intervention.phase, status, began, time.monotonic_ns()))
+            self._on_intervened(self.made[-1])
 
 
 def _end_hung(source: QemuGuest, destination: QemuGuest, course: Course) -> None:

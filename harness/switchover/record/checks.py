@@ -47,6 +47,8 @@ class CheckId(StrEnum):
     GUEST_CONSOLE = "guest.console", "guest console is free of oopses", Subjects.SIDE
     GUEST_RUN_STATE = "guest.run-state", "guest arrives in the state that it left in"
     GUEST_ON_SOURCE = "guest.on-source", "guest runs on the source"
+    GUEST_NOT_ON_SOURCE = "guest.not-on-source", "guest does not run on the source any more"
+    GUEST_ONE_PLACE = "guest.one-place", "guest is heard from one side at a time"
     GUEST_NOT_ON_DESTINATION = "guest.not-on-destination", "guest does not run on the destination"
     GUEST_PCI_FUNCTIONS = "guest.pci-functions", "guest sees the PCI functions that it was given"
     GUEST_PCI_DRIVERS = "guest.pci-drivers", "guest drivers of PCI functions are kept"
@@ -99,6 +101,8 @@ class CheckId(StrEnum):
         "device.dirty-bitmaps", "dirty bitmaps are asked for when x-pre-copy-dirty-page-tracking says so",
         Subjects.PLACE,
     )  # fmt: skip
+
+    DEVICE_FAULT = "device.fault", "the device made the fault that its knobs ask for", Subjects.PLACE
 
     BYTES_VFIO_PRECOPY = "bytes.vfio.precopy", "traced pre-copy bytes equal the device's", Subjects.DEVICE
     BYTES_VFIO_STOP_COPY = "bytes.vfio.stop-copy", "traced stop-copy bytes equal the device's", Subjects.DEVICE

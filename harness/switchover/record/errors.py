@@ -99,6 +99,13 @@ class NotSupported(SwitchoverError):
 
 
 class Refused(SwitchoverError):
-    """QEMU rejected a property, capability, parameter or command; ``why`` is its own text."""
+    """QEMU rejected a property, capability, parameter or command; ``why`` is its own text.
+
+    ``command``: the QMP command that was rejected, also where libvirt gave it; empty: something else was.
+    """
 
     exit_code = ExitCode.NOT_AS_EXPECTED
+
+    def __init__(self, what: str, *, why: str = "", fix: str = "", command: str = "") -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.command = command

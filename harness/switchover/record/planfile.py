@@ -56,7 +56,7 @@ class PlanLine:
     """name of its scenario"""
     repeats: int
     """how often it is to be run"""
-    expectation: Mapping[str, str]
+    expectation: Mapping[str, Any]
     """what is to happen"""
     rule: str
     """of the oracle, which the expectation is from; empty: none"""

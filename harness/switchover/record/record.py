@@ -13,6 +13,7 @@ from switchover.record.checks import parse_check_id
 from switchover.record.ending import Ending
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
+from switchover.record.mismatch import Mismatch, find_in_sentence, parse_mismatch
 from switchover.record.sentences import find_by_sentence, find_ending_by_reason
 
 SCHEMA_VERSION = 7
@@ -35,6 +36,18 @@ class VerdictName(StrEnum):
     INFRASTRUCTURE_ERROR = "infrastructure-error"
 
 
+class Race(StrEnum):
+    """How QEMU's own race of a cancel was decided (docs/concepts.md, Faults). Nobody can set who wins."""
+
+    NONE = ""
+    FAILED = "failed by its cancel"
+    """The source failed on the stream that its own cancel had shut down, before it was said to be cancelling."""
+    RUNS_TWICE = "runs at both ends"
+    """The cancel was heard after the whole stream was sent, and the destination runs the guest too."""
+    TOO_LATE = "cancel heard too late"
+    """The migration completed before the cancel was heard."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What happened to a repeat, and who said why."""
@@ -45,6 +58,8 @@ class Verdict:
     """the one that said why, `source` or `destination`; empty: none in particular, or not known"""
     reason: str = ""
     """why, in the words of that side; may be empty"""
+    race: Race = Race.NONE
+    """the way in which [QEMU's own race of a cancel](concepts.md#faults) decided it; empty: it did not"""
 
     def __str__(self) -> str:
         """``failed (destination)``: without the reason."""
@@ -54,6 +69,18 @@ class Verdict:
     def first_line(self) -> str:
         """Of the reason; empty if it has none."""
         return next(iter(self.reason.splitlines()), "")
+
+
+@dataclass(frozen=True)
+class Death:
+    """A QEMU that ended where no migration ends it."""
+
+    side: str
+    """whose QEMU it was, `source` or `destination`"""
+    status: int
+    """exit status; negative: ended by this signal, or, over SSH and with libvirt, -1: by a signal that is not known"""
+    made: bool = False
+    """whether it is the death of a fault that the case made"""
 
 
 @dataclass(frozen=True)
@@ -87,10 +114,14 @@ class Record:
     """properties of vfio-pci as QEMU held them just before the migration, by device as in `states`"""
     clocks: Mapping[str, Any] = field(default_factory=dict)
     """by side, how the host's real-time clock relates to the controller's"""
-    expectation: Mapping[str, str] = field(default_factory=dict)
+    expectation: Mapping[str, Any] = field(default_factory=dict)
     """what was to happen"""
     mismatch: str = ""
-    """why what happened is not that; empty: the case is right"""
+    """why what happened is not that, for people; empty: the case is right"""
+    mismatches: tuple[Mismatch, ...] = ()
+    """the same as values; an empty list too where a case in Python, or the run, says why in its own words"""
+    deaths: tuple[Death, ...] = ()
+    """QEMUs that ended where no migration ends them; one that the harness ended since it hung is not among them"""
     interventions: tuple[Mapping[str, Any], ...] = ()
     """what was done to the migration on purpose, in order"""
     not_checked: tuple[NotChecked, ...] = ()
@@ -190,7 +221,8 @@ def parse_record(text: str) -> Record:
                 f"The record has version {fields['schema_version']}; this switchover reads up to {SCHEMA_VERSION}.",
                 fix="update switchover",
             )
-        fields["verdict"] = Verdict(VerdictName(fields["verdict"].pop("name")), **fields["verdict"])
+        verdict = {**fields["verdict"], "race": Race(fields["verdict"].get("race", ""))}
+        fields["verdict"] = Verdict(VerdictName(verdict.pop("name")), **verdict)
         fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
         older = fields["schema_version"] < _FIRST_WITH_IDS
         fields["checks"] = tuple(Check(**_read_ids(entry, "name", older)) for entry in fields["checks"])
@@ -206,6 +238,11 @@ def parse_record(text: str) -> Record:
         )
         if fields["schema_version"] == 1 and fields["verdict"].name is not VerdictName.COMPLETED:
             fields["mismatch"] = f"expected completed, was {fields['verdict'].name}"
+        if fields["schema_version"] < _FIRST_WITH_MISMATCHES:
+            fields["mismatches"] = find_in_sentence(fields.get("mismatch", ""))
+        else:
+            fields["mismatches"] = tuple(parse_mismatch(entry) for entry in fields["mismatches"])
+        fields["deaths"] = tuple(Death(**entry) for entry in fields.get("deaths", ()))
         return Record(**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError("This is not a record of switchover.", why=str(error)) from error
@@ -213,6 +250,7 @@ def parse_record(text: str) -> Record:
 
 _FIRST_WITH_IDS = 6
 _FIRST_WITH_ENDING = 7
+_FIRST_WITH_MISMATCHES = 7
 
 
 def _read_ids(entry: Mapping[str, Any], sentence: str, older: bool) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def _describe_claim(record: Record) -> str:
     side = f" by the {expected['side']}" if expected.get("side") else ""
     reason = f", with the words {expected['reason']!r}" if expected.get("reason") else ""
     reason += f", with pre-copy {expected['pre_copy']}" if expected.get("pre_copy") else ""
+    reason += f", where these checks may fail: {'; '.join(expected['checks'])}" if expected.get("checks") else ""
     because = f"\nbecause: {expected['because']}" if expected.get("because") else ""
     return f"{expected.get('verdict', 'completed')}{side}{reason}{because}"
 

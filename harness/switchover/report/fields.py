@@ -23,8 +23,9 @@ from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import SectionTime, StateTransition
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, NotChecked
+from switchover.record.mismatch import Mismatch
 from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
-from switchover.record.record import SCHEMA_VERSION, Record, Verdict
+from switchover.record.record import SCHEMA_VERSION, Death, Record, Verdict
 from switchover.record.rundir import RunHead
 from switchover.run.kept import Kept, KeptSide
 from switchover.run.measurements import measure, measure_outside
@@ -68,6 +69,8 @@ SECTIONS = (
     Section("record.json", Record, "One repeat.", inside=False),
     Section("verdict", Verdict, "Which verdict means what: [concepts.md](concepts.md#verdicts)."),
     Section("expectation", Expectation),
+    Section("mismatches", Mismatch),
+    Section("deaths", Death),
     Section("checks", Check),
     Section("not_checked", NotChecked),
     Section("interventions", Intervened),

@@ -95,7 +95,8 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
         },
         "expected": {
             "verdict": expectation.verdict, "side": expectation.side, "reason": expectation.reason,
-            "pre_copy": expectation.pre_copy, "because": expectation.because, "rule": planned.rule.name,
+            "pre_copy": expectation.pre_copy, "checks": list(expectation.checks),
+            "because": expectation.because, "rule": planned.rule.name,
             "place": planned.rule.place,
         },
         "seconds": entry.seconds,

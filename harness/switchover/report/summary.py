@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from switchover.record.record import DIFFERS_ALONE, Record, VerdictName, list_measured
+from switchover.record.record import DIFFERS_ALONE, Race, Record, VerdictName, list_measured
 from switchover.record.units import format_bytes, format_count, format_median, format_seconds, format_spread
 from switchover.report.causes import find_causes
 from switchover.report.comparison import compare_planned, render_comparisons
@@ -46,7 +46,10 @@ def render_counts(run: RunData) -> str:
     for case in run.cases:
         word = _word_for(case)
         counts[word] = counts.get(word, 0) + 1
-    return f"{format_count(len(run.cases), 'case')}: " + ", ".join(f"{count} {word}" for word, count in counts.items())
+    raced = sum(record.verdict.race is not Race.NONE for record in run.records)
+    races = f"; {format_count(raced, 'repeat')} decided by QEMU's own race of a cancel" if raced else ""
+    listed = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return f"{format_count(len(run.cases), 'case')}: {listed}{races}"
 
 
 def _word_for(case: CaseResult) -> str:

@@ -59,7 +59,7 @@ def _is_libvirts(case: Case) -> bool:
 def _describe(record: Record, case: Case) -> Iterator[str]:
     verdict, expected = record.verdict, case.expectation
     because = f", because {expected.because}" if expected.because else ""
-    reason = f": {expected.reason}" if expected.reason else ""
+    reason = f": {expected.reason or ', '.join(expected.checks)}" if expected.reason or expected.checks else ""
     yield "#!/bin/sh"
     yield "# SPDX-License-Identifier: GPL-2.0-or-later"
     yield "#"

@@ -20,16 +20,16 @@ def find_ending(verdict: VerdictName, passage: Passage, error: BaseException | N
     since lab hosts did not get to run.
     """
     error = error or passage.error
-    status = passage.result.destination_exit if passage.result else None
-    if isinstance(error, GuestCrashed):
-        status = error.exit_status
+    killed = any(death.status < 0 for death in passage.deaths)
+    if isinstance(error, GuestCrashed) and error.exit_status is not None:
+        killed = error.exit_status < 0
     if isinstance(error, KeyboardInterrupt):
         return Ending.INTERRUPTED
     if starved:
         return Ending.HOST_STARVED
     if isinstance(error, HostLost):
         return Ending.HOST_LOST
-    if verdict is VerdictName.CRASHED and status is not None and status < 0:
+    if verdict is VerdictName.CRASHED and killed:
         return Ending.KILLED
     if verdict is VerdictName.HUNG and passage.result and passage.result.hang:
         return _OF_HANG[passage.result.hang.kind]

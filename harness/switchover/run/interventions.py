@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.host import Host
 from switchover.hosts.journal import own_journal
-from switchover.migration.phases import Intervention
+from switchover.migration.phases import Intervention, NotMade
 from switchover.record.errors import NotReady, SwitchoverError
 from switchover.scenarios.faults import Action, Fault
 
@@ -55,9 +55,9 @@ def make_intervention(
             case Action.CANCEL:
                 source.cancel_migration()
             case Action.KILL_SOURCE:
-                source.kill()
+                _kill(source)
             case Action.KILL_DESTINATION:
-                destination.kill()
+                _kill(destination)
             case Action.CUT_LINK:
                 for link in links:
                     link.disturb("netem", "loss", "100%")
@@ -72,7 +72,18 @@ def make_intervention(
     return Intervention(fault.action, fault.phase, act)
 
 
+def _kill(guest: QemuGuest) -> None:
+    """:raises NotMade: it ended before, by something else"""
+    if (status := guest.exit_status()) is not None:
+        raise NotMade(f"{guest.label} had ended with exit status {status} before it was to be killed.")
+    guest.kill()
+
+
 def _panic(guest: QemuGuest, keys: GuestKeys) -> None:
-    """The guest's SSH dies with it, which is no error here."""
-    with contextlib.suppress(SwitchoverError), guest.open_ssh(keys) as shell:
+    """The guest's SSH dies with it, which is no error here. :raises NotMade: it lets nobody in who could tell it to"""
+    try:
+        login = guest.open_ssh(keys)
+    except SwitchoverError as error:
+        raise NotMade(f"The guest of {guest.label} cannot be told to panic.", why=str(error)) from error
+    with contextlib.suppress(SwitchoverError), login as shell:
         shell.run(["sh", "-c", "echo c >/proc/sysrq-trigger"], timeout=2)

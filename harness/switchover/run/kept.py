@@ -17,6 +17,7 @@ from switchover.hosts.local import LocalHost
 from switchover.record.errors import HostLost, NotSupported, SwitchoverError
 from switchover.record.record import Verdict
 from switchover.record.rundir import RepeatDirectory
+from switchover.run.faults import list_faults
 from switchover.run.pair import Pair
 from switchover.run.passage import Passage
 from switchover.run.side import Side
@@ -90,10 +91,10 @@ class Keeper:
     ) -> None:
         """``kept.json`` is in the repeat's directory while they are held, and the key beside it (mode 0600)."""
         if isinstance(outcome, Passage):
-            verdict, checks = judge_passage(outcome), outcome.checks
+            verdict, checks, deaths = judge_passage(outcome), outcome.checks, outcome.deaths
         else:
-            verdict, checks = judge_error(outcome, "migrate" if destination else "start destination"), ()
-        mismatch = find_mismatch(case.expectation, verdict, checks)
+            verdict, checks, deaths = judge_error(outcome, "migrate" if destination else "start destination"), (), ()
+        mismatch = find_mismatch(case.expectation, verdict, checks, list_faults(case), deaths)
         if self.used or not mismatch or isinstance(outcome, HostLost | NotSupported):
             return
         key = directory.path / "kept.key"

@@ -22,7 +22,7 @@ from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.libvirt_session import migrate_domain
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime
-from switchover.migration.phases import Intervention, list_device_states
+from switchover.migration.phases import Intervened, Intervention, list_device_states
 from switchover.migration.precopy import BITMAP_EVENTS
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
@@ -38,6 +38,7 @@ from switchover.record.errors import (
     SwitchoverError,
 )
 from switchover.record.measurement import Check, Measurement, NotChecked, check_equal, make_check
+from switchover.record.record import Death
 from switchover.run.course import (
     BITMAP_PROPERTY,
     DeviceCourse,
@@ -46,6 +47,7 @@ from switchover.run.course import (
     check_traced_states,
     pauses,
 )
+from switchover.run.faults import check_device_faults
 from switchover.run.measurements import PAUSED, measure, measure_outside
 from switchover.run.needs import GuestMeans
 from switchover.run.probes import (
@@ -57,6 +59,7 @@ from switchover.run.probes import (
     check_dma,
     check_fired,
     check_interrupts,
+    check_one_place,
     compare_bytes,
     compare_functions,
     compare_guest,
@@ -87,6 +90,9 @@ class Passage:
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of the devices, as QEMU held them before the migration; see :func:`read_back`."""
     not_checked: tuple[NotChecked, ...] = ()
+    interventions: tuple[Intervened, ...] = ()
+    """All that were made, also where there is no ``result``."""
+    deaths: tuple[Death, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ def migrate_sides(
     on_hang: Callable[[], None] = lambda: None,
     login: SshLogin | None = None,
     truths_before: Truths = ((), ()),
+    on_intervened: Callable[[Intervened], None] = lambda made: None,
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream; ``login``: how the source's host gets in there.
     ``truths_before``: what the devices said of themselves just now.
@@ -129,7 +136,9 @@ def migrate_sides(
     asks_late = not destination.guest.has_begun
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
-    watchers: Any = {"interventions": interventions, "on_sample": on_sample, "on_hang": on_hang}
+    watchers: Any = {
+        "interventions": interventions, "on_sample": on_sample, "on_hang": on_hang, "on_intervened": on_intervened
+    }  # fmt: skip
     if isinstance(source.guest, LibvirtGuest) and isinstance(destination.guest, LibvirtGuest):
         result = migrate_domain(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
     else:
@@ -179,6 +188,7 @@ def examine(
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
+    heard = outside
     paused = result.arrived == "paused" or pauses(case)
     explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
     if paused:
@@ -194,12 +204,13 @@ def examine(
         *compare_bytes(moved, names, migrated.truths_before, truths_after, functions),
         *_check_states(_states_of_references(source, destination, states), migrated.truths_before, truths_after),
         *_check_course({"source": source, "destination": destination}, migrated, truths_after, logs, case),
-        *_check_faults(result),
         *_check_driver(result, case.settings),
         *([check_arrival(case, result.arrived)] if result.arrived else []),
+        check_equal(CheckId.GUEST_NOT_ON_SOURCE, "no", _runs(source)),
         *arrived,
         *_check_consoles({"source": source, "destination": destination}, before.means),
         *compare_with_outside(explained, outside),
+        *check_one_place(heard),
     ]
     measurements = [
         *measure(
@@ -213,17 +224,10 @@ def examine(
         ),
         *measure_outside(outside, explained),
     ]
+    checks += check_device_faults(source, destination, migrated.truths_before, truths_after)
     return Passage(
         result, states, asdict(explained), tuple(measurements), tuple(checks), properties=migrated.properties
     )
-
-
-def _check_faults(result: MigrationResult) -> list[Check]:
-    """A case whose fault did not happen says nothing about it."""
-    return [
-        make_check(CheckId.MIGRATION_FAULTS, False, "made", f"not made: {missed}", missed)
-        for missed in dict.fromkeys(result.missed)
-    ]
 
 
 def _states_of_references(source: Side, destination: Side, states: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -416,5 +420,4 @@ def _runs(side: Side) -> str:
 
 def make_failed(result: MigrationResult | None, states: Mapping[str, list[str]], **others: Any) -> Passage:
     """A passage without completion. ``others``: fields of :class:`Passage`."""
-    checks = (*others.pop("checks", ()), *(_check_faults(result) if result else ()))
-    return Passage(result, states, {"reason": "the migration did not complete"}, checks=checks, **others)
+    return Passage(result, states, {"reason": "the migration did not complete"}, **others)

@@ -406,6 +406,15 @@ def check_console(side: str, console: str) -> Check:
     return make_check(CheckId.GUEST_CONSOLE, not trouble, "none", "; ".join(trouble) or "none", side)
 
 
+def check_one_place(outside: OutsideDowntime | UnseenDowntime) -> list[Check]:
+    """A guest that was heard from its destination runs at its source no more. No check if nobody listened to both."""
+    if outside.traffic is None:
+        return []
+    overlap = outside.overlap_s if isinstance(outside, UnseenDowntime) else None
+    observed = f"heard from both sides for {overlap:.6f} s" if overlap is not None else "one at a time"
+    return [make_check(CheckId.GUEST_ONE_PLACE, overlap is None, "one at a time", observed)]
+
+
 def compare_with_outside(
     explained: ExplainedDowntime | UnexplainedDowntime, outside: OutsideDowntime | UnseenDowntime
 ) -> list[Check]:

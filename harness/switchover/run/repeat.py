@@ -17,10 +17,12 @@ from switchover.lab.starvation import StarvationMeter
 from switchover.migration.session import Sample
 from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
+from switchover.record.mismatch import Mismatch, render_mismatches
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.repro.script import SCRIPT, render_script
 from switchover.run.ending import find_ending
+from switchover.run.faults import list_faults
 from switchover.run.kept import Keeper
 from switchover.run.listener import RunListener
 from switchover.run.outside import OutsideProbe
@@ -31,7 +33,7 @@ from switchover.run.side import Side
 from switchover.run.traveller import Traveller, migrate_again, start_traveller
 from switchover.run.verdict import judge_error, judge_passage
 from switchover.scenarios.case import Case, in_place
-from switchover.scenarios.expectation import find_mismatch
+from switchover.scenarios.expectation import find_mismatches
 from switchover.scenarios.recorded import render_settings
 
 
@@ -132,7 +134,9 @@ def run_repeat(
             started=started,
             verdict=verdict,
             expectation=asdict(case.expectation),
-            mismatch=_find_mismatch(case, verdict, passage),
+            mismatch=render_mismatches(mismatches := _find_mismatches(case, verdict, passage)),
+            mismatches=mismatches,
+            deaths=passage.deaths,
             settings=render_settings(case),
             fingerprint=found,
             seconds=watch.seconds,
@@ -143,7 +147,7 @@ def run_repeat(
             states=passage.states,
             properties=passage.properties,
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
-            interventions=tuple(asdict(intervened) for intervened in result.interventions) if result else (),
+            interventions=tuple(asdict(intervened) for intervened in passage.interventions),
             driver=result.driver if result else {},
             ending=find_ending(verdict.name, passage, ended_by, starved=bool(starved)),
         )  # fmt: skip
@@ -156,11 +160,11 @@ def run_repeat(
     return record
 
 
-def _find_mismatch(case: Case, verdict: Verdict, passage: Passage) -> str:
+def _find_mismatches(case: Case, verdict: Verdict, passage: Passage) -> tuple[Mismatch, ...]:
     """A case that its guest cannot take part in is like one that the gate leaves out: neither right nor wrong."""
     if verdict.name is VerdictName.NOT_SUPPORTED:
-        return ""
-    return find_mismatch(case.expectation, verdict, passage.checks)
+        return ()
+    return find_mismatches(case.expectation, verdict, passage.checks, list_faults(case), passage.deaths)
 
 
 class _Keeping(RunListener):

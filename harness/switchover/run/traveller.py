@@ -12,12 +12,15 @@ from switchover.devices.reference import Knobs
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import QemuGuest
 from switchover.guests.warm import Beginning, SavedGuest, SavedGuests, finish_restore
+from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
+from switchover.migration.phases import Intervened
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import VerdictName
+from switchover.run.faults import check_device_faults, check_faults, find_deaths, list_device_faults
 from switchover.run.interventions import make_intervention, start_link
 from switchover.run.irqwatch import start_irq_watch
 from switchover.run.listener import RunListener
@@ -43,6 +46,7 @@ from switchover.run.probes import (
     PLACE_CANARY,
     TAKEN,
     GuestAnswers,
+    Truths,
     Unanswered,
     mend_device,
     prepare_guest,
@@ -178,6 +182,26 @@ class Traveller:
         require_means(case, before.means)
         login = self.connection.require(self.side.guest)
         truths = do_both(self.side.read_truths, arrival.read_truths)
+        made: list[Intervened] = []
+        passage = self._let_pass(case, arrival, before, login, truths, made, recordings)
+        completed = passage.result is not None and passage.result.status == "completed"
+        hung = passage.result is not None and passage.result.hang is not None
+        deaths = find_deaths(self.side, arrival, made, completed=completed, hung=hung)
+        # one that was not started has nothing that could be done to it
+        shown = () if isinstance(passage.error, Refused) else check_faults(case, made, deaths, self.side)
+        return replace(passage, checks=(*passage.checks, *shown), interventions=tuple(made), deaths=deaths)
+
+    def _let_pass(
+        self,
+        case: Case,
+        arrival: Side,
+        before: GuestAnswers,
+        login: Host,
+        truths: Truths,
+        made: list[Intervened],
+        recordings: Path | None,
+    ) -> Passage:
+        """``made``: gets the interventions that were made, whatever comes of the migration."""
         error: Refused | GuestCrashed
         with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
             links = tuple(
@@ -203,7 +227,7 @@ class Traveller:
             try:
                 migrated = migrate_sides(
                     self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.listener.sample, faults.close, self.pair.destination.login, truths,
+                    self.listener.sample, faults.close, self.pair.destination.login, truths, made.append,
                 )  # fmt: skip
             except (Refused, GuestCrashed) as caught:
                 error = caught
@@ -220,6 +244,7 @@ class Traveller:
                     )
                 self._resume(case)
                 checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
+                checks += self._check_devices(case, arrival, truths)
                 return make_failed(
                     migrated.migration, migrated.states, checks=tuple(checks), properties=migrated.properties
                 )
@@ -230,7 +255,16 @@ class Traveller:
         else:
             self._resume(case)
             checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
+        if not isinstance(error, Refused):
+            checks += self._check_devices(case, arrival, truths)
         return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
+
+    def _check_devices(self, case: Case, arrival: Side, before: Truths) -> list[Check]:
+        """Their faults, of a migration that did not complete. The devices outlive their QEMU."""
+        if not list_device_faults(case):
+            return []
+        after = do_both(self.side.read_truths, arrival.read_truths)
+        return check_device_faults(self.side, arrival, before, after)
 
     def _resume(self, case: Case) -> None:
         """Let a guest run that was paused and stayed; what it says is asked next."""

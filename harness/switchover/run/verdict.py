@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from switchover.guests.console import is_stall
+from switchover.hosts.host import UNKNOWN_SIGNAL
+from switchover.migration.phases import TERMINAL, Phase
 from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
 from switchover.record.checks import CheckId
 from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refused, SwitchoverError
 from switchover.record.measurement import Check
-from switchover.record.record import Verdict, VerdictName
+from switchover.record.record import Death, Race, Verdict, VerdictName
 from switchover.run.passage import Passage
 from switchover.scenarios.faults import Action
 
@@ -27,17 +29,29 @@ def knows_nothing(begin_s: float, end_s: float) -> str:
     return ""
 
 
-FAILED_BY_CANCEL = "failed once it was to be cancelled"
-
-
 def judge_passage(passage: Passage, starved: Starved = knows_nothing, began_s: float | None = None) -> Verdict:
     """A passage that was tried, whether it could be started or not. ``began_s``: see :func:`judge_result`."""
     if passage.error is not None:
         verdict = judge_error(passage.error, "migrate", starved)
-        return replace(verdict, side=verdict.side or passage.ended)
+        return _tell_death(replace(verdict, side=verdict.side or passage.ended), passage.deaths)
     if passage.result is None:
         raise AssertionError("a passage has a result or an error")
-    return judge_result(passage.result, passage.checks, starved, began_s)
+    return _tell_death(judge_result(passage.result, passage.checks, starved, began_s), passage.deaths)
+
+
+def _tell_death(verdict: Verdict, deaths: Sequence[Death]) -> Verdict:
+    """A QEMU that died is told before all that it may be the cause of; of two, the one that no fault made."""
+    if verdict.name in (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED):
+        # a kill of the source that came too late has ended what the guest had left
+        deaths = [one for one in deaths if not (one.made and one.side == "source")]
+    if not deaths or verdict.name is VerdictName.CRASHED:
+        return verdict
+    death = min(deaths, key=lambda one: one.made)
+    ended = f"was killed by signal {-death.status}" if death.status < 0 else f"ended with exit status {death.status}"
+    if death.status == UNKNOWN_SIGNAL:
+        ended = "was killed by a signal"
+    said = f"; without that: {verdict.name}" + (f" ({verdict.reason})" if verdict.reason else "")
+    return Verdict(VerdictName.CRASHED, death.side, f"migrate: the {death.side}'s QEMU {ended}{said}")
 
 
 def judge_result(
@@ -68,21 +82,54 @@ def judge_result(
                     return Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=reason)
                 reason = f"{first.name}: expected {first.expected}, observed {first.observed}"
                 return Verdict(VerdictName.CHECKS_FAILED, reason=reason)
-            return Verdict(VerdictName.COMPLETED)
+            return Verdict(VerdictName.COMPLETED, race=find_race(result, checks))
         case "cancelled":
-            return Verdict(VerdictName.CANCELLED, "source", result.error)
-        case status if result.destination_exit is not None and result.destination_exit < 0:
-            reason = f"{status}: the destination's QEMU was killed by a signal; the source says: {result.error}"
-            return Verdict(VerdictName.CRASHED, "destination", reason)
-        case "failed" if any(made.name == Action.CANCEL for made in result.interventions):
-            # the source closes the stream before it says that it is cancelled (docs/concepts.md, Faults)
+            return Verdict(VerdictName.CANCELLED, "source", result.error, find_race(result, checks))
+        case "failed" if race := find_race(result, checks):
             words = "; ".join(word for word in (result.error, result.destination_error) if word)
-            return Verdict(VerdictName.FAILED, "source", f"{FAILED_BY_CANCEL}: {words}")
+            return Verdict(VerdictName.FAILED, "source", f"failed: {words}", race)
         case status if result.destination_error and result.failed_first != "source":
             return Verdict(VerdictName.FAILED, "destination", f"{status}: {result.destination_error}")
         case status:
             return Verdict(VerdictName.FAILED, "source", f"{status}: {result.error}")
 
+
+def find_race(result: MigrationResult, checks: Sequence[Check]) -> Race:
+    """Whether QEMU's own race of a cancel decided what came of it, by what is known of it (docs/concepts.md, Faults).
+
+    - The source fails on its stream, which its cancel has shut down, and never was ``cancelling``: neither side had
+      failed before the cancel began, and no device of the destination made a fault.
+    - Of a cancel in stop-copy, the guest runs at both ends, and nothing is wrong but what two guests with one address
+      make wrong; or it was heard so late that the migration completed, with nothing wrong.
+    """
+    cancels = [one for one in result.interventions if one.name == Action.CANCEL and one.status not in (None, *TERMINAL)]
+    if not cancels:
+        return Race.NONE
+    failed = {check.id for check in checks if not check.passed}
+    if any(one.phase is Phase.DEVICE_STOP_COPY for one in cancels):
+        if result.status == "completed":
+            return Race.NONE if failed else Race.TOO_LATE
+        if CheckId.GUEST_NOT_ON_DESTINATION in failed and failed <= _OF_TWO_GUESTS:
+            return Race.RUNS_TWICE
+    if result.status != "failed":
+        return Race.NONE
+    began = cancels[0].began_ns
+    was_cancelling = any(said.status == "cancelling" for said in result.statuses.get("source", ()))
+    failed_before = any(
+        said.status == "failed" and said.arrived_ns < began for told in result.statuses.values() for said in told
+    )
+    at_destination = any(
+        check.id == CheckId.DEVICE_FAULT and check.passed and check.subject.startswith("destination")
+        for check in checks
+    )
+    return Race.NONE if was_cancelling or failed_before or at_destination else Race.FAILED
+
+
+_OF_TWO_GUESTS = {
+    CheckId.GUEST_NOT_ON_DESTINATION, CheckId.GUEST_CONNECTION_SURVIVES, CheckId.DEVICE_GENERATION,
+    CheckId.MIGRATION_AGAIN,
+}  # fmt: skip
+"""What is not in order where a guest runs at both ends: either of the two answers at their one address."""
 
 _SIDE_OF_HANG = {
     HangKind.ACK_STARVED: "source",
@@ -107,7 +154,7 @@ def judge_error(error: BaseException, phase: str, starved: Starved = knows_nothi
 def _judge_error(error: BaseException, phase: str) -> Verdict:
     reason = f"{phase}: {error}"
     match error:
-        case Refused() if phase == "migrate" and "rejected migrate." in error.what:
+        case Refused(command="migrate") if phase == "migrate":
             return Verdict(VerdictName.BLOCKED, "source", error.why)
         case Refused():
             return Verdict(VerdictName.REFUSED, reason=reason)

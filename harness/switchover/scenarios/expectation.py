@@ -2,12 +2,14 @@
 """What must happen to a case, and whether what happened is that, for the expected reason. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
-from switchover.record.record import Verdict, VerdictName
+from switchover.record.mismatch import Mismatch, MismatchKind, render_mismatches
+from switchover.record.record import Death, Verdict, VerdictName
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,97 @@ class Expectation:
     pre_copy: Literal["on", "off", ""] = ""
     """of a migration that completes, whether the source's devices must have gone through PRE_COPY; empty: as the
     device offers it and QEMU allows it"""
+    checks: tuple[str, ...] = ()
+    """with checks-failed, the checks that may fail, each by `id`, whatever its subject, or by `id, subject`; any other
+    failed check is not as expected. Empty: those that `reason` is found in"""
 
 
 COMPLETES = Expectation(VerdictName.COMPLETED)
+FAULT_CHECKS = (CheckId.MIGRATION_FAULTS, CheckId.DEVICE_FAULT)
+"""Checks that show that a fault which the case makes has happened. No expectation allows them to fail."""
+_BEFORE_FAULTS = (VerdictName.REFUSED, VerdictName.BLOCKED, VerdictName.NOT_SUPPORTED)
+"""Verdicts on a migration that was never started: what was to be done to it, or in it, explains nothing."""
 
 
-def find_mismatch(expectation: Expectation, verdict: Verdict, checks: Sequence[Check]) -> str:
-    """Why a case is not right; empty if it is.
+def find_mismatches(
+    expectation: Expectation,
+    verdict: Verdict,
+    checks: Sequence[Check],
+    faults: Sequence[str] = (),
+    deaths: Sequence[Death] = (),
+) -> tuple[Mismatch, ...]:
+    """All in which a case is not right; empty if it is.
 
     Checks count with every verdict: after a migration that did not complete they are about the guest that stayed.
-    With ``checks-failed`` expected they are what the verdict is about, and one of them may be its reason.
+    ``faults``: labels of the checks that show that the case's faults have happened. Where one of these did not pass,
+    the case says nothing about its fault, and is not right even if all else is as expected.
     """
-    if verdict.name is not expectation.verdict:
-        return f"expected {expectation.verdict}, was {verdict.name}"
+    first = _compare_verdict(expectation, verdict, checks)
+    return (
+        *([first] if first else _compare_checks(expectation, verdict, checks)),
+        *_find_unmade(verdict, checks, () if first else faults),
+        *_find_deaths(verdict, deaths),
+    )
+
+
+def find_mismatch(
+    expectation: Expectation,
+    verdict: Verdict,
+    checks: Sequence[Check],
+    faults: Sequence[str] = (),
+    deaths: Sequence[Death] = (),
+) -> str:
+    """The same for people; empty: the case is right."""
+    return render_mismatches(find_mismatches(expectation, verdict, checks, faults, deaths))
+
+
+def _compare_verdict(expectation: Expectation, verdict: Verdict, checks: Sequence[Check]) -> Mismatch | None:
+    name = verdict.name
+    if name is not expectation.verdict:
+        return Mismatch(MismatchKind.VERDICT, str(expectation.verdict), str(name))
     if expectation.side and verdict.side != expectation.side:
-        was = f"the {verdict.side}" if verdict.side else "no side in particular"
-        return f"expected {verdict.name} by the {expectation.side}, was by {was}"
-    failed = [check for check in checks if not check.passed]
+        return Mismatch(MismatchKind.SIDE, expectation.side, verdict.side, name)
     reasons = [verdict.reason]
-    if verdict.name is VerdictName.CHECKS_FAILED:
-        reasons += [check.label for check in failed]
+    if name is VerdictName.CHECKS_FAILED:
+        reasons += [check.label for check in checks if not check.passed]
     if expectation.reason and not any(re.search(expectation.reason, reason) for reason in reasons):
-        return f"expected a reason with {expectation.reason!r}, was: {verdict.reason or 'none'}"
-    if failed and verdict.name is not VerdictName.CHECKS_FAILED:
-        return f"{verdict.name} as expected, and then not in order: {'; '.join(check.name for check in failed)}"
-    return ""
+        return Mismatch(MismatchKind.REASON, expectation.reason, verdict.reason, name)
+    return None
+
+
+def _compare_checks(expectation: Expectation, verdict: Verdict, checks: Sequence[Check]) -> Iterator[Mismatch]:
+    wrong = [
+        check
+        for check in checks
+        if not check.passed and check.id not in FAULT_CHECKS and not _may_fail(expectation, check)
+    ]
+    if wrong:
+        labels, sentences = tuple(check.label for check in wrong), tuple(check.name for check in wrong)
+        yield Mismatch(MismatchKind.CHECKS, verdict=str(verdict.name), members=labels, sentences=sentences)
+
+
+def _may_fail(expectation: Expectation, check: Check) -> bool:
+    if expectation.verdict is not VerdictName.CHECKS_FAILED:
+        return False
+    if expectation.checks:
+        return str(check.id) in expectation.checks or check.label in expectation.checks
+    told = (check.label, f"{check.name}: expected {check.expected}, observed {check.observed}")
+    return bool(expectation.reason) and any(re.search(expectation.reason, text) for text in told)
+
+
+def _find_unmade(verdict: Verdict, checks: Sequence[Check], faults: Sequence[str]) -> Iterator[Mismatch]:
+    shown = {check.label for check in checks if check.passed}
+    unmade = [check.label for check in checks if check.id in FAULT_CHECKS and not check.passed]
+    if verdict.name not in _BEFORE_FAULTS:
+        unmade += [label for label in faults if label not in shown]
+    if unmade:
+        yield Mismatch(MismatchKind.FAULT, members=tuple(dict.fromkeys(unmade)))
+
+
+def _find_deaths(verdict: Verdict, deaths: Sequence[Death]) -> Iterator[Mismatch]:
+    """One that a fault made, or else that of the side which the verdict crashed names, is what the verdict is about."""
+    unexpected = [death for death in deaths if not death.made]
+    if verdict.name is VerdictName.CRASHED and len(unexpected) == len(deaths):
+        unexpected = [death for death in unexpected if death.side != verdict.side]
+    if unexpected:
+        yield Mismatch(MismatchKind.DEATH, members=tuple(dict.fromkeys(death.side for death in unexpected)))

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a case does to its migration on purpose. Pure."""
+"""What a case does to its migration on purpose, and what its devices are to do. Pure."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 
 
@@ -32,3 +34,31 @@ class Fault:
     """when: as soon as the migration is seen in this phase"""
     rate_bit: int = 8_000_000
     """of a slowed link, bits per second"""
+
+    @property
+    def label(self) -> str:
+        """``cut link in active``."""
+        return f"{self.action} in {self.phase}"
+
+
+_SAVING = re.compile(r"PRE_COPY|PRE_COPY_P2P|STOP_COPY|STOP|read:.*")
+_LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
+
+
+def fails_while_saving(knobs: Knobs) -> bool:
+    """Whether ``fail_at`` is a place that the device of a source comes to in a migration that is let go on."""
+    return bool(_SAVING.fullmatch(knobs.fail_at))
+
+
+def fails_while_loading(knobs: Knobs) -> bool:
+    """The same of the device of a destination."""
+    return bool(_LOADING.fullmatch(knobs.fail_at))
+
+
+def asks_for_fault(knobs: Knobs, side: str) -> bool:
+    """Whether a device on this side, ``source`` or ``destination``, is to make a fault: fail somewhere, or spoil what
+    it saves or loads. A knob that is about what the other side's device does asks for nothing.
+    """
+    if side == "source":
+        return fails_while_saving(knobs) or knobs.corrupt == "stream"
+    return fails_while_loading(knobs) or knobs.corrupt == "state"

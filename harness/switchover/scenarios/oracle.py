@@ -14,17 +14,16 @@ from switchover.devices.binding import GENERIC
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
+from switchover.record.checks import CheckId
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, SideSpec
 from switchover.scenarios.expectation import COMPLETES, Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Action, Fault, fails_while_loading, fails_while_saving
 
 _KNOBS = ("migration", "stop_copy", "pre_copy", "p2p", "fail_at", "corrupt")
 _LAST_WITHOUT = (8, 0)
 """The newest machine types with x-allow-pre-copy=false (hw_compat_8_0 of the patch)."""
-_SAVING = re.compile(r"PRE_COPY|PRE_COPY_P2P|STOP_COPY|STOP|read:.*")
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
-_LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
 
 
 @dataclass(frozen=True)
@@ -265,10 +264,6 @@ def _cancelled_in_time(traits: Traits) -> bool:
     return any(fault.action is Action.CANCEL and fault.phase is not Phase.BEFORE for fault in traits.faults)
 
 
-def _fails(side: SideTraits, where: re.Pattern[str]) -> bool:
-    return side.any_knob(lambda knobs: bool(where.fullmatch(knobs.fail_at)))
-
-
 def _expect(verdict: VerdictName, side: str, text: str, because: str) -> Expectation:
     """``text``: as QEMU prints it, with ``%s`` for what varies."""
     return Expectation(verdict, side, _SPECIAL.sub(r"\\\g<0>", text).replace("%s", ".*"), because)
@@ -436,18 +431,19 @@ ORACLE = (
     ),
     Rule(
         "D cut link",
-        Expectation(VerdictName.HUNG, "destination", because="no packet gets through, and TCP waits for longer"),
+        Expectation(VerdictName.HUNG, "destination", "no progress at the destination",
+                    "no packet gets through, and TCP waits for longer"),
         _fault(Action.CUT_LINK),
     ),
     Rule(
         "D source device",
         Expectation(VerdictName.FAILED, "source", because="the device fails a state change or a read on purpose"),
-        lambda traits: _fails(traits.source, _SAVING),
+        lambda traits: traits.source.any_knob(fails_while_saving),
     ),
     Rule(
         "D destination device",
         Expectation(VerdictName.FAILED, "destination", because="the device fails a state change or a write on purpose"),
-        lambda traits: _fails(traits.destination, _LOADING),
+        lambda traits: traits.destination.any_knob(fails_while_loading),
     ),
     Rule(
         "D stream corrupt",
@@ -516,7 +512,8 @@ ORACLE = (
     ),
     Rule(
         "D state corrupt",
-        Expectation(VerdictName.CHECKS_FAILED, "", r"device\.checksum", "the guest sees another state than was saved"),
+        Expectation(VerdictName.CHECKS_FAILED, because="the guest sees another state than was saved",
+                    checks=(CheckId.DEVICE_CHECKSUM, CheckId.DEVICE_CHECKSUM_BY_GUEST)),
         lambda traits: traits.destination.any_knob(lambda knobs: knobs.corrupt == "state"),
     ),
     Rule(

@@ -301,7 +301,9 @@ class _Checks:
     ) -> Rule:
         place = self.document.place(path[:2])
         if expect.verdict is not None:
-            expectation = Expectation(expect.verdict, expect.side, expect.reason, expect.because, expect.pre_copy)
+            expectation = Expectation(
+                expect.verdict, expect.side, expect.reason, expect.because, expect.pre_copy, expect.checks
+            )
             return Rule(name, expectation, axes=when, place=place)
         known = find_rule(expect.oracle or "")
         if known is None:

@@ -12,8 +12,11 @@ from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.inventory import PciAddress
 from switchover.migration.settings import BOUNDS, MigrationSettings
+from switchover.record.checks import CheckId, parse_check_id
 from switchover.record.record import VerdictName
+from switchover.record.toml import suggest
 from switchover.scenarios.case import Case, DeviceSpec
+from switchover.scenarios.expectation import FAULT_CHECKS
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.tables import OnOff, PropertyValue, Table, Whole, find_meanings, make_table
 
@@ -47,6 +50,17 @@ def _check_vfio_driver(text: str) -> str:
     return text
 
 
+def _check_check(text: str) -> str:
+    """An id of the table, alone or with a subject after a comma."""
+    name, _, subject = text.partition(", ")
+    known = [str(one) for one in CheckId if one not in (*FAULT_CHECKS, CheckId.UNKNOWN)]
+    if name not in known or text.endswith(", "):
+        raise ValueError(f"is no check that may fail{suggest(name, known)}")
+    if subject and not parse_check_id(name).subjects:
+        raise ValueError(f"names a subject, and there is only one {name}")
+    return text
+
+
 def _about(name: str) -> str:
     return find_meanings(DeviceSpec)[name]
 
@@ -54,6 +68,7 @@ def _about(name: str) -> str:
 VfioDriver = Annotated[str, AfterValidator(_check_vfio_driver)]
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
+CheckName = Annotated[str, AfterValidator(_check_check)]
 
 SETTINGS_BOUNDS = BOUNDS
 GUEST_BOUNDS = ("boot_timeout_s",)
@@ -157,6 +172,9 @@ class Expect(Table):
     """regular expression, searched for in the verdict's reason"""
     pre_copy: Literal["on", "off", ""] = ""
     """of a migration that completes: whether the source's devices must have gone through PRE_COPY"""
+    checks: tuple[CheckName, ...] = ()
+    """with `checks-failed`: ids of the checks that may fail, each alone or as `id, subject`; without it, those that
+    `reason` is found in. Any other failed check is not as expected"""
     because: Reason
     """why this is to be expected"""
 
@@ -164,8 +182,12 @@ class Expect(Table):
     def _one_of_two(self) -> "Expect":
         if (self.verdict is None) == (self.oracle is None):
             raise ValueError("needs either verdict or oracle")
-        if self.oracle is not None and (self.side or self.reason or self.pre_copy):
-            raise ValueError("side, reason and pre_copy are those of the oracle's row")
+        if self.oracle is not None and (self.side or self.reason or self.pre_copy or self.checks):
+            raise ValueError("side, reason, pre_copy and checks are those of the oracle's row")
+        if self.checks and self.verdict is not VerdictName.CHECKS_FAILED:
+            raise ValueError("checks are those that may fail where checks-failed is expected")
+        if self.verdict is VerdictName.CHECKS_FAILED and not self.checks and not self.reason:
+            raise ValueError("needs checks, the ids of those that may fail")
         if self.pre_copy and self.verdict is not VerdictName.COMPLETED:
             raise ValueError("pre_copy is told of migrations that complete")
         return self

@@ -23,8 +23,6 @@ MATCHING = {
 ALLOWED = {
     "record/sentences.py": "reads older records, which have sentences only",
     "scenarios/expectation.py": "the reason that a scenario expects is searched for in what was said",
-    "report/causes.py": "the same, and texts of QEMU, the guest's kernel and hosts",
-    "run/verdict.py": "a rejected command is told by its sentence",
     "scenarios/scenario.py": "mistakes of a file are sorted by the lines that they name",
 }
 """Files that may, each with its reason."""

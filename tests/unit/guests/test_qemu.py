@@ -6,6 +6,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.unit.fakes import FakeMonitor, FakeProcess, FaultyHost
@@ -115,6 +117,16 @@ def test_an_error_in_use_releases_all(monitor: FakeMonitor, loop: LoopThread) ->
         raise GuestCrashed("in use")
     assert host.log == [*STEPS, *RELEASE]
     host.close()
+
+
+@pytest.mark.parametrize(("status", "killed"), [(None, True), (-11, False), (0, False)])
+def test_a_qemu_that_the_harness_killed(status: int | None, killed: bool) -> None:
+    """Only one that lived was killed by it: of any other it is told how it ended."""
+    process = SimpleNamespace(poll=lambda: status, kill=lambda: None)
+    guest = QemuGuest(SPEC, cast(Any, None), "source", cast(Any, None), [], cast(Any, process))
+    assert not guest.killed
+    guest.kill()
+    assert guest.killed is killed
 
 
 def test_a_lost_host_does_not_hide_the_error(monitor: FakeMonitor, loop: LoopThread) -> None:

@@ -116,6 +116,16 @@ def test_what_was_not_seen_is_missing(arrivals: list[Arrival], reason: str) -> N
     assert reason in found.reason
 
 
+@pytest.mark.parametrize(("first", "overlap"), [(90, 0.01), (99, 0.01), (100, None)])
+def test_a_guest_that_runs_at_both_ends(first: int, overlap: float | None) -> None:
+    """Two guests go on with the same numbers. Heartbeats of one guest that were late on their way have numbers from
+    before those of the destination.
+    """
+    found = find_outside_downtime(beats("source", 0, 100, 0) + beats("destination", first, 50, 980 * MS), 0.01, MIGRATE)
+    assert isinstance(found, UnseenDowntime)
+    assert found.overlap_s == (overlap and pytest.approx(overlap))
+
+
 def control(period_ms: float, *, lost: int = 0, median: float = 1.0, p99: float = 1.2) -> Control:
     period = period_ms / 1e3
     return Control(period, 100, lost, median * period, p99 * period, 3 * period)

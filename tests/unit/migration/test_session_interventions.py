@@ -4,17 +4,20 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.unit.migration.scripted import NOW, Pair, intervene
 
 from switchover.hosts.qmp import Event
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Intervened, NotMade, Phase
+from switchover.record.errors import GuestCrashed
 
 
 def test_interventions_are_made_once_and_in_their_phase() -> None:
     """Each is made once, however long its phase lasts; before the start is before ``migrate``; its status is kept."""
     pair = Pair("setup", *["active"] * 10, "device", "completed")
     phases = (Phase.ACTIVE, Phase.BEFORE)
-    result = pair.migrate(NOW, interventions=[intervene(pair, phase) for phase in phases])
+    told: list[Intervened] = []
+    result = pair.migrate(NOW, interventions=[intervene(pair, phase) for phase in phases], on_intervened=told.append)
     lines = [line for line in pair.log if line.startswith(("in ", "source: migrate"))]
     assert lines == ["in before", "source: migrate to tcp:127.0.0.1:4444", "in active"]
     assert [(made.name, made.phase, made.status) for made in result.interventions] == [
@@ -22,16 +25,38 @@ def test_interventions_are_made_once_and_in_their_phase() -> None:
         ("in active", Phase.ACTIVE, "active"),
     ]
     assert all(made.began_ns <= made.ended_ns for made in result.interventions)
-    assert (result.status, result.missed) == ("completed", ())
+    assert (result.status, tuple(told)) == ("completed", result.interventions)
+    assert [said.status for said in result.statuses["source"]] == ["setup", "active", "device", "completed"]
 
 
 def test_an_intervention_whose_phase_does_not_come_is_not_made() -> None:
-    """A phase that the migration never was in has no intervention, and the result shows that."""
+    """A phase that the migration never was in has no intervention."""
     pair = Pair("setup", *["active"] * 5, "completed")
     result = pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
     assert "in pre-switchover" not in pair.log
     assert result.interventions == ()
-    assert result.missed == ("in pre-switchover in pre-switchover",)
+
+
+def test_an_intervention_that_cannot_be_made_is_none() -> None:
+    """It is tried once, is not among those that were made, and the migration goes on."""
+    pair = Pair("active", *["active"] * 5, "completed")
+    tried: list[str] = []
+
+    def fail() -> None:
+        tried.append("kill")
+        raise NotMade("the QEMU had ended before")
+
+    result = pair.migrate(NOW, interventions=[intervene(pair, Phase.ACTIVE, fail)])
+    assert (result.status, result.interventions, tried) == ("completed", (), ["kill"])
+
+
+def test_interventions_before_a_crash_are_told() -> None:
+    """Also where the migration has no result, as one whose source was killed."""
+    pair = Pair(*["active"] * 1000)
+    told: list[Intervened] = []
+    with pytest.raises(GuestCrashed):
+        pair.migrate(NOW, interventions=[intervene(pair, Phase.ACTIVE, pair.source.kill)], on_intervened=told.append)
+    assert [made.name for made in told] == ["in active"]
 
 
 def test_interventions_in_the_devices_phases() -> None:

@@ -16,8 +16,11 @@ from switchover.record.checks import CheckId
 from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked, make_check
+from switchover.record.mismatch import Mismatch, MismatchKind
 from switchover.record.record import (
     SCHEMA_VERSION,
+    Death,
+    Race,
     Record,
     Verdict,
     VerdictName,
@@ -33,7 +36,10 @@ NOT_CHECKED = (NotChecked(CheckId.GUEST_CANARY, "guest memory keeps its canary",
 PROPERTIES: dict[str, dict[str, str]] = {"source": {"x-allow-pre-copy": "off"}, "destination": {}}
 ALONE = {"verdict": {"name": "completed", "side": "", "reason": ""}, "mismatch": ""}
 EARLIER = ({"verdict": "infrastructure-error", "reason": "hosta does not answer"},)
-WHOLE = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
+MISMATCHES = (Mismatch(MismatchKind.FAULT, members=("migration.faults, cut link in active",)),)
+DEATHS = (Death("destination", -6),)
+OLDER = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
+WHOLE = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
 SCHEMA = DATA / "record-7.json"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -47,7 +53,7 @@ RECORDS = st.builds(
     case=st.text(),
     repeat=st.integers(),
     started=st.text(),
-    verdict=st.builds(Verdict, st.sampled_from(VerdictName), st.text(), st.text()),
+    verdict=st.builds(Verdict, st.sampled_from(VerdictName), st.text(), st.text(), st.sampled_from(Race)),
     settings=OBJECTS,
     fingerprint=OBJECTS,
     seconds=st.dictionaries(st.text(), st.floats(allow_nan=False), max_size=3),
@@ -75,6 +81,19 @@ RECORDS = st.builds(
     clocks=OBJECTS,
     expectation=st.dictionaries(st.text(), st.text(), max_size=3),
     mismatch=st.text(),
+    mismatches=st.lists(
+        st.builds(
+            Mismatch,
+            st.sampled_from(MismatchKind),
+            st.text(),
+            st.text(),
+            st.text(),
+            st.lists(st.text(), max_size=2).map(tuple),
+            st.lists(st.text(), max_size=2).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
+    deaths=st.lists(st.builds(Death, st.text(), st.integers(), st.booleans()), max_size=2).map(tuple),
     interventions=st.lists(OBJECTS, max_size=2).map(tuple),
     not_checked=st.lists(st.builds(NotChecked, st.sampled_from(CheckId), st.text(), st.text()), max_size=2).map(tuple),
     alone=OBJECTS,
@@ -89,6 +108,8 @@ def test_a_record_comes_back_as_it_was(record: Record) -> None:
     back = parse_record(render_record(record))
     assert back == record
     assert isinstance(back.verdict.name, VerdictName)
+    assert isinstance(back.verdict.race, Race)
+    assert all(isinstance(one.kind, MismatchKind) for one in back.mismatches)
     assert all(isinstance(check.id, CheckId) for check in back.checks)
     assert all(isinstance(entry.id, CheckId) for entry in back.not_checked)
 
@@ -123,8 +144,13 @@ def test_the_golden_record_can_be_read() -> None:
 
 
 def test_a_record_of_version_6_can_be_read() -> None:
-    """In version 6 an ending was told by sentences only, by which it is found."""
-    assert read_record(DATA / "record-6.json") == replace(WHOLE, schema_version=6)
+    """In version 6 an ending and a mismatch were sentences only, by which they are found; nobody told of deaths and
+    races.
+    """
+    assert read_record(DATA / "record-6.json") == replace(OLDER, schema_version=6)
+    fields = json.loads((DATA / "record-6.json").read_text()) | {"mismatch": "expected completed, was hung"}
+    record = parse_record(json.dumps(fields))
+    assert record.mismatches == (Mismatch(MismatchKind.VERDICT, "completed", "hung"),)
 
 
 @pytest.mark.parametrize(
@@ -151,13 +177,13 @@ def test_the_ending_of_an_older_record(verdict: str, reason: str, ending: Ending
     fields = json.loads((DATA / "record-6.json").read_text())
     fields["verdict"] = {"name": verdict, "side": "", "reason": reason}
     assert parse_record(json.dumps(fields)).ending is ending
-    fields |= {"schema_version": 7, "ending": "called-off"}
+    fields |= {"schema_version": 7, "ending": "called-off", "mismatches": []}
     assert parse_record(json.dumps(fields)).ending is Ending.CALLED_OFF
 
 
 def test_a_record_of_version_5_can_be_read() -> None:
     """In version 5 checks had sentences only, by which their ids are found."""
-    assert read_record(DATA / "record-5.json") == replace(WHOLE, earlier=(), schema_version=5)
+    assert read_record(DATA / "record-5.json") == replace(OLDER, earlier=(), schema_version=5)
 
 
 def test_a_check_of_an_older_record_that_nobody_knows() -> None:
@@ -218,7 +244,7 @@ def test_a_record_without_checks_has_none() -> None:
 def test_a_record_of_version_4_can_be_read() -> None:
     """In version 4 no cases shared a guest."""
     record = read_record(DATA / "record-4.json")
-    assert record == replace(WHOLE, earlier=(), alone={}, schema_version=4)
+    assert record == replace(OLDER, earlier=(), alone={}, schema_version=4)
     assert not record.differs_alone
 
 

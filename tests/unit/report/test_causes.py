@@ -9,8 +9,9 @@ from tests.unit.builders import make_record
 from switchover.record.checks import CheckId
 from switchover.record.ending import Ending
 from switchover.record.measurement import make_check
-from switchover.record.record import Record, Verdict, VerdictName
+from switchover.record.record import Race, Record, Verdict, VerdictName
 from switchover.report.causes import RULES, Evidence, find_causes
+from switchover.scenarios.expectation import Expectation, find_mismatches
 
 V = VerdictName
 
@@ -26,10 +27,12 @@ def wrong(
     **expected: str,
 ) -> Record:
     checks = (make_check(check, False, "a", "b"),) if check else ()
+    wanted = Expectation(VerdictName(expects), expected.get("side", ""), expected.get("reason", ""))
     return replace(
         make_record(),
         verdict=Verdict(name, reason=said),
         mismatch=mismatch,
+        mismatches=find_mismatches(wanted, Verdict(name, reason=said), checks),
         checks=checks,
         expectation={"verdict": expects, **expected},
         ending=ending,
@@ -49,6 +52,10 @@ EXAMPLES: dict[str, Evidence] = {
     "disk full": saying("[Errno 28] No space left on device"),
     "kvm": saying("Could not access KVM kernel module: Permission denied"),
     "memlock": saying("vfio_container_dma_map(0x55) = -12 (Cannot allocate memory)\nvfio: Cannot allocate memory"),
+    "cancel": Evidence(
+        replace(make_record(), verdict=Verdict(V.FAILED, "source", race=Race.FAILED), mismatch="m"),
+        "Channel error: Input/output error",
+    ),
     "ack without return path": saying("Capability 'switchover-ack' requires capability 'return-path'"),
     "A4, A6": saying("0000:00:03.0: Received INIT_DATA_SENT but switchover ack is not used"),
     "A10": saying("Switchover ack pending num underflowed"),
@@ -84,6 +91,7 @@ EXAMPLES: dict[str, Evidence] = {
     "no progress": Evidence(wrong(V.HUNG, ending=Ending.NO_PROGRESS)),
     "too slow": Evidence(wrong(V.HUNG, "migrate: the settling did not end")),
     "fault not made": Evidence(wrong(V.COMPLETED, check=CheckId.MIGRATION_FAULTS)),
+    "device fault not made": Evidence(wrong(V.FAILED, check=CheckId.DEVICE_FAULT)),
     "device state": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DEVICE_CHECKSUM_BY_GUEST)),
     "memory": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.DEVICE_DMA)),
     "another boot": Evidence(wrong(V.CHECKS_FAILED, check=CheckId.GUEST_BOOT_ID)),

@@ -78,8 +78,8 @@ def test_for_programs() -> None:
     assert "commands" not in first
     assert second["values"] == {"device.properties.enable-migration": "off"}
     assert second["expected"] == {
-        "verdict": "failed", "side": "source", "reason": "", "pre_copy": "", "because": "of that", "rule": "rules[0]",
-        "place": "scenario.toml:7",
+        "verdict": "failed", "side": "source", "reason": "", "pre_copy": "", "checks": [], "because": "of that",
+        "rule": "rules[0]", "place": "scenario.toml:7",
     }  # fmt: skip
     assert second["gate"] == {"runs": True, "asked": False, "missing": []}
     assert (

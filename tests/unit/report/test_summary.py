@@ -19,7 +19,7 @@ from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.planfile import make_skipped, make_unrun
-from switchover.record.record import Record, Verdict, VerdictName
+from switchover.record.record import Race, Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, find_run
 from switchover.record.units import Direction, Unit
 from switchover.report.failures import render_failure
@@ -267,6 +267,13 @@ def test_a_case_that_differs_alone_is_counted_as_such(tmp_path: Path, name: Verd
     assert render_counts(read_run(make_run(tmp_path / "1", [differs], [make_line("a")]))) == "1 case: 1 differs alone"
     also = replace(wrong, alone={"verdict": {"name": name}, "mismatch": "x"})
     assert "differs" not in render_counts(read_run(make_run(tmp_path / "2", [also], [make_line("a")])))
+
+
+def test_races_are_counted(tmp_path: Path) -> None:
+    """A cancel that QEMU's own race decided is not as expected, and said to be one."""
+    raced = replace(make_record("a"), verdict=Verdict(VerdictName.FAILED, race=Race.FAILED), mismatch="x")
+    counted = render_counts(read_run(make_run(tmp_path, [raced, make_record("b")], [make_line("a"), make_line("b")])))
+    assert counted == ("2 cases: 1 not as expected, 1 as expected; 1 repeat decided by QEMU's own race of a cancel")
 
 
 TEXT = st.text(max_size=20)

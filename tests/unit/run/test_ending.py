@@ -7,12 +7,16 @@ from tests.unit.builders import make_result
 from switchover.migration.progress import Hang, HangKind
 from switchover.record.ending import Ending
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, NotReady
-from switchover.record.record import VerdictName
+from switchover.record.record import Death, VerdictName
 from switchover.run.ending import find_ending
 from switchover.run.passage import Passage
 
 V = VerdictName
 NOTHING = Passage(None, {}, {})
+
+
+def died(status: str, signal: int) -> Passage:
+    return Passage(make_result(status), {}, {}, deaths=(Death("destination", signal),))
 
 
 def hung(kind: HangKind) -> Passage:
@@ -33,8 +37,8 @@ def hung(kind: HangKind) -> Passage:
         (V.CRASHED, NOTHING, GuestCrashed("x", exit_status=-9), False, Ending.KILLED),
         (V.CRASHED, NOTHING, GuestCrashed("x", exit_status=1), False, Ending.BY_ITSELF),
         (V.CRASHED, NOTHING, GuestCrashed("killed by a signal"), False, Ending.BY_ITSELF),
-        (V.CRASHED, Passage(make_result("failed", destination_exit=-11), {}, {}), None, False, Ending.KILLED),
-        (V.COMPLETED, Passage(make_result(destination_exit=-9), {}, {}), None, False, Ending.BY_ITSELF),
+        (V.CRASHED, died("failed", -11), None, False, Ending.KILLED),
+        (V.COMPLETED, died("completed", -9), None, False, Ending.BY_ITSELF),
         (V.HUNG, hung(HangKind.ACK_STARVED), None, False, Ending.ACK_STARVED),
         (V.HUNG, hung(HangKind.NOT_CONVERGING), None, False, Ending.NOT_CONVERGING),
         (V.HUNG, hung(HangKind.NO_PROGRESS), None, False, Ending.NO_PROGRESS),

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.fakes import FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
-from switchover.migration.phases import Phase
+from switchover.migration.phases import NotMade, Phase
 from switchover.record.errors import CommandFailed, GuestSilent, HostLost, NotReady
 from switchover.run.interventions import Link, make_intervention, start_link
 from switchover.scenarios.faults import Action, Fault
@@ -26,7 +26,7 @@ def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
     return FaultyHost(label, "", fail_at=fail_at, error=error or CommandFailed("no tc"))
 
 
-def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
+def make_guest(side: str, log: list[str], shell: Any = None, ended: int | None = None) -> QemuGuest:
     def open_ssh(keys: GuestKeys) -> Any:
         log.append(f"log in to {side}")
         if isinstance(shell, Exception):
@@ -39,6 +39,8 @@ def make_guest(side: str, log: list[str], shell: Any = None) -> QemuGuest:
             pause=lambda: log.append(f"stop on {side}"),
             cancel_migration=lambda: log.append(f"cancel on {side}"),
             kill=lambda: log.append(f"kill {side}"),
+            exit_status=lambda: ended,
+            label=f"the {side} QEMU",
             open_ssh=open_ssh,
         ),
     )
@@ -88,11 +90,23 @@ def test_links_on_both_ends(fault: Fault, discipline: str) -> None:
 
 
 def test_a_panic() -> None:
-    """The guest on the source panics; that its SSH dies with it is no error, nor that there is none."""
+    """The guest on the source panics, and its SSH dies with it, which is no error."""
     shell = make_host(fail_at=0, error=HostLost("the connection broke"))
     assert act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=shell) == ["log in to source"]
     assert "sysrq-trigger" in shell.log[0]
-    assert act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=GuestSilent("silent")) == ["log in to source"]
+    with pytest.raises(NotMade, match="cannot be told to panic"):
+        act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=GuestSilent("silent"))
+
+
+@pytest.mark.parametrize(("action", "side"), [(Action.KILL_SOURCE, "source"), (Action.KILL_DESTINATION, "destination")])
+def test_a_qemu_that_ended_before_is_not_killed(action: Action, side: str) -> None:
+    """Whatever ended it, the fault did not."""
+    log: list[str] = []
+    guests = {name: make_guest(name, log, ended=-11 if name == side else None) for name in ("source", "destination")}
+    intervention = make_intervention(Fault(action, Phase.ACTIVE), guests["source"], guests["destination"], (), KEYS)
+    with pytest.raises(NotMade, match=f"the {side} QEMU had ended with exit status -11"):
+        intervention.act()
+    assert log == []
 
 
 @pytest.mark.parametrize("error", [None, ValueError("in use"), KeyboardInterrupt()])

@@ -19,7 +19,7 @@ from switchover.hosts.host import Completed
 from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import wait_until
 from switchover.migration.libvirt_report import list_wanted
-from switchover.migration.outside import UnseenDowntime
+from switchover.migration.outside import Traffic, UnseenDowntime
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady
@@ -30,7 +30,7 @@ from switchover.run.needs import LAB_MEANS, Need
 from switchover.run.passage import Migrated, _states_by_device, examine, examine_stayed, make_failed
 from switchover.run.probes import GuestAnswers
 from switchover.run.side import Side
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_one_device
 
 KEYS = GuestKeys("", "", "", "")
 PLAIN = Case("x")
@@ -116,7 +116,7 @@ class FakeQemu:
         self.code: int | None = None
         self.ends_with: int | None = None
         self.has_begun = True
-        self.running: bool | Exception = True
+        self.running: bool | Exception = name == "destination"  # as after a migration that completed
         self.qmp = ScriptedQmp({"query-status": self.query}, name)
 
     def answer_host(self, argv: Sequence[str]) -> str:
@@ -206,6 +206,7 @@ def run_examine(
     destination: Side | None = None,
     states: Any = STATES,
     case: Case = PLAIN,
+    outside: UnseenDowntime = UNSEEN,
     **changes: Any,
 ) -> passage.Passage:
     values = {"status": "completed", "source": REPLY, "clocks": CLOCKS} | changes
@@ -214,7 +215,7 @@ def run_examine(
     destination = destination or make_side("destination", AFTER[1])[0]
     devices = len(destination.devices)
     before = make_answers(devices=devices)
-    return examine(source, destination, migrated, lambda: UNSEEN, before, case, log_in(destination))
+    return examine(source, destination, migrated, lambda: outside, before, case, log_in(destination))
 
 
 COURSE = 2 + 8 + 1
@@ -238,14 +239,14 @@ def test_what_the_guest_lacks_is_not_checked() -> None:
     migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES, BEFORE)
     found = examine(sides[0], sides[1], migrated, lambda: UNSEEN, before, Case("x"), log_in(sides[1]))
     assert failed(found.checks) == []
-    assert len(found.checks) == 5 + 2 + COURSE + (1 + 2)
+    assert len(found.checks) == 5 + 2 + COURSE + (1 + 2) + 1
 
 
 def test_a_real_migration_is_in_order() -> None:
     """The golden migration passes all checks, with its downtime explained and its bytes counted."""
     found = run_examine()
     assert failed(found.checks) == []
-    assert len(found.checks) == 5 + 2 + COURSE + (1 + 7 + 1) + 2
+    assert len(found.checks) == 5 + 2 + COURSE + (1 + 7 + 1) + 2 + 1
     values = {number.name: number.value for number in found.measurements}
     assert values["downtime.explained"] == pytest.approx(0.231569)
     assert values["bytes.vfio.precopy"] == 64 * MIB
@@ -316,14 +317,37 @@ def test_the_course_is_checked_device_by_device() -> None:
     assert found.properties == held
 
 
-def test_a_fault_that_was_not_made_fails_a_check() -> None:
-    """A case whose fault did not happen says nothing about it, whether it completed or not; each that was not made is
-    told, once.
-    """
-    missed = ("cancel in setup", "cut link in active", "cut link in active")
-    expected = ["migration.faults, cancel in setup", "migration.faults, cut link in active"]
-    assert failed(run_examine(missed=missed).checks) == expected
-    assert failed(make_failed(make_result("failed", missed=missed), {}).checks) == expected
+def test_a_source_that_goes_on_is_found_out() -> None:
+    """After a migration that completed its guest must not run at the source any more, whatever it says itself."""
+    source, here = make_side("source", AFTER[0])
+    here.running = True
+    assert failed(run_examine(source).checks) == ["guest.not-on-source"]
+    here.code = 0  # libvirt ends it
+    assert failed(run_examine(source).checks) == []
+
+
+@pytest.mark.parametrize(("overlap", "labels"), [(None, []), (0.5, ["guest.one-place"])])
+def test_a_guest_that_is_heard_from_both_ends(overlap: float | None, labels: list[str]) -> None:
+    """It is a failed check, also of a guest that was paused; where nobody listened there is none."""
+    heard = UnseenDowntime("x", traffic=Traffic(9, 9, 0, 0, 0, ()), overlap_s=overlap)
+    for arrived in ("running", "paused"):
+        found = run_examine(outside=heard, arrived=arrived)
+        assert [label for label in failed(found.checks) if label != "guest.run-state"] == labels
+        assert CheckId.GUEST_ONE_PLACE in {check.id for check in found.checks}
+    assert CheckId.GUEST_ONE_PLACE not in {check.id for check in run_examine().checks}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_device_has_to_make_its_fault(count: int) -> None:
+    """A device that is to spoil the state it loads says that it has; of one without a fault nothing is claimed."""
+    truth = replace(AFTER[1], counters={**AFTER[1].counters, "faults": count})
+    spec = with_one_device(replace(KNOBS, corrupt="state"))
+    source, destination = (
+        replace(make_side(name, which)[0], spec=spec) for name, which in (("source", AFTER[0]), ("destination", truth))
+    )
+    found = run_examine(source, destination)
+    assert [check.subject for check in found.checks if check.id == CheckId.DEVICE_FAULT] == ["destination"]
+    assert failed(found.checks) == ["device.fault, destination"] * (not count)
 
 
 def test_libvirt_has_to_turn_on_what_the_case_wants() -> None:
@@ -451,7 +475,7 @@ def stay(
     shell = FakeGuest(answers or make_answers(1, devices=devices))
     source, here = make_side("source", *[make_truth("RUNNING", resets=resets)] * devices, shell=shell)
     destination, there = make_side("destination", *[make_truth("RESUMING")] * devices)
-    there.running = False
+    here.running, there.running = True, False
     return source, here, destination, there, shell
 
 

@@ -24,8 +24,9 @@ from switchover.migration.session import Sample
 from switchover.record.checks import CheckId
 from switchover.record.ending import Ending
 from switchover.record.errors import GuestCrashed, GuestSilent, HostLost, NotSupported, Refused
-from switchover.record.measurement import Check, NotChecked
-from switchover.record.record import Record, VerdictName, read_record
+from switchover.record.measurement import Check, NotChecked, make_check
+from switchover.record.mismatch import Mismatch, MismatchKind
+from switchover.record.record import Death, Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory
 from switchover.run import repeat
 from switchover.run.listener import RunListener
@@ -44,6 +45,9 @@ CASE = make_case(
     faults=(Fault(Action.SLOW_LINK, Phase.ACTIVE),),
     expectation=Expectation(VerdictName.COMPLETED, because="nothing is in its way"),
 )
+
+
+SLOWED = make_check(CheckId.MIGRATION_FAULTS, True, "made", "made", "slow link in active")
 
 
 def run_with(
@@ -66,7 +70,8 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     number = make_measurement("downtime.explained", 0.25)
     made = Intervened("slow link", Phase.ACTIVE, "active", 5, 6)
     result = make_result(interventions=(made,))
-    record = run_with(monkeypatch, tmp_path, Passage(result, {"source": ["stop"]}, {"parts": []}, (number,)))
+    passage = Passage(result, {"source": ["stop"]}, {"parts": []}, (number,), checks=(SLOWED,), interventions=(made,))
+    record = run_with(monkeypatch, tmp_path, passage)
     assert record.verdict.name is VerdictName.COMPLETED
     assert (record.case, record.repeat) == ("device.pre_copy=on", 3)
     assert list(record.seconds) == ["start source", "migrate"]
@@ -79,6 +84,7 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "reason": "",
         "because": "nothing is in its way",
         "pre_copy": "",
+        "checks": (),
     }
     assert record.mismatch == ""
     assert record.interventions == (
@@ -117,7 +123,7 @@ def test_the_expectation_decides(
     """A hang that was expected is right; one that was not is recorded as a mismatch."""
     hang = Hang(HangKind.ACK_STARVED, 30, "pending 0 bytes")
     case = replace(CASE, expectation=Expectation(expected))
-    record = run_with(monkeypatch, tmp_path, make_failed(make_result(None, hang=hang), {}), case)
+    record = run_with(monkeypatch, tmp_path, make_failed(make_result(None, hang=hang), {}, checks=(SLOWED,)), case)
     assert record.verdict.name is VerdictName.HUNG
     assert (record.mismatch == "") is right
     assert read_record(tmp_path / "record.json").mismatch == record.mismatch
@@ -140,9 +146,28 @@ def test_a_guest_that_lacks_something_is_no_mismatch(monkeypatch: pytest.MonkeyP
 def test_what_was_not_checked_is_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is on disk with what the guest lacks, and does not make the case wrong."""
     lacking = (NotChecked(CheckId.DEVICE_SEED, "device seed is kept", "the driver"),)
-    record = run_with(monkeypatch, tmp_path, Passage(make_result(), {}, {}, not_checked=lacking))
+    record = run_with(monkeypatch, tmp_path, Passage(make_result(), {}, {}, checks=(SLOWED,), not_checked=lacking))
     assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
     assert read_record(tmp_path / "record.json").not_checked == lacking
+
+
+def test_a_case_whose_fault_is_not_shown_is_not_right(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Though all else is as expected; why is told as a value, and comes back from disk."""
+    record = run_with(monkeypatch, tmp_path, Passage(make_result(), {}, {}))
+    label = "migration.faults, slow link in active"
+    assert record.mismatches == (Mismatch(MismatchKind.FAULT, members=(label,)),)
+    assert record.mismatch == f"not shown to have been made: {label}"
+    assert read_record(tmp_path / "record.json").mismatches == record.mismatches
+
+
+def test_deaths_are_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A QEMU that died is in the record, and is the verdict, whatever it was that was seen of the migration."""
+    death = Death("destination", -6)
+    passage = make_failed(make_result("cancelled"), {}, checks=(SLOWED,), deaths=(death,))
+    record = run_with(monkeypatch, tmp_path, passage)
+    assert (record.verdict.name, record.verdict.side, record.deaths) == (VerdictName.CRASHED, "destination", (death,))
+    assert record.mismatch == "expected completed, was crashed"
+    assert read_record(tmp_path / "record.json").deaths == (death,)
 
 
 def test_a_crash_in_the_migration_is_recorded_with_its_side(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -335,7 +360,7 @@ def test_a_second_migration_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     "passage",
     [
         make_failed(None, {}, error=GuestCrashed("ended"), ended="source"),
-        make_failed(None, {}, error=Refused("the source QEMU rejected migrate.", why="blocker")),
+        make_failed(None, {}, error=Refused("the source QEMU rejected it.", why="blocker", command="migrate")),
     ],
 )
 def test_no_second_migration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passage: Passage) -> None:
@@ -436,7 +461,7 @@ def test_a_refused_destination_is_not_tried_again(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("error", "name"),
     [
-        (Refused("the source QEMU rejected migrate.", why="blocker"), VerdictName.BLOCKED),
+        (Refused("the source QEMU rejected it.", why="blocker", command="migrate"), VerdictName.BLOCKED),
         (GuestCrashed("ended"), VerdictName.CRASHED),
         (HostLost("gone"), VerdictName.INFRASTRUCTURE_ERROR),
     ],

@@ -9,12 +9,18 @@ from tests.unit.builders import make_result
 from tests.unit.run.travelling import CASE, COMPLETED, FAILED, FIRST, World, make_world, name_of, travel
 
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Intervened, Phase
+from switchover.record.checks import CheckId
 from switchover.record.errors import GuestCrashed, HostLost, Refused
+from switchover.record.mismatch import MismatchKind
+from switchover.record.record import Death, VerdictName
+from switchover.run.faults import list_faults
 from switchover.run.listener import RunListener
 from switchover.run.passage import Passage
 from switchover.run.traveller import Traveller
+from switchover.run.verdict import judge_passage
 from switchover.scenarios.case import Case, with_one_device
+from switchover.scenarios.expectation import Expectation, find_mismatches
 from switchover.scenarios.faults import Action, Fault
 
 
@@ -43,13 +49,15 @@ def test_it_moves_on_completion(world: World) -> None:
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", None])
 def test_it_stays_without_completion(world: World, status: str | None) -> None:
-    """Without completion the guest is looked at where it stayed, and the side that waited for it is released."""
+    """Without completion the guest is looked at where it stayed, and whether its device made its fault; the side that
+    waited for it is released.
+    """
     world.outcomes = [make_result(status)]
 
     def use(made: Traveller) -> None:
         pair = made.pair
         passage = made.attempt(CASE)
-        assert [check.label for check in passage.checks] == ["guest.on-source"]
+        assert [check.label for check in passage.checks] == ["guest.on-source", "device.fault, source"]
         assert (made.pair, name_of(made.side)) == (pair, "source")
         world.note("in use")
 
@@ -105,12 +113,39 @@ def test_a_crash_is_a_passage(world: World, code: dict[str, int], ended: str, la
     assert world.log == [*FIRST, *last, "keep destination", "end destination", "keep source", "end source"]
 
 
+KILLS = replace(CASE, faults=(Fault(Action.KILL_SOURCE, Phase.ACTIVE),), source=with_one_device(Knobs()))
+KILL = Intervened("kill source", Phase.ACTIVE, "active", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "killed", "made", "shown"), [(-9, True, [KILL], True), (-11, False, [], False), (-9, False, [], False)]
+)
+def test_a_kill_is_told_from_another_death(
+    world: World, status: int, killed: bool, made: list[Intervened], shown: bool
+) -> None:
+    """Of a case that kills its source: what was done is told though there is no result, and a source that died by
+    something else did not die of it.
+    """
+    world.outcomes = [GuestCrashed("ended")]
+    world.codes, world.killed, world.made = {"source": status}, {"source"} if killed else set(), made
+    found: list[Passage] = []
+    travel(world, lambda traveller: found.append(traveller.attempt(KILLS)))
+    (passage,) = found
+    assert passage.interventions == tuple(made)
+    assert passage.deaths == (Death("source", status, made=shown),)
+    assert [check.passed for check in passage.checks if check.id == CheckId.MIGRATION_FAULTS] == [shown]
+    labels, verdict = list_faults(KILLS), judge_passage(passage)
+    wrong = find_mismatches(Expectation(VerdictName.CRASHED, "source"), verdict, passage.checks, labels, passage.deaths)
+    assert [one.kind for one in wrong] == ([] if shown else [MismatchKind.FAULT])
+
+
 def test_a_blocked_migration_is_a_passage(world: World) -> None:
     """What QEMU rejects leaves the guest where it is, and it is looked at."""
     world.outcomes = [error := Refused("the source QEMU rejected migrate.")]
     found: list[Passage] = []
     travel(world, lambda made: found.append(made.attempt(CASE)))
     assert (found[0].error, found[0].ended) == (error, "")
+    assert [check.label for check in found[0].checks] == ["guest.on-source"]
     assert "examine source, which stayed" in world.log
 
 

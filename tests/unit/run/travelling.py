@@ -18,7 +18,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.guests.warm import Beginning, SavedGuest, SavedGuests
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Intervened, Phase
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.run import probes, traveller
@@ -60,6 +60,10 @@ class TravellingGuest:
 
     def exit_status(self) -> int | None:
         return self.world.codes.get(self.name)
+
+    @property
+    def killed(self) -> bool:
+        return self.name in self.world.killed
 
     def is_dead(self) -> bool:
         return self.name in self.world.codes
@@ -112,6 +116,10 @@ class World:
     fail: dict[str, BaseException] = field(default_factory=dict)
     unable: set[str] = field(default_factory=set)
     codes: dict[str, int] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
+    """by the harness"""
+    made: list[Intervened] = field(default_factory=list)
+    """in each migration"""
     before: list[Any] = field(default_factory=list)
     logins: list[Login] = field(default_factory=list)
     checks: tuple[Check, ...] = ()
@@ -180,6 +188,8 @@ class World:
 
     def migrate(self, source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
         self.note(f"migrate {name_of(source)} to {name_of(destination)} at {address}")
+        for one in self.made:
+            rest[-1](one)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, BaseException):
             raise outcome

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.scenarios.samples import plan
 
 from switchover.migration.settings import MigrationSettings
-from switchover.record.checks import parse_check_id
+from switchover.record.checks import CheckId, parse_check_id
 from switchover.record.measurement import make_check
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec, make_case
@@ -73,7 +73,8 @@ EXAMPLES = [
     ("D cancel", 'fault.action = "cancel", fault.phase = "active"', 'fault.action = "cancel", fault.phase = "before"',
      V.CANCELLED, "source", ""),
     ("D cut link", 'fault.action = "cut link", fault.phase = "active"',
-     'fault.action = "slow link", fault.phase = "active"', V.HUNG, "destination", "no progress"),
+     'fault.action = "slow link", fault.phase = "active"', V.HUNG, "destination",
+     "no progress at the destination: nothing is sent"),
     ("D source device", 'source.device.fail_at = "STOP_COPY"', 'destination.device.fail_at = "STOP_COPY"',
      V.FAILED, "source", "failed: x"),
     ("D source device", 'source.device.fail_at = "read:4096"', 'source.device.fail_at = "write:4096"',
@@ -134,6 +135,9 @@ def test_rule(name: str, changes: str, right: str, verdict: VerdictName, side: s
     checks = [make_check(parse_check_id(reason), False, "1", "2")] if verdict is V.CHECKS_FAILED else []
     assert find_mismatch(case.expectation, Verdict(verdict, side, "" if checks else reason), checks) == ""
     assert find_mismatch(case.expectation, Verdict(V.COMPLETED), ())
+    if verdict is V.CHECKS_FAILED:
+        other = make_check(CheckId.GUEST_CANARY, False, "1", "2")
+        assert find_mismatch(case.expectation, Verdict(verdict, side), [*checks, other])
     if rule.expectation.reason:
         assert find_mismatch(case.expectation, Verdict(verdict, side, "something else"), ())
     assert case_with(right)[1] is DEFAULT

@@ -259,7 +259,27 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ('[expect]\nbecause = "x"', ["4: expect: needs either verdict or oracle"]),
         (
             '[expect]\noracle = "A5"\nside = "source"\nbecause = "x"',
-            ["4: expect: side, reason and pre_copy are those of the"],
+            ["4: expect: side, reason, pre_copy and checks are those of the"],
+        ),
+        (
+            '[expect]\nverdict = "checks-failed"\nbecause = "x"',
+            ["4: expect: needs checks, the ids of those that may fail"],
+        ),
+        (
+            '[expect]\nverdict = "failed"\nchecks = ["device.seed"]\nbecause = "x"',
+            ["4: expect: checks are those that may fail where checks-failed is expected"],
+        ),
+        (
+            '[expect]\nverdict = "checks-failed"\nchecks = ["device.sed"]\nbecause = "x"',
+            ["6: expect.checks[0]: is no check that may fail; did you mean 'device.seed'?"],
+        ),
+        (
+            '[expect]\nverdict = "checks-failed"\nchecks = ["device.fault"]\nbecause = "x"',
+            ["6: expect.checks[0]: is no check that may fail"],
+        ),
+        (
+            '[expect]\nverdict = "checks-failed"\nchecks = ["guest.canary, device 1"]\nbecause = "x"',
+            ["6: expect.checks[0]: names a subject, and there is only one guest.canary"],
         ),
         (
             '[expect]\nverdict = "failed"\npre_copy = "on"\nbecause = "x"',

@@ -21,8 +21,8 @@ _PASSES = 2
 
 class HangKind(StrEnum):
     """``ack-starved``: pending below the threshold, and no switchover. ``not converging``: pending above it, in
-    passes that do not get smaller. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log. ``no end``: it did not end
-    in its time, and more cannot be told.
+    passes that do not get smaller. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log. ``no end``:
+    it did not end in its time, and more cannot be told.
     """
 
     ACK_STARVED = "ack-starved"
@@ -92,8 +92,8 @@ def parse_pending(events: Sequence[TraceEvent], at_s: float) -> Pending | None:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a migration last got on. ``converged``: the last look at a pass that began with clearly less than every pass
-    before it, when less of it was pending than before; ``sent``: the last look at any pass when that was so.
+    """Where a migration last got on. ``sent``: the last look that saw less pending than all before it in its pass;
+    ``converged``: the last such look in a pass that itself began with clearly less than every pass before it.
     """
 
     converged: Pending

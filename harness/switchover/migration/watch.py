@@ -39,7 +39,7 @@ threshold; the very last line of a log may be cut short."""
 
 @dataclass(frozen=True)
 class _Pass:
-    """``passes``: ``dirty-sync-count``, of the pass that goes on; ``transferred``: bytes of the whole stream by then."""
+    """``passes``: ``dirty-sync-count``, of a pass; ``transferred``: bytes of the whole stream by then."""
 
     passes: int
     transferred: int

@@ -61,7 +61,7 @@ def _explained(explained: ExplainedDowntime | UnexplainedDowntime) -> Measuremen
         value,
         Unit.SECONDS,
         Direction.LOWER,
-        "from src-downtime-start to the destination's last transition to running",
+        "from src-downtime-start to the destination's first transition to running after its load",
         "vmstate_downtime_checkpoint traces of both sides, on one clock",
         bound,
         note,

@@ -125,7 +125,7 @@ def test_within_a_pass_every_byte_is_progress() -> None:
 
 
 def test_a_pass_that_is_not_smaller_is_no_progress() -> None:
-    """However far it goes down: it began with as much as the one before it, at whichever moment of both QEMU was asked."""
+    """However far it goes down: it began with as much as the one before it, whenever in both QEMU was asked."""
     looks = [look(0, 900, 1, 100), look(10, 200, 1, 800), look(20, 700, 2, 300), look(30, 50, 2, 950)]
     assert find_progress(looks) == Progress(looks[1], looks[3])
 
@@ -177,8 +177,8 @@ def test_what_converges_is_never_called_hung(guest: Simulated, ratio: float, pha
 def test_what_does_not_converge_is_told_in_bounded_time(
     guest: Simulated, ratio: float, part: float, phase: float
 ) -> None:
-    """Whatever part of its memory a guest dirties, as fast as it is sent or faster: within the first pass, three of that
-    part, and the bound with two looks.
+    """Whatever part of its memory a guest dirties, as fast as it is sent or faster: within the first pass, three of
+    that part, and the bound with two looks.
     """
     working_set = part * guest.size
     bandwidth = min(guest.bandwidth, working_set)  # else all that it dirties is below the threshold

@@ -182,8 +182,8 @@ def _check_counters(irq: int, tally: Tally, start: RecordingStart, end: Recordin
     if opened and closed:
         first, last = (one.interrupts.get(irq, {}) for one in (opened.before, closed.after))
         outer = _subtract(first, last)
-        inner = _subtract(*(one.interrupts.get(irq, {}) for one in (opened.after, closed.before)))
-        most, surely = sum(outer.values()), max(0, sum(inner.values()))
+        within = _subtract(*(one.interrupts.get(irq, {}) for one in (opened.after, closed.before)))
+        most, surely = sum(outer.values()), max(0, sum(within.values()))
         least = surely if sum(count > 0 for count in outer.values()) == 1 else min(1, surely)
         if first.keys() ^ last.keys():
             handlers = sum(tally.handlers[cpu] for cpu in first.keys() & last.keys())

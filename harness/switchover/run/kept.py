@@ -90,10 +90,11 @@ class Keeper:
     ) -> None:
         """``kept.json`` is in the repeat's directory while they are held, and the key beside it (mode 0600)."""
         if isinstance(outcome, Passage):
-            verdict, checks = judge_passage(outcome), outcome.checks
+            verdict = judge_passage(outcome)
+            mismatch = find_mismatch(case.expectation, verdict, outcome.checks, outcome.not_checked)
         else:
-            verdict, checks = judge_error(outcome, "migrate" if destination else "start destination"), ()
-        mismatch = find_mismatch(case.expectation, verdict, checks)
+            verdict = judge_error(outcome, "migrate" if destination else "start destination")
+            mismatch = find_mismatch(case.expectation, verdict, ())
         if self.used or not mismatch or isinstance(outcome, HostLost | NotSupported):
             return
         key = directory.path / "kept.key"

@@ -152,7 +152,7 @@ def _find_mismatch(case: Case, verdict: Verdict, passage: Passage) -> str:
     """A case that its guest cannot take part in is like one that the gate leaves out: neither right nor wrong."""
     if verdict.name is VerdictName.NOT_SUPPORTED:
         return ""
-    return find_mismatch(case.expectation, verdict, passage.checks)
+    return find_mismatch(case.expectation, verdict, passage.checks, passage.not_checked)
 
 
 def _execute(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from switchover.record.measurement import Check
+from switchover.record.measurement import Check, NotChecked
 from switchover.record.record import Verdict, VerdictName
 
 
@@ -31,11 +31,14 @@ class Expectation:
 COMPLETES = Expectation(VerdictName.COMPLETED)
 
 
-def find_mismatch(expectation: Expectation, verdict: Verdict, checks: Sequence[Check]) -> str:
+def find_mismatch(
+    expectation: Expectation, verdict: Verdict, checks: Sequence[Check], not_checked: Sequence[NotChecked] = ()
+) -> str:
     """Why a case is not right; empty if it is.
 
     Checks count with every verdict: after a migration that did not complete they are about the guest that stayed.
-    With ``checks-failed`` expected they are what the verdict is about, and one of them may be its reason.
+    With ``checks-failed`` expected they are what the verdict is about, and one of them may be its reason. A check
+    that was not made counts neither way, unless the case depends on it.
     """
     if verdict.name is not expectation.verdict:
         return f"expected {expectation.verdict}, was {verdict.name}"
@@ -50,4 +53,6 @@ def find_mismatch(expectation: Expectation, verdict: Verdict, checks: Sequence[C
         return f"expected a reason with {expectation.reason!r}, was: {verdict.reason or 'none'}"
     if failed and verdict.name is not VerdictName.CHECKS_FAILED:
         return f"{verdict.name} as expected, and then not in order: {'; '.join(check.name for check in failed)}"
+    if missing := [f"{entry.check}: {entry.why}" for entry in not_checked if entry.needed]:
+        return f"{verdict.name} as expected, and a check that the case needs was not made: {'; '.join(missing)}"
     return ""

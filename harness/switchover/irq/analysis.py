@@ -2,7 +2,7 @@
 """What a recording says: placement of each interrupt's thread, checked against counters, with a verdict. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -168,9 +168,10 @@ def _find_problems(
 def _check_counters(irq: int, tally: Tally, start: RecordingStart, end: RecordingEnd | None) -> tuple[CrossCheck, ...]:
     """Hard handlers against /proc/interrupts, runs of the threads against their scheduler's own count.
 
-    For interrupts only the upper bound is strict: an edge that comes while the handler runs on another CPU is counted
-    there and handled here, and several such edges are handled once (kernel/irq/chip.c, handle_edge_irq). CPUs that went
-    offline are not in /proc/interrupts any more: only the others are compared.
+    An edge that comes while the handler runs on another CPU is counted there and handled here, and several such edges
+    are handled once (kernel/irq/chip.c, handle_edge_irq): so where interrupts came on several CPUs all that is known
+    from below is that some were handled, and where they came on one CPU, that each was. CPUs that went offline are not
+    in /proc/interrupts any more: only the others are compared.
     """
     opened, closed = (end.opened, end.closed) if end else (None, None)
     checks = []
@@ -180,7 +181,10 @@ def _check_counters(irq: int, tally: Tally, start: RecordingStart, end: Recordin
     handlers = tally.handlers.total()
     if opened and closed:
         first, last = (one.interrupts.get(irq, {}) for one in (opened.before, closed.after))
-        least, most = 0, sum(last[cpu] - first[cpu] for cpu in first.keys() & last.keys())
+        outer = _subtract(first, last)
+        within = _subtract(*(one.interrupts.get(irq, {}) for one in (opened.after, closed.before)))
+        most, surely = sum(outer.values()), max(0, sum(within.values()))
+        least = surely if sum(count > 0 for count in outer.values()) == 1 else min(1, surely)
         if first.keys() ^ last.keys():
             handlers = sum(tally.handlers[cpu] for cpu in first.keys() & last.keys())
     checks.append(CrossCheck("hard handlers against /proc/interrupts", -(-handlers // sharers), least, most))
@@ -193,6 +197,11 @@ def _check_counters(irq: int, tally: Tally, start: RecordingStart, end: Recordin
             least, most = max(0, inner), closed.after.runs[thread.pid] - opened.before.runs[thread.pid]
         checks.append(CrossCheck(f"runs of thread {thread.pid}", tally.runs[thread.pid], least, most))
     return tuple(checks)
+
+
+def _subtract(first: Mapping[int, int], last: Mapping[int, int]) -> dict[int, int]:
+    """How much each CPU's count grew, of those that have one at both times."""
+    return {cpu: last[cpu] - first[cpu] for cpu in first.keys() & last.keys()}
 
 
 def _judge_interrupt(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Downtime, explained: from the checkpoint ``src-downtime-start`` to the destination's guest running. Pure.
+"""Downtime, explained: from the checkpoint ``src-downtime-start`` to the destination's guest first running. Pure.
 
 Every time is put on the controller's clock. Spans within a host are exact (to QEMU's microseconds); spans that cross
 hosts carry the bound of the clocks' offsets. Saving on the source and loading on the destination overlap: they are
@@ -15,7 +15,7 @@ from switchover.migration.traces import (
     StateTransition,
     TraceEvent,
     find_checkpoints,
-    find_running_again,
+    find_running,
     find_sections,
     find_transitions,
 )
@@ -94,14 +94,16 @@ def explain_downtime(
     for name, at in find_checkpoints(destination).items():
         if _is(name, "dst"):
             times[name] = at - destination_clock.offset_ns
-    # a destination that waits for cont has this checkpoint too, before its guest runs
-    running = [at - destination_clock.offset_ns for at in find_running_again(destination)]
     ends_at = _STARTED
-    if running and running[-1] > times.get(_STARTED, 0):
-        ends_at = "vfio_vmstate_change running 1"
-        times["end"] = running[-1]
-    elif _STARTED in times:
+    if _STARTED in times:
         times["end"] = times[_STARTED]
+    if "dst-precopy-loadvm-completed" in times:
+        offset = destination_clock.offset_ns
+        running = find_running(destination, times["dst-precopy-loadvm-completed"] + offset)
+        # a destination that waits for cont has the checkpoint too, before its guest runs
+        if running is not None and running - offset > times.get(_STARTED, 0):
+            ends_at = "vfio_vmstate_change running 1"
+            times["end"] = running - offset
     _add_going_on(times, source, source_clock)
     _add_cont(times, destination, destination_clock, waits=ends_at != _STARTED)
     missing = [name for _, _, *names in _PARTS for name in names if name not in times]
@@ -115,6 +117,8 @@ def explain_downtime(
         for name, meaning, first, last in _PARTS
         if name not in _WAITS or times[first] != times[last]
     )
+    if reason := _find_backwards(parts):
+        return UnexplainedDowntime(reason)
     inside = [
         moved
         for events, clock in ((source, source_clock), (destination, destination_clock))
@@ -132,6 +136,16 @@ def explain_downtime(
         loading=_largest_sections(find_sections(destination, "load")),
         transitions=tuple(inside),
     )
+
+
+def _find_backwards(parts: Sequence[Part]) -> str:
+    """Which span ended before it began, by more than clocks explain, or the whole of them; empty if none did."""
+    whole = Part("the downtime", "", sum(part.seconds for part in parts), 0)
+    for part in (*parts, whole):
+        if part.seconds < -part.bound_s:
+            bound = f" ± {part.bound_s:.6f} s" if part.bound_s else ""
+            return f"{part.name} took {part.seconds:.6f} s{bound} by the traces: a clock was set meanwhile"
+    return ""
 
 
 def _add_going_on(times: dict[str, int], source: Sequence[TraceEvent], clock: ClockOffset) -> None:

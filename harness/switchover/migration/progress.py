@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 
 from switchover.migration.traces import TraceEvent
 from switchover.record.units import format_bytes
@@ -14,12 +15,14 @@ PENDING_EVENTS = ("migrate_pending*", "migrate_transferred")
 does not have would be an error. Several thousand a second while a migration spins, so they are switched on for a moment
 only."""
 _SMALLER = 0.99
+_PASSES = 2
+"""So many passes have to begin without an improvement: one that is larger may be a burst of the guest's."""
 
 
 class HangKind(StrEnum):
-    """``ack-starved``: pending below the threshold, and no switchover. ``not converging``: pending above it, without
-    a new minimum. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log. ``no end``: it did not end
-    in its time, and more cannot be told.
+    """``ack-starved``: pending below the threshold, and no switchover. ``not converging``: pending above it, in
+    passes that do not get smaller. ``no progress``: nothing moves at all, neither bytes nor QEMU's own log. ``no end``:
+    it did not end in its time, and more cannot be told.
     """
 
     ACK_STARVED = "ack-starved"
@@ -32,13 +35,25 @@ class HangKind(StrEnum):
 class Pending:
     """What QEMU still had to send, and the threshold below which it switches over; bytes.
 
-    ``bandwidth``: what it reckons with, bytes per millisecond. None: the log did not tell.
+    ``bandwidth``: what it reckons with, bytes per millisecond. None: the log did not tell. ``exact``: QEMU had just
+    looked for what the guest dirtied, and so had just begun a pass. ``passes``: how often it had (``dirty-sync-count``
+    of query-migrate); ``sent``: bytes that it had sent since the last time.
     """
 
     at_s: float
     size: int
     threshold: int | None
     bandwidth: int | None
+    exact: bool = False
+    passes: int = 0
+    sent: int = 0
+
+    @property
+    def pass_size(self) -> int:
+        """Bytes that were pending when the pass began. Within a pass what is pending only gets less, by what is sent:
+        at which moment of it QEMU was asked makes no difference.
+        """
+        return self.size if self.exact else self.size + self.sent
 
 
 @dataclass(frozen=True)
@@ -65,38 +80,65 @@ def parse_pending(events: Sequence[TraceEvent], at_s: float) -> Pending | None:
     """
     last = {event.name: event.text for event in events}
     names = ("migrate_pending_exact", "migrate_pending_estimate", "migrate_pending")
-    text = next((last[name] for name in names if name in last), "")
+    name = next((name for name in names if name in last), "")
+    text = last.get(name, "")
     size = re.search(r"pending size (\d+)", text)
     if size is None:
         return None
     limits = re.search(r"(?:switchover_bw|bandwidth) (\d+) max_size (-?\d+)", last.get("migrate_transferred", ""))
     threshold, bandwidth = (int(limits[2]), int(limits[1])) if limits else (None, None)
-    return Pending(at_s, int(size[1]), threshold, bandwidth)
+    return Pending(at_s, int(size[1]), threshold, bandwidth, exact=name == names[0])
 
 
-def last_minimum(pendings: Sequence[Pending]) -> Pending:
-    """The last time that clearly less was pending than ever before."""
-    lowest = pendings[0]
-    for pending in pendings[1:]:
-        if pending.size < lowest.size * _SMALLER:
+@dataclass(frozen=True)
+class Progress:
+    """Where a migration last got on. ``sent``: the last look that saw less pending than all before it in its pass;
+    ``converged``: the last such look in a pass that itself began with clearly less than every pass before it.
+    """
+
+    converged: Pending
+    sent: Pending
+
+
+def find_progress(pendings: Sequence[Pending]) -> Progress:
+    """What is pending is a sawtooth: it jumps up at the beginning of each pass, by what the guest dirtied in the one
+    before, and then goes down to nearly nothing. So only what passes begin with tells whether they get smaller; and a
+    pass that is one of the smallest may take as long as it likes, while it goes down.
+    """
+    first = pendings[0]
+    converged = sent = lowest = first
+    smallest, improves = first.pass_size, True
+    for earlier, pending in pairwise(pendings):
+        if pending.exact or pending.passes != earlier.passes:
+            improves = pending.pass_size < smallest * _SMALLER
+            if improves:
+                smallest, converged = pending.pass_size, pending
             lowest = pending
-    return lowest
+        elif pending.size < lowest.size:
+            lowest = sent = pending
+            converged = pending if improves else converged
+    return Progress(converged, sent)
 
 
 def judge_pending(pendings: Sequence[Pending], bound_s: float, downtime_limit_ms: int) -> Hang | None:
-    """A hang, once there has been no new minimum for ``bound_s`` seconds; which one, only the threshold can tell."""
+    """A hang, once passes did not get smaller for ``bound_s`` seconds, and either some began without it or nothing of
+    the present one is sent; which hang, only the threshold can tell.
+    """
     if not pendings:
         return None
-    since, last = last_minimum(pendings), pendings[-1]
-    seconds = last.at_s - since.at_s
+    progress, last = find_progress(pendings), pendings[-1]
+    seconds = last.at_s - progress.converged.at_s
     if seconds < bound_s or last.threshold is None:
+        return None
+    if last.passes - progress.converged.passes < _PASSES and last.at_s - progress.sent.at_s < bound_s:
         return None
     limit = f"the threshold {format_bytes(last.threshold)} ({downtime_limit_ms} ms"
     limit += f" at {format_bytes(last.bandwidth * 1000)}/s)" if last.bandwidth else ")"
-    if last.size == 0 or last.size < last.threshold:
-        evidence = f"pending {format_bytes(last.size)} is below {limit} and the switchover does not come"
+    size = last.pass_size
+    if size == 0 or size < last.threshold:
+        evidence = f"pending {format_bytes(size)} is below {limit} and the switchover does not come"
         return Hang(HangKind.ACK_STARVED, seconds, evidence)
-    evidence = f"pending {format_bytes(last.size)} stays above {limit}"
+    evidence = f"pending {format_bytes(size)} stays above {limit}"
     return Hang(HangKind.NOT_CONVERGING, seconds, evidence)
 
 

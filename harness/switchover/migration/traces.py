@@ -7,7 +7,7 @@ arguments are those of QEMU's ``trace-events`` files (hw/vfio, migration); ones 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -160,8 +160,16 @@ def count_device_bytes(events: Iterable[TraceEvent]) -> list[DeviceBytes]:
     ]
 
 
-def find_running_again(events: Iterable[TraceEvent]) -> Iterator[int]:
-    """Times (ns) at which the guest of this QEMU had been set running, by ``vfio_vmstate_change … running 1``."""
+def find_running(events: Iterable[TraceEvent], after_ns: int) -> int | None:
+    """When (ns) the guest of this QEMU was first set running at or after a time: the last device's
+    ``vfio_vmstate_change … running 1`` before the guest is stopped again. None: it was not.
+    """
+    found = None
     for event in events:
-        if event.name == "vfio_vmstate_change" and " running 1 " in f" {event.text} ":
-            yield event.at_ns
+        if event.name != "vfio_vmstate_change" or event.at_ns < after_ns:
+            continue
+        if " running 1 " in f" {event.text} ":
+            found = event.at_ns
+        elif found is not None:
+            break
+    return found

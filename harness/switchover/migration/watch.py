@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 from switchover.guests.qemu import QemuGuest
@@ -36,6 +37,14 @@ tail -c +"$1" "$2" | awk '
 threshold; the very last line of a log may be cut short."""
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """``passes``: ``dirty-sync-count``, of a pass; ``transferred``: bytes of the whole stream by then."""
+
+    passes: int
+    transferred: int
+
+
 class HangWatch:
     """Asked again and again while a migration runs; looks closer only after it got nowhere for a part of the bound.
 
@@ -54,6 +63,7 @@ class HangWatch:
         self._next_look = time.monotonic() + self._bound / 3
         self._thread = ThreadPoolExecutor(1, "hang watch")
         self._look: Future[Pending | None] | None = None
+        self._latest = self._pass = self._looked_in = _Pass(0, 0)
         self._over = threading.Event()
 
     def close(self) -> None:
@@ -64,9 +74,10 @@ class HangWatch:
     def find_hang(self, status: str | None, reply: Mapping[str, Any], events: int, *, held: bool) -> Hang | None:
         """A hang, if it is one by now. ``reply``: the last ``query-migrate``; ``events``: how many came so far.
 
-        While the switchover is ``held`` back, a pending size without a new minimum is as intended.
+        While the switchover is ``held`` back, passes that do not get smaller are as intended.
         """
         now = time.monotonic()
+        self._note_pass(reply)
         still = self._sent.note(now, _mark(status, reply, events))
         if self._look is not None and self._look.done() and (hang := self._judge_look(self._look)):
             return hang
@@ -87,14 +98,26 @@ class HangWatch:
         if status != "active" or held:
             return None
         if self._look is None:
+            self._looked_in = self._pass
             self._look = self._thread.submit(self._look_at_pending)
         return self._judge_look(self._look) if self._look.done() else None
+
+    def _note_pass(self, reply: Mapping[str, Any]) -> None:
+        """Where the present pass began: at what had been sent when its count was last another one."""
+        ram = reply.get("ram", {})
+        latest = _Pass(ram.get("dirty-sync-count", 0), ram.get("transferred", 0))
+        if latest.passes != self._pass.passes:
+            self._pass = replace(latest, transferred=self._latest.transferred)
+        self._latest = latest
 
     def _judge_look(self, look: "Future[Pending | None]") -> Hang | None:
         """:raises GuestCrashed: the source ended while it was looked at"""
         self._look = None
-        if (pending := look.result()) is not None:
-            self._pendings.append(pending)
+        pending = look.result()
+        # of an estimate it is not known which pass it is of, if one began meanwhile
+        if pending is not None and (pending.exact or self._looked_in == self._pass):
+            sent = self._latest.transferred - self._pass.transferred
+            self._pendings.append(replace(pending, passes=self._pass.passes, sent=sent))
         return judge_pending(self._pendings, self._bound, self._limit)
 
     def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float) -> Hang:

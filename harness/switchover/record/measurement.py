@@ -54,14 +54,22 @@ class Check:
 
 @dataclass(frozen=True)
 class NotChecked:
-    """A check that was not made, and what the guest lacks for it."""
+    """A check that was not made: it has neither passed nor failed, and why."""
 
     id: CheckId
     """which check was not made, of whichever instance"""
     check: str
     """what was not checked, without the side and the number of the device"""
-    lacking: str
-    """what the guest lacks for it"""
+    lacking: str = ""
+    """what the guest lacks for it; empty: it lacks nothing, and `reason` says why"""
+    reason: str = field(default="", kw_only=True)
+    """the number that it needs and that is missing, or that says nothing; empty: the guest lacks something"""
+    needed: bool = field(default=False, kw_only=True)
+    """whether the case depends on it: then the case is not right"""
+
+    @property
+    def why(self) -> str:
+        return self.reason or f"the guest lacks {self.lacking}"
 
 
 def make_check(of: CheckId, passed: bool, expected: str, observed: str, subject: str = "", *, claim: str = "") -> Check:

@@ -22,6 +22,8 @@ class MismatchKind(StrEnum):
     FAULT = "fault"
     """A fault that the case makes was not shown to have happened; ``members``: labels of the checks that would show
     it."""
+    NOT_MADE = "not-made"
+    """A check was not made that the case depends on; ``members``: its id."""
     DEATH = "death"
     """A QEMU died that was not to die; ``members``: the sides."""
 
@@ -60,6 +62,9 @@ def _render(mismatch: Mismatch) -> str:
             return f"expected a reason with {mismatch.expected!r}, was: {mismatch.was or 'none'}"
         case MismatchKind.CHECKS:
             return f"{mismatch.verdict} as expected, and then not in order: {'; '.join(mismatch.sentences)}"
+        case MismatchKind.NOT_MADE:
+            listed = "; ".join(mismatch.sentences)
+            return f"{mismatch.verdict} as expected, and a check that the case needs was not made: {listed}"
         case MismatchKind.FAULT:
             return f"not shown to have been made: {'; '.join(mismatch.members)}"
         case MismatchKind.DEATH:

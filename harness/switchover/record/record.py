@@ -125,7 +125,8 @@ class Record:
     interventions: tuple[Mapping[str, Any], ...] = ()
     """what was done to the migration on purpose, in order"""
     not_checked: tuple[NotChecked, ...] = ()
-    """checks that were not made, since the guest lacks something; without the side and the number of the device"""
+    """checks that were not made, since the guest lacks something, or since a number is missing or says nothing; without
+    the side and the number of the device"""
     alone: Mapping[str, Any] = field(default_factory=dict)
     """`verdict` and `mismatch` of the same repeat with a guest of its own; empty: it had one, or was as expected with
     the guest that cases share"""
@@ -170,9 +171,9 @@ class Record:
         raise UsageError(f"The record has {what}; there is: {there}.", fix="name the subject")
 
     def _explain_absence(self, id: str) -> str:
-        lacking = next((entry.lacking for entry in self.not_checked if entry.id == id), "")
-        if lacking:
-            return f": it was not made, since the guest lacks {lacking}"
+        why = next((entry.why for entry in self.not_checked if entry.id == id), "")
+        if why:
+            return f": it was not made: {why}"
         ids = dict.fromkeys(str(check.id) for check in self.checks)
         close = difflib.get_close_matches(id, ids, n=3)
         if close:

@@ -12,7 +12,14 @@ from switchover.record.errors import UsageError
 from switchover.record.planfile import PlannedComparison
 from switchover.record.record import Record, VerdictName
 from switchover.record.units import format_bytes, format_count, format_seconds, format_spread
-from switchover.report.differences import Difference, Spread, count_needed, describe_spread, find_difference
+from switchover.report.differences import (
+    Difference,
+    Spread,
+    correct_for_arms,
+    count_needed,
+    describe_spread,
+    find_difference,
+)
 from switchover.report.rundata import CaseResult, RunData
 from switchover.scenarios.ids import make_word, parse_id, render_id
 
@@ -181,12 +188,9 @@ def _compare(
         )
         for name, case in cases.items()
     )  # fmt: skip
-    differences = tuple(
-        _judge(name, measurement, good[asked.baseline], good[name], paired=in_turns)
-        for name in cases
-        if name != asked.baseline
-        for measurement in times
-    )
+    others = {name: records for name, records in good.items() if name != asked.baseline}
+    by_number = {number: _judge_all(number, good[asked.baseline], others, paired=in_turns) for number in times}
+    differences = tuple(by_number[number][index] for index in range(len(others)) for number in times)
     return Comparison(
         scenario, asked.axis, asked.baseline, among, tuple(order or ()), in_turns, arms,
         tuple(_list_left_out(cases)), differences,
@@ -217,19 +221,32 @@ def _values(records: Mapping[int, Record], measurement: str) -> dict[int, float]
     return {number: value for number, record in records.items() if (value := record.measured(measurement)) is not None}
 
 
+def _judge_all(
+    measurement: str, baseline: Mapping[int, Record], others: Mapping[str, Mapping[int, Record]], *, paired: bool
+) -> list[Versus]:
+    """One number of all other arms against the baseline, in their order; p is corrected for the number of arms."""
+    judged = [_judge(name, measurement, baseline, other, len(others), paired=paired) for name, other in others.items()]
+    corrected = iter(correct_for_arms([one.difference for one in judged if one.difference]))
+    differences = [next(corrected) if one.difference else None for one in judged]
+    return [
+        replace(one, difference=difference, conclusion=conclude(difference, one.factor))
+        for one, difference in zip(judged, differences, strict=True)
+    ]
+
+
 def _judge(
-    arm: str, measurement: str, baseline: Mapping[int, Record], other: Mapping[int, Record], *, paired: bool
+    arm: str, measurement: str, baseline: Mapping[int, Record], other: Mapping[int, Record], arms: int, *, paired: bool
 ) -> Versus:
     first, second = _values(baseline, measurement), _values(other, measurement)
     rounds = sorted(first.keys() & second.keys())
     if paired:
         first, second = ({number: values[number] for number in rounds} for values in (first, second))
-    difference = find_difference(list(first.values()), list(second.values()), paired=paired)
+    difference = find_difference(list(first.values()), list(second.values()), paired=paired, arms=arms)
     factor = None
     before, after = describe_spread(list(first.values())), describe_spread(list(second.values()))
     if before and after and before.median > 0 and after.median > 0:
         factor = max(before.median, after.median) / min(before.median, after.median)
-    return Versus(arm, measurement, difference, factor, conclude(difference, factor))
+    return Versus(arm, measurement, difference, factor, "")
 
 
 def conclude(difference: Difference | None, factor: float | None) -> str:
@@ -239,9 +256,10 @@ def conclude(difference: Difference | None, factor: float | None) -> str:
     counted = format_count(difference.count, "round" if difference.paired else "repeat")
     counted += "" if difference.paired else " an arm"
     if difference.low is None or difference.high is None or difference.p is None:
-        needed = count_needed(paired=difference.paired)
+        needed = count_needed(paired=difference.paired, arms=difference.arms)
         return f"can't tell from {counted}: {needed} are needed (in these, {_word(difference.shift)})"
-    tested = f"p = {difference.p:.2g}, {counted}"
+    corrected = f" of {difference.arms} arms" if difference.arms > 1 else ""
+    tested = f"p = {difference.p:.2g}{corrected}, {counted}"
     if not difference.is_told:
         words = dict.fromkeys((_word(difference.low), _word(difference.high)))
         return f"can't tell: {' to '.join(words)}; {tested}"

@@ -1,28 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Two arms of an experiment: how far apart they are, and whether that can be told. Pure; numbers only.
 
-The difference is the Hodges-Lehmann shift, which one odd value does not move far; its interval is a bootstrap (BCa).
-Whether there is a difference at all is asked of a permutation test, exact for few values. Where every round has a value
-of each arm the arms are paired by round, as they were measured: what slows a whole round down is in both and cancels
-out, and the test swaps values within rounds only. That takes eight rounds; with fewer nothing can be told.
+The difference is the Hodges-Lehmann shift. Its interval and the test whether there is a difference at all are of the
+same ranks as it is: Wilcoxon's signed ranks for pairs, those of Mann and Whitney for arms apart. So one odd value moves
+none of the three far. Where every round has a value of each arm the arms are paired by round, as they were measured:
+what slows a whole round down is in both and cancels out, and the test swaps values within rounds only. That takes eight
+rounds; with fewer nothing can be told. Of several arms p is corrected by Holm's method.
 """
 
+import itertools
 import math
 import statistics
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 CONFIDENCE = 0.95
 ALPHA = 0.01
 """A difference counts if its p is below."""
 SEED = 1
-"""Of all that is drawn: the same values have the same interval."""
+"""Of all that is drawn: the same values have the same p."""
 _RESAMPLES = 9999
-_FEWER_RESAMPLES = 1999
 _MANY_CELLS = 2500
-"""Above that many pairs of values fewer resamples are drawn, else it takes many seconds."""
+"""Above that many pairs of values the interval is by the normal approximation of the ranks' distribution."""
 _BATCH_CELLS = 1 << 20
 
 
@@ -41,7 +41,8 @@ class Difference:
     """Of an arm against the baseline, in the unit of the values.
 
     ``low``, ``high``: the 95 % interval of ``shift``. They and ``p`` are None if there are too few values for any
-    difference to be told. ``paired``: by round. ``count``: pairs, or values of the smaller arm.
+    difference to be told. ``paired``: by round. ``count``: pairs, or values of the smaller arm. ``arms``: how many are
+    held against the baseline; ``p`` is corrected for them, the interval is not.
     """
 
     shift: float
@@ -50,6 +51,7 @@ class Difference:
     p: float | None
     paired: bool
     count: int
+    arms: int = 1
 
     @property
     def is_told(self) -> bool:
@@ -69,15 +71,30 @@ def smallest_p(count: int, other: int = 0) -> float:
     return min(1.0, 2 / (math.comb(count + other, count) if other else 2**count))
 
 
-def count_needed(*, paired: bool) -> int:
-    """The fewest values of each arm, or pairs of them, with which a difference can be told."""
-    return next(n for n in range(1, 100) if smallest_p(n, 0 if paired else n) < ALPHA)
+def count_needed(*, paired: bool, arms: int = 1) -> int:
+    """The fewest values of each arm, or pairs of them, with which a difference can be told; see :class:`Difference`."""
+    return next(n for n in range(1, 100) if smallest_p(n, 0 if paired else n) * arms < ALPHA)
 
 
-def find_difference(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> Difference | None:
+def correct_for_arms(differences: Sequence[Difference]) -> list[Difference]:
+    """Of one number of several arms against one baseline, with p as each has it for itself: with p by Holm's method, so
+    that the chance to tell any arm apart that is not is no larger than with one arm. Those without a p are none.
+    """
+    order = sorted((one.p, index) for index, one in enumerate(differences) if one.p is not None)
+    corrected, largest = list(differences), 0.0
+    for place, (p, index) in enumerate(order):
+        largest = max(largest, min(1.0, p * (len(order) - place)))
+        corrected[index] = replace(differences[index], p=largest)
+    return corrected
+
+
+def find_difference(
+    baseline: Sequence[float], other: Sequence[float], *, paired: bool, arms: int = 1
+) -> Difference | None:
     """``other`` − ``baseline``. None: no value.
 
-    ``paired``: both have a value of the same round at the same index.
+    ``paired``: both have a value of the same round at the same index. ``arms``: how many are held against this
+    baseline; :func:`correct_for_arms` takes all of them.
 
     :raises ValueError: arms that are paired have not as many values
     """
@@ -89,12 +106,14 @@ def find_difference(baseline: Sequence[float], other: Sequence[float], *, paired
 
     first, second = numpy.asarray(baseline, float), numpy.asarray(other, float)
     count = min(len(first), len(second))
-    shift = float(_middle_of_pairs(second - first) if paired else _middle_shift(first, second))
+    estimates = _list_means(second - first) if paired else _list_shifts(first, second)
+    shift = float(numpy.median(estimates))
     attainable = smallest_p(count) if paired else smallest_p(len(first), len(second))
-    if attainable >= ALPHA:
-        return Difference(shift, None, None, None, paired, count)
-    low, high = _find_interval(first, second, paired=paired)
-    return Difference(shift, low, high, _find_p(first, second, paired=paired), paired, count)
+    if attainable * arms >= ALPHA:
+        return Difference(shift, None, None, None, paired, count, arms)
+    outside = _count_outside(count) if paired else _count_outside(len(first), len(second))
+    low, high = float(estimates[outside - 1]), float(estimates[-outside])
+    return Difference(shift, low, high, _find_p(first, second, paired=paired), paired, count, arms)
 
 
 def find_ratio(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> Difference | None:
@@ -106,55 +125,69 @@ def find_ratio(baseline: Sequence[float], other: Sequence[float], *, paired: boo
     return Difference(math.exp(logs.shift), low, high, logs.p, logs.paired, logs.count)
 
 
-def _middle_of_pairs(differences: Any, axis: int = -1) -> Any:
-    """Median of the means of all pairs of differences, each with itself too."""
+def _list_means(differences: Any) -> Any:
+    """Means of all pairs of differences, each with itself too; in order."""
     import numpy
 
-    values = numpy.moveaxis(differences, axis, -1)
-    first, second = numpy.triu_indices(values.shape[-1])
-    return numpy.median((values[..., first] + values[..., second]) / 2, axis=-1)
+    first, second = numpy.triu_indices(len(differences))
+    return numpy.sort((differences[first] + differences[second]) / 2)
 
 
-def _middle_shift(first: Any, second: Any, axis: int = -1) -> Any:
-    """Median of the differences of every value of one arm to every value of the other."""
+def _list_shifts(first: Any, second: Any) -> Any:
+    """Differences of every value of one arm to every value of the other, in order."""
     import numpy
 
-    first, second = numpy.moveaxis(first, axis, -1), numpy.moveaxis(second, axis, -1)
-    differences = second[..., :, None] - first[..., None, :]
-    return numpy.median(differences.reshape((*differences.shape[:-2], -1)), axis=-1)
+    return numpy.sort((second[:, None] - first[None, :]).ravel())
 
 
-def _find_interval(first: Any, second: Any, *, paired: bool) -> tuple[float, float]:
-    import numpy
-    from scipy import stats  # type: ignore[import-untyped]
+def _count_outside(first: int, second: int = 0) -> int:
+    """The rank (from 1) of the estimate that the interval begins with: the largest with which it lies above the true
+    shift in at most 2.5 % of all draws. ``first``: pairs; with ``second``: the values of each arm.
+    """
+    if second and first * second <= _MANY_CELLS:
+        ways = _deal_ranks(first, second)
+    elif not second and first**2 <= _MANY_CELLS:
+        ways = _sign_ranks(first)
+    else:
+        mean = first * second / 2 if second else first * (first + 1) / 4
+        variance = mean * (first + second + 1) / 6 if second else mean * (2 * first + 1) / 6
+        return math.floor(mean + statistics.NormalDist().inv_cdf((1 - CONFIDENCE) / 2) * math.sqrt(variance))
+    limit = (1 - CONFIDENCE) / 2 * sum(ways)
+    return sum(below <= limit for below in itertools.accumulate(ways))
 
-    data, statistic = ((second - first,), _middle_of_pairs) if paired else ((first, second), _middle_shift)
-    if all(numpy.ptp(sample) == 0 for sample in data):
-        exact = float(statistic(*data))  # nothing to draw from
-        return exact, exact
-    cells = len(first) * len(second)
 
-    def draw(method: str) -> tuple[float, float]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-            warnings.simplefilter("ignore", RuntimeWarning)
-            interval = stats.bootstrap(
-                data, statistic, n_resamples=_RESAMPLES if cells <= _MANY_CELLS else _FEWER_RESAMPLES,
-                batch=max(1, _BATCH_CELLS // cells), vectorized=True, confidence_level=CONFIDENCE, method=method,
-                rng=numpy.random.default_rng(SEED),
-            ).confidence_interval  # fmt: skip
-        return float(interval.low), float(interval.high)
+def _sign_ranks(count: int) -> list[int]:
+    """In how many of the 2ⁿ ways to give the ranks 1 … n a sign the positive ones sum up to 0, 1, 2 …"""
+    ways = [1]
+    for rank in range(1, count + 1):
+        ways = [one + other for one, other in zip(ways + [0] * rank, [0] * rank + ways, strict=True)]
+    return ways
 
-    low, high = draw("BCa")
-    # BCa has no answer where leaving a value out changes nothing
-    return draw("percentile") if math.isnan(low) or math.isnan(high) else (low, high)
+
+def _deal_ranks(first: int, second: int) -> list[int]:
+    """In how many ways to deal values to two arms 0, 1, 2 … pairs have the larger one in the first arm: coefficients of
+    the Gaussian binomial.
+    """
+    ways = [1] + [0] * (first * second)
+    for factor in range(1, first + 1):
+        for index in range(len(ways) - 1, second + factor - 1, -1):
+            ways[index] -= ways[index - second - factor]
+        for index in range(factor, len(ways)):
+            ways[index] += ways[index - factor]
+    return ways
 
 
 def _find_p(first: Any, second: Any, *, paired: bool) -> float:
-    """Two-sided, of the difference of means, over all ways to deal the values out if they are few enough."""
+    """Two-sided, of the ranks, over all ways to deal the values out if they are few enough. Ties share their ranks."""
     import numpy
-    from scipy import stats
+    from scipy import stats  # type: ignore[import-untyped]
 
+    if paired:
+        ranks = numpy.sign(second - first) * stats.rankdata(numpy.abs(second - first))
+        first, second = numpy.zeros_like(ranks), ranks
+    else:
+        ranks = stats.rankdata(numpy.concatenate((first, second)))
+        first, second = ranks[: len(first)], ranks[len(first) :]
     found = stats.permutation_test(
         (first, second), lambda one, two, axis: numpy.mean(two, axis) - numpy.mean(one, axis),
         permutation_type="samples" if paired else "independent", vectorized=True, n_resamples=_RESAMPLES,

@@ -76,8 +76,10 @@ def render_case(case: CaseResult) -> list[str]:
     if any(record.measured("bytes.vfio.stop_copy") is not None for record in case.records):
         lines.append(f"  bytes    {_render_bytes(case.records)}")
     if unmade := next((record for record in case.records if record.not_checked), None):
-        lacking = "; ".join(dict.fromkeys(entry.lacking for entry in unmade.not_checked))
-        lines.append(f"  guest    {count_not_checked(unmade)}; it lacks {lacking}")
+        lacking = "; ".join(dict.fromkeys(entry.lacking for entry in unmade.not_checked if entry.lacking))
+        reasons = dict.fromkeys(entry.reason for entry in unmade.not_checked if entry.reason)
+        words = "; ".join([*([f"it lacks {lacking}"] if lacking else []), *reasons])
+        lines.append(f"  guest    {count_not_checked(unmade)}; {words}")
     return lines
 
 

@@ -84,14 +84,14 @@ def _render_irq_threads(record: Record) -> list[str]:
 
 
 def _render_not_checked(record: Record) -> list[str]:
-    """What was not looked at, by what the guest lacks for it."""
+    """What was not looked at, by the reason."""
     if not record.not_checked:
         return []
-    by_lack: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for entry in record.not_checked:
-        by_lack.setdefault(entry.lacking, []).append(entry.check)
-    lines = [f"  not checked  {count_not_checked(record)}, since the guest lacks"]
-    return [*lines, *(f"    {lacking}: {'; '.join(checks)}" for lacking, checks in by_lack.items())]
+        reasons.setdefault(entry.why, []).append(entry.check)
+    lines = [f"  not checked  {count_not_checked(record)}, since"]
+    return [*lines, *(f"    {why}: {'; '.join(checks)}" for why, checks in reasons.items())]
 
 
 def count_not_checked(record: Record) -> str:

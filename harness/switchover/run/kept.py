@@ -92,9 +92,11 @@ class Keeper:
         """``kept.json`` is in the repeat's directory while they are held, and the key beside it (mode 0600)."""
         if isinstance(outcome, Passage):
             verdict, checks, deaths = judge_passage(outcome), outcome.checks, outcome.deaths
+            not_checked = outcome.not_checked
         else:
             verdict, checks, deaths = judge_error(outcome, "migrate" if destination else "start destination"), (), ()
-        mismatch = find_mismatch(case.expectation, verdict, checks, list_faults(case), deaths)
+            not_checked = ()
+        mismatch = find_mismatch(case.expectation, verdict, checks, list_faults(case), deaths, not_checked)
         if self.used or not mismatch or isinstance(outcome, HostLost | NotSupported):
             return
         key = directory.path / "kept.key"

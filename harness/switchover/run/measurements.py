@@ -6,7 +6,7 @@ from typing import Any
 
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
-from switchover.migration.outside import OutsideDowntime, UnseenDowntime, tolerance
+from switchover.migration.outside import RESUME_BOUND_S, OutsideDowntime, UnseenDowntime, tolerance
 from switchover.migration.settings import MigrationSettings
 from switchover.record.measurement import Measurement
 from switchover.record.units import Direction, Unit
@@ -61,7 +61,7 @@ def _explained(explained: ExplainedDowntime | UnexplainedDowntime) -> Measuremen
         value,
         Unit.SECONDS,
         Direction.LOWER,
-        "from src-downtime-start to the destination's last transition to running",
+        "from src-downtime-start to the destination's first transition to running after its load",
         "vmstate_downtime_checkpoint traces of both sides, on one clock",
         bound,
         note,
@@ -146,7 +146,7 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
 def measure_outside(
     outside: OutsideDowntime | UnseenDowntime, explained: ExplainedDowntime | UnexplainedDowntime
 ) -> list[Measurement]:
-    """Measurement 3 of the design, what it was made with, and how far it is from the explained downtime."""
+    """Measurement 3 of the design, what it was made with, and its part after the explained downtime."""
     seen = outside if isinstance(outside, OutsideDowntime) else None
     reason = outside.reason if isinstance(outside, UnseenDowntime) else ""
     control, traffic = outside.control, outside.traffic
@@ -177,11 +177,11 @@ def measure_outside(
                         seen.control.longest_s if seen and name == "downtime.outside" else None, note)
             for name, value, unit, direction, definition, note in rows
         ),
-        _disagreement(seen, explained, reason),
+        _resume(seen, explained, reason),
     ]  # fmt: skip
 
 
-def _disagreement(
+def _resume(
     seen: OutsideDowntime | None, explained: ExplainedDowntime | UnexplainedDowntime, reason: str
 ) -> Measurement:
     value, bound, note = None, None, reason
@@ -189,9 +189,10 @@ def _disagreement(
         note = explained.reason
     elif seen:
         value, bound = seen.seconds - explained.seconds, tolerance(seen, explained)
-        if value > bound:
-            note = "the guest was heard later than it was started: beyond what resolution and clocks explain"
+        if value > RESUME_BOUND_S + bound:
+            note = f"more than the {RESUME_BOUND_S:g} s that a guest may take until it is heard again"
     return Measurement(
-        "downtime.disagreement", value, Unit.SECONDS, Direction.NEITHER,
-        "downtime.outside - downtime.explained", "computed", bound, note,
+        "downtime.outside.resume", value, Unit.SECONDS, Direction.LOWER,
+        "from the guest's start on the destination to its first heartbeat outside: downtime.outside - "
+        "downtime.explained", "computed", bound, note,
     )  # fmt: skip

@@ -165,7 +165,7 @@ def list_not_checked(case: Case, means: GuestMeans) -> tuple[NotChecked, ...]:
     if not case.source.functions:
         wanted = [probe for probe in wanted if probe is not _FUNCTIONS]
     return tuple(
-        NotChecked(check, check.claim, means.lacks(probe.needs))
+        NotChecked(check, check.claim, means.lacks(probe.needs), needed=probe is _OUTSIDE and case.outside_needed)
         for probe in wanted
         if not means.allows(probe)
         for check in probe.checks

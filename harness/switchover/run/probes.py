@@ -30,10 +30,17 @@ from switchover.hosts.questions import Answer, ask_together
 from switchover.hosts.waiting import Invariant, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
-from switchover.migration.outside import OutsideDowntime, UnseenDowntime, find_standstill, tolerance
+from switchover.migration.outside import (
+    RESUME_BOUND_S,
+    OutsideDowntime,
+    UnseenDowntime,
+    find_noise,
+    find_silence,
+    tolerance,
+)
 from switchover.record.checks import CheckId, name_device
 from switchover.record.errors import CommandFailed, Deadline
-from switchover.record.measurement import Check, check_equal, make_check
+from switchover.record.measurement import Check, NotChecked, check_equal, make_check
 from switchover.record.units import MIB
 from switchover.run.needs import LAB_MEANS, GuestMeans, Need
 from switchover.scenarios.case import DeviceSpec
@@ -73,7 +80,7 @@ class GuestReply:
     """
 
     answers: GuestAnswers
-    fired: tuple[Answer, ...] = ()
+    fired: Mapping[int, Answer] = field(default_factory=dict)
     dma: Mapping[int, Answer] = field(default_factory=dict)
 
 
@@ -83,13 +90,13 @@ def ask_guest(
     means: GuestMeans = LAB_MEANS,
     functions: Sequence[str] = (),
     *,
-    fire: bool = False,
+    fire: Sequence[int] = (),
     dma: Sequence[int] = (),
     first: Mapping[str, str] | None = None,
 ) -> GuestReply:
     """What the guest says of itself and of its devices, in one exchange. ``functions``: ids of the PCI functions that
-    were passed through. ``fire``: each device is to raise an interrupt; ``dma``: numbers of devices whose pages are
-    verified. ``first``: scripts that are run before.
+    were passed through. ``fire``: numbers of devices that are to raise an interrupt; ``dma``: of those whose
+    pages are verified. ``first``: scripts that are run before.
 
     :raises Unanswered: the guest could not say it, or one of ``first`` failed
     """
@@ -103,7 +110,7 @@ def ask_guest(
     if functions and Need.PCI in means.has:
         questions["functions"] = _LIST_FUNCTIONS
     required = list(questions)
-    questions |= {f"fire-{number}": f"{find_driven(number)} {FIRE}" for number in numbers if fire}
+    questions |= {f"fire-{number}": f"{find_driven(number)} {FIRE}" for number in fire if number in numbers}
     questions |= {f"dma-{number}": f"{find_driven(number)} {VERIFY_DMA}" for number in dma if number in numbers}
     told = ask_together(guest, questions, timeout=_EXCHANGE_S)
     if failed := [name for name in required if not told[name].ok]:
@@ -115,8 +122,11 @@ def ask_guest(
         means,
         parse_functions(told["functions"].text, functions) if "functions" in told else (),
     )
-    fired = tuple(told[f"fire-{number}"] for number in numbers if fire)
-    return GuestReply(answers, fired, {number: told[f"dma-{number}"] for number in dma if number in numbers})
+    fired, verified = (
+        {number: told[f"{name}-{number}"] for number in asked if number in numbers}
+        for name, asked in (("fire", fire), ("dma", dma))
+    )
+    return GuestReply(answers, fired, verified)
 
 
 _EXCHANGE_S = 60
@@ -239,7 +249,9 @@ def mend_device(guest: Host, number: int = 0) -> None:
 
 
 def fire_interrupt(guest: Host, number: int = 0) -> Check:
-    """Let a device raise one interrupt and see it arrive, in the primary handler and in the thread."""
+    """Let a device raise one interrupt and see it arrive, in the primary handler and in the thread: one, so that the
+    device must raise none at a rate meanwhile.
+    """
     return check_fired(ask_together(guest, {"fire": f"{find_driven(number)} {FIRE}"})["fire"], number)
 
 
@@ -416,20 +428,20 @@ def check_one_place(outside: OutsideDowntime | UnseenDowntime) -> list[Check]:
 
 
 def compare_with_outside(
-    explained: ExplainedDowntime | UnexplainedDowntime, outside: OutsideDowntime | UnseenDowntime
-) -> list[Check]:
-    """The silence must last at least as long as no vCPU ran. No check if one of the two is missing.
+    explained: ExplainedDowntime | UnexplainedDowntime, outside: OutsideDowntime | UnseenDowntime, *, needed: bool
+) -> Check | NotChecked:
+    """The silence must last as long as no vCPU ran, and not longer than until the guest had time to be heard again.
 
-    It may last longer: the guest has to be heard again after it was started.
+    Not made without one of the two numbers, or where the control interval was too noisy for it. ``needed``: the case
+    asked for it.
     """
-    if isinstance(explained, UnexplainedDowntime) or isinstance(outside, UnseenDowntime):
-        return []
-    least = find_standstill(explained) - tolerance(outside, explained)
-    return [
-        make_check(
-            CheckId.DOWNTIME_OUTSIDE,
-            outside.seconds >= least,
-            f"silence of at least {least:.6f} s",
-            f"{outside.seconds:.6f} s",
-        )
-    ]
+    which = CheckId.DOWNTIME_OUTSIDE
+    if isinstance(explained, UnexplainedDowntime):
+        return NotChecked(which, which.claim, reason=explained.reason, needed=needed)
+    reason = outside.reason if isinstance(outside, UnseenDowntime) else find_noise(outside, explained)
+    if reason or isinstance(outside, UnseenDowntime):
+        return NotChecked(which, which.claim, reason=reason, needed=needed)
+    error = tolerance(outside, explained)
+    least, most = find_silence(explained) - error, explained.seconds + RESUME_BOUND_S + error
+    expected = f"silence of {least:.6f} … {most:.6f} s"
+    return make_check(which, least <= outside.seconds <= most, expected, f"{outside.seconds:.6f} s")

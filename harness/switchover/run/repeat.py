@@ -164,7 +164,9 @@ def _find_mismatches(case: Case, verdict: Verdict, passage: Passage) -> tuple[Mi
     """A case that its guest cannot take part in is like one that the gate leaves out: neither right nor wrong."""
     if verdict.name is VerdictName.NOT_SUPPORTED:
         return ()
-    return find_mismatches(case.expectation, verdict, passage.checks, list_faults(case), passage.deaths)
+    return find_mismatches(
+        case.expectation, verdict, passage.checks, list_faults(case), passage.deaths, passage.not_checked
+    )
 
 
 class _Keeping(RunListener):

@@ -102,9 +102,10 @@ class Traveller:
                 arrival = starting.result()
                 self.listener.sides_started(self.side, arrival)
                 before = self._meet(case)
-                passage = replace(
-                    self._pass(case, arrival, before, recordings), not_checked=list_not_checked(case, before.means)
-                )
+                passage = self._pass(case, arrival, before, recordings)
+                lacking = list_not_checked(case, before.means)
+                others = [entry for entry in passage.not_checked if entry.id not in {lack.id for lack in lacking}]
+                passage = replace(passage, not_checked=(*lacking, *others))
             except SwitchoverError as error:
                 self.listener.attempted(case, self.side, arrival, error)
                 raise

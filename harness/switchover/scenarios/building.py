@@ -43,6 +43,7 @@ def build_case(
     faults: Sequence[Fault] = (),
     expectation: Expectation | None = None,
     heartbeat_us: int = HEARTBEAT_US,
+    outside_needed: bool = False,
     login_after: bool = False,
     irq_seconds: float = 0,
     irq_load: IrqLoad = "none",
@@ -51,13 +52,15 @@ def build_case(
 
     ``device``: one or several; default: one reference device. ``destination_guest``, ``destination_device``: default:
     as at the source. ``expectation``: default: what the oracle expects of it. ``heartbeat_us``: period of heartbeats
-    that tell the downtime from outside, microseconds; 0: none. ``irq_seconds``: so long, before and after, is recorded
+    that tell the downtime from outside, microseconds; 0: none. ``outside_needed``: the case is not right without that
+    downtime's check. ``irq_seconds``: so long, before and after, is recorded
     where IRQ threads run, seconds.
     """
     source = SideSpec(guest or GuestSpec(), _list(device, (DeviceSpec(),)))
     destination = SideSpec(destination_guest or source.guest, _list(destination_device, source.devices))
     case = Case(
-        identity, source, destination, migration or MigrationSettings(), tuple(faults), heartbeat_us=heartbeat_us,
+        identity, source, destination, migration or MigrationSettings(), tuple(faults),
+        heartbeat_us=heartbeat_us, outside_needed=outside_needed,
         login_after=login_after, irq_seconds=irq_seconds, irq_load=irq_load,
     )  # fmt: skip
     return replace(case, expectation=expectation or find_expectation(case))

@@ -109,6 +109,8 @@ class Case:
     expectation: Expectation = COMPLETES
     heartbeat_us: int = HEARTBEAT_US
     """period of the heartbeats that the guest sends to the outside, microseconds; 0: none"""
+    outside_needed: bool = False
+    """whether the case is about the downtime from outside: without the check of it, it is not right"""
     login_after: bool = False
     """log in to the guest anew after the migration, besides the connection from before it, which must survive"""
     irq_seconds: float = 0

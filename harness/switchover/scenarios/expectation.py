@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from switchover.record.checks import CheckId
-from switchover.record.measurement import Check
+from switchover.record.measurement import Check, NotChecked
 from switchover.record.mismatch import Mismatch, MismatchKind, render_mismatches
 from switchover.record.record import Death, Verdict, VerdictName
 
@@ -46,18 +46,21 @@ def find_mismatches(
     checks: Sequence[Check],
     faults: Sequence[str] = (),
     deaths: Sequence[Death] = (),
+    not_checked: Sequence[NotChecked] = (),
 ) -> tuple[Mismatch, ...]:
     """All in which a case is not right; empty if it is.
 
     Checks count with every verdict: after a migration that did not complete they are about the guest that stayed.
     ``faults``: labels of the checks that show that the case's faults have happened. Where one of these did not pass,
-    the case says nothing about its fault, and is not right even if all else is as expected.
+    the case says nothing about its fault, and is not right even if all else is as expected. ``not_checked``: a check
+    that was not made counts neither way, unless the case depends on it.
     """
     first = _compare_verdict(expectation, verdict, checks)
     return (
         *([first] if first else _compare_checks(expectation, verdict, checks)),
         *_find_unmade(verdict, checks, () if first else faults),
         *_find_deaths(verdict, deaths),
+        *([] if first else _find_missing(verdict, not_checked)),
     )
 
 
@@ -67,9 +70,10 @@ def find_mismatch(
     checks: Sequence[Check],
     faults: Sequence[str] = (),
     deaths: Sequence[Death] = (),
+    not_checked: Sequence[NotChecked] = (),
 ) -> str:
     """The same for people; empty: the case is right."""
-    return render_mismatches(find_mismatches(expectation, verdict, checks, faults, deaths))
+    return render_mismatches(find_mismatches(expectation, verdict, checks, faults, deaths, not_checked))
 
 
 def _compare_verdict(expectation: Expectation, verdict: Verdict, checks: Sequence[Check]) -> Mismatch | None:
@@ -122,3 +126,9 @@ def _find_deaths(verdict: Verdict, deaths: Sequence[Death]) -> Iterator[Mismatch
         unexpected = [death for death in unexpected if death.side != verdict.side]
     if unexpected:
         yield Mismatch(MismatchKind.DEATH, members=tuple(dict.fromkeys(death.side for death in unexpected)))
+
+
+def _find_missing(verdict: Verdict, not_checked: Sequence[NotChecked]) -> Iterator[Mismatch]:
+    if missing := [entry for entry in not_checked if entry.needed]:
+        labels, sentences = zip(*((str(entry.id), f"{entry.check}: {entry.why}") for entry in missing), strict=True)
+        yield Mismatch(MismatchKind.NOT_MADE, verdict=str(verdict.name), members=labels, sentences=sentences)

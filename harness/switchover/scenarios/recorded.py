@@ -30,6 +30,8 @@ class Settings:
     """what was to be done to the migration on purpose; what was done is in `interventions`"""
     heartbeat_us: int
     """period of the guest's heartbeats to the outside, microseconds; 0: none"""
+    outside_needed: bool
+    """whether the case is about the downtime from outside, and not right without the check of it"""
     login_after: bool
     """whether the guest was logged in to anew after the migration"""
     irq_seconds: float
@@ -42,12 +44,12 @@ def render_settings(case: Case) -> dict[str, Any]:
     return asdict(
         Settings(
             case.source, case.destination, case.settings, list(case.faults), case.heartbeat_us,
-            case.login_after, case.irq_seconds, case.irq_load,
+            case.outside_needed, case.login_after, case.irq_seconds, case.irq_load,
         )
     )  # fmt: skip
 
 
-_PROBES = ("heartbeat_us", "login_after", "irq_seconds", "irq_load")
+_PROBES = ("heartbeat_us", "outside_needed", "login_after", "irq_seconds", "irq_load")
 
 
 def parse_case(record: Record) -> Case:

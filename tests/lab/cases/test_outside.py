@@ -20,7 +20,7 @@ def test_the_outside_sees_the_downtime(run_case: CaseRunner) -> None:
     assert outside is not None
     assert explained is not None
     assert record.check("downtime.outside").passed
-    assert numbers["downtime.disagreement"].value == outside - explained
+    assert numbers["downtime.outside.resume"].value == outside - explained
     assert numbers["outside.lost"].value == 0
     assert numbers["outside.duplicated"].value == 0
     head, *lines = [json.loads(line) for line in (run_case.directory / "outside.jsonl").read_text().splitlines()]

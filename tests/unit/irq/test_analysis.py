@@ -193,6 +193,13 @@ def change_counts(end: RecordingEnd, interrupts: int, runs: int) -> RecordingEnd
     return replace(end, closed=Around(counters, counters))
 
 
+def replace_counts(end: RecordingEnd, interrupts: dict[int, int]) -> Around:
+    """The counters of the beginning, with other ones of interrupt 25."""
+    assert end.opened is not None
+    counters = Counters({25: interrupts}, end.opened.after.runs)
+    return Around(counters, counters)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -236,7 +243,26 @@ def test_a_cpu_that_goes_takes_its_counts_along() -> None:
 
 def test_interrupts_that_were_handled_as_one_are_no_loss() -> None:
     """Edges that come while the handler runs elsewhere may be handled once: more are counted than handled."""
-    assert make_analysis(render_trace(local(5)), end=lambda end: change_counts(end, 7, 5)).problems == ()
+
+    def change(end: RecordingEnd) -> RecordingEnd:
+        counters = Counters({25: {1: 4, 2: 3}}, {IRQS[25]: 5})
+        return replace(end, opened=replace_counts(end, {1: 0, 2: 0}), closed=Around(counters, counters))
+
+    assert make_analysis(render_trace(local(5)), end=change).problems == ()
+
+
+@pytest.mark.parametrize(("counts", "least"), [({1: 7}, 7), ({1: 400, 2: 0}, 400), ({1: 4, 2: 3}, 1)])
+def test_interrupts_that_the_trace_has_not_seen_are_a_loss(counts: dict[int, int], least: int) -> None:
+    """On one CPU each that was counted was handled; on several CPUs at least one was."""
+
+    def change(end: RecordingEnd) -> RecordingEnd:
+        counters = Counters({25: counts}, {IRQS[25]: 5})
+        return replace(end, opened=replace_counts(end, dict.fromkeys(counts, 0)), closed=Around(counters, counters))
+
+    analysis = make_analysis(render_trace(local(5)), end=change)
+    check = analysis.interrupts[0].checks[0]
+    assert (check.least, check.agrees) == (least, least <= 5)
+    assert (analysis.verdict is Placement.INVALID) is (least > 5)
 
 
 def test_counters_that_the_kernel_does_not_have() -> None:

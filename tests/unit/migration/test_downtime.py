@@ -22,6 +22,10 @@ OFFSETS = st.builds(ClockOffset, st.integers(-(10**12), 10**12), st.integers(0, 
 START = 1_795_301_509 * 10**9
 
 
+GOLDEN_CLOCKS = (EXACT, ClockOffset(-880_000_000, 20_000_000, 15))
+"""The destination's was behind: the load ended between the last save and the source's src-downtime-end."""
+
+
 def checkpoint(name: str, at_ns: int) -> TraceEvent:
     return TraceEvent(at_ns, "vmstate_downtime_checkpoint", name)
 
@@ -77,9 +81,7 @@ def test_only_what_crosses_hosts_has_a_bound(source: ClockOffset, destination: C
 
 def test_golden_migration() -> None:
     """A real migration: within the edges of QEMU's own downtime, with the device's state changes inside."""
-    # the destination's clock was behind: the load ended between the last save and the source's src-downtime-end
-    clocks = (EXACT, ClockOffset(-880_000_000, 20_000_000, 15))
-    explained = explain(golden_events("source"), golden_events("destination"), clocks)
+    explained = explain(golden_events("source"), golden_events("destination"), GOLDEN_CLOCKS)
     assert explained.seconds == pytest.approx(0.231569, abs=1e-9)
     assert explained.seconds < 1795301509.324713 - 1795301509.068059
     assert all(part.seconds > 0 for part in explained.parts)
@@ -97,7 +99,7 @@ def test_golden_migration() -> None:
 
 def test_sections_iterable_one_by_one_others_as_one() -> None:
     """Sections of the golden migration: each iterable one by name, all others in one sum; no time is lost."""
-    explained = explain(golden_events("source"), golden_events("destination"))
+    explained = explain(golden_events("source"), golden_events("destination"), GOLDEN_CLOCKS)
     *iterable, others = explained.saving
     assert {section.kind for section in iterable} == {"iterable"}
     assert any(section.name.endswith("/vfio") for section in iterable)
@@ -107,16 +109,68 @@ def test_sections_iterable_one_by_one_others_as_one() -> None:
 
 
 def test_without_a_start_of_its_own_it_ends_with_running() -> None:
-    """A destination that was started with ``-S`` ends the downtime at its last change to running."""
+    """A destination that was started with ``-S`` ends the downtime when its guest first runs, with its last device.
+    That it is stopped and let go on later is no part of it.
+    """
     source, destination = traces_of([1000] * 5, EXACT, EXACT)
     destination = destination[:-1]
-    for seconds, text in ((8, "running 1 reason running"), (9, "running 1 reason running"), (12, "running 0 reason x")):
-        event = TraceEvent(START + seconds * 10**9, "vfio_vmstate_change", f"(dut) {text} device state RUNNING")
+    for seconds, device, text in (
+        (8, "dut", "running 1 reason running"), (9, "two", "running 1 reason running"),
+        (12, "dut", "running 0 reason paused"), (20, "dut", "running 1 reason running"),
+    ):  # fmt: skip
+        event = TraceEvent(START + seconds * 10**9, "vfio_vmstate_change", f"({device}) {text} device state RUNNING")
         destination.append(event)
     explained = explain(source, destination)
     assert explained.ends_at == "vfio_vmstate_change running 1"
     assert explained.end_ns == START + 9 * 10**9
     assert round(sum(part.seconds for part in explained.parts), 9) == 9
+
+
+@pytest.mark.parametrize("later", [1, 30])
+def test_a_later_stop_and_cont_are_not_in_it(later: int) -> None:
+    """A destination that starts by itself has ended the downtime with its checkpoint: what stops it afterwards does not
+    stretch it.
+    """
+    source, destination = traces_of([1000] * 5, EXACT, EXACT)
+    end = destination[-1].at_ns
+    states = (("1", end - 500), ("0", end + later * 10**9), ("1", end + (later + 4) * 10**9))
+    for running, at in states:
+        text = f"(dut) running {running} reason running device state RUNNING"
+        destination.append(TraceEvent(at, "vfio_vmstate_change", text))
+    explained = explain(source, sorted(destination, key=lambda event: event.at_ns))
+    assert (explained.ends_at, explained.end_ns) == (STARTED, end)
+
+
+def test_what_ran_before_the_load_is_not_the_end() -> None:
+    """A guest that lived at the destination before ran there too."""
+    source, destination = traces_of([1000] * 5, EXACT, EXACT)
+    before = TraceEvent(START - 10**9, "vfio_vmstate_change", "(dut) running 1 reason running device state RUNNING")
+    assert isinstance(explain_downtime(source, [before, destination[0]], EXACT, EXACT), UnexplainedDowntime)
+
+
+@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("bound_ns", [0, 1_000_000])
+def test_a_span_that_ends_before_it_began_is_no_measurement(index: int, bound_ns: int) -> None:
+    """A clock that is set back meanwhile makes a part negative: then there is no number, but the name of the part."""
+    spans = [2_000_000_000] * 5
+    spans[index] = -1_001_000_000
+    clock = ClockOffset(0, bound_ns, 15)
+    explained = explain_downtime(*traces_of(spans, clock, clock), clock, clock)
+    assert isinstance(explained, UnexplainedDowntime)
+    assert "a clock was set meanwhile" in explained.reason
+    assert ("stop", "save iterable", "save the rest", "transfer and load", "start")[index] in explained.reason
+
+
+def test_a_span_is_negative_within_its_bound() -> None:
+    """By two hosts' clocks a load may end before the save, within their bound; the whole may not be negative."""
+    clock = ClockOffset(0, 1_000_000, 15)
+    spans = [10_000_000, 10_000_000, 10_000_000, -1_500_000, 10_000_000]
+    explained = explain(*traces_of(spans, clock, clock), (clock, clock))
+    assert explained.parts[3].seconds == pytest.approx(-0.0015)
+    short = [0, 0, 0, -1_500_000, 0]
+    missing = explain_downtime(*traces_of(short, clock, clock), clock, clock)
+    assert isinstance(missing, UnexplainedDowntime)
+    assert missing.reason.startswith("the downtime took -0.0015")
 
 
 def test_waits_for_somebody_else_are_parts_of_their_own() -> None:
@@ -177,6 +231,7 @@ def test_the_other_sides_checkpoints_are_not_taken() -> None:
 
 def test_changes_outside_the_downtime_are_left_out() -> None:
     """The device's start, long before the migration, is no part of the downtime."""
-    states = [change.state for change in explain(golden_events("source"), golden_events("destination")).transitions]
+    explained = explain(golden_events("source"), golden_events("destination"), GOLDEN_CLOCKS)
+    states = [change.state for change in explained.transitions]
     assert "PRE_COPY" not in states
     assert "RESUMING" not in states

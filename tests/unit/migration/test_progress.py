@@ -2,20 +2,24 @@
 """Whether a migration gets anywhere: what is pending, when that is progress, and the kinds of hangs."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.migration.simulated import GIB, Simulated
 
 from switchover.migration.progress import (
     Hang,
     HangKind,
     Pending,
+    Progress,
     Unchanged,
+    find_progress,
     judge_pending,
-    last_minimum,
     parse_pending,
 )
+from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import parse_trace
 from switchover.record.units import MIB
 
@@ -39,7 +43,7 @@ def test_what_is_pending() -> None:
         EXACT.format(n=2, size=1000),
         TRANSFERRED.format(n=3, bandwidth=67108, threshold=6710800),
     )
-    assert parse(*lines) == Pending(5.5, 1000, 6710800, 67108)
+    assert parse(*lines) == Pending(5.5, 1000, 6710800, 67108, exact=True)
 
 
 def test_an_estimate_is_better_than_nothing() -> None:
@@ -82,28 +86,114 @@ def test_the_last_of_each_counts(rows: list[tuple[bool, int, int, int]]) -> None
             TRANSFERRED.format(n=number, bandwidth=bandwidth, threshold=threshold),
         ]
     sizes = [size for exact, size, _, _ in rows if exact] or [size for _, size, _, _ in rows]
-    assert parse(*lines) == Pending(5.5, sizes[-1], *rows[-1][2:])
+    assert parse(*lines) == Pending(5.5, sizes[-1], *rows[-1][2:], exact=any(exact for exact, *_ in rows))
 
 
 def pendings(*sizes: int, threshold: int | None = 100, every: float = 10) -> list[Pending]:
-    """Looks at what is pending, at a distance of ``every`` seconds."""
-    return [Pending(number * every, size, threshold, 1) for number, size in enumerate(sizes)]
+    """Looks at a migration that spins, each of them at another pass, at a distance of ``every`` seconds."""
+    return [
+        Pending(number * every, size, threshold, 1, exact=True, passes=1000 * number)
+        for number, size in enumerate(sizes)
+    ]
+
+
+def look(at: float, size: int, passes: int, sent: int) -> Pending:
+    return Pending(at, size, 100, 1, False, passes, sent)
 
 
 @pytest.mark.parametrize(
     ("sizes", "index"),
     [((5,), 0), ((1000, 1000, 1000), 0), ((1000, 500, 700), 1), ((1000, 991, 995), 0), ((1000, 989, 2000), 1)],
 )
-def test_the_last_minimum(sizes: tuple[int, ...], index: int) -> None:
-    """A new minimum is clearly less than all before it: by more than a hundredth."""
+def test_the_last_pass_that_was_smaller(sizes: tuple[int, ...], index: int) -> None:
+    """A pass is smaller if it begins with clearly less than all before it: by more than a hundredth."""
     looks = pendings(*sizes)
-    assert last_minimum(looks) == looks[index]
+    assert find_progress(looks).converged == looks[index]
 
 
 def test_slow_drift_adds_up() -> None:
-    """A size that goes down by less than a hundredth each time is progress once it is clearly less in all."""
+    """Passes that get smaller by less than a hundredth each are progress once they are clearly smaller in all."""
     looks = pendings(1000, 995, 991, 989)
-    assert last_minimum(looks) == looks[3]
+    assert find_progress(looks).converged == looks[3]
+
+
+def test_within_a_pass_every_byte_is_progress() -> None:
+    """A first pass that goes down by less than a hundredth in the bound gets on all the same."""
+    looks = [look(0, 10**9, 1, 0), look(40, 10**9 - 1000, 1, 1000), look(80, 10**9 - 2000, 1, 2000)]
+    assert find_progress(looks) == Progress(looks[2], looks[2])
+    assert judge_pending(looks, 30, 300) is None
+
+
+def test_a_pass_that_is_not_smaller_is_no_progress() -> None:
+    """However far it goes down: it began with as much as the one before it, whenever in both QEMU was asked."""
+    looks = [look(0, 900, 1, 100), look(10, 200, 1, 800), look(20, 700, 2, 300), look(30, 50, 2, 950)]
+    assert find_progress(looks) == Progress(looks[1], looks[3])
+
+
+def test_one_pass_that_is_not_smaller_may_be_a_burst() -> None:
+    """The bound is over, and yet it is no hang before a second one begins, or nothing of the first is sent."""
+    looks = [look(0, 100, 1, 900), look(10, 990, 2, 10), look(40, 500, 2, 500)]
+    assert judge_pending(looks, 30, 300) is None
+    second = judge_pending([*looks, look(50, 990, 3, 10)], 30, 300)
+    assert second is not None
+    assert (second.kind, second.seconds) == (HangKind.NOT_CONVERGING, 50)
+    assert judge_pending([*looks, look(70, 500, 2, 500)], 30, 300) is not None
+
+
+def test_a_huge_guest_that_converges_is_no_hang() -> None:
+    """128 GiB at 1 GiB/s, half of it dirtied again while it is sent: 256 s, of which each pass but the first begins
+    with far more than the one before it ended with.
+    """
+    guest = Simulated()
+    assert sum(one.end - one.begin for one in guest.passes()) == pytest.approx(255.5)
+    looks = list(guest.looks(30, first=10))
+    assert len(looks) > 40
+    for count in range(1, len(looks)):
+        assert judge_pending(looks[:count], 30, 300) is None, looks[count - 1]
+
+
+GUESTS = st.builds(
+    Simulated,
+    size=st.floats(4, 128).map(lambda size: size * GIB),
+    bandwidth=st.floats(0.5, 10).map(lambda rate: rate * GIB),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(GUESTS, st.floats(0, 0.9), st.floats(0, 5))
+def test_what_converges_is_never_called_hung(guest: Simulated, ratio: float, phase: float) -> None:
+    """With the default bound, for any size and bandwidth, and whenever QEMU is asked, as long as the guest dirties
+    clearly less than is sent.
+    """
+    guest = replace(guest, dirty=ratio * guest.bandwidth, working_set=guest.size)
+    bound = MigrationSettings().hang_s
+    looks = list(guest.looks(bound, bound / 3 + phase))
+    for count in range(1, len(looks) + 1):
+        assert judge_pending(looks[:count], bound, 300) is None
+
+
+@settings(max_examples=15, deadline=None)
+@given(GUESTS, st.floats(1, 10), st.floats(0.3, 1), st.floats(0, 5))
+def test_what_does_not_converge_is_told_in_bounded_time(
+    guest: Simulated, ratio: float, part: float, phase: float
+) -> None:
+    """Whatever part of its memory a guest dirties, as fast as it is sent or faster: within the first pass, three of
+    that part, and the bound with two looks.
+    """
+    working_set = part * guest.size
+    bandwidth = min(guest.bandwidth, working_set)  # else all that it dirties is below the threshold
+    guest = Simulated(guest.size, bandwidth, ratio * bandwidth, working_set)
+    bound = MigrationSettings().hang_s
+    latest = (guest.size + 3 * guest.working_set) / guest.bandwidth + bound * 4 / 3 + bound / 3 + phase
+    seen: list[Pending] = []
+    hang = None
+    for pending in guest.looks(bound, bound / 3 + phase):
+        seen.append(pending)
+        if hang := judge_pending(seen, bound, 300):
+            break
+    assert hang is not None
+    assert hang.kind is HangKind.NOT_CONVERGING
+    assert seen[-1].at_s <= latest
 
 
 @pytest.mark.parametrize(
@@ -124,20 +214,33 @@ def test_the_kinds_of_hangs(sizes: tuple[int, ...], threshold: int, kind: HangKi
     assert (hang.kind, hang.seconds) == (kind, 30)
 
 
+def test_a_vgpu_that_is_dirty_faster_than_it_is_sent() -> None:
+    """64 MiB dirtied a second, 32 MiB sent a second: it never ends, and what is left when a pass ends says nothing."""
+    guest = Simulated(72 * MIB, 32 * MIB, 64 * MIB, 72 * MIB)
+    looks = list(itertools.takewhile(lambda one: one.at_s < 60, guest.looks(12, first=4)))
+    hangs = [
+        at for count in range(1, len(looks)) if judge_pending(looks[:count], 12, 300) for at in [looks[count].at_s]
+    ]
+    assert hangs
+    assert hangs[0] <= 24
+
+
 @pytest.mark.parametrize(
     "sizes", [(), (500,), (500, 500, 500), (500, 500, 500, 490), (9000, 500, 500, 500), (900, 800, 700, 600, 500)]
 )
 def test_progress_is_no_hang(sizes: tuple[int, ...]) -> None:
-    """Before the bound, and with a new minimum within it, nothing hangs."""
+    """Before the bound, and with a smaller pass within it, nothing hangs."""
     assert judge_pending(pendings(*sizes), 30, 300) is None
 
 
 @given(st.lists(SIZES, min_size=1, max_size=8), st.integers(1, 100), SIZES)
 def test_a_hang_needs_its_bound(sizes: list[int], bound: int, threshold: int) -> None:
-    """There is a hang exactly if there was no new minimum for the bound, and its kind is that of the last look."""
+    """Of a migration that spins there is a hang exactly if no pass was smaller for the bound, and its kind is that of
+    the last look.
+    """
     looks = pendings(*sizes, threshold=threshold)
     hang = judge_pending(looks, bound, 300)
-    since = last_minimum(looks)
+    since = find_progress(looks).converged
     assert since.size <= min(sizes) / 0.99
     seconds = looks[-1].at_s - since.at_s
     assert (hang is None) is (seconds < bound)

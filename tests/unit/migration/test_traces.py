@@ -16,7 +16,7 @@ from switchover.migration.traces import (
     TraceEvent,
     count_device_bytes,
     find_checkpoints,
-    find_running_again,
+    find_running,
     find_sections,
     find_transitions,
     parse_trace,
@@ -242,8 +242,9 @@ def test_a_change_that_never_ended_keeps_no_other_one_open() -> None:
 
 def test_running_again() -> None:
     """Only a change to running counts, not a stop and not the preparation."""
-    assert list(find_running_again(golden_events("destination"))) == [1795301508418904000]
-    assert list(find_running_again(golden_events("source"))) == [1795301480014718000]
+    assert find_running(golden_events("destination"), 0) == 1795301508418904000
+    assert find_running(golden_events("source"), 0) == 1795301480014718000
+    assert find_running(golden_events("destination"), 1795301508418904001) is None
 
 
 def test_only_the_last_migration_is_taken() -> None:

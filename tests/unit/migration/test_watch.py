@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from tests.unit.fakes import FaultyHost, ScriptedQmp
+from tests.unit.migration.simulated import GIB, THRESHOLD_S, Simulated
 
 from switchover.guests.qemu import QemuGuest
 from switchover.migration import watch
@@ -38,6 +39,7 @@ class Course:
     traced: list[tuple[str, bool]] = field(default_factory=list)
     error: Exception | None = None
     mute: bool = False
+    exact: bool = True
 
     def __post_init__(self) -> None:
         self.host = FaultyHost(lambda method, argument: argument, "", outputs=self.answer)
@@ -59,11 +61,12 @@ class Course:
                 "7@1795301138.000002:migrate_transferred transferred 1 time_spent 1 bandwidth 1 "
                 f"switchover_bw 1 max_size {self.threshold}"
             )
+        kind = "exact" if self.exact else "estimate"
         if self.pending is not None:
             yield from [
-                f"7@1795301138.000003:migrate_pending_exact exact pending size {self.pending} (pre = 0 post=0)"
+                f"7@1795301138.000003:migrate_pending_{kind} {kind} pending size {self.pending} (pre = 0 post=0)"
             ] * 500
-            yield "7@1795301138.000004:migrate_pending_exact exact pending size 1"
+            yield f"7@1795301138.000004:migrate_pending_{kind} {kind} pending size 1"
 
     def trace(self, arguments: dict[str, Any]) -> object:
         if self.error:
@@ -169,6 +172,37 @@ def test_a_smaller_size_each_time_is_progress(course: Course) -> None:
         course.now += 1
         course.pending = 10**6 - second * 3000
         assert watching.find_hang("active", moving(second), 4, held=False) is None
+
+
+def follow_simulated(course: Course, guest: Simulated, seconds: float) -> Hang | None:
+    """Ask the watch once a second, with what QEMU says of the simulated migration at that moment."""
+    watching, began = course.watch(), course.now
+    course.threshold = round(guest.bandwidth * THRESHOLD_S)
+    for one in guest.passes():
+        while (at := course.now - began) < one.end and at < seconds:
+            sent = round((at - one.begin) * guest.bandwidth)
+            course.exact = at - one.begin < 0.3
+            course.pending = round(one.size) - (0 if course.exact else sent)
+            reply = {"ram": {"transferred": round(one.sent) + sent, "dirty-sync-count": one.number}}
+            if hang := watching.find_hang("active", reply, 4, held=False):
+                return hang
+            course.now += 1
+        if at >= seconds:
+            break
+    return None
+
+
+def test_a_huge_guest_that_converges(course: Course) -> None:
+    """128 GiB at 1 GiB/s, half as much dirtied meanwhile: it takes 256 s, and is called hung at no moment."""
+    assert follow_simulated(course, Simulated(), 300) is None
+
+
+def test_a_huge_guest_that_does_not_converge(course: Course) -> None:
+    """The same guest that dirties as much as is sent: the second and the third pass are as large as the first."""
+    hang = follow_simulated(course, Simulated(dirty=1.1 * GIB), 600)
+    assert hang is not None
+    assert hang.kind is HangKind.NOT_CONVERGING
+    assert 1000 + 256 <= course.now <= 1000 + 256 + BOUND
 
 
 @pytest.mark.parametrize("status", ["setup", "active", "pre-switchover", "device"])

@@ -96,6 +96,7 @@ def test_checks_of_older_records(sentence: str) -> None:
 def test_every_check_of_older_records_is_known() -> None:
     """Each id that there was before version 6 is found by a sentence that was the table's when ids came."""
     renamed = {
+        CheckId.DOWNTIME_OUTSIDE: "the outside hears nothing while no vCPU runs",
         CheckId.BYTES_VFIO_TRANSFERRED: "query-migrate's vfio.transferred equals them",
         CheckId.DEVICE_PRECOPY_EXPECTED: "source: pre-copy is off, as expected of the case",
         CheckId.DEVICE_DIRTY_BITMAPS: "source: dirty bitmaps are asked for only after the guest was stopped",

@@ -223,7 +223,7 @@ def test_a_check_is_had_by_its_id() -> None:
     [
         (("guest.bootid",), "no check 'guest.bootid'; did you mean 'guest.boot-id'"),
         (("xyz",), "no check 'xyz'; there is: guest.boot-id, device.seed, guest.console"),
-        (("guest.canary",), "no check 'guest.canary': it was not made, since the guest lacks head, and md5sum"),
+        (("guest.canary",), "no check 'guest.canary': it was not made: the guest lacks head, and md5sum"),
         (("device.seed",), "several checks 'device.seed'; there is: 'device 1', 'device 2'"),
         (("device.seed", "device 3"), "no check 'device.seed' of 'device 3'; there is: 'device 1', 'device 2'"),
         (("guest.console", "destination"), "no check 'guest.console' of 'destination'; there is: 'source'"),

@@ -88,7 +88,7 @@ def test_an_experiment(tmp_path: Path) -> None:
     assert lines[2].split()[:5] == ["off", "10/10", "1.98", "s", "[1.95"]
     assert lines[2].endswith("0 B          14.3 MiB")
     assert lines[3].endswith("12.9 MiB           1.4 MiB")
-    assert lines[4].startswith("  on   downtime   1.73 s shorter [1.69 s … 1.76 s]")
+    assert lines[4].startswith("  on   downtime   1.73 s shorter [1.69 s … 1.77 s]")
     assert lines[4].endswith("; p = 0.002, 10 rounds")
     assert ", by a factor of 7.33" in lines[4]
     assert lines[5].startswith("       outside    1.73 s shorter [1.69 s")

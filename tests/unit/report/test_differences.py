@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from switchover.report import differences
 from switchover.report.differences import (
     ALPHA,
     Difference,
+    _count_outside,
+    correct_for_arms,
     count_needed,
     describe_spread,
     find_difference,
@@ -81,11 +84,62 @@ def test_drift_cancels_out_in_rounds() -> None:
 
 
 def test_one_odd_value_decides_nothing() -> None:
-    """A repeat that took ten times as long moves the shift by little, and the answer stays."""
+    """A repeat that took ten times as long moves the shift by little; the answer is less sure, and no other one."""
     other = draw(1, seed=2)
     other[4] = 10
     found = require_difference(draw(2, seed=1), other, paired=True)
     assert found.shift == pytest.approx(-1, abs=0.1)
+    assert found.low is not None
+    assert found.low < -0.9
+    assert found.is_told is False  # nine of ten pairs, against the largest: p = 86 of 1,024 ways
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_shift_interval_and_p_are_of_one_estimator(paired: bool) -> None:
+    """Twenty rounds that are 50 ms shorter each, but one that took a minute longer: a test of means is blind (p = 0.98
+    for the like), one of ranks is not.
+    """
+    baseline, other = draw(2, 20, seed=1, deviation=0.01), draw(1.95, 20, seed=2, deviation=0.01)
+    other[7] += 60
+    found = require_difference(baseline, other, paired=paired)
+    assert found.is_told
+    assert found.shift == pytest.approx(-0.05, abs=0.01)
+    assert found.p is not None
+    assert found.p < 0.005
+
+
+@pytest.mark.parametrize(("pairs", "outside"), [(6, 1), (8, 4), (10, 9), (20, 53), (50, 435)])
+def test_the_interval_of_pairs_is_wilcoxons(pairs: int, outside: int) -> None:
+    """The critical values of the signed-rank test at 5 %, two-sided, as printed tables have them (0, 3, 8, 52, 434):
+    the interval begins with the next estimate.
+    """
+    assert _count_outside(pairs) == outside
+
+
+@pytest.mark.parametrize(("first", "second", "outside"), [(5, 5, 3), (10, 10, 24), (20, 20, 128), (3, 20, 9)])
+def test_the_interval_of_arms_apart_is_that_of_mann_and_whitney(first: int, second: int, outside: int) -> None:
+    """The critical values of U at 5 %, two-sided, as printed tables have them (2, 23, 127, 8)."""
+    assert _count_outside(first, second) == _count_outside(second, first) == outside
+
+
+@pytest.mark.parametrize("counts", [(50,), (50, 50)])
+def test_many_values_have_an_approximation_that_fits(counts: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the exact distribution takes too long the normal one gives nearly the same rank."""
+    exact = _count_outside(*counts)
+    monkeypatch.setattr(differences, "_MANY_CELLS", 0)
+    assert _count_outside(*counts) == pytest.approx(exact, abs=2)
+
+
+def test_several_arms_are_corrected_for() -> None:
+    """Holm: the smallest p times the number of arms, the next times one less, none below the one before it."""
+    ps = [0.03, 0.001, None, 0.02, 0.9]
+    corrected = correct_for_arms([Difference(1, 0, 2, p, True, 10, 5) for p in ps])
+    assert [one.p for one in corrected] == [pytest.approx(0.06), pytest.approx(0.004), None, pytest.approx(0.06), 0.9]
+    assert [one.p for one in correct_for_arms([Difference(1, 0, 2, 0.004, True, 10)])] == [0.004]
+    assert (count_needed(paired=True, arms=2), count_needed(paired=True, arms=5)) == (9, 10)
+    few = find_difference([1.0] * 8, [2.0] * 8, paired=True, arms=2)
+    assert few is not None
+    assert (few.p, few.arms) == (None, 2)
 
 
 @pytest.mark.parametrize(("paired", "needed", "p"), [(True, 8, 2 / 2**8), (False, 5, smallest_p(5, 5))])

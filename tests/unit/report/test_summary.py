@@ -327,8 +327,8 @@ def test_a_case_tells_what_was_not_checked(tmp_path: Path) -> None:
     lacking = (
         NotChecked(CheckId.DEVICE_SEED, "a", "the driver"),
         NotChecked(CheckId.DEVICE_SCRATCH, "b", "the driver"),
-        NotChecked(CheckId.GUEST_CANARY, "c", "head"),
+        NotChecked(CheckId.DOWNTIME_OUTSIDE, "c", reason="no heartbeat"),
     )
     run = read_run(make_run(tmp_path, [replace(make_record(), not_checked=lacking)]))
-    assert "    guest    3 checks not made; it lacks the driver; head" in render_run(run).splitlines()
+    assert "    guest    3 checks not made; it lacks the driver; no heartbeat" in render_run(run).splitlines()
     assert "3 checks not made" in render_junit(run)

@@ -190,16 +190,16 @@ def test_a_part_that_is_longer_than_the_whole() -> None:
 
 
 def test_what_was_not_checked_is_told() -> None:
-    """A check that was not made is told beside those that were, by what the guest lacks, also in the one line."""
+    """A check that was not made is told beside those that were, by the reason, also in the one line."""
     lacking = (
         NotChecked(CheckId.DEVICE_SEED, "a", "the driver"),
         NotChecked(CheckId.DEVICE_SCRATCH, "b", "the driver"),
-        NotChecked(CheckId.GUEST_CANARY, "c", "head"),
+        NotChecked(CheckId.DOWNTIME_OUTSIDE, "c", reason="no heartbeat"),
     )
     record = replace(make_record(), not_checked=lacking)
     assert render_record(record).splitlines()[-3:] == [
-        "  not checked  3 checks not made, since the guest lacks",
-        "    the driver: a; b",
-        "    head: c",
+        "  not checked  3 checks not made, since",
+        "    the guest lacks the driver: a; b",
+        "    no heartbeat: c",
     ]
     assert "3 checks not made, took" in render_repeat(record)

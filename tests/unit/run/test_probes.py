@@ -363,14 +363,14 @@ def test_asking_a_guest() -> None:
     reply = ask_guest(guest)
     (device,) = reply.answers.devices
     assert (reply.answers.boot_id, reply.answers.canary, device.seed) == ("3f1c", "d41d8c", "7")
-    assert (reply.fired, reply.dma) == ((), {})
+    assert (reply.fired, reply.dma) == ({}, {})
     assert len(guest.commands) == 1
 
 
 def test_asking_a_guest_with_two_devices() -> None:
     """Each device is asked by the number of its slot, and told to do things by it; all in one exchange."""
     guest = Guest()
-    reply = ask_guest(guest, 2, fire=True, dma=[1])
+    reply = ask_guest(guest, 2, fire=[0, 1], dma=[1])
     assert (len(reply.answers.devices), len(reply.fired), list(reply.dma)) == (2, 2, [1])
     assert len(guest.commands) == 1
     by_device = {name: script for name, script in guest.scripts.items() if "shift" in script}
@@ -395,7 +395,7 @@ def test_an_interrupt_that_cannot_be_raised_is_no_missing_answer() -> None:
     """A check says so; what the guest says besides is kept."""
     guest = Guest()
     guest.unable = {"fire-0", "dma-0"}
-    reply = ask_guest(guest, fire=True, dma=[0])
+    reply = ask_guest(guest, fire=[0], dma=[0])
     assert (reply.fired[0].ok, reply.dma[0].ok) == (False, False)
     assert reply.answers.boot_id == "3f1c"
 

@@ -92,7 +92,8 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     )
     (device,) = record.settings["destination"]["devices"]
     assert device["properties"] == {"enable-migration": "on", "migration-events": "on"}
-    named = {"source", "destination", "migration", "faults", "heartbeat_us", "login_after", "irq_seconds", "irq_load"}
+    named = {"source", "destination", "migration", "faults", "heartbeat_us", "outside_needed", "login_after",
+             "irq_seconds", "irq_load"}  # fmt: skip
     assert set(record.settings) == named
     assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
     on_disk = read_record(tmp_path / "record.json")

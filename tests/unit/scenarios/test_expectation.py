@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.record.checks import CheckId
-from switchover.record.measurement import Check, make_check
+from switchover.record.measurement import Check, NotChecked, make_check
 from switchover.record.mismatch import Mismatch, MismatchKind
 from switchover.record.record import Death, Verdict, VerdictName
 from switchover.scenarios.expectation import COMPLETES, Expectation, find_mismatch, find_mismatches
@@ -65,6 +65,16 @@ def test_a_failed_check_counts_with_every_verdict(name: VerdictName) -> None:
     assert find_mismatch(expectation, Verdict(name), [PASSED, FAILED, OTHER]) == (
         f"{name} as expected, and then not in order: device seed is kept; guest is the same boot"
     )
+
+
+@pytest.mark.parametrize("needed", [False, True])
+@pytest.mark.parametrize("entry", [{"lacking": "a sender"}, {"reason": "the guest lacks a sender"}])
+def test_a_case_is_not_right_without_a_check_that_it_needs(needed: bool, entry: dict[str, str]) -> None:
+    """A check that was not made has not passed: a case that depends on it is not right, any other one is."""
+    missing = NotChecked(CheckId.DOWNTIME_OUTSIDE, "the silence", needed=needed, **entry)
+    found = find_mismatch(COMPLETES, Verdict(VerdictName.COMPLETED), [PASSED], not_checked=[missing])
+    words = "completed as expected, and a check that the case needs was not made: the silence: the guest lacks a sender"
+    assert found == (words if needed else "")
 
 
 CHECKS_FAILED = Verdict(VerdictName.CHECKS_FAILED, reason="device seed is kept: expected 1, observed 2")

@@ -150,7 +150,7 @@ class Expect(Table):
     verdict: VerdictName | None = None
     """what must happen"""
     oracle: str | None = None
-    """instead of a verdict: a row of the oracle, for instance `A16`"""
+    """instead of a verdict: the [rule](oracle.md) of the oracle whose expectation it is, by its name"""
     side: Literal["source", "destination", ""] = ""
     """the side that must say why"""
     reason: Pattern = ""
@@ -165,7 +165,7 @@ class Expect(Table):
         if (self.verdict is None) == (self.oracle is None):
             raise ValueError("needs either verdict or oracle")
         if self.oracle is not None and (self.side or self.reason or self.pre_copy):
-            raise ValueError("side, reason and pre_copy are those of the oracle's row")
+            raise ValueError("side, reason and pre_copy are those of the oracle's rule")
         if self.pre_copy and self.verdict is not VerdictName.COMPLETED:
             raise ValueError("pre_copy is told of migrations that complete")
         return self

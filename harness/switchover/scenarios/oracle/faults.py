@@ -11,7 +11,6 @@ from switchover.scenarios.oracle.rule import LAB, make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
-_SET_STATE = "Failed setting device state to %s"
 _LOADS = r"/vfio|^[^;]*load of migration failed"
 """The section of a VFIO device has an id that ends in ``/vfio``. libvirt passes on the last words only: those by
 themselves, without words of another section before them, may be about the device too."""
@@ -109,7 +108,7 @@ DEVICE_FAULTS = (
         V.FAILED,
         "source",
         aliases=("D source device",),
-        says=_SET_STATE,
+        says="Failed setting device state to",
         because="QEMU tells which state the device did not take, resets it or takes it back to RUNNING, and the "
         "migration fails",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_set_state",

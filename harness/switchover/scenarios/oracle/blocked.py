@@ -3,7 +3,7 @@
 
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.refused import NO_MIGRATION, REALIZE, has_generic_driver, lacks, list_enabled
-from switchover.scenarios.oracle.rule import LAB, make_rule
+from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
 from switchover.scenarios.oracle.traits import Traits, has_other_machine, has_other_memory, is_by_libvirt
 
 V = VerdictName
@@ -37,7 +37,7 @@ BLOCKED = (
         because="libvirt compares what the guest sees of the two domains before it migrates",
         source=_STABLE_ABI,
         when=lambda traits: is_by_libvirt(traits) and has_other_memory(traits),
-        seen=(("libvirt", "11.3.0"),),
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "enable-migration-off",
@@ -72,7 +72,7 @@ BLOCKED = (
         because="vfio-pci itself migrates nothing, only vendors' drivers do",
         source=REALIZE,
         when=lambda traits: has_generic_driver(traits.source, "auto"),
-        seen=(*LAB, ("Linux", "6.12")),
+        seen=(*LAB_LIBVIRT, ("Linux", "6.12")),
     ),
     make_rule(
         "old-protocol-at-source",
@@ -106,7 +106,7 @@ BLOCKED = (
         because="a device of the destination cannot wait for pages that have not arrived yet",
         source=_SAVE_PREPARE,
         when=lambda traits: _has_capability(traits, "postcopy-ram"),
-        seen=LAB,
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "background-snapshot-with-vfio",

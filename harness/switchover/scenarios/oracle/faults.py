@@ -7,7 +7,7 @@ from switchover.migration.phases import Phase
 from switchover.migration.progress import HangKind
 from switchover.record.record import VerdictName
 from switchover.scenarios.faults import Action
-from switchover.scenarios.oracle.rule import LAB, make_rule
+from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
@@ -47,7 +47,7 @@ MADE_FAULTS = (
         because="its QEMU ends by SIGKILL, and the guest with it",
         source="signal(7): SIGKILL cannot be caught",
         when=_does(Action.KILL_SOURCE),
-        seen=LAB,
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "destination-killed",
@@ -58,7 +58,7 @@ MADE_FAULTS = (
         because="its QEMU ends by SIGKILL; the guest stays on the source",
         source="signal(7): SIGKILL cannot be caught",
         when=_does(Action.KILL_DESTINATION),
-        seen=LAB,
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "guest-panics",
@@ -84,7 +84,7 @@ MADE_FAULTS = (
         source="QEMU 10.0, migration/migration.c: migration_cancel; libvirt 11.3, qemu/qemu_migration.c: "
         "qemuMigrationJobCheckStatus",
         when=_is_cancelled_in_time,
-        seen=(*LAB, ("libvirt", "11.3.0")),
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "link-cut",
@@ -147,7 +147,7 @@ DEVICE_FAULTS = (
         because="the errno of write() is that of the section, and QEMU names the section",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_load_buffer; migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: _fails_at(traits.destination, "write"),
-        seen=(*LAB, ("libvirt", "11.3.0")),
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "device-refuses-stream",

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 from switchover.record.record import VerdictName
-from switchover.scenarios.oracle.rule import LAB, Seen, make_rule
+from switchover.scenarios.oracle.rule import LAB_LIBVIRT, Seen, make_rule
 from switchover.scenarios.oracle.traits import Traits, is_paused
 
 V = VerdictName
@@ -27,7 +27,7 @@ PRE_COPY = (
         "is not waited for while the guest does not run",
         source="QEMU 10.2, hw/vfio/migration.c: vfio_save_setup; migration/migration.c: migration_can_switchover",
         when=is_paused,
-        seen=LAB,
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "x-allow-pre-copy-of-old-machines",

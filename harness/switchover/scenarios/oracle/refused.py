@@ -6,7 +6,7 @@ from collections.abc import Callable
 from switchover.devices.binding import GENERIC
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import PRE_COPY_PROPERTY
-from switchover.scenarios.oracle.rule import LAB, make_rule
+from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
@@ -54,7 +54,7 @@ REFUSED = (
         source="qemu-devel, 2023-06-21, <20230621111201.29729-1-avihaih@nvidia.com>",
         when=lambda traits: any(side.all_of(PRE_COPY_PROPERTY, "") != {""} for side in traits.sides()),
         automatic=False,
-        seen=LAB,
+        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "enable-migration-on-without-migration",

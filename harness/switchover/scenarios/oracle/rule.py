@@ -14,6 +14,8 @@ Seen = tuple[tuple[str, str], ...]
 """Programs and their versions with which a rule was seen to hold."""
 LAB: Seen = (("QEMU", "10.0.13"),)
 """The QEMU of lab hosts, with which the lab tests run cases of the catalogue."""
+LAB_LIBVIRT: Seen = (*LAB, ("libvirt", "11.3.0"))
+"""The same, where they run a case through libvirt too."""
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 
 

@@ -32,7 +32,9 @@ BOOTS = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="conditions, or rows of the table (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="conditions, or rows of the table in docs/irq.md (default: all)"
+    )
     parser.add_argument("--list", action="store_true", help="the conditions, and nothing else")
     parser.add_argument(
         "--kernel",

@@ -453,7 +453,7 @@ CONDITIONS: tuple[Condition, ...] = (
 
 
 def choose_conditions(names: Sequence[str]) -> list[Condition]:
-    """By their names, or the rows of the table; all without names, in the order of the table.
+    """By their names, or the rows that they have in docs/irq.md; all without names, in the order of :data:`CONDITIONS`.
 
     :raises UsageError: there is none of that name
     """

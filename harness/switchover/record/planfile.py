@@ -59,7 +59,8 @@ class PlanLine:
     expectation: Mapping[str, Any]
     """what is to happen"""
     rule: str
-    """of the oracle, which the expectation is from; empty: none"""
+    """name of the rule that the expectation is from: of [the oracle](oracle.md), in older runs one of its other names
+    there, or of the scenario, such as `rules[0]`; empty: none"""
     seconds: float
     """estimate for one repeat, seconds"""
 

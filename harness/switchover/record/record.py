@@ -22,7 +22,7 @@ DIFFERS_ALONE = "differs alone"
 
 
 class VerdictName(StrEnum):
-    """What happened to a case; definitions in the design."""
+    """What happened to a case; definitions in docs/concepts.md."""
 
     COMPLETED = "completed"
     CHECKS_FAILED = "checks-failed"

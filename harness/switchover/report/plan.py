@@ -51,8 +51,10 @@ def _render_outlook(entry: Entry) -> str:
     if not entry.decision.runs:
         return f"not-supported: {'; '.join(entry.decision.missing)}"
     expectation = entry.planned.case.expectation
+    rule = entry.planned.rule
+    name = f" [{rule.name}]" if rule.name and not rule.place else ""  # what has a place is in the scenario
     because = f": {expectation.because}" if expectation.because else ""
-    return f"{entry.seconds:4.0f} s  {render_expected(expectation)}{because}"
+    return f"{entry.seconds:4.0f} s  {render_expected(expectation)}{name}{because}"
 
 
 def render_expected(expectation: Expectation) -> str:

@@ -25,8 +25,9 @@ def measure(
     paused: bool = False,
     driver: Mapping[str, Any] | None = None,
 ) -> Sequence[Measurement]:
-    """Measurements 1, 2 and 4 of the design. ``reply``: the source's last ``query-migrate``. ``wall_seconds``: from
-    the call to its end. ``paused``: the guest was. ``driver``: what libvirt had to say, if it migrated.
+    """Downtime as explained and as QEMU reports it, times and bytes. ``reply``: the source's last ``query-migrate``.
+    ``wall_seconds``: from the call to its end. ``paused``: the guest was. ``driver``: what libvirt had to say, if it
+    migrated.
     """
     note = "without return-path: the destination's load and start are not in it" if not settings.return_path else ""
     if driver:
@@ -146,7 +147,7 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
 def measure_outside(
     outside: OutsideDowntime | UnseenDowntime, explained: ExplainedDowntime | UnexplainedDowntime
 ) -> list[Measurement]:
-    """Measurement 3 of the design, what it was made with, and its part after the explained downtime."""
+    """The downtime that the outside saw, what it was made with, and its part after the explained downtime."""
     seen = outside if isinstance(outside, OutsideDowntime) else None
     reason = outside.reason if isinstance(outside, UnseenDowntime) else ""
     control, traffic = outside.control, outside.traffic

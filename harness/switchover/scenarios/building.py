@@ -67,7 +67,7 @@ def build_case(
 
 
 def find_expectation(case: Case) -> Expectation:
-    """What the oracle expects of a case (docs/scenarios.md)."""
+    """What the oracle expects of a case (docs/oracle.md)."""
     traits = Traits(
         make_side_traits(case.source), make_side_traits(case.destination), list_capabilities(case.settings),
         case.faults, case.settings.settle,

@@ -119,8 +119,8 @@ def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: 
         raise UsageError("\n".join(lines), fix="leave the combination out with [[exclude]], or change what is fixed")
     if not planned:
         raise UsageError(f"{scenario.exclusions[0].place}: [[exclude]] leaves no case.")
-    used = {id(entry.rule) for entry in planned}
-    idle = [rule for rule in scenario.rules if id(rule) not in used]
+    used = {(entry.rule.name, entry.rule.place) for entry in planned}
+    idle = [rule for rule in scenario.rules if (rule.name, rule.place) not in used]
     if idle:
         raise UsageError(
             "\n".join(f"{rule.place}: {rule.name}: no case is left for it" for rule in idle),
@@ -143,8 +143,7 @@ class _Parts:
             for part in (*SIDES, "settings", "faults", "probes", "hosts")
         }
         self._made: dict[tuple[object, ...], Any] = {}
-        self._same: dict[Any, Any] = {}
-        self._rules: dict[tuple[int, ...], Rule] = {}
+        self._rules: dict[Traits, Rule] = {}
 
     def build(self, identity: str, point: Point, values: Values) -> PlannedCase:
         source, of_source = self._make("source", point, self._side)
@@ -153,15 +152,17 @@ class _Parts:
         faults = self._make("faults", point, self._faults)
         rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
         if rule is None:
-            # equal traits are one object: many cases have few of them
-            key = (id(of_source), id(of_destination), id(capabilities), id(faults), settings.settle)
-            if key not in self._rules:
-                traits = Traits(of_source, of_destination, capabilities, faults, settings.settle)
-                self._rules[key] = choose_rule(traits)
-            rule = self._rules[key]
+            rule = self._choose_rule(Traits(of_source, of_destination, capabilities, faults, settings.settle))
         probes = self._make("probes", point, _probes)
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
         return PlannedCase(identity, case, values, self._make("hosts", point, _hosts), rule)
+
+    def _choose_rule(self, traits: Traits) -> Rule:
+        """Many cases have few traits."""
+        rule = self._rules.get(traits)
+        if rule is None:
+            rule = self._rules[traits] = choose_rule(traits)
+        return rule
 
     def _make(self, part: str, point: Point, make: Callable[[dict[Target, Any]], Any]) -> Any:
         key = (part, *[point[number] for number in self._axes[part]])
@@ -176,8 +177,7 @@ class _Parts:
 
     def _settings(self, values: Mapping[Target, Any]) -> tuple[MigrationSettings, object]:
         settings = _settings(values)
-        capabilities = list_capabilities(settings)
-        return settings, self._same.setdefault(capabilities, capabilities)
+        return settings, list_capabilities(settings)
 
     def _side(self, values: Mapping[Target, Any]) -> tuple[SideSpec, SideTraits]:
         guest = {str(path[1]): value for path, value in values.items() if path[0] == "guest"}
@@ -186,8 +186,7 @@ class _Parts:
             for identity in self._scenario.devices
         )
         side = SideSpec(GuestSpec(**guest, given_bounds=_given(GUEST_BOUNDS, guest)), devices)
-        traits = make_side_traits(side)
-        return side, self._same.setdefault(traits, traits)
+        return side, make_side_traits(side)
 
     def _faults(self, values: Mapping[Target, Any]) -> tuple[Fault, ...]:
         faults = []

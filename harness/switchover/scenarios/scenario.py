@@ -307,8 +307,8 @@ class _Checks:
             return Rule(name, expectation, axes=when, place=place)
         known = find_rule(expect.oracle or "")
         if known is None:
-            names = [rule.name for rule in ORACLE]
-            self.complain([*path, "oracle"], f"has no row {expect.oracle!r}{suggest(expect.oracle or '', names)}")
+            suggestion = suggest(expect.oracle or "", [rule.name for rule in ORACLE])
+            self.complain([*path, "oracle"], f"there is no rule {expect.oracle!r}{suggestion}")
             known = ORACLE[0]
         told = known.expectation
         because = f"{expect.because} (oracle {known.name}: {told.because})"

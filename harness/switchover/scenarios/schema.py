@@ -165,7 +165,7 @@ class Expect(Table):
     verdict: VerdictName | None = None
     """what must happen"""
     oracle: str | None = None
-    """instead of a verdict: a row of the oracle, for instance `A16`"""
+    """instead of a verdict: the [rule](oracle.md) of the oracle whose expectation it is, by its name"""
     side: Literal["source", "destination", ""] = ""
     """the side that must say why"""
     reason: Pattern = ""
@@ -183,7 +183,7 @@ class Expect(Table):
         if (self.verdict is None) == (self.oracle is None):
             raise ValueError("needs either verdict or oracle")
         if self.oracle is not None and (self.side or self.reason or self.pre_copy or self.checks):
-            raise ValueError("side, reason, pre_copy and checks are those of the oracle's row")
+            raise ValueError("side, reason, pre_copy and checks are those of the oracle's rule")
         if self.checks and self.verdict is not VerdictName.CHECKS_FAILED:
             raise ValueError("checks are those that may fail where checks-failed is expected")
         if self.verdict is VerdictName.CHECKS_FAILED and not self.checks and not self.reason:

@@ -94,7 +94,7 @@ def test_switchover_ack_is_given_by_the_destination(run_case: CaseRunner) -> Non
 
 @pytest.mark.quick
 def test_migration_off_is_a_blocker(run_case: CaseRunner) -> None:
-    """``enable-migration=off`` makes QEMU reject the migrate command with its own text (oracle B1)."""
+    """``enable-migration=off`` makes QEMU reject the migrate command with its own text."""
     properties = {"enable-migration": "off", "migration-events": "on"}
     record = run_case(build_case("enable-migration=off", device=replace(DEVICE, properties=properties)))
     assert (record.verdict.name, record.mismatch) == (VerdictName.BLOCKED, "")
@@ -103,7 +103,7 @@ def test_migration_off_is_a_blocker(run_case: CaseRunner) -> None:
 
 @pytest.mark.quick
 def test_unknown_property_is_refused(run_case: CaseRunner) -> None:
-    """A release QEMU has no ``x-allow-pre-copy`` and refuses to start with it (oracle A16)."""
+    """A release QEMU has no ``x-allow-pre-copy`` and refuses to start with it."""
     properties = {"enable-migration": "on", "x-allow-pre-copy": "off"}
     device, expectation = replace(DEVICE, properties=properties), Expectation(VerdictName.REFUSED)
     record = run_case(build_case("x-allow-pre-copy=off", device=device, expectation=expectation))

@@ -15,7 +15,8 @@ LEFT_OUT = (
     # as with the ack off, or as one-sided devices with it on
     "saves=on,loads=on,ack=on",
     "saves=off,loads=off,ack=on",
-    # hangs, six seconds each: A5 and A6 without pre-copy are cases of hangs.toml
+    # hangs, six seconds each: hangs.toml has a case of either kind, pre-copy at the destination only, and an ack that
+    # nobody gives
     "ack=both,pre_copy=destination,return=path",
     "ack=source,pre_copy=destination,return=path",
     "ack=source,pre_copy=none,return=path",

@@ -15,7 +15,7 @@ TWO_DEVICES = {entry.case.id: entry.case for entry in load_cases("two-devices")}
     "identity", [pytest.param(name, marks=[pytest.mark.quick] * name.endswith("=on")) for name in TWO_DEVICES]
 )
 def test_two_devices_in_one_guest(run_case: CaseRunner, identity: str) -> None:
-    """With P2P both devices migrate, each checked by itself; with one that lacks P2P, QEMU refuses (oracle B4)."""
+    """With P2P both devices migrate, each checked by itself; with one that lacks P2P, QEMU refuses."""
     record = run_case(replace(TWO_DEVICES[identity], heartbeat_us=0))
     assert not record.mismatch, record.verdict
     if record.verdict.name is VerdictName.COMPLETED:

@@ -35,6 +35,14 @@ def test_for_people() -> None:
     )
 
 
+def test_the_rule_of_the_oracle_is_named() -> None:
+    """By its name of today, for people and for programs; an expectation of the scenario's own is in the scenario."""
+    plans = [make_plan(parse_scenario(f"{HEAD}[destination]\nmemory_mib = 128\n"))]
+    assert "failed (destination) [other-memory]: the stream has the size of each block" in render_plans(plans)
+    (listed,) = list_plans(plans)["scenarios"][0]["cases"]
+    assert listed["expected"]["rule"] == "other-memory"
+
+
 def test_what_cannot_be_run() -> None:
     """A case that the gate leaves out says what is missing, and is counted."""
     known = Known((HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b")))

@@ -139,10 +139,10 @@ expect = { verdict = "failed", side = "source", reason = "x", because = "of that
     assert on.case.expectation == auto.case.expectation
     assert (on.case.expectation.verdict, on.case.expectation.because) == (VerdictName.FAILED, "of that")
     assert (on.rule.name, on.rule.place) == ("rules[0]", "scenario.toml:7")
-    assert (off.rule.name, off.case.expectation.verdict) == ("B1", VerdictName.BLOCKED)
-    _, off, _ = plan(text + '[expect]\noracle = "A16"\nbecause = "I say so"\n')
+    assert (off.rule.name, off.case.expectation.verdict) == ("enable-migration-off", VerdictName.BLOCKED)
+    _, off, _ = plan(text + '[expect]\noracle = "x-allow-pre-copy-on-a-release"\nbecause = "I say so"\n')
     assert (off.rule.name, off.case.expectation.verdict) == ("expect", VerdictName.REFUSED)
-    assert off.case.expectation.because.startswith("I say so (oracle A16: ")
+    assert off.case.expectation.because.startswith("I say so (oracle x-allow-pre-copy-on-a-release: ")
     assert "x-allow-pre-copy" in off.case.expectation.reason
 
 

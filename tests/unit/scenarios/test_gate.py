@@ -126,7 +126,7 @@ def test_functions_that_a_host_does_not_have() -> None:
 
 def test_a_case_that_is_to_be_refused_runs() -> None:
     """Where the lack is the question, it is no reason not to ask; a missing host or binary still is."""
-    text = '[device]\nallow_pre_copy = "on"\n[expect]\noracle = "A16"\nbecause = "x"\n'
+    text = '[device]\nallow_pre_copy = "on"\n[expect]\noracle = "x-allow-pre-copy-on-a-release"\nbecause = "x"\n'
     assert missing(text, PAIR) == ()
     assert missing(text, with_source(binaries={QEMU: None})) == (f"hosta has no {QEMU}",)
 

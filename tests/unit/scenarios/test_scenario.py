@@ -258,7 +258,7 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ('[expect]\nverdict = "fails"\nbecause = "x"', ["5: expect.verdict: must be 'completed', 'checks-failed',"]),
         ('[expect]\nbecause = "x"', ["4: expect: needs either verdict or oracle"]),
         (
-            '[expect]\noracle = "A5"\nside = "source"\nbecause = "x"',
+            '[expect]\noracle = "other-machine"\nside = "source"\nbecause = "x"',
             ["4: expect: side, reason, pre_copy and checks are those of the"],
         ),
         (
@@ -299,7 +299,10 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
             ["6: device.vfio_driver: must be a driver of VFIO", "7: device.vf: must be greater than or equal to 0"],
         ),
         ('[device]\nallow_pre_copy = "auto"', ["5: device.allow_pre_copy: must be 'on', 'off' or 'by-machine'"]),
-        ('[expect]\noracle = "A55"\nbecause = "x"', ["5: expect.oracle: has no row 'A55'; did you mean 'A5'?"]),
+        (
+            '[expect]\noracle = "ack-at-source"\nbecause = "x"',
+            ["5: expect.oracle: there is no rule 'ack-at-source'; did you mean 'ack-at-source-only'?"],
+        ),
         (
             '[expect]\nverdict = "failed"\nbecause = ""',
             ["6: expect.because: must have at least 1 character (it is '')"],

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a rule is: an expectation, why it is so, and the cases that it is for. Pure."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from switchover.record.checks import CheckId
+from switchover.record.record import VerdictName
+from switchover.scenarios.expectation import COMPLETES, Expectation
+from switchover.scenarios.oracle.traits import Traits
+
+Seen = tuple[tuple[str, str], ...]
+"""Programs and their versions with which a rule was seen to hold."""
+LAB: Seen = (("QEMU", "10.0.13"),)
+"""The QEMU of lab hosts, with which the lab tests run cases of the catalogue."""
+LAB_LIBVIRT: Seen = (*LAB, ("libvirt", "11.3.0"))
+"""The same, where they run a case through libvirt too."""
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
+
+
+def _always(_traits: Traits) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An expectation, and the cases that it is for. Rules are of the oracle, or of a scenario."""
+
+    name: str
+    """Of the oracle: what the rule is about. Of a scenario: where it stands there, such as ``rules[0]``."""
+    expectation: Expectation
+    """What must happen. Its reason for that (``because``) ends with the source of the fact."""
+    condition: Callable[[Traits], bool] = _always
+    """Whether a case is one of those that the rule is for."""
+    axes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of a scenario's rule, by the name of an axis, the words of its values that the rule is for."""
+    place: str = ""
+    """Of a scenario's rule, its file and line."""
+    automatic: bool = True
+    """Whether the rule holds for each case that meets its condition; else only where a scenario names it."""
+    about: str = ""
+    """Of the oracle, the cases that the rule is for, in one sentence."""
+    source: str = ""
+    """Of the oracle, where the fact is written: a file and function of a program, or a mail."""
+    aliases: tuple[str, ...] = ()
+    """Other names by which scenarios may name the rule."""
+    seen: Seen = ()
+    """Programs with which it was seen; empty: it was read in the source only."""
+
+    def fits(self, values: Mapping[str, str]) -> bool:
+        """``values``: the words of a case's values, by the name of the axis."""
+        return all(values.get(axis) in words for axis, words in self.axes.items())
+
+
+DEFAULT = Rule("", COMPLETES)
+"""For a case that no rule is about."""
+
+
+def make_rule(
+    name: str,
+    about: str,
+    verdict: VerdictName,
+    side: str = "",
+    *,
+    because: str,
+    source: str,
+    aliases: tuple[str, ...] = (),
+    says: str = "",
+    reason: str = "",
+    checks: tuple[CheckId, ...] = (),
+    pre_copy: Literal["on", "off", ""] = "",
+    when: Callable[[Traits], bool] = _always,
+    automatic: bool = True,
+    seen: Seen = (),
+) -> Rule:
+    """A rule of the oracle. ``says``: the text that QEMU or libvirt prints, with ``%s`` for what varies in it;
+    ``reason``: instead of it, a regular expression, as in :class:`Expectation`, which also tells what ``checks`` are.
+    """
+    expectation = Expectation(verdict, side, reason or quote(says), f"{because} ({source})", pre_copy, checks)
+    return Rule(name, expectation, when, automatic=automatic, about=about, source=source, aliases=aliases, seen=seen)
+
+
+def quote(text: str) -> str:
+    """A regular expression for a text in which ``%s`` stands for anything.
+
+    >>> quote("VQ %s (0)")
+    'VQ .* \\\\(0\\\\)'
+    """
+    return _SPECIAL.sub(r"\\\g<0>", text).replace("%s", ".*")
+
+
+def find_scenario_rule(rules: Sequence[Rule], values: Mapping[str, str]) -> Rule | None:
+    """The first of a scenario's rules that fits."""
+    return next((rule for rule in rules if rule.fits(values)), None)

@@ -12,6 +12,7 @@ from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.paths import runs_directory
 from switchover.record.rundir import RunDirectory
+from switchover.record.shape import parse_json
 from switchover.report.rundata import read_run
 
 
@@ -106,7 +107,7 @@ def _list_runs(directory: Path, *, as_json: bool) -> None:
 
 def _summarise(path: Path) -> RunLine:
     try:
-        head = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        head = parse_json((path / "run.json").read_text(encoding="utf-8"))
         title, started = str(head["title"]), str(head["started"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         return RunLine(path.name, "", "", problem=f"run.json cannot be read: {error!r}")

@@ -221,9 +221,13 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     for turn in turns:
         path = directory.repeat_path(turn.line.id, turn.number) / "record.json"
         if path.exists():
-            reason = read_record(path).verdict.reason
-            if not (reason.startswith(NOT_RUN) or reason.endswith("interrupted")):
-                continue
+            try:
+                reason = read_record(path).verdict.reason
+            except UsageError as error:
+                say(f"{turn.line.id} #{turn.number} is run again: {error.what}")
+            else:
+                if not (reason.startswith(NOT_RUN) or reason.endswith("interrupted")):
+                    continue
         elif turn.number > 1 and _is_left_out(directory, turn.line.id):
             continue
         left.append(turn)
@@ -236,7 +240,10 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
 
 def _is_left_out(directory: RunDirectory, case: str) -> bool:
     first = directory.repeat_path(case, 1) / "record.json"
-    return first.exists() and read_record(first).verdict.name is VerdictName.NOT_SUPPORTED
+    try:
+        return first.exists() and read_record(first).verdict.name is VerdictName.NOT_SUPPORTED
+    except UsageError:
+        return False  # it is run again
 
 
 def _run_without_hosts(progress: _Progress, directory: RunDirectory, watcher: Watcher, retries: int) -> None:

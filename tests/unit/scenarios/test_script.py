@@ -295,15 +295,19 @@ def test_nothing_of_a_record_is_run(tmp_path: Path, driver: str, around: str) ->
     device = DeviceSpec(hostile, hostile, knobs=knobs, properties={hostile: hostile})
     function = DeviceSpec("f", pci=hostile, vfio_driver=hostile)
     guest = replace(
-        GuestSpec(), driver=driver, name="g", qemu=hostile, accel=hostile, cpu=hostile, append=hostile,
-        machine=hostile, kernel=Kernel(hostile), initramfs=hostile, disk=hostile, bridge=hostile, address=hostile, mac=hostile,
+        GuestSpec(), name="g", qemu=hostile, accel=hostile, cpu=hostile, append=hostile, machine=hostile,
+        bridge=hostile, kernel=Kernel(hostile), initramfs=hostile, disk=hostile, address=hostile, mac=hostile,
     )  # fmt: skip
     side = SideSpec(guest, (device, function))
     named = {hostile: hostile} if driver == "qmp" else {}
     told = MigrationSettings(parameters=named, capabilities=dict.fromkeys(named, True))
     expectation = Expectation(VerdictName.COMPLETED, "source", hostile, hostile)
     case = Case(hostile, side, replace(side, devices=(device,)), told, expectation=expectation)
-    record = record_of(case, Verdict(VerdictName.FAILED, hostile, hostile), mismatch=hostile)
+    record = record_of(
+        by_libvirt(case) if driver == "libvirt" else case,
+        Verdict(VerdictName.FAILED, hostile, hostile),
+        mismatch=hostile,
+    )
     script = tmp_path / "repro.sh"
     script.write_text(render_script(record), encoding="utf-8")
     functions = (

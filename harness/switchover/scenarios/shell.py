@@ -28,8 +28,8 @@ def render_variable(name: str) -> str:
 
 
 def replace_nul(text: str) -> str:
-    """A text as a shell can have it: neither its scripts nor its words hold NUL, and U+FFFD stands in its place."""
-    return text.replace("\0", "\ufffd")
+    """A text as a shell can have it: neither its scripts nor its words hold NUL, and ``?`` stands in its place."""
+    return text.replace("\0", "?")
 
 
 def render_words(words: Sequence[str]) -> Iterator[str]:

@@ -74,14 +74,14 @@ EXAMPLES = [
      V.CANCELLED, "source", ""),
     ("D cut link", 'fault.action = "cut link", fault.phase = "active"',
      'fault.action = "slow link", fault.phase = "active"', V.HUNG, "destination", "no progress"),
-    ("D source device", 'source.device.fail_at = "STOP_COPY"', 'destination.device.fail_at = "STOP_COPY"',
+    ("D source device", 'source.device.fail_at = "STOP_COPY"', 'source.device.fail_at = "none"',
      V.FAILED, "source", "failed: x"),
-    ("D source device", 'source.device.fail_at = "read:4096"', 'source.device.fail_at = "write:4096"',
+    ("D source device", 'source.device.fail_at = "read:4096"', 'source.device.fail_at = "none"',
      V.FAILED, "source", "failed: x"),
-    ("D destination device", 'destination.device.fail_at = "write:4096"', 'source.device.fail_at = "RESUMING"',
+    ("D destination device", 'destination.device.fail_at = "write:4096"', 'destination.device.fail_at = "none"',
      V.FAILED, "destination", "failed: x"),
     ("D destination device", 'destination.device.fail_at = "load"', "", V.FAILED, "destination", "failed: x"),
-    ("D stream corrupt", 'source.device.corrupt = "stream"', 'destination.device.corrupt = "stream"',
+    ("D stream corrupt", 'source.device.corrupt = "stream"', 'source.device.corrupt = "none"',
      V.FAILED, "destination", "failed: x"),
     ("D device type", 'destination.device.type = "refdev-16vec"', 'device.type = "refdev-16vec"',
      V.FAILED, "destination", "failed: x"),
@@ -106,7 +106,7 @@ EXAMPLES = [
     ("C3", 'destination.device.properties.x-migration-multifd-transfer = "on", migration.capabilities.multifd = "on", '
      'source.device.properties.x-migration-multifd-transfer = "off"', "", V.FAILED, "destination",
      "d: got DEV_CONFIG_STATE in main migration channel but doing multifd transfer"),
-    ("D state corrupt", 'destination.device.corrupt = "state"', 'source.device.corrupt = "state"', V.CHECKS_FAILED, "",
+    ("D state corrupt", 'destination.device.corrupt = "state"', 'destination.device.corrupt = "none"', V.CHECKS_FAILED, "",
      "device.checksum-by-guest"),
 ]  # fmt: skip
 

@@ -106,7 +106,8 @@ EXAMPLES = [
     ("C3", 'destination.device.properties.x-migration-multifd-transfer = "on", migration.capabilities.multifd = "on", '
      'source.device.properties.x-migration-multifd-transfer = "off"', "", V.FAILED, "destination",
      "d: got DEV_CONFIG_STATE in main migration channel but doing multifd transfer"),
-    ("D state corrupt", 'destination.device.corrupt = "state"', 'destination.device.corrupt = "none"', V.CHECKS_FAILED, "",
+    ("D state corrupt", 'destination.device.corrupt = "state"', 'destination.device.corrupt = "none"',
+     V.CHECKS_FAILED, "",
      "device.checksum-by-guest"),
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@
 import contextlib
 import io
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -221,6 +222,7 @@ class _SshSession(paramiko.ServerInterface):
     def __init__(self, authorized: str) -> None:
         self._authorized = authorized
         self.transport: paramiko.Transport
+        self.login_words = ""
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -253,7 +255,12 @@ class _SshSession(paramiko.ServerInterface):
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         # as sshd, answer the request before the command can end: paramiko answers it in this thread, after our return
         reader = threading.current_thread()
-        args = (channel, command.decode(), lambda: _wait_until_back_in_loop(reader))
+        command_line = f"printf %s {shlex.quote(self.login_words)}; {command.decode()}"
+        args = (
+            channel,
+            command_line if self.login_words else command.decode(),
+            lambda: _wait_until_back_in_loop(reader),
+        )
         threading.Thread(target=_serve_command, args=args, daemon=True).start()
         return True
 
@@ -319,6 +326,8 @@ class SshServer:
     host_key: KeyPair
     user_key: KeyPair
     transports: list[paramiko.Transport] = field(default_factory=list)
+    login_words: str = ""
+    """What the login shell prints before each command, to those who log in from now on."""
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=5)
@@ -344,6 +353,7 @@ def start_ssh_server(*others: paramiko.PKey) -> Iterator[SshServer]:
                     transport.add_server_key(each)
                 session = _SshSession(server.user_key.public)
                 session.transport = transport
+                session.login_words = server.login_words
                 server.transports.append(transport)
                 with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                     transport.start_server(event=threading.Event(), server=session)

@@ -12,13 +12,14 @@ from switchover.catalogue.load import Catalogue, load_catalogue
 from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.paths import runs_directory
 from switchover.record.rundir import RunDirectory, list_runs
+from switchover.record.units import format_count
 from switchover.report.rundata import read_run
 
 
 @dataclass(frozen=True)
 class RunLine:
     """``started``: ISO 8601. ``right`` and ``wrong``: repeats, those among the wrong that were not run; ``skipped``:
-    cases that are not supported; ``problem``: why the run cannot be read.
+    cases that are not supported; ``unreadable``: records; ``problem``: why the run cannot be read.
     """
 
     name: str
@@ -28,6 +29,7 @@ class RunLine:
     right: int = 0
     wrong: int = 0
     skipped: int = 0
+    unreadable: int = 0
     problem: str = ""
 
 
@@ -101,6 +103,7 @@ def _list_runs(directory: Path, *, as_json: bool) -> None:
     for line in runs:
         told = line.problem or f"{line.cases} cases, {line.right} repeats right, {line.wrong} wrong"
         told += f", {line.skipped} cases not supported" if line.skipped and not line.problem else ""
+        told += f", {format_count(line.unreadable, 'record')} not readable" if line.unreadable else ""
         print(f"  {line.started[:16]:<16}  {line.title:<16} {told}\n    {line.name}")
 
 
@@ -115,4 +118,4 @@ def _summarise(run: RunDirectory) -> RunLine:
     skipped = sum(case.skipped for case in found.cases)
     wrong = sum(bool(record.mismatch) for record in found.records)
     right = len(found.records) - wrong - skipped
-    return RunLine(run.path.name, title, started, len(found.cases), right, wrong, skipped)
+    return RunLine(run.path.name, title, started, len(found.cases), right, wrong, skipped, len(found.unreadable))

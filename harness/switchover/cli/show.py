@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Whatever the run came to, showing it is no failure."""
+    """Whatever the run came to, showing it is no failure; 3: some of its records cannot be read."""
     found = read_run(find_run(arguments.run_name, arguments.runs))
     cases = found.select(arguments.case) if arguments.case else None
     print(FORMATS[arguments.format].render(found, cases))
-    return ExitCode.AS_EXPECTED
+    return ExitCode.NOT_READY if found.unreadable else ExitCode.AS_EXPECTED

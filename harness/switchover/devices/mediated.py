@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from switchover.hosts.host import Host, paste
-from switchover.hosts.journal import own_journal
+from switchover.hosts.journal import UNDO_TIMEOUT_S, own_journal
 from switchover.hosts.undo import end_processes
 from switchover.record.errors import CommandFailed, NotReady
 
@@ -52,5 +52,6 @@ def start_mediated_device(host: Host, parent: str, mdev_type: str) -> Iterator[M
                 fix=f"see that its kernel module is loaded (ls {parent}/mdev_supported_types), and that nothing that a "
                 "killed harness left has its instances (switchover clean)",
             ) from error
-        change.release = lambda: host.run(["sh", "-c", f"{paste(remove)}; {paste(gone)}"])
+        release = ["sh", "-c", f"{paste(remove)}; {paste(gone)}"]
+        change.release = lambda: host.run(release, timeout=UNDO_TIMEOUT_S)
         yield device

@@ -19,12 +19,12 @@ from switchover.devices.binding import (
 from switchover.devices.functions import HostDevices, PciFunction, read_devices
 from switchover.devices.migratability import Migratability, read_migratability
 from switchover.hosts.host import Host, paste
-from switchover.hosts.journal import own_journal
+from switchover.hosts.journal import UNDO_TIMEOUT_S, own_journal
 from switchover.hosts.undo import end_processes
 from switchover.record.errors import CommandFailed, NotReady
 
 _TIMEOUT_S = 120
-"""Drivers of large devices take their time to let go of one, and to make virtual functions."""
+"""To make a change: drivers of large devices take their time to let go of one, and to make virtual functions."""
 
 # $1: address, $2: driver. A virtual function is probed in spite of its autoprobe if it has an override
 _BIND = r"""
@@ -192,7 +192,7 @@ def _start_change(
     end_makers, _ = end_processes(mark)
     whole_undo = ["sh", "-c", f"{paste(end_makers)}; {paste(undo)}"]
     with own_journal().change(host, what, undo=whole_undo, gone=gone) as change:
-        change.release = lambda: host.run(["sh", "-c", f"{paste(undo)}; {paste(gone)}"], timeout=_TIMEOUT_S)
+        change.release = lambda: host.run(["sh", "-c", f"{paste(undo)}; {paste(gone)}"], timeout=UNDO_TIMEOUT_S)
         try:
             if make:
                 host.run(["sh", "-ec", make[0], mark, *make[1:]], timeout=_TIMEOUT_S)

@@ -6,16 +6,20 @@ answer lies between the two, so the offset is known up to half the round trip; t
 trip is the best one (min filter, as in NTP).
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from switchover.hosts.host import Host
+from switchover.hosts.host import SILENT_SHELL, Host
 from switchover.record.errors import HostLost
 
 # bash answers from its own variable, without starting a process per question
 _ANSWER = ("bash", "-c", "while read -r _; do echo $EPOCHREALTIME; done")
 EXCHANGES = 15
+_ANSWER_S = 20
+_LONGEST_LINE = 4096
+"""Bytes that are read of an answer: a host that says something else may never end its line."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +65,37 @@ def combine_offsets(before: ClockOffset, after: ClockOffset) -> ClockOffset:
 
 
 def _parse_epochrealtime(answer: bytes) -> int:
-    """Nanoseconds from bash's ``SECONDS.MICROSECONDS`` (a comma in some locales)."""
-    return int(answer.strip().translate(None, b".,")) * 1000
+    """Nanoseconds from bash's ``SECONDS.MICROSECONDS`` (a comma in some locales).
+
+    :raises ValueError: it is something else
+    """
+    found = re.fullmatch(rb"([0-9]+)[.,]([0-9]{6})\s*", answer)
+    if found is None:
+        raise ValueError(f"it said {answer!r} where its clock belongs")
+    return int(found[1] + found[2]) * 1000
 
 
 def measure_offset(host: Host) -> ClockOffset:
     """Ask a host for its clock ``EXCHANGES`` times.
 
-    :raises HostLost: the host stopped answering
+    :raises HostLost: the host stopped answering, or answers with something else than its clock
     """
     exchanges = []
-    with host.open_stream(_ANSWER) as stream:
-        stream.settimeout(20)
-        with stream.makefile("rwb", buffering=0) as lines:
-            for _ in range(EXCHANGES):
-                sent = time.time_ns()
-                lines.write(b"\n")
-                answer = lines.readline()
-                received = time.time_ns()
-                if not answer.strip():
-                    raise HostLost(f"{host.name} does not tell its clock (it needs bash).")
-                exchanges.append(Exchange(sent, _parse_epochrealtime(answer), received))
+    try:
+        with host.open_stream(_ANSWER) as stream:
+            stream.settimeout(_ANSWER_S)
+            with stream.makefile("rwb", buffering=0) as lines:
+                for _ in range(EXCHANGES):
+                    sent = time.time_ns()
+                    lines.write(b"\n")
+                    answer = lines.readline(_LONGEST_LINE)
+                    received = time.time_ns()
+                    if not answer.strip():
+                        raise HostLost(f"{host.name} does not tell its clock (it needs bash).")
+                    exchanges.append(Exchange(sent, _parse_epochrealtime(answer), received))
+    except ValueError as error:
+        raise HostLost(f"{host.name} does not tell its clock.", why=str(error), fix=SILENT_SHELL) from error
+    except OSError as error:
+        why = str(error) or type(error).__name__
+        raise HostLost(f"{host.name} stopped answering while it was asked for its clock.", why=why) from error
     return estimate_offset(exchanges)

@@ -8,7 +8,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
-from switchover.hosts.host import Host
+from switchover.hosts.host import SILENT_SHELL, Host
 from switchover.record.errors import HostLost, NotReady
 
 PLACE = "/run"
@@ -46,6 +46,11 @@ def hold_host(host: Host, note: str) -> Iterator[None]:
 def _is_held(host: Host, holder: socket.socket) -> bool:
     holder.settimeout(_ANSWER_S)
     try:
-        return holder.recv(16) != b""
+        words = holder.recv(4096)
     except TimeoutError as error:
         raise HostLost(f"{host.name} does not say within {_ANSWER_S} s whether it is in use.") from error
+    except OSError as error:
+        raise HostLost(f"{host.name} stopped answering while it was asked if it is in use.", why=str(error)) from error
+    if words.strip() not in (b"", b"held"):
+        raise HostLost(f"{host.name} does not say whether it is in use.", why=f"it said {words!r}", fix=SILENT_SHELL)
+    return words != b""

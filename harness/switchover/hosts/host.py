@@ -18,6 +18,9 @@ Empty for a host that nobody can reach later, such as a guest: nothing is change
 UNKNOWN_SIGNAL = -1
 """Exit status of a command that a signal ended over SSH: SSH has the signal's name, paramiko does not pass it on."""
 
+SILENT_SHELL = "let the login shell print nothing when it runs a command: see its .bashrc, .profile and /etc/profile.d"
+"""What to do about a host whose shell says something of its own before the answers of commands."""
+
 
 @dataclass(frozen=True)
 class Completed:

@@ -27,6 +27,9 @@ from switchover.record.log import LOG, say
 from switchover.record.paths import journals_directory
 
 VERSION = 1
+UNDO_TIMEOUT_S = 120
+"""Seconds that an undo and its proof may take, in the harness that made the change and in one that cleans up after it:
+a function that goes back to its driver, or a device that a dying QEMU has open, takes its time."""
 Reach = Callable[[Address], AbstractContextManager[Host] | None]
 """A host by its address, for a ``with`` block; None if it ceased to exist, and its changes with it.
 
@@ -141,7 +144,7 @@ def undo_change(host: Host, change: Change) -> None:
     :raises NotReady: something of it is left, or may be
     """
     script = f"{paste(change.undo)}; {paste(change.gone)}"
-    completed = host.run(["sh", "-c", script], check=False)
+    completed = host.run(["sh", "-c", script], timeout=UNDO_TIMEOUT_S, check=False)
     if completed.returncode:
         words = completed.stderr.decode(errors="replace").strip().splitlines()
         raise NotReady("it is still there", why=" ".join(words[-3:]))

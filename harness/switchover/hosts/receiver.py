@@ -39,22 +39,34 @@ class Receiver:
         self.count()  # the sockets are there once it answers
 
     def count(self) -> Mapping[str, int]:
-        """Arrivals so far, by side."""
-        self._stream.sendall(b"\n")
-        counts: dict[str, int] = json.loads(self._lines.readline() or b"{}")
+        """Arrivals so far, by side. :raises NotReady: the receiver does not answer"""
+        try:
+            self._stream.sendall(b"\n")
+            counts: dict[str, int] = json.loads(self._lines.readline() or b"{}")
+        except (OSError, ValueError) as error:
+            raise _unanswered(error) from error
         return counts
 
     def finish(self) -> list[Arrival]:
-        """All arrivals, in order of time; the receiver ends."""
-        self._stream.shutdown(socket.SHUT_WR)
-        # an object is the answer to a count that was interrupted before it read it
-        told = [json.loads(line) for line in self._lines]
+        """All arrivals, in order of time; the receiver ends. :raises NotReady: it does not answer"""
+        try:
+            self._stream.shutdown(socket.SHUT_WR)
+            # an object is the answer to a count that was interrupted before it read it
+            told = [json.loads(line) for line in self._lines]
+        except (OSError, ValueError) as error:
+            raise _unanswered(error) from error
         arrivals = [Arrival(*fields) for fields in told if isinstance(fields, list)]
         return sorted(arrivals, key=lambda arrival: arrival.at_ns)
 
     def close(self) -> None:
         self._lines.close()
         self._stream.close()
+
+
+def _unanswered(error: Exception) -> Exception:
+    from switchover.record.errors import NotReady  # not needed by the process itself
+
+    return NotReady("The receiver of heartbeats does not answer.", why=str(error) or type(error).__name__)
 
 
 @contextlib.contextmanager

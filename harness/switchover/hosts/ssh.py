@@ -12,10 +12,16 @@ from typing import Self
 
 import paramiko
 
-from switchover.hosts.host import UNKNOWN_SIGNAL, Address, Completed, check_completed, paste
+from switchover.hosts.host import SILENT_SHELL, UNKNOWN_SIGNAL, Address, Completed, check_completed, paste
 from switchover.hosts.waiting import Invariant, stretch, wait_until
 from switchover.record.errors import CommandFailed, HostLost
 from switchover.record.log import LOG
+
+BROKEN = (paramiko.SSHException, EOFError, OSError, ValueError)
+"""What paramiko raises when the connection broke or the peer said what no SSH server says, :class:`ChannelException`
+and ``UnicodeDecodeError`` among them: where an error came from, its layers do not keep apart."""
+_LONGEST_LINE = 4096
+"""Bytes that are read of a line which should hold a number: what a login shell prints has no bound."""
 
 # The shell reports its process id, then becomes the command; the kernel kills it when its sshd session ends.
 _REPORT_PID = ("sh", "-c", 'echo $$; exec setpriv --pdeathsig KILL -- "$@"', "sh")
@@ -44,9 +50,13 @@ class SshHost:
         """
         self._login = login
         self._address: Address = address or {}
-        _send_at_once(connection)
         timeout = stretch(timeout)
-        self._transport = paramiko.Transport(connection)
+        try:
+            _send_at_once(connection)
+            self._transport = paramiko.Transport(connection)
+        except BROKEN as error:
+            connection.close()
+            raise HostLost(f"SSH to {login.name} failed.", why=_words(error)) from error
         self._transport.banner_timeout = timeout
         self._transport.auth_timeout = timeout
         try:
@@ -55,12 +65,13 @@ class SshHost:
             self._check_host_key()
             key = _parse_private_key(login.private_key)
             self._transport.auth_publickey(login.user, key)
+            self._transport.set_keepalive(5)
         except BaseException as error:
             self._transport.close()
-            if isinstance(error, (paramiko.SSHException, EOFError, OSError)):
-                raise HostLost(f"SSH to {login.name} failed.", why=str(error) or type(error).__name__) from error
+            # paramiko raises here whatever the peer's words made of its thread: an error of any type
+            if isinstance(error, Exception):
+                raise HostLost(f"SSH to {login.name} failed.", why=_words(error)) from error
             raise
-        self._transport.set_keepalive(5)
 
     def _ask_for_host_key(self, host_key: str) -> None:
         """A server may have keys of several types: let it present that of the one which is accepted."""
@@ -100,7 +111,7 @@ class SshHost:
         LOG.debug("%s$ %s", self.name, paste(argv))
         timeout = stretch(timeout)
         with (
-            contextlib.closing(self._execute(argv, reads=bool(stdin), timeout=timeout)) as channel,
+            _closed(self._execute(argv, reads=bool(stdin), timeout=timeout)) as channel,
             _closed_after(channel, timeout) as expired,
         ):
             try:
@@ -113,11 +124,11 @@ class SshHost:
                         sent.result()
                         stderr = read.result()
                     except BaseException:
-                        channel.close()  # ends the two others
+                        _close(channel)  # ends the two others
                         raise
                 channel.status_event.wait()
-            except OSError as error:
-                raise HostLost(f"The connection to {self.name} broke.", why=str(error)) from error
+            except BROKEN as error:
+                raise HostLost(f"The connection to {self.name} broke.", why=_words(error)) from error
             self.require_connected()
             if expired.is_set():
                 raise CommandFailed(f"On {self.name}, a command took longer than {timeout:g} s: {paste(argv)}")
@@ -145,9 +156,9 @@ class SshHost:
             )
         except paramiko.ChannelException as error:
             raise ConnectionRefusedError(f"{address}:{port} as seen from {self.name}: {error.text}") from error
-        except (paramiko.SSHException, OSError) as error:
+        except BROKEN as error:
             self.require_connected()
-            raise TimeoutError(f"{address}:{port} as seen from {self.name}: {error}") from error
+            raise TimeoutError(f"{address}:{port} as seen from {self.name}: {_words(error)}") from error
         return _as_socket(channel)
 
     def read_file(self, path: str) -> bytes:
@@ -164,9 +175,9 @@ class SshHost:
             channel = self._transport.open_session(timeout=stretch(30) if timeout is None else timeout)
             # with a redirection only exec makes the shell become the command, whose end it is then that we learn of
             channel.exec_command(paste(argv) if reads else f"exec {paste(argv)} </dev/null")
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             raise HostLost(
-                f"{self.name} does not answer; it was asked to run: {paste(argv)}", why=str(error)
+                f"{self.name} does not answer; it was asked to run: {paste(argv)}", why=_words(error)
             ) from error
         return channel
 
@@ -184,13 +195,27 @@ class RemoteProcess:
         self._channel = channel
         self._stderr = bytearray()
         channel.settimeout(stretch(30))
+        try:
+            self.pid = self._read_pid()
+        except BROKEN as error:
+            _close(channel)
+            raise HostLost(
+                f"{host.name} did not say that a process was started.",
+                why=_words(error),
+                fix=f"{SILENT_SHELL}, if those words are its own",
+            ) from error
+
+    def _read_pid(self) -> int:
+        """:raises EOFError: the channel ended; :raises ValueError: what came is no number"""
         first = bytearray()
-        while not first.endswith(b"\n"):
-            byte = channel.recv(1)
+        while not first.endswith(b"\n") and len(first) < _LONGEST_LINE:
+            byte = self._channel.recv(1)
             if not byte:
-                raise HostLost(f"The connection to {host.name} broke while a process was started.")
+                raise EOFError(f"the connection ended after {bytes(first)!r}")
             first += byte
-        self.pid = int(first)
+        if not first.strip().isdigit():
+            raise ValueError(f"it said {bytes(first)!r} where the number of a process belongs")
+        return int(first)
 
     def poll(self) -> int | None:
         if not self._channel.exit_status_ready():
@@ -251,8 +276,7 @@ def _closed_after(channel: paramiko.Channel, timeout: float) -> Iterator[threadi
 
     def expire() -> None:
         expired.set()
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            channel.close()
+        _close(channel)
 
     timer = threading.Timer(timeout, expire)
     timer.daemon = True
@@ -263,6 +287,25 @@ def _closed_after(channel: paramiko.Channel, timeout: float) -> Iterator[threadi
         timer.cancel()
 
 
+@contextlib.contextmanager
+def _closed(channel: paramiko.Channel) -> Iterator[paramiko.Channel]:
+    """The channel for a ``with`` block; that it cannot be closed on a connection which broke hides nothing."""
+    try:
+        yield channel
+    finally:
+        _close(channel)
+
+
+def _close(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(*BROKEN):
+        channel.close()
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, or its type, if it says nothing."""
+    return str(error) or type(error).__name__
+
+
 def _send_all(channel: paramiko.Channel, data: bytes) -> None:
     """A command that ends without reading its standard input is no error.
 
@@ -271,7 +314,7 @@ def _send_all(channel: paramiko.Channel, data: bytes) -> None:
     to commands that were given some: they wait for it.
     """
     if data:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*BROKEN):
             channel.sendall(data)
             channel.shutdown_write()
 
@@ -288,21 +331,21 @@ def _as_socket(channel: paramiko.Channel) -> socket.socket:
     ours, theirs = socket.socketpair()
 
     def inward() -> None:
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(*BROKEN):
             while data := channel.recv(65536):
                 theirs.sendall(data)
         with contextlib.suppress(OSError):
             theirs.shutdown(socket.SHUT_RDWR)
         theirs.close()
-        channel.close()
+        _close(channel)
 
     def outward() -> None:
-        with contextlib.suppress(OSError, EOFError):
+        with contextlib.suppress(*BROKEN):
             while data := theirs.recv(65536):
                 channel.sendall(data)
         # the peer closed: what the channel still sends has no reader. The end of our input goes with the close, in one
         # piece: see _send_all
-        channel.close()
+        _close(channel)
 
     for direction in (inward, outward):
         threading.Thread(target=direction, daemon=True, name=f"{direction.__name__} of channel").start()

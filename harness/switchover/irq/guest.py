@@ -119,7 +119,13 @@ def start_irq_guest(
         key.write_text(keys.login)
         entry = HostEntry(address="127.0.0.1", port=port, key=str(key), host_key=keys.host_public)
         # without an address: what is changed in it is gone with it, and no journal has to know
-        connection = LocalHost().open_tcp(entry.address, port, timeout=_CONNECT_S)
+        try:
+            connection = LocalHost().open_tcp(entry.address, port, timeout=_CONNECT_S)
+        except OSError as error:
+            guest.require_alive()
+            raise HostLost(
+                f"Guest {name} does not answer at port {port} of {entry.address}.", why=str(error)
+            ) from error
         login = SshLogin(f"guest {name}", keys.login, keys.host_public)
         with SshHost(login, connection, timeout=_CONNECT_S) as host:
             try:

@@ -11,6 +11,7 @@ from switchover.hosts.host import Address, Host
 from switchover.hosts.journal import DeadJournal
 from switchover.hosts.local import LocalHost
 from switchover.hosts.ownership import describe_process, take_file
+from switchover.hosts.waiting import paced
 from switchover.lab.boot import connect_labhost
 from switchover.lab.labfile import LabFile, find_starter, lab_processes, read_lab_file, starter_path, stop_lab
 from switchover.record.errors import NotReady
@@ -73,7 +74,8 @@ def _runs(file: LabFile, name: str) -> bool:
 
 @contextlib.contextmanager
 def _connect(directory: Path, file: LabFile, name: str) -> Iterator[Host]:
-    with connect_labhost(directory, file, name) as host:
+    # deadlines are as long as those of the harness that made the changes
+    with paced(file.pace), connect_labhost(directory, file, name) as host:
         yield host
 
 

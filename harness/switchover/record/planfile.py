@@ -10,6 +10,7 @@ from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.record import SCHEMA_VERSION, Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, read_versioned
+from switchover.record.shape import require_shape
 
 _NAME = "plan.json"
 
@@ -86,12 +87,14 @@ def find_plan(directory: RunDirectory) -> PlanFile | None:
     if not path.exists():
         return None
     fields = read_versioned(path)
+    del fields["schema_version"]
     try:
+        require_shape(fields, PlanFile, "")
         return PlanFile(
             tuple(_read_scenario(entry) for entry in fields["scenarios"]),
             tuple(PlanLine(**entry) for entry in fields["cases"]),
         )
-    except (KeyError, TypeError) as error:
+    except ValueError as error:
         raise UsageError(f"{path} is no plan of a run.", why=str(error)) from error
 
 

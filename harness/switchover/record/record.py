@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from switchover.record.checks import parse_check_id
 from switchover.record.ending import Ending
@@ -15,6 +15,7 @@ from switchover.record.errors import ExitCode, UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.mismatch import Mismatch, find_in_sentence, parse_mismatch
 from switchover.record.sentences import find_by_sentence, find_ending_by_reason
+from switchover.record.shape import parse_json, require_shape
 
 SCHEMA_VERSION = 7
 DIFFERS_ALONE = "differs alone"
@@ -214,22 +215,25 @@ def render_record(record: Record) -> str:
 
 
 def parse_record(text: str) -> Record:
-    """:raises UsageError: the record is of a newer version of switchover, or no record"""
+    """:raises UsageError: the record is of a newer version of switchover, or no record; whatever the text is"""
     try:
-        fields = json.loads(text)
+        fields = parse_json(text)
+        require_shape(fields, _Versioned, "the record")
         if fields["schema_version"] > SCHEMA_VERSION:
             raise UsageError(
                 f"The record has version {fields['schema_version']}; this switchover reads up to {SCHEMA_VERSION}.",
                 fix="update switchover",
             )
+        older = fields["schema_version"] < _FIRST_WITH_IDS
+        for name, sentence in (("checks", "name"), ("not_checked", "check")):
+            fields[name] = [_add_id(entry, sentence, older) for entry in fields.get(name, ())]
+        require_shape(fields, Record, "")
+        _require_parts(fields)
         verdict = {**fields["verdict"], "race": Race(fields["verdict"].get("race", ""))}
         fields["verdict"] = Verdict(VerdictName(verdict.pop("name")), **verdict)
         fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
-        older = fields["schema_version"] < _FIRST_WITH_IDS
-        fields["checks"] = tuple(Check(**_read_ids(entry, "name", older)) for entry in fields["checks"])
-        fields["not_checked"] = tuple(
-            NotChecked(**_read_ids(entry, "check", older)) for entry in fields.get("not_checked", ())
-        )
+        fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
+        fields["not_checked"] = tuple(NotChecked(**entry) for entry in fields["not_checked"])
         fields["interventions"] = tuple(fields.get("interventions", ()))
         fields["earlier"] = tuple(fields.get("earlier", ()))
         fields["ending"] = (
@@ -245,8 +249,99 @@ def parse_record(text: str) -> Record:
             fields["mismatches"] = tuple(parse_mismatch(entry) for entry in fields["mismatches"])
         fields["deaths"] = tuple(Death(**entry) for entry in fields.get("deaths", ()))
         return Record(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UsageError("This is not a record of switchover.", why=str(error)) from error
+
+
+class _Versioned(TypedDict):
+    schema_version: int
+    checks: list[dict[str, Any]]
+
+
+class _Part(TypedDict):
+    name: str
+    seconds: float
+
+
+class _Section(TypedDict):
+    kind: str
+    name: str
+    seconds: float
+
+
+class _Explained(TypedDict):
+    """What readers rely on in a downtime with parts."""
+
+    seconds: float
+    bound_s: float
+    parts: list[_Part]
+    saving: list[_Section]
+
+
+class _Unexplained(TypedDict, total=False):
+    reason: str
+
+
+class _Intervention(TypedDict):
+    name: str
+    phase: str
+    status: str
+    began_ns: int
+    ended_ns: int
+
+
+class _Alone(TypedDict):
+    verdict: dict[str, Any]
+    mismatch: str
+
+
+class _GuestFacts(TypedDict, total=False):
+    start: str
+    sha256: str
+    reason: str
+    migration: int
+
+
+class _Lab(TypedDict, total=False):
+    images: dict[str, str]
+    accelerator: dict[str, Any]
+    pace: float
+
+
+class _Fingerprint(TypedDict, total=False):
+    """What readers rely on in a fingerprint, which tells more."""
+
+    guest: _GuestFacts
+    lab: _Lab
+    qemu: dict[str, Any]
+    source: dict[str, Any]
+    destination: dict[str, Any]
+    functions: dict[str, dict[str, Any]]
+
+
+class _Side(TypedDict, total=False):
+    guest: dict[str, Any]
+
+
+class _SettingsFacts(TypedDict, total=False):
+    source: _Side
+    destination: _Side
+
+
+def _require_parts(fields: Mapping[str, Any]) -> None:
+    """That the parts whose members :class:`Record` does not declare have those that readers rely on.
+
+    :raises ValueError: one has not
+    """
+    if fields["repeat"] < 1:
+        raise ValueError(f"repeat is {fields['repeat']}")
+    downtime = fields.get("downtime", {})
+    require_shape(downtime, _Explained if "parts" in downtime else _Unexplained, "downtime")
+    require_shape(fields.get("interventions", []), list[_Intervention], "interventions")
+    require_shape(fields["fingerprint"], _Fingerprint, "fingerprint")
+    require_shape(fields["settings"], _SettingsFacts, "settings")
+    if alone := fields.get("alone"):
+        require_shape(alone, _Alone, "alone")
 
 
 _FIRST_WITH_IDS = 6
@@ -254,13 +349,38 @@ _FIRST_WITH_ENDING = 7
 _FIRST_WITH_MISMATCHES = 7
 
 
-def _read_ids(entry: Mapping[str, Any], sentence: str, older: bool) -> dict[str, Any]:
+def _add_id(entry: dict[str, Any], sentence: str, older: bool) -> dict[str, Any]:
     """A check, or one that was not made, with its id as such. ``older``: it has none, and is found by its sentence."""
     if not older:
+        require_shape(entry, _Identified, sentence)
         return {**entry, "id": parse_check_id(entry["id"])}
+    require_shape(entry.get(sentence), str, sentence)
     found, subject = find_by_sentence(entry[sentence])
     return {"id": found, **({"subject": subject} if sentence == "name" else {}), **entry}
 
 
+class _Identified(TypedDict):
+    id: str
+
+
 def read_record(path: Path) -> Record:
-    return parse_record(path.read_text(encoding="utf-8"))
+    """:raises UsageError: it cannot be read, is of a newer version of switchover, or is no record; names the file"""
+    try:
+        return parse_record(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read.", why=str(error)) from error
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.what}", why=error.why, fix=error.fix) from error
+
+
+UNREADABLE = "its record cannot be read"
+"""How the reason of a repeat begins whose record is damaged, or of a newer version."""
+
+
+def make_unreadable(case: str, number: int, why: str, expectation: Mapping[str, str] | None = None) -> Record:
+    """What stands for a record that cannot be read: an infrastructure error, so that no reader counts it as right."""
+    verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"{UNREADABLE}: {why}")
+    return Record(
+        case=case, repeat=number, started="", verdict=verdict, settings={}, fingerprint={},
+        downtime={"reason": UNREADABLE}, expectation=expectation or {}, mismatch=verdict.reason,
+    )  # fmt: skip

@@ -21,7 +21,8 @@ from typing import Any
 
 from switchover.record.errors import NotReady, UsageError
 from switchover.record.paths import runs_directory
-from switchover.record.record import SCHEMA_VERSION, Record, read_record, render_record
+from switchover.record.record import SCHEMA_VERSION, Record, make_unreadable, read_record, render_record
+from switchover.record.shape import parse_json
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,8 @@ class RunDirectory:
 
     def record_paths(self) -> list[Path]:
         """Files of all records, by case and repeat."""
-        return sorted(
-            self.path.glob(f"*/*/{_RECORD}"), key=lambda path: (path.parts[-3], len(path.parts[-2]), path.parts[-2])
-        )
+        paths = [path for path in self.path.glob(f"*/*/{_RECORD}") if re.fullmatch("[0-9]{2,9}", path.parts[-2])]
+        return sorted(paths, key=lambda path: (path.parts[-3], int(path.parts[-2])))
 
     def next_repeat(self, case: str) -> tuple[int, RepeatDirectory]:
         """A new one after those that there are, also where several processes ask; and its number."""
@@ -180,8 +180,42 @@ class RunDirectory:
             raise UsageError(f"{self.path / 'run.json'} lacks {error}.") from error
 
     def records(self) -> list[Record]:
-        """All records, by case and repeat."""
-        return [read_record(path) for path in self.record_paths()]
+        """All records, by case and repeat. For one that cannot be read stands an infrastructure error that says so
+        (:func:`switchover.record.record.make_unreadable`), of a case by the name of its folder.
+        """
+        return [
+            make_unreadable(read.folder, read.repeat, read.why) if isinstance(read, UnreadableRecord) else read
+            for read in self.read_all()
+        ]
+
+    def read_all(self) -> "list[Record | UnreadableRecord]":
+        """What is in place of each record, by case and repeat."""
+        return [_read_in_place(path) for path in self.record_paths()]
+
+
+@dataclass(frozen=True)
+class UnreadableRecord:
+    """A record that is damaged, of a newer version, or not of the repeat whose directory it is in."""
+
+    path: Path
+    """of `record.json`"""
+    folder: str
+    """name of the case's folder, which is its id but for some characters"""
+    repeat: int
+    """number of the repeat, from 1"""
+    why: str
+    """what is wrong with it"""
+
+
+def _read_in_place(path: Path) -> Record | UnreadableRecord:
+    folder, number = path.parts[-3], int(path.parts[-2])
+    try:
+        record = read_record(path)
+    except UsageError as error:
+        return UnreadableRecord(path, folder, number, f"{error.what} {error.why}".strip())
+    if record.repeat != number:
+        return UnreadableRecord(path, folder, number, f"{path}: it is of repeat {record.repeat}.")
+    return record
 
 
 def make_run_directory(title: str, parent: Path | None = None, *, name: str = "", command: str = "") -> RunDirectory:
@@ -212,7 +246,7 @@ def read_versioned(path: Path) -> dict[str, Any]:
     :raises UsageError: it cannot be read, or is of a newer version of switchover
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(path.read_text(encoding="utf-8"))
         version = int(fields["schema_version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} cannot be read.", why=repr(error)) from error
@@ -252,8 +286,10 @@ def read_records(run: str | Path = "last") -> list[Record]:
     """Records of a run, by case and repeat, from its directory alone: no host is asked.
 
     ``run``: the directory, or of one in the state directory its name, a part of that which no other has, or ``last``.
+    A record that is damaged or of a newer version hides no other: in its place is one with the verdict
+    infrastructure-error, whose ``mismatch`` says what is wrong with which file.
 
-    :raises UsageError: there is none, or several; or a record is of a newer version
+    :raises UsageError: there is none, or several
     """
     return find_run(str(run)).records()
 

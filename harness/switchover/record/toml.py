@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TOML that people write, into pydantic models; each error names file, line, key and what is allowed there."""
 
+import bisect
+import contextlib
+import copy
 import difflib
 import re
 import tomllib
@@ -59,6 +62,9 @@ def parse_toml(text: str, source: str) -> TomlText:
     :raises UsageError: it is no TOML; names the line, and the quotes that are missing where YAML needs none
     """
     text = text.replace("\r\n", "\n")
+    if text.startswith("\ufeff"):
+        fix = "save it as UTF-8 without one; TOML begins with a key, a table or a comment"
+        raise UsageError(f"{source}:1: the text begins with a byte order mark (U+FEFF).", fix=fix)
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -77,6 +83,55 @@ def load_model(document: TomlText, model: type[M]) -> M:
         # each arm of a union brings the same error
         lines = dict.fromkeys(_explain(document, model, problem) for problem in error.errors(include_url=False))
         raise UsageError("\n".join(lines)) from error
+
+
+def load_partly(document: TomlText, model: type[M]) -> tuple[M | None, list[tuple[Key, ...]], list[str]]:
+    """As much of the text as ``model`` can have, so that what else is wrong with it can be told at once: the model of
+    what is left without the values that are wrong, None if that is none; the ways to these values; and what is wrong
+    with each, as :func:`load_model` tells it.
+    """
+    data = copy.deepcopy(dict(document.data))
+    wrong: list[tuple[Key, ...]] = []
+    told: dict[str, None] = {}
+    for _ in range(_ROUNDS):
+        try:
+            return model.model_validate(data), wrong, list(told)
+        except pydantic.ValidationError as error:
+            problems = error.errors(include_url=False)
+        if not wrong:  # later ones are of what was taken away
+            told = dict.fromkeys(_explain(document, model, problem) for problem in problems)
+        paths = {_path_in_data(data, problem["loc"], keep_last=False) for problem in problems}
+        if any(problem["type"] == "missing" for problem in problems) or () in paths:
+            return None, wrong, list(told)
+        for path in sorted(paths, key=_order, reverse=True):
+            wrong.append(path)
+            _take_away(data, path)
+    return None, wrong, list(told)
+
+
+_ROUNDS = 4
+"""Taking a value away may leave a table wrong around it."""
+
+
+def _order(path: Sequence[Key]) -> list[tuple[bool, Key]]:
+    return [(isinstance(key, str), key) for key in path]
+
+
+def _take_away(data: Any, path: Sequence[Key]) -> None:
+    """A value of a table; of an array all of it, since the others have their places in it."""
+    words = list(path)
+    while words and isinstance(words[-1], int) and not _is_table_of(data, words):
+        words.pop()
+    for key in words[:-1]:
+        data = data[key]
+    with contextlib.suppress(KeyError, IndexError):
+        del data[words[-1]]
+
+
+def _is_table_of(data: Any, path: Sequence[Key]) -> bool:
+    for key in path:
+        data = data[key]
+    return isinstance(data, Mapping)
 
 
 def suggest(word: str, allowed: Sequence[str]) -> str:
@@ -212,19 +267,56 @@ def _locate(text: str) -> dict[tuple[Key, ...], int]:
             table = _enter_table(statement, arrays)
             found.setdefault(table, start + 1)
         else:
-            _place(statement, table, "\n".join(lines[start:end]), 0, start + 1, found)
+            part = "\n".join(lines[start:end])
+            ends = [match.start() for match in re.finditer("\n", part)]
+            _place(statement, table, part, 0, (start + 1, ends), found)
         start = end
     return found
 
 
 def _read_statement(lines: Sequence[str], start: int) -> tuple[dict[str, Any], int]:
-    """What a statement holds, and the index of the line after it."""
-    for end in range(start + 1, len(lines) + 1):
-        try:
-            return tomllib.loads("\n".join(lines[start:end])), end
-        except tomllib.TOMLDecodeError:
-            continue
-    return {}, len(lines)
+    """What a statement holds, and the index of the line after it. Each line is looked at once."""
+    depth, quotes, end = 0, "", start
+    while end < len(lines):
+        depth, quotes = _pass_line(lines[end], depth, quotes)
+        end += 1
+        if depth == 0 and not quotes:
+            break
+    try:
+        return tomllib.loads("\n".join(lines[start:end])), end
+    except tomllib.TOMLDecodeError:  # what it holds is placed at the table around it
+        return {}, end
+
+
+_TOKEN = re.compile(r'''"""|\'\'\'|"(?:[^"\\]|\\.)*"|'[^']*'|\#.*|[\[{]|[\]}]''')
+
+
+def _pass_line(line: str, depth: int, quotes: str) -> tuple[int, str]:
+    """How many brackets are open after a line, and the quotes of the multi-line string that goes on; empty: none."""
+    at = 0
+    while True:
+        if quotes:
+            ending = _ENDS[quotes].match(line, at)
+            if ending is None:
+                return depth, quotes
+            at, quotes = ending.end(), ""
+        token = _TOKEN.search(line, at)
+        if token is None:
+            return depth, ""
+        at = token.end()
+        if token[0] in _ENDS:
+            quotes = token[0]
+        elif token[0] in "[{":
+            depth += 1
+        elif token[0] in "]}":
+            depth -= 1
+
+
+_ENDS = {
+    '"""': re.compile(r'(?:[^"\\]|\\.|\\$|"(?!""))*"""(?:"{0,2})'),
+    "'''": re.compile(r"(?:[^']|'(?!''))*'''(?:'{0,2})"),
+}
+"""What is left of a line up to the end of a multi-line string, by its quotes; quotes may stand right before the end."""
 
 
 def _enter_table(header: Mapping[str, Any], arrays: dict[tuple[Key, ...], int]) -> tuple[Key, ...]:
@@ -242,22 +334,29 @@ def _enter_table(header: Mapping[str, Any], arrays: dict[tuple[Key, ...], int]) 
 
 
 def _place(
-    value: object, path: tuple[Key, ...], text: str, at: int, first: int, found: dict[tuple[Key, ...], int]
+    value: object,
+    path: tuple[Key, ...],
+    text: str,
+    at: int,
+    lines: tuple[int, Sequence[int]],
+    found: dict[tuple[Key, ...], int],
 ) -> int:
     """Note the lines of what a statement holds, in its order.
 
-    ``at``: the place in its ``text`` to search from; ``first``: the line of its start; the place it came to is returned
+    ``at``: the place in its ``text`` to search from; ``lines``: the line of its start, and the places where its lines
+    end; the place it came to is returned
     """
     if isinstance(value, Mapping):
         for key, inner in value.items():
             pattern = re.compile(rf"(?:^|[\s{{,.])[\"']?{re.escape(key)}[\"']?\s*[=.]", re.MULTILINE)
             if match := pattern.search(text, at):
                 at = match.end() - 1
-            found.setdefault((*path, key), first + text.count("\n", 0, at))
-            at = _place(inner, (*path, key), text, at, first, found)
+            first, ends = lines
+            found.setdefault((*path, key), first + bisect.bisect_left(ends, at))
+            at = _place(inner, (*path, key), text, at, lines, found)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            at = _place(inner, (*path, number), text, at, first, found)
+            at = _place(inner, (*path, number), text, at, lines, found)
             if isinstance(inner, Mapping) and inner:
                 found.setdefault((*path, number), found[*path, number, next(iter(inner))])
     return at

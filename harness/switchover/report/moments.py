@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """When a migration ended the way it did, from the events of its source. Pure but for one file."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from switchover.record.shape import parse_json
 
 _TERMINAL = ("completed", "failed", "cancelled")
 _ENDING = ("cancelling", "failing")
@@ -65,7 +66,7 @@ def _read_lines(path: Path) -> Iterable[Mapping[str, Any]]:
         return
     for line in lines:
         try:
-            found = json.loads(line)
+            found = parse_json(line)
         except ValueError:
             continue
         if isinstance(found, dict):

@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from switchover.record.errors import UsageError
-from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, find_plan, make_unrun
-from switchover.record.record import Record, VerdictName, read_record
-from switchover.record.rundir import RunDirectory, RunHead
+from switchover.record.planfile import PlanLine, PlannedScenario, find_plan, make_unrun
+from switchover.record.record import Record, VerdictName, make_unreadable
+from switchover.record.rundir import RunDirectory, RunHead, UnreadableRecord, folder_of
 
 NO_RECORD = "it has no record: the run goes on, or was killed before"
 
@@ -50,6 +50,8 @@ class RunData:
     head: RunHead
     scenarios: tuple[PlannedScenario, ...]
     cases: tuple[CaseResult, ...]
+    unreadable: tuple[UnreadableRecord, ...] = ()
+    """Records that cannot be read; among ``cases`` each is an infrastructure error."""
 
     @property
     def records(self) -> list[Record]:
@@ -78,25 +80,32 @@ class RunData:
 
 
 def read_run(directory: RunDirectory) -> RunData:
-    """:raises UsageError: it is no run directory, is damaged, or is of a newer version of switchover"""
+    """A record that cannot be read hides no other.
+
+    :raises UsageError: it is no run directory, its head or plan is damaged, or they are of a newer version
+    """
     head = directory.read_head()
     plan = find_plan(directory)
-    found = _read_records(directory)
-    if plan is None:
-        plan = PlanFile((), tuple(_make_line(case, records) for case, records in found.items()))
-    cases = tuple(CaseResult(line, tuple(_complete(line, found.get(line.id, {})))) for line in plan.cases)
-    return RunData(directory, head, plan.scenarios, cases)
-
-
-def _read_records(directory: RunDirectory) -> dict[str, dict[int, Record]]:
+    read = directory.read_all()
+    unreadable = tuple(one for one in read if isinstance(one, UnreadableRecord))
     found: dict[str, dict[int, Record]] = {}
-    for path in directory.record_paths():
-        try:
-            record = read_record(path)
-        except UsageError as error:
-            raise UsageError(f"{path}: {error.what}", why=error.why, fix=error.fix) from error
-        found.setdefault(record.case, {})[record.repeat] = record
-    return {case: dict(sorted(records.items())) for case, records in found.items()}
+    for record in read:
+        if isinstance(record, Record):
+            found.setdefault(record.case, {})[record.repeat] = record
+    lines = list(plan.cases) if plan else []
+    known = {line.id: line for line in lines}
+    ids = {folder_of(case): case for case in (*found, *known)}
+    for one in unreadable:
+        case = ids.setdefault(one.folder, one.folder)
+        expectation = known[case].expectation if case in known else {}
+        found.setdefault(case, {})[one.repeat] = make_unreadable(case, one.repeat, one.why, expectation)
+        if plan and case not in known:
+            known[case] = _make_line(case, found[case])
+            lines.append(known[case])
+    if plan is None:
+        lines = [_make_line(case, records) for case, records in found.items()]
+    cases = tuple(CaseResult(line, tuple(_complete(line, found.get(line.id, {})))) for line in lines)
+    return RunData(directory, head, plan.scenarios if plan else (), cases, unreadable)
 
 
 def _complete(line: PlanLine, records: dict[int, Record]) -> Sequence[Record]:
@@ -107,5 +116,5 @@ def _complete(line: PlanLine, records: dict[int, Record]) -> Sequence[Record]:
 
 
 def _make_line(case: str, records: dict[int, Record]) -> PlanLine:
-    first = next(iter(records.values()))
-    return PlanLine(case, case, "", max(records), first.expectation, "", 0.0)
+    expectation = next((record.expectation for record in records.values() if record.expectation), {})
+    return PlanLine(case, case, "", max(records), expectation, "", 0.0)

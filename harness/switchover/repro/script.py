@@ -8,7 +8,6 @@ keys: nothing in the script is a secret, and nobody logs in.
 
 import json
 import math
-import shlex
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -23,7 +22,7 @@ from switchover.migration.session import SETTLED_RAM
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.repro import script_libvirt
-from switchover.repro.shell import render_comment, render_variable, render_words
+from switchover.repro.shell import quote, render_comment, render_variable, render_words
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import parse_case
@@ -239,7 +238,7 @@ def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
             rows.append((_variable_of(side, number, device), drawn, f"the {side}'s device {device.id}"))
     unknown = ("CPU", "PORT") if _is_libvirts(case) else ()
     for name, value, meaning in (row for row in rows if row[0] not in unknown):
-        quoted = shlex.quote(value) if value else ""
+        quoted = quote(value) if value else ""
         yield f"{name}=${{{name}-{quoted}}}  # {next(render_comment(meaning)).removeprefix('# ')}"
 
 
@@ -313,7 +312,7 @@ def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
         values = [row for row in values if row[0] not in _OF_QMP] + script_libvirt.list_recorded(settings, ident)
     yield "\n# --- The case"
     for name, value, meaning in values:
-        yield f"{name}={shlex.quote(value)}{f'  # {meaning}' if meaning else ''}"
+        yield f"{name}={quote(value)}{f'  # {meaning}' if meaning else ''}"
 
 
 _OF_QMP = ("RECORDED", "SOURCE_CAPABILITIES", "DESTINATION_CAPABILITIES", "PARAMETERS", "NEEDS_DESTINATION")
@@ -329,7 +328,7 @@ def _faults(case: Case) -> Iterator[str]:
     yield "\nfaults() { # PHASE: what is done on purpose in it"
     yield "    case $1 in"
     for phase in dict.fromkeys(fault.phase for fault in case.faults):
-        yield f"    {shlex.quote(phase)})"
+        yield f"    {quote(phase)})"
         yield from (f"        {_command(fault)}" for fault in case.faults if fault.phase is phase)
         yield "        ;;"
     yield "    esac"
@@ -370,13 +369,13 @@ def _devices(side: str, spec: SideSpec) -> Iterator[str]:
         variable = _variable_of(side, number, device)
         if device.pci:
             if not device.managed:
-                yield f'    need_function "${variable}" {shlex.quote(device.vfio_driver or GENERIC)}'
+                yield f'    need_function "${variable}" {quote(device.vfio_driver or GENERIC)}'
             if spec.guest.driver == "qmp":
                 yield f"    passed_{number}=$passed"
             continue
-        yield f'    make_device "${variable}" {shlex.quote(device.type)}'
+        yield f'    make_device "${variable}" {quote(device.type)}'
         for knob, setting in asdict(device.knobs).items():
-            yield f"    knob {knob} {shlex.quote(render_knob(setting))}"
+            yield f"    knob {knob} {quote(render_knob(setting))}"
 
 
 def _start(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
@@ -390,7 +389,7 @@ def _start(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
         ("cpu", guest.cpu),
     ):
         variable = name.upper()
-        yield f"    {name}=${{{variable}:-{shlex.quote(value)}}}"
+        yield f"    {name}=${{{variable}:-{quote(value)}}}"
     yield f"    begin_side {side}"
     yield from _devices(side, spec)
     if guest.bridge:

@@ -80,9 +80,7 @@ def render_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> It
     for number, (device, name) in enumerate(zip(spec.devices, names, strict=True), start=1):
         if device.pci:
             yield f'    address_{number}=$(render_address "${name}")'
-    yield "    cat <<END"
-    yield _make_domain(side, spec, ident, names).rstrip("\n")
-    yield "END"
+    yield f"    cat {_make_domain(side, spec, ident, names)}"
     yield "}"
 
 
@@ -91,7 +89,7 @@ def _has_initramfs(guest: GuestSpec) -> bool:
 
 
 def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str:
-    """XML with variables of the shell for what a host may have elsewhere, and without keys."""
+    """A here-document: XML with variables of the shell for what a host may have elsewhere, and without keys."""
     drawn = [uuid.uuid4().hex for _ in names]  # stand for the variables, which are neither UUIDs nor addresses
     devices = tuple(
         VfioDevice(

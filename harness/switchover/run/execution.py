@@ -202,7 +202,12 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     """
     left = []
     for turn in turns:
-        record = directory.find_record(turn.line.id, turn.number)
+        try:
+            record = directory.find_record(turn.line.id, turn.number)
+        except UsageError as error:
+            say(f"{turn.line.id} #{turn.number} is run again: {error.what}")
+            left.append(turn)
+            continue
         if record is None:
             if turn.number > 1 and is_left_out(directory, turn.line.id):
                 continue

@@ -24,7 +24,7 @@ from switchover.migration.outside import (
     find_control,
     find_outside_downtime,
 )
-from switchover.record.errors import Deadline
+from switchover.record.errors import Deadline, NotReady
 from switchover.record.log import LOG
 from switchover.run.pair import Pair
 
@@ -73,9 +73,9 @@ class OutsideProbe:
         receiver, self.receiver = self.receiver, None
         try:
             self.arrivals = receiver.finish()
-        except (OSError, ValueError) as error:
+        except NotReady as error:
             LOG.debug("receiver: %s", error)
-            self.missing = f"the receiver did not answer: {error}"
+            self.missing = f"the receiver did not answer: {error.why}"
 
     def render_lines(self) -> Iterator[Mapping[str, Any]]:
         """The evidence: what was set, then each arrival."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Axes of a scenario: what is varied."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,7 +11,8 @@ from pydantic import Field
 
 from switchover.record.toml import TomlText, explain_value, suggest
 from switchover.scenarios.ids import make_word
-from switchover.scenarios.keys import Key, KeyProblem, Target, require_key
+from switchover.scenarios.keys import Key, KeyProblem, require_key
+from switchover.scenarios.limits import Target
 from switchover.scenarios.tables import Table
 
 
@@ -60,6 +62,11 @@ def read_axes(document: TomlText, table: object, devices: Sequence[str], problem
         axis = _Reader(document, ("axes", *path), devices, problems).read(values)
         if axis is not None:
             axes.append(axis)
+    names: dict[str, Axis] = {}
+    for axis in axes:
+        if names.setdefault(axis.name, axis) is not axis:
+            first = names[axis.name].place
+            problems.append(f"{axis.place}: axes.{axis.name}: there is another axis of this name ({first})")
     _reject_shared_keys(axes, problems)
     return tuple(axes)
 
@@ -82,6 +89,9 @@ class _Reader:
         self.problems.append(f"{self.document.place((*self.path, *inner))}: axes.{self.name}{index}: {text}")
 
     def read(self, values: object) -> Axis | None:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.name):
+            self.complain("the name of an axis must be letters, digits, '_', '.' and '-': it is a part of ids")
+            return None
         if not isinstance(values, list) or not values:
             self.complain(f"must be a list with at least one value (it is {values!r})")
             return None
@@ -133,6 +143,8 @@ class _Reader:
                     told = {"extra_forbidden": unknown, "missing": "is missing"}.get(found["type"])
                     self.complain(told or explain_value(found), number, word)
                 continue
+            if not make_word(variant.name):
+                self.complain("must not be blank: it is a part of ids", number, "name")
             changes: dict[Target, object] = {}
             for path, value in flatten(variant.set):
                 name = ".".join(path)

@@ -12,6 +12,7 @@ from switchover.scenarios.case import HEARTBEAT_US, Case, DeviceSpec, IrqLoad, S
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.limits import find_problems
 from switchover.scenarios.oracle import Traits, choose_rule, list_capabilities, make_side_traits
 from switchover.scenarios.scenario import list_scenarios, load_scenario
 
@@ -55,6 +56,8 @@ def build_case(
     that tell the downtime from outside, microseconds; 0: none. ``outside_needed``: the case is not right without that
     downtime's check. ``irq_seconds``: so long, before and after, is recorded
     where IRQ threads run, seconds.
+
+    :raises UsageError: a value is out of its range, or contradicts another one; all of them, a line each
     """
     source = SideSpec(guest or GuestSpec(), _list(device, (DeviceSpec(),)))
     destination = SideSpec(destination_guest or source.guest, _list(destination_device, source.devices))
@@ -63,7 +66,19 @@ def build_case(
         heartbeat_us=heartbeat_us, outside_needed=outside_needed,
         login_after=login_after, irq_seconds=irq_seconds, irq_load=irq_load,
     )  # fmt: skip
-    return replace(case, expectation=expectation or find_expectation(case))
+    case = replace(case, expectation=expectation or find_expectation(case))
+    check_case(case)
+    return case
+
+
+def check_case(case: Case) -> None:
+    """That a case which Python made holds what a scenario file could say.
+
+    :raises UsageError: it does not; every value that is wrong, with what is allowed, a line each
+    """
+    problems = dict.fromkeys(f"{case.id}: {'.'.join(map(str, target))}: {text}" for target, text in find_problems(case))
+    if problems:
+        raise UsageError("\n".join(problems))
 
 
 def find_expectation(case: Case) -> Expectation:

@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
-from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.scenarios.case import DEVICE_PROPERTIES, FUNCTION_PROPERTIES, Case, DeviceSpec, SideSpec
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.ids import Values, make_ids, render_id
-from switchover.scenarios.keys import Target
+from switchover.scenarios.limits import Problem, Target, find_contradictions, find_side_contradictions
 from switchover.scenarios.oracle import (
     Rule,
     SideTraits,
@@ -52,24 +51,43 @@ def expand(scenario: Scenario) -> list[PlannedCase]:
 
     :raises UsageError: no case is left, one contradicts itself, or a rule has no case
     """
+    planned, contradictions = _build(scenario)
+    _reject(scenario, planned, contradictions)
+    varied = [axis.name for axis in scenario.axes if len(axis.values) > 1]
+    ids = make_ids(scenario.name, [{name: entry.values[name] for name in varied} for entry in planned])
+    return [replace(entry, id=identity) for entry, identity in zip(planned, ids, strict=True)]
+
+
+def list_contradictions(scenario: Scenario) -> list[str]:
+    """Contradictions of a scenario with other mistakes, as far as its cases can be made, a line each."""
+    try:
+        return _render_contradictions(scenario, _build(scenario)[1])
+    except (UsageError, LookupError, TypeError, ValueError):
+        return []  # what is wrong with it is told already
+
+
+Contradictions = dict[Problem, list[str]]
+"""What cannot be, with the cases that have it."""
+
+
+def _build(scenario: Scenario) -> tuple[list[PlannedCase], Contradictions]:
+    """All cases without their final ids, and what contradicts itself in them."""
     parts = _Parts(scenario)
     names = [axis.name for axis in scenario.axes]
     words = [[value.word for value in axis.values] for axis in scenario.axes]
     varied = [name for name, choices in zip(names, words, strict=True) if len(choices) > 1]
     planned: list[PlannedCase] = []
-    contradictions: dict[str, list[str]] = {}
+    contradictions: Contradictions = {}
     for point in itertools.product(*(range(len(choices)) for choices in words)):
         values = {name: choices[index] for name, choices, index in zip(names, words, point, strict=True)}
         if any(_holds(exclusion.axes, values) for exclusion in scenario.exclusions):
             continue
         identity = render_id({name: values[name] for name in varied}) if varied else scenario.name
         entry = parts.build(identity, point, values)
-        for text in _find_contradictions(entry.case):
-            contradictions.setdefault(text, []).append(identity)
+        for problem in parts.find_contradictions(entry.case, point):
+            contradictions.setdefault(problem, []).append(identity)
         planned.append(entry)
-    _reject(scenario, planned, contradictions)
-    ids = make_ids(scenario.name, [{name: entry.values[name] for name in varied} for entry in planned])
-    return [replace(entry, id=identity) for entry, identity in zip(planned, ids, strict=True)]
+    return planned, contradictions
 
 
 def select(planned: Sequence[PlannedCase], pattern: str) -> list[PlannedCase]:
@@ -95,27 +113,10 @@ def _holds(axes: Mapping[str, frozenset[str]], values: Values) -> bool:
     return all(values[axis] in words for axis, words in axes.items())
 
 
-def _find_contradictions(case: Case) -> Iterator[str]:
-    """What cannot be, whatever QEMU makes of the case."""
-    if any(device.managed and device.vfio_driver for device in (*case.source.devices, *case.destination.devices)):
-        yield 'managed = "on" leaves it to libvirt which driver has the function: leave vfio_driver out'
-    for fault in case.faults:
-        if (
-            fault.phase is Phase.PRE_SWITCHOVER
-            and not case.settings.all_capabilities("source")["pause-before-switchover"]
-        ):
-            yield 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
-        if fault.phase is Phase.DEVICE_PRE_COPY and not any(
-            device.function or device.knobs.pre_copy for device in case.source.devices
-        ):
-            yield 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
-
-
-def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: Mapping[str, Sequence[str]]) -> None:
+def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: Contradictions) -> None:
     """:raises UsageError: as :func:`expand`"""
     if contradictions:
-        place = scenario.axes[0].place if scenario.axes else scenario.source
-        lines = [f"{place}: {ids[0]}{_and_more(ids)}: {text}" for text, ids in contradictions.items()]
+        lines = _render_contradictions(scenario, contradictions)
         raise UsageError("\n".join(lines), fix="leave the combination out with [[exclude]], or change what is fixed")
     if not planned:
         raise UsageError(f"{scenario.exclusions[0].place}: [[exclude]] leaves no case.")
@@ -126,6 +127,22 @@ def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: 
             "\n".join(f"{rule.place}: {rule.name}: no case is left for it" for rule in idle),
             why="rules before it take all that it fits, or [[exclude]] leaves them out",
         )
+
+
+def _render_contradictions(scenario: Scenario, contradictions: Contradictions) -> list[str]:
+    lines = (
+        f"{_find_place(scenario, target)}: {ids[0]}{_and_more(ids)}: {text}"
+        for (target, text), ids in contradictions.items()
+    )
+    return list(dict.fromkeys(lines))
+
+
+def _find_place(scenario: Scenario, target: Target) -> str:
+    """Where a value of a case is set: by an axis, or in a table."""
+    for axis in scenario.axes:
+        if target in axis.targets():
+            return f"{axis.place}: axes.{axis.name}"
+    return scenario.places.get(target, scenario.axes[0].place if scenario.axes else scenario.source)
 
 
 def _and_more(ids: Sequence[str]) -> str:
@@ -163,6 +180,19 @@ class _Parts:
         if rule is None:
             rule = self._rules[traits] = choose_rule(traits)
         return rule
+
+    def find_contradictions(self, case: Case, point: Point) -> list[Problem]:
+        """What cannot be in a case; looked for once for parts that many cases have."""
+        found: list[Problem] = []
+        for look, parts in (
+            (find_contradictions, ("settings", "faults", "source")),
+            (find_side_contradictions, ("source", "destination")),
+        ):
+            key = (look, *(point[number] for part in parts for number in self._axes[part]))
+            if key not in self._made:
+                self._made[key] = tuple(look(*(getattr(case, part) for part in parts)))
+            found += self._made[key]
+        return found
 
     def _make(self, part: str, point: Point, make: Callable[[dict[Target, Any]], Any]) -> Any:
         key = (part, *[point[number] for number in self._axes[part]])

@@ -10,6 +10,7 @@ import pydantic
 
 from switchover.record.toml import explain_value, suggest
 from switchover.scenarios.case import PRE_COPY_PROPERTY
+from switchover.scenarios.limits import OWN_PARAMETERS, Target
 from switchover.scenarios.schema import (
     GUEST_BOUNDS,
     SIDES,
@@ -22,10 +23,6 @@ from switchover.scenarios.schema import (
     Side,
 )
 
-Target = tuple[str | int, ...]
-"""A value of a case: the part it is in (``source``, ``destination``, ``settings``, ``faults``, ``probes``, ``hosts``),
-then the way to it.
-"""
 OWN_KEYS = {
     "events": "",
     "return-path": "return_path",
@@ -135,13 +132,15 @@ def _require_word(
 
 
 def _reject_second_way(path: Sequence[str]) -> None:
-    """:raises KeyProblem: a capability that has a key of its own"""
-    if path[0].endswith("capabilities") and len(path) == 2:
-        check_capability(path[0], path[1])
+    """:raises KeyProblem: a capability or a parameter that has a key of its own"""
+    if len(path) == 2:
+        check_own_key(path[0], path[1])
 
 
-def check_capability(table: str, capability: str) -> None:
+def check_own_key(table: str, capability: str) -> None:
     """:raises KeyProblem: it is to be set otherwise"""
+    if table == "parameters" and capability in OWN_PARAMETERS:
+        raise KeyProblem(f"has a key of its own, which it would silently override: write {OWN_PARAMETERS[capability]}")
     if capability not in OWN_KEYS or table != "capabilities":
         return
     own = OWN_KEYS[capability]

@@ -94,10 +94,11 @@ def select_case(word: str, cases: Iterable[str]) -> str:
 
 
 def select_record(word: str, records: Sequence[Record]) -> Record:
-    """Of the case that ``word`` names, the first repeat that was not as expected, else the first one.
+    """Of the case that ``word`` names, the first repeat that was run and not as expected, else the first one.
 
     :raises UsageError: as :func:`select_case`
     """
     case = select_case(word, (record.case for record in records))
     repeats = [record for record in records if record.case == case]
-    return next((record for record in repeats if record.mismatch), repeats[0])
+    run = [record for record in repeats if record.settings] or repeats
+    return next((record for record in run if record.mismatch), run[0])

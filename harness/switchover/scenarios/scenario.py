@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A scenario as its file has it: read, and checked as a whole."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from switchover.devices.reference import Knobs
 from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
 from switchover.record.planfile import PlannedComparison
-from switchover.record.toml import TomlText, load_model, parse_toml, read_toml, suggest
+from switchover.record.toml import TomlText, load_partly, parse_toml, read_toml, suggest
 from switchover.scenarios.axes import Axis, flatten, read_axes
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action
 from switchover.scenarios.ids import make_word
-from switchover.scenarios.keys import Key, KeyProblem, Target, check_capability, list_set, require_key
+from switchover.scenarios.keys import Key, KeyProblem, check_own_key, list_set, require_key
+from switchover.scenarios.limits import Target, find_control
 from switchover.scenarios.oracle import ORACLE, Rule, find_rule
 from switchover.scenarios.schema import DEVICE_ID, FUNCTION_KEYS, SIDES, Expect, ScenarioFile
 
@@ -51,6 +53,8 @@ class Scenario:
     rules: tuple[Rule, ...]
     compare: PlannedComparison | None = None
     tags: frozenset[str] = frozenset()
+    places: Mapping[Target, str] = field(default_factory=dict)
+    """Where its tables set a value, ``FILE:LINE: KEY``."""
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -90,13 +94,12 @@ def make_scenario(document: TomlText) -> Scenario:
     """:raises UsageError: as :func:`load_scenario`"""
     problems: list[str] = []
     devices = _list_devices(document.data)
-    file: Any = None
-    try:
-        file = load_model(document, ScenarioFile)
-    except UsageError as error:
-        problems += error.what.splitlines()
+    problems += _find_controls(document)
+    file: Any
+    file, wrong, found = load_partly(document, ScenarioFile)
+    problems += found
     axes = read_axes(document, document.data.get("axes"), devices, problems)
-    checks = _Checks(document, devices, axes, problems)
+    checks = _Checks(document, devices, axes, problems, wrong)
     if file is None:
         checks.check_conditions()
         raise _as_error(problems)
@@ -104,14 +107,46 @@ def make_scenario(document: TomlText) -> Scenario:
     exclusions = tuple(checks.read_exclusions(file))
     rules = tuple(checks.read_rules(file))
     compare = checks.read_compare(file)
-    if problems:
-        raise _as_error(problems)
     name = Path(document.source).stem
     about = file.scenario
-    return Scenario(
+    scenario = Scenario(
         document.source, name, about.title, about.question, about.repeats, about.interleave, tuple(devices), fixed,
-        axes, exclusions, rules, compare, frozenset(about.tags),
+        axes, exclusions, rules, compare, frozenset(about.tags), checks.places,
     )  # fmt: skip
+    if problems:
+        from switchover.scenarios.expand import list_contradictions
+
+        raise _as_error([*problems, *list_contradictions(scenario)])
+    return scenario
+
+
+_SEVERAL_LINES = ("question", "because", "reason")
+"""Keys whose texts may have line breaks and tabs."""
+
+
+def _find_controls(document: TomlText) -> Iterator[str]:
+    """Control characters in keys and values: none can be meant, and a shell or a terminal makes something of them."""
+
+    def look(value: object, path: tuple[str | int, ...]) -> Iterator[str]:
+        place = f"{document.place(path)}: {_name_path(path)}"
+        if isinstance(value, str):
+            if text := find_control(value, lines=bool({*_SEVERAL_LINES} & {*path[-1:]})):
+                yield f"{place}: {text}"
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                if text := find_control(key):
+                    yield f"{document.place((*path, key))}: {_name_path((*path, key))}: the key {text}"
+                yield from look(inner, (*path, key))
+        elif isinstance(value, list):
+            for number, inner in enumerate(value):
+                yield from look(inner, (*path, number))
+
+    yield from look(document.data, ())
+
+
+def _name_path(path: Sequence[str | int]) -> str:
+    name = "".join(f"[{word}]" if isinstance(word, int) else f".{word}" for word in path).removeprefix(".")
+    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def _as_error(problems: Sequence[str]) -> UsageError:
@@ -138,14 +173,30 @@ class _Checks:
     devices: Sequence[str]
     axes: Sequence[Axis]
     problems: list[str]
+    wrong: Sequence[tuple[str | int, ...]] = ()
+    """Ways to values that cannot be read, and are told already."""
+    places: dict[Target, str] = field(default_factory=dict)
+
+    def find_varied(self) -> set[Target]:
+        """What axes set, and what is set to something that cannot be read: nobody can say what it is."""
+        varied = {target for axis in self.axes for target in axis.targets()}
+        for path in self.wrong:
+            words = [str(word) for word in path if isinstance(word, str)]
+            if path[:1] == ("devices",) and len(path) > 2 and isinstance(path[1], int):
+                words = ["device", *words[1:]]
+            if path[:1] == ("faults",):
+                varied |= {("faults", number, word) for number in path[1:2] for word in ("action", "phase")}
+                continue
+            with contextlib.suppress(KeyProblem):
+                varied |= set(require_key(".".join(words), self.devices).targets)
+        return varied
 
     def complain(self, path: Sequence[str | int], text: str) -> None:
         self.problems.append(f"{self.name_place(path)}: {text}")
 
     def name_place(self, path: Sequence[str | int]) -> str:
         """``FILE:LINE: KEY``."""
-        name = "".join(f"[{word}]" if isinstance(word, int) else f".{word}" for word in path).removeprefix(".")
-        return f"{self.document.place(path)}: {name}"
+        return f"{self.document.place(path)}: {_name_path(path)}"
 
     def read_fixed(self, file: Any) -> dict[Target, object]:
         """What the tables set, the more general first."""
@@ -165,7 +216,7 @@ class _Checks:
                 try:
                     key = require_key(name, self.devices)
                     if path == ["migration"] and len(inner) == 2:
-                        check_capability(*inner)
+                        check_own_key(*inner)
                 except KeyProblem as problem:
                     self.complain([*path, *inner], str(problem))
                     continue
@@ -175,6 +226,7 @@ class _Checks:
                     # a key names the only fault; in the tables there may be more
                     placed = ("faults", path[1], *target[2:]) if target[0] == "faults" else target
                     fixed[placed] = value
+                    self.places[placed] = self.name_place([*path, *inner])
         self._check_faults(file, fixed)
         self._check_effects(file, fixed)
         self._check_functions(with_places)
@@ -215,7 +267,7 @@ class _Checks:
         if varied and len(file.faults) > 1:
             text = f"there are {len(file.faults)} [[faults]]; an axis varies the only one"
             self.problems.append(f"{varied[0].place}: axes.{varied[0].name}: {text}")
-        by_axes = {target for axis in varied for target in axis.targets()}
+        by_axes = self.find_varied()
         for number in range(max(len(file.faults), bool(varied))):
             place = self.document.place(["faults", number]) if file.faults else varied[0].place
             for word in ("action", "phase"):
@@ -224,7 +276,7 @@ class _Checks:
 
     def _check_effects(self, file: Any, fixed: Mapping[Target, object]) -> None:
         """Values that another value switches off, where no axis switches that on."""
-        by_axes = {target for axis in self.axes for target in axis.targets()}
+        by_axes = self.find_varied()
         if fixed.get(("settings", "settle")) is False and ("settings", "settle") not in by_axes:
             for table, word in (("bounds", "settle_timeout_s"), ("migration", "settle_vfio_bytes")):
                 if ("settings", word) in fixed:

@@ -16,9 +16,10 @@ from switchover.record.checks import CheckId, parse_check_id
 from switchover.record.record import VerdictName
 from switchover.record.toml import suggest
 from switchover.scenarios.case import Case, DeviceSpec
-from switchover.scenarios.expectation import FAULT_CHECKS
+from switchover.scenarios.expectation import FAULT_CHECKS, Expectation
 from switchover.scenarios.faults import Fault
-from switchover.scenarios.tables import OnOff, PropertyValue, Table, Whole, find_meanings, make_table
+from switchover.scenarios.limits import find_expectation_problem
+from switchover.scenarios.tables import OnOff, PropertyValue, Table, Whole, find_meanings, limited, make_table
 
 VERSION = 1
 SIDES = ("source", "destination")
@@ -84,7 +85,7 @@ disk."""
 Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
 
 _DEVICE: dict[str, Any] = {
-    "type": (str, Field(default=TYPE, description="mdev type of the device")),
+    "type": (limited(str, DeviceSpec, "type"), Field(default=TYPE, description="mdev type of the device")),
     "properties": (
         dict[str, PropertyValue],
         Field(
@@ -102,8 +103,8 @@ _DEVICE: dict[str, Any] = {
         ),
     ),
     "pci": (PciAddress, Field(default="", description=_about("pci"))),
-    "vf": (Whole, Field(default=None, description=_about("vf"))),
-    "vfs": (Whole, Field(default=0, description=_about("vfs"))),
+    "vf": (limited(Whole, DeviceSpec, "vf"), Field(default=None, description=_about("vf"))),
+    "vfs": (limited(Whole, DeviceSpec, "vfs"), Field(default=0, description=_about("vfs"))),
     "vfio_driver": (VfioDriver, Field(default="", description=_about("vfio_driver"))),
     "whole_group": (OnOff, Field(default=False, description=_about("whole_group"))),
     "managed": (OnOff, Field(default=False, description=_about("managed"))),
@@ -142,7 +143,7 @@ class About(Table):
     """one line, for lists"""
     question: str = ""
     """what the scenario is to find out, and why"""
-    repeats: Annotated[int, Field(strict=True, ge=1)] = 1
+    repeats: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 1
     """how often each case is run"""
     tags: list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]] = Field(default=[])
     """words by which cases are chosen, such as `quick`: lower case letters, digits, `_`, `.` and `-`"""
@@ -190,6 +191,10 @@ class Expect(Table):
             raise ValueError("needs checks, the ids of those that may fail")
         if self.pre_copy and self.verdict is not VerdictName.COMPLETED:
             raise ValueError("pre_copy is told of migrations that complete")
+        if self.verdict is not None:
+            expectation = Expectation(self.verdict, self.side, self.reason, self.because, self.pre_copy)
+            if text := find_expectation_problem(expectation):
+                raise ValueError(text)
         return self
 
 

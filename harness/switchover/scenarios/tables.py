@@ -20,6 +20,7 @@ from switchover.guests.login import read_host_key, read_private_key
 from switchover.guests.spec import HostKey, Kernel, KeyFile
 from switchover.lab.images import find_recipe, list_recipes
 from switchover.record.toml import suggest
+from switchover.scenarios.limits import FORMS, LIMITS, find_problem
 
 _SIZE_NAME = re.compile(r"(?:^|_)bytes(?:_per_sec)?$|bandwidth$")
 _SIZE = re.compile(r"(\d+)\s*([KMGT]iB)")
@@ -86,17 +87,26 @@ def _check_kernel(word: str) -> str:
 _ON_OFF_SCHEMA = WithJsonSchema({"type": "string", "enum": ["on", "off"]})
 _WORD_SCHEMA = WithJsonSchema({"type": ["string", "integer"]})
 
+_SIZE_SCHEMA = WithJsonSchema(
+    {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
+)
+
 OnOff = Annotated[bool, BeforeValidator(_read_on_off), _ON_OFF_SCHEMA]
 """``"on"`` or ``"off"``, in quotes."""
 Size = Annotated[
     int,
     BeforeValidator(_read_size),
     Field(strict=True, ge=0),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}),
+    _SIZE_SCHEMA,
 ]
 """Bytes as a number, or with a unit: ``"64 MiB"``."""
 Whole = Annotated[int, Field(strict=True, ge=0)]
 Number = Annotated[float, Field(strict=True, ge=0)]
+_SIGNED: dict[Any, Any] = {
+    Whole: Annotated[int, Field(strict=True)],
+    Number: Annotated[float, Field(strict=True)],
+    Size: Annotated[int, BeforeValidator(_read_size), Field(strict=True), _SIZE_SCHEMA],
+}
 PropertyValue = Annotated[str, BeforeValidator(_read_property), _WORD_SCHEMA]
 """A property of a QEMU device, as on its command line."""
 Parameter = Annotated[object, BeforeValidator(_read_parameter), _WORD_SCHEMA]
@@ -120,13 +130,29 @@ def make_table(name: str, of: type, keys: typing.Iterable[str], **others: Any) -
     """
     hints = typing.get_type_hints(of, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(of)}
-    made: dict[str, Any] = {key: (toml_type(key, hints[key]), Field(default=_default_of(fields[key]))) for key in keys}
+    made: dict[str, Any] = {
+        key: (limited(toml_type(key, hints[key]), of, key), Field(default=_default_of(fields[key]))) for key in keys
+    }
     clashes = sorted(made.keys() & others.keys())
     if clashes:
         raise TypeError(f"{of.__name__} and {name} both have {', '.join(clashes)}")
     table = pydantic.create_model(name, __base__=Table, **others, **made)
     DECLARED[table] = of
     return table
+
+
+def limited(written: Any, of: type, key: str) -> Any:
+    """The type of a key whose value is also checked as a value of a case is (:mod:`switchover.scenarios.limits`)."""
+
+    def check(value: Any) -> Any:
+        if text := find_problem(of, key, value):
+            raise ValueError(text)
+        return value
+
+    limit = LIMITS.get(of, {}).get(key)
+    if limit is not None and written in _SIGNED:
+        written = _SIGNED[written]  # so that one text names the whole range
+    return Annotated[written, AfterValidator(check)] if limit or key in FORMS.get(of, {}) else written
 
 
 def toml_type(name: str, hint: Any) -> Any:

@@ -108,7 +108,7 @@ def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "1 cases, 1 repeats right, 0 wrong" in text
     assert "run.json cannot be read" in text
-    assert "The record has version 99" in text
+    assert "1 record not readable" in text
     assert main(["list", "--runs", str(runs), "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert len(listed) == 3

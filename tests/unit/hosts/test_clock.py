@@ -2,6 +2,7 @@
 """Offsets of clocks: the true one is always within the bound."""
 
 import socket
+import threading
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from switchover.hosts import clock
 from switchover.hosts.clock import (
     EXCHANGES,
     ClockOffset,
@@ -66,6 +68,55 @@ def test_this_machine_has_no_offset_to_itself() -> None:
     measured = measure_offset(LocalHost())
     assert abs(measured.offset_ns) <= measured.bound_ns < 50_000_000
     assert measured.exchanges == EXCHANGES
+
+
+def lose(theirs: socket.socket, how: str) -> None:
+    """The host's end of an exchange."""
+    if how == "reset":
+        theirs.recv(1)  # then what was sent is unread when it closes: a reset, not an end
+        theirs.close()
+    elif how == "gone before":
+        theirs.close()
+    elif how == "banner":
+        theirs.sendall(b"Welcome to hosta\n")
+    elif how == "no line":
+        theirs.sendall(b"1" * 100_000)
+    elif how == "half":
+        theirs.sendall(b"1795301509.12")
+        theirs.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("how", ["reset", "gone before", "banner", "no line", "half", "silent"])
+def test_a_host_that_is_lost_in_the_exchange(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that breaks, silence, and words that are no clock are a lost host, whatever socket or parser say."""
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(clock, "_ANSWER_S", 0.2)
+    thread = threading.Thread(target=lose, args=(theirs, how), daemon=True)
+    thread.start()
+    if how == "gone before":
+        thread.join(5)
+    host = cast(Host, SimpleNamespace(name="hosta", open_stream=lambda argv: ours))
+    with theirs, pytest.raises(HostLost, match="hosta"):
+        measure_offset(host)
+
+
+def test_a_machine_without_bash_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this machine, too, a clock that cannot be asked is no bug."""
+    monkeypatch.setattr(clock, "_ANSWER", ("no-such-program-of-ours",))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(HostLost, match="local"):
+        measure_offset(LocalHost())
+
+
+@given(st.binary(max_size=30))
+def test_only_a_clock_is_read_as_one(answer: bytes) -> None:
+    """Any bytes are nanoseconds since the epoch in bash's form, or an error of the one declared type."""
+    try:
+        read = clock._parse_epochrealtime(answer)
+    except ValueError:
+        return
+    assert read >= 0
+    assert answer.strip().translate(None, b".,").isdigit()
 
 
 def test_a_host_that_does_not_answer_is_lost() -> None:

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The exclusive right to a host, on this machine in place of one."""
 
+import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from switchover.hosts import holding
 from switchover.hosts.holding import hold_host
+from switchover.hosts.host import Host
 from switchover.hosts.local import LocalHost
 from switchover.hosts.waiting import wait_until
-from switchover.record.errors import NotReady
+from switchover.record.errors import HostLost, NotReady
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +40,17 @@ def test_one_at_a_time() -> None:
             return False
 
     wait_until("the end of who had it", is_free, timeout=10)
+
+
+@pytest.mark.parametrize("words", [b"Welcome to hosta\n", b"held by nobody", None])
+def test_other_words_are_no_right(words: bytes | None) -> None:
+    """What a login shell prints is not taken for the lock, and a connection that breaks is a lost host."""
+    ours, theirs = socket.socketpair()
+    if words is None:
+        ours.sendall(b"x")  # unread, it makes the close a reset
+        theirs.close()
+    else:
+        theirs.sendall(words)
+    host = cast(Host, SimpleNamespace(name="hosta", open_stream=lambda argv: ours))
+    with theirs, pytest.raises(HostLost, match="hosta"), hold_host(host, "note"):
+        raise AssertionError("it is held")

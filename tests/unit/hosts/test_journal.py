@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.fakes import FaultyHost
 
+from switchover.devices.mediated import start_mediated_device
 from switchover.hosts.host import Address, Completed, Host
 from switchover.hosts.journal import (
+    UNDO_TIMEOUT_S,
     Change,
     Journal,
     JournalContents,
@@ -409,6 +411,26 @@ def test_only_0_proves(returncode: int) -> None:
     with pytest.raises(NotReady, match="still there"):
         undo_change(Answers(returncode), Change(1, {}, "h", "w", ("true",), ("true",)))
     undo_change(Answers(0), Change(1, {}, "h", "w", ("true",), ("true",)))
+
+
+def test_an_undo_has_the_same_time_everywhere(tmp_path: Path) -> None:
+    """A harness that cleans up after another gives an undo as long as the one that made the change gives it."""
+    given: list[float] = []
+
+    class Slow(Answers):
+        def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
+            given.append(timeout)
+            return super().run(argv, timeout=timeout, stdin=stdin, check=check)
+
+    host = Slow(0)
+    with Journal(tmp_path).change(host, "x", undo=["true"], gone=["true"]):
+        left = next(tmp_path.glob("*.jsonl")).read_bytes()
+    (tmp_path / "dead.jsonl").write_bytes(left)
+    undo_dead_journals(lambda address: contextlib.nullcontext(host), directory=tmp_path)
+    with start_mediated_device(host, "/nowhere", "refdev-4vec"):
+        made = len(given)
+    assert [*given[: made - 1], *given[made:]] == [UNDO_TIMEOUT_S] * 3  # without the command that makes the device
+    assert UNDO_TIMEOUT_S == 120
 
 
 def test_two_threads_share_a_journal(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.unit.hosts.test_heartbeat import make_frame
 from switchover.hosts.heartbeat import Heartbeat
 from switchover.hosts.receiver import Receiver, _realtime_ahead_ns, start_receiver
 from switchover.hosts.waiting import wait_until
+from switchover.record.errors import NotReady
 
 TOKEN = 0x1234_5678_9ABC_DEF0
 
@@ -103,6 +104,27 @@ def test_what_an_earlier_one_left_is_replaced(sockets: dict[str, str]) -> None:
             send(sockets["source"], make_frame(Heartbeat(TOKEN + 5, 0, 0)))
             wait_until("the arrival", lambda: second.count()["source"] == 1, timeout=10)
     assert not any(Path(path).exists() for path in sockets.values())
+
+
+@pytest.mark.parametrize("said", [b'{"source": ', b"Traceback (most recent call last):\n", None])
+def test_a_receiver_that_does_not_answer(said: bytes | None) -> None:
+    """One that is gone, or says something else, is an environment that is not ready, and no bug."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0.2)
+    theirs.sendall(b"{}\n")
+    receiver = Receiver(ours)
+    if said is None:
+        theirs.close()
+    else:
+        theirs.sendall(said)
+        theirs.shutdown(socket.SHUT_WR)
+    for ask in (receiver.count, receiver.finish):
+        with pytest.raises(NotReady, match="receiver of heartbeats"):
+            ask()
+        if said is not None:
+            break
+    receiver.close()
+    theirs.close()
 
 
 def test_it_ends_with_the_block(sockets: dict[str, str]) -> None:

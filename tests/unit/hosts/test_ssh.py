@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
 from tests.unit.fakes import SshServer, start_ssh_server
 
+from switchover.hosts.clock import measure_offset
 from switchover.hosts.host import UNKNOWN_SIGNAL
 from switchover.hosts.ssh import SshHost, SshLogin, _parse_private_key
 from switchover.hosts.waiting import paced, wait_until
@@ -90,6 +92,137 @@ def test_something_else_than_ssh() -> None:
         login = SshLogin("hosta", generate_key_pair().private, generate_key_pair().public)
         with accepted, pytest.raises(HostLost, match="SSH to hosta failed"):
             SshHost(login, connection, timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"Authorized users only.\r\n" * 200,
+        b"\xff\xfe no text\r\nSSH-2.0-x\r\n",
+        b"SSH-1.5-old\r\n",
+        b"SSH-\r\n",
+        b"SSH-2.0-x\r\n" + b"\0\0\0\x0c\x04\x14" + b"\xff" * 40,
+        b"SSH-2.0-x\r\n" + b"\xff" * 200,
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+    ids=["nothing", "a long text", "no UTF-8", "SSH 1", "no version", "damaged key exchange", "no packets", "HTTP"],
+)
+def test_a_peer_that_speaks_otherwise_is_lost(words: bytes) -> None:
+    """Whatever stands before SSH's protocol or in the place of it, is a lost host, never an error of another type."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+        accepted.sendall(words)
+        accepted.shutdown(socket.SHUT_WR)
+        login = SshLogin("hosta", generate_key_pair().private, generate_key_pair().public)
+        with accepted, pytest.raises(HostLost, match="SSH to hosta failed") as caught:
+            SshHost(login, connection, timeout=2)
+    assert caught.value.why
+
+
+def test_a_text_before_the_protocol_is_allowed(server: SshServer) -> None:
+    """RFC 4253 lets a server send lines before its version: such a host is no lost one."""
+    here, there = socket.socketpair()
+    with server.connect() as onward, there:
+        there.sendall(b"Authorized users only.\r\n")
+        for source, sink in ((onward, there), (there, onward)):
+            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+        with SshHost(SshLogin("hosta", server.user_key.private, server.host_key.public), here) as host:
+            assert host.run(["echo", "x"]).text == "x\n"
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+
+
+def test_a_connection_that_is_gone_before_the_login() -> None:
+    """A socket that was closed before SSH began on it is a lost host."""
+    connection = socket.socket()
+    connection.close()
+    with pytest.raises(HostLost, match="SSH to hosta failed"):
+        SshHost(SshLogin("hosta", generate_key_pair().private, generate_key_pair().public), connection)
+
+
+@pytest.mark.parametrize("words", ["Welcome to hosta\n", "Welcome", "x" * 100_000, "\n"])
+def test_a_login_shell_that_talks_is_a_lost_host(server: SshServer, words: str) -> None:
+    """Words of the login shell in the place of a process id or of a clock are told, with what to do, and are no bug."""
+    server.login_words = words
+    with SshHost(SshLogin("hosta", server.user_key.private, server.host_key.public), server.connect()) as host:
+        for ask in (lambda: host.start(["sleep", "1"]), lambda: measure_offset(host)):
+            with pytest.raises(HostLost, match="hosta"):
+                ask()
+        if words.strip():
+            with pytest.raises(HostLost) as caught:
+                measure_offset(host)
+            assert words[:20].strip() in caught.value.why
+            assert "login shell" in caught.value.fix
+
+
+ERRORS = [
+    paramiko.SSHException("Key-exchange timed out"),
+    paramiko.ChannelException(4, "Resource shortage"),
+    EOFError(),
+    ConnectionResetError("reset"),
+    TimeoutError("timed out"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=[type(error).__name__ for error in ERRORS])
+def test_errors_of_the_layers_are_a_lost_host(host: SshHost, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Whichever layer of SSH an error comes from, and whatever was asked of the host, the host is lost."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    real, broken = host._transport.open_session, [""]
+
+    def open_session(**options: Any) -> paramiko.Channel:
+        channel = real(**options)
+        setattr(channel, broken[0], fail)
+        return channel
+
+    monkeypatch.setattr(host._transport, "open_session", open_session)
+    for broken[0] in ("recv", "recv_stderr"):
+        with pytest.raises(HostLost):
+            host.run(["echo", "x"])
+    for broken[0] in ("sendall", "close"):  # what a command is given, or the end of its channel, hides no answer
+        assert host.run(["echo", "x"], stdin=b"y").text == "x\n"
+    broken[0] = "recv"
+    with pytest.raises(HostLost):
+        host.start(["true"])
+    broken[0] = "exec_command"
+    for ask in (host.run, host.start, host.open_stream):
+        with pytest.raises(HostLost):
+            ask(["true"])
+    monkeypatch.setattr(host._transport, "open_channel", fail)
+    with pytest.raises(OSError, match="as seen from hosta"):  # of the port, while the host answers
+        host.open_tcp("127.0.0.1", 1)
+
+
+def test_a_stream_ends_with_its_channel(host: SshHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of SSH's layers in the threads of a stream is its end, and kills no thread with a trace."""
+    caught: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", caught.append)
+
+    def fail(*_: object) -> bytes:
+        raise paramiko.SSHException("damaged")
+
+    real = host._transport.open_session
+
+    def open_session(**options: Any) -> paramiko.Channel:
+        channel = real(**options)
+        channel.recv = fail  # type: ignore[assignment, method-assign]
+        return channel
+
+    monkeypatch.setattr(host._transport, "open_session", open_session)
+    with host.open_stream(["cat"]) as stream:
+        stream.settimeout(5)
+        assert stream.recv(1) == b""
+    assert not caught
 
 
 def test_packets_are_sent_at_once(server: SshServer) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a killed harness left: labs that nobody will stop, hosts that are reached again or are gone."""
 
+import contextlib
 import json
 import subprocess
 import uuid
@@ -15,7 +16,8 @@ from switchover.cli.main import main
 from switchover.hosts.journal import own_journal, undo_dead_journals
 from switchover.hosts.local import LocalHost
 from switchover.hosts.ownership import OwnedFile, take_file
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import pace, wait_until
+from switchover.lab import release
 from switchover.lab.labfile import LabFile, find_user, lease_path, starter_path, write_lab_file
 from switchover.lab.release import find_dead_labs, reach_host, stop_dead_lab
 from switchover.record.errors import HostLost, NotReady
@@ -118,6 +120,18 @@ def test_hosts_that_are_gone(directory: Path, lab_file: LabFile, hosta: subproce
     hosta.kill()
     hosta.wait()
     assert reach_host(address(directory, lab_file, "hosta")) is None
+
+
+def test_a_slow_lab_gets_its_time(directory: Path, lab_file: LabFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is undone on a slow lab host may take as long as it might in the harness that made the change."""
+    write_lab_file(directory, replace(lab_file, pace=3.5))
+    monkeypatch.setattr(release, "_runs", lambda file, name: True)
+    monkeypatch.setattr(release, "connect_labhost", lambda *_: contextlib.nullcontext(LocalHost()))
+    context = reach_host(address(directory, lab_file, "hosta"))
+    assert context is not None
+    with context:
+        assert pace() == 3.5
+    assert pace() == 1
 
 
 def test_other_addresses() -> None:

@@ -3,7 +3,8 @@
 
 import json
 import re
-from dataclasses import replace
+import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from switchover.record.record import (
     render_record,
 )
 from switchover.record.units import Direction, Unit
+from switchover.report.terminal import render_record as render_terminal
+from switchover.report.terminal import render_repeat
 
 DATA = Path(__file__).parent.parent / "data"
 NOT_CHECKED = (NotChecked(CheckId.GUEST_CANARY, "guest memory keeps its canary", "head, and md5sum or sha256sum"),)
@@ -40,23 +43,25 @@ MISMATCHES = (Mismatch(MismatchKind.FAULT, members=("migration.faults, cut link 
 DEATHS = (Death("destination", -6),)
 OLDER = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
 WHOLE = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
+INTERVENTION = {"name": "cancel", "phase": "active", "status": "active", "began_ns": 1, "ended_ns": 2}
 SCHEMA = DATA / "record-7.json"
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | FINITE | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
     max_leaves=8,
 )
 OBJECTS = st.dictionaries(st.text(), JSON, max_size=3)
-NUMBERS = st.none() | st.integers() | st.floats(allow_nan=False)
+NUMBERS = st.none() | st.integers() | FINITE
 RECORDS = st.builds(
     Record,
     case=st.text(),
-    repeat=st.integers(),
+    repeat=st.integers(min_value=1),
     started=st.text(),
     verdict=st.builds(Verdict, st.sampled_from(VerdictName), st.text(), st.text(), st.sampled_from(Race)),
     settings=OBJECTS,
     fingerprint=OBJECTS,
-    seconds=st.dictionaries(st.text(), st.floats(allow_nan=False), max_size=3),
+    seconds=st.dictionaries(st.text(), FINITE, max_size=3),
     measurements=st.lists(
         st.builds(
             Measurement,
@@ -66,7 +71,7 @@ RECORDS = st.builds(
             st.sampled_from(Direction),
             st.text(),
             st.text(),
-            st.none() | st.floats(allow_nan=False),
+            st.none() | FINITE,
             st.text(),
         ),
         max_size=3,
@@ -94,9 +99,9 @@ RECORDS = st.builds(
         max_size=2,
     ).map(tuple),
     deaths=st.lists(st.builds(Death, st.text(), st.integers(), st.booleans()), max_size=2).map(tuple),
-    interventions=st.lists(OBJECTS, max_size=2).map(tuple),
+    interventions=st.lists(OBJECTS.map(INTERVENTION.__or__), max_size=2).map(tuple),
     not_checked=st.lists(st.builds(NotChecked, st.sampled_from(CheckId), st.text(), st.text()), max_size=2).map(tuple),
-    alone=OBJECTS,
+    alone=st.just({}) | OBJECTS.map(ALONE.__or__),
     earlier=st.lists(OBJECTS, max_size=2).map(tuple),
     ending=st.sampled_from(Ending),
 )
@@ -328,6 +333,9 @@ def test_the_exit_code_of_records(records: list[Record], code: int) -> None:
     assert exit_code_of(records) == code
 
 
+FIRST: dict[str, Any] = json.loads(render_record(make_record()))["measurements"][0]
+
+
 def broken(**changes: Any) -> str:
     return json.dumps(json.loads(render_record(make_record())) | changes)
 
@@ -348,10 +356,38 @@ def broken(**changes: Any) -> str:
         broken(measurements=[{"name": "x"}]),
         broken(checks=[{"other": 1}]),
         broken(new_member=1),
+        broken(case=None),
+        broken(repeat="1"),
+        broken(repeat=True),
+        broken(repeat=0),
+        broken(schema_version="6"),
+        broken(seconds={"migrate": "long"}),
+        broken(seconds=[1]),
+        broken(states={"source": "stop"}),
+        broken(expectation=[]),
+        broken(mismatch=None),
+        broken(interventions=[{}]),
+        broken(downtime={"parts": []}),
+        broken(downtime=7),
+        broken(fingerprint={"guest": "warm"}),
+        broken(settings={"source": []}),
+        broken(alone={"verdict": {}}),
+        broken(started="\ud800"),
+        broken(clocks={"source": float("nan")}),
+        broken(seconds={"migrate": float("inf")}),
+        broken(seconds={"migrate": 10**400}),
+        broken(measurements=[{**FIRST, "value": "0.25"}]),
+        broken(measurements=[{**FIRST, "unit": 3}]),
+        broken(checks=[{"id": "a", "name": "a", "passed": "yes", "expected": "", "observed": ""}]),
+        broken(checks=[3]),
+        broken(not_checked=[[]]),
+        "[" * 100_000,
+        '{"schema_version": ' + "[" * 100_000,
+        '{"schema_version": ' + "9" * 10_000 + "}",
     ],
 )
 def test_something_else_is_no_record(text: str) -> None:
-    """Text that is no record of ours is the user's mistake, never a bug."""
+    """Text that is no record of ours, or has a value of another type in it, is told as such, and never a bug."""
     with pytest.raises(UsageError, match="not a record of switchover"):
         parse_record(text)
 
@@ -361,3 +397,49 @@ def test_a_verdict_of_another_shape_is_no_record(verdict: object) -> None:
     """A verdict that is no object is the user's mistake as well."""
     with pytest.raises(UsageError):
         parse_record(broken(verdict=verdict))
+
+
+def list_places(value: object) -> list[tuple[Any, Any]]:
+    """Each container of a JSON value with each of its keys."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, inner in items for place in [(value, key), *list_places(inner)]]
+
+
+@given(st.sampled_from(range(1, SCHEMA_VERSION + 1)), st.data())
+def test_a_mangled_record_is_a_record_or_the_declared_error(version: int, data: st.DataObject) -> None:
+    """With any value of any record put in the place of any other, and any bytes cut out or put in, a record is read
+    that reports can tell of, or the one declared error is raised.
+    """
+    fields = json.loads((DATA / f"record-{version}.json").read_text())
+    for _ in range(data.draw(st.integers(0, 3))):
+        container, key = data.draw(st.sampled_from(list_places(fields)))
+        value = data.draw(JSON | st.sampled_from(list_places(fields)).map(lambda place: place[0][place[1]]))
+        if data.draw(st.booleans()) and isinstance(container, dict):
+            del container[key]
+            if not list_places(fields):
+                break
+        else:
+            container[key] = json.loads(json.dumps(value))
+    text = json.dumps(fields, ensure_ascii=data.draw(st.booleans())).encode(errors="surrogatepass")
+    cut = data.draw(st.integers(0, len(text)))
+    mangled = text[:cut] + data.draw(st.just(b"") | st.binary(max_size=4)) + text[cut + data.draw(st.integers(0, 1)) :]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "record.json"
+        path.write_bytes(data.draw(st.sampled_from([text, mangled])))
+        try:
+            record = read_record(path)
+        except UsageError:
+            return
+    assert render_terminal(record)
+    assert render_repeat(record)
+    assert json.dumps(asdict(record)).encode()
+    exit_code_of([record])
+
+
+def test_a_record_that_is_no_text(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, a directory in the place of the file, or no file at all, are told with the path."""
+    path = tmp_path / "record.json"
+    for make in (lambda: None, lambda: path.write_bytes(b'{"case": "\xff"}'), path.unlink, path.mkdir):
+        make()
+        with pytest.raises(UsageError, match=re.escape(str(path))):
+            read_record(path)

@@ -4,6 +4,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
@@ -184,3 +185,64 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="cannot be read"):
         read_toml(tmp_path / "bytes.toml")
+
+
+def make_long(lines: int) -> str:
+    """A table of many keys, an array of many tables, a long text and a long list."""
+    return "\n".join(
+        (
+            *(f"key-{number} = {number}" for number in range(lines)),
+            'text = """',
+            *(f"line {number} [ {{ ' # \\\\" for number in range(lines)),
+            '"""',
+            "list = [",
+            *(f"  {{ a = {number}, b = 'x]' }}, # ]" for number in range(lines)),
+            "]",
+            "last = 1",
+            "[[tables]]",
+            "x = 1",
+        )
+    )
+
+
+def test_the_work_of_locating_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a statement is and however long, no part of a text is parsed more than three times."""
+    parsed: list[int] = []
+    real = tomllib.loads
+
+    def loads(text: str) -> dict[str, Any]:
+        parsed.append(len(text))
+        return real(text)
+
+    monkeypatch.setattr(tomllib, "loads", loads)
+    text = make_long(3000)
+    document = parse_toml(text, "x")
+    assert sum(parsed) <= 3 * len(text)
+    lines = text.split("\n")
+    assert document.find_line(["key-2999"]) == 3000
+    assert document.find_line(["list", 2999, "b"]) == 3000 + 3002 + 1 + 3000
+    assert document.find_line(["last"]) == lines.index("last = 1") + 1
+    assert document.find_line(["tables", 0, "x"]) == len(lines)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"""a\n"""', "'''\n]\n'''", '"""\n\\"""\n"""', '""" "" \n""""', '"""x\\\n  y"""', "[\n 'a[', # [\n \"b\\\"]\"\n]",
+     "{ a = [\n1] }",
+     '""', "''", '""""""', '["""\n]""", \'\'\'\n[\'\'\']', '"\\\\"'],
+)  # fmt: skip
+def test_the_end_of_a_statement(value: str) -> None:
+    """Quotes, escapes, comments and brackets inside of values do not move the lines of what follows."""
+    text = f"first = {value}\nsecond = 2\n[table]\nthird = 3\n"
+    tomllib.loads(text)
+    more = value.count("\n")
+    document = parse_toml(text, "x")
+    assert document.lines["second",] == 2 + more
+    assert document.lines["table", "third"] == 4 + more
+
+
+def test_a_byte_order_mark() -> None:
+    """Which an editor put there unseen, is named."""
+    with pytest.raises(UsageError, match=r"x:1: the text begins with a byte order mark") as caught:
+        parse_toml("\ufeffversion = 1\n", "x")
+    assert "UTF-8 without one" in caught.value.fix

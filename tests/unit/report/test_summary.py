@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from tests.unit.builders import make_measurement, make_record
 from tests.unit.runs import make_line, make_run
 
+from switchover.cli.main import main
 from switchover.record.checks import CheckId
 from switchover.record.ending import Ending
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.planfile import make_skipped, make_unrun
-from switchover.record.record import Race, Record, Verdict, VerdictName
-from switchover.record.rundir import RunDirectory, find_run
+from switchover.record.record import Race, Record, Verdict, VerdictName, exit_code_of, render_record
+from switchover.record.rundir import RunDirectory, find_run, read_records
 from switchover.record.units import Direction, Unit
 from switchover.report.failures import render_failure
 from switchover.report.junit import render_junit
@@ -211,7 +212,7 @@ def test_junit(tmp_path: Path) -> None:
     assert failure.text.startswith("NOT AS EXPECTED  device.pre_copy=off #1")
 
 
-@pytest.mark.parametrize("name", ["run.json", "plan.json", "device.pre_copy=on/01/record.json"])
+@pytest.mark.parametrize("name", ["run.json", "plan.json"])
 def test_a_run_of_a_newer_version(tmp_path: Path, name: str) -> None:
     """It is refused, with the file and both versions."""
     run = make_example(tmp_path)
@@ -222,7 +223,68 @@ def test_a_run_of_a_newer_version(tmp_path: Path, name: str) -> None:
     assert caught.value.fix == "update switchover"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 1}'])
+DAMAGED = [b"", b"\xff", b"[" * 100_000, b'{"schema_version": 99, "checks": []}', b"{}"]
+
+
+@pytest.mark.parametrize("planned", [True, False])
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_record_that_cannot_be_read_hides_no_other(
+    tmp_path: Path, text: bytes, planned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are told as ever; it is an infrastructure error that names its file, in the terminal, in JUnit and in
+    the exit code, whether there is a plan or not.
+    """
+    records = [make_record("a b"), make_record("a b", 2), make_record("c")]
+    run = make_run(tmp_path, records, [make_line("a b", 2), make_line("c")] if planned else None)
+    path = run.repeat_path("a b", 2) / "record.json"
+    path.write_bytes(text)
+    found = read_run(run)
+    (unreadable,) = found.unreadable
+    assert unreadable.path == path
+    lost = found.records[1]
+    assert [record.verdict.name for record in found.records] == ["completed", "infrastructure-error", "completed"]
+    assert str(path) in lost.mismatch
+    assert str(path) in render_run(found)
+    assert exit_code_of(found.records) == 3
+    suite = ElementTree.fromstring(render_junit(found)).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("errors"), suite.get("failures")) == ("3", "1", "0")
+    json.loads(render_json(found, found.cases))
+    assert [record.mismatch for record in read_records(run.path)] == ["", lost.mismatch, ""]
+    assert main(["show", str(run.path)]) == 3
+    assert str(path) in capsys.readouterr().out
+
+
+def test_records_in_places_that_are_not_theirs(tmp_path: Path) -> None:
+    """A record of another repeat than its directory is told, a folder that no plan knows too, and what is no repeat is
+    none.
+    """
+    run = make_run(tmp_path, [make_record("a")], [make_line("a")])
+    for place, text in (("b/01", "{}"), ("a/02", render_record(make_record("a", 10**9))), ("a/notes", "{}")):
+        (run.path / place).mkdir(parents=True)
+        (run.path / place / "record.json").write_text(text)
+    found = read_run(run)
+    assert [(record.case, record.repeat, bool(record.mismatch)) for record in found.records] == [
+        ("a", 1, False), ("a", 2, True), ("b", 1, True)
+    ]  # fmt: skip
+    assert "of repeat 1000000000" in found.records[1].mismatch
+
+
+@pytest.mark.parametrize("change", [{"repeats": "2"}, {"seconds": None}, {"expectation": []}, {"more": 1}])
+def test_a_plan_with_values_of_other_types(tmp_path: Path, change: dict[str, object]) -> None:
+    """It is an error that names the file and the key."""
+    run = make_example(tmp_path)
+    plan = json.loads((run.path / "plan.json").read_text())
+    plan["cases"][0] |= change
+    (run.path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(UsageError, match=r"plan\.json") as caught:
+        read_run(run)
+    assert f"cases[0].{next(iter(change))}" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"schema_version": 1}', "[" * 100_000, '{"schema_version": 1e999}']
+)
 @pytest.mark.parametrize("name", ["run.json", "plan.json"])
 def test_a_damaged_run(tmp_path: Path, name: str, text: str) -> None:
     """It is an error that names the file."""

@@ -22,8 +22,9 @@ from switchover.record.checks import CheckId
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
 from switchover.record.record import Record, Verdict, VerdictName
+from switchover.repro import script as render_module
 from switchover.repro.script import render_script
-from switchover.repro.shell import quote, render_variable
+from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.run.standard import PRE_COPY_ON
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
@@ -257,7 +258,7 @@ def test_capabilities_by_side() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.text(st.sampled_from("$`\"'\\ {}h_1*~#!\n;é"), max_size=8), st.booleans()), min_size=1))
+@given(st.lists(st.tuples(st.text(st.sampled_from("$`\"'\\ {}h_1*~#!\n;é\0"), max_size=8), st.booleans()), min_size=1))
 def test_words_reach_the_program_as_they_are(words: list[tuple[str, bool]]) -> None:
     """Whatever is in a word, a shell hands it on unchanged, with the value of a variable in the middle of it."""
     here = "va'l \"$ue"
@@ -266,8 +267,63 @@ def test_words_reach_the_program_as_they_are(words: list[tuple[str, bool]]) -> N
         ["sh", "-c", f"here=$1; set -- {rendered}; for word; do printf '%s\\0' \"$word\"; done", "sh", here],
         capture_output=True, check=True,
     )  # fmt: skip
-    wanted = [f"{text}{here}{text}" if middle else text for text, middle in words]
+    texts = [(text.replace("\0", "?"), middle) for text, middle in words]
+    wanted = [f"{text}{here}{text}" if middle else text for text, middle in texts]
     assert ran.stdout.decode().split("\0")[:-1] == wanted
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(st.sampled_from("$`\"'\\ {}h_END\n;\0"), max_size=20).map("END\n".__add__), st.booleans())
+def test_a_here_document_holds_any_text(text: str, follows: bool) -> None:
+    """No line of a text ends the here-document that it is in, and nothing of it is run; variables are expanded."""
+    document = render_here_document(f"{text}{render_variable('here') if follows else ''}|")
+    script = f"here=$1\ncat {document}\n"
+    ran = subprocess.run(["sh", "-c", script, "sh", "a $(b)"], capture_output=True, check=True)
+    assert ran.stdout.decode() == f"{text}{'a $(b)' if follows else ''}|\n".replace("\0", "?")
+    assert ran.stderr == b""
+
+
+@pytest.mark.parametrize("driver", ["qmp", "libvirt"])
+@pytest.mark.parametrize("around", ["\0({})\0", "\0}}\n{}\n\0", "'\n{}\n'", "\nEND\n{}\ncat <<END\n", '"$({})"'])
+def test_nothing_of_a_record_is_run(tmp_path: Path, driver: str, around: str) -> None:
+    """Whatever an old record has in its texts, no part of the script that is made of it becomes a command: NUL, quotes,
+    the end of a here-document.
+    """
+    canary = tmp_path / "canary"
+    hostile = around.format(f"touch {canary}")
+    knobs = replace(Knobs(), fail_at=hostile)
+    device = DeviceSpec(hostile, hostile, knobs=knobs, properties={hostile: hostile})
+    function = DeviceSpec("f", pci=hostile, vfio_driver=hostile)
+    guest = replace(
+        GuestSpec(), name="g", qemu=hostile, accel=hostile, cpu=hostile, append=hostile, machine=hostile,
+        bridge=hostile, kernel=Kernel(hostile), initramfs=hostile, disk=hostile, address=hostile, mac=hostile,
+    )  # fmt: skip
+    side = SideSpec(guest, (device, function))
+    named = {hostile: hostile} if driver == "qmp" else {}
+    told = MigrationSettings(parameters=named, capabilities=dict.fromkeys(named, True))
+    expectation = Expectation(VerdictName.COMPLETED, "source", hostile, hostile)
+    case = Case(hostile, side, replace(side, devices=(device,)), told, expectation=expectation)
+    record = record_of(
+        by_libvirt(case) if driver == "libvirt" else case,
+        Verdict(VerdictName.FAILED, hostile, hostile),
+        mismatch=hostile,
+    )
+    script = tmp_path / "repro.sh"
+    script.write_text(render_script(record), encoding="utf-8")
+    functions = (
+        "make_device() { :; }; knob() { :; }; need_function() { passed=x; }; begin_side() { here=h; netdev=n; "
+        "mkdir -p h; }; connect_guest() { :; }; start_qemu() { :; }; find_emulator() { :; }; render_address() { :; }; "
+    )
+    text = script.read_text(encoding="utf-8")
+    own = Path(render_module.__file__).with_name("script-common.sh").read_text(encoding="utf-8")
+    head = text[: text.index(own)]
+    sides = "make_source; make_destination; xml_source; xml_destination" if driver == "libvirt" else ""
+    sides = sides or "start_source; start_destination"
+    script.write_text(f"{head}\n{functions}\nset +eu\n{sides}\nfaults active\necho ended", encoding="utf-8")
+    ran = subprocess.run(["sh", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ran.stdout.endswith("ended\n"), ran.stderr
+    assert not canary.exists()
+    assert "not found" not in ran.stderr
 
 
 @pytest.mark.parametrize("bridge", ["", "none"])

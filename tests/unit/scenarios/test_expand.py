@@ -26,7 +26,7 @@ CATALOGUE = sorted(catalogue_directory().glob("*.toml"))
 AXES = {
     "device.pre_copy": ['"on"', '"off"'],
     "machine": ['"pc-q35-9.2"', '"pc-q35-10.0"', '"q35"'],
-    "source.device.stop_copy_bytes": ['"1 MiB"', "4096", '"2 KiB"'],
+    "source.device.stop_copy_bytes": ['"1 MiB"', "4096", '"8 KiB"'],
     "vcpus": ["1", "2", "3"],
     "migration.switchover_ack": ['"on"', '"off"'],
     "migration.parameters.x": ['"a,b"', '"a=b"', '"c d"', '"%"'],
@@ -205,7 +205,9 @@ action = "cancel"
 fault.phase = ["setup", "pre-switchover"]
 vcpus = [1, 2, 3]
 """)
-    assert error.value.what.startswith("scenario.toml:8: fault.phase=pre-switchover,vcpus=1 and 2 more: the phase")
+    assert error.value.what.startswith(
+        "scenario.toml:8: axes.fault.phase: fault.phase=pre-switchover,vcpus=1 and 2 more: the phase"
+    )
 
 
 def test_a_fault_in_some_variants() -> None:

@@ -88,7 +88,7 @@ EXAMPLES = [
      'fault.action = "slow link", fault.phase = "active"', V.HUNG, "destination",
      "no progress at the destination: status device, nothing is sent, and neither QEMU writes to its log, for 10 s"),
     *(("device-fails-state-change-at-source", f'{more}source.device.fail_at = "{state}"',
-       f'destination.device.fail_at = "{state}"', V.FAILED, "source",
+       f'{more}source.device.fail_at = "none"', V.FAILED, "source",
        f"failed: 776a: Failed setting device state to {state}. {recovery}: Input/output error")
       for more, state, recovery in (
           ("", "PRE_COPY", "Setting device in recover state RUNNING"),
@@ -96,20 +96,20 @@ EXAMPLES = [
           ("", "STOP_COPY", "Recover state is ERROR. Resetting device"),
           ('device.pre_copy = "off", ', "STOP", "Recover state is ERROR. Resetting device"),
       )),
-    ("device-fails-read", 'source.device.fail_at = "read:4096"', 'source.device.fail_at = "write:4096"',
+    ("device-fails-read", 'source.device.fail_at = "read:4096"', 'source.device.fail_at = "none"',
      V.FAILED, "source", "failed: Channel error: Input/output error"),
     *(("device-fails-state-change-at-destination", f'destination.device.fail_at = "{state}"',
-       'source.device.fail_at = "RESUMING"', V.FAILED, "destination", words)
+       'destination.device.fail_at = "none"', V.FAILED, "destination", words)
       for state, words in (
           ("RESUMING", f"failed: Load state of device {SECTION} failed: 99b4: Failed setting device state to RESUMING. "
                        "Setting device in recover state RUNNING: Input/output error; load of migration failed: I…"),
           ("RUNNING_P2P", "failed: load of migration failed: Invalid argument"),
       )),
-    *(("device-fails-write", 'destination.device.fail_at = "write:4096"', 'source.device.fail_at = "write:4096"',
+    *(("device-fails-write", 'destination.device.fail_at = "write:4096"', 'source.device.fail_at = "none"',
        V.FAILED, "destination", words)
       for words in (f"failed: error while loading state section id 45({SECTION}); load of migration failed: Input/o…",
                     "failed: load of migration failed: Input/output error")),
-    ("device-refuses-stream", 'source.device.corrupt = "stream"', 'destination.device.corrupt = "stream"',
+    ("device-refuses-stream", 'source.device.corrupt = "stream"', 'source.device.corrupt = "none"',
      V.FAILED, "destination",
      f"failed: error while loading state section id 43({SECTION}); load of migration failed: Invalid argument"),
     ("other-device-type", 'destination.device.type = "refdev-16vec"', 'device.type = "refdev-16vec"',
@@ -118,7 +118,7 @@ EXAMPLES = [
     *(("device-fails-once-it-is-loaded", f'destination.device.fail_at = "{point}"', 'source.device.fail_at = "RUNNING"',
        V.CHECKS_FAILED, "", "device.generation")
       for point in ("load", "RUNNING")),
-    ("device-state-corrupt", 'destination.device.corrupt = "state"', 'source.device.corrupt = "state"', V.CHECKS_FAILED,
+    ("device-state-corrupt", 'destination.device.corrupt = "state"', 'source.device.corrupt = "none"', V.CHECKS_FAILED,
      "", "device.checksum-by-guest"),
     ("ack-with-pre-copy-at-source-only", f'{ACK}, destination.device.pre_copy = "off"',
      'destination.device.pre_copy = "off"', V.FAILED, "destination",

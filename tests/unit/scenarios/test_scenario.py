@@ -21,6 +21,7 @@ from switchover.scenarios.case import Case
 from switchover.scenarios.expand import expand
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.keys import KeyProblem, is_mapping, list_set, require_key
+from switchover.scenarios.limits import find_side
 from switchover.scenarios.scenario import catalogue_directory, list_scenarios, load_scenario, parse_scenario
 from switchover.scenarios.schema import Bounds, Device, Guest, Migration, ScenarioFile
 from switchover.scenarios.tables import find_meanings, make_table, toml_type
@@ -192,12 +193,17 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         case bool():
             text, expected = '"off"', False
         case int():
-            text, expected = "77", 77
+            text, expected = ("77", 77) if not knob.endswith("_bytes") else ("8192", 8192)
         case tuple():
             text, expected = "[7]", (7,)
         case _:
             words = {"fail_at": "load", "fail_times": "always", "fail_device": "error", "corrupt": "state"}
             text, expected = f'"{words[knob]}"', words[knob]
+    if (acts := find_side(knob, expected)) and side not in ("", f"{acts}."):
+        (told,) = fail(f"[{side}device]\n{knob} = {text}\n")
+        assert told.startswith(f"5: {side}device.{knob}: ")
+        assert f"it acts on the {acts}'s device only" in told
+        return
     case = only(f"[{side}device]\n{knob} = {text}\n")
     for name, spec in (("source.", case.source), ("destination.", case.destination)):
         changed = {key: value for key, value in asdict(spec.devices[0].knobs).items() if value != getattr(Knobs(), key)}
@@ -234,7 +240,7 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
                 "6: migration.capabilities.events: is always on: the harness needs it",
             ],
         ),
-        ("[bounds]\nhang_s = -1", ["5: bounds.hang_s: must be greater than or equal to 0 (it is -1)"]),
+        ("[bounds]\nhang_s = -1", ["5: bounds.hang_s: must be more than 0 to 604800 seconds (it is -1)"]),
         (
             '[[faults]]\naction = "cancle"\nphase = "setup"',
             ["5: faults[0].action: must be 'cancel', 'kill source',"],
@@ -296,7 +302,7 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ('[device]\npci = "1:0.0"', ["5: device.pci: must be a PCI address as lspci -D prints it"]),
         (
             '[device]\npci = "0000:01:00.0"\nvfio_driver = "e1000e"\nvf = -1',
-            ["6: device.vfio_driver: must be a driver of VFIO", "7: device.vf: must be greater than or equal to 0"],
+            ["6: device.vfio_driver: must be a driver of VFIO", "7: device.vf: must be 0 to 65534 (it is -1)"],
         ),
         ('[device]\nallow_pre_copy = "auto"', ["5: device.allow_pre_copy: must be 'on', 'off' or 'by-machine'"]),
         (
@@ -386,7 +392,7 @@ def test_mistakes_in_axes(text: str, expected: str) -> None:
         ),
         (
             '[[faults]]\naction = "cancel"\nphase = "setup"\n[[faults]]\naction = "cut link"\nphase = "setup"\n'
-            "[axes]\nfault.rate_bit = [1]",
+            "[axes]\nfault.rate_bit = [1000]",
             "11: axes.fault.rate_bit: there are 2 [[faults]]; an axis varies the only one",
         ),
     ],
@@ -400,10 +406,10 @@ def test_contradictions(text: str, expected: str) -> None:
     ("text", "expected"),
     [
         (
-            '[[faults]]\naction = "cancel"\nphase = "setup"\nrate_bit = 1',
+            '[[faults]]\naction = "cancel"\nphase = "setup"\nrate_bit = 1000',
             ['7: faults[0].rate_bit: has no effect with the action "cancel"'],
         ),
-        ('[[faults]]\naction = "slow link"\nphase = "setup"\nrate_bit = 1', []),
+        ('[[faults]]\naction = "slow link"\nphase = "setup"\nrate_bit = 1000', []),
         (
             '[migration]\nsettle = "off"\nsettle_vfio_bytes = 1\n[bounds]\nsettle_timeout_s = 1',
             [
@@ -629,11 +635,11 @@ def test_what_is_compared() -> None:
 @pytest.mark.parametrize(
     ("axes", "compare", "expected"),
     [
-        ("memory_mib = [1, 2]", 'axis = "memory"\nbaseline = 1',
+        ("memory_mib = [128, 256]", 'axis = "memory"\nbaseline = 128',
          "7: compare.axis: there is no axis 'memory'; did you mean 'memory_mib'?"),
-        ("memory_mib = [1, 2]", 'axis = "memory_mib"\nbaseline = 3', "8: compare.baseline: the axis has no value '3'"),
-        ("memory_mib = [1]", 'axis = "memory_mib"\nbaseline = 1', "7: compare.axis: has one value: there is nothing"),
-        ("memory_mib = [1, 2]", 'axis = "memory_mib"', "6: compare.baseline: is missing"),
+        ("memory_mib = [128, 256]", 'axis = "memory_mib"\nbaseline = 3', "8: compare.baseline: the axis has no value"),
+        ("memory_mib = [128]", 'axis = "memory_mib"\nbaseline = 128', "7: compare.axis: has one value: there is"),
+        ("memory_mib = [128, 256]", 'axis = "memory_mib"', "6: compare.baseline: is missing"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared(axes: str, compare: str, expected: str) -> None:

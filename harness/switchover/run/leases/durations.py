@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How long cases took in earlier runs, from their run directories."""
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from switchover.record.errors import UsageError
 from switchover.record.planfile import find_plan
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RunDirectory, list_runs
+from switchover.record.shape import parse_json
 
 NEWEST = 50
 """Runs that are read: older ones say little of a harness and hosts that have changed since."""
@@ -51,7 +51,7 @@ def _names(directory: RunDirectory) -> dict[str, str]:
 def _read_seconds(path: Path) -> tuple[str, float] | None:
     """Case and seconds, without the rest of the record, which may be of another version."""
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(path.read_text(encoding="utf-8"))
         seconds = sum(float(value) for value in fields["seconds"].values())
         failed = fields["verdict"]["name"] == VerdictName.INFRASTRUCTURE_ERROR
         return None if failed or seconds <= 0 else (str(fields["case"]), seconds)

@@ -44,7 +44,7 @@ class Context:
     def testbed(self) -> Testbed:
         """The hosts. :raises UsageError: the case says that it needs none"""
         if self._testbed is None:
-            raise UsageError("The case says that it needs no hosts.", fix="@case(needs=Needs(hosts=2))")
+            raise UsageError("The case uses hosts, but says that it needs none.", fix="@case(needs=Needs(hosts=2))")
         return self._testbed
 
     def measure(

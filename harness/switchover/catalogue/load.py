@@ -45,14 +45,18 @@ class Catalogue:
                 raise UsageError(f"No case has the tag {wrong!r}{suggest(wrong, known)}.", fix="switchover list")
         found = [case for case in self.cases if (not words or case.id in ids) and _has(case, tags)]
         if not found:
-            raise UsageError("No case is selected.", why=f"no case that is meant has the tags {', '.join(tags)}")
+            raise UsageError(
+                "No case is selected.", why=f"none of the cases that are named has the tags {', '.join(tags)}"
+            )
         return found
 
     def require(self, identity: str) -> CatalogueCase:
         """One case by its id or an alias. :raises UsageError: there is none, or several"""
         found = self.select([identity])
         if len(found) > 1:
-            raise UsageError(f"{identity!r} means {len(found)} cases.", why=", ".join(case.id for case in found[:4]))
+            raise UsageError(
+                f"{identity!r} names {len(found)} cases, not one.", why=", ".join(case.id for case in found[:4])
+            )
         return found[0]
 
     def find(self, text: str) -> list[CatalogueCase]:

@@ -13,8 +13,10 @@ from switchover.report.keys import make_json_schema, render_reference
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--reference", action="store_true", help="keys as Markdown (docs/scenario-keys.md)")
-    kind.add_argument("--record", action="store_true", help="fields of the results as Markdown (docs/record-fields.md)")
+    kind.add_argument("--reference", action="store_true", help="print the keys as Markdown (docs/scenario-keys.md)")
+    kind.add_argument(
+        "--record", action="store_true", help="print the fields of the results as Markdown (docs/record-fields.md)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,10 +11,15 @@ from switchover.report.summary import render_cases_in_full, render_json, render_
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
-    parser.add_argument("case", nargs="?", metavar="CASE", help="an id, a part of it, or a pattern with * and ?")
-    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
-    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    parser.add_argument("run_name", metavar="RUN", help="the run: its path, its name, a part of its name, or last")
+    parser.add_argument(
+        "case",
+        nargs="?",
+        metavar="CASE",
+        help="show this case in full: its id, a part of its id, or a pattern with * and ?",
+    )
+    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="the directory that holds the run directories")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -107,7 +107,7 @@ class CheckId(StrEnum):
     BYTES_VFIO_TRANSFERRED = "bytes.vfio.transferred", "query-migrate's vfio.transferred is the bytes read"
     BYTES_RESIDUAL = "bytes.residual", "wire - RAM - VFIO is what headers and other devices take"
 
-    DOWNTIME_OUTSIDE = "downtime.outside", "the outside hears nothing while no vCPU runs"
+    DOWNTIME_OUTSIDE = "downtime.outside", "heartbeats stop for at least as long as no vCPU runs"
 
     MIGRATION_FAULTS = "migration.faults", "every fault was made", Subjects.FAULT
     MIGRATION_AGAIN = "migration.again", "a second migration completes, with all its checks"

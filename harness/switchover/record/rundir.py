@@ -139,7 +139,9 @@ class RunDirectory:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UsageError(f"The run {self.word} still goes on.", fix=f"switchover show {self.word}") from error
+                raise UsageError(
+                    f"The run {self.word} has not ended yet.", fix=f"switchover show {self.word}"
+                ) from error
             yield
 
     def write_text(self, name: str, text: str) -> None:
@@ -215,7 +217,9 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
         if len(found) == 1:
             return RunDirectory(parent / found[0])
         if found:
-            raise UsageError(f"{word!r} fits {len(found)} runs.", why=", ".join(found[-3:]), fix="say more of its name")
+            raise UsageError(
+                f"{word!r} matches {len(found)} runs.", why=", ".join(found[-3:]), fix="give more of the name"
+            )
     raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list --runs")
 
 

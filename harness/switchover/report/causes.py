@@ -29,8 +29,9 @@ class Evidence:
 
     @property
     def as_expected_at_first(self) -> bool:
-        """Whether the verdict is the expected one, and only a check after it is not in order."""
-        return "and then not in order" in self.record.mismatch
+        """Whether the verdict is the expected one, and only a check after it failed."""
+        # the second words are those of records from before version 7
+        return any(words in self.record.mismatch for words in ("but checks failed", "and then not in order"))
 
     def failed(self, *checks: CheckId) -> bool:
         """Whether one of these did not pass."""

@@ -117,8 +117,8 @@ def require_comparison(run: RunData, axis: str = "", baseline: str = "") -> list
         asked_for = f"axis {axis!r}, " * bool(axis) + f"baseline {baseline!r}" * bool(baseline)
         raise UsageError(
             "No cases of the run can be compared.",
-            why=f"none differ in one axis with a baseline; asked for: {asked_for or 'what the scenarios say: nothing'}",
-            fix="--axis and --baseline with an axis of the scenario and one of its values",
+            why=f"no cases differ only in an axis with a baseline; asked for: {asked_for or 'nothing, by no scenario'}",
+            fix="give --axis an axis of the scenario, and --baseline one of its values",
         )
     return found
 
@@ -137,7 +137,7 @@ def compare_runs(first: RunData, second: RunData) -> list[Comparison]:
             )
             found.append(replace(made, notes=notes))
     if not found or names[0] == names[1]:
-        raise UsageError("The runs have no case in common." if not found else "This is one run, not two.")
+        raise UsageError("The runs have no case in common." if not found else "RUN and RUN2 are the same run.")
     return found
 
 

@@ -21,7 +21,7 @@ Devices = DeviceSpec | Sequence[DeviceSpec]
 def load_cases(scenario: str | Path, only: str = "") -> list[PlannedCase]:
     """Cases of a scenario: of the catalogue by its name, or of a file.
 
-    ``only``: those whose id has this in it, or fits its ``*`` and ``?``.
+    ``only``: only cases whose id contains this text; with ``*`` or ``?`` in it, it must match the whole id.
 
     :raises UsageError: there is no such scenario, it is wrong, or no case is left
     """

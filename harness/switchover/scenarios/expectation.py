@@ -49,5 +49,5 @@ def find_mismatch(expectation: Expectation, verdict: Verdict, checks: Sequence[C
     if expectation.reason and not any(re.search(expectation.reason, reason) for reason in reasons):
         return f"expected a reason with {expectation.reason!r}, was: {verdict.reason or 'none'}"
     if failed and verdict.name is not VerdictName.CHECKS_FAILED:
-        return f"{verdict.name} as expected, and then not in order: {'; '.join(check.name for check in failed)}"
+        return f"{verdict.name} as expected, but checks failed: {'; '.join(check.name for check in failed)}"
     return ""

@@ -87,7 +87,7 @@ def select_case(word: str, cases: Iterable[str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{word!r} fits {len(found)} cases.", why=", ".join(found[:4]), fix="say more of its id")
+        raise UsageError(f"{word!r} matches {len(found)} cases.", why=", ".join(found[:4]), fix="give more of the id")
     raise UsageError(f"The run has no case {word!r}.", why=f"its cases: {', '.join(known[:4]) or 'none'}")
 
 

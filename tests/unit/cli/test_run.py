@@ -179,7 +179,7 @@ def test_a_host_that_there_is_not(world: World, tmp_path: Path, far: str, capsys
     assert run(far, tmp_path, "--hosts", "rack1,rack3") == 2
     assert "no host 'rack3'" in capsys.readouterr().err
     assert run(far, tmp_path, "--hosts", "rack1,rack2,rack1") == 2
-    assert "is no pair" in capsys.readouterr().err
+    assert "is not a pair" in capsys.readouterr().err
     assert run(far, tmp_path, "--hosts", "rack1", "--keep-lab") == 2
     assert "there is no lab" in capsys.readouterr().err
     Path(far).write_text(HEAD + '[source]\nhost = "rack7"\n')

@@ -58,7 +58,7 @@ def test_images_build_of_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> N
         (["qemu", "kernel", "--patch", "p"], "is made of a patch, a source tree or a tree"),
         (["qemu", "--patch", "/no/such"], "There is no patch /no/such"),
         (["kernel", "--patch", "/no/such"], "There is no patch /no/such"),
-        (["kernel", "--patch", "p", "--name", "qemu-x"], "cannot have the name 'qemu-x'"),
+        (["kernel", "--patch", "p", "--name", "qemu-x"], "The name 'qemu-x' cannot be used"),
         (["kernel", "--tree", "/"], "is built from source"),
     ],
 )

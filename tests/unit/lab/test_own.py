@@ -145,7 +145,7 @@ def test_names(place: Path, name: str) -> None:
     [
         ("prefix", None, "has no file configure"),
         (None, "source", "has no QEMU"),
-        ("source", "prefix", "goes with neither"),
+        ("source", "prefix", "cannot be combined"),
     ],
 )
 def test_what_it_is_not_made_of(place: Path, source: str | None, tree: str | None, why: str) -> None:

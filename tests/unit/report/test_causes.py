@@ -129,7 +129,7 @@ def test_what_was_said_of_other_things() -> None:
     blocker = "dut: VFIO migration is not supported in kernel"
     (passed,) = find_causes(Evidence(wrong(V.COMPLETED, expects="blocked"), blocker))
     assert "stand in the way" in passed.likely
-    mismatch = "blocked as expected, and then not in order: a second migration completes, with all its checks"
+    mismatch = "blocked as expected, but checks failed: a second migration completes, with all its checks"
     record = wrong(V.BLOCKED, blocker, mismatch=mismatch, check=CheckId.MIGRATION_AGAIN, expects="blocked")
     (again,) = find_causes(Evidence(record, blocker))
     assert "cannot be migrated any more" in again.likely

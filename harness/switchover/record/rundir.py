@@ -90,11 +90,11 @@ class RunHead:
     """What ``run.json`` holds, besides ``schema_version``."""
 
     title: str
-    """`demo`, `repro`, or the name of the scenario or of the directory that was run"""
+    """the title of the run: `demo`, `repro`, or the name of the scenario or directory that was run"""
     command: str
-    """command line that made it"""
+    """the command line that made the run"""
     started: str
-    """date and time, ISO 8601 with zone"""
+    """when it started: date and time in ISO 8601, with zone"""
 
 
 @dataclass(frozen=True)

@@ -35,30 +35,32 @@ class DeviceSpec:
     """
 
     id: str = "dut"
-    """of the device in QEMU"""
+    """the id of the device in QEMU"""
     type: str = TYPE
-    """mdev type of the device"""
+    """the mdev type of the device"""
     knobs: Knobs = field(default_factory=Knobs)
-    """those of the reference device that the harness sets"""
+    """the knobs of the reference device that the harness sets"""
     properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES))
-    """of vfio-pci, as on QEMU's command line"""
+    """the properties of vfio-pci, as on QEMU's command line"""
     allow_pre_copy: AllowPreCopy = ""
-    """the property `x-allow-pre-copy`: set, or (`by-machine`) left to the machine type of a QEMU that has it; empty: it
-    is not asked for"""
+    """the property `x-allow-pre-copy`: its value, or `by-machine` if it is left to the machine type of a QEMU that has
+    it; empty if the case does not ask for it"""
     pci: str = ""
-    """address of a PCI function of the host, `0000:3b:00.2`: the guest gets that instead of a reference device, without
-    type and knobs"""
+    """the address of a PCI function of the host, such as `0000:3b:00.2`, which the guest gets instead of a reference
+    device; type and knobs do not apply then"""
     vf: int | None = None
-    """number of the virtual function of `pci` that the guest gets, from 0; it is made if there is none"""
+    """the number, from 0, of the virtual function of `pci` that the guest gets; virtual functions are made if there are
+    none"""
     vfs: int = 0
-    """how many virtual functions `pci` gets if it has none; 0: as many as are needed"""
+    """how many virtual functions are made for `pci` if it has none; 0 makes as many as are needed"""
     vfio_driver: str = ""
-    """the function's driver on the host; without it the one that the host's kernel names for it, else `vfio-pci`"""
+    """the function's driver on the host; if it is empty, the driver that the host's kernel names for it is used, or
+    else `vfio-pci`"""
     whole_group: bool = False
-    """take the other members of its IOMMU group from the host's drivers too"""
+    """whether the other members of the function's IOMMU group are also taken from the host's drivers"""
     managed: bool = False
-    """libvirt itself gives the function to a driver of VFIO, and back (`managed` of its domain), not the harness; only
-    with `driver = "libvirt"`"""
+    """whether libvirt, instead of the harness, binds the function to a driver of VFIO and gives it back (`managed` of
+    its domain); only with `driver = "libvirt"`"""
 
     @property
     def function(self) -> FunctionRequest | None:
@@ -84,7 +86,7 @@ class SideSpec:
     guest: GuestSpec = field(default_factory=GuestSpec)
     """the guest, without its devices"""
     devices: tuple[DeviceSpec, ...] = (DeviceSpec(),)
-    """the devices that it gets, in the order of their slots"""
+    """the devices of the guest, in the order of their slots"""
 
     @property
     def references(self) -> tuple[DeviceSpec, ...]:
@@ -108,15 +110,16 @@ class Case:
     faults: tuple[Fault, ...] = ()
     expectation: Expectation = COMPLETES
     heartbeat_us: int = HEARTBEAT_US
-    """period of the heartbeats that the guest sends to the outside, microseconds; 0: none"""
+    """the period of the heartbeats that the guest sends to the outside, in microseconds; 0 means that it sends none"""
     login_after: bool = False
-    """log in to the guest anew after the migration, besides the connection from before it, which must survive"""
+    """whether to log in to the guest anew after the migration, in addition to the connection from before it, which must
+    survive"""
     irq_seconds: float = 0
-    """where IRQ threads of the device run is recorded for so long on the source and on the destination, and all the
-    time in between, seconds; 0: not; needs `irq_rates`"""
+    """how long, in seconds, to record where IRQ threads of the device run, on the source before the migration and on
+    the destination after it; the time in between is recorded, too; 0 records nothing; needs `irq_rates`"""
     irq_load: IrqLoad = "none"
-    """with `irq_seconds`, a task of the guest that uses up the CPU of the device's first interrupt all the time: of the
-    fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
+    """with `irq_seconds`, a task in the guest that keeps the CPU of the device's first interrupt busy all the time: of
+    the fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:

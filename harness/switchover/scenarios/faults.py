@@ -29,6 +29,6 @@ class Fault:
     action: Action
     """what is done"""
     phase: Phase
-    """when: as soon as the migration is seen in this phase"""
+    """the phase in which it is done: as soon as the migration is seen in this phase"""
     rate_bit: int = 8_000_000
-    """of a slowed link, bits per second"""
+    """the rate of a slowed link, in bits per second"""

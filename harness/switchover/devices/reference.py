@@ -42,7 +42,7 @@ FaultPoint = Annotated[
 
 @dataclass(frozen=True)
 class Knobs:
-    """How the device behaves in a migration. Sizes in bytes, rates in bytes per second (0: as fast as it can).
+    """How the device behaves in a migration. Sizes are in bytes, rates in bytes per second; a rate of 0 means no limit.
 
     ``migration``, ``stop_copy``, ``pre_copy`` and ``p2p`` are what the device offers. A load overwrites the two sizes
     of the destination's device.

@@ -83,7 +83,7 @@ class MigrationSettings:
         return replace(self, **longer)
 
     def all_capabilities(self, side: str) -> dict[str, bool]:
-        """``side``: ``source`` or ``destination``."""
+        """All capabilities that a side is given, with their values. ``side`` is ``source`` or ``destination``."""
         return {
             "events": True,
             "return-path": self.return_path,
@@ -94,7 +94,7 @@ class MigrationSettings:
         }
 
     def first_parameters(self) -> dict[str, object]:
-        """What both sides are given before the migration."""
+        """The parameters that both sides are given before the migration."""
         return {
             "downtime-limit": HOLD_LIMIT_MS if self.settle else self.downtime_limit_ms,
             "max-bandwidth": self.max_bandwidth,

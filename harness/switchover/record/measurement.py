@@ -48,7 +48,7 @@ class Check:
 
     @property
     def label(self) -> str:
-        """``guest.console, source``: what a record's :meth:`check` takes."""
+        """The id and the subject, such as ``guest.console, source``; a record's :meth:`check` takes both."""
         return f"{self.id}, {self.subject}" if self.subject else str(self.id)
 
 

@@ -20,7 +20,7 @@ DIFFERS_ALONE = "differs alone"
 
 
 class VerdictName(StrEnum):
-    """What happened to a case; definitions in the design."""
+    """What happened to a case; docs/concepts.md defines each verdict."""
 
     COMPLETED = "completed"
     CHECKS_FAILED = "checks-failed"
@@ -48,7 +48,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything one repeat produced, but for the long files beside it."""
+    """Everything that one repeat produced, except the long files beside the record."""
 
     case: str
     """id of the case"""
@@ -100,17 +100,18 @@ class Record:
 
     @property
     def differs_alone(self) -> bool:
-        """Whether it is as expected with a guest of its own, and was not with one that cases share."""
+        """Whether the case is as expected with a guest of its own, but was not with the guest that cases share."""
         return bool(self.mismatch and self.alone and not self.alone["mismatch"])
 
     def measured(self, name: str) -> float | None:
-        """Value of a measurement; None if it is missing."""
+        """The value of a measurement; None if it is missing."""
         return next((entry.value for entry in self.measurements if entry.name == name), None)
 
     def check(self, id: str, subject: str = "") -> Check:
-        """A check that was made. Without ``subject`` it must be the only one of its id, or one that has none.
+        """Find a check that was made. Without ``subject``, the check must be the only one of its id, or have no
+        subject.
 
-        :raises UsageError: there is none, or there are several; with those that there are
+        :raises UsageError: there is no such check, or there are several, which the error lists
         """
         of_id = [check for check in self.checks if check.id == id]
         if exact := [check for check in of_id if check.subject == subject]:
@@ -135,7 +136,7 @@ class Record:
 
     @property
     def failed_checks(self) -> tuple[Check, ...]:
-        """Those that did not pass, in their order."""
+        """The checks that did not pass, in their order."""
         return tuple(check for check in self.checks if not check.passed)
 
 

@@ -224,9 +224,10 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
 
 
 def read_records(run: str | Path = "last") -> list[Record]:
-    """Records of a run, by case and repeat, from its directory alone: no host is asked.
+    """Read the records of a run from its directory alone, ordered by case and repeat; no host is asked.
 
-    ``run``: the directory, or of one in the state directory its name, a part of that which no other has, or ``last``.
+    ``run`` is the run directory; or, for one in the state directory, its name, a part of the name that no other run
+    has, or ``last``.
 
     :raises UsageError: there is none, or several; or a record is of a newer version
     """

@@ -16,7 +16,7 @@ class Unit(StrEnum):
 
 
 class Direction(StrEnum):
-    """Which way is better."""
+    """Which direction of a number is better."""
 
     LOWER = "lower"
     HIGHER = "higher"

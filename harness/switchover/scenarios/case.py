@@ -64,24 +64,24 @@ class DeviceSpec:
 
     @property
     def function(self) -> FunctionRequest | None:
-        """The PCI function that it is; None: it is a reference device."""
+        """The PCI function that the device is; None if it is a reference device."""
         if not self.pci:
             return None
         return FunctionRequest(self.pci, self.vf, self.vfs, self.vfio_driver, self.whole_group, self.managed)
 
     def given_properties(self) -> dict[str, str]:
-        """Those that vfio-pci is given."""
+        """The properties that vfio-pci is given."""
         given = {PRE_COPY_PROPERTY: self.allow_pre_copy} if self.allow_pre_copy in ("on", "off") else {}
         return {**self.properties, **given}
 
     def named_properties(self) -> list[str]:
-        """Those that QEMU's vfio-pci must have."""
+        """The properties that QEMU's vfio-pci must have."""
         return sorted({*self.given_properties(), *([PRE_COPY_PROPERTY] if self.allow_pre_copy else [])})
 
 
 @dataclass(frozen=True)
 class SideSpec:
-    """What one side is made of; the other side may be made otherwise."""
+    """The guest and the devices of one side; the other side may differ."""
 
     guest: GuestSpec = field(default_factory=GuestSpec)
     """the guest, without its devices"""
@@ -90,18 +90,20 @@ class SideSpec:
 
     @property
     def references(self) -> tuple[DeviceSpec, ...]:
-        """Its reference devices, which have knobs, counters and a driver in the guest that tells."""
+        """The reference devices, which have knobs, counters, and a driver in the guest that reports them."""
         return tuple(device for device in self.devices if device.function is None)
 
     @property
     def functions(self) -> tuple[FunctionRequest, ...]:
-        """Its PCI functions."""
+        """The PCI functions of this side."""
         return tuple(device.function for device in self.devices if device.function is not None)
 
 
 @dataclass(frozen=True)
 class Case:
-    """``id`` is derived from the values that distinguish the case."""
+    """One point of the axes of a scenario, with all values fixed. ``id`` is derived from the values that distinguish
+    it.
+    """
 
     id: str
     source: SideSpec = field(default_factory=SideSpec)

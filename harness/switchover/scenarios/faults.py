@@ -24,7 +24,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """An action in a phase of the migration. ``rate_bit``: of a slowed link, bits per second."""
+    """An action that is done on purpose in a phase of the migration."""
 
     action: Action
     """what is done"""

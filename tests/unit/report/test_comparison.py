@@ -229,7 +229,7 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     once = [read_run(make_compared_run(tmp_path, [make_repeat("off", 1, 2.0, at=at)], 1)) for at in (0, 1)]
     (found,) = compare_runs(*once)
     assert found.differences[0].conclusion == "can't tell from 1 repeat an arm: 5 are needed (in these, the same)"
-    with pytest.raises(UsageError, match="one run"):
+    with pytest.raises(UsageError, match="the same run"):
         compare_runs(read_run(one), read_run(one))
     with pytest.raises(UsageError, match="in common"):
         compare_runs(read_run(one), read_run(make_run(tmp_path, [make_record("x")])))

@@ -90,7 +90,7 @@ def find_plan(directory: RunDirectory) -> PlanFile | None:
             tuple(PlanLine(**entry) for entry in fields["cases"]),
         )
     except (KeyError, TypeError) as error:
-        raise UsageError(f"{path} is no plan of a run.", why=str(error)) from error
+        raise UsageError(f"{path} is not the plan of a run.", why=str(error)) from error
 
 
 def _read_scenario(fields: Mapping[str, Any]) -> PlannedScenario:

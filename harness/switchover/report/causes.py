@@ -92,7 +92,7 @@ _OURS = (
     CauseRule("starved", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
               and re.search(r"lab host \S+ (did not get to run|was stopped for)", e.record.verdict.reason) is not None,
               Cause("a lab host did not get to run, which the controller saw: QEMU and the device are not to blame",
-                    "run it again while less goes on on this machine; a longer bound may do too")),
+                    "run it again while this machine is less busy; a longer bound may help, too")),
     CauseRule("host lost", lambda e: e.has(VerdictName.INFRASTRUCTURE_ERROR)
               and e.says(r"does not answer", r"connection .*(broke|closed|lost)", r"Lab host"),
               Cause("a host ended, hangs or cannot be reached; QEMU and the device are not to blame for this verdict",

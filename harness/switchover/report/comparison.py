@@ -159,7 +159,7 @@ def _list_changes(case: CaseResult, other: CaseResult) -> Iterator[str]:
         if first.fingerprint.get(key) != second.fingerprint.get(key)
     )
     if differing:
-        yield f"not all was alike in both runs: {', '.join(differing)}"
+        yield f"the runs also differ in: {', '.join(differing)}"
 
 
 def _compare(
@@ -235,7 +235,7 @@ def _judge(
 def conclude(difference: Difference | None, factor: float | None) -> str:
     """In words, whether an arm takes less or more time than the baseline. Pure."""
     if difference is None:
-        return "missing: no repeats have it in both arms"
+        return "missing: the number is not there in both arms"
     counted = f"{difference.count} {'round' if difference.paired else 'repeat'}{'s' * (difference.count != 1)}"
     counted += "" if difference.paired else " an arm"
     if difference.low is None or difference.high is None or difference.p is None:
@@ -318,6 +318,6 @@ def _format_count(value: float) -> str:
 
 def _render_order(comparison: Comparison) -> str:
     if not comparison.in_turns:
-        return "not in turns: what changed meanwhile is in the differences"
+        return "the repeats did not alternate: the differences include whatever changed in between"
     shown = ", ".join(" ".join(one) for one in comparison.order[:_ROUNDS_SHOWN])
     return f"in turns: {shown}{', …' * (len(comparison.order) > _ROUNDS_SHOWN)}"

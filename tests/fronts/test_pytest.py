@@ -169,7 +169,7 @@ def test_a_name_that_means_nothing(with_pytest: Environment, place: Path) -> Non
         ([_CASES, "--switchover-tag=conformanc"], "conformance"),
         ([_CASES, "--switchover-tag=conformance", "--switchover-tag=-conformance"], "No case is selected"),
         (["--switchover-cases=nowhere.py"], "nowhere.py"),
-        (["--switchover", "--switchover-pair=a,b,c"], "is no pair"),
+        (["--switchover", "--switchover-pair=a,b,c"], "is not a pair"),
         (["--switchover", "--switchover-pair=nobody"], "nobody"),
     ):
         session = run_pytest(with_pytest, place, *words)

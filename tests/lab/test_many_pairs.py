@@ -20,6 +20,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import stretch
 from switchover.lab.lab import Lab, start_lab
 from switchover.lab.release import list_leftovers
+from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.run.interventions import start_link
@@ -109,7 +110,7 @@ def require_heard(record: Record) -> None:
     assert record.measured("outside.lost") == record.measured("outside.duplicated") == 0
     passed = {check.name for check in record.checks if check.passed}
     assert len(passed) == len(record.checks)
-    assert {"connections to the guest survive the migration", "the outside hears nothing while no vCPU runs"} <= passed
+    assert {CheckId.GUEST_CONNECTION_SURVIVES.claim, CheckId.DOWNTIME_OUTSIDE.claim} <= passed
 
 
 def test_two_pairs_at_the_same_time(four: Lab, saved: SavedGuests, tmp_path: Path) -> None:

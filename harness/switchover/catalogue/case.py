@@ -14,7 +14,7 @@ TIMEOUT_S = 900.0
 
 @dataclass(frozen=True)
 class Needs:
-    """What a case needs to be run at all. Whether hosts have it, they are asked before it runs."""
+    """What a case needs to be run at all. The hosts are asked for it before the case runs."""
 
     hosts: int = 2
     """between which guests migrate; 0: none at all, not even a lab"""
@@ -29,11 +29,11 @@ class Needs:
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """QEMUs and kernels that may have to be built before hosts are taken."""
+        """The QEMUs and kernels that may have to be built before hosts are taken."""
         return (*self.qemu, *self.kernel)
 
     def describe(self) -> dict[str, object]:
-        """What there is to say, without what is as usual."""
+        """The needs as values for JSON, without those that have their defaults."""
         told: dict[str, object] = {"hosts": self.hosts}
         return told | {
             name: value
@@ -47,7 +47,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class CatalogueCase:
-    """``planned`` of a scenario's case, ``function`` of one in Python, never both."""
+    """A case of the catalogue. One of a scenario has ``planned``, one in Python has ``function``, and none has both."""
 
     id: str
     """letters, digits, `_`, `.` and `-`; the same in every front"""
@@ -78,7 +78,7 @@ class CatalogueCase:
         return self.function is not None
 
     def describe(self) -> dict[str, object]:
-        """For programs: what ``switchover list --json`` prints of it."""
+        """What ``switchover list --json`` prints of the case, for programs."""
         return {
             "id": self.id,
             "group": self.group,

@@ -20,7 +20,7 @@ class CaseFailed(Exception):
 
 
 class Context:
-    """Made for each execution of a case.
+    """What a case in Python is given; one is made for each execution.
 
     A case passes by returning. It fails with :meth:`fail`, with an ``assert``, with a check that did not pass, or where
     a record of its migrations is not as expected and it said :meth:`require`. With any other error it ends as an
@@ -37,14 +37,14 @@ class Context:
 
     @property
     def directory(self) -> Path:
-        """Of this execution: files that are put there stay with the record."""
+        """The directory of this execution; files that are put there stay with the record."""
         return self._place.path
 
     @property
     def testbed(self) -> Testbed:
         """The hosts. :raises UsageError: the case says that it needs none"""
         if self._testbed is None:
-            raise UsageError("The case says that it needs no hosts.", fix="@case(needs=Needs(hosts=2))")
+            raise UsageError("The case uses hosts, but says that it needs none.", fix="@case(needs=Needs(hosts=2))")
         return self._testbed
 
     def measure(
@@ -59,20 +59,21 @@ class Context:
         bound: float | None = None,
         note: str = "",
     ) -> None:
-        """Put a number into the record. ``value``: None if it could not be had, and ``note`` says why."""
+        """Put a number into the record. ``value`` is None if the number is missing, and then ``note`` says why."""
         self.measurements.append(Measurement(name, value, unit, direction, definition, source, bound, note))
 
     def check(self, name: str, expected: object, observed: object, *, claim: str = "") -> bool:
         """Put into the record whether two values are equal; the case goes on, and fails at its end if they are not.
 
-        ``name``: a word for it, unique in the case: the subject of the check ``case.claim``. ``claim``: in words.
+        ``name`` is a word that is unique in the case, and the subject of the check ``case.claim``; ``claim`` is the
+        sentence.
         """
         passed = expected == observed
         self._add(name, passed, str(expected), str(observed), claim)
         return passed
 
     def check_bound(self, name: str, value: float | None, most: float, *, claim: str = "") -> bool:
-        """The same for a number that must not be larger than ``most``. One that is missing has not passed."""
+        """Put into the record whether a number is at most ``most``. A missing number has not passed."""
         passed = value is not None and value <= most
         self._add(name, passed, f"at most {most:g}", "missing" if value is None else f"{value:g}", claim)
         return passed
@@ -83,7 +84,9 @@ class Context:
         self.checks.append(Check(CheckId.CASE_CLAIM, claim or name, passed, expected, observed, subject=name))
 
     def require(self, record: Record) -> Record:
-        """A record that must be as expected, or the case ends here. :raises CaseFailed: it is not"""
+        """Require that a record is as expected; otherwise the case ends here. :raises CaseFailed: the record is not as
+        expected
+        """
         self.records.append(record)
         if record.mismatch:
             raise CaseFailed(f"{record.case} #{record.repeat}: {record.mismatch}")
@@ -92,7 +95,7 @@ class Context:
         return record
 
     def attach(self, name: str, data: bytes | str) -> Path:
-        """A file for the record. :raises UsageError: the name is a path"""
+        """Put a file beside the record. :raises UsageError: the name is a path"""
         if "/" in name or name in ("", ".", ".."):
             raise UsageError(f"An attachment is named {name!r}.", fix="a name of a file, without directories")
         path = self.directory / name
@@ -100,7 +103,7 @@ class Context:
         return path
 
     def say(self, text: str) -> None:
-        """A line for whoever watches."""
+        """Print a line for those who watch the run."""
         say(text)
 
     def fail(self, reason: str) -> NoReturn:
@@ -108,5 +111,5 @@ class Context:
         raise CaseFailed(reason)
 
     def skip(self, reason: str) -> NoReturn:
-        """What the case needs is not there: it is *not-supported*. :raises NotSupported: always"""
+        """End the case as *not-supported*, since something that it needs is missing. :raises NotSupported: always"""
         raise NotSupported(reason)

@@ -24,7 +24,7 @@ _PATTERN = "*?["
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All cases, each id once. ``places``: what it was read from."""
+    """All cases, each id once. ``places`` are the files that they were read from."""
 
     cases: tuple[CatalogueCase, ...]
     places: tuple[Path, ...]
@@ -34,7 +34,7 @@ class Catalogue:
         all cases. A word is an id or an alias of one, the name of a scenario or a function, or a pattern with ``*``.
         A tag with ``-`` before it must not be there.
 
-        :raises UsageError: a word or a tag means nothing, with what is like it; or nothing is selected
+        :raises UsageError: a word or a tag is unknown (the error lists similar ones), or nothing is selected
         """
         chosen = [self._find(word) for word in words]
         ids = {case.id for cases in chosen for case in cases}
@@ -45,18 +45,22 @@ class Catalogue:
                 raise UsageError(f"No case has the tag {wrong!r}{suggest(wrong, known)}.", fix="switchover list")
         found = [case for case in self.cases if (not words or case.id in ids) and _has(case, tags)]
         if not found:
-            raise UsageError("No case is selected.", why=f"no case that is meant has the tags {', '.join(tags)}")
+            raise UsageError(
+                "No case is selected.", why=f"none of the cases that are named has the tags {', '.join(tags)}"
+            )
         return found
 
     def require(self, identity: str) -> CatalogueCase:
         """One case by its id or an alias. :raises UsageError: there is none, or several"""
         found = self.select([identity])
         if len(found) > 1:
-            raise UsageError(f"{identity!r} means {len(found)} cases.", why=", ".join(case.id for case in found[:4]))
+            raise UsageError(
+                f"{identity!r} names {len(found)} cases, not one.", why=", ".join(case.id for case in found[:4])
+            )
         return found[0]
 
     def find(self, text: str) -> list[CatalogueCase]:
-        """For lists that people look at: cases with ``text`` anywhere in their id, or that a word means."""
+        """Cases that have ``text`` anywhere in their id, or that it names as a word; for lists that people look at."""
         try:
             return self._find(text)
         except UsageError:
@@ -107,9 +111,11 @@ def list_places(more: Sequence[Path] = ()) -> list[Path]:
 
 
 def load_catalogue(more: Sequence[Path] = (), *, only: bool = False) -> Catalogue:
-    """``more``: besides what ships with the project; ``only``: and without that.
+    """Read the cases that ship with the project, and those of the files and directories in ``more``.
 
-    :raises UsageError: files are wrong, each told; or two cases have one id
+    With ``only``, the cases that ship with the project are left out.
+
+    :raises UsageError: files are wrong, all of which are named, or two cases have the same id
     """
     own = set(list_places()) if only else set()
     places = [place for place in list_places(more) if place not in own]

@@ -105,13 +105,18 @@ def _list_cases(function: Function, mark: _Mark, path: Path) -> Iterator[Catalog
 def _check(function: Function, mark: _Mark, place: str) -> None:
     parameters = list(inspect.signature(function).parameters.values())
     if not parameters:
-        raise UsageError(f"{place}: {function.__name__} takes no context.", fix=f"def {function.__name__}(context): …")
+        raise UsageError(
+            f"{place}: {function.__name__} does not take the context as its first parameter.",
+            fix=f"def {function.__name__}(context): …",
+        )
     names = {parameter.name for parameter in parameters[1:]}
     if unknown := set(mark.axes) - names:
-        raise UsageError(f"{place}: {function.__name__} has no parameter {sorted(unknown)[0]!r}, and an axis has.")
+        raise UsageError(f"{place}: {function.__name__} has no parameter for the axis {sorted(unknown)[0]!r}.")
     needed = {parameter.name for parameter in parameters[1:] if parameter.default is inspect.Parameter.empty}
     if lacking := needed - set(mark.axes):
-        raise UsageError(f"{place}: the parameter {sorted(lacking)[0]!r} of {function.__name__} has no value.")
+        raise UsageError(
+            f"{place}: the parameter {sorted(lacking)[0]!r} of {function.__name__} has neither an axis nor a default."
+        )
     if empty := [name for name, values in mark.axes.items() if not values]:
         raise UsageError(f"{place}: the axis {empty[0]!r} of {function.__name__} has no value.")
 

@@ -19,14 +19,14 @@ from switchover.scenarios.recorded import select_case
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
-    parser.add_argument("case", metavar="CASE", help="an id, or a part of it")
+    parser.add_argument("run_name", metavar="RUN", help="the run: its path, its name, a part of its name, or last")
+    parser.add_argument("case", metavar="CASE", help="the case: its id, or a part of its id")
     parser.add_argument("side", choices=("source", "destination"))
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--qmp", action="store_true", help="a shell on QEMU's monitor; Ctrl-D leaves it")
     way.add_argument("--ssh", action="store_true", help="a shell in the guest")
     way.add_argument("--console", action="store_true", help="follow the guest's console; Ctrl-C leaves it")
-    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
+    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="the directory that holds the run directories")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def _find_repeat(directory: RunDirectory, word: str) -> Path:
         return kept[select_case(word, kept)]
     raise UsageError(
         f"The run {directory.path.name} keeps no guests.",
-        why="guests are kept while switchover run --keep-on-fail waits, of the first case that is not as expected",
+        why="switchover run --keep-on-fail keeps guests of the first case that is not as expected, while it waits",
         fix="switchover run SCENARIO --only CASE --keep-on-fail",
     )
 

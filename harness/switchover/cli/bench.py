@@ -25,20 +25,31 @@ class Kind:
 
 
 KINDS = {
-    "warm": Kind(3, "images built: from nothing to the record of one migration, lab boot included"),
+    "warm": Kind(3, "time from nothing but built images to the record of one migration, lab boot included"),
     "next": Kind(
-        5, "in a running lab: one more case, its guest booted, restored and shared in turns, and where its time goes"
+        5,
+        "time one more case in a running lab, its guest booted, restored and shared in turns, and where the time goes",
     ),
     "labs": Kind(
-        8, "two labs side by side, the second one otherwise: the same case in turns, and the ratio of each step",
+        8,
+        "compare two labs that differ: run the same case in turns, and give the ratio of each step",
         (
-            ("--cpu", {"metavar": "CPU", "help": "of the second lab's hosts, as QEMU's -cpu takes it"}),
-            ("--accel", {"metavar": "ACCEL", "help": "likewise -accel"}),
-            ("--append", {"metavar": "WORDS", "help": "for its hosts' kernel, in place of the lab's own words"}),
-            ("--guest-append", {"metavar": "WORDS", "help": "for its guests' kernel, likewise"}),
-            ("--qemu", {"metavar": "QEMU", "default": "", "help": "its hosts run in: a program, or a toolchain"}),
-            ("--setup", {"metavar": "COMMAND", "help": "run by a shell on each of its hosts, after the boot"}),
-            ("--start", {"choices": ("cold", "warm", "both"), "default": "cold", "help": "guests; default: cold"}),
+            ("--cpu", {"metavar": "CPU", "help": "CPU of the second lab's hosts, as QEMU's -cpu takes it"}),
+            ("--accel", {"metavar": "ACCEL", "help": "accelerator of its hosts, as QEMU's -accel takes it"}),
+            ("--append", {"metavar": "WORDS", "help": "kernel command line of its hosts, in place of the lab's own"}),
+            (
+                "--guest-append",
+                {"metavar": "WORDS", "help": "kernel command line of its guests, in place of their own"},
+            ),
+            (
+                "--qemu",
+                {"metavar": "QEMU", "default": "", "help": "QEMU that its hosts run in: a program or a toolchain"},
+            ),
+            ("--setup", {"metavar": "COMMAND", "help": "shell command that runs on each of its hosts after the boot"}),
+            (
+                "--start",
+                {"choices": ("cold", "warm", "both"), "default": "cold", "help": "how guests start; default: cold"},
+            ),
         ),
     ),
     "pairs": Kind(8, "two pairs of a lab at the same time against one of them: cases per minute, and the ratio"),
@@ -52,31 +63,49 @@ KINDS = {
         20, "migrations there and back in a row, each with all checks",
         (("--driver", {"choices": ("qmp", "libvirt"), "default": "qmp", "help": "who migrates; default: qmp"}),),
     ),
-    "busy": Kind(50, "the same with DMA and interrupts going on: data lost or wrong"),
-    "probes": Kind(10, "the downtime with all probes on against QEMU's counters only, in pairs"),
-    "matrix": Kind(1, "the fault scenarios of the catalogue with one guest: cells run and right"),
-    "plan": Kind(5, "25,000 cases of a scenario planned and shown; needs no lab"),
-    "show": Kind(5, "a run of 1,000 cases shown, from a new process; needs no lab"),
+    "there-and-back": Kind(
+        20,
+        "migrate a guest there and back, each time with all checks",
+        (
+            (
+                "--driver",
+                {"choices": ("qmp", "libvirt"), "default": "qmp", "help": "driver that migrates; default: qmp"},
+            ),
+        ),
+    ),
+    "busy": Kind(50, "the same with DMA and interrupts going on; shows whether data was lost or wrong"),
+    "probes": Kind(10, "compare the downtime with all probes on and with QEMU's counters only, in pairs"),
+    "matrix": Kind(1, "run the fault scenarios of the catalogue with one guest; counts the cells run and right"),
+    "plan": Kind(5, "plan and show 25,000 cases of a scenario; needs no lab"),
+    "show": Kind(5, "show a run of 1,000 cases from a new process; needs no lab"),
     "irq-parse": Kind(
-        1_000_000, "events of a recording of interrupts analysed on one core, and memory; needs no lab",
-        (("--file", {"type": Path, "required": True, "metavar": "FILE", "help": "of switchover irq record"}),),
+        1_000_000,
+        "analyse events of a recording of interrupts on one core; gives speed and memory; needs no lab",
+        (
+            (
+                "--file",
+                {"type": Path, "required": True, "metavar": "FILE", "help": "a recording of switchover irq record"},
+            ),
+        ),
     ),
     "leases": Kind(
-        10_000, "many pairs of simulated hosts at work, and leases whose holders are killed: double uses; needs no lab",
-        (("--seed", {"type": int, "default": 1, "help": "of what is simulated; default: 1"}),),
+        10_000,
+        "lease many pairs of simulated hosts while holders are killed; counts double uses; needs no lab",
+        (("--seed", {"type": int, "default": 1, "help": "seed of the simulation; default: 1"}),),
     ),
     "kills": Kind(
-        20, "the harness killed at random moments of a repeat: what is left after the next command",
-        (("--seed", {"type": int, "help": "of the moments; default: another one each time"}),),
+        20,
+        "kill the harness at random moments of a repeat, and look for what is left after the next command",
+        (("--seed", {"type": int, "help": "seed of the moments; default: a new one each time"}),),
     ),
-}  # fmt: skip
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, kind in KINDS.items():
         of_kind = kinds.add_parser(name, help=kind.summary)
-        default = f"default: {kind.count}"
+        default = f"how many; default: {kind.count}"
         of_kind.add_argument("--count", type=parse_positive, default=kind.count, metavar="N", help=default)
         for option, settings in kind.options:
             of_kind.add_argument(option, **settings)

@@ -13,14 +13,16 @@ from switchover.report.rundata import read_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
-    parser.add_argument("other", nargs="?", metavar="RUN2", help="compared with RUN, case by case")
-    parser.add_argument("--axis", default="", metavar="AXIS", help="whose values are compared; default: the scenario's")
+    parser.add_argument("run_name", metavar="RUN", help="the run: its path, its name, a part of its name, or last")
+    parser.add_argument("other", nargs="?", metavar="RUN2", help="a second run: compare its cases with those of RUN")
     parser.add_argument(
-        "--baseline", default="", metavar="VALUE", help="of the axis, what the others are compared with"
+        "--axis", default="", metavar="AXIS", help="compare the values of this axis; default: that of the scenario"
     )
-    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
-    parser.add_argument("--json", action="store_true", help="all numbers, for programs")
+    parser.add_argument(
+        "--baseline", default="", metavar="VALUE", help="compare the other values of the axis with this one"
+    )
+    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="the directory that holds the run directories")
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeats", type=parse_positive, default=1, metavar="N", help="repeats of each case, interleaved"
     )
-    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where run directories go")
+    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="make the run directory in this directory")
 
 
 def run(arguments: argparse.Namespace) -> int:

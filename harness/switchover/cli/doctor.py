@@ -27,12 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         nargs="+",
         metavar=("TARGET", "NAME"),
-        help=f"only what is needed for this: {', '.join(EVERYTHING)}, host NAME, or irq NAME (to record there); "
-        f"may be repeated (default: {', '.join(EVERYTHING)})",
+        help=f"check only what this needs: {', '.join(EVERYTHING)}, host NAME, or irq NAME (to record there); "
+        f"may be given several times (default: {', '.join(EVERYTHING)})",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--inventory", type=Path, metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
-    parser.add_argument("--lab", metavar="NAME", help="with --for host NAME: a lab host of this lab will do")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument(
+        "--inventory", type=Path, metavar="FILE", help="the inventory; default: ~/.config/switchover/inventory.toml"
+    )
+    parser.add_argument("--lab", metavar="NAME", help="a lab that is up: --for host NAME may name its hosts, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,7 +61,7 @@ def parse_targets(words: Sequence[Sequence[str]]) -> list[str]:
                 targets.append(f"{kind} {name}")
             case _:
                 raise UsageError(
-                    f"Nothing is known by --for {' '.join(group)}.",
+                    f"The doctor has no checks for {' '.join(group)}.",
                     fix=f"one of: {', '.join(EVERYTHING)}, host NAME, irq NAME",
                 )
     return targets

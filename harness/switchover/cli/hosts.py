@@ -29,10 +29,14 @@ from switchover.report.hosts import render_survey_json, render_surveys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all; the controller is {LOCAL!r}")
-    parser.add_argument("--json", action="store_true", help="everything, for programs")
-    parser.add_argument("--inventory", type=Path, metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
-    parser.add_argument("--lab", metavar="NAME", help="the hosts of a lab that is up, too")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"hosts to look at, {LOCAL!r} for the controller; default: all"
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, for programs")
+    parser.add_argument(
+        "--inventory", type=Path, metavar="FILE", help="the inventory; default: ~/.config/switchover/inventory.toml"
+    )
+    parser.add_argument("--lab", metavar="NAME", help="look at the hosts of this lab, too; it must be up")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,7 +67,7 @@ class Sources:
         """
         known = self.names()
         if name not in known:
-            fix = "switchover hosts shows all; any other: USER@ADDRESS"
+            fix = "switchover hosts lists those that are known; any other machine: USER@ADDRESS"
             raise UsageError(f"There is no host {name!r}{suggest(name, known)}.", fix=fix)
         if name == LOCAL:
             yield LocalHost()
@@ -124,12 +128,16 @@ def add_login_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "host", metavar="HOST", help=f"a name of the inventory or of the lab, {LOCAL}, or USER@ADDRESS[:PORT]"
     )
-    parser.add_argument("--key", metavar="FILE", help="of USER@ADDRESS: private key (default: ~/.ssh/id_ed25519)")
+    parser.add_argument("--key", metavar="FILE", help="private key for USER@ADDRESS (default: ~/.ssh/id_ed25519)")
     parser.add_argument(
-        "--host-key", metavar="KEY", help="of USER@ADDRESS: 'ssh-ed25519 AAAA…' (default: that of ~/.ssh/known_hosts)"
+        "--host-key",
+        metavar="KEY",
+        help="public key of USER@ADDRESS: 'ssh-ed25519 AAAA…' (default: from ~/.ssh/known_hosts)",
     )
-    parser.add_argument("--inventory", type=Path, metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
-    parser.add_argument("--lab", metavar="NAME", help="a lab whose hosts may be named")
+    parser.add_argument(
+        "--inventory", type=Path, metavar="FILE", help="the inventory; default: ~/.config/switchover/inventory.toml"
+    )
+    parser.add_argument("--lab", metavar="NAME", help="a lab that is up: HOST may name its hosts, too")
 
 
 @contextlib.contextmanager
@@ -144,7 +152,9 @@ def open_named_host(arguments: argparse.Namespace) -> Iterator[Host]:
             yield host
         return
     if arguments.key or arguments.host_key:
-        raise UsageError("--key and --host-key are for USER@ADDRESS.", fix="give them to the host in the inventory")
+        raise UsageError(
+            "--key and --host-key go with USER@ADDRESS only.", fix="set key and host_key of the host in the inventory"
+        )
     with open_sources(arguments.inventory, arguments.lab) as sources, sources.open(word) as host:
         yield host
 
@@ -168,7 +178,9 @@ def parse_login(word: str, key: str | None, host_key: str | None) -> HostEntry:
     """
     match = _LOGIN.fullmatch(word)
     if match is None:
-        raise UsageError(f"{word!r} is no login.", fix="USER@ADDRESS or USER@ADDRESS:PORT, as root@10.0.0.11:2222")
+        raise UsageError(
+            f"{word!r} is not a login.", fix="USER@ADDRESS or USER@ADDRESS:PORT, such as root@10.0.0.11:2222"
+        )
     values = {
         "user": match["user"],
         "address": match["six"] or match["address"],

@@ -27,25 +27,40 @@ from switchover.record.units import format_bytes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="show every image: built or not, size, time it took")
-    listing.add_argument("--json", action="store_true", help="for programs")
+    listing.add_argument("--json", action="store_true", help="print JSON, for programs")
     build = actions.add_parser("build", help="build what is missing")
     own = " or ".join(repr(kind) for kind in DEFAULT_NAMES)
     build.add_argument(
-        "names", nargs="*", metavar="IMAGE", help=f"default: all a lab needs; {own}: one of your own, from…"
+        "names",
+        nargs="*",
+        metavar="IMAGE",
+        help=f"images to build; default: all that a lab needs; {own}: one of your own",
     )
     build.add_argument(
-        "--patch", action="append", default=[], type=Path, metavar="FILE",
-        help="…Debian's QEMU 10.0 or Linux 6.12 with this patch; several are applied in their order",
-    )  # fmt: skip
-    build.add_argument("--source", type=Path, metavar="DIRECTORY", help="…a source tree (and --patch)")
-    build.add_argument(
-        "--tree", type=Path, metavar="DIRECTORY", help="…binaries of QEMU: a prefix or a build directory"
+        "--patch",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="for one of your own: apply this patch to Debian's QEMU 10.0 or Linux 6.12, or to --source; may be given "
+        "several times",
     )
     build.add_argument(
-        "--name", metavar="NAME", help=f"what scenarios call it; default: {' or '.join(DEFAULT_NAMES.values())}"
+        "--source", type=Path, metavar="DIRECTORY", help="for one of your own: build it from this source tree"
     )
-    clean = actions.add_parser("clean", help="remove images that today's recipes do not make")
-    clean.add_argument("--all", action="store_true", help="today's images too")
+    build.add_argument(
+        "--tree",
+        type=Path,
+        metavar="DIRECTORY",
+        help="for a QEMU of your own: use the binaries of this prefix or build directory",
+    )
+    build.add_argument(
+        "--name",
+        metavar="NAME",
+        help=f"the name of your own image in scenarios; default: {' or '.join(DEFAULT_NAMES.values())}",
+    )
+    clean = actions.add_parser("clean", help="remove images that no current recipe makes")
+    clean.add_argument("--all", action="store_true", help="remove all images")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,12 +83,16 @@ def _build(arguments: argparse.Namespace) -> None:
         kind = names[0] if len(names) == 1 else ""
         if kind not in DEFAULT_NAMES or not made_of:
             raise UsageError(
-                "A QEMU or a kernel of your own is made of a patch, a source tree or a tree of binaries.",
+                "A QEMU or a kernel of your own needs --patch, --source or --tree, and is built alone.",
                 fix=f"{command()} images build qemu|kernel --patch FILE, or --source DIRECTORY, or --tree DIRECTORY",
             )
         name = arguments.name or DEFAULT_NAMES[kind]
         if name.partition("-")[0] != kind:
-            raise UsageError(f"A {kind} of your own cannot have the name {name!r}.", fix=f"--name {kind}-…")
+            raise UsageError(
+                f"The name {name!r} cannot be used for a {kind} of your own.",
+                why=f"it must begin with {kind}-",
+                fix=f"--name {kind}-…",
+            )
         keep_own(name, patches=arguments.patch, source=arguments.source, tree=arguments.tree)
         build_images([name])
         say(f'scenarios name it: {kind} = "{name}"')

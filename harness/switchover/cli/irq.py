@@ -29,26 +29,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="WORD",
-        help="a number, or a part of a name such as virtio0; may be repeated (default: all threaded interrupts)",
+        help="record this interrupt: its number, or a part of its name such as virtio0; may be given several times "
+        "(default: all threaded interrupts)",
     )
-    recorder.add_argument("--seconds", type=_parse_seconds, default=10.0, metavar="N", help="default: 10")
     recorder.add_argument(
-        "--buffer", type=int, default=0, metavar="KIB", help="for each CPU (default: by the rate of interrupts)"
+        "--seconds", type=_parse_seconds, default=10.0, metavar="N", help="how long to record; default: 10"
     )
-    recorder.add_argument("--output", type=Path, metavar="FILE", help="default: irq-HOST-TIME.trace.gz")
+    recorder.add_argument(
+        "--buffer",
+        type=int,
+        default=0,
+        metavar="KIB",
+        help="size of the trace buffer of each CPU (default: by the rate of interrupts)",
+    )
+    recorder.add_argument(
+        "--output", type=Path, metavar="FILE", help="write the recording here; default: irq-HOST-TIME.trace.gz"
+    )
     reporter = kinds.add_parser("report", help="explain a recording again; needs no host")
-    reporter.add_argument("file", type=Path, metavar="FILE")
+    reporter.add_argument("file", type=Path, metavar="FILE", help="a recording that irq record wrote")
     irqconditions.add_arguments(
         kinds.add_parser("conditions", help="boot guests, bring them into conditions that are known, and judge each")
     )
     for verb in (recorder, reporter):
-        verb.add_argument("--json", action="store_true", help="everything, for programs")
-        verb.add_argument("--html", type=Path, metavar="PAGE", help="write a page with heat maps and histograms, too")
+        verb.add_argument("--json", action="store_true", help="print everything as JSON, for programs")
+        verb.add_argument("--html", type=Path, metavar="PAGE", help="also write a page with heat maps and histograms")
         verb.add_argument(
             "--require-local",
             type=_parse_percent,
             metavar="PERCENT",
-            help="exit with 1 unless at least so many activations of each interrupt that fired are local",
+            help="exit with 1 unless at least this percentage of the activations of each interrupt that fired is local",
         )
 
 

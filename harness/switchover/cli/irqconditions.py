@@ -41,19 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help=f"of the guest, as kernel-6.12-rt (switchover images list); may be repeated (default: {LAB_KERNEL})",
+        help=f"boot guests with this kernel, such as kernel-6.12-rt (see switchover images list); may be given several "
+        f"times (default: {LAB_KERNEL})",
     )
-    parser.add_argument("--against", metavar="NAME", help="run this kernel too, and compare it with the first")
+    parser.add_argument("--against", metavar="NAME", help="also run this kernel, and compare it with the first one")
     parser.add_argument(
-        "--guest", metavar="USER@ADDRESS", help="one that is up, in place of guests that are booted for it"
+        "--guest", metavar="USER@ADDRESS", help="use this guest, which is up, instead of booting guests"
     )
-    parser.add_argument("--key", metavar="FILE", help="of --guest: private key (default: ~/.ssh/id_ed25519)")
+    parser.add_argument("--key", metavar="FILE", help="private key for --guest (default: ~/.ssh/id_ed25519)")
     parser.add_argument(
-        "--host-key", metavar="KEY", help="of --guest: 'ssh-ed25519 AAAA…' (default: that of ~/.ssh/known_hosts)"
+        "--host-key",
+        metavar="KEY",
+        help="public key of --guest: 'ssh-ed25519 AAAA…' (default: from ~/.ssh/known_hosts)",
     )
-    parser.add_argument("--qemu", metavar="PROGRAM", help="that guests run in (default: that of lab hosts)")
-    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the recordings there")
-    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    parser.add_argument("--qemu", metavar="PROGRAM", help="run guests in this QEMU (default: that of lab hosts)")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="keep the recordings in this directory")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,7 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     conditions = choose_conditions(arguments.names)
     kernels: list[str] = arguments.kernel or [LAB_KERNEL]
     if arguments.guest and (arguments.kernel or arguments.against):
-        raise UsageError("A guest that is up has its kernel.", fix="leave --kernel and --against out, or --guest")
+        raise UsageError(
+            "--guest cannot be combined with --kernel or --against.",
+            why="a guest that is up runs its own kernel",
+            fix="leave out --guest, or --kernel and --against",
+        )
     if arguments.against:
         kernels = list(dict.fromkeys([*kernels, arguments.against]))
     _require_kernels(kernels)

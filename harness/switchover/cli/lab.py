@@ -22,27 +22,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     up = actions.add_parser("up", help="boot a lab and leave it running")
     up.add_argument("name", nargs="?", default=DEFAULT)
     up.add_argument(
-        "--hosts", type=int, choices=range(1, MOST_HOSTS + 1), default=2,
-        help="how many; two pairs of four can migrate at the same time; default: 2",
-    )  # fmt: skip
+        "--hosts",
+        type=int,
+        choices=range(1, MOST_HOSTS + 1),
+        default=2,
+        help="number of lab hosts; with 4, two pairs can migrate at the same time; default: 2",
+    )
     up.add_argument(
-        "--disk", type=Path, action="append", default=[], metavar="FILE",
-        help="an image (raw or qcow2) that lab hosts have as /dev/vdb, the next as /dev/vdc; it is not written to",
-    )  # fmt: skip
+        "--disk",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="give lab hosts this image (raw or qcow2) as /dev/vdb, the next one as /dev/vdc; it is not written to",
+    )
     up.add_argument(
-        "--pci", action="store_true",
-        help="lab hosts with an IOMMU and NICs to be passed through, one of them with virtual functions",
-    )  # fmt: skip
+        "--pci",
+        action="store_true",
+        help="give lab hosts an IOMMU and NICs that can be passed through, one of them with virtual functions",
+    )
     status = actions.add_parser("status", help="show labs, their lab hosts and how to get in")
-    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument("--json", action="store_true", help="print JSON, for programs")
     ssh = actions.add_parser("ssh", help="log in to a lab host, or run a command there")
     ssh.add_argument("--lab", default=DEFAULT, metavar="NAME")
     ssh.add_argument("host")
     ssh.add_argument("command", nargs=argparse.REMAINDER)
     down = actions.add_parser("down", help="stop a lab and prove that nothing is left")
     down.add_argument("name", nargs="?", default=DEFAULT)
-    down.add_argument("--all", action="store_true", help="every lab, but those that somebody uses")
-    down.add_argument("--force", action="store_true", help="also if somebody uses it, whose run then fails")
+    down.add_argument("--all", action="store_true", help="stop every lab that nobody uses")
+    down.add_argument("--force", action="store_true", help="stop a lab even if somebody uses it, whose run then fails")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -35,17 +35,31 @@ class RunLine:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "pattern", nargs="?", default="", metavar="PATTERN",
-        help="cases: an id, a name of a scenario, a part of an id, or a pattern with *",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tag", action="append", default=[], metavar="T", help="only cases with this tag, or with --tag=-T without it"
+        "pattern",
+        nargs="?",
+        default="",
+        metavar="PATTERN",
+        help="list these cases: an id, a name of a scenario, a part of an id, or a pattern with *",
     )
     parser.add_argument(
-        "--cases", action="append", type=Path, default=[], metavar="PLACE", help="more cases: a file or a directory"
+        "--tag",
+        action="append",
+        default=[],
+        metavar="T",
+        help="list only cases that have this tag; --tag=-T: only cases that do not have it",
     )
-    parser.add_argument("--runs", nargs="?", type=Path, const=Path(), metavar="DIRECTORY", help="runs instead of cases")
-    parser.add_argument("--json", action="store_true", help="for programs: an array of objects")
+    parser.add_argument(
+        "--cases",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="PLACE",
+        help="also list the cases of this file or directory",
+    )
+    parser.add_argument(
+        "--runs", nargs="?", type=Path, const=Path(), metavar="DIRECTORY", help="list runs instead of cases"
+    )
+    parser.add_argument("--json", action="store_true", help="print an array of JSON objects, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:

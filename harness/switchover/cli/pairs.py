@@ -46,11 +46,11 @@ def parse_pairs(arguments: argparse.Namespace, selection: Selection) -> Pairs:
     pairs = tuple(dict.fromkeys(_parse_pair(word, inventory) for word in arguments.pair))
     in_lab = {name in LAB_HOSTS for pair in pairs for name in pair}
     if len(in_lab) > 1:
-        raise UsageError("Some hosts of --pair are of a lab, and some of the inventory.", fix="a run for each")
+        raise UsageError("--pair names hosts of a lab and hosts of the inventory.", fix="make a run for each")
     if any(any(entry.planned.hosts) for plan in selection.plans for entry in plan.entries):
-        raise UsageError("A case names its hosts itself, and with --pair it cannot.", fix="run it without --pair")
+        raise UsageError("--pair cannot be used with a case that names its hosts.", fix="run that case without --pair")
     if len(pairs) > len(PLACES):
-        raise UsageError(f"There are {len(pairs)} pairs, and guests have {len(PLACES)} places.", fix="several runs")
+        raise UsageError(f"{len(pairs)} pairs are too many: guests have {len(PLACES)} places.", fix="make several runs")
     return Pairs(pairs, inventory, in_lab.pop())
 
 
@@ -131,13 +131,13 @@ def _execute(
             turns, directory, places, backend, listener,
             durations=read_durations(arguments.output or runs_directory()), retries=arguments.retry_infra,
             look=look_at_health(HealthWatch()),
-        )  # fmt: skip
+        )
 
 
 def _parse_pair(word: str, inventory: Inventory) -> Names:
     names = [name.strip() for name in word.split(",")]
     if len(names) > 2 or not all(names):
-        raise UsageError(f"--pair {word} is no pair.", fix="--pair SOURCE,DESTINATION, or one name")
+        raise UsageError(f"--pair {word} is not a pair of hosts.", fix="--pair SOURCE,DESTINATION, or one name")
     known = [*LAB_HOSTS, *inventory.host]
     for name in names:
         if name not in known:

@@ -12,10 +12,13 @@ from switchover.run.stage import HostNames
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     """Read by :func:`parse_pair`."""
     parser.add_argument(
-        "--hosts", metavar="SOURCE,DESTINATION",
-        help="run on these hosts of the inventory, and not in a lab; one name: it is both",
-    )  # fmt: skip
-    parser.add_argument("--inventory", type=Path, metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
+        "--hosts",
+        metavar="SOURCE,DESTINATION",
+        help="run on these hosts of the inventory instead of in a lab; one name: that host is source and destination",
+    )
+    parser.add_argument(
+        "--inventory", type=Path, metavar="FILE", help="the inventory; default: ~/.config/switchover/inventory.toml"
+    )
 
 
 def parse_pair(arguments: argparse.Namespace, inventory: Inventory) -> HostNames | None:
@@ -27,9 +30,15 @@ def parse_pair(arguments: argparse.Namespace, inventory: Inventory) -> HostNames
         return None
     names = [name.strip() for name in arguments.hosts.split(",")]
     if len(names) > 2:
-        raise UsageError(f"--hosts {arguments.hosts} is no pair.", fix="--hosts SOURCE,DESTINATION, or one name")
+        raise UsageError(
+            f"--hosts {arguments.hosts} is not a pair of hosts.", fix="--hosts SOURCE,DESTINATION, or one name"
+        )
     for name in names:
         inventory.require(name)
     if getattr(arguments, "lab", None) or getattr(arguments, "keep_lab", False):
-        raise UsageError("With --hosts there is no lab.", fix="leave out --hosts, or what is asked of the lab")
+        raise UsageError(
+            "--hosts cannot be combined with --lab or --keep-lab.",
+            why="with --hosts the cases run on hosts of the inventory, and no lab is used",
+            fix="leave out --hosts, or the option about the lab",
+        )
     return names[0], names[-1]

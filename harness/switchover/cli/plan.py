@@ -22,14 +22,16 @@ from switchover.scenarios.plan import Plan, decide_again
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument(
-        "--commands", action="store_true", help="QEMU's full command lines of each case, or libvirt's XML"
+        "--commands", action="store_true", help="also show QEMU's command lines of each case, or libvirt's XML"
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument(
         "--probe", action="store_true", help="ask the hosts of the cases, and the lab that is up, what they can do"
     )
-    parser.add_argument("--lab", metavar="NAME", help="with --probe: the lab to ask; default: default, if it is up")
-    parser.add_argument("--inventory", type=Path, metavar="FILE", help="with --probe: where other hosts are")
+    parser.add_argument(
+        "--lab", metavar="NAME", help="the lab that --probe asks; default: the one named default, if it is up"
+    )
+    parser.add_argument("--inventory", type=Path, metavar="FILE", help="the inventory of the hosts that --probe asks")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -29,20 +29,22 @@ from switchover.scenarios.recorded import parse_case, select_record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_name", metavar="RUN", help="its path, its name or a part of it, or last")
-    parser.add_argument("case", metavar="CASE", help="an id, or a part of it")
+    parser.add_argument("run_name", metavar="RUN", help="the run: its path, its name, a part of its name, or last")
+    parser.add_argument("case", metavar="CASE", help="the case: its id, or a part of its id")
     parser.add_argument(
-        "--repeat", type=parse_positive, metavar="N", help="so many times; default: once, or see --until-fail"
+        "--repeat", type=parse_positive, metavar="N", help="run the case this many times; default: once"
     )
     parser.add_argument(
         "--until-fail",
         action="store_true",
-        help="until the verdict is not the expected one; with --repeat at most N times",
+        help="repeat until the verdict is not the expected one, at most N times with --repeat N",
     )
-    parser.add_argument("--lab", metavar="NAME", help="in this lab; default: the one that is up, or one of its own")
+    parser.add_argument(
+        "--lab", metavar="NAME", help="run in this lab; default: the one that is up, or one that is started for it"
+    )
     add_place_arguments(parser)
-    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="where run directories are")
-    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where the new run directory goes")
+    parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="the directory that holds the run directories")
+    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="make the new run directory in this directory")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -44,33 +44,45 @@ from switchover.scenarios.case import Case
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     parser.add_argument(
-        "--repeat", type=parse_positive, metavar="N", help="repeats of each case, whatever the scenario says"
+        "--repeat", type=parse_positive, metavar="N", help="run each case this many times, whatever its scenario says"
     )
     parser.add_argument(
-        "--keep-on-fail", action="store_true",
-        help="stop at the first case that is not as expected, and keep its guests until Enter (on a terminal)",
-    )  # fmt: skip
+        "--keep-on-fail",
+        action="store_true",
+        help="stop at the first case that is not as expected, and keep its guests until you press Enter "
+        "(needs a terminal)",
+    )
     parser.add_argument(
-        "--share-guest", action="store_true",
-        help="cases go on with the guest of those before them where they can; one that is not as expected is run again "
-        "alone",
-    )  # fmt: skip
+        "--share-guest",
+        action="store_true",
+        help="let cases continue with the guest of the case before them where possible; a case that is not as expected "
+        "is run again with a guest of its own",
+    )
     add_place_arguments(parser)
     parser.add_argument(
-        "--pair", action="append", default=[], metavar="SOURCE,DESTINATION",
-        help="a pair of hosts, of the inventory or of a lab; several are used at the same time, each under a lease",
-    )  # fmt: skip
-    parser.add_argument("--shard", metavar="I/N", help="only this part of the cases: for several machines")
-    parser.add_argument(
-        "--resume", metavar="RUN", help="go on with a run that ended before its time: what has no verdict is run"
+        "--pair",
+        action="append",
+        default=[],
+        metavar="SOURCE,DESTINATION",
+        help="run on this pair of hosts, of the inventory or of a lab; given several times, the pairs run cases at the "
+        "same time, each under a lease",
     )
     parser.add_argument(
-        "--retry-infra", type=parse_positive, default=0, metavar="N",
-        help="so often a repeat is run again that ended in an infrastructure error; all are kept",
-    )  # fmt: skip
-    parser.add_argument("--keep-lab", action="store_true", help="leave a lab that had to be started running")
-    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="where run directories go")
-    parser.add_argument("--strict", action="store_true", help="nothing but not-supported is a failure (exit code 3)")
+        "--shard", metavar="I/N", help="run part I of N parts of the cases, to share them among machines"
+    )
+    parser.add_argument(
+        "--resume", metavar="RUN", help="continue a run that ended early: run the repeats that have no verdict"
+    )
+    parser.add_argument(
+        "--retry-infra",
+        type=parse_positive,
+        default=0,
+        metavar="N",
+        help="run a repeat that ended in an infrastructure error again, up to N times; each execution is kept",
+    )
+    parser.add_argument("--keep-lab", action="store_true", help="leave the lab running if it had to be started")
+    parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="make the run directory in this directory")
+    parser.add_argument("--strict", action="store_true", help="end with exit code 3 if every case was not supported")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -141,7 +153,7 @@ def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
     if not arguments.resume:
         return None
     if arguments.cases or arguments.tag or arguments.only or arguments.repeat or arguments.shard:
-        raise UsageError("With --resume the cases are those of the run.", fix="leave out what chooses cases")
+        raise UsageError("--resume continues with the cases of its run.", fix="leave out what chooses cases or repeats")
     return find_run(arguments.resume, arguments.output)
 
 

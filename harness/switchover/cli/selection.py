@@ -55,22 +55,30 @@ class Selection:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Read by :func:`choose_cases`."""
     parser.add_argument(
-        "cases", nargs="*", metavar="CASE",
-        help="ids of cases, names of scenarios, patterns with *; files of cases, directories of them",
-    )  # fmt: skip
+        "cases",
+        nargs="*",
+        metavar="CASE",
+        help="cases: ids, names of scenarios, patterns with *, files of cases, or directories of such files",
+    )
     parser.add_argument(
-        "--tag", action="append", default=[], metavar="T",
-        help="only cases with this tag, or with --tag=-T without it; may be repeated",
-    )  # fmt: skip
+        "--tag",
+        action="append",
+        default=[],
+        metavar="T",
+        help="only cases that have this tag; --tag=-T: only cases without it; given several times, all must hold",
+    )
     parser.add_argument(
-        "--only", default="", metavar="PATTERN", help="cases whose id has this in it, or fits its * and ?"
+        "--only",
+        default="",
+        metavar="PATTERN",
+        help="only cases whose id contains PATTERN; with *, ? or [ in it, PATTERN must match the whole id",
     )
 
 
 def choose_cases(arguments: argparse.Namespace) -> Selection:
     """:raises UsageError: nothing is asked for, a file is wrong, a name means nothing, or nothing is left"""
     if not arguments.cases and not arguments.tag:
-        raise UsageError("No case is named.", fix="switchover list shows them; --tag T takes those with a tag")
+        raise UsageError("No case is named.", fix="switchover list shows the cases; --tag T selects those with a tag")
     return choose(arguments.cases, arguments.tag, arguments.only)
 
 
@@ -89,7 +97,7 @@ def choose(words: Sequence[str], tags: Sequence[str] = (), only: str = "") -> Se
     found = list(Catalogue(tuple(found), ()).select((), tags)) if tags else found
     chosen = [case for case in found if not only or _fits(case, only)]
     if not chosen:
-        raise UsageError(f"No case fits --only {only!r}.", why=f"there are {len(found)} cases")
+        raise UsageError(f"No case matches --only {only!r}.", why=f"none of the {len(found)} cases that are named does")
     return _group(chosen)
 
 
@@ -115,7 +123,7 @@ def choose_planned(directory: RunDirectory) -> Selection:
     """
     plan = find_plan(directory)
     if plan is None:
-        raise UsageError(f"{directory.word} was made without a plan: there is nothing to go on with.")
+        raise UsageError(f"{directory.word} cannot be continued: it has no plan.")
     files = list(dict.fromkeys(scenario.file for scenario in plan.scenarios))
     repeats = {line.id: line.repeats for line in plan.cases}
     chosen = choose(files).keep(list(repeats))

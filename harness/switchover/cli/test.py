@@ -35,21 +35,27 @@ _PROGRAMS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"of {', '.join(TIERS)}; default: all")
+    parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"tiers to test: {', '.join(TIERS)}; default: all")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--all", dest="everything", action="store_true",
-        help="every test of the tiers; default: the quick set, which is all of unit and what is marked quick",
-    )  # fmt: skip
-    which.add_argument("--list", action="store_true", help="the tests that the quick set leaves out, and nothing else")
+        "--all",
+        dest="everything",
+        action="store_true",
+        help="run every test of the tiers; default: the quick set, which is all of unit and what is marked quick",
+    )
+    which.add_argument("--list", action="store_true", help="list the tests that the quick set leaves out, and run none")
     parser.add_argument(
-        "-k", dest="keyword", metavar="EXPRESSION", help="of all tests of the tiers those that match, as pytest's -k"
+        "-k", dest="keyword", metavar="EXPRESSION", help="run all tests of the tiers that match, as pytest's -k does"
     )
     parser.add_argument("-x", dest="first", action="store_true", help="stop at the first failure")
     parser.add_argument(
-        "-j", "--jobs", type=parse_positive, metavar="N", help="files of tests at a time, each with a lab of its own; "
+        "-j",
+        "--jobs",
+        type=parse_positive,
+        metavar="N",
+        help="run N files of tests at a time, each with a lab of its own; "
         f"default: {JOBS} for whole tiers on as many CPUs, else 1",
-    )  # fmt: skip
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         raise UsageError(f"There is no tier {unknown[0]!r}.", fix=f"one of: {', '.join(TIERS)}")
     if arguments.list and arguments.keyword:
-        raise UsageError("--list is of whole tiers.", fix="leave -k out")
+        raise UsageError("--list shows whole tiers, and cannot be combined with -k.", fix="leave -k out")
     root = Path(__file__).resolve().parents[3]
     if not (root / "tests").is_dir():
         raise UsageError("The tests come with the source, not with the installed package.", fix="clone the repository")

@@ -177,7 +177,7 @@ def _require_function(devices: HostDevices, host: str, address: str) -> PciFunct
     if function is None:
         raise NotSupported(f"{host} has no PCI function {address}.", fix=f"on {host}: lspci -D")
     if function.is_bridge:
-        raise NotSupported(f"{address} of {host} is a bridge, which no guest can be given.")
+        raise NotSupported(f"{address} of {host} is a bridge; bridges cannot be passed through.")
     return function
 
 

@@ -42,49 +42,53 @@ FaultPoint = Annotated[
 
 @dataclass(frozen=True)
 class Knobs:
-    """How the device behaves in a migration. Sizes in bytes, rates in bytes per second (0: as fast as it can).
+    """How the device behaves in a migration. Sizes are in bytes, rates in bytes per second; a rate of 0 means no limit.
 
     ``migration``, ``stop_copy``, ``pre_copy`` and ``p2p`` are what the device offers. A load overwrites the two sizes
     of the destination's device.
     """
 
     migration: bool = True
-    """whether it supports migration at all"""
+    """whether the device supports migration at all"""
     stop_copy: bool = True
-    """the flag ``VFIO_MIGRATION_STOP_COPY``; without it every state change is refused"""
+    """the flag ``VFIO_MIGRATION_STOP_COPY``; if it is off, every state change is refused"""
     pre_copy: bool = True
     """the flag ``VFIO_MIGRATION_PRE_COPY``: whether state can be read while the guest runs"""
     p2p: bool = True
     """the flag ``VFIO_MIGRATION_P2P``"""
     initial_bytes: int = 4 * MIB
-    """state that pre-copy can move while the guest runs, bytes of the stream"""
+    """how much state pre-copy can move while the guest runs, in bytes of the stream"""
     stop_copy_bytes: int = 1 * MIB
-    """state that is moved in the downtime in any case, bytes of the stream"""
+    """how much state is always moved in the downtime, in bytes of the stream"""
     dirty_bytes_per_sec: int = 0
-    """how fast state that was read in pre-copy becomes dirty again, bytes per second"""
+    """how fast state that was read in pre-copy becomes dirty again, in bytes per second"""
     save_bytes_per_sec: int = 0
-    """how fast state can be read, bytes per second; 0: as fast as it can"""
+    """how fast state can be read, in bytes per second; 0 means without a limit"""
     load_bytes_per_sec: int = 0
-    """how fast state can be loaded, bytes per second; 0: as fast as it can"""
+    """how fast state can be loaded, in bytes per second; 0 means without a limit"""
     load_initial_ms: int = 0
-    """how long the write takes that completes the initial bytes, milliseconds"""
+    """how long the write that completes the initial bytes takes, in milliseconds"""
     state_change_ms: int = 0
-    """how long each single arc takes, milliseconds"""
+    """how long each single change of state (arc) takes, in milliseconds"""
     dma_pages_per_sec: int = 0
-    """pages of 4 KiB per second that the device writes to the guest's buffer, where the guest enabled that; 0: none"""
+    """how many pages of 4 KiB the device writes to the guest's buffer per second, once the guest has enabled that; 0
+    means none"""
     irq_rates: tuple[int, ...] = ()
-    """interrupts per second of each vector from 0 on; a rate that the guest sets wins"""
+    """the interrupts per second of each vector, from vector 0 on; a rate that the guest sets replaces it"""
     fail_at: FaultPoint = "none"
-    """where a fault happens: ``none``, an arc's target as in the history, ``read:BYTE``, ``write:BYTE``, ``load``"""
+    """where a fault happens: ``none``, the target state of an arc as spelled in the history, ``read:BYTE``,
+    ``write:BYTE``, or ``load``"""
     fail_errno: int = 5
-    """the errno that a fault of ``fail_at`` gives"""
+    """the errno with which the fault of ``fail_at`` fails"""
     fail_times: Literal["once", "always"] = "once"
-    """how often; ``once``: not again until ``fail_at`` is set again"""
+    """how often the fault happens; with ``once``, it does not happen again until ``fail_at`` is set again"""
     fail_device: Literal["stays", "error"] = "stays"
-    """``error``: with the fault the device goes to ERROR, which it leaves by a reset only"""
+    """what becomes of the device with the fault; with ``error`` it goes to the state ERROR, which it leaves only by a
+    reset"""
     corrupt: Literal["none", "stream", "state"] = "none"
-    """``stream``: of a saving device, the last write to the destination's refuses it. ``state``: of a loading one, the
-    guest sees another checksum than the state's"""
+    """what the device corrupts: ``stream`` makes a saving device damage its stream, so that the last write to the
+    destination's device is refused; ``state`` makes a loading device show the guest another checksum than that of
+    its state"""
 
     def offers(self) -> tuple[bool, ...]:
         return tuple(getattr(self, name) for name in OFFERS)

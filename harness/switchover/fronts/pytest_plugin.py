@@ -33,23 +33,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("switchover", "switchover: live migration of guests with VFIO devices")
     group.addoption(
         "--switchover", action="store_true",
-        help="collect the catalogue of cases, and nothing else unless files are named; arguments switchover:WORD "
+        help="collect the catalogue of cases, and no other tests unless files are named; arguments switchover:WORD "
         "choose from it: an id, a scenario, a pattern with *",
     )  # fmt: skip
     group.addoption(
         "--switchover-cases", action="append", default=[], metavar="PATH",
-        help="cases of this file or directory (*.toml, *.py), with --switchover besides the catalogue",
+        help="collect the cases of this file or directory (*.toml, *.py); with --switchover, besides the catalogue",
     )  # fmt: skip
     group.addoption(
         "--switchover-tag", action="append", default=[], metavar="T",
-        help="only cases with this tag, or with -T without it; may be repeated",
+        help="only cases that have this tag; -T: only cases that do not have it; given several times, all must hold",
     )  # fmt: skip
     group.addoption(
         "--switchover-pair", action="append", default=[], metavar="SOURCE,DESTINATION",
-        help="migrate between these hosts of the inventory, and not in a lab; with -n as often as there are workers",
+        help="migrate between these hosts of the inventory instead of in a lab; give it once for each worker of -n",
     )  # fmt: skip
-    group.addoption("--switchover-inventory", metavar="FILE", help="default: ~/.config/switchover/inventory.toml")
-    group.addoption("--switchover-output", metavar="DIRECTORY", help="where the run directory goes")
+    group.addoption(
+        "--switchover-inventory", metavar="FILE", help="the inventory; default: ~/.config/switchover/inventory.toml"
+    )
+    group.addoption("--switchover-output", metavar="DIRECTORY", help="make the run directory in this directory")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -96,7 +98,9 @@ def check_pairs(config: pytest.Config, pairs: Sequence[str]) -> None:
     except SwitchoverError as error:
         raise pytest.UsageError(str(error)) from error
     if len(pairs) > 1 and not config.getoption("tx", None) and not hasattr(config, "workerinput"):
-        raise pytest.UsageError(f"{len(pairs)} pairs of hosts are named, and one worker takes one: -n {len(pairs)}")
+        raise pytest.UsageError(
+            f"{len(pairs)} pairs of hosts are named, but each worker uses one pair: give -n {len(pairs)}"
+        )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -24,7 +24,9 @@ def split_pair(word: str) -> tuple[str, str]:
     """:raises pytest.UsageError: it is no pair"""
     names = [name.strip() for name in word.split(",")]
     if len(names) > 2 or not all(names):
-        raise pytest.UsageError(f"--switchover-pair {word} is no pair: SOURCE,DESTINATION, or one name for both")
+        raise pytest.UsageError(
+            f"--switchover-pair {word} is not a pair of hosts: write SOURCE,DESTINATION, or one name for both"
+        )
     return names[0], names[-1]
 
 

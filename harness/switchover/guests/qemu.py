@@ -62,7 +62,7 @@ class GuestKeys:
                 user=spec.ssh_user,
             )
         except ValueError as error:
-            raise UsageError(f"A key of the guest {spec.name} cannot be had.", why=str(error)) from error
+            raise UsageError(f"A key of the guest {spec.name} cannot be read.", why=str(error)) from error
 
 
 @dataclass(frozen=True)

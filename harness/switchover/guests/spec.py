@@ -44,58 +44,60 @@ class GuestSpec:
     name: str = "guest"
     """name of the guest in QEMU"""
     qemu: str = "qemu-system-x86_64"
-    """program: a path, or a name in PATH"""
+    """the QEMU program: a path, or a name in PATH"""
     machine: str = "q35"
-    """``-machine``: a machine type, or an alias of one"""
+    """QEMU's ``-machine``: a machine type, or an alias of one"""
     accel: str = "kvm"
-    """``-accel``"""
+    """QEMU's ``-accel``"""
     cpu: str = "host"
-    """``-cpu``"""
+    """QEMU's ``-cpu``"""
     memory_mib: int = 256
-    """``-m``, MiB"""
+    """the guest's memory in MiB, QEMU's ``-m``"""
     vcpus: int = 1
-    """``-smp``"""
+    """the number of vCPUs, QEMU's ``-smp``"""
     kernel: Kernel = Kernel("")
-    """path of the guest's kernel on its host, or a name such as `kernel-6.12-rt` (`switchover images list`); without it
-    that of the lab's guest, or with `disk` none: QEMU boots from the disk"""
+    """path of the guest's kernel on its host, or a name such as `kernel-6.12-rt` (`switchover images list`); if it is
+    empty, the kernel of the lab's guest is used, or, with `disk`, QEMU boots from the disk"""
     initramfs: str = ""
-    """path of the guest's initramfs on its host; without it that of the lab's guest for this kernel, or with `disk`
-    none"""
+    """path of the guest's initramfs on its host; if it is empty, that of the lab's guest for this kernel is used, or,
+    with `disk`, none"""
     append: str = ""
-    """more words for the guest's kernel command line"""
+    """words that are added to the guest's kernel command line"""
     disk: str = ""
-    """path of a disk image on both hosts, where the same storage must be on both; the guest has it as virtio-blk"""
+    """path of a disk image that the guest sees as virtio-blk; the path must lead to the same storage on both hosts"""
     disk_format: DiskFormat = "raw"
     """format of the disk image"""
     disk_readonly: bool = False
-    """the guest cannot write to the disk; then each host may have a copy of the image"""
+    """whether the disk is read-only for the guest; if it is, each host may have a copy of the image"""
     bridge: str = "br0"
-    """bridge of the host that the guest's tap joins; empty: the guest has no network"""
+    """the bridge of the host that the guest's tap joins; if it is empty, the guest has no network"""
     mac: str = "52:54:00:53:67:01"
-    """of the guest's NIC"""
+    """the MAC address of the guest's NIC"""
     address: str = "10.77.0.101"
-    """IPv4 address of the guest: on the kernel command line as `switchover.address`, or its own"""
+    """the IPv4 address of the guest; it is passed on the kernel command line as `switchover.address`, or is the guest's
+    own"""
     prefix: int = 24
-    """of its network"""
+    """the length of the network prefix that belongs to `address`"""
     ssh_user: str = "root"
-    """who logs in to the guest"""
+    """the user name for logging in to the guest"""
     ssh_key: KeyFile = KeyFile("")
-    """path of a private key, on the controller, that the guest lets in; without it, the guest is given one"""
+    """path of a private key on the controller that the guest accepts; if it is empty, the guest is given a key"""
     ssh_host_key: HostKey = HostKey("")
-    """the only host key that is accepted of the guest, `TYPE BASE64` or a file with it on the controller; without it,
-    the guest is given one"""
+    """the only host key that is accepted from the guest: `TYPE BASE64`, or a file on the controller that contains it;
+    if it is empty, the guest is given a host key"""
     devices: tuple[VfioDevice, ...] = ()
     driver: Driver = "qmp"
-    """who starts and migrates the guest: the harness itself through QEMU's monitor, or libvirt's API"""
+    """how the guest is started and migrated: `qmp`, by the harness through QEMU's monitor, or `libvirt`, through
+    libvirt's API"""
     start: Start = "auto"
-    """how the source gets its guest: `cold` boots it for each case, `warm` restores one that was booted and saved once,
-    without its devices, and plugs them in; `auto` is warm on lab hosts where nothing stands against it"""
+    """how the source gets its guest: `cold` boots it for each case; `warm` restores a guest that was booted and saved
+    once without its devices, and plugs them in; `auto` is warm on lab hosts, unless something prevents it"""
     boot_timeout_s: float = 180
-    """until a guest answers over SSH, seconds"""
+    """the longest time until a guest answers over SSH, in seconds"""
     given_bounds: tuple[str, ...] = field(default=(), compare=False)
-    """of `boot_timeout_s`, if the scenario sets it: a default is stretched on a slow lab"""
+    """`boot_timeout_s`, if the scenario sets it; on a slow lab only defaults are stretched"""
     traced: bool = True
-    """whether QEMU traces the migration; without, only QEMU's own counters are left"""
+    """whether QEMU traces the migration; if it does not, only QEMU's own counters are available"""
 
     def boot_deadline(self, pace: float) -> float:
         """``boot_timeout_s`` on a host that is ``pace`` times as slow as the machine that the default was made on; one

@@ -36,11 +36,11 @@ class ClockOffset:
     """How a host's real-time clock relates to the controller's."""
 
     offset_ns: int
-    """clock of the host = clock of the controller + this, nanoseconds"""
+    """how far the host's clock is ahead of the controller's, in nanoseconds"""
     bound_ns: int
-    """error of the offset: at most ± this, nanoseconds"""
+    """the largest error of the offset in either direction, in nanoseconds"""
     exchanges: int
-    """questions and answers that it is from"""
+    """the number of questions and answers from which the offset was estimated"""
 
 
 def estimate_offset(exchanges: Sequence[Exchange]) -> ClockOffset:

@@ -29,13 +29,13 @@ class Arrival:
     """A heartbeat and where it came out."""
 
     side: str
-    """`source` or `destination`: the host that it came out of"""
+    """the side whose host the heartbeat came from, `source` or `destination`"""
     at_ns: int
-    """when, controller's monotonic clock"""
+    """when it arrived, by the controller's monotonic clock"""
     sequence: int
-    """its number, from 0"""
+    """the number of the heartbeat, from 0"""
     guest_ns: int
-    """the guest's own monotonic clock as it was sent; for information"""
+    """the guest's own monotonic clock when the heartbeat was sent; for information only"""
 
 
 @dataclass(frozen=True)

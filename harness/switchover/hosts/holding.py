@@ -35,8 +35,8 @@ def hold_host(host: Host, note: str) -> Iterator[None]:
             who = host.run(["sh", "-c", _WHO, "sh", _MARK[:10], _MARK[10:]], check=False).text.strip()
             raise NotReady(
                 f"{host.name} is in use by another run.",
-                why=who or f"somebody has locked its directory {PLACE}, or it has no flock(1)",
-                fix="wait for its end",
+                why=who or f"its directory {PLACE} is locked, or it has no flock(1)",
+                fix="wait until that run has ended",
             )
         yield
     finally:

@@ -24,7 +24,9 @@ SILENT_SHELL = "let the login shell print nothing when it runs a command: see it
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended. ``returncode`` is -N when signal N ended it; over SSH always :data:`UNKNOWN_SIGNAL`."""
+    """A command that ended. ``returncode`` is -N if signal N ended it; over SSH the signal is not known, and it is
+    :data:`UNKNOWN_SIGNAL`.
+    """
 
     argv: tuple[str, ...]
     returncode: int
@@ -63,7 +65,7 @@ class Host(Protocol):
 
     @property
     def address(self) -> Address:
-        """How the next process reaches it, for the journal."""
+        """How another process reaches the host; the journal keeps it."""
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         """Run a command to its end.

@@ -32,7 +32,9 @@ def require_program(name: str, *, needed_to: str, package: str) -> str:
     """
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
-        raise NotReady(f"{name} was not found; it is needed to {needed_to}.", fix=f"apt-get install {package}")
+        raise NotReady(
+            f"The program {name} was not found; it is needed to {needed_to}.", fix=f"apt-get install {package}"
+        )
     return path
 
 

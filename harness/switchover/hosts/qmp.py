@@ -187,7 +187,7 @@ class LateQmpSession(QmpSession):
     def execute(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float = 60) -> Any:
         """:raises NotReady: the session was not opened yet"""
         if not self.opened:
-            raise NotReady(f"{self.name} is not there yet; it was asked to run {command}.")
+            raise NotReady(f"{self.name} has not started yet, and cannot run {command}.")
         return super().execute(command, arguments, timeout=timeout)
 
     def close(self) -> None:

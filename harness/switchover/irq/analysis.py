@@ -69,7 +69,9 @@ class InterruptResult:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A whole recording. ``problems``: why it is invalid; empty if it is valid. ``notes``: worth knowing."""
+    """What a whole recording says. ``problems`` are the reasons why it is invalid, empty if it is valid; ``notes`` are
+    remarks.
+    """
 
     name: str
     start: RecordingStart

@@ -24,7 +24,7 @@ def set_mask(host: Host, irq: int, cpus: str) -> None:
         raise NotSupported(f"Interrupt {irq} of {host.name} cannot be sent to CPUs {cpus}.", why=error.why) from error
     asked = host.read_file(path).decode().strip()
     if parse_cpus(asked) != parse_cpus(cpus):
-        raise NotSupported(f"Interrupt {irq} of {host.name} was to go to CPUs {cpus}; the kernel made {asked} of it.")
+        raise NotSupported(f"Interrupt {irq} of {host.name} was sent to CPUs {cpus}; the kernel made {asked} of it.")
 
 
 @contextlib.contextmanager

@@ -223,7 +223,9 @@ class _Run:
         thread = read_thread(self.host, self._source.number)
         everywhere = parse_cpus(thread.cpus)
         if len(everywhere) < CPUS:
-            raise NotReady(f"Thread {thread.name} may run on CPUs {thread.cpus} only.", why="it was to be free")
+            raise NotReady(
+                f"Thread {thread.name} may run on CPUs {thread.cpus} only.", why="the condition needs it to be free"
+            )
         if thread.settable:
             set_thread_affinity(self.host, thread, str(cpu))
             self._fire_until_on(cpu)
@@ -235,7 +237,7 @@ class _Run:
                 self._fire_until_on(cpu)
         thread = read_thread(self.host, self._source.number)
         if (thread.cpu, parse_cpus(thread.cpus)) != (cpu, everywhere):
-            raise NotReady(f"Thread {thread.name} was to be on CPU {cpu}.", why=f"it is on {thread.cpu}")
+            raise NotReady(f"Thread {thread.name} did not get to CPU {cpu}.", why=f"it is on {thread.cpu}")
         self.set.append(f"thread on CPU {thread.cpu}, may run on {thread.cpus}")
 
     def _fire_until_on(self, cpu: int) -> None:

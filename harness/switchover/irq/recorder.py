@@ -78,9 +78,7 @@ def survey_subject(host: Host, words: Sequence[str] = ()) -> Subject:
     for word in words:
         if not choose_interrupts(state, [word]):
             threaded = ", ".join(f"{one.number} ({','.join(one.actions)})" for one in state.threaded)
-            raise UsageError(
-                f"No threaded interrupt of {host.name} is meant by {word!r}.", why=f"threaded ones: {threaded}"
-            )
+            raise UsageError(f"{host.name} has no threaded interrupt {word!r}.", why=f"threaded ones: {threaded}")
     chosen = tuple(choose_interrupts(state, words))
     later = parse_counters(host.run(["sh", "-c", counters_script([])], timeout=60).text)
     seconds = max(0.01, time.monotonic() - began)

@@ -121,7 +121,7 @@ class RecordingReader:
             version = fields["irq_recording"]
         except (ValueError, TypeError, KeyError):
             raise UsageError(
-                f"{name} is no recording of interrupts.", fix="make one: switchover irq record HOST"
+                f"{name} is not a recording of interrupts.", fix="make one: switchover irq record HOST"
             ) from None
         if version != VERSION:
             raise UsageError(f"{name} is of version {version}; this switchover reads version {VERSION}.")

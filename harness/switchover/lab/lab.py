@@ -122,7 +122,7 @@ def start_lab(
         raise UsageError(f"A lab has 1 to {MOST_HOSTS} hosts, not {hosts}.")
     for disk in disks:
         if not os.access(disk, os.R_OK) or disk.is_dir():
-            raise UsageError(f"{disk} cannot be read.", why="lab hosts were to have it as a disk")
+            raise UsageError(f"{disk} cannot be read.", why="it was named as a disk for lab hosts")
     images = build_images(list(LAB_IMAGES))
     directory = labs_directory() / name
     labs_directory().mkdir(parents=True, exist_ok=True, mode=0o700)

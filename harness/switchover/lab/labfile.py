@@ -135,5 +135,5 @@ def stop_lab(directory: Path) -> list[str]:
     left = [f"process {process.pid}" for process in {*alive, *lab_processes(file)}]
     left += [str(path) for path in (Path(file.sockets), directory) if path.exists()]
     if left:
-        raise NotReady(f"Of lab {file.name}, something is left: {', '.join(left)}.")
+        raise NotReady(f"Lab {file.name} was stopped, but this is left: {', '.join(left)}.")
     return [f"{len(killed)} QEMU processes ended", "keys, consoles and sockets removed", "nothing is left"]

@@ -72,18 +72,26 @@ def keep_own(name: str, *, patches: Sequence[Path] = (), source: Path | None = N
     """
     kind = name.partition("-")[0]
     if not _NAME.fullmatch(name) or name in RECIPES or name == LABHOST_QEMU or name.endswith("-root"):
-        why = "a name begins with qemu- or kernel-, and is none of a program or of a toolchain of the project"
+        why = "it must begin with qemu- or kernel-, and must not be a name that the project uses itself"
         names = " or ".join(DEFAULT_NAMES.values())
-        raise UsageError(f"What is your own cannot have the name {name!r}.", why=why, fix=f"--name {names}")
+        raise UsageError(
+            f"The name {name!r} cannot be used for a QEMU or kernel of your own.", why=why, fix=f"--name {names}"
+        )
     if tree is not None and (patches or source is not None):
-        raise UsageError("A tree of binaries is taken as it is: --tree goes with neither --patch nor --source.")
+        raise UsageError(
+            "--tree cannot be combined with --patch or --source.",
+            why="--tree uses binaries that are built already",
+            fix="leave out --tree, or --patch and --source",
+        )
     if tree is not None and kind == "kernel":
-        raise UsageError("A kernel of your own is built from source: --tree is for QEMU.")
+        raise UsageError(
+            "--tree cannot be used for a kernel.", why="kernels are built from source", fix="use --source or --patch"
+        )
     for patch in patches:
         if not patch.is_file():
             raise UsageError(f"There is no patch {patch}.")
     if source is not None and not (source / _SOURCE_MARKS[kind]).is_file():
-        raise UsageError(f"{source} is no source tree of {kind}: it has no file {_SOURCE_MARKS[kind]}.")
+        raise UsageError(f"{source} is not a source tree of {kind}: it has no file {_SOURCE_MARKS[kind]}.")
     directory = _directory(name)
     shutil.rmtree(directory, ignore_errors=True)
     (directory / "patches").mkdir(parents=True)
@@ -117,7 +125,7 @@ def require_inputs(recipe: Recipe) -> None:
     why = f"{gone[0]} is gone" if gone else f"{' and '.join(map(str, inputs.values()))} changed since it was asked for"
     name = recipe.name.removesuffix("-root")
     fix = f"switchover images build {name.partition('-')[0]} … --name {name}"
-    raise NotReady(f"{recipe.name} cannot be built as it was asked for.", why=why, fix=fix)
+    raise NotReady(f"{recipe.name} cannot be built again.", why=why, fix=fix)
 
 
 def _digest_inputs(inputs: Mapping[str, Path]) -> str:

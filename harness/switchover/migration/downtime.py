@@ -42,13 +42,13 @@ class Part:
     """A span of the downtime."""
 
     name: str
-    """which part"""
+    """the name of the part"""
     meaning: str
     """what happens in it"""
     seconds: float
-    """length, seconds"""
+    """the length in seconds"""
     bound_s: float
-    """error bound of the length, seconds; 0: within one host"""
+    """the error bound of the length, in seconds; 0 if both ends are on one host"""
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,23 @@ class ExplainedDowntime:
     """Length, parts that add up to it, and what happened inside them."""
 
     seconds: float
-    """length, seconds"""
+    """the length in seconds"""
     bound_s: float
-    """error bound of the length, seconds"""
+    """the error bound of the length, in seconds"""
     start_ns: int
-    """when it began, controller's real-time clock"""
+    """when it began, by the controller's real-time clock"""
     end_ns: int
-    """when it ended, controller's real-time clock"""
+    """when it ended, by the controller's real-time clock"""
     ends_at: str
     """the trace event that ends it"""
     parts: tuple[Part, ...]
-    """they follow each other and add up to `seconds`"""
+    """the parts of the downtime, which follow each other and add up to `seconds`"""
     saving: tuple[SectionTime, ...]
-    """sections as the source saved them, in the downtime"""
+    """the sections that the source saved in the downtime"""
     loading: tuple[SectionTime, ...]
-    """sections as the destination loaded them; overlaps with `saving` in time"""
+    """the sections that the destination loaded; in time they overlap with `saving`"""
     transitions: tuple[StateTransition, ...]
-    """device state changes inside the downtime, of the source, then of the destination"""
+    """the changes of device state in the downtime, first those of the source, then those of the destination"""
 
 
 @dataclass(frozen=True)

@@ -23,25 +23,28 @@ class LibvirtReport:
     """Of a migration through libvirt."""
 
     name: str
-    """of the driver: `libvirt`"""
+    """the name of the driver, `libvirt`"""
     versions: Mapping[str, str]
-    """by side: of libvirt's library on that host"""
+    """for each side, the version of libvirt's library on that host"""
     remarks: tuple[str, ...]
-    """what libvirt had marked the source's domain with: a second monitor and properties that go past libvirt"""
+    """the marks that libvirt put on the source's domain because of a second monitor and of properties that bypass
+    libvirt"""
     flags: tuple[str, ...]
-    """what libvirt's call was given"""
+    """the flags that were passed to libvirt's call"""
     parameters: Mapping[str, object]
-    """typed parameters that it was given, in libvirt's names and units, but the destination's XML, which is a file"""
+    """the typed parameters that were passed to it, in libvirt's names and units, except the destination's XML, which is
+    a file"""
     capabilities: Mapping[str, Sequence[str]]
-    """by side: migration capabilities that were on in QEMU while it migrated: some libvirt sets by itself"""
+    """for each side, the migration capabilities that were on in QEMU during the migration; libvirt sets some by
+    itself"""
     held: Mapping[str, Mapping[str, object]]
-    """by side: what QEMU held then of the parameters that the case sets, in QEMU's names and units"""
+    """for each side, what QEMU held then of the parameters that the case sets, in QEMU's names and units"""
     iterations: int
-    """how many iterations libvirt told of"""
+    """how many iterations libvirt reported"""
     samples: int
-    """how often libvirt was asked how far its job was: lines of `job.jsonl`"""
+    """how often libvirt was asked about the progress of its job, which is the number of lines of `job.jsonl`"""
     statistics: Mapping[str, Mapping[str, Any]]
-    """by side: libvirt's own statistics of the completed job, in its names and units"""
+    """for each side, libvirt's own statistics of the completed job, in its names and units"""
 
 
 def ask_held(qmp: QmpSession, settings: MigrationSettings) -> Held | None:

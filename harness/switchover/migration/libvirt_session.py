@@ -52,7 +52,7 @@ def start_peer(host: Host, parent: str, address: str, login: SshLogin | None) ->
     :raises NotSupported: nobody knows how the one host gets into the other
     """
     if login is None:
-        raise NotSupported(f"How {host.name} gets into the destination's host by SSH is not known.")
+        raise NotSupported(f"{host.name} has no way to log in to the destination's host by SSH.")
     directory = f"{parent}/peer"
     config = (
         f"IdentityFile {directory}/key\nIdentitiesOnly yes\nUserKnownHostsFile {directory}/known_hosts\n"

@@ -52,13 +52,13 @@ class Intervened:
     name: str
     """what was done"""
     phase: Phase
-    """in which phase of the migration it was to be done"""
+    """the phase of the migration in which it was to be done"""
     status: str | None
-    """QEMU's own when it began; null: none yet"""
+    """QEMU's migration status when it began; null if there was none yet"""
     began_ns: int
-    """when it began, controller's monotonic clock"""
+    """when it began, by the controller's monotonic clock"""
     ended_ns: int
-    """when it was done, controller's monotonic clock"""
+    """when it was done, by the controller's monotonic clock"""
 
 
 @dataclass(frozen=True)

@@ -36,38 +36,40 @@ class MigrationSettings:
     """
 
     downtime_limit_ms: int = 4_000
-    """QEMU's ``downtime-limit``: a prediction of more than this, in milliseconds, delays the switchover"""
+    """QEMU's ``downtime-limit`` in milliseconds: while the predicted downtime is longer, the switchover is delayed"""
     switchover_bandwidth: int = 64 * MIB
-    """QEMU's ``avail-switchover-bandwidth``, bytes per second; 0: what QEMU measures"""
+    """QEMU's ``avail-switchover-bandwidth`` in bytes per second; 0 leaves it to what QEMU measures"""
     max_bandwidth: int = 0
-    """QEMU's ``max-bandwidth``, bytes per second; 0: unlimited"""
+    """QEMU's ``max-bandwidth`` in bytes per second; 0 means unlimited"""
     switchover_ack: bool = False
-    """the capability ``switchover-ack``: wait until the destination has loaded what devices sent in pre-copy"""
+    """the capability ``switchover-ack``: the switchover waits until the destination has loaded what devices sent in
+    pre-copy"""
     return_path: bool = True
     """the capability ``return-path``"""
     settle: bool = True
-    """hold the switchover back until RAM and the devices' pre-copy are drained"""
+    """whether the switchover is held back until RAM and the devices' pre-copy are drained"""
     timeout_s: float = 180
-    """from ``migrate`` to a terminal status, seconds"""
+    """the longest time from ``migrate`` to a terminal status, in seconds"""
     settle_timeout_s: float = 120
-    """until the switchover is let go, drained or not, seconds"""
+    """the time after which the switchover is let go, drained or not, in seconds"""
     settle_vfio_bytes: int = 0
-    """a device that dirties its state counts as drained once this many of its bytes were moved; 0: it must drain"""
+    """the number of bytes after which a device that dirties its state counts as drained; 0 means that it has to
+    drain"""
     hang_s: float = 30
-    """a migration that got nowhere for so long hangs, seconds"""
+    """the time without progress after which a migration hangs, in seconds"""
     given_bounds: tuple[str, ...] = field(default=(), compare=False)
-    """of `timeout_s`, `settle_timeout_s` and `hang_s`, those that the scenario sets: defaults are stretched on a slow
-    lab"""
+    """which of `timeout_s`, `settle_timeout_s` and `hang_s` the scenario sets; on a slow lab only defaults are
+    stretched"""
     pause_before_switchover: bool = False
     """the capability ``pause-before-switchover``"""
     peer_to_peer: bool = False
-    """with the driver libvirt: the source's libvirtd itself talks to the destination's, over SSH"""
+    """whether, with the driver libvirt, the source's libvirtd talks to the destination's directly, over SSH"""
     parameters: Mapping[str, object] = field(default_factory=dict)
-    """more migration parameters, in QEMU's names"""
+    """further migration parameters, by QEMU's names"""
     capabilities: Mapping[str, bool] = field(default_factory=dict)
-    """more capabilities, in QEMU's names"""
+    """further capabilities, by QEMU's names"""
     destination_capabilities: Mapping[str, bool] = field(default_factory=dict)
-    """capabilities that the destination has otherwise"""
+    """capabilities for which the destination has another value than the source"""
 
     def stretched(self, pace: float) -> "MigrationSettings":
         """On hosts that are ``pace`` times as slow as the machine that the defaults were made on: bounds are that much
@@ -81,7 +83,7 @@ class MigrationSettings:
         return replace(self, **longer)
 
     def all_capabilities(self, side: str) -> dict[str, bool]:
-        """``side``: ``source`` or ``destination``."""
+        """All capabilities that a side is given, with their values. ``side`` is ``source`` or ``destination``."""
         return {
             "events": True,
             "return-path": self.return_path,
@@ -92,7 +94,7 @@ class MigrationSettings:
         }
 
     def first_parameters(self) -> dict[str, object]:
-        """What both sides are given before the migration."""
+        """The parameters that both sides are given before the migration."""
         return {
             "downtime-limit": HOLD_LIMIT_MS if self.settle else self.downtime_limit_ms,
             "max-bandwidth": self.max_bandwidth,

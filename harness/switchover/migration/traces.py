@@ -31,11 +31,11 @@ class StateTransition:
     device: str
     """UUID of the mediated device"""
     state: str
-    """the state it was to go to, as in traces"""
+    """the state that the device was to enter, as spelled in traces"""
     start_ns: int
-    """when it began; in records on the controller's real-time clock"""
+    """when the change began; in records, by the controller's real-time clock"""
     end_ns: int | None
-    """when it had succeeded, likewise; null: it did not"""
+    """when the change had succeeded, by the same clock; null if it did not succeed"""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class SectionTime:
     kind: str
     """`iterable` or `non-iterable`"""
     name: str
-    """QEMU's idstr, that of a VFIO device ends in `/vfio`; non-iterable sections are one entry, with their number"""
+    """QEMU's idstr, which for a VFIO device ends in `/vfio`; all non-iterable sections are one entry, which gives their
+    number"""
     seconds: float
-    """time, seconds"""
+    """the time in seconds"""
 
 
 @dataclass(frozen=True)

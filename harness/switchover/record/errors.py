@@ -48,7 +48,7 @@ class UsageError(SwitchoverError):
 
 
 class NotReady(SwitchoverError):
-    """The environment lacks something, or failed: never a failure of the product under test."""
+    """The environment lacks something or failed. This is never a failure of the product under test."""
 
     exit_code = ExitCode.NOT_READY
 
@@ -93,7 +93,7 @@ class GuestSilent(NotReady):
 
 
 class NotSupported(SwitchoverError):
-    """What a case needs is not there, and named; nothing went wrong."""
+    """Something that a case needs is missing, and named; nothing went wrong."""
 
     exit_code = ExitCode.NOT_READY
 

@@ -12,11 +12,11 @@ class Measurement:
     """A number, with all that is needed to read it."""
 
     name: str
-    """which number it is"""
+    """the name of the number"""
     value: float | int | None
-    """the number, in `unit`; null: it was not had, and `note` says why"""
+    """the number, in `unit`; null if it is missing, and then `note` says why"""
     unit: Unit
-    """of `value` and `bound`; `s` are seconds"""
+    """the unit of `value` and `bound`; `s` stands for seconds"""
     direction: Direction
     """which way is better"""
     definition: str
@@ -24,9 +24,9 @@ class Measurement:
     source: str
     """where it comes from"""
     bound: float | None = None
-    """its error is at most this, in the same unit; null: no bound is known"""
+    """the largest error of the value, in the same unit; null if no bound is known"""
     note: str = ""
-    """why it is missing, or how to read it"""
+    """why the value is missing, or how to read it"""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Check:
     """Something that must hold after a migration. In a record there is one of each ``id`` and ``subject``."""
 
     id: CheckId
-    """which check it is; stays the same where the sentence changes"""
+    """the id of the check, which stays the same when the sentence changes"""
     subject: str = field(default="", kw_only=True)
-    """which instance of it, where there can be several; empty: there can be one only"""
+    """which instance of the check it is, if there can be several; empty if there can be only one"""
     name: str
     """what must hold, as a sentence for people"""
     passed: bool
-    """whether it did"""
+    """whether it held"""
     expected: str
     """as text"""
     observed: str
@@ -48,7 +48,7 @@ class Check:
 
     @property
     def label(self) -> str:
-        """``guest.console, source``: what a record's :meth:`check` takes."""
+        """The id and the subject, such as ``guest.console, source``; a record's :meth:`check` takes both."""
         return f"{self.id}, {self.subject}" if self.subject else str(self.id)
 
 
@@ -57,7 +57,7 @@ class NotChecked:
     """A check that was not made: it has neither passed nor failed, and why."""
 
     id: CheckId
-    """which check was not made, of whichever instance"""
+    """the id of the check that was not made, whichever its instance"""
     check: str
     """what was not checked, without the side and the number of the device"""
     lacking: str = ""

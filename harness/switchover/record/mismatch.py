@@ -61,7 +61,7 @@ def _render(mismatch: Mismatch) -> str:
         case MismatchKind.REASON:
             return f"expected a reason with {mismatch.expected!r}, was: {mismatch.was or 'none'}"
         case MismatchKind.CHECKS:
-            return f"{mismatch.verdict} as expected, and then not in order: {'; '.join(mismatch.sentences)}"
+            return f"{mismatch.verdict} as expected, but checks failed: {'; '.join(mismatch.sentences)}"
         case MismatchKind.NOT_MADE:
             listed = "; ".join(mismatch.sentences)
             return f"{mismatch.verdict} as expected, and a check that the case needs was not made: {listed}"
@@ -84,7 +84,7 @@ _SENTENCES = (
         re.compile(r"expected (?P<verdict>[a-z-]+) by the (?P<expected>\w+), was by (?:the )?(?P<was>\w+)"),
     ),
     (MismatchKind.REASON, re.compile(r"expected a reason with (?P<expected>.+?), was: (?P<was>.*)", re.DOTALL)),
-    (MismatchKind.CHECKS, re.compile(r"(?P<verdict>[a-z-]+) as expected, and then not in order: ")),
+    (MismatchKind.CHECKS, re.compile(r"(?P<verdict>[a-z-]+) as expected, (?:and then not in order|but checks failed): ")),
 )
 
 

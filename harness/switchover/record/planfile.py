@@ -22,7 +22,7 @@ class PlannedComparison:
     axis: str
     """name of the axis whose values are the arms"""
     baseline: str
-    """the value that the others are compared with, as it stands in ids of cases"""
+    """the value with which the others are compared, as it is spelled in ids of cases"""
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ class PlannedScenario:
     """A scenario with cases in the run."""
 
     name: str
-    """of its file, without `.toml`"""
+    """the name of the scenario's file, without `.toml`"""
     file: str
-    """where it was read from"""
+    """the file from which it was read"""
     title: str
-    """one line, for lists"""
+    """the title of the scenario in lists, in one line"""
     question: str
     """what the scenario is to find out, and why"""
     repeats: int
-    """how often each case is to be run"""
+    """how often each case is run"""
     interleave: bool
-    """whether repeats go in turns over all cases; else case by case"""
+    """whether the repeats of all cases alternate; if not, all repeats of a case follow each other"""
     compare: PlannedComparison | None = None
-    """which cases the report compares; null: none"""
+    """which cases the report compares; null if none"""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class PlanLine:
     """A case of the run."""
 
     id: str
-    """unique in the run: `case` of its records"""
+    """the id of the case, unique in the run; it is `case` of the records"""
     case: str
     """id of the case in its scenario"""
     scenario: str
-    """name of its scenario"""
+    """the name of the case's scenario"""
     repeats: int
     """how often it is to be run"""
     expectation: Mapping[str, Any]
@@ -63,7 +63,7 @@ class PlanLine:
     """name of the rule that the expectation is from: of [the oracle](oracle.md), in older runs one of its other names
     there, or of the scenario, such as `rules[0]`; empty: none"""
     seconds: float
-    """estimate for one repeat, seconds"""
+    """the estimated time of one repeat, in seconds"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class PlanFile:
     """Cases in the order of their scenarios, which need not be the one in which they run."""
 
     scenarios: tuple[PlannedScenario, ...]
-    """those with cases in the run"""
+    """the scenarios that have cases in the run"""
     cases: tuple[PlanLine, ...]
     """all cases of the run, whether their hosts can run them or not"""
 

@@ -54,9 +54,9 @@ class Verdict:
     """What happened to a repeat, and who said why."""
 
     name: VerdictName
-    """what happened, one of the verdicts"""
+    """what happened: one of the verdicts"""
     side: str = ""
-    """the one that said why, `source` or `destination`; empty: none in particular, or not known"""
+    """the side that said why, `source` or `destination`; empty if it is none in particular, or not known"""
     reason: str = ""
     """why, in the words of that side; may be empty"""
     race: Race = Race.NONE
@@ -86,33 +86,35 @@ class Death:
 
 @dataclass(frozen=True)
 class Record:
-    """Everything one repeat produced, but for the long files beside it."""
+    """Everything that one repeat produced, except the long files beside the record."""
 
     case: str
     """id of the case"""
     repeat: int
-    """number of the repeat, from 1"""
+    """the number of the repeat, from 1"""
     started: str
-    """date and time, ISO 8601 with zone"""
+    """when it started: date and time in ISO 8601, with zone"""
     verdict: Verdict
     """what happened"""
     settings: Mapping[str, Any]
-    """what was asked for; empty: the case was not run"""
+    """what was asked for; empty if the case was not run"""
     fingerprint: Mapping[str, Any]
     """what it ran on"""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """time by step, seconds; steps that there were, in their order. After a failure the last one is where it failed"""
+    """how long each step took, in seconds, in the order of the steps; after a failure, the last step is the one that
+    failed"""
     measurements: tuple[Measurement, ...] = ()
-    """the numbers of a migration that completed; empty: it did not"""
+    """the numbers of a migration that completed; empty if it did not complete"""
     checks: tuple[Check, ...] = ()
-    """what must hold after the migration, or, if it did not complete, of the guest that stayed; one of each `id` and
-    `subject`"""
+    """the checks that were made after the migration, or, if it did not complete, of the guest that stayed; one for each
+    `id` and `subject`"""
     downtime: Mapping[str, Any] = field(default_factory=dict)
-    """the explained downtime; or only `reason`: why there is none"""
+    """the explained downtime; if there is none, only `reason`, which says why"""
     states: Mapping[str, list[str]] = field(default_factory=dict)
-    """VFIO states in order, from QEMU's events: `source`, `destination`; further devices: `source ID` …"""
+    """the VFIO states in their order, from QEMU's events, by `source` and `destination`; further devices are `source
+    ID` …"""
     properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """properties of vfio-pci as QEMU held them just before the migration, by device as in `states`"""
+    """the properties of vfio-pci that QEMU held just before the migration, by device as in `states`"""
     clocks: Mapping[str, Any] = field(default_factory=dict)
     """by side, how the host's real-time clock relates to the controller's"""
     expectation: Mapping[str, Any] = field(default_factory=dict)
@@ -124,22 +126,22 @@ class Record:
     deaths: tuple[Death, ...] = ()
     """QEMUs that ended where no migration ends them; one that the harness ended since it hung is not among them"""
     interventions: tuple[Mapping[str, Any], ...] = ()
-    """what was done to the migration on purpose, in order"""
+    """what was done to the migration on purpose, in its order"""
     not_checked: tuple[NotChecked, ...] = ()
     """checks that were not made, since the guest lacks something, or since a number is missing or says nothing; without
     the side and the number of the device"""
     alone: Mapping[str, Any] = field(default_factory=dict)
-    """`verdict` and `mismatch` of the same repeat with a guest of its own; empty: it had one, or was as expected with
-    the guest that cases share"""
+    """`verdict` and `mismatch` of the same repeat with a guest of its own; empty if it had its own guest anyway, or was
+    as expected with the guest that cases share"""
     earlier: tuple[Mapping[str, Any], ...] = ()
-    """`verdict` and `reason` of executions of this repeat before it, which ended in infrastructure errors and were
-    tried again; their files are in `earlier-N` beside it"""
+    """`verdict` and `reason` of earlier executions of this repeat, which ended in infrastructure errors; their files
+    are in `earlier-N` beside it"""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """with libvirt: what it was told, what it set in QEMU by itself, and its own statistics; empty: QMP only"""
     ending: Ending = Ending.BY_ITSELF
     """how it came to its verdict, where that is known as an id; empty: by itself, and the verdict tells all"""
     schema_version: int = SCHEMA_VERSION
-    """of the run directory"""
+    """the version of the run directory"""
 
     @property
     def was_run(self) -> bool:
@@ -148,17 +150,18 @@ class Record:
 
     @property
     def differs_alone(self) -> bool:
-        """Whether it is as expected with a guest of its own, and was not with one that cases share."""
+        """Whether the case is as expected with a guest of its own, but was not with the guest that cases share."""
         return bool(self.mismatch and self.alone and not self.alone["mismatch"])
 
     def measured(self, name: str) -> float | None:
-        """Value of a measurement; None if it is missing."""
+        """The value of a measurement; None if it is missing."""
         return next((entry.value for entry in self.measurements if entry.name == name), None)
 
     def check(self, id: str, subject: str = "") -> Check:
-        """A check that was made. Without ``subject`` it must be the only one of its id, or one that has none.
+        """Find a check that was made. Without ``subject``, the check must be the only one of its id, or have no
+        subject.
 
-        :raises UsageError: there is none, or there are several; with those that there are
+        :raises UsageError: there is no such check, or there are several, which the error lists
         """
         of_id = [check for check in self.checks if check.id == id]
         if exact := [check for check in of_id if check.subject == subject]:
@@ -183,7 +186,7 @@ class Record:
 
     @property
     def failed_checks(self) -> tuple[Check, ...]:
-        """Those that did not pass, in their order."""
+        """The checks that did not pass, in their order."""
         return tuple(check for check in self.checks if not check.passed)
 
 

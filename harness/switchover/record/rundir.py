@@ -104,11 +104,11 @@ class RunHead:
     """What ``run.json`` holds, besides ``schema_version``."""
 
     title: str
-    """`demo`, `repro`, or the name of the scenario or of the directory that was run"""
+    """the title of the run: `demo`, `repro`, or the name of the scenario or directory that was run"""
     command: str
-    """command line that made it"""
+    """the command line that made the run"""
     started: str
-    """date and time, ISO 8601 with zone"""
+    """when it started: date and time in ISO 8601, with zone"""
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,9 @@ class RunDirectory:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UsageError(f"The run {self.word} still goes on.", fix=f"switchover show {self.word}") from error
+                raise UsageError(
+                    f"The run {self.word} has not ended yet.", fix=f"switchover show {self.word}"
+                ) from error
             yield
 
     def write_text(self, name: str, text: str) -> None:
@@ -278,12 +280,14 @@ def find_run(word: str, parent: Path | None = None) -> RunDirectory:
         if len(found) == 1:
             return RunDirectory(parent / found[0])
         if found:
-            raise UsageError(f"{word!r} fits {len(found)} runs.", why=", ".join(found[-3:]), fix="say more of its name")
+            raise UsageError(
+                f"{word!r} matches {len(found)} runs.", why=", ".join(found[-3:]), fix="give more of the name"
+            )
     raise UsageError(f"There is no run {word!r} in {parent}.", fix="switchover list --runs")
 
 
 def read_records(run: str | Path = "last") -> list[Record]:
-    """Records of a run, by case and repeat, from its directory alone: no host is asked.
+    """Read the records of a run from its directory alone, ordered by case and repeat; no host is asked.
 
     ``run``: the directory, or of one in the state directory its name, a part of that which no other has, or ``last``.
     A record that is damaged or of a newer version hides no other: in its place is one with the verdict

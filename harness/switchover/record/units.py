@@ -18,7 +18,7 @@ class Unit(StrEnum):
 
 
 class Direction(StrEnum):
-    """Which way is better."""
+    """Which direction of a number is better."""
 
     LOWER = "lower"
     HIGHER = "higher"

@@ -124,8 +124,8 @@ def require_comparison(run: RunData, axis: str = "", baseline: str = "") -> list
         asked_for = f"axis {axis!r}, " * bool(axis) + f"baseline {baseline!r}" * bool(baseline)
         raise UsageError(
             "No cases of the run can be compared.",
-            why=f"none differ in one axis with a baseline; asked for: {asked_for or 'what the scenarios say: nothing'}",
-            fix="--axis and --baseline with an axis of the scenario and one of its values",
+            why=f"no cases differ only in an axis with a baseline; asked for: {asked_for or 'nothing, by no scenario'}",
+            fix="give --axis an axis of the scenario, and --baseline one of its values",
         )
     return found
 
@@ -144,7 +144,7 @@ def compare_runs(first: RunData, second: RunData) -> list[Comparison]:
             )
             found.append(replace(made, notes=notes))
     if not found or names[0] == names[1]:
-        raise UsageError("The runs have no case in common." if not found else "This is one run, not two.")
+        raise UsageError("The runs have no case in common." if not found else "RUN and RUN2 are the same run.")
     return found
 
 
@@ -166,7 +166,7 @@ def _list_changes(case: CaseResult, other: CaseResult) -> Iterator[str]:
         if first.fingerprint.get(key) != second.fingerprint.get(key)
     )
     if differing:
-        yield f"not all was alike in both runs: {', '.join(differing)}"
+        yield f"the runs also differ in: {', '.join(differing)}"
 
 
 def _compare(
@@ -327,6 +327,6 @@ def _render_spread(spread: Spread | None, show: Callable[[float], str]) -> str:
 
 def _render_order(comparison: Comparison) -> str:
     if not comparison.in_turns:
-        return "not in turns: what changed meanwhile is in the differences"
+        return "the repeats did not alternate: the differences include whatever changed in between"
     shown = ", ".join(" ".join(one) for one in comparison.order[:_ROUNDS_SHOWN])
     return f"in turns: {shown}{', …' * (len(comparison.order) > _ROUNDS_SHOWN)}"

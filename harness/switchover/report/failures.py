@@ -33,7 +33,7 @@ def render_failure(run: RunData, record: Record) -> str:
         ("look", _describe_look(run, record)),
     ]  # fmt: skip
     if not any(name == "cause" for name, _ in rows):
-        rows.insert(3, ("cause", "no rule knows it: the evidence has to tell"))
+        rows.insert(3, ("cause", "unknown: no rule explains this failure; look at the evidence"))
     lines = [render_headline(record)]
     for name, text in rows:
         first, *more = text.splitlines() or ["nothing"]
@@ -81,7 +81,7 @@ def _describe_observed(record: Record) -> str:
     side = f" by the {verdict.side}" if verdict.side else ""
     lines = [f"{verdict.name}{side}", *verdict.reason.splitlines()]
     lines += [
-        f"not in order: {check.name} [{check.label}]: expected {check.expected}, observed {check.observed}"
+        f"check failed: {check.name} [{check.label}]: expected {check.expected}, observed {check.observed}"
         for check in record.failed_checks
     ]
     return "\n".join(lines)
@@ -97,9 +97,9 @@ def _describe_moment(path: Path, record: Record) -> str:
         return f"before migrate, {step}, {sum(record.seconds.values()):.1f} s after the repeat began"
     text = str(moment)
     if record.verdict.name is VerdictName.HUNG:
-        text += " (by the harness, which gave it up)"
+        text += " (by the harness, which gave up)"
     if record.verdict.name in (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED):
-        text += "; what is not in order was found after that"
+        text += "; the checks that failed were made after that"
     return text
 
 

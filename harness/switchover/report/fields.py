@@ -120,9 +120,9 @@ def list_fields(section: Section) -> dict[str, str]:
     """Names of a table's fields, with their meanings; empty where the class has none."""
     meanings = find_meanings(section.of)
     names = [field.name for field in dataclasses.fields(section.of) if field.name not in section.left_out]
-    versions = {"schema_version": "of the run directory"} if section.versioned else {}
+    versions = {"schema_version": "the version of the run directory"} if section.versioned else {}
     if section.of is Kept:
-        versions = {"schema_version": "of this file: 1"}
+        versions = {"schema_version": "the version of this file, which is 1"}
     return {**versions, **{name: meanings.get(name, "") for name in names}}
 
 

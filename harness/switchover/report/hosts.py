@@ -80,7 +80,7 @@ def _render_qemu(asked: str, qemu: QemuAbilities) -> list[str]:
     lines = _wrap(f"QEMU {qemu.version}", f"{where}, up to {newest}; migration: {', '.join(capabilities)}")
     if not qemu.vfio_pci:
         return [*lines, *_wrap("", "no vfio-pci in this binary")]
-    lines += _wrap("", f"vfio-pci has: {', '.join(known) or 'nothing of migration'}")
+    lines += _wrap("", f"vfio-pci has: {', '.join(known) or 'no properties of migration'}")
     return [*lines, *_wrap("", f"it lacks: {', '.join(lacking)}")] if lacking else lines
 
 

@@ -107,13 +107,13 @@ def _render_guest(guest: Mapping[str, Any]) -> str:
     """
     words = []
     if guest.get("start") == "warm" and "sha256" not in guest:
-        words.append("warm, but none was restored")
+        words.append("warm was wanted, but no guest was restored")
     elif guest.get("start") == "warm":
         words.append(f"warm: restored from sha256 {guest['sha256'][:12]}…, its devices plugged in")
     elif guest.get("reason"):
         words.append(f"cold: {guest['reason']}")
     if guest.get("migration", 1) > 1:
-        words.append(f"its migration {guest['migration']}")
+        words.append(f"migration {guest['migration']} of this guest")
     return "; ".join(words)
 
 

@@ -30,8 +30,8 @@ def require_kept(repeat: Path, side: str) -> KeptSide:
         sides = _SIDES.validate_python(fields["sides"])
     except FileNotFoundError as error:
         raise UsageError(
-            f"No guest is kept of the repeat in {repeat}.",
-            why="guests are kept while switchover run --keep-on-fail waits, of the first case that is not as expected",
+            f"The repeat in {repeat} keeps no guest.",
+            why="switchover run --keep-on-fail keeps guests of the first case that is not as expected, while it waits",
             fix="switchover run SCENARIO --only CASE --keep-on-fail",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -217,7 +217,10 @@ def list_left(turns: Sequence[Turn], directory: RunDirectory) -> list[Turn]:
     for turn in left:
         directory.repeat(turn.line.id, turn.number).clear()
     if not left:
-        raise UsageError(f"Every repeat of {directory.word} has its verdict.", fix=f"switchover show {directory.word}")
+        raise UsageError(
+            f"Nothing is left to run: every repeat of {directory.word} has a verdict.",
+            fix=f"switchover show {directory.word}",
+        )
     return left
 
 

@@ -32,7 +32,7 @@ def start_link(host: Host, interface: str) -> Iterator[Link]:
     :raises NotReady: the end of this pair names no interface that may be disturbed
     """
     if not interface:
-        raise NotReady(f"No network interface of {host.name} is given that faults may disturb.")
+        raise NotReady(f"Faults of the link need a network interface of {host.name}, and none is named.")
     undo = ["tc", "qdisc", "del", "dev", interface, "root"]  # an error if it has its own already
     gone = [
         "sh",

@@ -121,11 +121,11 @@ def ask_host(host: Host, guests: Sequence[GuestSpec]) -> HostFacts:
     """What a host can do, and what of these guests it lacks. :raises HostLost: it does not answer"""
     survey = survey_host(host, KIND, sorted({guest.qemu for guest in guests}))
     if survey.machine is None:
-        raise HostLost(f"{host.name} cannot be asked.", why="; ".join(survey.problems.values()))
+        raise HostLost(f"{host.name} could not be examined.", why="; ".join(survey.problems.values()))
     if survey.machine.uid != 0:
         raise NotReady(
-            f"{host.name} is reached as another user than root.",
-            why="guests' taps and mediated devices are made by root only",
+            f"{host.name} is not reached as root.",
+            why="only root can make taps and mediated devices for guests",
             fix=f'user = "root" for {host.name} in the inventory',
         )
     places = {place: words for guest in guests for place, words in list_places(guest).items()}

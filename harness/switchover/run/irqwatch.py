@@ -51,9 +51,11 @@ def start_irq_watch(
             yield IrqWatch(None, keys, arrived)
             return
         if not means.has_device:
-            raise NotSupported("The guest lacks, for the probe of IRQ threads, the driver of the reference device.")
+            raise NotSupported(
+                "The probe of IRQ threads needs the driver of the reference device, which the guest does not have."
+            )
         if not any(rate for device in side.spec.devices for rate in device.knobs.irq_rates):
-            raise NotSupported("Without device.irq_rates no interrupt fires that the probe of IRQ threads could watch.")
+            raise NotSupported("The probe of IRQ threads has no interrupt to watch: device.irq_rates is not set.")
         guest = login or stack.enter_context(side.guest.open_ssh(keys))
         place = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchover-irq-")))
         numbers = [

@@ -34,25 +34,25 @@ class KeptSide:
     """A QEMU that lives."""
 
     host: str
-    """name of its host"""
+    """the name of the side's host"""
     address: Mapping[str, str]
-    """how another process reaches the host, as in journals"""
+    """how another process reaches the host, in the form that journals use"""
     pid: int
-    """process id of QEMU, on its host"""
+    """the process id of QEMU on its host"""
     monitor: str
-    """unix socket of QEMU's monitor, on its host; nobody is connected to it"""
+    """the unix socket of QEMU's monitor on its host, to which nobody is connected"""
     console: str
-    """file with the guest's console, on its host"""
+    """the file on its host with the guest's console"""
     log: str
-    """file with QEMU's log, on its host"""
+    """the file on its host with QEMU's log"""
     guest_address: str
-    """IPv4 address of the guest, reached from its host"""
+    """the IPv4 address of the guest, which can be reached from its host"""
     key: str
-    """path, on the controller, of the private key that the guest lets in"""
+    """the path on the controller of the private key that the guest accepts"""
     host_key: str
     """the guest's own public key"""
     user: str = "root"
-    """who logs in to the guest"""
+    """the user name for logging in to the guest"""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Kept:
     verdict: Verdict
     """what happened to it; not in the file"""
     mismatch: str
-    """why it is not as expected"""
+    """how the case differs from what was expected"""
     path: Path
     """the repeat's directory; not in the file"""
     sides: Mapping[str, KeptSide]
-    """`source` and `destination`, each if its QEMU lives"""
+    """`source` and `destination`, each only if its QEMU still runs"""
     process: int = field(default_factory=os.getpid)
     """process id of the harness that holds them"""
 

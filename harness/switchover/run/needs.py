@@ -189,6 +189,6 @@ def require_means(case: Case, means: GuestMeans) -> None:
     problems |= {f"the fault {fault.action}": means.lacks(FAULTS.get(fault.action, ())) for fault in case.faults}
     if case.source.guest.start == "warm":
         problems["a warm guest"] = means.lacks(WARM)
-    lacking = [f"for {what}: {words}" for what, words in problems.items() if words]
+    lacking = [f"{words} (for {what})" for what, words in problems.items() if words]
     if lacking:
-        raise NotSupported(f"The guest lacks, {', and '.join(lacking)}.")
+        raise NotSupported(f"The guest lacks {', and '.join(lacking)}.")

@@ -40,7 +40,7 @@ ALONE = RunContext()
 
 
 class Guest:
-    """A guest that runs, with its VFIO devices: on the source at first, later where its last migration left it.
+    """A running guest with its VFIO devices. It is on the source at first, and later where its last migration left it.
 
     Made by :meth:`Testbed.start_guest`.
     """
@@ -52,17 +52,17 @@ class Guest:
 
     @property
     def host(self) -> str:
-        """Name of the host that it runs on."""
+        """The name of the host on which the guest runs."""
         return self._held.require().pair.source.host.name
 
     @property
     def migrations(self) -> int:
-        """How many it has completed."""
+        """The number of migrations that the guest has completed."""
         return self._held.require().migrations
 
     @property
     def shell(self) -> Host:
-        """A login to the guest over SSH, which goes with it from host to host."""
+        """A login to the guest over SSH, which stays connected when the guest migrates."""
         traveller = self._held.require()
         return traveller.connection.require(traveller.side.guest)
 
@@ -126,17 +126,18 @@ class Testbed:
 
     @property
     def address(self) -> Mapping[str, object]:
-        """How a child of this process finds the same hosts, see :func:`reopen_testbed`."""
+        """How a child of this process finds the same hosts; see :func:`reopen_testbed`."""
         return self._stage.address
 
     @property
     def hosts(self) -> tuple[Host, Host]:
-        """Source and destination, as a guest that begins finds them."""
+        """The source and the destination of a guest that starts."""
         pair = self._stage.pair(("", ""))
         return pair.source.host, pair.destination.host
 
     def find_missing(self, case: Case | PlannedCase) -> str:
-        """What a case needs and is not here, in words; empty if it can be run. Toolchains are brought to lab hosts.
+        """What a case needs and the hosts lack, in words; empty if the case can be run. Toolchains are brought to lab
+        hosts.
 
         :raises HostLost: a host does not answer; :raises NotReady: a toolchain cannot be had
         """
@@ -163,7 +164,7 @@ class Testbed:
     def run_into(
         self, case: Case | PlannedCase, number: int, repeat: RepeatDirectory, *, alone: bool = False
     ) -> Record:
-        """The same, as a repeat with a directory that the caller chooses."""
+        """Run a case as :meth:`run` does, as a repeat with a directory that the caller chooses."""
         case, hosts = _split(case)
         if missing := self._find_missing(case, hosts):
             return _leave_out(case, number, missing, repeat)
@@ -174,7 +175,8 @@ class Testbed:
 
     @contextlib.contextmanager
     def start_guest(self, case: Case) -> Iterator[Guest]:
-        """The guest of a case, with its devices, reached over SSH; it is ended when the ``with`` block is.
+        """Start the guest of a case with its devices, and connect to it over SSH. The guest ends with the ``with``
+        block.
 
         :raises NotSupported: the case cannot be run here
         """
@@ -222,14 +224,14 @@ class Testbed:
         self._saved_guests.clear()
 
     def directory_of(self, record: Record) -> Path:
-        """Where a case that was run here left its files, besides its record: docs/run-directory.md says which."""
+        """The directory with the files of a case that was run here; docs/run-directory.md lists them."""
         return self._directory.repeat_path(record.case, record.repeat)
 
     def list_leftovers(self) -> list[str]:
         """What is on the hosts of guests and devices, as ``host: what``, but for what is kept for further cases: the
         guest that cases share, and saved guests that are no images.
 
-        Empty, if everything was released that was acquired, and nobody else uses the hosts.
+        It is empty if everything that was acquired was released, and nobody else uses the hosts.
         """
         own = self._saved_guests.directories
         shared = self._context.shared
@@ -275,9 +277,9 @@ def record_irq_threads(host: Host, seconds: float, irqs: Sequence[str] = (), *, 
 
 
 def read_irq_recording(path: Path) -> Analysis:
-    """What a recording that was made before says; no host is asked.
+    """Analyse a recording that exists already; no host is asked.
 
-    :raises UsageError: the file cannot be read, or is no recording
+    :raises UsageError: the file cannot be read, or is not a recording
     """
     return analyse_file(path)
 

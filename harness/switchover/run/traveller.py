@@ -302,7 +302,7 @@ class Traveller:
         """
         guest = self.side.guest
         if self.side.spec.guest.driver == "libvirt":
-            raise UsageError("A guest of libvirt's cannot be rebooted by the harness.", fix='driver = "qmp"')
+            raise UsageError("The harness cannot reboot a guest that libvirt runs.", fix='driver = "qmp"')
         means = find_means(self.connection.require(guest), self.side.spec.guest)
         guest.reboot(self.connection.require(guest))
         self.saved = None  # what runs now was booted
@@ -322,7 +322,7 @@ class Traveller:
             self.take_knobs(spec)
             return
         if self.side.functions or spec.functions or len(spec.devices) != len(self.side.spec.devices):
-            raise UsageError("The guest has not the devices that this case needs.", why=str(spec))
+            raise UsageError("The guest does not have the devices that this case needs.", why=str(spec))
         self.side = exchange_devices(self.side, spec)
         self.connection.require(self.side.guest)
         self.before = self._prepare(self.before.means, awaits=True)
@@ -335,7 +335,9 @@ class Traveller:
         pairs = list(zip(self.side.devices, self.side.spec.references, spec.references, strict=True))
         for _, mine, wanted in pairs:
             if (mine.type, mine.knobs.offers()) != (wanted.type, wanted.knobs.offers()):
-                raise UsageError(f"The guest has no device {wanted.id!r} as this case needs it.", why=str(wanted))
+                raise UsageError(
+                    f"The device {wanted.id!r} of the guest is not as this case needs it.", why=str(wanted)
+                )
         for device, _, wanted in pairs:
             device.set_live_knobs(wanted.knobs)
         resized = any(_sizes(mine.knobs) != _sizes(wanted.knobs) for _, mine, wanted in pairs)

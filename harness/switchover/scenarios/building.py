@@ -20,11 +20,11 @@ Devices = DeviceSpec | Sequence[DeviceSpec]
 
 
 def load_cases(scenario: str | Path, only: str = "") -> list[PlannedCase]:
-    """Cases of a scenario: of the catalogue by its name, or of a file.
+    """Load the cases of a scenario, which is named as in the catalogue, or by its file.
 
-    ``only``: those whose id has this in it, or fits its ``*`` and ``?``.
+    ``only``: only cases whose id contains this text; with ``*`` or ``?`` in it, it must match the whole id.
 
-    :raises UsageError: there is no such scenario, it is wrong, or no case is left
+    :raises UsageError: there is no such scenario, its file is wrong, or no case is left
     """
     planned = [entry for path in list_scenarios(Path(scenario)) for entry in expand(load_scenario(path))]
     chosen = [entry for entry in planned if entry in select(planned, only) or entry.id == only] if only else planned

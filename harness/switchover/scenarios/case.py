@@ -35,71 +35,75 @@ class DeviceSpec:
     """
 
     id: str = "dut"
-    """of the device in QEMU"""
+    """the id of the device in QEMU"""
     type: str = TYPE
-    """mdev type of the device"""
+    """the mdev type of the device"""
     knobs: Knobs = field(default_factory=Knobs)
-    """those of the reference device that the harness sets"""
+    """the knobs of the reference device that the harness sets"""
     properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES))
-    """of vfio-pci, as on QEMU's command line"""
+    """the properties of vfio-pci, as on QEMU's command line"""
     allow_pre_copy: AllowPreCopy = ""
-    """the property `x-allow-pre-copy`: set, or (`by-machine`) left to the machine type of a QEMU that has it; empty: it
-    is not asked for"""
+    """the property `x-allow-pre-copy`: its value, or `by-machine` if it is left to the machine type of a QEMU that has
+    it; empty if the case does not ask for it"""
     pci: str = ""
-    """address of a PCI function of the host, `0000:3b:00.2`: the guest gets that instead of a reference device, without
-    type and knobs"""
+    """the address of a PCI function of the host, such as `0000:3b:00.2`, which the guest gets instead of a reference
+    device; type and knobs do not apply then"""
     vf: int | None = None
-    """number of the virtual function of `pci` that the guest gets, from 0; it is made if there is none"""
+    """the number, from 0, of the virtual function of `pci` that the guest gets; virtual functions are made if there are
+    none"""
     vfs: int = 0
-    """how many virtual functions `pci` gets if it has none; 0: as many as are needed"""
+    """how many virtual functions are made for `pci` if it has none; 0 makes as many as are needed"""
     vfio_driver: str = ""
-    """the function's driver on the host; without it the one that the host's kernel names for it, else `vfio-pci`"""
+    """the function's driver on the host; if it is empty, the driver that the host's kernel names for it is used, or
+    else `vfio-pci`"""
     whole_group: bool = False
-    """take the other members of its IOMMU group from the host's drivers too"""
+    """whether the other members of the function's IOMMU group are also taken from the host's drivers"""
     managed: bool = False
-    """libvirt itself gives the function to a driver of VFIO, and back (`managed` of its domain), not the harness; only
-    with `driver = "libvirt"`"""
+    """whether libvirt, instead of the harness, binds the function to a driver of VFIO and gives it back (`managed` of
+    its domain); only with `driver = "libvirt"`"""
 
     @property
     def function(self) -> FunctionRequest | None:
-        """The PCI function that it is; None: it is a reference device."""
+        """The PCI function that the device is; None if it is a reference device."""
         if not self.pci:
             return None
         return FunctionRequest(self.pci, self.vf, self.vfs, self.vfio_driver, self.whole_group, self.managed)
 
     def given_properties(self) -> dict[str, str]:
-        """Those that vfio-pci is given."""
+        """The properties that vfio-pci is given."""
         given = {PRE_COPY_PROPERTY: self.allow_pre_copy} if self.allow_pre_copy in ("on", "off") else {}
         return {**self.properties, **given}
 
     def named_properties(self) -> list[str]:
-        """Those that QEMU's vfio-pci must have."""
+        """The properties that QEMU's vfio-pci must have."""
         return sorted({*self.given_properties(), *([PRE_COPY_PROPERTY] if self.allow_pre_copy else [])})
 
 
 @dataclass(frozen=True)
 class SideSpec:
-    """What one side is made of; the other side may be made otherwise."""
+    """The guest and the devices of one side; the other side may differ."""
 
     guest: GuestSpec = field(default_factory=GuestSpec)
     """the guest, without its devices"""
     devices: tuple[DeviceSpec, ...] = (DeviceSpec(),)
-    """the devices that it gets, in the order of their slots"""
+    """the devices of the guest, in the order of their slots"""
 
     @property
     def references(self) -> tuple[DeviceSpec, ...]:
-        """Its reference devices, which have knobs, counters and a driver in the guest that tells."""
+        """The reference devices, which have knobs, counters, and a driver in the guest that reports them."""
         return tuple(device for device in self.devices if device.function is None)
 
     @property
     def functions(self) -> tuple[FunctionRequest, ...]:
-        """Its PCI functions."""
+        """The PCI functions of this side."""
         return tuple(device.function for device in self.devices if device.function is not None)
 
 
 @dataclass(frozen=True)
 class Case:
-    """``id`` is derived from the values that distinguish the case."""
+    """One point of the axes of a scenario, with all values fixed. ``id`` is derived from the values that distinguish
+    it.
+    """
 
     id: str
     source: SideSpec = field(default_factory=SideSpec)
@@ -112,13 +116,14 @@ class Case:
     outside_needed: bool = False
     """whether the case is about the downtime from outside: without the check of it, it is not right"""
     login_after: bool = False
-    """log in to the guest anew after the migration, besides the connection from before it, which must survive"""
+    """whether to log in to the guest anew after the migration, in addition to the connection from before it, which must
+    survive"""
     irq_seconds: float = 0
-    """where IRQ threads of the device run is recorded for so long on the source and on the destination, and all the
-    time in between, seconds; 0: not; needs `irq_rates`"""
+    """how long, in seconds, to record where IRQ threads of the device run, on the source before the migration and on
+    the destination after it; the time in between is recorded, too; 0 records nothing; needs `irq_rates`"""
     irq_load: IrqLoad = "none"
-    """with `irq_seconds`, a task of the guest that uses up the CPU of the device's first interrupt all the time: of the
-    fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
+    """with `irq_seconds`, a task in the guest that keeps the CPU of the device's first interrupt busy all the time: of
+    the fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:

@@ -125,7 +125,7 @@ def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: 
     if idle:
         raise UsageError(
             "\n".join(f"{rule.place}: {rule.name}: no case is left for it" for rule in idle),
-            why="rules before it take all that it fits, or [[exclude]] leaves them out",
+            why="earlier rules match all of its cases, or [[exclude]] leaves them out",
         )
 
 

@@ -19,12 +19,12 @@ class Expectation:
     verdict: VerdictName
     """what must happen"""
     side: str = ""
-    """the side that must say why; empty: it does not matter"""
+    """the side that must say why; empty if it does not matter"""
     reason: str = ""
-    """regular expression, searched for in the verdict's reason, and in the ids of checks that failed if the verdict is
-    checks-failed; empty: it does not matter"""
+    """a regular expression that is searched for in the verdict's reason, and, if the verdict is checks-failed, in the
+    ids of the checks that failed; empty if the reason does not matter"""
     because: str = ""
-    """why this is to be expected, with its source"""
+    """why this is expected, with the source of that knowledge"""
     pre_copy: Literal["on", "off", ""] = ""
     """of a migration that completes, whether the source's devices must have gone through PRE_COPY; empty: as the
     device offers it and QEMU allows it"""

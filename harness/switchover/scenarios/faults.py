@@ -26,12 +26,12 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """An action in a phase of the migration. ``rate_bit``: of a slowed link, bits per second."""
+    """An action that is done on purpose in a phase of the migration."""
 
     action: Action
     """what is done"""
     phase: Phase
-    """when: as soon as the migration is seen in this phase"""
+    """the phase in which it is done: as soon as the migration is seen in this phase"""
     rate_bit: int = 8_000_000
     """of a slowed link, bits per second"""
 

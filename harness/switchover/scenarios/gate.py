@@ -81,7 +81,7 @@ class Decision:
 
 
 NOT_ASKED = Decision()
-WARM_DISK = "a warm guest with a disk: what was saved does not know what was written to the disk since"
+WARM_DISK = "a warm guest with a disk: the saved memory does not know what was written to the disk since then"
 
 
 def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
@@ -96,7 +96,9 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     asked = True
     ends = _list_ends(hosts, known)
     if _disturbs_link(case) and ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name:
-        missing.append(f"{ends[0].name} is both ends: there is no link between them that faults may disturb")
+        missing.append(
+            f"{ends[0].name} is source and destination: there is no link between them that faults may disturb"
+        )
     for number, side in enumerate(SIDES):
         facts = ends[number]
         if facts is None:
@@ -123,8 +125,8 @@ def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None)
     if case.source.guest.driver != "libvirt":
         managed = any(function.managed for side in (case.source, case.destination) for function in side.functions)
         return [
-            *(["peer_to_peer is a way of libvirt's to migrate"] if case.settings.peer_to_peer else []),
-            *(["managed functions are libvirt's to bind"] if managed else []),
+            *(['peer_to_peer needs driver = "libvirt"'] if case.settings.peer_to_peer else []),
+            *(['managed functions need driver = "libvirt"'] if managed else []),
         ]
     obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
     missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings), *_untimely_faults(case)]
@@ -137,7 +139,7 @@ def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None)
 
 
 _NO_JOB = "libvirt has no job to abort before it migrates"
-_NO_DESTINATION = "libvirt starts the destination's QEMU in the migration: there is none to be killed before"
+_NO_DESTINATION = "libvirt starts the destination's QEMU as part of the migration: there is none to kill before it"
 _NOT_HELD = "libvirt itself lets QEMU go on from pre-switchover, at once: nothing can be done in that phase"
 
 

@@ -21,11 +21,11 @@ class Settings:
     """What a record keeps of a case as its ``settings``; id and expectation are fields of their own."""
 
     source: SideSpec
-    """what the source was made of"""
+    """the guest and the devices of the source"""
     destination: SideSpec
-    """what the destination was made of"""
+    """the guest and the devices of the destination"""
     migration: MigrationSettings
-    """what QEMU was told, and the harness's bounds"""
+    """the settings that QEMU was given, and the bounds of the harness"""
     faults: list[Fault]
     """what was to be done to the migration on purpose; what was done is in `interventions`"""
     heartbeat_us: int
@@ -35,9 +35,9 @@ class Settings:
     login_after: bool
     """whether the guest was logged in to anew after the migration"""
     irq_seconds: float
-    """how long IRQ threads were recorded on each side, seconds; 0: not"""
+    """how long IRQ threads were recorded on each side, in seconds; 0 if they were not"""
     irq_load: IrqLoad
-    """the guest's load meanwhile"""
+    """the load of the guest during these recordings"""
 
 
 def render_settings(case: Case) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def select_case(word: str, cases: Iterable[str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{word!r} fits {len(found)} cases.", why=", ".join(found[:4]), fix="say more of its id")
+        raise UsageError(f"{word!r} matches {len(found)} cases.", why=", ".join(found[:4]), fix="give more of the id")
     raise UsageError(f"The run has no case {word!r}.", why=f"its cases: {', '.join(known[:4]) or 'none'}")
 
 

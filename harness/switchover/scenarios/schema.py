@@ -90,16 +90,16 @@ _DEVICE: dict[str, Any] = {
         dict[str, PropertyValue],
         Field(
             default={},
-            description='properties of vfio-pci as on QEMU\'s command line; "" leaves one out that the harness would '
-            "set (`enable-migration` and `migration-events`, both on)",
+            description='properties of vfio-pci, as on QEMU\'s command line; the value "" leaves out a property '
+            "that the harness would set (`enable-migration` and `migration-events`, both on)",
         ),
     ),
     "allow_pre_copy": (
         Literal["on", "off", "by-machine"],
         Field(
             default=None,
-            description="the property `x-allow-pre-copy` of patched QEMUs: set, or left to the machine type; a QEMU "
-            "without it does not run the case, and `pre_copy` is the way",
+            description="the property `x-allow-pre-copy` of patched QEMUs: its value, or left to the machine type; a "
+            "QEMU without the property does not run the case, so use `pre_copy` there",
         ),
     ),
     "pci": (PciAddress, Field(default="", description=_about("pci"))),
@@ -121,9 +121,12 @@ Side: Any = make_table(
     "Side",
     GuestSpec,
     [key for key in GUEST_KEYS if key not in GUEST_ONLY],
-    host=(str, Field(default="", description="host of this side; without it, the one that the run is given")),
-    device=(Device, Field(default=None, description="what this side's devices have otherwise")),
-    devices=(dict[str, Device], Field(default={}, description="by id, what one of this side's devices has otherwise")),
+    host=(str, Field(default="", description="the host of this side; if empty, the one that the run was given")),
+    device=(Device, Field(default=None, description="settings of this side's devices that differ from `[device]`")),
+    devices=(
+        dict[str, Device],
+        Field(default={}, description="for each device id, settings that differ from `[[devices]]`"),
+    ),
 )
 Migration: Any = make_table("Migration", MigrationSettings, _names(MigrationSettings, "given_bounds", *SETTINGS_BOUNDS))
 FaultTable: Any = make_table("Fault", Fault, _names(Fault))
@@ -140,7 +143,7 @@ class About(Table):
     """The question, and how often it is asked."""
 
     title: Annotated[str, Field(min_length=1)]
-    """one line, for lists"""
+    """the title of the scenario in lists, in one line"""
     question: str = ""
     """what the scenario is to find out, and why"""
     repeats: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 1
@@ -148,16 +151,17 @@ class About(Table):
     tags: list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]] = Field(default=[])
     """words by which cases are chosen, such as `quick`: lower case letters, digits, `_`, `.` and `-`"""
     interleave: OnOff = True
-    """repeats in turns over all cases, there and back, so that drift favours none; off: case by case"""
+    """whether the repeats of all cases alternate, in one order and then in the reverse, so that drift favours no case;
+    if off, all repeats of a case follow each other"""
 
 
 class Compare(Table):
     """An experiment: what the report compares, in words and with an interval."""
 
     axis: Annotated[str, Field(min_length=1)]
-    """name of the axis whose values are the arms; cases that differ in nothing else are compared"""
+    """the name of the axis whose values are compared; cases that differ in nothing else are compared"""
     baseline: str | int
-    """the value of the axis that the others are compared with"""
+    """the value of the axis with which the other values are compared"""
 
 
 class Expect(Table):
@@ -170,14 +174,14 @@ class Expect(Table):
     side: Literal["source", "destination", ""] = ""
     """the side that must say why"""
     reason: Pattern = ""
-    """regular expression, searched for in the verdict's reason"""
+    """a regular expression that is searched for in the verdict's reason"""
     pre_copy: Literal["on", "off", ""] = ""
     """of a migration that completes: whether the source's devices must have gone through PRE_COPY"""
     checks: tuple[CheckName, ...] = ()
     """with `checks-failed`: ids of the checks that may fail, each alone or as `id, subject`; without it, those that
     `reason` is found in. Any other failed check is not as expected"""
     because: Reason
-    """why this is to be expected"""
+    """why this is expected"""
 
     @pydantic.model_validator(mode="after")
     def _one_of_two(self) -> "Expect":
@@ -202,52 +206,52 @@ class ScenarioRule(Table):
     """An expectation for some of the cases; the first rule that fits a case holds."""
 
     when: dict[str, Any]
-    """by axis, the value or the list of values for which it holds"""
+    """for each axis, the value or the list of values for which the rule holds"""
     expect: Expect
-    """what must happen then"""
+    """what must happen to these cases"""
 
 
 class Exclude(Table):
     """Combinations that are not to be run."""
 
     when: dict[str, Any]
-    """by axis, the value or the list of values"""
+    """for each axis, the value or the list of values"""
     because: Reason
-    """why they make no sense"""
+    """why these combinations make no sense"""
 
 
 class ScenarioFile(Table):
     """A scenario of Switchover: one question."""
 
     version: Literal[1]
-    """of this schema: 1"""
+    """the version of this schema, which is 1"""
     scenario: About
-    """the question, and how often it is asked"""
+    """the question that the scenario asks, and how often its cases are run"""
     guest: Guest = Field(default=None)
     """the guest, on both sides"""
     source: Side = Field(default=None)
-    """what the source has otherwise than `[guest]` and `[device]`"""
+    """settings of the source that differ from `[guest]` and `[device]`"""
     destination: Side = Field(default=None)
-    """what the destination has otherwise than `[guest]` and `[device]`"""
+    """settings of the destination that differ from `[guest]` and `[device]`"""
     device: Device = Field(default=None)
     """the reference device of the guest: its knobs and properties, on both sides"""
     devices: tuple[NamedDevice, ...] | None = None
-    """instead of `[device]`, several devices; `devices = []`: none, so that only the guest's memory migrates"""
+    """several devices, instead of `[device]`; with `devices = []` the guest has none, and only its memory migrates"""
     migration: Migration = Field(default=None)
     """settings of the migration"""
     faults: tuple[FaultTable, ...] = ()
     """what is done to the migration on purpose"""
     probes: Probes = Field(default=None)
-    """what is measured besides"""
+    """what is measured in addition"""
     bounds: Bounds | None = None
-    """how long things may take"""
+    """the longest time that each step may take"""
     axes: dict[str, Any] = Field(default={})
-    """what is varied: a key and its values, or a name and its variants"""
+    """what is varied: each axis is a key with its values, or a name with its variants"""
     compare: Compare | None = None
-    """which values of an axis the report compares"""
+    """the axis whose values the report compares"""
     exclude: tuple[Exclude, ...] = ()
-    """combinations of axis values that are not to be run"""
+    """combinations of axis values that are not run"""
     expect: Expect | None = None
-    """what must happen to every case without a rule; without it, what the oracle says"""
+    """what must happen to each case for which there is no rule; if it is not set, the oracle decides"""
     rules: tuple[ScenarioRule, ...] = ()
     """what must happen to some of the cases"""

@@ -85,7 +85,7 @@ def test_what_means_nothing(catalogue: Catalogue, words: list[str], tags: tuple[
 def test_one_case(catalogue: Catalogue) -> None:
     """By its id or alias; a name of several is none."""
     assert catalogue.require("vcpus=1@other").id == "other.vcpus-1"
-    with pytest.raises(UsageError, match="'chain' means 2 cases"):
+    with pytest.raises(UsageError, match="'chain' names 2 cases"):
         catalogue.require("chain")
     assert [case.id for case in catalogue.find("hops")] == ["chain.hops-1", "chain.hops-2"]
     with pytest.raises(UsageError, match="has no case 'hopps'"):

@@ -70,9 +70,9 @@ def test_values_that_are_spelled_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("@case()\ndef one(): ...\n", "one takes no context"),
-        ("@case(hops=[1])\ndef one(context: Context): ...\n", "no parameter 'hops', and an axis has"),
-        ("@case()\ndef one(context: Context, hops: int): ...\n", "the parameter 'hops' of one has no value"),
+        ("@case()\ndef one(): ...\n", "one does not take the context"),
+        ("@case(hops=[1])\ndef one(context: Context): ...\n", "no parameter for the axis 'hops'"),
+        ("@case()\ndef one(context: Context, hops: int): ...\n", "the parameter 'hops' of one has neither"),
         ("@case(hops=[])\ndef one(context: Context, hops: int): ...\n", "the axis 'hops' of one has no value"),
         ("def one(context: Context): ...\n", "holds no case"),
         (

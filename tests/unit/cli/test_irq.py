@@ -122,7 +122,7 @@ def test_conditions_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--kernel", "kernel-6.12-tr"], "did you mean 'kernel-6.12-rt'"),
         (["--kernel", "qemu-7.2"], "There is no kernel 'qemu-7.2'"),
         (["--against", "nothing"], "There is no kernel 'nothing'"),
-        (["--guest", "root@a", "--kernel", "kernel-6.12-rt"], "has its kernel"),
+        (["--guest", "root@a", "--kernel", "kernel-6.12-rt"], "runs its own kernel"),
     ],
 )
 def test_conditions_that_cannot_be_run(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

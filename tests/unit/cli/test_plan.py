@@ -78,7 +78,7 @@ def test_plan_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     """A pattern that selects nothing is a mistake of the user, not an empty success."""
     path = write(tmp_path / "a.toml")
     assert main(["plan", path, "--only", "nothing"]) == 2
-    assert "No case fits --only 'nothing'." in capsys.readouterr().err
+    assert "No case matches --only 'nothing'." in capsys.readouterr().err
     assert main(["plan", str(tmp_path / "none.toml")]) == 2
     assert "There is no file" in capsys.readouterr().err
 

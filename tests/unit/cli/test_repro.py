@@ -144,7 +144,7 @@ def test_so_many_times(harness: Harness, runs: Path, words: Sequence[str], count
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["pre_copy"], "fits 2 cases"),
+        (["pre_copy"], "matches 2 cases"),
         (["nonsense"], "no case 'nonsense'"),
         (["pre_copy=on", "--repeat", "0"], "at least 1"),
     ],

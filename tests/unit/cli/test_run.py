@@ -141,7 +141,7 @@ def test_selected_cases(world: World, scenario: str, tmp_path: Path, capsys: pyt
     assert run(scenario, tmp_path, "--only", "*=2") == 0
     assert world.ran == ["one.vcpus-2 #1"]
     assert run(scenario, tmp_path / "other", "--only", "nothing") == 2
-    assert "No case fits" in capsys.readouterr().err
+    assert "No case matches" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
@@ -179,9 +179,9 @@ def test_a_host_that_there_is_not(world: World, tmp_path: Path, far: str, capsys
     assert run(far, tmp_path, "--hosts", "rack1,rack3") == 2
     assert "no host 'rack3'" in capsys.readouterr().err
     assert run(far, tmp_path, "--hosts", "rack1,rack2,rack1") == 2
-    assert "is no pair" in capsys.readouterr().err
+    assert "is not a pair" in capsys.readouterr().err
     assert run(far, tmp_path, "--hosts", "rack1", "--keep-lab") == 2
-    assert "there is no lab" in capsys.readouterr().err
+    assert "cannot be combined with --lab or --keep-lab" in capsys.readouterr().err
     Path(far).write_text(HEAD + '[source]\nhost = "rack7"\n')
     assert run(far, tmp_path) == 2
     assert "no host 'rack7'" in capsys.readouterr().err

@@ -52,14 +52,14 @@ def test_images_build_of_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["qemu-11.1", "--patch", "p"], "is made of a patch, a source tree or a tree"),
-        (["qemu", "--name", "qemu-x"], "is made of a patch, a source tree or a tree"),
-        (["qemu"], "is made of a patch, a source tree or a tree"),
-        (["qemu", "kernel", "--patch", "p"], "is made of a patch, a source tree or a tree"),
+        (["qemu-11.1", "--patch", "p"], "needs --patch, --source or --tree"),
+        (["qemu", "--name", "qemu-x"], "needs --patch, --source or --tree"),
+        (["qemu"], "needs --patch, --source or --tree"),
+        (["qemu", "kernel", "--patch", "p"], "needs --patch, --source or --tree"),
         (["qemu", "--patch", "/no/such"], "There is no patch /no/such"),
         (["kernel", "--patch", "/no/such"], "There is no patch /no/such"),
-        (["kernel", "--patch", "p", "--name", "qemu-x"], "cannot have the name 'qemu-x'"),
-        (["kernel", "--tree", "/"], "is built from source"),
+        (["kernel", "--patch", "p", "--name", "qemu-x"], "The name 'qemu-x' cannot be used"),
+        (["kernel", "--tree", "/"], "--tree cannot be used for a kernel"),
     ],
 )
 def test_images_build_of_ones_own(capsys: pytest.CaptureFixture[str], words: list[str], why: str) -> None:

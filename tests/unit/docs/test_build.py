@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 _WIDTHS = {"guests.md": 150}
+PAPERS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
 def build(source: Path, result: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -62,15 +63,15 @@ def read_headings(page: Path) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def test_links_of_the_readme(tmp_path: Path) -> None:
-    """They lead to pages and headings that are there. The README is no page of the site, so it is tried beside one, of
-    which the headings will do.
+def test_links_of_papers_in_the_root(tmp_path: Path) -> None:
+    """They lead to pages and headings that are there. The papers are no pages of the site, so they are tried beside
+    one, of which the headings will do.
     """
     source = tmp_path / "source"
     (source / "docs").mkdir(parents=True)
     for page in DOCS.glob("*.md"):
         (source / "docs" / page.name).write_text(read_headings(page), encoding="utf-8")
-    for name in ("README.md", "LICENSE"):
+    for name in (*PAPERS, "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     built = build(source, tmp_path, "-D", "root_doc=docs/index", "-D", "suppress_warnings=toc.not_included")
     assert built.stderr.splitlines() == []
@@ -81,7 +82,7 @@ def test_lines_of_prose_are_not_overlong() -> None:
     """At most 130 characters, so that they can be read, and compared between versions, where they lie."""
     long = [
         f"{path.name}:{number}: {len(line)}"
-        for path in (*sorted(DOCS.glob("*.md")), ROOT / "README.md")
+        for path in (*sorted(DOCS.glob("*.md")), *(ROOT / name for name in PAPERS))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if len(line) > _WIDTHS.get(path.name, 130) and not re.match(r"\s*\||    |  \S", line)
     ]

@@ -27,11 +27,11 @@ def test_arguments(argument: str, word: str | None) -> None:
 
 
 def test_pairs() -> None:
-    """One name is both ends; more than two, or an empty one, is no pair."""
+    """One name is both ends; more than two, or an empty one, is not a pair."""
     assert split_pair("a, b") == ("a", "b")
     assert split_pair("a") == ("a", "a")
     for wrong in ("a,b,c", "a,", ""):
-        with pytest.raises(pytest.UsageError, match="is no pair"):
+        with pytest.raises(pytest.UsageError, match="is not a pair"):
             split_pair(wrong)
 
 

@@ -29,7 +29,7 @@ def test_a_guest_with_keys_of_its_own(tmp_path: Path) -> None:
 
 def test_a_key_that_went_meanwhile(tmp_path: Path) -> None:
     """A file that was there when the scenario was read, and no longer is, is an error with its path."""
-    with pytest.raises(UsageError, match="A key of the guest guest cannot be had") as caught:
+    with pytest.raises(UsageError, match="A key of the guest guest cannot be read") as caught:
         GIVEN.for_guest(GuestSpec(ssh_key=KeyFile(str(tmp_path / "gone"))))
     assert str(tmp_path / "gone") in caught.value.why
 

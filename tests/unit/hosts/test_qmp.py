@@ -215,7 +215,7 @@ def test_a_session_that_is_opened_later(tmp_path: Path, loop: LoopThread) -> Non
     """Nothing was said before it is opened, and a command is told to come too early; then it is as any other."""
     session = LateQmpSession("the destination", LocalHost(), str(tmp_path / "qmp"), loop)
     assert (session.events, session.opened, session.is_open()) == ([], False, False)
-    with pytest.raises(NotReady, match="is not there yet; it was asked to run query-status"):
+    with pytest.raises(NotReady, match="has not started yet, and cannot run query-status"):
         session.execute("query-status")
     session.close()
     with FakeMonitor(tmp_path / "qmp", {"query-status": {"running": False}}):

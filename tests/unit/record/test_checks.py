@@ -100,6 +100,7 @@ def test_every_check_of_older_records_is_known() -> None:
         CheckId.BYTES_VFIO_TRANSFERRED: "query-migrate's vfio.transferred equals them",
         CheckId.DEVICE_PRECOPY_EXPECTED: "source: pre-copy is off, as expected of the case",
         CheckId.DEVICE_DIRTY_BITMAPS: "source: dirty bitmaps are asked for only after the guest was stopped",
+        CheckId.DOWNTIME_OUTSIDE: "the outside hears nothing while no vCPU runs",
         CheckId.IRQ_THREAD: "IRQ thread of interrupt 4 runs as expected, on the destination",
         CheckId.IRQ_ARRIVES: "interrupt 4 arrives on its effective CPU on the destination",
         CheckId.IRQ_MASK_CHANGES: "interrupt 4 follows 2 changes of its mask on the destination",

@@ -147,7 +147,7 @@ def test_a_number_that_is_missing(tmp_path: Path) -> None:
         for record in records
     ]
     found = compare(tmp_path / "bare", bare, 10)
-    assert found.differences[1].conclusion == "missing: no repeats have it in both arms"
+    assert found.differences[1].conclusion == "missing: the number is not there in both arms"
     assert found.arms[0].numbers["downtime.outside"] is None
     assert "missing" in render_comparisons([found]).splitlines()[2]
 
@@ -170,7 +170,7 @@ def test_an_arm_that_was_not_run(tmp_path: Path) -> None:
         for record in records
     ]  # fmt: skip
     found = compare(tmp_path, alone, 3)
-    assert {one.conclusion for one in found.differences} == {"missing: no repeats have it in both arms"}
+    assert {one.conclusion for one in found.differences} == {"missing: the number is not there in both arms"}
     assert found.left_out == ("on #1 #2 #3 not counted: infrastructure-error: not run: x",)
 
 
@@ -181,7 +181,9 @@ def test_repeats_that_were_not_in_turns(tmp_path: Path) -> None:
     found = compare(tmp_path, later, 10)
     assert not found.in_turns
     assert found.differences[0].conclusion.endswith("p = 0.0002, 10 repeats an arm")
-    assert "not in turns: what changed meanwhile is in the differences" in render_comparisons([found])
+    assert "the repeats did not alternate: the differences include whatever changed in between" in render_comparisons(
+        [found]
+    )
     assert list_order({"off": later[:10], "on": later[10:]}) is None
 
 
@@ -222,14 +224,14 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [arm["name"] for arm in listed["arms"]] == [one.path.name, two.path.name]
     assert listed["differences"][0]["conclusion"].endswith("p = 0.0002, 10 repeats an arm")
     assert "longer [" in listed["differences"][0]["conclusion"]
-    assert listed["notes"] == ["not all was alike in both runs: switchover"]
+    assert listed["notes"] == ["the runs also differ in: switchover"]
     other = [replace(record, settings={"migration": {"settle": False}}) for record in slower]
     (found,) = compare_runs(read_run(one), read_run(make_compared_run(tmp_path, other, 10)))
     assert found.notes[0] == "the runs' settings differ (migration): this is not the same case"
     once = [read_run(make_compared_run(tmp_path, [make_repeat("off", 1, 2.0, at=at)], 1)) for at in (0, 1)]
     (found,) = compare_runs(*once)
     assert found.differences[0].conclusion == "can't tell from 1 repeat an arm: 5 are needed (in these, the same)"
-    with pytest.raises(UsageError, match="one run"):
+    with pytest.raises(UsageError, match="the same run"):
         compare_runs(read_run(one), read_run(one))
     with pytest.raises(UsageError, match="in common"):
         compare_runs(read_run(one), read_run(make_run(tmp_path, [make_record("x")])))
@@ -249,7 +251,7 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
          "can't tell: 20.0 ms shorter to 1.0 ms shorter; p = 0.02, 9 rounds"),
         (Difference(-0.01, None, None, None, False, 1), None,
          "can't tell from 1 repeat an arm: 5 are needed (in these, 10.0 ms shorter)"),
-        (None, None, "missing: no repeats have it in both arms"),
+        (None, None, "missing: the number is not there in both arms"),
     ],
 )  # fmt: skip
 def test_conclusions(difference: Difference | None, factor: float | None, words: str) -> None:

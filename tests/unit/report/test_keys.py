@@ -38,5 +38,5 @@ def test_json_schema() -> None:
     )
     assert "default" not in device["properties"]["allow_pre_copy"]
     assert schema["$defs"]["Migration"]["properties"]["return_path"]["description"]
-    assert schema["properties"]["version"]["description"] == "of this schema: 1"
+    assert schema["properties"]["version"]["description"] == "the version of this schema, which is 1"
     assert schema["required"] == ["version", "scenario"]

@@ -75,8 +75,8 @@ NOT AS EXPECTED  device.pre_copy=off #1: expected completed, was hung
             because: nothing is in its way
   observed  hung by the source
             ack-starved: pending 0 B is below the threshold, for 9 s
-            not in order: guest runs on the source [guest.on-source]: expected yes, observed no
-  when      12.0 s after migrate, cancelling after active (by the harness, which gave it up)
+            check failed: guest runs on the source [guest.on-source]: expected yes, observed no
+  when      12.0 s after migrate, cancelling after active (by the harness, which gave up)
   cause     little enough is pending, but the switchover waits for an ack that the destination does not give: \
 switchover-ack is on at one side only, or one device offers PRE_COPY and the other does not
             → switchover-ack and pre_copy alike on both sides, or switchover-ack off
@@ -119,7 +119,7 @@ def test_a_failure_that_no_rule_knows_before_migrate(tmp_path: Path) -> None:
     run = make_run(tmp_path, [record])
     lines = shown(render_failure(read_run(run), record), run).splitlines()
     assert "  when      before migrate, in the step 'a', 2.0 s after the repeat began" in lines
-    assert "  cause     no rule knows it: the evidence has to tell" in lines
+    assert "  cause     unknown: no rule explains this failure; look at the evidence" in lines
     assert "  look      switchover show NAME device.pre_copy=on" in lines
 
 
@@ -302,7 +302,7 @@ def test_finding_a_run(tmp_path: Path) -> None:
     assert find_run("last", tmp_path).path.name == names[-1]
     assert find_run(names[0], tmp_path).path.name == names[0]
     assert find_run(names[0][-4:], tmp_path).path.name == names[0]
-    with pytest.raises(UsageError, match="fits 2 runs"):
+    with pytest.raises(UsageError, match="matches 2 runs"):
         find_run("precopy", tmp_path)
     with pytest.raises(UsageError, match="no run"):
         find_run("nothing", tmp_path)

@@ -50,7 +50,7 @@ def test_a_warm_guest_is_told() -> None:
     assert "(downtime 250.0 ms, warm guest, took 11.5 s)" in render_repeat(warm)
     assert "  guest        warm: restored from sha256 5eed5eed5eed…" in render_record(warm)
     unsaved = replace(warm, fingerprint={})
-    assert "  guest        warm, but none was restored" in render_record(unsaved)
+    assert "  guest        warm was wanted, but no guest was restored" in render_record(unsaved)
 
 
 def test_how_a_guest_began_is_told_where_it_matters() -> None:
@@ -62,8 +62,10 @@ def test_how_a_guest_began_is_told_where_it_matters() -> None:
 
     assert render(start="cold", migration=1) == ""
     assert render(start="cold", reason="it has a disk", migration=1) == "cold: it has a disk"
-    assert render(start="cold", migration=3) == "its migration 3"
-    assert render(start="warm", sha256="5eed" * 16, migration=2).endswith("its devices plugged in; its migration 2")
+    assert render(start="cold", migration=3) == "migration 3 of this guest"
+    assert render(start="warm", sha256="5eed" * 16, migration=2).endswith(
+        "its devices plugged in; migration 2 of this guest"
+    )
     began = {"guest": {"start": "warm", "sha256": "5eed"}}
     asked = {"source": {"guest": {"start": "auto"}}}
     assert "warm guest" in render_repeat(replace(make_record(), fingerprint=began, settings=asked))

@@ -42,7 +42,7 @@ def test_a_side_that_is_kept(tmp_path: Path) -> None:
 
 def test_what_is_not_kept(tmp_path: Path) -> None:
     """Never kept, the other side's QEMU ended, or who kept it ended: each is told apart, with what to do."""
-    with pytest.raises(UsageError, match="No guest is kept") as caught:
+    with pytest.raises(UsageError, match="keeps no guest") as caught:
         require_kept(tmp_path, "source")
     assert "--keep-on-fail" in caught.value.fix
     write_kept(tmp_path)

@@ -148,6 +148,6 @@ def test_the_error_of_the_block_is_the_one_that_passes() -> None:
 def test_an_interface_that_is_none_of_ours() -> None:
     """Without a named interface nothing is disturbed."""
     host = make_host()
-    with pytest.raises(NotReady, match="No network interface"), start_link(host, ""):
+    with pytest.raises(NotReady, match="need a network interface"), start_link(host, ""):
         pytest.fail("there is no link")
     assert host.log == []

@@ -138,9 +138,9 @@ def test_an_error_where_completion_was_expected(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_guest_that_lacks_something_is_no_mismatch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A case that its guest cannot take part in is neither right nor wrong, as one that the gate leaves out."""
-    record = run_with(monkeypatch, tmp_path, NotSupported("The guest lacks, for the load x: the driver."))
+    record = run_with(monkeypatch, tmp_path, NotSupported("The guest lacks the driver (for the load x)."))
     assert record.verdict.name is VerdictName.NOT_SUPPORTED
-    assert "for the load x: the driver" in record.verdict.reason
+    assert "the driver (for the load x)" in record.verdict.reason
     assert record.mismatch == ""
 
 

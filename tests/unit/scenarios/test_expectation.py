@@ -63,7 +63,7 @@ def test_a_failed_check_counts_with_every_verdict(name: VerdictName) -> None:
     expectation = Expectation(name)
     assert find_mismatch(expectation, Verdict(name), [PASSED]) == ""
     assert find_mismatch(expectation, Verdict(name), [PASSED, FAILED, OTHER]) == (
-        f"{name} as expected, and then not in order: device seed is kept; guest is the same boot"
+        f"{name} as expected, but checks failed: device seed is kept; guest is the same boot"
     )
 
 

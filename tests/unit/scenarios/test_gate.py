@@ -152,7 +152,7 @@ def test_a_link_from_a_host_to_itself() -> None:
     fault = '[[faults]]\naction = "slow link"\nphase = "active"\nrate_bit = 8000000\n'
     known = Known(PAIR.pair, {facts.name: facts for facts in PAIR.pair})
     for host, told in (
-        ("hosta", ("hosta is both ends: there is no link between them that faults may disturb",)),
+        ("hosta", ("hosta is source and destination: there is no link between them that faults may disturb",)),
         ("hostb", ()),
     ):
         hosts = f'[source]\nhost = "hosta"\n[destination]\nhost = "{host}"\n'
@@ -216,10 +216,10 @@ def test_what_libvirt_has_no_way_to_do() -> None:
     (planned,) = plan(text.replace("DRIVER", "qmp"))
     assert decide(planned.case, planned.hosts, None).runs
     (peers,) = missing('[migration]\npeer_to_peer = "on"\n', PAIR)
-    assert peers == "peer_to_peer is a way of libvirt's to migrate"
+    assert peers == 'peer_to_peer needs driver = "libvirt"'
     assert missing('[guest]\ndriver = "libvirt"\n[migration]\npeer_to_peer = "on"\n', PAIR) == ()
     managed = '[device]\npci = "0000:01:00.0"\nmanaged = "on"\n'
-    assert missing(managed, PAIR) == ("managed functions are libvirt's to bind",)
+    assert missing(managed, PAIR) == ('managed functions need driver = "libvirt"',)
     assert missing(f'{managed}[guest]\ndriver = "libvirt"\n', PAIR) == ()
 
 
@@ -227,7 +227,7 @@ def test_what_libvirt_has_no_way_to_do() -> None:
     ("action", "phase", "why"),
     [
         ("cancel", "before", "no job to abort"),
-        ("kill destination", "before", "none to be killed"),
+        ("kill destination", "before", "none to kill"),
         ("kill source", "pre-switchover", "nothing can be done in that phase"),
         ("kill source", "before", ""),
         ("cancel", "setup", ""),

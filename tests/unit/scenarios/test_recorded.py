@@ -102,7 +102,7 @@ def test_a_case_is_named_by_its_id_or_the_only_one_that_has_a_part() -> None:
     """An id that is part of another one is still itself."""
     assert select_case("a=1", ["a=1", "a=12"]) == "a=1"
     assert select_case("12", ["a=1", "a=12"]) == "a=12"
-    with pytest.raises(UsageError, match="fits 2 cases"):
+    with pytest.raises(UsageError, match="matches 2 cases"):
         select_case("a", ["a=1", "a=12"])
     with pytest.raises(UsageError, match="no case 'b'") as caught:
         select_case("b", ["a=1", "a=12"])

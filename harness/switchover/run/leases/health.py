@@ -74,7 +74,7 @@ def parse_look(answers: Mapping[str, str], devices: Sequence[str]) -> HealthLook
     """From the output of the questions. :raises NotReady: the kernel does not say which boot it is"""
     words = answers["boot"].split()
     if len(words) != 2 or not words[1].isdigit():
-        raise NotReady("A host does not tell whether its kernel is well.", why=answers["boot"][-300:])
+        raise NotReady("A host did not answer the questions about its kernel's health.", why=answers["boot"][-300:])
     processes = re.findall(r"^(\d+) (.*)$", answers["processes"], re.MULTILINE)
     drivers: dict[str, tuple[str, str] | None] = dict.fromkeys(devices)
     for line in answers["devices"].splitlines():

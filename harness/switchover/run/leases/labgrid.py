@@ -352,7 +352,9 @@ def _open_session(stubs: _Stubs, address: str) -> Iterator[_Session]:
             session.close()
     except stubs.grpc.RpcError as error:
         raise NotReady(
-            f"labgrid at {address} does not answer.", why=str(error.details()), fix=f"unset {VARIABLE} if it is gone"
+            f"labgrid at {address} does not answer.",
+            why=str(error.details()),
+            fix=f"start it, or unset {VARIABLE} if there is none any more",
         ) from error
 
 

@@ -169,7 +169,7 @@ def wait_for_lease(
 
     def require_wanted() -> None:
         if unwanted():
-            raise Abandoned("Nobody waits for a pair of hosts any more.")
+            raise Abandoned("The wait for a pair of hosts was given up.")
 
     try:
         # a bound that a person has set, whatever the pace of hosts
@@ -178,7 +178,9 @@ def wait_for_lease(
         )
     except Deadline as error:
         raise NotReady(
-            f"No pair of hosts became free within {timeout_s:g} s.", why=text, fix="wait for their end, or wait longer"
+            f"No pair of hosts became free within {timeout_s:g} s.",
+            why=text,
+            fix="wait until they are free, or allow more time",
         ) from error
     lease.waited_s = time.monotonic() - start
     return lease

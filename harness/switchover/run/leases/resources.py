@@ -58,7 +58,9 @@ def name_device(inventory: Inventory, word: str) -> str:
     """The resource of a device, from ``HOST/ADDRESS`` or ``HOST/NAME``. :raises UsageError: there is none"""
     host, slash, which = word.partition("/")
     if not slash or not which:
-        raise UsageError(f"{word!r} names no device.", fix="HOST/0000:3b:00.2, or HOST/NAME as in the inventory")
+        raise UsageError(
+            f"{word!r} does not name a device.", fix="write HOST/0000:3b:00.2, or HOST/NAME as in the inventory"
+        )
     entry = inventory.require(host)
     named = {device.name: device for device in entry.device if device.name}
     if which in named:
@@ -72,8 +74,8 @@ def name_device(inventory: Inventory, word: str) -> str:
 def _name_function(device: DeviceEntry, word: str) -> str:
     if device.pci is None:
         raise UsageError(
-            f"{word} is a type of mediated device: each case makes one of its own.",
-            fix="leave it out: nobody waits for it",
+            f"{word} is a type of mediated device, and cannot be leased: each case makes its own device.",
+            fix="leave it out",
         )
     return device.pci if device.vf is None else f"{device.pci}/vf{device.vf}"
 
@@ -81,7 +83,7 @@ def _name_function(device: DeviceEntry, word: str) -> str:
 def check_resource(word: str) -> str:
     """A name as it is. :raises UsageError: it is empty, or would not be read as one word"""
     if not word or word.split() != [word] or not word.isprintable():
-        raise UsageError(f"{word!r} cannot be the name of a resource: one printable word.")
+        raise UsageError(f"{word!r} cannot be the name of a resource; it must be one printable word.")
     return word
 
 

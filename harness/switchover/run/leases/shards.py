@@ -13,7 +13,7 @@ def parse_shard(word: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", word)
     number, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= number <= count:
-        raise UsageError(f"{word!r} is no part of the cases.", fix="--shard 1/4 to --shard 4/4 are those of four")
+        raise UsageError(f"{word!r} is not a part of the cases.", fix="write I/N, such as 1/4 to 4/4 for four parts")
     return number, count
 
 

@@ -80,7 +80,7 @@ def test_an_oops_that_the_log_has_lost() -> None:
 
 def test_a_host_that_tells_nothing() -> None:
     """Without an answer there is no health."""
-    with pytest.raises(NotReady, match="does not tell"):
+    with pytest.raises(NotReady, match="did not answer the questions"):
         parse_look(answer(boot="sh: cat: not found"), [])
 
 

@@ -56,8 +56,8 @@ def test_devices_and_other_things() -> None:
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("nic", "'nic' names no device"),
-        ("a/", "'a/' names no device"),
+        ("nic", "'nic' does not name a device"),
+        ("a/", "'a/' does not name a device"),
         ("d/nic", "no host 'd'"),
         ("a/nik", "a has no device 'nik'; did you mean 'nic'"),
         ("b/nic", "b has no device 'nic'"),

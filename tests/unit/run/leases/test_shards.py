@@ -42,6 +42,6 @@ def test_parts_are_of_one_size() -> None:
 @pytest.mark.parametrize("word", ["", "1", "0/3", "4/3", "-1/3", "1/0", "a/b", "1/3/5", "1 /3", "1/9999999"])
 def test_no_part(word: str) -> None:
     """A part that there is not is the user's mistake, never an empty one."""
-    with pytest.raises(UsageError, match="is no part of the cases"):
+    with pytest.raises(UsageError, match="is not a part of the cases"):
         parse_shard(word)
     assert parse_shard("3/3") == (3, 3)

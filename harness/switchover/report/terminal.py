@@ -103,7 +103,7 @@ def _render_guest(guest: Mapping[str, Any]) -> str:
     """How it began where that is not as it was asked for, or is not a boot for this case; empty otherwise.
 
     >>> _render_guest({"start": "cold", "reason": "it has a disk", "migration": 2})
-    'cold: it has a disk; its migration 2'
+    'cold: it has a disk; migration 2 of this guest'
     """
     words = []
     if guest.get("start") == "warm" and "sha256" not in guest:

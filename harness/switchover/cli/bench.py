@@ -52,16 +52,15 @@ KINDS = {
             ),
         ),
     ),
-    "pairs": Kind(8, "two pairs of a lab at the same time against one of them: cases per minute, and the ratio"),
+    "pairs": Kind(8, "compare two pairs of a lab at the same time with one of them: cases per minute, and their ratio"),
     "fronts": Kind(
-        1, "twenty cases by the API, the command line, pytest and avocado: whether they say the same, and the cost",
+        1,
+        "run twenty cases by the API, the command line, pytest and avocado; compares their records and what each costs",
         (("--env", {"type": Path, "required": True, "metavar": "DIR", "help": "virtual environment with all four"}),),
     ),
-    "boots": Kind(50, "guest boots in a row"),
-    "outside": Kind(2, "how often a guest can be heard: rounds over heartbeat periods, without a migration"),
-    "there-and-back": Kind(
-        20, "migrations there and back in a row, each with all checks",
-        (("--driver", {"choices": ("qmp", "libvirt"), "default": "qmp", "help": "who migrates; default: qmp"}),),
+    "boots": Kind(50, "boot guests one after the other"),
+    "outside": Kind(
+        2, "find how often a guest can be heard from outside, over several heartbeat periods, without a migration"
     ),
     "there-and-back": Kind(
         20,

@@ -128,8 +128,13 @@ def _execute(
         if coordinator:
             backend = stack.enter_context(LabgridBackend(coordinator, name))
         execute_on_pairs(
-            turns, directory, places, backend, listener,
-            durations=read_durations(arguments.output or runs_directory()), retries=arguments.retry_infra,
+            turns,
+            directory,
+            places,
+            backend,
+            listener,
+            durations=read_durations(arguments.output or runs_directory()),
+            retries=arguments.retry_infra,
             look=look_at_health(HealthWatch()),
         )
 

@@ -84,7 +84,7 @@ _SENTENCES = (
         re.compile(r"expected (?P<verdict>[a-z-]+) by the (?P<expected>\w+), was by (?:the )?(?P<was>\w+)"),
     ),
     (MismatchKind.REASON, re.compile(r"expected a reason with (?P<expected>.+?), was: (?P<was>.*)", re.DOTALL)),
-    (MismatchKind.CHECKS, re.compile(r"(?P<verdict>[a-z-]+) as expected, (?:and then not in order|but checks failed): ")),
+    (MismatchKind.CHECKS, re.compile(r"(?P<verdict>[a-z-]+) as expected, and then not in order: ")),
 )
 
 

@@ -252,7 +252,7 @@ def _judge(
 def conclude(difference: Difference | None, factor: float | None) -> str:
     """In words, whether an arm takes less or more time than the baseline. Pure."""
     if difference is None:
-        return "missing: no repeats have it in both arms"
+        return "missing: the number is not there in both arms"
     counted = format_count(difference.count, "round" if difference.paired else "repeat")
     counted += "" if difference.paired else " an arm"
     if difference.low is None or difference.high is None or difference.p is None:

@@ -102,7 +102,7 @@ def test_checks_that_a_reason_is_found_in_may_fail() -> None:
     for reason in ("seed", r"device\.seed", "observed 2"):
         assert find_mismatch(may_fail(reason=reason), CHECKS_FAILED, [PASSED, FAILED]) == ""
         assert find_mismatch(may_fail(reason=reason), CHECKS_FAILED, [FAILED, OTHER]) == (
-            "checks-failed as expected, and then not in order: guest is the same boot"
+            "checks-failed as expected, but checks failed: guest is the same boot"
         )
     for reason in (r"guest\.", "boot"):
         assert find_mismatch(may_fail(reason=reason), CHECKS_FAILED, [PASSED, FAILED]) != ""

@@ -64,7 +64,7 @@ class InventoryStage:
     def address(self) -> Mapping[str, object]:
         return {
             "hosts": list(self._pair),
-            "place": self.guest_place,
+            "place": self.guest_place.number if self.guest_place else 1,
             **({"inventory": str(self._file.absolute())} if self._file else {}),
         }
 

@@ -16,6 +16,7 @@ from switchover.catalogue.worker import ConductApart
 from switchover.cli import pairs as pairs_of_run
 from switchover.cli import run as verb
 from switchover.cli.main import main
+from switchover.lab.labfile import LabFile, write_lab_file
 from switchover.record.record import Record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
 
@@ -362,6 +363,22 @@ def test_a_case_that_names_its_hosts(tmp_path: Path, inventory: str, capsys: pyt
 
 
 @pytest.mark.usefixtures("here")
+class NamedLab(World):
+    """Hosts that processes of cases find in the file of a lab that does not run: without one they would boot theirs."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+        directory.mkdir(exist_ok=True)
+        for name in ("key", "key.pub", "host_key.pub", "guest_host_key", "guest_host_key.pub"):
+            (directory / name).write_text("x\n")
+        write_lab_file(directory, LabFile("far", "switchover-lab-none", str(directory), 0, {}, {}, ["hosta"]))
+
+    @property
+    def address(self) -> Mapping[str, object]:
+        return {"lab": str(self._directory)}
+
+
 def test_on_hosts_of_an_inventory_that_is_named(
     tmp_path: Path, inventory: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,7 +388,7 @@ def test_on_hosts_of_an_inventory_that_is_named(
     @contextlib.contextmanager
     def lease(*_: Any, file: Path | None = None) -> Iterator[World]:
         files.append(file)
-        yield World()
+        yield NamedLab(tmp_path / "lab")
 
     monkeypatch.setattr(verb, "lease_inventory_hosts", lease)
     path = write(tmp_path, "@case()\ndef far(context: Context) -> None: ...\n")
@@ -388,7 +405,7 @@ def test_on_pairs(
     @contextlib.contextmanager
     def lease(_: Any, names: Any, pair: tuple[str, str], **others: Any) -> Iterator[World]:
         used.append(f"{pair[0]}-{pair[1]} {others['place']}")
-        yield World()
+        yield NamedLab(tmp_path / "lab")
 
     monkeypatch.setattr(pairs_of_run, "lease_inventory_hosts", lease)
     monkeypatch.setattr(pairs_of_run, "look_at_health", lambda watch: lambda stage: "")

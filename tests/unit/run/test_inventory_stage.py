@@ -2,6 +2,7 @@
 """Hosts of an inventory as the place where cases run: an SSH server of the test's own stands for both."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,12 @@ from switchover.guests.spec import GuestSpec, Kernel
 from switchover.hosts import holding
 from switchover.hosts.inventory import Inventory
 from switchover.record.errors import HostLost, NotReady, UsageError
-from switchover.run import inventory_stage
+from switchover.record.rundir import make_run_directory
+from switchover.run import inventory_stage, testbed
 from switchover.run.inventory_stage import InventoryStage, lease_inventory_hosts
 from switchover.run.pair import Pair
+from switchover.run.repeat import Observer
+from switchover.run.testbed import reopen_testbed
 from switchover.scenarios.case import Case, SideSpec
 
 
@@ -127,6 +131,21 @@ def test_whether_they_are_lost(world: World) -> None:
         assert stage.find_loss() == ""
         world.server.break_connections()
         assert "rack1" in stage.find_loss()
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_child_finds_the_same_hosts(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """What says where they are goes to a process of its own as JSON, and leads to the same ones and the same place."""
+    monkeypatch.setattr(testbed, "load_inventory", lambda _: world.inventory)
+    file = tmp_path / "inventory.toml"
+    with lease_inventory_hosts(world.inventory, ("rack1",), ("rack1", "rack2"), file=file, place=place) as stage:
+        address = json.loads(json.dumps(stage.address))
+    assert address == {"hosts": ["rack1", "rack2"], "inventory": str(file), "place": place}
+    with reopen_testbed(address, make_run_directory("x", tmp_path), Observer()) as reopened:
+        assert [host.name for host in reopened.hosts] == ["rack1", "rack2"]
+        assert reopened.address["place"] == place
 
 
 def test_one_run_at_a_time(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from switchover.record.rundir import make_run_directory
 from switchover.run import inventory_stage, testbed
 from switchover.run.inventory_stage import InventoryStage, lease_inventory_hosts
 from switchover.run.pair import Pair
-from switchover.run.repeat import Observer
+from switchover.run.repeat import RunContext
 from switchover.run.testbed import reopen_testbed
 from switchover.scenarios.case import Case, SideSpec
 
@@ -143,7 +143,7 @@ def test_a_child_finds_the_same_hosts(
     with lease_inventory_hosts(world.inventory, ("rack1",), ("rack1", "rack2"), file=file, place=place) as stage:
         address = json.loads(json.dumps(stage.address))
     assert address == {"hosts": ["rack1", "rack2"], "inventory": str(file), "place": place}
-    with reopen_testbed(address, make_run_directory("x", tmp_path), Observer()) as reopened:
+    with reopen_testbed(address, make_run_directory("x", tmp_path), RunContext()) as reopened:
         assert [host.name for host in reopened.hosts] == ["rack1", "rack2"]
         assert reopened.address["place"] == place
 

@@ -300,7 +300,7 @@ def test_peers_get_a_key_for_the_time_of_the_migration(tmp_path: Path) -> None:
         assert {f"identityfile {peer}/key", f"userknownhostsfile {peer}/known_hosts"} <= set(told)
         assert "stricthostkeychecking true" in told
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(NotSupported, match="is not known"), start_peer(LocalHost(), str(tmp_path), "10.0.0.2", None):
+    with pytest.raises(NotSupported, match="no way to log in"), start_peer(LocalHost(), str(tmp_path), "10.0.0.2", None):
         pass
 
 

@@ -65,12 +65,15 @@ def run_with(
     return run_repeat(case, 3, PAIR, RepeatDirectory(tmp_path), {"switchover": "0.1.0"})
 
 
+DOWNTIME = {"seconds": 0.25, "bound_s": 0.001, "parts": [], "saving": []}
+
+
 def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The record on disk is the one that is returned, with settings, fingerprint, times and numbers."""
     number = make_measurement("downtime.explained", 0.25)
     made = Intervened("slow link", Phase.ACTIVE, "active", 5, 6)
     result = make_result(interventions=(made,))
-    passage = Passage(result, {"source": ["stop"]}, {"parts": []}, (number,), checks=(SLOWED,), interventions=(made,))
+    passage = Passage(result, {"source": ["stop"]}, DOWNTIME, (number,), checks=(SLOWED,), interventions=(made,))
     record = run_with(monkeypatch, tmp_path, passage)
     assert record.verdict.name is VerdictName.COMPLETED
     assert (record.case, record.repeat) == ("device.pre_copy=on", 3)

@@ -619,7 +619,7 @@ def test_what_no_toml_stands_for() -> None:
 def test_meanings() -> None:
     """The string below a field is its meaning."""
     assert find_meanings(Fault)["rate_bit"] == "of a slowed link, bits per second"
-    assert find_meanings(ScenarioFile)["version"] == "of this schema: 1"
+    assert find_meanings(ScenarioFile)["version"] == "the version of this schema, which is 1"
     assert find_meanings(int) == {}
 
 

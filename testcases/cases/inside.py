@@ -83,9 +83,13 @@ def interrupts_go_on(context: Context) -> None:
             )
         raised = _count_interrupts(guest) - first
         context.measure(
-            "guest.interrupts", raised, Unit.INTERRUPTS, direction=Direction.HIGHER,
-            definition="interrupts of the device that the guest took meanwhile", source="/proc/interrupts",
-        )  # fmt: skip
+            "guest.interrupts",
+            raised,
+            Unit.INTERRUPTS,
+            direction=Direction.HIGHER,
+            definition="interrupts of the device that the guest took meanwhile",
+            source="/proc/interrupts",
+        )
         context.check("some", True, raised > 0, claim="the device raised interrupts")
 
 

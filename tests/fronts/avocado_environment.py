@@ -68,9 +68,13 @@ class Avocado:
 
     def call(self, *words: str, program: str = "avocado", timeout: float = 300) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            self.argv(*words, program=program), capture_output=True, text=True, cwd=self.place, timeout=timeout,
+            self.argv(*words, program=program),
+            capture_output=True,
+            text=True,
+            cwd=self.place,
+            timeout=timeout,
             env=self._variables(),
-        )  # fmt: skip
+        )
 
     def argv(self, *words: str, program: str = "avocado") -> list[str]:
         python = str(self.environment / "bin" / "python")
@@ -102,9 +106,14 @@ class Avocado:
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """``avocado run``, in a process group of its own."""
         return subprocess.Popen(
-            self.argv(*self._run_words(), *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            cwd=self.place, env=self._variables(), start_new_session=True,
-        )  # fmt: skip
+            self.argv(*self._run_words(), *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.place,
+            env=self._variables(),
+            start_new_session=True,
+        )
 
     def _run_words(self) -> list[str]:
         return ["run", "--job-results-dir", str(self.place / "results"), "--disable-sysinfo"]

@@ -52,9 +52,15 @@ class Environment:
     ) -> "subprocess.CompletedProcess[str]":
         """``python -m WORDS``. ``typed``: on standard input; ``timeout``: seconds."""
         with subprocess.Popen(
-            [str(self.python), "-m", *words], cwd=directory, env=self.variables | dict(variables or {}), text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        ) as process:  # fmt: skip
+            [str(self.python), "-m", *words],
+            cwd=directory,
+            env=self.variables | dict(variables or {}),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as process:
             try:
                 said = process.communicate(typed, timeout=timeout)
             except subprocess.TimeoutExpired:

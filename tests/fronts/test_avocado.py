@@ -20,7 +20,7 @@ from tests.fronts.avocado_environment import (
     list_processes,
     name_of,
     require_environment,
-)  # fmt: skip
+)
 
 from switchover.catalogue.load import load_catalogue, load_file
 from switchover.catalogue.outcome import NATIVE, Outcome, find_outcome
@@ -304,8 +304,11 @@ def test_suites_of_a_job_have_hosts_of_their_own_and_lost_hosts_are_errors(avoca
     found = [(name_of(test), test["status"], test["fail_reason"] or "") for test in job.results["tests"]]
     lost = {reason for name, status, reason in found if name == "wants-hosts" and status == "ERROR"}
     assert sorted((name, status) for name, status, _ in found) == [
-        ("tells", "PASS"), ("tells", "PASS"), ("wants-hosts", "ERROR"), ("wants-hosts", "ERROR")
-    ]  # fmt: skip
+        ("tells", "PASS"),
+        ("tells", "PASS"),
+        ("wants-hosts", "ERROR"),
+        ("wants-hosts", "ERROR"),
+    ]
     assert any("one does not answer" in reason for reason in lost)
     assert any("three does not answer" in reason for reason in lost)
     assert job.results["total"] == 4
@@ -352,8 +355,9 @@ def _start_runner(environment: Path, place: Path) -> "subprocess.Popen[str]":
     ]
     return subprocess.Popen(
         [environment / "bin" / OURS, "runnable-run", "-k", "switchover", "-u", "wants-hosts", *words],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_a_lab_that_is_gone_is_an_error(environment: Path, tmp_path: Path) -> None:

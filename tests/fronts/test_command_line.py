@@ -65,9 +65,15 @@ def test_the_exit_code_of_an_interruption(with_pytest: Environment, tmp_path: Pa
     )
     words = [str(with_pytest.python), "-m", "switchover", "run", "waits.py", "--output", str(tmp_path)]
     with subprocess.Popen(
-        words, cwd=tmp_path, env=with_pytest.variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
+        words,
+        cwd=tmp_path,
+        env=with_pytest.variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "here").exists():
             assert time.monotonic() < deadline, "the case did not begin"
@@ -99,9 +105,14 @@ def _reduce(record: Record) -> tuple[object, ...]:
     lost = record.mismatch.startswith("the process of the case died")
     reason = "died" if lost else record.verdict.reason
     return (
-        record.verdict.name, reason, "died" if lost else record.mismatch, record.measurements, record.checks,
-        record.expectation, {} if lost else record.settings,
-    )  # fmt: skip
+        record.verdict.name,
+        reason,
+        "died" if lost else record.mismatch,
+        record.measurements,
+        record.checks,
+        record.expectation,
+        {} if lost else record.settings,
+    )
 
 
 def _list_files(run: RunDirectory) -> dict[str, int]:

@@ -280,9 +280,7 @@ def test_time_in_the_debugger(with_pytest: Environment, place: Path) -> None:
     )
     words = [str(with_pytest.python), "-m", "pytest", "--switchover-cases=own.py", "--pdb"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        words, cwd=place, env=with_pytest.variables, stdin=pipe, stdout=pipe, text=True
-    ) as process:  # fmt: skip
+    with subprocess.Popen(words, cwd=place, env=with_pytest.variables, stdin=pipe, stdout=pipe, text=True) as process:
         wait_until("the case to begin", begun.exists, timeout=60)
         time.sleep(3 * limit)  # nobody types anything for longer than the case may take
         said, _ = process.communicate("c\n", timeout=60)
@@ -346,10 +344,21 @@ def test_fixtures_that_everybody_has(with_pytest: Environment, place: Path) -> N
     assert names == {
         f"switchover_{name}"
         for name in (
-            "run", "inventory", "testbed", "lab", "host_pair", "source", "destination", "case", "guest", "migration",
-            "migrated_guest", "run_case", "irq_recorder",
+            "run",
+            "inventory",
+            "testbed",
+            "lab",
+            "host_pair",
+            "source",
+            "destination",
+            "case",
+            "guest",
+            "migration",
+            "migrated_guest",
+            "run_case",
+            "irq_recorder",
         )
-    }  # fmt: skip
+    }
     (place / "conftest.py").write_text('pytest_plugins = ["switchover.fronts.fixtures"]\n')
     listed = run_pytest(with_pytest, place, "--fixtures").done.stdout
     short = set(

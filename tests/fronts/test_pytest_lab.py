@@ -52,14 +52,24 @@ def test_the_catalogue_and_own_tests(with_pytest: Environment, place: Path) -> N
     (place / "test_own.py").write_text(_OWN)
     junit = place / "junit.xml"
     done = with_pytest.run(
-        "pytest", "switchover:precopy", "test_own.py", "-rA", "-v", f"--junitxml={junit}", directory=place,
+        "pytest",
+        "switchover:precopy",
+        "test_own.py",
+        "-rA",
+        "-v",
+        f"--junitxml={junit}",
+        directory=place,
         timeout=_LONG_S,
-    )  # fmt: skip
+    )
     kinds = {name: kind for name, (kind, _) in read_junit(junit).items()}
     assert kinds == {
-        "precopy.device.pre_copy-off": "", "precopy.device.pre_copy-on": "", "test_catalogue": "",
-        "test_not_as_expected": "failure", "test_there": "", "test_hosts": "",
-    }, done.stdout + done.stderr  # fmt: skip
+        "precopy.device.pre_copy-off": "",
+        "precopy.device.pre_copy-on": "",
+        "test_catalogue": "",
+        "test_not_as_expected": "failure",
+        "test_there": "",
+        "test_hosts": "",
+    }, done.stdout + done.stderr
     assert "The catalogue has no case 'refusals.no-such-case'" in done.stdout
     run = find_runs(with_pytest.state)[-1]
     records = {(record.case, record.repeat): record for record in run.records()}
@@ -93,9 +103,15 @@ def test_guests_are_kept_for_the_debugger(with_pytest: Environment, place: Path)
         "p 'alive', guest.run(['cat', '/proc/sys/kernel/ostype']).text\nc\n"
     )
     done = with_pytest.run(
-        "pytest", f"--switchover-cases={CASES / 'wrong.toml'}", "--switchover-cases=own.py", "-rA", "--pdb",
-        directory=place, typed=typed, timeout=_LONG_S,
-    )  # fmt: skip
+        "pytest",
+        f"--switchover-cases={CASES / 'wrong.toml'}",
+        "--switchover-cases=own.py",
+        "-rA",
+        "--pdb",
+        directory=place,
+        typed=typed,
+        timeout=_LONG_S,
+    )
     text = done.stdout + done.stderr
     assert "('kept', ['destination'], True)" in text or "('kept', ['destination', 'source'], True)" in text, text
     assert "('alive', 'Linux\\n')" in text, text

@@ -112,9 +112,13 @@ def start_console(repeat: Path, side: str) -> "subprocess.Popen[str]":
     """``--console``, in a process group of its own, as a shell gives it one."""
     return subprocess.Popen(
         [*_attach(repeat), side, "--console"],
-        env=_ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=_ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def follow_console(repeat: Path, side: str, words: str) -> None:

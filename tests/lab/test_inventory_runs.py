@@ -36,9 +36,12 @@ def words(lab: Lab, tmp_path: Path) -> list[str]:
     lines = ["version = 1"]
     for name, other in zip(lab.file.hosts, ("rack1", "rack2"), strict=True):
         fields = {
-            "address": "127.0.0.1", "port": lab.file.ports[name], "key": str(lab.directory / "key"),
-            "host_key": lab.host_key.strip(), "link": lab.link_address(name),
-        }  # fmt: skip
+            "address": "127.0.0.1",
+            "port": lab.file.ports[name],
+            "key": str(lab.directory / "key"),
+            "host_key": lab.host_key.strip(),
+            "link": lab.link_address(name),
+        }
         lines += [f"[host.{other}]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
     (tmp_path / "inventory.toml").write_text("\n".join(lines))
     (tmp_path / "there.toml").write_text(SCENARIO)

@@ -44,8 +44,12 @@ def test_a_scenario_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert told.count("save iterable") == 2
     (path,) = tmp_path.iterdir()
     assert {entry.name for entry in path.iterdir()} == {
-        "run.json", "plan.json", "junit.xml", "precopy.device.pre_copy-off", "precopy.device.pre_copy-on",
-    }  # fmt: skip
+        "run.json",
+        "plan.json",
+        "junit.xml",
+        "precopy.device.pre_copy-off",
+        "precopy.device.pre_copy-on",
+    }
     assert main(["show", "last", "--runs", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == told.strip()
     assert main(["show", str(path), "pre_copy=on", "--json"]) == 0

@@ -21,8 +21,11 @@ def test_each_is_its_own(lab: Lab) -> None:
     """Every toolchain answers with its version, KVM, and the vfio-pci of its time."""
     found = {name: abilities_of(lab, f"qemu-{name}") for name in ("7.2", "10.0", "11.1", "x-allow-pre-copy")}
     assert {name: entry.version.rpartition(".")[0] for name, entry in found.items()} == {
-        "7.2": "7.2", "10.0": "10.0", "11.1": "11.1", "x-allow-pre-copy": "10.0",
-    }  # fmt: skip
+        "7.2": "7.2",
+        "10.0": "10.0",
+        "11.1": "11.1",
+        "x-allow-pre-copy": "10.0",
+    }
     assert all("kvm" in entry.accelerators for entry in found.values())
     assert "enable-migration" not in found["7.2"].vfio_pci
     assert "vfio_query_precopy_size" in found["11.1"].traces

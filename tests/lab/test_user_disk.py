@@ -28,10 +28,13 @@ def debian() -> GuestSpec:
     """The guest as the image makes it (images/userdisk). Both QEMUs have the same storage: there is one lab host."""
     image = build_images([IMAGE])[IMAGE]
     return replace(
-        GuestSpec(), memory_mib=512, disk="/dev/vdb", address="10.77.0.130",
+        GuestSpec(),
+        memory_mib=512,
+        disk="/dev/vdb",
+        address="10.77.0.130",
         ssh_key=KeyFile(str(image.artifact("id_ed25519"))),
         ssh_host_key=HostKey(str(image.artifact("ssh_host_ed25519_key.pub"))),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

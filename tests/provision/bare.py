@@ -91,9 +91,12 @@ def _start(
     process = processes.LocalProcess(arguments)
     stack.callback(process.kill)
     entry = HostEntry(
-        address="127.0.0.1", port=_ask_port(name, monitor, process), key=str(console.parent / "key"),
-        host_key=host_key.public, link=link,
-    )  # fmt: skip
+        address="127.0.0.1",
+        port=_ask_port(name, monitor, process),
+        key=str(console.parent / "key"),
+        host_key=host_key.public,
+        link=link,
+    )
     return Machine(name, entry, process, console)
 
 

@@ -189,11 +189,15 @@ def test_a_night(hosts: Sequence[Host], ansible: Ansible, tmp_path: Path) -> Non
     scenario.write_text(f'{SCENARIO}[destination]\nqemu = "{BUILD}/bin/qemu-system-x86_64"\n')
     nights = tmp_path / "nights"
     done = ansible.play(
-        "nightly.yml", check=False,
+        "nightly.yml",
+        check=False,
         switchover_host_qemu_builds=[{"name": "tonight", "archive": str(archive)}],
-        nightly_scenarios=[str(scenario)], nightly_tests=[], nightly_results=str(nights),
-        nightly_hosts=f"{PARTNER},{BARE}", nightly_inventory=str(ansible.inventory),
-    )  # fmt: skip
+        nightly_scenarios=[str(scenario)],
+        nightly_tests=[],
+        nightly_results=str(nights),
+        nightly_hosts=f"{PARTNER},{BARE}",
+        nightly_inventory=str(ansible.inventory),
+    )
     (night,) = nights.iterdir()
     told = {name: (night / name).read_text() for name in ("doctor.txt", "report.txt", "run.log", "tests.txt")}
     print(json.dumps(told, indent=1))

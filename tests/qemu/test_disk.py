@@ -32,8 +32,9 @@ def test_a_guest_boots_from_its_disk_and_migrates(guests: Guests, loop: LoopThre
         guests.start("source", **changes) as source,
         guests.start("destination", incoming=True, **changes) as destination,
     ):
-        wait_until("the boot sector", lambda: "B" in source.console.text(), timeout=30,
-                   invariants=[source.require_alive])  # fmt: skip
+        wait_until(
+            "the boot sector", lambda: "B" in source.console.text(), timeout=30, invariants=[source.require_alive]
+        )
         result = migrate(source, destination, LOOPBACK, PLAIN, loop)
         assert (result.status, result.error) == ("completed", "")
         assert destination.qmp.execute("query-status")["running"] is True

@@ -74,9 +74,13 @@ class Scripts:
     def make(self, verdict: Verdict, settings: MigrationSettings = PLAIN, *faults: Fault, **destination: Any) -> Script:
         guest = replace(self._guests.spec, memory_mib=192)
         case = Case(
-            "made", SideSpec(guest, ()), SideSpec(replace(guest, **destination), ()), settings, faults,
+            "made",
+            SideSpec(guest, ()),
+            SideSpec(replace(guest, **destination), ()),
+            settings,
+            faults,
             Expectation(verdict.name),
-        )  # fmt: skip
+        )
         record = Record(
             case.id, 1, "", verdict, render_settings(case), {}, {"migrate": 3.0}, expectation=asdict(case.expectation)
         )
@@ -122,7 +126,7 @@ def quick(*values: Any) -> Any:
         quick(Verdict(VerdictName.REFUSED), replace(PLAIN, capabilities={"nonsense": True}), (), {}, "nonsense"),
     ],
     ids=lambda value: f"{value.name}-{value.side}" if isinstance(value, Verdict) else "",
-)  # fmt: skip
+)
 def test_each_verdict(
     scripts: Scripts,
     verdict: Verdict,

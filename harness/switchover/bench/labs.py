@@ -81,9 +81,11 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
 def change(accelerator: Accelerator, arguments: argparse.Namespace) -> Accelerator:
     """What was asked for in place of what a lab has by itself. Pure."""
     asked = {
-        "accel": arguments.accel, "cpu": arguments.cpu, "words": arguments.append,
+        "accel": arguments.accel,
+        "cpu": arguments.cpu,
+        "words": arguments.append,
         "guest_words": arguments.guest_append,
-    }  # fmt: skip
+    }
     return replace(accelerator, **{name: value for name, value in asked.items() if value is not None})
 
 

@@ -27,9 +27,18 @@ def run(arguments: argparse.Namespace, _scratch: Path) -> int:
 def _listen(rounds: int, pair: Pair) -> int:
     """One guest; the periods in turns, so that what disturbs the machine for a while disturbs them all."""
     controls: list[Control] = []
-    with LoopThread() as loop, start_side(
-        PRE_COPY_ON.source, pair.source.host, "source", pair.keys, loop, incoming=False, words=pair.source.guest_words
-    ) as side:  # fmt: skip
+    with (
+        LoopThread() as loop,
+        start_side(
+            PRE_COPY_ON.source,
+            pair.source.host,
+            "source",
+            pair.keys,
+            loop,
+            incoming=False,
+            words=pair.source.guest_words,
+        ) as side,
+    ):
         side.guest.wait_until_reachable()
         assert pair.source.outlet is not None
         for _ in range(rounds):
@@ -41,9 +50,11 @@ def _listen(rounds: int, pair: Pair) -> int:
     print("period    arrivals  lost   median      99 %   longest   supported")
     for control in sorted(controls, key=lambda control: -control.period_s):
         times = (control.median_s, control.p99_s, control.longest_s)
-        print(f"{control.period_s * 1e3:4g} ms  {control.arrivals:10} {control.lost:5}"
-              + "".join(f"{value * 1e3:7.1f} ms" for value in times)
-              + f"   {'yes' if is_supported(control) else 'no'}")  # fmt: skip
+        print(
+            f"{control.period_s * 1e3:4g} ms  {control.arrivals:10} {control.lost:5}"
+            + "".join(f"{value * 1e3:7.1f} ms" for value in times)
+            + f"   {'yes' if is_supported(control) else 'no'}"
+        )
     smallest = find_smallest_period(controls)
     print(f"smallest supported period: {f'{smallest.period_s * 1e3:g} ms' if smallest else 'none'}")
     return ExitCode.AS_EXPECTED if controls else ExitCode.NOT_READY

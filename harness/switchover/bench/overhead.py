@@ -14,9 +14,12 @@ def without_probes(case: Case) -> Case:
         return replace(side, guest=replace(side.guest, traced=False))
 
     return replace(
-        case, id=f"{case.id},probes=off", source=untraced(case.source), destination=untraced(case.destination),
+        case,
+        id=f"{case.id},probes=off",
+        source=untraced(case.source),
+        destination=untraced(case.destination),
         heartbeat_us=0,
-    )  # fmt: skip
+    )
 
 
 def alternate(case: Case, pairs: int) -> Iterator[Case]:

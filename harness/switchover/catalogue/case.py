@@ -38,11 +38,13 @@ class Needs:
         return told | {
             name: value
             for name, value in (
-                ("driver", self.driver), ("qemu", list(self.qemu)), ("kernel", list(self.kernel)),
+                ("driver", self.driver),
+                ("qemu", list(self.qemu)),
+                ("kernel", list(self.kernel)),
                 ("devices", list(self.devices)),
             )
             if value
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)

@@ -154,11 +154,17 @@ def make_lost(case: CatalogueCase, number: int, reason: str, ending: Ending = En
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=reason)
     line = make_plan_line(case)
     return Record(
-        case=case.id, repeat=number, started=datetime.now(UTC).isoformat(), verdict=verdict,
-        settings=_describe_settings(case) if case.is_python else {}, fingerprint={},
-        downtime={"reason": "there was no migration"}, expectation=line.expectation, mismatch=reason,
+        case=case.id,
+        repeat=number,
+        started=datetime.now(UTC).isoformat(),
+        verdict=verdict,
+        settings=_describe_settings(case) if case.is_python else {},
+        fingerprint={},
+        downtime={"reason": "there was no migration"},
+        expectation=line.expectation,
+        mismatch=reason,
         ending=ending,
-    )  # fmt: skip
+    )
 
 
 def make_interrupted(case: CatalogueCase, number: int) -> Record:

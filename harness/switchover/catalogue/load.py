@@ -150,14 +150,28 @@ def list_scenario_cases(scenario: Scenario, place: Path) -> Iterator[CatalogueCa
         needs = find_needs(planned)
         extra = {needs.driver or "qmp", *(("pci",) if "pci" in needs.devices else ())}
         extra |= {"irq"} if case.irq_seconds else set()
-        aliases = tuple(dict.fromkeys(word for word in (
-            f"{case.id}@{scenario.name}", case.id if case.id != scenario.name else ""
-        ) if word and word != planned.id))  # fmt: skip
+        aliases = tuple(
+            dict.fromkeys(
+                word
+                for word in (f"{case.id}@{scenario.name}", case.id if case.id != scenario.name else "")
+                if word and word != planned.id
+            )
+        )
         yield CatalogueCase(
-            planned.id, scenario.name, scenario.title, str(place), scenario.tags | extra | {SCENARIO_TAG}, needs,
-            max(TIMEOUT_S, _longest(planned)), estimate_seconds(case), aliases, scenario.repeats,
-            parameters=planned.values, planned=planned, source=place,
-        )  # fmt: skip
+            planned.id,
+            scenario.name,
+            scenario.title,
+            str(place),
+            scenario.tags | extra | {SCENARIO_TAG},
+            needs,
+            max(TIMEOUT_S, _longest(planned)),
+            estimate_seconds(case),
+            aliases,
+            scenario.repeats,
+            parameters=planned.values,
+            planned=planned,
+            source=place,
+        )
 
 
 def find_needs(planned: PlannedCase) -> Needs:

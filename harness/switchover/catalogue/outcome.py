@@ -56,11 +56,17 @@ def render_table() -> str:
         ("outcome", "what it means", "pytest", "JUnit", "avocado", "exit code of `switchover run`"),
         ("---",) * 6,
         *(
-            (f"{outcome}", MEANINGS[outcome], native.pytest, (native.junit and f"`<{native.junit}>`") or "–",
-             native.avocado.upper(), str(int(native.exit_code)))
+            (
+                f"{outcome}",
+                MEANINGS[outcome],
+                native.pytest,
+                (native.junit and f"`<{native.junit}>`") or "–",
+                native.avocado.upper(),
+                str(int(native.exit_code)),
+            )
             for outcome, native in NATIVE.items()
         ),
-    ]  # fmt: skip
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -97,9 +97,18 @@ def _list_cases(function: Function, mark: _Mark, path: Path) -> Iterator[Catalog
     title = (inspect.getdoc(function) or group).splitlines()[0]
     for identity, point in zip(make_ids(group, words), points, strict=True):
         yield CatalogueCase(
-            identity, group, title, place, mark.tags | {PYTHON_TAG}, mark.needs, mark.timeout_s, mark.seconds,
-            parameters=defaults | point, function=function, source=path,
-        )  # fmt: skip
+            identity,
+            group,
+            title,
+            place,
+            mark.tags | {PYTHON_TAG},
+            mark.needs,
+            mark.timeout_s,
+            mark.seconds,
+            parameters=defaults | point,
+            function=function,
+            source=path,
+        )
 
 
 def _check(function: Function, mark: _Mark, place: str) -> None:

@@ -96,9 +96,15 @@ class Knobs:
     def in_order(self) -> "Knobs":
         """The same device, with nothing that fails, stalls or takes its time."""
         return replace(
-            self, fail_at="none", corrupt="none", load_initial_ms=0, state_change_ms=0, dirty_bytes_per_sec=0,
-            save_bytes_per_sec=0, load_bytes_per_sec=0,
-        )  # fmt: skip
+            self,
+            fail_at="none",
+            corrupt="none",
+            load_initial_ms=0,
+            state_change_ms=0,
+            dirty_bytes_per_sec=0,
+            save_bytes_per_sec=0,
+            load_bytes_per_sec=0,
+        )
 
 
 @dataclass(frozen=True)

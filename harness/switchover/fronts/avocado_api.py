@@ -21,12 +21,29 @@ try:
         StartedMessage,
         StderrMessage,
         WhiteboardMessage,
-    )  # fmt: skip
+    )
 except ImportError as error:
     raise ImportError(find_misfit() or str(error)) from error
 
 __all__ = [
-    "EVERY_RUNNER_USES", "BaseRunner", "BaseRunnerApp", "FileMessage", "FinishedMessage", "Init", "JobPost", "JobPre",
-    "LogMessage", "PluginPriority", "ReferenceResolution", "ReferenceResolutionResult", "Resolver", "Runnable",
-    "RunningMessage", "StartedMessage", "StderrMessage", "TaskStatusService", "WhiteboardMessage", "settings",
-]  # fmt: skip
+    "EVERY_RUNNER_USES",
+    "BaseRunner",
+    "BaseRunnerApp",
+    "FileMessage",
+    "FinishedMessage",
+    "Init",
+    "JobPost",
+    "JobPre",
+    "LogMessage",
+    "PluginPriority",
+    "ReferenceResolution",
+    "ReferenceResolutionResult",
+    "Resolver",
+    "Runnable",
+    "RunningMessage",
+    "StartedMessage",
+    "StderrMessage",
+    "TaskStatusService",
+    "WhiteboardMessage",
+    "settings",
+]

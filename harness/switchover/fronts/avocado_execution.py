@@ -21,7 +21,7 @@ from switchover.fronts.avocado_messages import (
     make_finish,
     make_log,
     make_whiteboard,
-)  # fmt: skip
+)
 from switchover.fronts.avocado_resolver import COPY_BYTES, HOSTS, INVENTORY, KIND, MOST_COPIED
 from switchover.hosts.waiting import paced
 from switchover.lab.labfile import read_lab_file
@@ -70,9 +70,12 @@ def _take_over(runnable: Runnable) -> Task:
     """Without a job plugin there is nothing to take over."""
     given = runnable.kwargs
     return Task(
-        str(given.get("run", "")), int(given.get("number", 1)), given.get("testbed") or {}, str(given.get("lock", "")),
+        str(given.get("run", "")),
+        int(given.get("number", 1)),
+        given.get("testbed") or {},
+        str(given.get("lock", "")),
         str(given.get("lack", "")),
-    )  # fmt: skip
+    )
 
 
 def read_words(variant: Mapping[str, Any] | None) -> dict[str, str]:
@@ -171,9 +174,7 @@ class _Execution:
     def _conduct(self, number: int, testbed: Mapping[str, object]) -> Generator[Message, None, Record]:
         place = self._directory.repeat(self._case.id, number)
         tail = LogTail(place.path / LOG_FILE)
-        steps = conduct_in_steps(
-            self._case, number, place, self._directory, testbed, words=self._words, step_s=_STEP_S
-        )  # fmt: skip
+        steps = conduct_in_steps(self._case, number, place, self._directory, testbed, words=self._words, step_s=_STEP_S)
         with contextlib.closing(steps):
             while True:
                 try:

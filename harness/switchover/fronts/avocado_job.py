@@ -41,8 +41,9 @@ class SwitchoverJob(JobPre, JobPost):  # type: ignore[misc]
 
     def pre(self, job: Any) -> None:
         """Before the first test. What goes wrong here is told by each test that it concerns."""
-        ours = [(runnable, suite) for suite in job.test_suites for runnable in suite.tests or ()
-                if runnable.kind == KIND]  # fmt: skip
+        ours = [
+            (runnable, suite) for suite in job.test_suites for runnable in suite.tests or () if runnable.kind == KIND
+        ]
         if not ours or find_misfit():
             return
         from switchover.catalogue.worker import RELEASE_S, require_case

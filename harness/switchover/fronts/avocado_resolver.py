@@ -27,8 +27,11 @@ KIND = "switchover"
 """Of runnables, and of the program ``avocado-runner-switchover``."""
 PREFIX = "switchover:"
 HOSTS, INVENTORY, CASES, COPY_BYTES = (
-    "switchover.hosts", "switchover.inventory", "switchover.cases", "switchover.copy_bytes"
-)  # fmt: skip
+    "switchover.hosts",
+    "switchover.inventory",
+    "switchover.cases",
+    "switchover.copy_bytes",
+)
 CONFIGURATION_USED = (HOSTS, INVENTORY, COPY_BYTES)
 """Settings that reach the process of a test."""
 MOST_COPIED = 64 << 20

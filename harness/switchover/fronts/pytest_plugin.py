@@ -32,22 +32,32 @@ _PAIRS = pytest.StashKey[dict[str, str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("switchover", "switchover: live migration of guests with VFIO devices")
     group.addoption(
-        "--switchover", action="store_true",
+        "--switchover",
+        action="store_true",
         help="collect the catalogue of cases, and no other tests unless files are named; arguments switchover:WORD "
         "choose from it: an id, a scenario, a pattern with *",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--switchover-cases", action="append", default=[], metavar="PATH",
+        "--switchover-cases",
+        action="append",
+        default=[],
+        metavar="PATH",
         help="collect the cases of this file or directory (*.toml, *.py); with --switchover, besides the catalogue",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--switchover-tag", action="append", default=[], metavar="T",
+        "--switchover-tag",
+        action="append",
+        default=[],
+        metavar="T",
         help="only cases that have this tag; -T: only cases that do not have it; given several times, all must hold",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--switchover-pair", action="append", default=[], metavar="SOURCE,DESTINATION",
+        "--switchover-pair",
+        action="append",
+        default=[],
+        metavar="SOURCE,DESTINATION",
         help="migrate between these hosts of the inventory instead of in a lab; give it once for each worker of -n",
-    )  # fmt: skip
+    )
     group.addoption(
         "--switchover-inventory", metavar="FILE", help="the inventory; default: ~/.config/switchover/inventory.toml"
     )

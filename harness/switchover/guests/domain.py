@@ -24,11 +24,23 @@ _NUMBER = re.compile(r"\d+|0x[0-9a-fA-F]+")
 # hw/vfio/pci.c and hw/pci/pci.c of QEMU: libvirt's overrides are typed, and QEMU takes no string for a boolean there
 _BOOLEANS = frozenset(
     {
-        "migration-events", "multifunction", "x-allow-pre-copy", "x-balloon-allowed",
-        "x-igd-lpc", "x-igd-opregion", "x-no-geforce-quirks", "x-no-kvm-intx", "x-no-kvm-ioeventfd", "x-no-kvm-msi",
-        "x-no-kvm-msix", "x-no-mmap", "x-no-vfio-ioeventfd", "x-req", "x-vga",
+        "migration-events",
+        "multifunction",
+        "x-allow-pre-copy",
+        "x-balloon-allowed",
+        "x-igd-lpc",
+        "x-igd-opregion",
+        "x-no-geforce-quirks",
+        "x-no-kvm-intx",
+        "x-no-kvm-ioeventfd",
+        "x-no-kvm-msi",
+        "x-no-kvm-msix",
+        "x-no-mmap",
+        "x-no-vfio-ioeventfd",
+        "x-req",
+        "x-vga",
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

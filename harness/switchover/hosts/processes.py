@@ -129,9 +129,7 @@ class LocalProcess:
         LOG.debug("$ %s &", paste(argv))
         self._stderr = words.open("w+b") if words else tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         try:
-            streams: dict[str, Any] = {
-                "stdin": subprocess.DEVNULL, "stdout": self._stderr, "stderr": self._stderr
-            }  # fmt: skip
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": self._stderr, "stderr": self._stderr}
             if outlives_us:
                 self._process = subprocess.Popen(list(argv), start_new_session=True, **streams)
             else:

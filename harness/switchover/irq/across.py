@@ -189,13 +189,28 @@ def measure_places(found: Mapping[str, Analysis | None]) -> Iterator[Measurement
         latency = counts.all_latencies
         source = f"trace of the guest's kernel, {_WHERE[place]} (irq-{place}.trace.gz)"
         rows = (
-            (f"irq.local.{place}", 100 * counts.local / counts.ran if counts.ran else None, Unit.PERCENT,
-             Direction.HIGHER, "activations of IRQ threads that ran on the CPU of their hard handler"),
-            (f"irq.p99.{place}", _seconds(latency.quantile(0.99)), Unit.SECONDS, Direction.LOWER,
-             "from the wake-up of an IRQ thread to its run, by the guest's clock; 99 of 100 are not above"),
-            (f"irq.longest.{place}", _seconds(latency.maximum), Unit.SECONDS, Direction.LOWER,
-             "the longest from the wake-up of an IRQ thread to its run, by the guest's clock"),
-        )  # fmt: skip
+            (
+                f"irq.local.{place}",
+                100 * counts.local / counts.ran if counts.ran else None,
+                Unit.PERCENT,
+                Direction.HIGHER,
+                "activations of IRQ threads that ran on the CPU of their hard handler",
+            ),
+            (
+                f"irq.p99.{place}",
+                _seconds(latency.quantile(0.99)),
+                Unit.SECONDS,
+                Direction.LOWER,
+                "from the wake-up of an IRQ thread to its run, by the guest's clock; 99 of 100 are not above",
+            ),
+            (
+                f"irq.longest.{place}",
+                _seconds(latency.maximum),
+                Unit.SECONDS,
+                Direction.LOWER,
+                "the longest from the wake-up of an IRQ thread to its run, by the guest's clock",
+            ),
+        )
         for name, value, unit, direction, definition in rows:
             yield Measurement(name, None if note else value, unit, direction, definition, source, note=note)
 

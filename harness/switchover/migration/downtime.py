@@ -26,12 +26,20 @@ _PARTS = (
     ("pre-switchover", "until QEMU is told to go on, where pause-before-switchover is on", "src-vm-stopped", "go on"),
     ("save iterable", "the rest of RAM, then each VFIO device", "go on", "src-iterable-saved"),
     ("save the rest", "all other devices", "src-iterable-saved", "src-non-iterable-saved"),
-    ("transfer and load", "what the destination still has to receive and load", "src-non-iterable-saved",
-     "dst-precopy-loadvm-completed"),
-    ("wait for cont", "until the destination is told to start the guest, where it does not by itself",
-     "dst-precopy-loadvm-completed", "cont"),
+    (
+        "transfer and load",
+        "what the destination still has to receive and load",
+        "src-non-iterable-saved",
+        "dst-precopy-loadvm-completed",
+    ),
+    (
+        "wait for cont",
+        "until the destination is told to start the guest, where it does not by itself",
+        "dst-precopy-loadvm-completed",
+        "cont",
+    ),
     ("start", "devices to RUNNING, vCPUs resumed", "cont", "end"),
-)  # fmt: skip
+)
 _WAITS = ("pre-switchover", "wait for cont")
 """Parts that there are only if somebody else decides when to go on."""
 _STARTED = "dst-precopy-bh-vm-started"

@@ -6,8 +6,11 @@ from typing import Any
 from switchover.migration.settings import MigrationSettings
 from switchover.record.units import MIB
 
-FLAGS = {"multifd": "VIR_MIGRATE_PARALLEL", "auto-converge": "VIR_MIGRATE_AUTO_CONVERGE",
-         "postcopy-ram": "VIR_MIGRATE_POSTCOPY"}  # fmt: skip
+FLAGS = {
+    "multifd": "VIR_MIGRATE_PARALLEL",
+    "auto-converge": "VIR_MIGRATE_AUTO_CONVERGE",
+    "postcopy-ram": "VIR_MIGRATE_POSTCOPY",
+}
 """Capabilities that libvirt has flags for, by QEMU's names."""
 PARAMETERS = {
     "multifd-channels": "parallel.connections",

@@ -336,13 +336,15 @@ def _end_hung(source: QemuGuest, destination: QemuGuest, course: Course) -> None
 
     with contextlib.suppress(NotReady, Deadline):
         source.qmp.execute("migrate_cancel", timeout=_CANCEL_TIMEOUT_S)
-        wait_until("the hung migration to be cancelled", is_over, timeout=_CANCEL_TIMEOUT_S,
-                   invariants=[source.require_alive])  # fmt: skip
+        wait_until(
+            "the hung migration to be cancelled", is_over, timeout=_CANCEL_TIMEOUT_S, invariants=[source.require_alive]
+        )
         return
     destination.kill()
     with contextlib.suppress(Deadline):
-        wait_until("the hung migration to fail without its destination", is_over, timeout=60,
-                   invariants=[source.require_alive])  # fmt: skip
+        wait_until(
+            "the hung migration to fail without its destination", is_over, timeout=60, invariants=[source.require_alive]
+        )
 
 
 def _ask_destination(destination: QemuGuest) -> Mapping[str, Any]:
@@ -386,8 +388,12 @@ def wait_until_arrived(destination: QemuGuest) -> str:
     state = wait_until("the destination's guest to run", arrived, timeout=60, invariants=[destination.require_alive])
     if state == "paused":
         destination.resume()
-        wait_until("the guest that arrived paused to run", lambda: status() == "running", timeout=60,
-                   invariants=[destination.require_alive])  # fmt: skip
+        wait_until(
+            "the guest that arrived paused to run",
+            lambda: status() == "running",
+            timeout=60,
+            invariants=[destination.require_alive],
+        )
     return state
 
 

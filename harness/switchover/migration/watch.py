@@ -140,8 +140,13 @@ class HangWatch:
             for name in PENDING_EVENTS:
                 self._trace(name, enable=True)
             try:
-                return wait_until("the pending size and the threshold to be traced", lambda: self._read_pending(begin),
-                                  timeout=_LOOK_S, poll=_TRACED_S, invariants=[self._require_open])  # fmt: skip
+                return wait_until(
+                    "the pending size and the threshold to be traced",
+                    lambda: self._read_pending(begin),
+                    timeout=_LOOK_S,
+                    poll=_TRACED_S,
+                    invariants=[self._require_open],
+                )
             finally:
                 for name in PENDING_EVENTS:
                     self._trace(name, enable=False)

@@ -131,6 +131,13 @@ def make_skipped(line: PlanLine, verdict: Verdict, started: str = "") -> Record:
 
 def _without_run(line: PlanLine, number: int, verdict: Verdict, mismatch: str, started: str) -> Record:
     return Record(
-        case=line.id, repeat=number, started=started, verdict=verdict, settings={}, fingerprint={},
-        downtime={"reason": "there was no migration"}, expectation=line.expectation, mismatch=mismatch,
-    )  # fmt: skip
+        case=line.id,
+        repeat=number,
+        started=started,
+        verdict=verdict,
+        settings={},
+        fingerprint={},
+        downtime={"reason": "there was no migration"},
+        expectation=line.expectation,
+        mismatch=mismatch,
+    )

@@ -384,6 +384,13 @@ def make_unreadable(case: str, number: int, why: str, expectation: Mapping[str, 
     """What stands for a record that cannot be read: an infrastructure error, so that no reader counts it as right."""
     verdict = Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason=f"{UNREADABLE}: {why}")
     return Record(
-        case=case, repeat=number, started="", verdict=verdict, settings={}, fingerprint={},
-        downtime={"reason": UNREADABLE}, expectation=expectation or {}, mismatch=verdict.reason,
-    )  # fmt: skip
+        case=case,
+        repeat=number,
+        started="",
+        verdict=verdict,
+        settings={},
+        fingerprint={},
+        downtime={"reason": UNREADABLE},
+        expectation=expectation or {},
+        mismatch=verdict.reason,
+    )

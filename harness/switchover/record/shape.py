@@ -94,9 +94,10 @@ def _require_keys(value: Mapping[str, object], hint: Any, place: str) -> None:
     else:
         fields = dataclasses.fields(hint)
         required = {
-            field.name for field in fields
+            field.name
+            for field in fields
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        }  # fmt: skip
+        }
         if unknown := sorted(value.keys() - hints.keys()):
             raise ValueError(f"{_join(place, unknown[0])} is no key of it")
     if missing := sorted(required - value.keys()):
@@ -129,9 +130,14 @@ def _require(value: object, wanted: type, place: str) -> Any:
 
 
 _NAMES: Mapping[type, str] = {
-    dict: "an object", list: "a list", str: "a text", int: "a whole number", bool: "true or false",
-    type(None): "null", float: "a number",
-}  # fmt: skip
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    bool: "true or false",
+    type(None): "null",
+    float: "a number",
+}
 
 
 def _tell(value: object) -> str:

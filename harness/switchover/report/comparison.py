@@ -150,9 +150,7 @@ def compare_runs(first: RunData, second: RunData) -> list[Comparison]:
 
 def _list_changes(case: CaseResult, other: CaseResult) -> Iterator[str]:
     """What makes two cases of one id two questions."""
-    first, second = (
-        next((record for record in one.records if record.settings), None) for one in (case, other)
-    )  # fmt: skip
+    first, second = (next((record for record in one.records if record.settings), None) for one in (case, other))
     if first is None or second is None:
         return
     if first.settings != second.settings:
@@ -182,19 +180,31 @@ def _compare(
     in_turns = order is not None
     arms = tuple(
         Arm(
-            name, case.id, case.line.repeats, len(good[name]),
-            {measurement: describe_spread(list(_values(good[name], measurement).values()))
-             for measurement in (*times, *BYTES)},
+            name,
+            case.id,
+            case.line.repeats,
+            len(good[name]),
+            {
+                measurement: describe_spread(list(_values(good[name], measurement).values()))
+                for measurement in (*times, *BYTES)
+            },
         )
         for name, case in cases.items()
-    )  # fmt: skip
+    )
     others = {name: records for name, records in good.items() if name != asked.baseline}
     by_number = {number: _judge_all(number, good[asked.baseline], others, paired=in_turns) for number in times}
     differences = tuple(by_number[number][index] for index in range(len(others)) for number in times)
     return Comparison(
-        scenario, asked.axis, asked.baseline, among, tuple(order or ()), in_turns, arms,
-        tuple(_list_left_out(cases)), differences,
-    )  # fmt: skip
+        scenario,
+        asked.axis,
+        asked.baseline,
+        among,
+        tuple(order or ()),
+        in_turns,
+        arms,
+        tuple(_list_left_out(cases)),
+        differences,
+    )
 
 
 def _choose_times(axis: str) -> Mapping[str, str]:
@@ -299,11 +309,17 @@ def _render(comparison: Comparison) -> Iterator[str]:
     yield f"{among}{comparison.axis} compared with {comparison.baseline}, {_render_order(comparison)}"
     rows: list[tuple[str, ...]] = [("", "repeats", "downtime", "outside", "device pre-copy", "device stop-copy")]
     rows += [
-        (arm.name, f"{arm.completed}/{arm.repeats}",
-         *(_render_spread(arm.numbers[name], format_seconds) for name in ("downtime.explained", "downtime.outside")),
-         *(_render_spread(arm.numbers[name], format_bytes) for name in ("bytes.vfio.precopy", "bytes.vfio.stop_copy")))
+        (
+            arm.name,
+            f"{arm.completed}/{arm.repeats}",
+            *(_render_spread(arm.numbers[name], format_seconds) for name in ("downtime.explained", "downtime.outside")),
+            *(
+                _render_spread(arm.numbers[name], format_bytes)
+                for name in ("bytes.vfio.precopy", "bytes.vfio.stop_copy")
+            ),
+        )
         for arm in comparison.arms
-    ]  # fmt: skip
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [

@@ -189,8 +189,12 @@ def _find_p(first: Any, second: Any, *, paired: bool) -> float:
         ranks = stats.rankdata(numpy.concatenate((first, second)))
         first, second = ranks[: len(first)], ranks[len(first) :]
     found = stats.permutation_test(
-        (first, second), lambda one, two, axis: numpy.mean(two, axis) - numpy.mean(one, axis),
-        permutation_type="samples" if paired else "independent", vectorized=True, n_resamples=_RESAMPLES,
-        batch=max(1, _BATCH_CELLS // (len(first) + len(second))), rng=numpy.random.default_rng(SEED),
-    )  # fmt: skip
+        (first, second),
+        lambda one, two, axis: numpy.mean(two, axis) - numpy.mean(one, axis),
+        permutation_type="samples" if paired else "independent",
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        batch=max(1, _BATCH_CELLS // (len(first) + len(second))),
+        rng=numpy.random.default_rng(SEED),
+    )
     return float(found.pvalue)

@@ -12,9 +12,21 @@ from switchover.report.causes import Evidence, find_causes
 from switchover.report.moments import read_moment
 from switchover.report.rundata import RunData
 
-_FILES = ("record.json", "source.stderr", "destination.stderr", "source.trace", "destination.trace", "source.console",
-          "destination.console", "source.events.jsonl", "destination.events.jsonl", "samples.jsonl",
-          "outside.jsonl", "case.log", "traceback.txt")  # fmt: skip
+_FILES = (
+    "record.json",
+    "source.stderr",
+    "destination.stderr",
+    "source.trace",
+    "destination.trace",
+    "source.console",
+    "destination.console",
+    "source.events.jsonl",
+    "destination.events.jsonl",
+    "samples.jsonl",
+    "outside.jsonl",
+    "case.log",
+    "traceback.txt",
+)
 _SAID = ("source.stderr", "destination.stderr")
 _MOST_BYTES = 64 << 10
 """Of what a QEMU said: the end."""
@@ -26,12 +38,14 @@ def render_failure(run: RunData, record: Record) -> str:
         ("claim", _describe_claim(record)),
         ("observed", _describe_observed(record)),
         ("when", _describe_moment(run.repeat_path(record), record)),
-        *(("cause", f"{cause.likely}\n{f'→ {cause.change}' if cause.change else ''}".strip())
-          for cause in find_causes(collect_evidence(run, record)) or ()),
+        *(
+            ("cause", f"{cause.likely}\n{f'→ {cause.change}' if cause.change else ''}".strip())
+            for cause in find_causes(collect_evidence(run, record)) or ()
+        ),
         ("evidence", "\n".join(_list_files(run.repeat_path(record)))),
         ("repeat", "\n".join(_list_repeats(run, record))),
         ("look", _describe_look(run, record)),
-    ]  # fmt: skip
+    ]
     if not any(name == "cause" for name, _ in rows):
         rows.insert(3, ("cause", "unknown: no rule explains this failure; look at the evidence"))
     lines = [render_headline(record)]

@@ -89,15 +89,31 @@ SECTIONS = (
     Section("knobs", Knobs, "Ranges, and what exactly they do: [reference-device.md](reference-device.md)."),
     Section("migration", MigrationSettings),
     Section("faults", Fault),
-    Section("outside.jsonl", Arrival,
-            "Each line but the first, which has [fields of its own](run-directory.md#outsidejsonl).", inside=False),
-    Section("kept.json", Kept, "There while [guests are kept](running.md#looking-at-guests-that-are-kept).",
-            inside=False, versioned=True, left_out=("verdict", "path")),
+    Section(
+        "outside.jsonl",
+        Arrival,
+        "Each line but the first, which has [fields of its own](run-directory.md#outsidejsonl).",
+        inside=False,
+    ),
+    Section(
+        "kept.json",
+        Kept,
+        "There while [guests are kept](running.md#looking-at-guests-that-are-kept).",
+        inside=False,
+        versioned=True,
+        left_out=("verdict", "path"),
+    ),
     Section("sides", KeptSide),
-)  # fmt: skip
+)
 _ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
-_FREE = {"downtime": "downtime", "clocks": "clocks", "expectation": "expectation", "interventions": "interventions",
-         "settings": "settings", "driver": "driver"}  # fmt: skip
+_FREE = {
+    "downtime": "downtime",
+    "clocks": "clocks",
+    "expectation": "expectation",
+    "interventions": "interventions",
+    "settings": "settings",
+    "driver": "driver",
+}
 """Fields that a record holds as plain objects, by the section of the class that they are made from."""
 _WORDS: Mapping[type, str] = {str: "text", int: "integer", float: "number", bool: "true or false"}
 

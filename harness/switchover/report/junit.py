@@ -52,9 +52,12 @@ def _make_suite(run: RunData, name: str, cases: list[CaseResult]) -> ElementTree
                 ElementTree.SubElement(test, "system-out").text = _clean(render_record(record))
     tests = sum(len(case.records) for case in cases)
     for attribute, value in (
-        ("tests", tests), ("failures", counts["failure"]), ("errors", counts["error"]), ("skipped", counts["skipped"]),
+        ("tests", tests),
+        ("failures", counts["failure"]),
+        ("errors", counts["error"]),
+        ("skipped", counts["skipped"]),
         ("time", f"{seconds:.3f}"),
-    ):  # fmt: skip
+    ):
         suite.set(attribute, str(value))
     return suite
 

@@ -93,14 +93,20 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
         "values": dict(planned.values),
         "hosts": list(planned.hosts),
         "gate": {
-            "runs": entry.decision.runs, "asked": entry.decision.asked, "missing": list(entry.decision.missing),
+            "runs": entry.decision.runs,
+            "asked": entry.decision.asked,
+            "missing": list(entry.decision.missing),
         },
         "expected": {
-            "verdict": expectation.verdict, "side": expectation.side, "reason": expectation.reason,
-            "pre_copy": expectation.pre_copy, "checks": list(expectation.checks),
-            "because": expectation.because, "rule": planned.rule.name,
+            "verdict": expectation.verdict,
+            "side": expectation.side,
+            "reason": expectation.reason,
+            "pre_copy": expectation.pre_copy,
+            "checks": list(expectation.checks),
+            "because": expectation.because,
+            "rule": planned.rule.name,
             "place": planned.rule.place,
         },
         "seconds": entry.seconds,
         **({"commands": list_commands(planned.case), "domains": list_domains(planned.case)} if commands else {}),
-    }  # fmt: skip
+    }

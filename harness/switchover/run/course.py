@@ -141,17 +141,25 @@ def _check_pre_copy(device: DeviceCourse, pre_copy: PreCopy, case: Case) -> Iter
         yield make_check(CheckId.DEVICE_PRECOPY_INITIAL_FIRST, not disorder, "yes", disorder or "yes", device.place)
         if knobs.dirty_bytes_per_sec and settings.settle:
             reported, read = max(size.dirty for size in pre_copy.sizes), device.grown("dirty_bytes_read")
-            yield make_check(CheckId.DEVICE_PRECOPY_DIRTY_BYTES, reported > 0 and read > 0, "some",
-                             f"reported {reported} at most, read {read}", device.place)  # fmt: skip
+            yield make_check(
+                CheckId.DEVICE_PRECOPY_DIRTY_BYTES,
+                reported > 0 and read > 0,
+                "some",
+                f"reported {reported} at most, read {read}",
+                device.place,
+            )
     # what is left to read once pre-copy has read all: nothing, and the device says so
     drained = settings.settle and not knobs.dirty_bytes_per_sec
     drained = drained and device.grown("precopy_bytes_read") == knobs.initial_bytes
     said, heard = device.grown("enomsg"), pre_copy.empty
     passed = (said > 0 or not drained) and (heard is None or (heard <= said and (heard > 0) is (said > 0)))
-    yield make_check(CheckId.DEVICE_PRECOPY_ENOMSG, passed,
-                     "at least once, and traced" if drained else "as often as traced, or oftener",
-                     f"{said} by the device, {'not told' if heard is None else heard} by traces",
-                     device.place)  # fmt: skip
+    yield make_check(
+        CheckId.DEVICE_PRECOPY_ENOMSG,
+        passed,
+        "at least once, and traced" if drained else "as often as traced, or oftener",
+        f"{said} by the device, {'not told' if heard is None else heard} by traces",
+        device.place,
+    )
 
 
 def _check_stop(device: DeviceCourse, case: Case) -> Iterator[Check]:
@@ -165,8 +173,13 @@ def _check_stop(device: DeviceCourse, case: Case) -> Iterator[Check]:
     if start is None or not entered or (pauses(case) and not is_paused(case)):
         return  # a guest that is paused on the way puts its device into STOP_COPY
     early = (start - entered[0]) / 1e9
-    yield make_check(CheckId.DEVICE_STOP_COPY_IN_DOWNTIME, early <= 0, "after src-downtime-start",
-                     f"{abs(early):.6f} s {'before' if early > 0 else 'after'}", device.place)  # fmt: skip
+    yield make_check(
+        CheckId.DEVICE_STOP_COPY_IN_DOWNTIME,
+        early <= 0,
+        "after src-downtime-start",
+        f"{abs(early):.6f} s {'before' if early > 0 else 'after'}",
+        device.place,
+    )
 
 
 def _check_dma(device: DeviceCourse, case: Case) -> Iterator[Check]:
@@ -181,5 +194,11 @@ def _check_dma(device: DeviceCourse, case: Case) -> Iterator[Check]:
         claim, passed = "dirty bitmaps are asked for only after the guest was stopped", not running and stopped > 0
     else:
         claim, passed = "dirty bitmaps are asked for while the guest runs", running > 0
-    yield make_check(CheckId.DEVICE_DIRTY_BITMAPS, passed, f"{BITMAP_PROPERTY}={word}",
-                     f"{running} before, {stopped} after", device.place, claim=claim)  # fmt: skip
+    yield make_check(
+        CheckId.DEVICE_DIRTY_BITMAPS,
+        passed,
+        f"{BITMAP_PROPERTY}={word}",
+        f"{running} before, {stopped} after",
+        device.place,
+        claim=claim,
+    )

@@ -75,9 +75,14 @@ def list_turns(plans: Sequence[Plan]) -> list[Turn]:
         for entry in plan.entries:
             case = entry.planned.case
             line = PlanLine(
-                entry.planned.id, case.id, scenario.name, scenario.repeats, asdict(case.expectation),
-                entry.planned.rule.name, entry.seconds,
-            )  # fmt: skip
+                entry.planned.id,
+                case.id,
+                scenario.name,
+                scenario.repeats,
+                asdict(case.expectation),
+                entry.planned.rule.name,
+                entry.seconds,
+            )
             cases.append((line, replace(case, id=line.id), entry.planned.hosts))
         for (line, case, hosts), number in list_repeats(cases, scenario.repeats, interleave=scenario.interleave):
             turns.append(Turn(line, case, hosts, number))
@@ -102,11 +107,16 @@ def _require_distinct(lines: Collection[PlanLine], count: int) -> None:
 def make_plan_file(plans: Sequence[Plan], turns: Sequence[Turn]) -> PlanFile:
     scenarios = tuple(
         PlannedScenario(
-            plan.scenario.name, plan.scenario.source, plan.scenario.title, plan.scenario.question,
-            plan.scenario.repeats, plan.scenario.interleave, plan.scenario.compare,
+            plan.scenario.name,
+            plan.scenario.source,
+            plan.scenario.title,
+            plan.scenario.question,
+            plan.scenario.repeats,
+            plan.scenario.interleave,
+            plan.scenario.compare,
         )
         for plan in plans
-    )  # fmt: skip
+    )
     return PlanFile(scenarios, tuple({turn.line.id: turn.line for turn in turns if turn.number == 1}.values()))
 
 
@@ -266,9 +276,11 @@ def _leave_out(
 def _gate(progress: _Progress, directory: RunDirectory, listener: RunListener, stage: Stage) -> None:
     known = stage.ask((turn.case, turn.hosts) for turn in progress.left if turn.apart is None)
     _leave_out(
-        progress, directory, listener,
+        progress,
+        directory,
+        listener,
         lambda turn: Decision() if turn.apart is not None else decide(turn.case, turn.hosts, known),
-    )  # fmt: skip
+    )
     progress.asked = True
 
 

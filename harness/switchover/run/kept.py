@@ -131,10 +131,17 @@ def _start_files(*paths: Path) -> Iterator[None]:
 def _describe(side: Side, pair: Pair, key: Path) -> KeptSide:
     guest = side.guest
     return KeptSide(
-        guest.host.name, dict(guest.host.address), guest.pid, guest.files.monitor, guest.files.console,
-        guest.files.log, guest.spec.address, str(key), pair.keys.host_public.strip(),
+        guest.host.name,
+        dict(guest.host.address),
+        guest.pid,
+        guest.files.monitor,
+        guest.files.console,
+        guest.files.log,
+        guest.spec.address,
+        str(key),
+        pair.keys.host_public.strip(),
         pair.keys.user,
-    )  # fmt: skip
+    )
 
 
 def _render(kept: Kept) -> dict[str, object]:

@@ -79,8 +79,12 @@ class OutsideProbe:
 
     def render_lines(self) -> Iterator[Mapping[str, Any]]:
         """The evidence: what was set, then each arrival."""
-        yield {"period_us": self.period_us, "migrate_ns": self.migrate_ns, "sender": self.last_words.strip(),
-               "missing": self.missing}  # fmt: skip
+        yield {
+            "period_us": self.period_us,
+            "migrate_ns": self.migrate_ns,
+            "sender": self.last_words.strip(),
+            "missing": self.missing,
+        }
         for arrival in self.arrivals:
             yield asdict(arrival)
 
@@ -138,11 +142,20 @@ def wait_for_control(receiver: Receiver, period_us: int, invariants: Sequence[In
 
     :raises Deadline: they do not come
     """
-    wait_until("heartbeats from the source", lambda: bool(receiver.count().get("source")),
-               timeout=_FIRST_TIMEOUT_S, invariants=invariants)  # fmt: skip
+    wait_until(
+        "heartbeats from the source",
+        lambda: bool(receiver.count().get("source")),
+        timeout=_FIRST_TIMEOUT_S,
+        invariants=invariants,
+    )
     end = time.monotonic() + max(_CONTROL_S, 2 * MIN_CONTROL * period_us / 1e6)
-    wait_until("the control interval", lambda: time.monotonic() >= end, timeout=_FIRST_TIMEOUT_S + end,
-               invariants=invariants, poll=0.02)  # fmt: skip
+    wait_until(
+        "the control interval",
+        lambda: time.monotonic() >= end,
+        timeout=_FIRST_TIMEOUT_S + end,
+        invariants=invariants,
+        poll=0.02,
+    )
 
 
 def measure_control(
@@ -156,8 +169,13 @@ def measure_control(
         _start_sender(login, period_us, outlet, token) as sender,
     ):
         end = time.monotonic() + seconds
-        wait_until("the control interval", lambda: time.monotonic() >= end, timeout=seconds + 30,
-                   invariants=[guest.require_alive], poll=0.2)  # fmt: skip
+        wait_until(
+            "the control interval",
+            lambda: time.monotonic() >= end,
+            timeout=seconds + 30,
+            invariants=[guest.require_alive],
+            poll=0.2,
+        )
         words = _stop_sender(sender)
         return find_control(receiver.finish(), period_us / 1e6), words.strip()
 

@@ -138,8 +138,11 @@ def migrate_sides(
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
     watchers: Any = {
-        "interventions": interventions, "on_sample": on_sample, "on_hang": on_hang, "on_intervened": on_intervened
-    }  # fmt: skip
+        "interventions": interventions,
+        "on_sample": on_sample,
+        "on_hang": on_hang,
+        "on_intervened": on_intervened,
+    }
     if isinstance(source.guest, LibvirtGuest) and isinstance(destination.guest, LibvirtGuest):
         result = migrate_domain(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
     else:
@@ -233,9 +236,14 @@ def examine(
     ]
     checks += check_device_faults(source, destination, migrated.truths_before, truths_after)
     return Passage(
-        result, states, asdict(explained), tuple(measurements), tuple(checks), properties=migrated.properties,
+        result,
+        states,
+        asdict(explained),
+        tuple(measurements),
+        tuple(checks),
+        properties=migrated.properties,
         not_checked=tuple(not_checked),
-    )  # fmt: skip
+    )
 
 
 def _states_of_references(source: Side, destination: Side, states: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -282,9 +290,15 @@ def _check_course(
             name_references(name, side.spec), side.devices, side.spec.references, old, new, strict=True
         ):
             course = DeviceCourse(
-                place, spec, device.mediated.uuid if side.guest.spec.traced else "", migrated.states[place], log,
-                migrated.properties.get(place, {}), before, after,
-            )  # fmt: skip
+                place,
+                spec,
+                device.mediated.uuid if side.guest.spec.traced else "",
+                migrated.states[place],
+                log,
+                migrated.properties.get(place, {}),
+                before,
+                after,
+            )
             if course.name:
                 yield check_traced_states(course, case)
             if name == "source":
@@ -379,9 +393,7 @@ def examine_stayed(
     ]
 
 
-_LOST_BY_RESET = (
-    CheckId.DEVICE_GENERATION, CheckId.DEVICE_SCRATCH, CheckId.DEVICE_SEED, CheckId.DEVICE_CHECKSUM
-)  # fmt: skip
+_LOST_BY_RESET = (CheckId.DEVICE_GENERATION, CheckId.DEVICE_SCRATCH, CheckId.DEVICE_SEED, CheckId.DEVICE_CHECKSUM)
 """What is about the state that a device had; of a new one the guest can still tell whether its checksum is right."""
 
 

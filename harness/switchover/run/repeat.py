@@ -150,7 +150,7 @@ def run_repeat(
             interventions=tuple(asdict(intervened) for intervened in passage.interventions),
             driver=result.driver if result else {},
             ending=find_ending(verdict.name, passage, ended_by, starved=bool(starved)),
-        )  # fmt: skip
+        )
         if result and result.job_samples:
             directory.write_lines(
                 "job.jsonl", ({"at_ns": one.at_ns, "job": dict(one.reply)} for one in result.job_samples)
@@ -176,9 +176,14 @@ class _Keeping(RunListener):
     """
 
     def __init__(
-        self, case: Case, pair: Pair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any],
+        self,
+        case: Case,
+        pair: Pair,
+        watch: Stopwatch,
+        directory: RepeatDirectory,
+        found: dict[str, Any],
         context: RunContext,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._case, self._pair, self._watch, self._directory = case, pair, watch, directory
         self._found, self._context = found, context
         self.samples: list[Sample] = []

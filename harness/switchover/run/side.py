@@ -117,10 +117,16 @@ def start_side(
         else:
             guest = stack.enter_context(
                 start_guest(
-                    whole, host, name, keys, loop,
-                    incoming=incoming or saved is not None, empty_ports=len(passed) if saved else None, keep=keep,
+                    whole,
+                    host,
+                    name,
+                    keys,
+                    loop,
+                    incoming=incoming or saved is not None,
+                    empty_ports=len(passed) if saved else None,
+                    keep=keep,
                 )
-            )  # fmt: skip
+            )
         if saved:
             begin_restore(guest, saved)
         yield Side(spec, tuple(devices), guest, saved, functions, tuple(slots))

@@ -121,10 +121,16 @@ class Traveller:
         self._trips.enter_context(start_virtual_functions(self.pair.destination.host, spec.functions))
         return there.enter_context(
             start_side(
-                spec, self.pair.destination.host, name, self.pair.keys, self.loop,
-                incoming=True, keep=self._release, words=self.pair.destination.guest_words,
+                spec,
+                self.pair.destination.host,
+                name,
+                self.pair.keys,
+                self.loop,
+                incoming=True,
+                keep=self._release,
+                words=self.pair.destination.guest_words,
             )
-        )  # fmt: skip
+        )
 
     def _release(self, guest: QemuGuest) -> None:
         """A QEMU that is about to go: one that the guest has come to by a migration before is the source by now."""
@@ -158,9 +164,14 @@ class Traveller:
         while True:
             try:
                 return prepare_guest(
-                    guest, spec.references, means, self.side.function_numbers, restored=restored and canary,
-                    awaits=awaits or restored or not spec.guest.is_of_lab, canary=canary,
-                ).answers  # fmt: skip
+                    guest,
+                    spec.references,
+                    means,
+                    self.side.function_numbers,
+                    restored=restored and canary,
+                    awaits=awaits or restored or not spec.guest.is_of_lab,
+                    canary=canary,
+                ).answers
             except Unanswered as failed:
                 needs = _NEEDED_BY.get(failed.question)
                 if needs is None or needs not in means.has or spec.guest.is_of_lab:
@@ -227,9 +238,18 @@ class Traveller:
             self.listener.step("migrate")
             try:
                 migrated = migrate_sides(
-                    self.side, arrival, self.pair.destination.address, case.settings, self.loop, interventions,
-                    self.listener.sample, faults.close, self.pair.destination.login, truths, made.append,
-                )  # fmt: skip
+                    self.side,
+                    arrival,
+                    self.pair.destination.address,
+                    case.settings,
+                    self.loop,
+                    interventions,
+                    self.listener.sample,
+                    faults.close,
+                    self.pair.destination.login,
+                    truths,
+                    made.append,
+                )
             except (Refused, GuestCrashed) as caught:
                 error = caught
             else:
@@ -365,10 +385,17 @@ def migrate_again(traveller: Traveller, case: Case, name: str = "destination") -
 def offers_of(spec: SideSpec) -> list[object]:
     """What its devices are, in what cannot be changed while they are open."""
     return [
-        (device.id, device.type, device.function, device.knobs.offers(), bool(device.knobs.dma_pages_per_sec),
-         device.properties, device.allow_pre_copy)
+        (
+            device.id,
+            device.type,
+            device.function,
+            device.knobs.offers(),
+            bool(device.knobs.dma_pages_per_sec),
+            device.properties,
+            device.allow_pre_copy,
+        )
         for device in spec.devices
-    ]  # fmt: skip
+    ]
 
 
 def _sizes(knobs: Knobs) -> tuple[int, int]:
@@ -378,11 +405,12 @@ def _sizes(knobs: Knobs) -> tuple[int, int]:
 def _with_sizes_of(left: Side, arrival: Side) -> Side:
     """The sizes of a device's state belong to the state, and came with it."""
     devices = tuple(
-        replace(new, knobs=replace(
-            new.knobs, initial_bytes=old.knobs.initial_bytes, stop_copy_bytes=old.knobs.stop_copy_bytes
-        ))
+        replace(
+            new,
+            knobs=replace(new.knobs, initial_bytes=old.knobs.initial_bytes, stop_copy_bytes=old.knobs.stop_copy_bytes),
+        )
         for old, new in zip(left.spec.devices, arrival.spec.devices, strict=True)
-    )  # fmt: skip
+    )
     return replace(arrival, spec=replace(arrival.spec, devices=devices))
 
 
@@ -417,9 +445,15 @@ def start_traveller(
         if beginning.start == "warm":
             listener.step("saved guest")
             saved = saved_guests.require(
-                spec.guest, len(spec.devices), here.host, pair.keys, loop, here.lab, here.guest_words,
+                spec.guest,
+                len(spec.devices),
+                here.host,
+                pair.keys,
+                loop,
+                here.lab,
+                here.guest_words,
                 keep=lambda guest: listener.release(guest, "saved"),
-            )  # fmt: skip
+            )
         listener.step("start source")
         made: list[Traveller] = []
 
@@ -428,10 +462,17 @@ def start_traveller(
 
         side = stay.enter_context(
             start_side(
-                spec, here.host, "source", pair.keys, loop,
-                incoming=False, saved=saved, keep=release, words=here.guest_words,
+                spec,
+                here.host,
+                "source",
+                pair.keys,
+                loop,
+                incoming=False,
+                saved=saved,
+                keep=release,
+                words=here.guest_words,
             )
-        )  # fmt: skip
+        )
         with contextlib.closing(GuestConnection(pair.keys)) as connection:
             made.append(Traveller(pair, loop, side, beginning, saved, listener, connection, stay, trips))
             yield made[0]

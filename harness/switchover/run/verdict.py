@@ -126,9 +126,11 @@ def find_race(result: MigrationResult, checks: Sequence[Check]) -> Race:
 
 
 _OF_TWO_GUESTS = {
-    CheckId.GUEST_NOT_ON_DESTINATION, CheckId.GUEST_CONNECTION_SURVIVES, CheckId.DEVICE_GENERATION,
+    CheckId.GUEST_NOT_ON_DESTINATION,
+    CheckId.GUEST_CONNECTION_SURVIVES,
+    CheckId.DEVICE_GENERATION,
     CheckId.MIGRATION_AGAIN,
-}  # fmt: skip
+}
 """What is not in order where a guest runs at both ends: either of the two answers at their one address."""
 
 _SIDE_OF_HANG = {

@@ -62,10 +62,17 @@ def build_case(
     source = SideSpec(guest or GuestSpec(), _list(device, (DeviceSpec(),)))
     destination = SideSpec(destination_guest or source.guest, _list(destination_device, source.devices))
     case = Case(
-        identity, source, destination, migration or MigrationSettings(), tuple(faults),
-        heartbeat_us=heartbeat_us, outside_needed=outside_needed,
-        login_after=login_after, irq_seconds=irq_seconds, irq_load=irq_load,
-    )  # fmt: skip
+        identity,
+        source,
+        destination,
+        migration or MigrationSettings(),
+        tuple(faults),
+        heartbeat_us=heartbeat_us,
+        outside_needed=outside_needed,
+        login_after=login_after,
+        irq_seconds=irq_seconds,
+        irq_load=irq_load,
+    )
     case = replace(case, expectation=expectation or find_expectation(case))
     check_case(case)
     return case
@@ -84,9 +91,12 @@ def check_case(case: Case) -> None:
 def find_expectation(case: Case) -> Expectation:
     """What the oracle expects of a case (docs/oracle.md)."""
     traits = Traits(
-        make_side_traits(case.source), make_side_traits(case.destination), list_capabilities(case.settings),
-        case.faults, case.settings.settle,
-    )  # fmt: skip
+        make_side_traits(case.source),
+        make_side_traits(case.destination),
+        list_capabilities(case.settings),
+        case.faults,
+        case.settings.settle,
+    )
     return choose_rule(traits).expectation
 
 

@@ -31,9 +31,13 @@ OWN_KEYS = {
 }
 """Capabilities that are set by keys of their own, and by which."""
 _SECTIONS: Mapping[str, type[pydantic.BaseModel]] = {
-    "guest": Guest, "device": Device, "migration": Migration, "bounds": Bounds, "fault": FaultTable,
+    "guest": Guest,
+    "device": Device,
+    "migration": Migration,
+    "bounds": Bounds,
+    "fault": FaultTable,
     "probes": Probes,
-}  # fmt: skip
+}
 
 
 class KeyProblem(Exception):

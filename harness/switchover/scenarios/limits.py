@@ -61,28 +61,41 @@ RATE_LIMIT = Limit(0, 10_000, "interrupts per second")
 LIMITS: Mapping[type, Mapping[str, Limit]] = {
     # images/modules/refdev: knobs.c, stream.h, refdev_regs.h
     Knobs: {
-        "initial_bytes": _SECTION, "stop_copy_bytes": _SECTION, "dirty_bytes_per_sec": _RATE,
-        "save_bytes_per_sec": _RATE, "load_bytes_per_sec": _RATE, "load_initial_ms": _MS, "state_change_ms": _MS,
-        "dma_pages_per_sec": Limit(0, 1_000_000, "pages per second"), "irq_rates": RATE_LIMIT,
+        "initial_bytes": _SECTION,
+        "stop_copy_bytes": _SECTION,
+        "dirty_bytes_per_sec": _RATE,
+        "save_bytes_per_sec": _RATE,
+        "load_bytes_per_sec": _RATE,
+        "load_initial_ms": _MS,
+        "state_change_ms": _MS,
+        "dma_pages_per_sec": Limit(0, 1_000_000, "pages per second"),
+        "irq_rates": RATE_LIMIT,
         "fail_errno": Limit(1, 133),
     },
     # vcpus: KVM_MAX_VCPUS of x86; memory: less than what a kernel with its initramfs needs is a mistake
     GuestSpec: {
-        "memory_mib": Limit(64, 1 << 24, "MiB"), "vcpus": Limit(1, 4096), "prefix": Limit(1, 31),
+        "memory_mib": Limit(64, 1 << 24, "MiB"),
+        "vcpus": Limit(1, 4096),
+        "prefix": Limit(1, 31),
         "boot_timeout_s": _BOUND,
     },
     # downtime limit: MAX_MIGRATE_DOWNTIME_SECONDS (QEMU, migration/options.c)
     MigrationSettings: {
-        "downtime_limit_ms": Limit(0, 2_000_000, "milliseconds"), "switchover_bandwidth": _BYTES,
-        "max_bandwidth": _BYTES, "settle_vfio_bytes": _BYTES, "timeout_s": _BOUND, "settle_timeout_s": _BOUND,
+        "downtime_limit_ms": Limit(0, 2_000_000, "milliseconds"),
+        "switchover_bandwidth": _BYTES,
+        "max_bandwidth": _BYTES,
+        "settle_vfio_bytes": _BYTES,
+        "timeout_s": _BOUND,
+        "settle_timeout_s": _BOUND,
         "hang_s": _BOUND,
     },
     DeviceSpec: {"vf": Limit(0, 65_534), "vfs": Limit(0, 65_535)},
     Fault: {"rate_bit": Limit(1_000, 10**12, "bits per second")},
     Case: {
-        "heartbeat_us": Limit(100, 10_000_000, "microseconds", or_zero=True), "irq_seconds": Limit(0, 3600, "seconds")
+        "heartbeat_us": Limit(100, 10_000_000, "microseconds", or_zero=True),
+        "irq_seconds": Limit(0, 3600, "seconds"),
     },
-}  # fmt: skip
+}
 """By dataclass and field, the numbers that it takes."""
 
 
@@ -119,12 +132,18 @@ def _check_fault_byte(text: str) -> str:
 
 FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
     GuestSpec: {
-        "address": _check_address, "mac": _check_mac, "bridge": _check_interface, "qemu": _check_word,
-        "machine": _check_word, "accel": _check_word, "cpu": _check_word, "ssh_user": _check_word,
+        "address": _check_address,
+        "mac": _check_mac,
+        "bridge": _check_interface,
+        "qemu": _check_word,
+        "machine": _check_word,
+        "accel": _check_word,
+        "cpu": _check_word,
+        "ssh_user": _check_word,
     },
     Knobs: {"fail_at": _check_fault_byte},
     DeviceSpec: {"type": _check_word, "id": _check_word},
-}  # fmt: skip
+}
 """By dataclass and field, what is wrong with a text; empty: nothing."""
 
 

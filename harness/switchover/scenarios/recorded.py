@@ -43,10 +43,17 @@ class Settings:
 def render_settings(case: Case) -> dict[str, Any]:
     return asdict(
         Settings(
-            case.source, case.destination, case.settings, list(case.faults), case.heartbeat_us,
-            case.outside_needed, case.login_after, case.irq_seconds, case.irq_load,
+            case.source,
+            case.destination,
+            case.settings,
+            list(case.faults),
+            case.heartbeat_us,
+            case.outside_needed,
+            case.login_after,
+            case.irq_seconds,
+            case.irq_load,
         )
-    )  # fmt: skip
+    )
 
 
 _PROBES = ("heartbeat_us", "outside_needed", "login_after", "irq_seconds", "irq_load")

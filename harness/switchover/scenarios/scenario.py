@@ -110,9 +110,21 @@ def make_scenario(document: TomlText) -> Scenario:
     name = Path(document.source).stem
     about = file.scenario
     scenario = Scenario(
-        document.source, name, about.title, about.question, about.repeats, about.interleave, tuple(devices), fixed,
-        axes, exclusions, rules, compare, frozenset(about.tags), checks.places,
-    )  # fmt: skip
+        document.source,
+        name,
+        about.title,
+        about.question,
+        about.repeats,
+        about.interleave,
+        tuple(devices),
+        fixed,
+        axes,
+        exclusions,
+        rules,
+        compare,
+        frozenset(about.tags),
+        checks.places,
+    )
     if problems:
         from switchover.scenarios.expand import list_contradictions
 

@@ -19,9 +19,15 @@ DRIVERS = ("qmp", "libvirt")
 FILES = ("xml", "command", "console", "trace", "stderr", "qmp.jsonl", "events.jsonl", "libvirt.jsonl")
 NEIGHBOURS = ("completes", "auto-converge", "cancelled-active", "destination-RESUMING")
 IN_THE_MATRIX = (
-    "cancelled-setup", "cancelled-device-pre-copy", "cancelled-device-stop-copy", "destination-write",
-    "destination-killed", "source-killed", "x-allow-pre-copy", "other-memory",
-)  # fmt: skip
+    "cancelled-setup",
+    "cancelled-device-pre-copy",
+    "cancelled-device-stop-copy",
+    "destination-write",
+    "destination-killed",
+    "source-killed",
+    "x-allow-pre-copy",
+    "other-memory",
+)
 LEFT_OUT = {
     *(f"driver={driver},case={name}" for driver in DRIVERS for name in NEIGHBOURS),
     *(f"driver=qmp,case={name}" for name in IN_THE_MATRIX),

@@ -41,10 +41,7 @@ CASES = {
 }
 pytestmark = pytest.mark.toolchains("qemu-x-allow-pre-copy")
 PRE_COPY = ["pre-copy", "pre-copy-p2p", "stop-copy", "stop"]
-WITHOUT = (
-    "saves=off", "machine=pc-q35-8.0",
-    "course=paused", "no-pre-copy", "destination-only", "pre_copy=none",
-)  # fmt: skip
+WITHOUT = ("saves=off", "machine=pc-q35-8.0", "course=paused", "no-pre-copy", "destination-only", "pre_copy=none")
 STOP_COPY = ["running-p2p", "stop", "stop-copy", "stop"]
 
 

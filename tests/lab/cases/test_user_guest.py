@@ -72,9 +72,15 @@ def user_guest(testbed: Testbed, tmp_path: Path) -> Iterator[GuestSpec]:
         for machine in testbed.hosts:
             machine.run(["sh", "-euc", script, "sh", lab.initramfs_file, INITRAMFS, DISK], stdin=archive, timeout=60)
         yield replace(
-            lab, kernel=Kernel(lab.kernel_file), initramfs=INITRAMFS, address=ADDRESS, disk=DISK, disk_readonly=True,
-            ssh_key=KeyFile(str(key)), ssh_host_key=HostKey(host_public),
-        )  # fmt: skip
+            lab,
+            kernel=Kernel(lab.kernel_file),
+            initramfs=INITRAMFS,
+            address=ADDRESS,
+            disk=DISK,
+            disk_readonly=True,
+            ssh_key=KeyFile(str(key)),
+            ssh_host_key=HostKey(host_public),
+        )
     finally:
         for machine in testbed.hosts:
             machine.run(["rm", "-f", INITRAMFS, DISK])

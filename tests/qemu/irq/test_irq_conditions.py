@@ -79,8 +79,10 @@ def test_a_harness_that_is_killed(guest: IrqGuest, tmp_path: Path) -> None:
     theirs = "/sys/kernel/tracing/instances/theirs"
     guest.host.run(["mkdir", theirs])
     environment = {
-        **os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(Path(switchover.__file__).parents[1])
-    }  # fmt: skip
+        **os.environ,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "PYTHONPATH": str(Path(switchover.__file__).parents[1]),
+    }
     command = [sys.executable, "-m", "switchover"]
 
     def reader() -> str:

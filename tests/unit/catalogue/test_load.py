@@ -32,9 +32,15 @@ def ids(catalogue: Catalogue, *words: str, tags: tuple[str, ...] = ()) -> list[s
 def test_all_of_it(catalogue: Catalogue) -> None:
     """Scenarios, then Python; files that begin with ``_`` are none."""
     assert ids(catalogue) == [
-        "other.vcpus-1", "other.vcpus-2", "sizes.vcpus-1.machine-q35", "sizes.vcpus-1.machine-pc",
-        "sizes.vcpus-2.machine-q35", "sizes.vcpus-2.machine-pc", "chain.hops-1", "chain.hops-2",
-    ]  # fmt: skip
+        "other.vcpus-1",
+        "other.vcpus-2",
+        "sizes.vcpus-1.machine-q35",
+        "sizes.vcpus-1.machine-pc",
+        "sizes.vcpus-2.machine-q35",
+        "sizes.vcpus-2.machine-pc",
+        "chain.hops-1",
+        "chain.hops-2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,9 +60,16 @@ def test_words(catalogue: Catalogue, words: list[str], found: list[str]) -> None
 
 @pytest.mark.parametrize(
     ("tags", "count"),
-    [(("memory",), 6), (("memory", "chain"), 2), (("memory", "-chain"), 4), (("libvirt",), 2), (("python",), 2),
-     (("scenario", "qmp"), 4), (("-scenario",), 2)],
-)  # fmt: skip
+    [
+        (("memory",), 6),
+        (("memory", "chain"), 2),
+        (("memory", "-chain"), 4),
+        (("libvirt",), 2),
+        (("python",), 2),
+        (("scenario", "qmp"), 4),
+        (("-scenario",), 2),
+    ],
+)
 def test_tags(catalogue: Catalogue, tags: tuple[str, ...], count: int) -> None:
     """All of them must be there, and those with ``-`` must not; some are of what a case needs."""
     assert len(ids(catalogue, tags=tags)) == count

@@ -20,13 +20,18 @@ def load(tmp_path: Path, text: str) -> list[CatalogueCase]:
 
 def test_every_combination_of_axes(tmp_path: Path) -> None:
     """A case for each, in the order of the axes; an axis with one value is not in the id; defaults are parameters."""
-    cases = load(tmp_path, '@case(hops=[1, 2], way=["there", "and back"], most=[0.5])\n'
-                           "def to_and_fro(context: Context, hops: int, way: str, most: float, also: bool = True):\n"
-                           '    """A guest goes to and fro.\n\n    And more.\n    """\n')  # fmt: skip
+    cases = load(
+        tmp_path,
+        '@case(hops=[1, 2], way=["there", "and back"], most=[0.5])\n'
+        "def to_and_fro(context: Context, hops: int, way: str, most: float, also: bool = True):\n"
+        '    """A guest goes to and fro.\n\n    And more.\n    """\n',
+    )
     assert [case.id for case in cases] == [
-        "to-and-fro.hops-1.way-there", "to-and-fro.hops-1.way-and-back",
-        "to-and-fro.hops-2.way-there", "to-and-fro.hops-2.way-and-back",
-    ]  # fmt: skip
+        "to-and-fro.hops-1.way-there",
+        "to-and-fro.hops-1.way-and-back",
+        "to-and-fro.hops-2.way-there",
+        "to-and-fro.hops-2.way-and-back",
+    ]
     assert cases[1].parameters == {"hops": 1, "way": "and back", "most": 0.5, "also": True}
     assert {(case.group, case.title) for case in cases} == {("to-and-fro", "A guest goes to and fro.")}
 

@@ -28,8 +28,12 @@ def test_logins(word: str, user: str, address: str, port: int) -> None:
     """As ssh and scp write them; the host key is that of known_hosts unless it is given."""
     entry = parse_login(word, None, None)
     assert (entry.user, entry.address, entry.port, entry.key, entry.host_key) == (
-        user, address, port, "~/.ssh/id_ed25519", None,
-    )  # fmt: skip
+        user,
+        address,
+        port,
+        "~/.ssh/id_ed25519",
+        None,
+    )
 
 
 @pytest.mark.parametrize("word", ["@x", "root@", "root@a:b", "root@a:99999", "a b@c", "root@::1"])

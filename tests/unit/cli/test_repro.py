@@ -168,9 +168,16 @@ def test_a_case_that_was_not_run(harness: Harness, tmp_path: Path, capsys: pytes
 
 
 SIDE = {
-    "host": "hosta", "address": {"kind": "local"}, "pid": 7, "monitor": "/m", "console": "/c", "log": "/l",
-    "guest_address": "10.77.0.101", "key": "/k", "host_key": "ssh-ed25519 AAAA x",
-}  # fmt: skip
+    "host": "hosta",
+    "address": {"kind": "local"},
+    "pid": 7,
+    "monitor": "/m",
+    "console": "/c",
+    "log": "/l",
+    "guest_address": "10.77.0.101",
+    "key": "/k",
+    "host_key": "ssh-ed25519 AAAA x",
+}
 
 
 @pytest.mark.parametrize(("way", "program"), [("--ssh", "ssh"), ("--console", "tail")])

@@ -74,9 +74,13 @@ def test_all_as_expected(world: World, scenario: str, tmp_path: Path, capsys: py
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("", 2), ('[source]\nhost = "hostb"\n', 2), ('[source]\nhost = "hostc"\n', 3),
-     ('[source]\nhost = "hostd"\n[destination]\nhost = "hosta"\n', 4)],
-)  # fmt: skip
+    [
+        ("", 2),
+        ('[source]\nhost = "hostb"\n', 2),
+        ('[source]\nhost = "hostc"\n', 3),
+        ('[source]\nhost = "hostd"\n[destination]\nhost = "hosta"\n', 4),
+    ],
+)
 def test_a_lab_with_the_hosts_that_are_named(world: World, tmp_path: Path, text: str, count: int) -> None:
     """Two at least, and as many as it takes for a case to find the one that it names."""
     path = tmp_path / "far.toml"
@@ -208,9 +212,15 @@ def test_half_in_the_lab(world: World, tmp_path: Path, far: str, capsys: pytest.
     ],
 )
 def test_on_hosts_of_the_inventory(
-    world: World, tmp_path: Path, far: str, monkeypatch: pytest.MonkeyPatch,
-    text: str, words: list[str], names: set[str], pair: tuple[str, str],
-) -> None:  # fmt: skip
+    world: World,
+    tmp_path: Path,
+    far: str,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    words: list[str],
+    names: set[str],
+    pair: tuple[str, str],
+) -> None:
     """Those that are given, and those that cases name, are leased, and no lab is."""
     asked: list[tuple[set[str], tuple[str, str]]] = []
 

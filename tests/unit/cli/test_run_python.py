@@ -103,9 +103,12 @@ def test_what_comes_of_them(cases: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert run(tmp_path, cases) == 1
     (path,) = list_runs(tmp_path)
     assert verdicts(path) == {
-        "passes.number-1": "completed", "passes.number-2": "completed", "fails": "checks-failed",
-        "errs": "infrastructure-error", "skips": "not-supported",
-    }  # fmt: skip
+        "passes.number-1": "completed",
+        "passes.number-2": "completed",
+        "fails": "checks-failed",
+        "errs": "infrastructure-error",
+        "skips": "not-supported",
+    }
     plan = read(path / "plan.json")
     assert [line["id"] for line in plan["cases"]] == ["passes.number-1", "passes.number-2", "fails", "errs", "skips"]
     assert {group["file"] for group in plan["scenarios"]} == {cases}
@@ -116,12 +119,16 @@ def test_what_comes_of_them(cases: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert (path / "passes.number-2" / "01" / "number.txt").read_text() == "2"
     assert "ValueError: no such thing" in (path / "errs" / "01" / "traceback.txt").read_text()
     suites = {suite.attrib["name"]: suite for suite in ElementTree.parse(path / "junit.xml").getroot()}
-    counts = {name: [suite.attrib[kind] for kind in ("tests", "failures", "errors", "skipped")]
-              for name, suite in suites.items()}  # fmt: skip
+    counts = {
+        name: [suite.attrib[kind] for kind in ("tests", "failures", "errors", "skipped")]
+        for name, suite in suites.items()
+    }
     assert counts == {
-        "passes": ["2", "0", "0", "0"], "fails": ["1", "1", "0", "0"], "errs": ["1", "0", "1", "0"],
+        "passes": ["2", "0", "0", "0"],
+        "fails": ["1", "1", "0", "0"],
+        "errs": ["1", "0", "1", "0"],
         "skips": ["1", "0", "0", "1"],
-    }  # fmt: skip
+    }
     told = capsys.readouterr()
     assert "two and three are four: expected 4, observed 5" in told.out
     assert f"run {cases} --only errs" in told.out

@@ -167,8 +167,11 @@ def test_a_known_bug_is_no_skipped_test() -> None:
 
 
 OK, FAILED, INTERRUPTED, NONE = (
-    pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, pytest.ExitCode.NO_TESTS_COLLECTED
-)  # fmt: skip
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.INTERRUPTED,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
 
 
 @pytest.mark.parametrize(
@@ -246,9 +249,13 @@ def run_suite(tmp_path: Path, *words: str, **files: str) -> "subprocess.Complete
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-s", *words]
     return subprocess.run(
         [*command, *(f"tests/{tier}" for tier in ("unit", "lab"))],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "harness"), "HOME": str(tmp_path)},
-    )  # fmt: skip
+    )
 
 
 def test_the_choice_is_made_before_anything_is_built(tmp_path: Path) -> None:
@@ -263,8 +270,13 @@ def test_long_files_start_first() -> None:
     """By the number of their tests, one of the lab counting as many of the others; equal ones stay in their order."""
     tests = [("unit/a", "unit")] * 200 + [("qemu/b", "qemu")] + [("lab/c", "lab")] + [("lab/d", "lab")] * 2
     assert order_files([("unit/z", "unit"), ("unit/y", "unit"), *tests]) == [
-        "lab/d", "lab/c", "unit/a", "qemu/b", "unit/z", "unit/y",
-    ]  # fmt: skip
+        "lab/d",
+        "lab/c",
+        "unit/a",
+        "qemu/b",
+        "unit/z",
+        "unit/y",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,14 @@ REFUSED = [
     ("no driver", DEVICES, VIRTUAL, "xe_vfio_pci", NotSupported, "no driver xe_vfio_pci", "modprobe xe_vfio_pci"),
     ("virtual functions", DEVICES, PHYSICAL, "vfio-pci", NotReady, "has 1 virtual functions", "vf = 0"),
     ("group", DEVICES, GPU, "vfio-pci", NotReady, f"{SOUND} is with snd_hda_intel", "whole_group"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("devices", "address", "driver", "kind", "words", "fix"), [row[1:] for row in REFUSED],
-                         ids=[row[0] for row in REFUSED])  # fmt: skip
+@pytest.mark.parametrize(
+    ("devices", "address", "driver", "kind", "words", "fix"),
+    [row[1:] for row in REFUSED],
+    ids=[row[0] for row in REFUSED],
+)
 def test_why_a_function_cannot_be_had(
     devices: HostDevices, address: str, driver: str, kind: type[SwitchoverError], words: str, fix: str
 ) -> None:
@@ -105,13 +108,19 @@ NOT_MADE = [
     ("too many by count", WITHOUT_VIRTUAL, FunctionRequest(PHYSICAL, vf=0, vfs=9), NotSupported, "at most 8"),
     ("no SR-IOV", DEVICES, FunctionRequest(GPU, vf=0), NotSupported, f"{GPU} of rack1 has no SR-IOV"),
     ("none there", DEVICES, FunctionRequest("0000:09:00.0", vf=0), NotSupported, "no PCI function"),
-    ("no driver", changed(PHYSICAL, virtual=(), driver=None), FunctionRequest(PHYSICAL, vf=0), NotSupported,
-     "has no driver"),
-]  # fmt: skip
+    (
+        "no driver",
+        changed(PHYSICAL, virtual=(), driver=None),
+        FunctionRequest(PHYSICAL, vf=0),
+        NotSupported,
+        "has no driver",
+    ),
+]
 
 
-@pytest.mark.parametrize(("devices", "request_", "kind", "words"), [row[1:] for row in NOT_MADE],
-                         ids=[row[0] for row in NOT_MADE])  # fmt: skip
+@pytest.mark.parametrize(
+    ("devices", "request_", "kind", "words"), [row[1:] for row in NOT_MADE], ids=[row[0] for row in NOT_MADE]
+)
 def test_why_virtual_functions_are_not_made(
     devices: HostDevices, request_: FunctionRequest, kind: type[SwitchoverError], words: str
 ) -> None:

@@ -29,13 +29,31 @@ def test_functions() -> None:
     """
     devices = parse_devices(SYSFS)
     assert devices.find_function("3B:00.0") == PciFunction(
-        "0000:3b:00.0", "15b3:101d", 0x020000, "mlx5_core", "12", None, (1, 8), 1,
-        "", "pci:v000015B3d0000101Dsv000015B3sd00000040bc02sc00i00", ("0000:3b:00.2",), autoprobe=False,
-    )  # fmt: skip
+        "0000:3b:00.0",
+        "15b3:101d",
+        0x020000,
+        "mlx5_core",
+        "12",
+        None,
+        (1, 8),
+        1,
+        "",
+        "pci:v000015B3d0000101Dsv000015B3sd00000040bc02sc00i00",
+        ("0000:3b:00.2",),
+        autoprobe=False,
+    )
     assert devices.find_function("0000:3b:00.2") == PciFunction(
-        "0000:3b:00.2", "15b3:101e", 0x020000, "mlx5_vfio_pci", "101", "0000:3b:00.0", None, 1,
-        "mlx5_vfio_pci", "pci:v000015B3d0000101Esv000015B3sd00000040bc02sc00i00",
-    )  # fmt: skip
+        "0000:3b:00.2",
+        "15b3:101e",
+        0x020000,
+        "mlx5_vfio_pci",
+        "101",
+        "0000:3b:00.0",
+        None,
+        1,
+        "mlx5_vfio_pci",
+        "pci:v000015B3d0000101Esv000015B3sd00000040bc02sc00i00",
+    )
     assert devices.find_function("00:00.0") == PciFunction(
         "0000:00:00.0", "8086:29c0", 0x060000, None, None, None, None, None
     )

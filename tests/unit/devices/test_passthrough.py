@@ -129,8 +129,9 @@ def test_a_driver_that_does_not_take_it() -> None:
     with pytest.raises(NotReady) as caught, start_function(host, FunctionRequest(VIRTUAL, driver="vfio-pci")):
         raise AssertionError("it was passed on")
     assert (caught.value.what, caught.value.why) == (
-        f"{VIRTUAL} of fake cannot be given to vfio-pci.", "vfio-pci did not take it"
-    )  # fmt: skip
+        f"{VIRTUAL} of fake cannot be given to vfio-pci.",
+        "vfio-pci did not take it",
+    )
     assert host.log[-2:] == ["bind", "give back"]
 
 

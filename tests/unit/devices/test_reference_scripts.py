@@ -132,8 +132,10 @@ def test_a_device_that_is_not_there(shell: Callable[[str], Completed], driver: D
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize(("there", "wanted", "taken"), [(0, 0, True), (1, 1, True), (2, 2, True), (1, 2, False),
-                                                        (2, 1, False), (0, 1, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("there", "wanted", "taken"),
+    [(0, 0, True), (1, 1, True), (2, 2, True), (1, 2, False), (2, 1, False), (0, 1, False)],
+)
 def test_devices_are_waited_for(
     shell: Callable[[str], Completed], driver: Driver, there: int, wanted: int, taken: bool
 ) -> None:

@@ -61,6 +61,10 @@ def test_the_example_without_hosts(tmp_path: Path) -> None:
 def run_python(words: list[str], directory: Path) -> str:
     """With the package, and a state directory below ``directory``."""
     return subprocess.run(
-        [sys.executable, *words], cwd=directory, capture_output=True, text=True, check=True,
+        [sys.executable, *words],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "harness"), "XDG_STATE_HOME": str(directory)},
-    ).stdout  # fmt: skip
+    ).stdout

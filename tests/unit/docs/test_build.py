@@ -18,8 +18,10 @@ def build(source: Path, result: Path, *options: str) -> subprocess.CompletedProc
     words = ["-n", "-W", "--keep-going", "-q", "-c", str(DOCS), "-d", str(result / "trees"), *options]
     return subprocess.run(
         [sys.executable, "-m", "sphinx", "-b", "html", *words, str(source), str(result / "html")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_documentation_builds(tmp_path: Path) -> None:

@@ -77,9 +77,14 @@ class Machine:
             **variables,
         }
         done = subprocess.run(
-            ["sh", "-c", script], cwd=job, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            ["sh", "-c", script],
+            cwd=job,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             check=False,
-        )  # fmt: skip
+        )
         return done.returncode, job, done.stdout
 
 
@@ -101,8 +106,15 @@ def test_gitlab(machine: Machine) -> None:
     """Shards report every case once, JUnit is where the artefact is, and only exit code 3 is allowed to fail."""
     (job,) = yaml.safe_load(find_block("GitLab", "yaml")).values()
     assert set(job) == {
-        "tags", "parallel", "timeout", "variables", "before_script", "script", "allow_failure", "artifacts",
-    }  # fmt: skip
+        "tags",
+        "parallel",
+        "timeout",
+        "variables",
+        "before_script",
+        "script",
+        "allow_failure",
+        "artifacts",
+    }
     assert job["allow_failure"] == {"exit_codes": [3]}
     assert all(isinstance(value, str) for value in job["variables"].values())
     assert job["artifacts"]["when"] == "always"

@@ -10,15 +10,46 @@ import pytest
 ROOT = Path(__file__).parents[3] / "harness" / "switchover"
 
 SENTENCES = {
-    "because", "change", "claim", "evidence", "explanation", "fix", "judged", "label", "likely", "lacking",
-    "mismatch", "note", "problem", "reason", "summary", "title", "what", "why",
-}  # fmt: skip
+    "because",
+    "change",
+    "claim",
+    "evidence",
+    "explanation",
+    "fix",
+    "judged",
+    "label",
+    "likely",
+    "lacking",
+    "mismatch",
+    "note",
+    "problem",
+    "reason",
+    "summary",
+    "title",
+    "what",
+    "why",
+}
 """Names of fields and variables that hold what we say to people."""
 
 MATCHING = {
-    "startswith", "endswith", "partition", "rpartition", "split", "rsplit", "removeprefix", "removesuffix", "find",
-    "index", "rfind", "count", "search", "match", "fullmatch", "findall", "finditer",
-}  # fmt: skip
+    "startswith",
+    "endswith",
+    "partition",
+    "rpartition",
+    "split",
+    "rsplit",
+    "removeprefix",
+    "removesuffix",
+    "find",
+    "index",
+    "rfind",
+    "count",
+    "search",
+    "match",
+    "fullmatch",
+    "findall",
+    "finditer",
+}
 
 ALLOWED = {
     "record/sentences.py": "reads older records, which have sentences only",

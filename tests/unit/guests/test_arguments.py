@@ -55,8 +55,9 @@ def test_every_device_property_appears(devices: list[VfioDevice]) -> None:
 def test_more_words() -> None:
     """They come last, as they are."""
     assert build_arguments(GuestSpec(), FILES, incoming=True, more=["-netdev", "user,id=a"])[-2:] == [
-        "-netdev", "user,id=a",
-    ]  # fmt: skip
+        "-netdev",
+        "user,id=a",
+    ]
 
 
 def test_incoming() -> None:

@@ -43,8 +43,13 @@ class Guest:
         assert begin
         (say,) = [line for line in head.splitlines() if line.startswith("say()")]
         script = f"fw=TREE/fw\n{PROGRAMS}{say}\n{rest.partition(chr(10))[2]}".replace(">/dev/console", ">>TREE/console")
-        for path, here in (("/root/", "TREE/root/"), ("/run/", "TREE/run/"), (">/dev/urandom", ">TREE/random"),
-                           ("/proc/cmdline", "TREE/cmdline"), ("/sys/class/net/", "TREE/net/")):  # fmt: skip
+        for path, here in (
+            ("/root/", "TREE/root/"),
+            ("/run/", "TREE/run/"),
+            (">/dev/urandom", ">TREE/random"),
+            ("/proc/cmdline", "TREE/cmdline"),
+            ("/sys/class/net/", "TREE/net/"),
+        ):
             assert path in script
             script = script.replace(path, here)
         return LocalHost().run([*self.shell, "-c", script.replace("TREE", str(self.tree))])

@@ -96,10 +96,13 @@ class Guest:
         self.guest = cast(
             QemuGuest,
             SimpleNamespace(
-                qmp=self.scripted.session(), spec=GuestSpec(devices=devices), label="the source QEMU on a",
-                require_alive=lambda: None, wait_until_reachable=self.wait_until_reachable,
+                qmp=self.scripted.session(),
+                spec=GuestSpec(devices=devices),
+                label="the source QEMU on a",
+                require_alive=lambda: None,
+                wait_until_reachable=self.wait_until_reachable,
             ),
-        )  # fmt: skip
+        )
         self.reachable: list[float] = []
         self.answers: Exception | None = None
 
@@ -209,9 +212,17 @@ def label(method: str, argument: str) -> str:
 
 FIRST = ["identify files", *(f"digest of /{name}" for name in ("qemu", "kernel", "initramfs"))]
 SAVING = [
-    "make place", "make files", "start", "open_stream", "open_unix", "log in", "kill process", "remove files",
-    "measure", "digest of /tmp/switchover",
-]  # fmt: skip
+    "make place",
+    "make files",
+    "start",
+    "open_stream",
+    "open_unix",
+    "log in",
+    "kill process",
+    "remove files",
+    "measure",
+    "digest of /tmp/switchover",
+]
 
 
 def answer(argv: Sequence[str]) -> bytes:

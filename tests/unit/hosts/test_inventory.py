@@ -114,8 +114,11 @@ def test_one_machine_by_two_spellings(tmp_path: Path, one: tuple[str, int], othe
 def test_machines_behind_one_address(tmp_path: Path) -> None:
     """Several ports of one address are several machines, and so are two addresses."""
     assert [name_machine("a", 22), name_machine("a", 2201), name_machine("::1", 22), name_machine("::1", 2201)] == [
-        "a", "a:2201", "::1", "[::1]:2201"
-    ]  # fmt: skip
+        "a",
+        "a:2201",
+        "::1",
+        "[::1]:2201",
+    ]
     entries = '[host.a]\naddress = "x"\nport = 1\n[host.b]\naddress = "x"\nport = 2\n[host.c]\naddress = "y"\n'
     assert len(load(tmp_path, f"version = 1\n{entries}").host) == 3
 

@@ -191,10 +191,20 @@ def test_judging() -> None:
 
 def condition(name: str, agreement: Agreement, *windows: WindowResult, kernel: str = "6.12.1") -> ConditionResult:
     return ConditionResult(
-        name, "4", "a title", "threadirqs", "a cause", kernel, Line.STOCK, agreement, "a reason",
-        ("mask 1, effective 1",), windows,
-        (LoadResult("FIFO 40 pinned on CPU 2", 1_500_000_000, 3, 100, 2500, True),), 1.0,
-    )  # fmt: skip
+        name,
+        "4",
+        "a title",
+        "threadirqs",
+        "a cause",
+        kernel,
+        Line.STOCK,
+        agreement,
+        "a reason",
+        ("mask 1, effective 1",),
+        windows,
+        (LoadResult("FIFO 40 pinned on CPU 2", 1_500_000_000, 3, 100, 2500, True),),
+        1.0,
+    )
 
 
 def test_what_people_read() -> None:

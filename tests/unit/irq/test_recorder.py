@@ -82,8 +82,9 @@ def test_loss_enlarges_the_buffer(tmp_path: Path) -> None:
     assert host.buffers == ["1024", "8192", "29333"]
     assert analysis.problems == ()
     assert [note for note in analysis.notes if "lost" in note] == [
-        "window 1 lost 5 events with buffers of 1024 KiB", "window 2 lost 3 events with buffers of 8192 KiB",
-    ]  # fmt: skip
+        "window 1 lost 5 events with buffers of 1024 KiB",
+        "window 2 lost 3 events with buffers of 8192 KiB",
+    ]
 
 
 def test_loss_that_does_not_end(tmp_path: Path) -> None:

@@ -47,11 +47,17 @@ def test_interrupts() -> None:
     state = parse_state(TEXT)
     first, second, third = state.interrupts
     assert (state.online, state.cmdline, state.kernel.split()[0]) == (
-        "0,2-3", "quiet threadirqs", "6.12.117+deb13-amd64",
-    )  # fmt: skip
+        "0,2-3",
+        "quiet threadirqs",
+        "6.12.117+deb13-amd64",
+    )
     assert (first.number, first.counts, first.asked, first.effective, first.chip) == (
-        4, {0: 5, 2: 24, 3: 0}, "0-3", "2", "IO-APIC",
-    )  # fmt: skip
+        4,
+        {0: 5, 2: 24, 3: 0},
+        "0-3",
+        "2",
+        "IO-APIC",
+    )
     assert (second.effective, second.actions) == ("", ("virtio0-input.0", "other"))
     assert second.description == "PCI-MSIX-0000:00:01.0 1-edge virtio0-input.0"
     assert third.actions == ()
@@ -61,11 +67,20 @@ def test_threads() -> None:
     """Kernel threads only, whatever is in their names; where they may run, with which policy, and who may change it."""
     first, second, third = parse_state(TEXT).threads
     assert (first.pid, first.irq, first.cpus, first.policy, first.priority, first.cpu, first.settable) == (
-        154, 4, "2", "FIFO", 50, 3, True,
-    )  # fmt: skip
+        154,
+        4,
+        "2",
+        "FIFO",
+        50,
+        3,
+        True,
+    )
     assert (second.name, second.cpus, second.settable, second.secondary) == (
-        "irq/25-virtio0) in.0", "0-3", False, False,
-    )  # fmt: skip
+        "irq/25-virtio0) in.0",
+        "0-3",
+        False,
+        False,
+    )
     assert (third.secondary, third.priority) == (True, 49)
 
 

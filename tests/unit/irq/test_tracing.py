@@ -79,8 +79,10 @@ def test_who_else_traces_is_told() -> None:
     """Other instances, events and tracers at the top level: none of them is touched."""
     text = PROBE.replace("nop", "function").replace("enabled=0", "enabled=3\ninstance=theirs")
     assert parse_tracefs(text).others == (
-        "instance theirs", "3 events at the top level", "tracer function at the top level",
-    )  # fmt: skip
+        "instance theirs",
+        "3 events at the top level",
+        "tracer function at the top level",
+    )
 
 
 def test_filters() -> None:

@@ -131,10 +131,12 @@ def test_no_text_is_an_error(text: str) -> None:
         ([AptSource("cdrom:[x]/", ("bookworm",), ("main",))], None),
         ([AptSource(SECURITY, ("bookworm-security",), ("main",))], None),
         ([AptSource(DEBIAN, ("bookworm",), ("main",))], (DEBIAN, None)),
-        ([AptSource("http://first/", ("bookworm",), ("main",)), AptSource(DEBIAN, ("bookworm",), ("main",))],
-         ("http://first/", None)),
+        (
+            [AptSource("http://first/", ("bookworm",), ("main",)), AptSource(DEBIAN, ("bookworm",), ("main",))],
+            ("http://first/", None),
+        ),
     ],
-)  # fmt: skip
+)
 def test_choice(sources: list[AptSource], chosen: tuple[str, str | None] | None) -> None:
     """The first archive with main for this release, its security archive if there is one, never a disc."""
     assert choose_mirror(sources, "bookworm") == chosen

@@ -160,7 +160,10 @@ def test_what_is_compiled() -> None:
     """A QEMU or a kernel from source, and what is made of it; not what is made of packages, other QEMUs included."""
     compiled = [name for name in RECIPES if is_compiled(name)]
     assert compiled == [
-        "qemu-x-allow-pre-copy", "kernel-6.12-root", "kernel-6.12-irq-locality-root", "kernel-6.12",
+        "qemu-x-allow-pre-copy",
+        "kernel-6.12-root",
+        "kernel-6.12-irq-locality-root",
+        "kernel-6.12",
         "kernel-6.12-irq-locality",
-    ]  # fmt: skip
+    ]
     assert {name for name in RECIPES if RECIPES[name].estimate_s > 200} <= set(compiled)

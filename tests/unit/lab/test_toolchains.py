@@ -107,6 +107,14 @@ def test_the_script_that_starts_it(tmp_path: Path) -> None:
     (tmp_path / "qemu-11.1").symlink_to(script)
     said = processes.run([str(tmp_path / "qemu-11.1"), "-name", "a  b"]).text.splitlines()
     assert said == [
-        f"{tree}/modules", "--argv0", str(tmp_path / "qemu-11.1"), "--library-path", f"{tree}/lib",
-        f"{tree}/libexec/qemu-system-x86_64", "-L", f"{tree}/share", "-name", "a  b",
-    ]  # fmt: skip
+        f"{tree}/modules",
+        "--argv0",
+        str(tmp_path / "qemu-11.1"),
+        "--library-path",
+        f"{tree}/lib",
+        f"{tree}/libexec/qemu-system-x86_64",
+        "-L",
+        f"{tree}/share",
+        "-name",
+        "a  b",
+    ]

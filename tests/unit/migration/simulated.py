@@ -50,7 +50,12 @@ class Simulated:
                 sent = (at - one.begin) * self.bandwidth
                 size = one.size if exact else one.size - sent
                 yield Pending(
-                    at, round(size), round(self.bandwidth * THRESHOLD_S), round(self.bandwidth / 1000), exact,
-                    one.number, round(sent),
-                )  # fmt: skip
+                    at,
+                    round(size),
+                    round(self.bandwidth * THRESHOLD_S),
+                    round(self.bandwidth / 1000),
+                    exact,
+                    one.number,
+                    round(sent),
+                )
                 at += max(1.0, bound / 6)

@@ -115,9 +115,11 @@ def test_without_a_start_of_its_own_it_ends_with_running() -> None:
     source, destination = traces_of([1000] * 5, EXACT, EXACT)
     destination = destination[:-1]
     for seconds, device, text in (
-        (8, "dut", "running 1 reason running"), (9, "two", "running 1 reason running"),
-        (12, "dut", "running 0 reason paused"), (20, "dut", "running 1 reason running"),
-    ):  # fmt: skip
+        (8, "dut", "running 1 reason running"),
+        (9, "two", "running 1 reason running"),
+        (12, "dut", "running 0 reason paused"),
+        (20, "dut", "running 1 reason running"),
+    ):
         event = TraceEvent(START + seconds * 10**9, "vfio_vmstate_change", f"({device}) {text} device state RUNNING")
         destination.append(event)
     explained = explain(source, destination)

@@ -38,8 +38,14 @@ class libvirtError(Exception):
         return str(self)
 
 
-MODULE = SimpleNamespace(libvirtError=libvirtError, VIR_MIGRATE_LIVE=1, VIR_MIGRATE_PARALLEL=2, VIR_MIGRATE_PEER2PEER=4,
-                         VIR_DOMAIN_JOB_STATS_COMPLETED=1, VIR_DOMAIN_JOB_NONE=0)  # fmt: skip
+MODULE = SimpleNamespace(
+    libvirtError=libvirtError,
+    VIR_MIGRATE_LIVE=1,
+    VIR_MIGRATE_PARALLEL=2,
+    VIR_MIGRATE_PEER2PEER=4,
+    VIR_DOMAIN_JOB_STATS_COMPLETED=1,
+    VIR_DOMAIN_JOB_NONE=0,
+)
 
 
 class World:
@@ -81,15 +87,25 @@ class World:
             return execute(command)
 
         guest = SimpleNamespace(
-            side=side, label=f"the {side} QEMU", xml="<domain/>", files=SimpleNamespace(log="log", directory="d"),
+            side=side,
+            label=f"the {side} QEMU",
+            xml="<domain/>",
+            files=SimpleNamespace(log="log", directory="d"),
             host=SimpleNamespace(name=side, run=lambda argv, **options: SimpleNamespace(stdout=b"", text="0")),
-            identity=DomainIdentity("x", "u"), has_begun=side == "source", events=[], exit_status=lambda: None,
+            identity=DomainIdentity("x", "u"),
+            has_begun=side == "source",
+            events=[],
+            exit_status=lambda: None,
             qmp=SimpleNamespace(name=side, events=events, execute=execute, execute_async=execute_async),
-            require_alive=lambda: None, last_words=lambda: "", libvirtd=self.make_libvirtd(side),
-            list_remarks=lambda: ("tainted: custom-argv",), cancel_migration=self.cancel,
+            require_alive=lambda: None,
+            last_words=lambda: "",
+            libvirtd=self.make_libvirtd(side),
+            list_remarks=lambda: ("tainted: custom-argv",),
+            cancel_migration=self.cancel,
             kill=lambda: self.log.append(f"kill {side}"),
-            identify=lambda identity: self.log.append(f"{side} is {identity.name}"), domain=self.make_domain(),
-        )  # fmt: skip
+            identify=lambda identity: self.log.append(f"{side} is {identity.name}"),
+            domain=self.make_domain(),
+        )
 
         def open_monitor(invariants: Any) -> None:
             def there() -> bool:
@@ -116,8 +132,12 @@ class World:
             if limit != HOLD_LIMIT_MS:
                 self.allowed.set()
 
-        return SimpleNamespace(migrateSetMaxDowntime=set_downtime, migrate3=self.migrate, migrateToURI3=self.migrate,
-                               jobStats=self.tell_job)  # fmt: skip
+        return SimpleNamespace(
+            migrateSetMaxDowntime=set_downtime,
+            migrate3=self.migrate,
+            migrateToURI3=self.migrate,
+            jobStats=self.tell_job,
+        )
 
     def tell_job(self, flags: int = 0) -> dict[str, int]:
         """Of a completed job its downtime; else of the one that goes on, which at the first look there is none."""
@@ -157,9 +177,14 @@ class World:
     ) -> MigrationResult:
         with LoopThread() as loop:
             return migrate_domain(
-                cast(LibvirtGuest, self.source), cast(LibvirtGuest, self.destination), "10.0.0.2", settings, loop,
-                interventions=interventions, login=login,
-            )  # fmt: skip
+                cast(LibvirtGuest, self.source),
+                cast(LibvirtGuest, self.destination),
+                "10.0.0.2",
+                settings,
+                loop,
+                interventions=interventions,
+                login=login,
+            )
 
 
 @pytest.fixture(autouse=True)
@@ -241,8 +266,16 @@ def test_a_migration_that_hangs_is_aborted(monkeypatch: pytest.MonkeyPatch) -> N
     """One that is still going on when its time is over: the job is aborted, and the result says that it hung."""
     monkeypatch.setattr(watch, "_LOOK_S", 0.1)  # these QEMUs trace nothing
     world = World()
-    result = world.run(MigrationSettings(timeout_s=0.3, settle_timeout_s=60, settle_vfio_bytes=0, hang_s=60,
-                                         switchover_bandwidth=0, downtime_limit_ms=HOLD_LIMIT_MS))  # fmt: skip
+    result = world.run(
+        MigrationSettings(
+            timeout_s=0.3,
+            settle_timeout_s=60,
+            settle_vfio_bytes=0,
+            hang_s=60,
+            switchover_bandwidth=0,
+            downtime_limit_ms=HOLD_LIMIT_MS,
+        )
+    )
     assert "abort" in world.log
     assert result.status is None
     assert result.hang is not None
@@ -300,7 +333,10 @@ def test_peers_get_a_key_for_the_time_of_the_migration(tmp_path: Path) -> None:
         assert {f"identityfile {peer}/key", f"userknownhostsfile {peer}/known_hosts"} <= set(told)
         assert "stricthostkeychecking true" in told
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(NotSupported, match="no way to log in"), start_peer(LocalHost(), str(tmp_path), "10.0.0.2", None):
+    with (
+        pytest.raises(NotSupported, match="no way to log in"),
+        start_peer(LocalHost(), str(tmp_path), "10.0.0.2", None),
+    ):
         pass
 
 
@@ -316,9 +352,11 @@ def test_peers_talk_to_each_other() -> None:
 def test_typed_parameters() -> None:
     """In libvirt's names and units; what is QEMU's own idea is left to it."""
     settings = MigrationSettings(
-        max_bandwidth=8 * MIB, switchover_bandwidth=64 * MIB, capabilities={"multifd": True},
+        max_bandwidth=8 * MIB,
+        switchover_bandwidth=64 * MIB,
+        capabilities={"multifd": True},
         parameters={"multifd-channels": 4},
-    )  # fmt: skip
+    )
     assert make_parameters(settings, "10.0.0.2", "<domain/>") == {
         "migrate_uri": "tcp://10.0.0.2",
         "destination_xml": "<domain/>",

@@ -87,10 +87,14 @@ def test_duplicates_and_reordering_are_counted() -> None:
 def test_stalls_while_the_guest_ran_are_listed() -> None:
     """A gap within one side, above the resolution, is a stall and not the downtime; the longest comes first."""
     shifted = [
-        Arrival(arrival.side, arrival.at_ns + (50 * MS if arrival.sequence >= 70 else 0) +
-                (700 * MS if arrival.sequence >= 120 else 0), arrival.sequence, 0)
+        Arrival(
+            arrival.side,
+            arrival.at_ns + (50 * MS if arrival.sequence >= 70 else 0) + (700 * MS if arrival.sequence >= 120 else 0),
+            arrival.sequence,
+            0,
+        )
         for arrival in make_arrivals()
-    ]  # fmt: skip
+    ]
     found = find(shifted)
     assert found.seconds == pytest.approx(0.3)
     assert [(stall.side, round(stall.seconds, 6)) for stall in found.traffic.stalls] == [

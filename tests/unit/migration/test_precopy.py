@@ -30,8 +30,13 @@ def test_a_real_migration() -> None:
 def test_states_of_a_real_migration() -> None:
     """Each state once, in order, as the events spell them; what the device was put into before, too."""
     assert list_traced_states(golden_events("source"), SOURCE) == [
-        "running-p2p", "running", "pre-copy", "pre-copy-p2p", "stop-copy", "stop",
-    ]  # fmt: skip
+        "running-p2p",
+        "running",
+        "pre-copy",
+        "pre-copy-p2p",
+        "stop-copy",
+        "stop",
+    ]
 
 
 def test_states_of_a_device_that_was_reset() -> None:

@@ -227,10 +227,21 @@ def test_the_work_of_locating_is_linear(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     "value",
-    ['"""a\n"""', "'''\n]\n'''", '"""\n\\"""\n"""', '""" "" \n""""', '"""x\\\n  y"""', "[\n 'a[', # [\n \"b\\\"]\"\n]",
-     "{ a = [\n1] }",
-     '""', "''", '""""""', '["""\n]""", \'\'\'\n[\'\'\']', '"\\\\"'],
-)  # fmt: skip
+    [
+        '"""a\n"""',
+        "'''\n]\n'''",
+        '"""\n\\"""\n"""',
+        '""" "" \n""""',
+        '"""x\\\n  y"""',
+        '[\n \'a[\', # [\n "b\\"]"\n]',
+        "{ a = [\n1] }",
+        '""',
+        "''",
+        '""""""',
+        "[\"\"\"\n]\"\"\", '''\n[''']",
+        '"\\\\"',
+    ],
+)
 def test_the_end_of_a_statement(value: str) -> None:
     """Quotes, escapes, comments and brackets inside of values do not move the lines of what follows."""
     text = f"first = {value}\nsecond = 2\n[table]\nthird = 3\n"

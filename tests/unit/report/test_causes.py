@@ -107,7 +107,7 @@ EXAMPLES: dict[str, Evidence] = {
     "passed against the expectation": Evidence(wrong(V.COMPLETED, expects="blocked")),
     "another word": Evidence(wrong(V.BLOCKED, "y", expects="blocked", reason="x")),
     "another side": Evidence(wrong(V.FAILED, expects="failed", side="source")),
-}  # fmt: skip
+}
 
 
 def test_every_rule_has_an_example() -> None:
@@ -152,11 +152,18 @@ def test_causes_are_sentences_for_people() -> None:
 
 
 SENTENCES = (
-    "not run: interrupted", "migrate: interrupted", "lab host hostb was stopped for 58 of 60 s",
-    "hosta does not answer; it was asked to run: ls", "x cannot be written.", "ack-starved: pending 0 B",
-    "not converging: pending 9 MiB", "the destination's QEMU was killed by a signal", "expected a reason with 'x'",
-    "expected failed by the source, was by the destination", "blocked as expected, and then not in order: x",
-)  # fmt: skip
+    "not run: interrupted",
+    "migrate: interrupted",
+    "lab host hostb was stopped for 58 of 60 s",
+    "hosta does not answer; it was asked to run: ls",
+    "x cannot be written.",
+    "ack-starved: pending 0 B",
+    "not converging: pending 9 MiB",
+    "the destination's QEMU was killed by a signal",
+    "expected a reason with 'x'",
+    "expected failed by the source, was by the destination",
+    "blocked as expected, and then not in order: x",
+)
 
 
 @pytest.mark.parametrize("name", list(V))

@@ -44,11 +44,13 @@ def make_repeat(arm: str, number: int, seconds: float, *, at: int, among: str = 
         make_record(f"arm={arm}{among}", number, downtime=seconds),
         started=f"2026-11-21T10:{at:02}:00.5+00:00",
         measurements=(
-            make_measurement("downtime.explained", seconds), make_measurement("time.total", 5.0), *outsides,
+            make_measurement("downtime.explained", seconds),
+            make_measurement("time.total", 5.0),
+            *outsides,
             make_measurement("bytes.vfio.precopy", early, Unit.BYTES),
             make_measurement("bytes.vfio.stop_copy", late, Unit.BYTES),
         ),
-    )  # fmt: skip
+    )
 
 
 def make_experiment(rounds: int, *, seed: int = 1, among: str = "") -> list[Record]:
@@ -106,8 +108,11 @@ def test_it_is_at_the_end_of_a_run_and_in_its_json(tmp_path: Path) -> None:
     assert listed["differences"][0]["conclusion"] == comparison.differences[0].conclusion
     assert listed["differences"][0]["difference"]["p"] == 2 / 1024
     assert listed["arms"][1]["numbers"]["bytes.vfio.stop_copy"] == {
-        "count": 10, "median": 1_500_000, "low": 1_500_000, "high": 1_500_000,
-    }  # fmt: skip
+        "count": 10,
+        "median": 1_500_000,
+        "low": 1_500_000,
+        "high": 1_500_000,
+    }
     assert listed["order"][1] == ["on", "off"]
 
 
@@ -164,11 +169,17 @@ def test_an_arm_that_was_not_run(tmp_path: Path) -> None:
     """Without any number of an arm the rest is still shown."""
     records = make_experiment(3)
     alone = [
-        record if record.case == "arm=off"
-        else replace(record, verdict=Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="not run: x"), measurements=(),
-                     settings={}, started="")
+        record
+        if record.case == "arm=off"
+        else replace(
+            record,
+            verdict=Verdict(VerdictName.INFRASTRUCTURE_ERROR, reason="not run: x"),
+            measurements=(),
+            settings={},
+            started="",
+        )
         for record in records
-    ]  # fmt: skip
+    ]
     found = compare(tmp_path, alone, 3)
     assert {one.conclusion for one in found.differences} == {"missing: the number is not there in both arms"}
     assert found.left_out == ("on #1 #2 #3 not counted: infrastructure-error: not run: x",)
@@ -192,8 +203,9 @@ def test_other_axes(tmp_path: Path) -> None:
     records = [record for cpus in (1, 2) for record in make_experiment(2, among=f",vcpus={cpus}")]
     found = compare_planned(read_run(make_compared_run(tmp_path, records, 2)))
     assert [(one.among, [arm.name for arm in one.arms]) for one in found] == [
-        ("vcpus=1", ["off", "on"]), ("vcpus=2", ["off", "on"]),
-    ]  # fmt: skip
+        ("vcpus=1", ["off", "on"]),
+        ("vcpus=2", ["off", "on"]),
+    ]
     assert render_comparisons(found).count("vcpus=2: arm compared with off") == 1
 
 
@@ -213,9 +225,7 @@ def test_another_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Case by case, the first as baseline, not paired; what was not alike in both is told."""
     one = make_compared_run(tmp_path, make_experiment(10), 10)
-    slower = [
-        make_repeat("off", number, 2.5 + number / 100, at=30 + number) for number in range(1, 11)
-    ]  # fmt: skip
+    slower = [make_repeat("off", number, 2.5 + number / 100, at=30 + number) for number in range(1, 11)]
     changed = [replace(record, fingerprint={"switchover": "0.2.0"}) for record in slower]
     two = make_compared_run(tmp_path, changed, 10)
     assert main(["compare", str(one.path), str(two.path), "--json"]) == 0
@@ -241,19 +251,34 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("difference", "factor", "words"),
     [
-        (Difference(-1.1, -1.2, -1.0, 0.0002, False, 10), 8.04,
-         "1.10 s shorter [1.00 s … 1.20 s], by a factor of 8.04; p = 0.0002, 10 repeats an arm"),
-        (Difference(0.002, 0.001, 0.003, 0.002, True, 10), 1.01,
-         "2.0 ms longer [1.0 ms … 3.0 ms]; p = 0.002, 10 rounds"),
-        (Difference(-0.01, -0.02, 0.003, 0.2, True, 9), 1.2,
-         "can't tell: 20.0 ms shorter to 3.0 ms longer; p = 0.2, 9 rounds"),
-        (Difference(-0.01, -0.02, -0.001, 0.02, True, 9), 1.2,
-         "can't tell: 20.0 ms shorter to 1.0 ms shorter; p = 0.02, 9 rounds"),
-        (Difference(-0.01, None, None, None, False, 1), None,
-         "can't tell from 1 repeat an arm: 5 are needed (in these, 10.0 ms shorter)"),
+        (
+            Difference(-1.1, -1.2, -1.0, 0.0002, False, 10),
+            8.04,
+            "1.10 s shorter [1.00 s … 1.20 s], by a factor of 8.04; p = 0.0002, 10 repeats an arm",
+        ),
+        (
+            Difference(0.002, 0.001, 0.003, 0.002, True, 10),
+            1.01,
+            "2.0 ms longer [1.0 ms … 3.0 ms]; p = 0.002, 10 rounds",
+        ),
+        (
+            Difference(-0.01, -0.02, 0.003, 0.2, True, 9),
+            1.2,
+            "can't tell: 20.0 ms shorter to 3.0 ms longer; p = 0.2, 9 rounds",
+        ),
+        (
+            Difference(-0.01, -0.02, -0.001, 0.02, True, 9),
+            1.2,
+            "can't tell: 20.0 ms shorter to 1.0 ms shorter; p = 0.02, 9 rounds",
+        ),
+        (
+            Difference(-0.01, None, None, None, False, 1),
+            None,
+            "can't tell from 1 repeat an arm: 5 are needed (in these, 10.0 ms shorter)",
+        ),
         (None, None, "missing: the number is not there in both arms"),
     ],
-)  # fmt: skip
+)
 def test_conclusions(difference: Difference | None, factor: float | None, words: str) -> None:
     """Told only with an interval on one side and a p below 0.01; else that it cannot be, and what is known."""
     assert conclude(difference, factor) == words

@@ -215,13 +215,17 @@ def test_a_spread(values: list[float]) -> None:
     found = describe_spread(values)
     assert found is not None
     assert (found.count, found.median, found.low, found.high) == (
-        len(values), statistics.median(values), min(values), max(values),
-    )  # fmt: skip
+        len(values),
+        statistics.median(values),
+        min(values),
+        max(values),
+    )
 
 
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_the_smallest_p(first: int, second: int) -> None:
     """As many ways as there are to deal values to two arms, both ends counted."""
-    assert smallest_p(first, second) == min(1, 2 * math.factorial(first) * math.factorial(second)
-                                            / math.factorial(first + second))  # fmt: skip
+    assert smallest_p(first, second) == min(
+        1, 2 * math.factorial(first) * math.factorial(second) / math.factorial(first + second)
+    )
     assert 0 < ALPHA < 0.05

@@ -36,8 +36,19 @@ def test_every_class_that_is_written_has_a_table() -> None:
     """An object in a record that comes from a class is linked to the table of that class."""
     text = render_fields()
     plain = [line.split("`")[1] for line in text.splitlines() if line.startswith("|") and "| object |" in line]
-    assert set(plain) == {"seconds", "states", "properties", "parameters", "capabilities", "destination_capabilities",
-                          "address", "held", "statistics", "versions", "alone"}  # fmt: skip
+    assert set(plain) == {
+        "seconds",
+        "states",
+        "properties",
+        "parameters",
+        "capabilities",
+        "destination_capabilities",
+        "address",
+        "held",
+        "statistics",
+        "versions",
+        "alone",
+    }
 
 
 def test_files_have_the_fields_of_their_tables(tmp_path: Path) -> None:

@@ -86,9 +86,15 @@ def test_for_programs() -> None:
     assert "commands" not in first
     assert second["values"] == {"device.properties.enable-migration": "off"}
     assert second["expected"] == {
-        "verdict": "failed", "side": "source", "reason": "", "pre_copy": "", "checks": [], "because": "of that",
-        "rule": "rules[0]", "place": "scenario.toml:7",
-    }  # fmt: skip
+        "verdict": "failed",
+        "side": "source",
+        "reason": "",
+        "pre_copy": "",
+        "checks": [],
+        "because": "of that",
+        "rule": "rules[0]",
+        "place": "scenario.toml:7",
+    }
     assert second["gate"] == {"runs": True, "asked": False, "missing": []}
     assert (
         "source" in list_plans([make_plan(parse_scenario(HEAD))], commands=True)["scenarios"][0]["cases"][0]["commands"]

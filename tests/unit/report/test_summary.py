@@ -203,8 +203,11 @@ def test_junit(tmp_path: Path) -> None:
     suite = ElementTree.fromstring(render_junit(read_run(make_example(tmp_path)))).find("testsuite")
     assert suite is not None
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "6", "failures": "1", "errors": "1", "skipped": "1",
-    }  # fmt: skip
+        "tests": "6",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "1",
+    }
     failure = suite.find("testcase/failure")
     assert failure is not None
     assert failure.text is not None
@@ -265,8 +268,10 @@ def test_records_in_places_that_are_not_theirs(tmp_path: Path) -> None:
         (run.path / place / "record.json").write_text(text)
     found = read_run(run)
     assert [(record.case, record.repeat, bool(record.mismatch)) for record in found.records] == [
-        ("a", 1, False), ("a", 2, True), ("b", 1, True)
-    ]  # fmt: skip
+        ("a", 1, False),
+        ("a", 2, True),
+        ("b", 1, True),
+    ]
     assert "of repeat 1000000000" in found.records[1].mismatch
 
 
@@ -343,12 +348,25 @@ NUMBER = st.floats(0, 1e6, allow_nan=False)
 MEASUREMENTS = st.lists(
     st.builds(
         Measurement,
-        st.sampled_from(["downtime.explained", "downtime.qemu", "downtime.outside", "outside.resolution", "bytes.wire",
-                         "bytes.vfio.stop_copy"]),
+        st.sampled_from(
+            [
+                "downtime.explained",
+                "downtime.qemu",
+                "downtime.outside",
+                "outside.resolution",
+                "bytes.wire",
+                "bytes.vfio.stop_copy",
+            ]
+        ),
         st.none() | NUMBER,
-        st.sampled_from(Unit), st.sampled_from(Direction), TEXT, TEXT, st.none() | NUMBER, TEXT,
+        st.sampled_from(Unit),
+        st.sampled_from(Direction),
+        TEXT,
+        TEXT,
+        st.none() | NUMBER,
+        TEXT,
     )
-).map(tuple)  # fmt: skip
+).map(tuple)
 PARTS = st.lists(st.fixed_dictionaries({"name": TEXT, "meaning": TEXT, "seconds": NUMBER, "bound_s": NUMBER}))
 SECTIONS = st.lists(st.fixed_dictionaries({"kind": st.just("iterable"), "name": TEXT, "seconds": NUMBER}))
 DOWNTIME: st.SearchStrategy[dict[str, Any]] = st.one_of(

@@ -38,7 +38,7 @@ ODD = SideSpec(
         DeviceSpec("du't", knobs=Knobs(irq_rates=(100, 0, 50), dma_pages_per_sec=5), properties={"x-a": "1,2 $y"}),
         DeviceSpec("second"),
     ),
-)  # fmt: skip
+)
 FUNCTIONS = SideSpec(
     GuestSpec(),
     (
@@ -265,8 +265,9 @@ def test_words_reach_the_program_as_they_are(words: list[tuple[str, bool]]) -> N
     rendered = " ".join(quote(f"{text}{render_variable('here')}{text}" if middle else text) for text, middle in words)
     ran = subprocess.run(
         ["sh", "-c", f"here=$1; set -- {rendered}; for word; do printf '%s\\0' \"$word\"; done", "sh", here],
-        capture_output=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+    )
     texts = [(text.replace("\0", "?"), middle) for text, middle in words]
     wanted = [f"{text}{here}{text}" if middle else text for text, middle in texts]
     assert ran.stdout.decode().split("\0")[:-1] == wanted
@@ -295,9 +296,20 @@ def test_nothing_of_a_record_is_run(tmp_path: Path, driver: str, around: str) ->
     device = DeviceSpec(hostile, hostile, knobs=knobs, properties={hostile: hostile})
     function = DeviceSpec("f", pci=hostile, vfio_driver=hostile)
     guest = replace(
-        GuestSpec(), name="g", qemu=hostile, accel=hostile, cpu=hostile, append=hostile, machine=hostile,
-        bridge=hostile, kernel=Kernel(hostile), initramfs=hostile, disk=hostile, address=hostile, mac=hostile,
-    )  # fmt: skip
+        GuestSpec(),
+        name="g",
+        qemu=hostile,
+        accel=hostile,
+        cpu=hostile,
+        append=hostile,
+        machine=hostile,
+        bridge=hostile,
+        kernel=Kernel(hostile),
+        initramfs=hostile,
+        disk=hostile,
+        address=hostile,
+        mac=hostile,
+    )
     side = SideSpec(guest, (device, function))
     named = {hostile: hostile} if driver == "qmp" else {}
     told = MigrationSettings(parameters=named, capabilities=dict.fromkeys(named, True))
@@ -341,9 +353,11 @@ def test_qemu_is_started_as_in_the_record(tmp_path: Path, side: str, bridge: str
     write_program(programs / "qemu", f'printf "%s\\0" "$@" >"{tmp_path}/words"; echo "no such thing" >&2; exit 1')
     write_program(programs / "socat", "exec sleep 30")
     environment = {
-        "PATH": f"{programs}:{os.environ['PATH']}", "QEMU": str(programs / "qemu"), "WORK": str(tmp_path / "work"),
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "QEMU": str(programs / "qemu"),
+        "WORK": str(tmp_path / "work"),
         "KERNEL": "/other/kernel",
-    }  # fmt: skip
+    }
     ran = subprocess.run(["sh", script, side], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "no such thing" in ran.stdout

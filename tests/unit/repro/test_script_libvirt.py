@@ -90,9 +90,11 @@ def _find(pattern: str, text: str) -> str:
 def test_what_virsh_is_told() -> None:
     """Flags and parameters in virsh's words; where to is a matter of the run."""
     settings = MigrationSettings(
-        peer_to_peer=True, max_bandwidth=8 << 20, capabilities={"multifd": True, "auto-converge": True},
+        peer_to_peer=True,
+        max_bandwidth=8 << 20,
+        capabilities={"multifd": True, "auto-converge": True},
         parameters={"multifd-channels": 3, "cpu-throttle-initial": 40},
-    )  # fmt: skip
+    )
     assert " ".join(list_options(settings)) == (
         "--live --p2p --parallel --auto-converge --bandwidth 8 --available-switchover-bandwidth 64 "
         "--parallel-connections 3 --auto-converge-initial 40"
@@ -143,9 +145,13 @@ def test_libvirts_script_comes_to_a_verdict(tmp_path: Path, statuses: str, words
     write_program(tmp_path / "bin" / "sleep", SLEEP)
     (tmp_path / "work" / "source").mkdir(parents=True)
     environment = {
-        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "WORK": str(tmp_path / "work"), "STATE": str(tmp_path),
-        "STATUSES": statuses, "WORDS": words, "DESTINATION": "10.0.0.2",
-    }  # fmt: skip
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "WORK": str(tmp_path / "work"),
+        "STATE": str(tmp_path),
+        "STATUSES": statuses,
+        "WORDS": words,
+        "DESTINATION": "10.0.0.2",
+    }
     ran = subprocess.run(
         ["sh", script, "migrate"], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

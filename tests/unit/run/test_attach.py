@@ -16,10 +16,16 @@ from switchover.run.kept import KEPT, KeptSide
 
 LAB = {"kind": "lab", "directory": "/labs/a b", "token": "t", "host": "hosta"}
 SIDE: dict[str, Any] = {
-    "host": "hosta", "address": LAB, "pid": 7, "monitor": "/tmp/g/qmp", "console": "/tmp/g/console.log",
-    "log": "/tmp/g/qemu.log", "guest_address": "10.77.0.101", "key": "/runs/x/kept.key",
+    "host": "hosta",
+    "address": LAB,
+    "pid": 7,
+    "monitor": "/tmp/g/qmp",
+    "console": "/tmp/g/console.log",
+    "log": "/tmp/g/qemu.log",
+    "guest_address": "10.77.0.101",
+    "key": "/runs/x/kept.key",
     "host_key": "ssh-ed25519 AAAA x",
-}  # fmt: skip
+}
 
 
 def write_kept(directory: Path, **changes: Any) -> None:
@@ -100,9 +106,14 @@ def test_a_shell_in_a_guest() -> None:
 def test_a_guest_on_a_host_of_an_inventory() -> None:
     """Its host is reached as the journal has it: port, user, key, and no other host key than the inventory's."""
     address = {
-        "kind": "inventory", "name": "rack1", "address": "10.0.0.11", "port": "2222", "user": "root",
-        "key": "~/.ssh/a b", "host_key": "ssh-ed25519 BBBB",
-    }  # fmt: skip
+        "kind": "inventory",
+        "name": "rack1",
+        "address": "10.0.0.11",
+        "port": "2222",
+        "user": "root",
+        "key": "~/.ssh/a b",
+        "host_key": "ssh-ed25519 BBBB",
+    }
     command = build_ssh_command(side_at(address))
     (proxy,) = [word.partition("=")[2] for word in command if word.startswith("ProxyCommand=")]
     way = shlex.split(proxy)

@@ -79,17 +79,15 @@ def test_a_real_migration_is_in_order() -> None:
         ({"knobs": {"pre_copy": False}}, "device.precopy.used"),
         ({"properties": {"x-allow-pre-copy": "off"}}, "device.precopy.used"),
         ({"counters": {"dirty_bytes_read": 4096}}, "bytes.vfio.adds-up"),
-        ({"knobs": {"initial_bytes": 63 * MIB, "stop_copy_bytes": 2 * MIB}},
-         "device.precopy.initial-bytes"),
+        ({"knobs": {"initial_bytes": 63 * MIB, "stop_copy_bytes": 2 * MIB}}, "device.precopy.initial-bytes"),
         ({"counters": {"enomsg": 0}}, "device.precopy.enomsg"),
         ({"log": without("vfio_save_block_precopy_empty_hit")}, "device.precopy.enomsg"),
         ({"stopped_ns": STOPPED_NS - 10**9}, "device.stop-copy-in-downtime"),
-        ({"counters": {"precopy_bytes_read": 63 * MIB, "stop_copy_bytes_read": 2 * MIB}},
-         "device.pending.exact"),
+        ({"counters": {"precopy_bytes_read": 63 * MIB, "stop_copy_bytes_read": 2 * MIB}}, "device.pending.exact"),
         ({"knobs": {"dirty_bytes_per_sec": 4096}}, "device.precopy.dirty-bytes"),
         ({"knobs": {"dma_pages_per_sec": 100}}, "device.dma-goes-on"),
     ],
-)  # fmt: skip
+)
 def test_claims_that_do_not_hold(changes: dict[str, Any], claim: str) -> None:
     """One thing otherwise fails the one claim that is about it, which says what was seen instead."""
     course = make_course(**changes)
@@ -102,10 +100,11 @@ def test_traced_sizes_that_are_out_of_order() -> None:
     """Dirty bytes before initial ones, and an estimate above what there is, are found in the traces."""
     text = f"({DEVICE}) precopy 4 postcopy 0 stopcopy size 4 precopy initial size 9 precopy dirty size 1"
     late = TraceEvent(STOPPED_NS, "vfio_state_pending_exact", text)
-    found = failed(make_course(log=[*golden_events("source"), late], knobs={"dirty_bytes_per_sec": 1}),
-                   replace(CASE, settings=MigrationSettings(settle=False)))  # fmt: skip
-    assert found == ["device.pending.estimate",
-                     "device.precopy.initial-first"]  # fmt: skip
+    found = failed(
+        make_course(log=[*golden_events("source"), late], knobs={"dirty_bytes_per_sec": 1}),
+        replace(CASE, settings=MigrationSettings(settle=False)),
+    )
+    assert found == ["device.pending.estimate", "device.precopy.initial-first"]
 
 
 def test_why_pre_copy_is_not_used() -> None:
@@ -131,9 +130,10 @@ def test_a_guest_that_is_paused_on_the_way_stops_its_device_early() -> None:
     assert failed(make_course(stopped_ns=STOPPED_NS - 10**9), PAUSED) != []
 
 
-@pytest.mark.parametrize(("wanted", "states", "right"), [
-    ("on", PATH, True), ("on", OTHER_PATH, False), ("off", OTHER_PATH, True), ("off", PATH, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wanted", "states", "right"),
+    [("on", PATH, True), ("on", OTHER_PATH, False), ("off", OTHER_PATH, True), ("off", PATH, False)],
+)
 def test_what_the_case_expects_of_pre_copy(wanted: Any, states: tuple[str, ...], right: bool) -> None:
     """An expectation is a claim of its own, with its reason, whatever the device offers and QEMU allows."""
     case = Case("x", expectation=Expectation(VerdictName.COMPLETED, because="the patch says so", pre_copy=wanted))
@@ -164,10 +164,12 @@ def test_without_traces_only_the_device_is_asked() -> None:
     ("changes", "settings"),
     [
         ({"knobs": {"dirty_bytes_per_sec": 4096}, "counters": {"enomsg": 0}}, MigrationSettings(settle=False)),
-        ({"counters": {"enomsg": 0, "precopy_bytes_read": 32 * MIB, "stop_copy_bytes_read": 33 * MIB}},
-         MigrationSettings(settle=False)),
+        (
+            {"counters": {"enomsg": 0, "precopy_bytes_read": 32 * MIB, "stop_copy_bytes_read": 33 * MIB}},
+            MigrationSettings(settle=False),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_device_that_was_not_drained_was_not_empty(changes: dict[str, Any], settings: MigrationSettings) -> None:
     """A switchover that came before pre-copy had read all need have met no ENOMSG, in the traces neither."""
     course = make_course(**changes, log=without("vfio_save_block_precopy_empty_hit"))

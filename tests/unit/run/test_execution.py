@@ -242,8 +242,12 @@ def test_a_lab_that_is_lost(world: World, directory: RunDirectory) -> None:
     carry_out(world, directory, plan_of())
     assert world.ran == ["one.vcpus-1 #1", "one.vcpus-2 #1", "one.vcpus-3 #1"]
     assert [entry for entry in world.log if entry in ("lease", "give back", "ask for 3")] == [
-        "lease", "ask for 3", "give back", "lease", "give back",
-    ]  # fmt: skip
+        "lease",
+        "ask for 3",
+        "give back",
+        "lease",
+        "give back",
+    ]
 
 
 def test_an_infrastructure_error_in_a_lab_that_lives(world: World, directory: RunDirectory) -> None:
@@ -367,8 +371,9 @@ def test_a_case_that_is_wrong_alone_too(world: World, directory: RunDirectory) -
     (record,) = [record for record in records if record.mismatch]
     assert record.mismatch == "expected completed, was hung"
     assert (record.alone["verdict"]["name"], record.alone["mismatch"]) == (
-        "checks-failed", "expected completed, was checks-failed",
-    )  # fmt: skip
+        "checks-failed",
+        "expected completed, was checks-failed",
+    )
     assert not record.differs_alone
     assert exit_code_of(records) == 1
 

@@ -118,8 +118,10 @@ def test_what_it_ran_on(world: World, tmp_path: Path, monkeypatch: pytest.Monkey
     kernel.write_text("a kernel")
     side = SideSpec(GuestSpec(kernel=Kernel(str(kernel)), disk="/d", qemu="q"))
     with world.lease() as stage:
-        found = [stage.fingerprint(Case("case", side, side), hosts)
-                 for hosts in (("", ""), ("rack1", "rack2"), ("rack2", "rack1"))]  # fmt: skip
+        found = [
+            stage.fingerprint(Case("case", side, side), hosts)
+            for hosts in (("", ""), ("rack1", "rack2"), ("rack2", "rack1"))
+        ]
     digest = "4fff0d3e643b3894c17a0738fbdc591953aa722c9d42774425090accc4377126"
     assert found[0] == {"qemu": ("q", "q"), "guest files": {str(kernel): digest}}
     assert told == ["rack1", "rack2"]

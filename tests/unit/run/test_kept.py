@@ -32,10 +32,14 @@ PAIR = cast(Pair, SimpleNamespace(keys=GuestKeys("public", "PRIVATE", "", "ssh-e
 def make_side(name: str, log: list[str], code: int | None = None) -> Side:
     host = SimpleNamespace(name=f"host of {name}", address={"kind": "lab", "host": name})
     guest = SimpleNamespace(
-        host=host, pid=7, files=GuestFiles(f"/tmp/{name}", "tap"), spec=GuestSpec(), exit_status=lambda: code,
+        host=host,
+        pid=7,
+        files=GuestFiles(f"/tmp/{name}", "tap"),
+        spec=GuestSpec(),
+        exit_status=lambda: code,
         has_begun=True,
         qmp=SimpleNamespace(close=lambda: log.append(f"close monitor of {name}")),
-    )  # fmt: skip
+    )
     return cast(Side, SimpleNamespace(guest=guest))
 
 

@@ -41,9 +41,14 @@ TRAFFIC = Traffic(500, 503, 3, 1, 2, (Gap("source", 7, 0.04, 0), Gap("destinatio
 SEEN = OutsideDowntime(0.31, 0, 310_000_000, 0, CONTROL, TRAFFIC)
 PARTS = tuple(
     Part(name, "", seconds, 0)
-    for name, seconds in (("stop", 0.02), ("save iterable", 0.1), ("save the rest", 0.05), ("transfer and load", 0.1),
-                          ("start", 0.03))
-)  # fmt: skip
+    for name, seconds in (
+        ("stop", 0.02),
+        ("save iterable", 0.1),
+        ("save the rest", 0.05),
+        ("transfer and load", 0.1),
+        ("start", 0.03),
+    )
+)
 EXPLAINED = ExplainedDowntime(0.3, 0.002, 0, 300_000_000, "dst-precopy-bh-vm-started", PARTS, (), (), ())
 
 
@@ -167,9 +172,14 @@ def test_a_receiver_for_each_guest(monkeypatch: pytest.MonkeyPatch, place: Guest
 
 @pytest.mark.parametrize(
     ("words", "sent"),
-    [("sent 964 skipped 33 failed 0\n", 964), ("", None), ("switchover-heartbeat: Network is unreachable", None),
-     ("sent x skipped 33 failed 0", None), ("sent 9", None)],
-)  # fmt: skip
+    [
+        ("sent 964 skipped 33 failed 0\n", 964),
+        ("", None),
+        ("switchover-heartbeat: Network is unreachable", None),
+        ("sent x skipped 33 failed 0", None),
+        ("sent 9", None),
+    ],
+)
 def test_the_senders_last_words(words: str, sent: int | None) -> None:
     """A sender that was not reached, or failed, tells no number."""
     assert parse_sent(words) == sent

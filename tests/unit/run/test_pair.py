@@ -75,8 +75,9 @@ def test_pairs_by_name() -> None:
     assert (str(pair.destination.host), pair.destination.link) == ("host hosta", "link to hostc")
     assert str(pair_of_lab(lab).destination.host) == "host hostb"
     assert [str(end.host) for end in (pair_of_lab(lab, "hostd").source, pair_of_lab(lab, "hostd").destination)] == [
-        "host hostd", "host hostb",
-    ]  # fmt: skip
+        "host hostd",
+        "host hostb",
+    ]
     assert str(pair_of_lab(lab, "", "hostc").source.host) == "host hosta"
     same = pair_of_lab(lab, "hostb", "hostb")
     assert (same.source, same.source.link) == (same.destination, "")

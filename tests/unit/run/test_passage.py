@@ -51,11 +51,18 @@ REPLY = {
 BEFORE = ((make_truth("RUNNING"),), (make_truth("RUNNING"),))
 AFTER = (
     make_truth(
-        "RUNNING", "PRE_COPY", "PRE_COPY_P2P", "STOP_COPY", "STOP",
-        precopy_bytes_read=64 * MIB, stop_copy_bytes_read=MIB, enomsg=255, at_ns=1795301509_077010_000,
+        "RUNNING",
+        "PRE_COPY",
+        "PRE_COPY_P2P",
+        "STOP_COPY",
+        "STOP",
+        precopy_bytes_read=64 * MIB,
+        stop_copy_bytes_read=MIB,
+        enomsg=255,
+        at_ns=1795301509_077010_000,
     ),
     make_truth("RUNNING", "RESUMING", "STOP", "RUNNING_P2P", "RUNNING", bytes_written=65 * MIB),
-)  # fmt: skip
+)
 
 
 class FakeGuest(ScriptedHost):
@@ -433,9 +440,7 @@ def test_an_interrupt_is_raised_when_none_comes_at_a_rate(monkeypatch: pytest.Mo
     assert guest.rated
 
 
-SEEN = OutsideDowntime(
-    0.3, 0, 1, 0, Control(0.01, 100, 0, 0.01, 0.012, 0.015), Traffic(500, 500, 0, 0, 0, ())
-)  # fmt: skip
+SEEN = OutsideDowntime(0.3, 0, 1, 0, Control(0.01, 100, 0, 0.01, 0.012, 0.015), Traffic(500, 500, 0, 0, 0, ()))
 
 
 @pytest.mark.parametrize("needed", [False, True])

@@ -477,9 +477,17 @@ def test_all_is_prepared_in_one_exchange_and_in_order() -> None:
     guest = Guest()
     answers = prepare_guest(guest, [TOLD, DeviceSpec("other")], LAB_MEANS, restored=True, awaits=True).answers
     assert list(guest.scripts) == [
-        "clock", "place-canary", "devices-taken", "seed-0", "enable-dma-0", "seed-1",
-        "boot", "canary", "device-0", "device-1",
-    ]  # fmt: skip
+        "clock",
+        "place-canary",
+        "devices-taken",
+        "seed-0",
+        "enable-dma-0",
+        "seed-1",
+        "boot",
+        "canary",
+        "device-0",
+        "device-1",
+    ]
     assert len(guest.commands) == 1
     assert answers == make_answers(devices=2)
     assert guest.scripts["enable-dma-0"].endswith("echo 1 >dma_enable")

@@ -95,8 +95,17 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     )
     (device,) = record.settings["destination"]["devices"]
     assert device["properties"] == {"enable-migration": "on", "migration-events": "on"}
-    named = {"source", "destination", "migration", "faults", "heartbeat_us", "outside_needed", "login_after",
-             "irq_seconds", "irq_load"}  # fmt: skip
+    named = {
+        "source",
+        "destination",
+        "migration",
+        "faults",
+        "heartbeat_us",
+        "outside_needed",
+        "login_after",
+        "irq_seconds",
+        "irq_load",
+    }
     assert set(record.settings) == named
     assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
     on_disk = read_record(tmp_path / "record.json")
@@ -188,9 +197,12 @@ class FakeTraveller:
     """Stands where a :class:`Traveller` is used, and comes to what it is told, one attempt after the other."""
 
     def __init__(
-        self, *outcomes: Passage | Exception, heals: Exception | None = None, saved: SavedGuest | None = None,
+        self,
+        *outcomes: Passage | Exception,
+        heals: Exception | None = None,
+        saved: SavedGuest | None = None,
         reason: str = "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.outcomes = list(outcomes)
         self.heals = heals
         self.log: list[str] = []
@@ -248,9 +260,15 @@ def test_the_record_says_how_the_guest_began(monkeypatch: pytest.MonkeyPatch, tm
     assert record.fingerprint["guest"] == {"start": "cold", "reason": "it has a disk", "migration": 1}
     record = run_fake(monkeypatch, tmp_path, FakeTraveller(COMPLETED, saved=SAVED))
     assert record.fingerprint["guest"] == {
-        "start": "warm", "key": "c0ffee", "sha256": "5eed", "bytes": 80, "seconds": 20.5,
-        "made": "2026-11-22T02:00:00+00:00", "held": True, "migration": 1,
-    }  # fmt: skip
+        "start": "warm",
+        "key": "c0ffee",
+        "sha256": "5eed",
+        "bytes": 80,
+        "seconds": 20.5,
+        "made": "2026-11-22T02:00:00+00:00",
+        "held": True,
+        "migration": 1,
+    }
 
 
 def test_a_guest_in_another_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

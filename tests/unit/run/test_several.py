@@ -242,8 +242,11 @@ def test_a_bug_is_raised_at_the_end(pairs: Pairs, directory: RunDirectory) -> No
         carry_out(pairs, directory)
     assert len(pairs.ran) == 4
     assert sorted(pairs.ended) == [
-        "one.vcpus-1 completed", "one.vcpus-2 infrastructure-error", "one.vcpus-3 completed", "one.vcpus-4 completed",
-    ]  # fmt: skip
+        "one.vcpus-1 completed",
+        "one.vcpus-2 infrastructure-error",
+        "one.vcpus-3 completed",
+        "one.vcpus-4 completed",
+    ]
     assert reasons(directory)["2"] in ("on a", "on b")
 
 

@@ -83,10 +83,15 @@ def test_the_next_case_goes_on_where_the_guest_is(cases: Cases, world: World) ->
     assert cases.run(CASE) is first
     started = [line for line in world.log if line.startswith(("start", "boot", "migrate"))]
     assert started == [
-        "start source on a", "start destination on b", "boot source", "migrate source to destination at at b",
-        "start destination on a", "migrate destination to destination at at a",
-        "start destination on a", "migrate destination to destination at at a",
-    ]  # fmt: skip
+        "start source on a",
+        "start destination on b",
+        "boot source",
+        "migrate source to destination at at b",
+        "start destination on a",
+        "migrate destination to destination at at a",
+        "start destination on a",
+        "migrate destination to destination at at a",
+    ]
     assert first.migrations == 2
     assert not any(line.startswith(("exchange", "saved guest")) for line in world.log)
     cases.shared.end()
@@ -326,8 +331,14 @@ def test_a_case_with_a_guest_of_its_own(run_case: RunCase, world: World) -> None
     run_case()
     run_case(case=with_start(CASE, "cold"))
     steps = [line for line in world.log if line.startswith(("start source", "end"))]
-    assert steps == ["start source on a", "end source", "end destination", "start source on a", "end source",
-                     "end destination"]  # fmt: skip
+    assert steps == [
+        "start source on a",
+        "end source",
+        "end destination",
+        "start source on a",
+        "end source",
+        "end destination",
+    ]
     record, _ = run_case()
     assert record.fingerprint["guest"]["migration"] == 1
 

@@ -209,10 +209,15 @@ def test_devices_are_exchanged_in_their_slots(monkeypatch: pytest.MonkeyPatch) -
     world = Exchange(monkeypatch)
     side = exchange_devices(world.side, WANTED)
     assert world.log == [
-        "unplug dut", "remove 1", "unplug second", "remove 2",
-        "make 3 (refdev-4vec, pre_copy False) on hosta", "plug /sys/3 as dut into port 1",
-        "make 4 (refdev-16vec, pre_copy True) on hosta", "plug /sys/4 as other into port 2",
-    ]  # fmt: skip
+        "unplug dut",
+        "remove 1",
+        "unplug second",
+        "remove 2",
+        "make 3 (refdev-4vec, pre_copy False) on hosta",
+        "plug /sys/3 as dut into port 1",
+        "make 4 (refdev-16vec, pre_copy True) on hosta",
+        "plug /sys/4 as other into port 2",
+    ]
     assert side.spec.devices == WANTED.devices
     assert [device.mediated.sysfs for device in side.devices] == ["/sys/3", "/sys/4"]
     assert [(device.id, device.sysfsdev) for device in side.guest.spec.devices] == [

@@ -25,13 +25,19 @@ class World:
         self.running = True
         self.hosts = {name: SimpleNamespace(name=name, run=lambda argv: None) for name in ("hosta", "hostb")}
         lab = SimpleNamespace(
-            name="mine", directory=Path("lab"), host=self.host,
+            name="mine",
+            directory=Path("lab"),
+            host=self.host,
             file=SimpleNamespace(hosts=["hosta", "hostb"], token="t", accelerator={}),
-            link_address=lambda name: f"address of {name}", link=lambda peer: f"link to {peer}",
-            outlet=lambda name: None, authorized_key="", private_key="",
-            guest_host_key=SimpleNamespace(private="", public=""), host_key="",
+            link_address=lambda name: f"address of {name}",
+            link=lambda peer: f"link to {peer}",
+            outlet=lambda name: None,
+            authorized_key="",
+            private_key="",
+            guest_host_key=SimpleNamespace(private="", public=""),
+            host_key="",
             hosts=lambda: [self.host(name) for name in self.hosts],
-        )  # fmt: skip
+        )
         self.stage = LabStage(cast(Lab, lab))
         monkeypatch.setattr(stage, "is_running", lambda directory: self.running)
         monkeypatch.setattr(stage, "read_abilities", self.read_abilities)
@@ -68,8 +74,13 @@ def make_case(source: str = "qemu", destination: str = "qemu", *, kernel: str = 
 
 def test_what_the_gate_has_to_know(world: World) -> None:
     """Each binary is asked once on each host where a case needs it; one that is not there is told as that."""
-    known = world.stage.ask([(make_case(), ("", "")), (make_case("qemu", "missing"), ("", "")),
-                             (make_case("other", "qemu"), ("hostb", "hostb"))])  # fmt: skip
+    known = world.stage.ask(
+        [
+            (make_case(), ("", "")),
+            (make_case("qemu", "missing"), ("", "")),
+            (make_case("other", "qemu"), ("hostb", "hostb")),
+        ]
+    )
     assert sorted(world.log) == ["missing of hostb", "other of hostb", "qemu of hosta", "qemu of hostb"]
     source, destination = known.pair
     assert (source.name, destination.name) == ("hosta", "hostb")

@@ -83,8 +83,11 @@ def test_sides_are_told_by_where_the_guest_is(world: World) -> None:
 
     travel(world, use)
     assert [line for line in world.log if line.startswith(("keep", "end"))] == [
-        "keep source", "end hop 1", "keep hop 2", "end hop 2",
-    ]  # fmt: skip
+        "keep source",
+        "end hop 1",
+        "keep hop 2",
+        "end hop 2",
+    ]
 
 
 def test_the_listener_of_the_next_case_is_told(world: World) -> None:

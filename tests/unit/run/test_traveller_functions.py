@@ -44,10 +44,20 @@ def test_virtual_functions_outlive_every_side(world: World) -> None:
         world.note("in use")
     steps = [line for line in world.log if line.startswith(("make", "remove", "start", "end", "in use"))]
     assert steps == [
-        "make 1 on a", "start source on a", "make 1 on b", "start destination on b", "end source",
-        "make 1 on a", "start back on a", "end destination", "in use",
-        "end back", "remove 1 on a", "remove 1 on b", "remove 1 on a",
-    ]  # fmt: skip
+        "make 1 on a",
+        "start source on a",
+        "make 1 on b",
+        "start destination on b",
+        "end source",
+        "make 1 on a",
+        "start back on a",
+        "end destination",
+        "in use",
+        "end back",
+        "remove 1 on a",
+        "remove 1 on b",
+        "remove 1 on a",
+    ]
 
 
 def test_functions_that_cannot_be_made_start_nothing(world: World) -> None:

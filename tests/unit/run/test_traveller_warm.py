@@ -32,8 +32,12 @@ def test_a_warm_guest_is_restored_while_the_destination_starts(world: World) -> 
         ["start destination on b", "restore source", "clock", "canary", "1 devices taken", "seed 0"]
     )
     assert [line for line in world.log[2:begun] if not line.startswith("start")] == [
-        "restore source", "clock", "canary", "1 devices taken", "seed 0",
-    ]  # fmt: skip
+        "restore source",
+        "clock",
+        "canary",
+        "1 devices taken",
+        "seed 0",
+    ]
     assert world.log[begun + 1] == "migrate source to destination at at b"
     again = world.log[world.log.index("start source again on a") :]
     assert again[:3] == ["start source again on a", "both started", "migrate destination to source again at at a"]

@@ -84,9 +84,13 @@ CANCEL = Intervened("cancel", Phase.ACTIVE, "active", 100, 200)
 SHUT = tell(source=[("active", 50), ("failed", 155)], destination=[("active", 40), ("failed", 142)])
 """The source's cancel has shut the stream down, and both fail, the destination first, as QEMU 10.0 was seen to."""
 RACED = make_result(
-    "failed", error="Channel error: Input/output error", destination_error="load of migration failed: Invalid argument",
-    interventions=(CANCEL,), statuses=SHUT, failed_first="destination",
-)  # fmt: skip
+    "failed",
+    error="Channel error: Input/output error",
+    destination_error="load of migration failed: Invalid argument",
+    interventions=(CANCEL,),
+    statuses=SHUT,
+    failed_first="destination",
+)
 
 
 @pytest.mark.parametrize("first", ["source", "destination", ""])

@@ -139,9 +139,18 @@ class World:
 
     @contextlib.contextmanager
     def start_side(
-        self, spec: SideSpec, host: FaultyHost, name: str, keys: GuestKeys, loop: LoopThread, *, incoming: bool,
-        keep: Callable[[Any], None], saved: Any = None, words: str = "",
-    ) -> Iterator[Side]:  # fmt: skip
+        self,
+        spec: SideSpec,
+        host: FaultyHost,
+        name: str,
+        keys: GuestKeys,
+        loop: LoopThread,
+        *,
+        incoming: bool,
+        keep: Callable[[Any], None],
+        saved: Any = None,
+        words: str = "",
+    ) -> Iterator[Side]:
         try:
             self.note(f"start {name} on {host.name}")
         finally:
@@ -249,9 +258,16 @@ class FakeSavedGuests:
         return Beginning("warm") if spec.start == "warm" else Beginning("cold", "there is no lab")
 
     def require(
-        self, spec: GuestSpec, ports: int, host: FaultyHost, keys: object, loop: object, lab: object, words: str,
+        self,
+        spec: GuestSpec,
+        ports: int,
+        host: FaultyHost,
+        keys: object,
+        loop: object,
+        lab: object,
+        words: str,
         keep: Callable[[Any], None],
-    ) -> SavedGuest:  # fmt: skip
+    ) -> SavedGuest:
         self.words.append(words)
         self.world.note(f"saved guest with {ports} ports on {host.name}")
         return SAVED

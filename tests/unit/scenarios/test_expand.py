@@ -89,8 +89,11 @@ def test_the_last_axis_varies_fastest() -> None:
     """Cases come in the order of the axes."""
     text = '[axes]\nvcpus = [1, 2]\nmachine = ["a", "b"]\n'
     assert [entry.case.id for entry in plan(text)] == [
-        "vcpus=1,machine=a", "vcpus=1,machine=b", "vcpus=2,machine=a", "vcpus=2,machine=b",
-    ]  # fmt: skip
+        "vcpus=1,machine=a",
+        "vcpus=1,machine=b",
+        "vcpus=2,machine=a",
+        "vcpus=2,machine=b",
+    ]
 
 
 def test_variants_set_several_keys() -> None:
@@ -120,8 +123,10 @@ def test_excluded() -> None:
     """Combinations that are left out are not planned; if none is left, that is a mistake."""
     text = '[axes]\nvcpus = [1, 2]\nmachine = ["a", "b"]\n[[exclude]]\nbecause = "x"\n'
     assert [entry.case.id for entry in plan(text + 'when = { vcpus = 1, machine = "b" }\n')] == [
-        "vcpus=1,machine=a", "vcpus=2,machine=a", "vcpus=2,machine=b",
-    ]  # fmt: skip
+        "vcpus=1,machine=a",
+        "vcpus=2,machine=a",
+        "vcpus=2,machine=b",
+    ]
     with pytest.raises(UsageError, match=r"scenario.toml:7: \[\[exclude\]\] leaves no case."):
         plan(text + "when.vcpus = [1, 2]\n")
 

@@ -114,7 +114,7 @@ def test_ranges_of_knobs_are_those_of_the_device() -> None:
         ('[migration.parameters]\n"a\\u0000" = 1', "5: migration.parameters.a?: the key has the control character U"),
         ('[device]\nproperties.x = "\\u007f"', "5: device.properties.x: has the control character U+007F at its pla"),
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be(text: str, expected: str) -> None:
     """Each is the one mistake that is told, with its line, its key and what is allowed."""
     (told,) = fail(text + "\n")
@@ -126,15 +126,19 @@ def test_all_mistakes_at_once() -> None:
     or makes up another one.
     """
     told = fail(
-        '[bounds]\nhang_s = 600\ntimeout_s = 10\nsettle_timeout_s = 0\n[device]\nirq_rates = [20000]\n'
+        "[bounds]\nhang_s = 600\ntimeout_s = 10\nsettle_timeout_s = 0\n[device]\nirq_rates = [20000]\n"
         'fail_errno = 999\n[probes]\nirq_seconds = 1\n[guest]\nssh_user = "a\\u0000"\n[source.device]\n'
         'fail_at = "load"\n[axes]\nvcpus = [0]\n'
-    )  # fmt: skip
+    )
     assert [line.split(": ")[:2] for line in told] == [
-        ["5", "bounds.hang_s"], ["7", "bounds.settle_timeout_s"], ["9", "device.irq_rates"],
-        ["10", "device.fail_errno"], ["14", "guest.ssh_user"],
-        ["16", "source.device.fail_at"], ["18", "axes.vcpus[0]"],
-    ]  # fmt: skip
+        ["5", "bounds.hang_s"],
+        ["7", "bounds.settle_timeout_s"],
+        ["9", "device.irq_rates"],
+        ["10", "device.fail_errno"],
+        ["14", "guest.ssh_user"],
+        ["16", "source.device.fail_at"],
+        ["18", "axes.vcpus[0]"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,9 +152,9 @@ def test_all_mistakes_at_once() -> None:
         "[bounds]\ntimeout_s = 10\n",
         "[probes]\nheartbeat_us = 0\n",
         '[expect]\nverdict = "failed"\nreason = "a\\\\nb"\nbecause = "two\\nlines"\n',
-        '[migration]\ndowntime_limit_ms = 0\nparameters.multifd-channels = 2\n',
+        "[migration]\ndowntime_limit_ms = 0\nparameters.multifd-channels = 2\n",
     ],
-)  # fmt: skip
+)
 def test_values_at_the_edge(text: str) -> None:
     """What can be is read."""
     assert plan(text)
@@ -202,9 +206,12 @@ def test_all_mistakes_of_a_case_at_once() -> None:
         build_case("mine", guest=GuestSpec(vcpus=0, prefix=99), migration=MigrationSettings(hang_s=0))
     lines = error.value.what.splitlines()
     assert [line.split(": ")[1] for line in lines] == [
-        "source.guest.vcpus", "source.guest.prefix", "destination.guest.vcpus", "destination.guest.prefix",
+        "source.guest.vcpus",
+        "source.guest.prefix",
+        "destination.guest.vcpus",
+        "destination.guest.prefix",
         "settings.hang_s",
-    ]  # fmt: skip
+    ]
 
 
 @given(st.text(max_size=20))

@@ -40,8 +40,10 @@ def test_a_warm_case_is_estimated_as_such() -> None:
     """An axis over both starts: the warm case costs less, and each case says how its guest starts."""
     plan = make_plan(parse_scenario(f'{HEAD}[axes]\nstart = ["cold", "warm", "auto"]\n'))
     assert [(entry.planned.case.id, entry.seconds) for entry in plan.entries] == [
-        ("start=cold", CASE_S), ("start=warm", WARM_CASE_S), ("start=auto", WARM_CASE_S),
-    ]  # fmt: skip
+        ("start=cold", CASE_S),
+        ("start=warm", WARM_CASE_S),
+        ("start=auto", WARM_CASE_S),
+    ]
     assert [entry.planned.case.source.guest.start for entry in plan.entries] == ["cold", "warm", "auto"]
 
 

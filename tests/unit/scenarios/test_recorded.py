@@ -27,29 +27,44 @@ BOOLS = st.dictionaries(TEXT, st.booleans(), max_size=2)
 SIDES = st.builds(
     SideSpec,
     st.builds(
-        GuestSpec, name=TEXT, qemu=TEXT, memory_mib=NUMBER, boot_timeout_s=SECONDS,
+        GuestSpec,
+        name=TEXT,
+        qemu=TEXT,
+        memory_mib=NUMBER,
+        boot_timeout_s=SECONDS,
         devices=st.tuples(st.builds(VfioDevice, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=1))),
     ),
     st.lists(
         st.builds(
-            DeviceSpec, TEXT, TEXT,
+            DeviceSpec,
+            TEXT,
+            TEXT,
             st.builds(Knobs, pre_copy=st.booleans(), irq_rates=st.lists(NUMBER, max_size=3).map(tuple), fail_at=TEXT),
             st.dictionaries(TEXT, TEXT, max_size=2),
         ),
         max_size=2,
     ).map(tuple),
-)  # fmt: skip
+)
 SETTINGS = st.builds(
-    MigrationSettings, downtime_limit_ms=NUMBER, settle=st.booleans(), timeout_s=SECONDS, hang_s=SECONDS,
+    MigrationSettings,
+    downtime_limit_ms=NUMBER,
+    settle=st.booleans(),
+    timeout_s=SECONDS,
+    hang_s=SECONDS,
     parameters=st.dictionaries(TEXT, st.one_of(NUMBER, st.booleans(), TEXT), max_size=2),
-    capabilities=BOOLS, destination_capabilities=BOOLS,
-)  # fmt: skip
+    capabilities=BOOLS,
+    destination_capabilities=BOOLS,
+)
 CASES = st.builds(
-    Case, TEXT, SIDES, SIDES, SETTINGS,
+    Case,
+    TEXT,
+    SIDES,
+    SIDES,
+    SETTINGS,
     st.lists(st.builds(Fault, st.sampled_from(Action), st.sampled_from(Phase), NUMBER), max_size=2).map(tuple),
     st.builds(Expectation, st.sampled_from(VerdictName), TEXT, TEXT, TEXT),
     NUMBER,
-)  # fmt: skip
+)
 
 
 def record_of(case: Case) -> Record:

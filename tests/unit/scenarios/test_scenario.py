@@ -85,8 +85,9 @@ irq_rates = [100, 0, 50]
     assert (source.guest.machine, destination.guest.machine) == ("pc-q35-9.2", "pc-q35-10.0")
     assert (source.guest.vcpus, destination.guest.vcpus) == (2, 2)
     assert [(device.id, device.type) for device in source.devices] == [
-        ("first", "refdev-16vec"), ("second", "refdev-4vec"),
-    ]  # fmt: skip
+        ("first", "refdev-16vec"),
+        ("second", "refdev-4vec"),
+    ]
     assert [device.knobs.p2p for device in source.devices] == [True, False]
     assert [device.knobs.p2p for device in destination.devices] == [True, True]
     assert [device.knobs.stop_copy_bytes for device in destination.devices] == [2 << 20, 2 << 20]
@@ -139,16 +140,17 @@ action = "cancel"
 phase = "device pre-copy"
 """)
     assert case.settings == MigrationSettings(
-        switchover_ack=True, switchover_bandwidth=1 << 30, hang_s=3,
-        parameters={"multifd-channels": 4, "x": True, "y": "none"}, destination_capabilities={"switchover-ack": False},
-    )  # fmt: skip
+        switchover_ack=True,
+        switchover_bandwidth=1 << 30,
+        hang_s=3,
+        parameters={"multifd-channels": 4, "x": True, "y": "none"},
+        destination_capabilities={"switchover-ack": False},
+    )
     assert case.source.guest.boot_timeout_s == case.destination.guest.boot_timeout_s == 7.5
     assert case.settings.given_bounds == ("hang_s",)
     assert case.source.guest.given_bounds == case.destination.guest.given_bounds == ("boot_timeout_s",)
     assert case.heartbeat_us == 5000
-    assert case.faults == (
-        Fault(Action.SLOW_LINK, Phase.ACTIVE, 1000), Fault(Action.CANCEL, Phase.DEVICE_PRE_COPY),
-    )  # fmt: skip
+    assert case.faults == (Fault(Action.SLOW_LINK, Phase.ACTIVE, 1000), Fault(Action.CANCEL, Phase.DEVICE_PRE_COPY))
 
 
 def test_bounds_that_are_set_are_known() -> None:
@@ -635,13 +637,16 @@ def test_what_is_compared() -> None:
 @pytest.mark.parametrize(
     ("axes", "compare", "expected"),
     [
-        ("memory_mib = [128, 256]", 'axis = "memory"\nbaseline = 128',
-         "7: compare.axis: there is no axis 'memory'; did you mean 'memory_mib'?"),
+        (
+            "memory_mib = [128, 256]",
+            'axis = "memory"\nbaseline = 128',
+            "7: compare.axis: there is no axis 'memory'; did you mean 'memory_mib'?",
+        ),
         ("memory_mib = [128, 256]", 'axis = "memory_mib"\nbaseline = 3', "8: compare.baseline: the axis has no value"),
         ("memory_mib = [128]", 'axis = "memory_mib"\nbaseline = 128', "7: compare.axis: has one value: there is"),
         ("memory_mib = [128, 256]", 'axis = "memory_mib"', "6: compare.baseline: is missing"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_compared(axes: str, compare: str, expected: str) -> None:
     """It is told with its line, and what there is."""
     assert fail(f"[axes]\n{axes}\n[compare]\n{compare}\n")[0].startswith(expected)

@@ -258,9 +258,7 @@ def _require_stubs() -> _Stubs:
     try:
         return _Stubs()
     except ImportError as error:
-        raise NotReady(
-            "labgrid cannot be used.", why=str(error), fix="pip install 'switchover[labgrid]'"
-        ) from error  # fmt: skip
+        raise NotReady("labgrid cannot be used.", why=str(error), fix="pip install 'switchover[labgrid]'") from error
 
 
 class _Silent(NotReady):

@@ -358,7 +358,13 @@ class _Run(Generic[R]):
         earlier = self._earlier.get(outcome.job.id, ())
         self._outcomes.put(
             Outcome(
-                outcome.job, outcome.result, outcome.lack, outcome.pair, outcome.waited_s, outcome.seconds,
-                outcome.error, earlier,
+                outcome.job,
+                outcome.result,
+                outcome.lack,
+                outcome.pair,
+                outcome.waited_s,
+                outcome.seconds,
+                outcome.error,
+                earlier,
             )
-        )  # fmt: skip
+        )

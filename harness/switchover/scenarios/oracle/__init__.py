@@ -17,9 +17,20 @@ from switchover.scenarios.oracle.switchover_ack import SWITCHOVER_ACK
 from switchover.scenarios.oracle.traits import SideTraits, Traits, list_capabilities, make_side_traits, make_traits
 
 __all__ = [
-    "DEFAULT", "GROUPS", "ORACLE", "Group", "Rule", "SideTraits", "Traits", "choose_rule", "find_rule",
-    "find_scenario_rule", "list_capabilities", "make_side_traits", "make_traits",
-]  # fmt: skip
+    "DEFAULT",
+    "GROUPS",
+    "ORACLE",
+    "Group",
+    "Rule",
+    "SideTraits",
+    "Traits",
+    "choose_rule",
+    "find_rule",
+    "find_scenario_rule",
+    "list_capabilities",
+    "make_side_traits",
+    "make_traits",
+]
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,7 @@ def test_ones_own_leases_are_no_news() -> None:
     """Who waits for itself alone is told nothing; as soon as another one has a part of it, all is told."""
     told: list[str] = []
     holders = iter([[Holder("a", "us", news=False)], [Holder("a", "us", news=False), Holder("b", "them")]])
-    lease = wait_for_lease(
-        PAIRS, lambda: next(holders, Lease(PAIRS[0], lambda: None)), 5, told.append, poll_s=0.001
-    )  # fmt: skip
+    lease = wait_for_lease(PAIRS, lambda: next(holders, Lease(PAIRS[0], lambda: None)), 5, told.append, poll_s=0.001)
     assert lease.pair == ("a", "b")
     assert told == ["a-b or b-c: a is leased by us; b is leased by them"]
 

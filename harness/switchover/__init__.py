@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from switchover.record.units import Direction as Direction
     from switchover.record.units import Unit as Unit
     from switchover.record.version import __version__ as __version__
-    from switchover.run.testbed import Guest as Guest
-    from switchover.run.testbed import Testbed as Testbed
-    from switchover.run.testbed import open_hosts as open_hosts
-    from switchover.run.testbed import open_lab as open_lab
-    from switchover.run.testbed import read_irq_recording as read_irq_recording
-    from switchover.run.testbed import record_irq_threads as record_irq_threads
+    from switchover.runner.testbed import Guest as Guest
+    from switchover.runner.testbed import Testbed as Testbed
+    from switchover.runner.testbed import open_hosts as open_hosts
+    from switchover.runner.testbed import open_lab as open_lab
+    from switchover.runner.testbed import read_irq_recording as read_irq_recording
+    from switchover.runner.testbed import record_irq_threads as record_irq_threads
     from switchover.scenarios.building import build_case as build_case
     from switchover.scenarios.building import load_cases as load_cases
     from switchover.scenarios.case import Case as Case
@@ -88,7 +88,7 @@ _PLACES = {
     "record.rundir": ("read_records",),
     "record.units": ("MIB", "Direction", "Unit"),
     "record.version": ("__version__",),
-    "run.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
+    "runner.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
     "scenarios.case": ("Case", "DeviceSpec", "SideSpec"),
     "scenarios.expand": ("PlannedCase",),

@@ -7,8 +7,8 @@ import pytest
 
 from switchover import Testbed
 from switchover.lab.lab import Lab
-from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import Pair, pair_of_lab
+from switchover.runner.fingerprint import collect_fingerprint
+from switchover.runner.host_pair import HostPair, pair_of_lab
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +18,10 @@ def lab(testbed: Testbed) -> Lab:
 
 
 @pytest.fixture(scope="session")
-def pair(lab: Lab) -> Pair:
+def pair(lab: Lab) -> HostPair:
     return pair_of_lab(lab)
 
 
 @pytest.fixture(scope="session")
-def fingerprint(lab: Lab, pair: Pair) -> dict[str, Any]:
+def fingerprint(lab: Lab, pair: HostPair) -> dict[str, Any]:
     return collect_fingerprint(lab, pair)

@@ -9,7 +9,7 @@ from switchover.hosts.host import Completed, Host
 from switchover.hosts.waiting import wait_until
 from switchover.migration.libvirt_session import start_peer
 from switchover.repro.script import SCRIPT
-from switchover.run.pair import Pair
+from switchover.runner.host_pair import HostPair
 
 _DIRECTORY = "/tmp/repro"
 
@@ -50,7 +50,7 @@ def start_script(host: Host, script: str, verb: str, ready: str, **variables: st
     wait_until(f"{verb} to be ready", is_ready, timeout=200, poll=2.0)
 
 
-def migrate_by_virsh(pair: Pair, script: str) -> Completed:
+def migrate_by_virsh(pair: HostPair, script: str) -> Completed:
     """The script of a case by libvirt, each of its steps on its host; what the last one, the migration, said."""
     source, address = pair.source.host, {"DESTINATION": pair.destination.address}
     prepared = run_script(pair.destination.host, script, "destination", **address)

@@ -20,13 +20,13 @@ from switchover.hosts.checks import Outcome, run_checks
 from switchover.hosts.host import Host
 from switchover.hosts.inventory import DeviceEntry
 from switchover.lab.lab import Lab
-from switchover.run.pair import Pair
+from switchover.runner.host_pair import HostPair
 
 REFERENCE = DeviceEntry.model_validate({"mdev": {"parent": PARENT, "type": TYPE}})
 
 
 @pytest.fixture
-def host(pair: Pair) -> Host:
+def host(pair: HostPair) -> Host:
     return pair.source.host
 
 

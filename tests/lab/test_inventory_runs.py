@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from switchover.cli.main import main
-from switchover.hosts.holding import hold_host
+from switchover.hosts.host_lock import lock_host
 from switchover.lab.lab import Lab
 
 SCENARIO = """
@@ -71,7 +71,7 @@ def test_a_run_there(words: list[str], tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_a_host_that_another_run_has(words: list[str], lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """Refused, with who has it: the environment is not ready, and no case was run."""
-    with hold_host(lab.host("hostb"), "rack9, process 1: switchover run"):
+    with lock_host(lab.host("hostb"), "rack9, process 1: switchover run"):
         assert main([*words, "--only", "migrates"]) == 3
     told = capsys.readouterr()
     assert "rack2 is in use by another run" in told.err

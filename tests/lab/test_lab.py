@@ -23,8 +23,8 @@ from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import labs_directory
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import run_repeat
+from switchover.runner.case_runner import run_repeat
+from switchover.runner.host_pair import pair_of_lab
 
 
 @pytest.mark.quick

@@ -24,9 +24,9 @@ from switchover.lab.lab import Lab
 from switchover.lab.release import undo_dead_journals
 from switchover.migration.session import Sample
 from switchover.record.rundir import make_run_directory
-from switchover.run.listener import RunListener
-from switchover.run.pair import Pair
-from switchover.run.repeat import RunContext, run_repeat
+from switchover.runner.case_runner import RunContext, run_repeat
+from switchover.runner.host_pair import HostPair
+from switchover.runner.listener import RunListener
 
 
 def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
@@ -52,8 +52,8 @@ from pathlib import Path
 from switchover.lab.lab import Lab
 from switchover.record.log import set_up_logging
 from switchover.record.rundir import RunDirectory
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import run_repeat
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.case_runner import run_repeat
 from tests.lab.standard import BY_LIBVIRT
 
 set_up_logging(verbose=True)
@@ -93,7 +93,7 @@ def test_kill_while_libvirt_has_the_guest(lab: Lab, tmp_path: Path, step: str) -
 
 
 @pytest.mark.parametrize("end", [0, 1], ids=["source", "destination"])
-def test_a_libvirtd_that_dies(lab: Lab, pair: Pair, fingerprint: dict[str, Any], tmp_path: Path, end: int) -> None:
+def test_a_libvirtd_that_dies(lab: Lab, pair: HostPair, fingerprint: dict[str, Any], tmp_path: Path, end: int) -> None:
     """SIGKILL of one end's libvirtd while a device is in pre-copy: the connection is told as lost, both QEMUs are ended
     all the same (the fixture looks), and the next connection finds a libvirtd.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from switchover.guests.places import PLACES
-from switchover.guests.warm import SavedGuests
+from switchover.guests.snapshots import Snapshots
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import stretch
@@ -23,13 +23,13 @@ from switchover.lab.release import list_leftovers
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.run.interventions import start_link
-from switchover.run.listener import RunListener
-from switchover.run.pair import Pair, pair_of_lab, pairs_of_lab
-from switchover.run.repeat import RunContext, run_repeat
-from switchover.run.standard import PRE_COPY_ON
-from switchover.run.traveller import start_traveller
-from switchover.run.verdict import judge_passage
+from switchover.runner.case_runner import RunContext, run_repeat
+from switchover.runner.guest_session import start_guest_session
+from switchover.runner.host_pair import HostPair, pair_of_lab, pairs_of_lab
+from switchover.runner.interventions import start_link
+from switchover.runner.listener import RunListener
+from switchover.runner.standard import PRE_COPY_ON
+from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import in_place
 
 _MEETING_S = 120
@@ -50,8 +50,8 @@ def clean(four: Lab) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def saved() -> Iterator[SavedGuests]:
-    with SavedGuests() as guests:
+def saved() -> Iterator[Snapshots]:
+    with Snapshots() as guests:
         yield guests
 
 
@@ -87,13 +87,13 @@ class Guest(RunListener):
         self.meeting.note(self.number, step)
 
 
-def run_together(pairs: Sequence[Pair], saved: SavedGuests, parent: Path) -> list[Record]:
+def run_together(pairs: Sequence[HostPair], saved: Snapshots, parent: Path) -> list[Record]:
     """The same case on each of the pairs, all at the same time, each guest in a place of its own."""
     meeting = Meeting(threading.Barrier(len(pairs)))
     directory = make_run_directory("test", parent)
 
     def run(number: int) -> Record:
-        context = RunContext(Guest(meeting, number), saved_guests=saved)
+        context = RunContext(Guest(meeting, number), snapshots=saved)
         repeat = directory.repeat(PRE_COPY_ON.id, number + 1)
         return run_repeat(PRE_COPY_ON, number + 1, pairs[number], repeat, {}, context, PLACES[number])
 
@@ -113,7 +113,7 @@ def require_heard(record: Record) -> None:
     assert {CheckId.GUEST_CONNECTION_SURVIVES.claim, CheckId.DOWNTIME_OUTSIDE.claim} <= passed
 
 
-def test_two_pairs_at_the_same_time(four: Lab, saved: SavedGuests, tmp_path: Path) -> None:
+def test_two_pairs_at_the_same_time(four: Lab, saved: Snapshots, tmp_path: Path) -> None:
     """Both migrations complete with all checks, both guests answer, and of each the outside heard when it was silent.
     Both were restored from one saved guest.
     """
@@ -127,22 +127,22 @@ def test_two_pairs_at_the_same_time(four: Lab, saved: SavedGuests, tmp_path: Pat
     assert [check.name for check in first.checks] == [check.name for check in second.checks]
 
 
-def test_pairs_that_overlap(four: Lab, saved: SavedGuests, tmp_path: Path) -> None:
+def test_pairs_that_overlap(four: Lab, saved: Snapshots, tmp_path: Path) -> None:
     """Two guests leave one host for two others at the same time: each is heard by itself."""
     pairs = [pair_of_lab(four, "hosta", "hostb"), pair_of_lab(four, "hosta", "hostc")]
     for record in run_together(pairs, saved, tmp_path):
         require_heard(record)
 
 
-def test_a_guest_has_the_addresses_of_its_place(four: Lab, saved: SavedGuests) -> None:
+def test_a_guest_has_the_addresses_of_its_place(four: Lab, saved: Snapshots) -> None:
     """One that was saved with others: in its kernel and in QEMU's NIC, as it was restored and as it has migrated."""
     case, pair = in_place(PRE_COPY_ON, PLACES[4]), pair_of_lab(four, "hostd", "hosta")
-    with LoopThread() as loop, start_traveller(case.source, pair, loop, saved_guests=saved) as traveller:
+    with LoopThread() as loop, start_guest_session(case.source, pair, loop, snapshots=saved) as guest_session:
         for end in ("hosta", "hostd"):
-            assert judge_passage(traveller.attempt(case, f"to {end}")).name is VerdictName.COMPLETED
-            guest = traveller.side.guest
+            assert judge_attempt(guest_session.attempt(case, f"to {end}")).name is VerdictName.COMPLETED
+            guest = guest_session.side.guest
             assert guest.host.name == end
-            shell = traveller.connection.require(guest)
+            shell = guest_session.connection.require(guest)
             assert shell.run(["cat", "/sys/class/net/eth0/address"]).text.strip() == PLACES[4].mac
             (nic,) = guest.qmp.execute("query-rx-filter")
             assert nic["main-mac"] == PLACES[4].mac

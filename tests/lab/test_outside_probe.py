@@ -15,15 +15,15 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
 from switchover.migration.outside import count_traffic
 from switchover.record.record import VerdictName
-from switchover.run.outside import start_outside
-from switchover.run.pair import Pair
-from switchover.run.side import start_side
+from switchover.runner.host_pair import HostPair
+from switchover.runner.outside import start_outside
+from switchover.runner.side import start_side
 
 PERIOD_US = 10_000
 _ARP_OF_BRIDGE = (b"\xff" * 6, bytes.fromhex("5254005362"), b"\x08\x06")
 
 
-def test_a_stopped_guest_is_silent_and_sends_no_burst(pair: Pair) -> None:
+def test_a_stopped_guest_is_silent_and_sends_no_burst(pair: HostPair) -> None:
     """A guest that QEMU stops for half a second is not heard in it; what it missed it does not send afterwards."""
     with (
         LoopThread() as loop,
@@ -48,7 +48,7 @@ def test_a_stopped_guest_is_silent_and_sends_no_burst(pair: Pair) -> None:
     assert len(after) < passed_us / PERIOD_US + 5, "a burst"
 
 
-def test_nothing_else_leaves_the_lab(run_case: CaseRunner, pair: Pair) -> None:
+def test_nothing_else_leaves_the_lab(run_case: CaseRunner, pair: HostPair) -> None:
     """Over a migration without heartbeats nothing of the stream comes out, and nothing else but ARP of a lab host."""
     with _listen(pair) as listeners:
         record = run_case(replace(PRE_COPY_ON, heartbeat_us=0))
@@ -62,7 +62,7 @@ def test_nothing_else_leaves_the_lab(run_case: CaseRunner, pair: Pair) -> None:
 
 
 @contextlib.contextmanager
-def _listen(pair: Pair) -> Iterator[list[socket.socket]]:
+def _listen(pair: HostPair) -> Iterator[list[socket.socket]]:
     with contextlib.ExitStack() as stack:
         listeners = []
         for end in (pair.source, pair.destination):

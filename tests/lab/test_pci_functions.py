@@ -27,11 +27,11 @@ from switchover.lab.release import list_leftovers
 from switchover.record.errors import NotReady, NotSupported, Refused
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import run_repeat
-from switchover.run.side import Side, start_side
-from switchover.run.traveller import start_traveller
-from switchover.run.verdict import judge_passage
+from switchover.runner.case_runner import run_repeat
+from switchover.runner.guest_session import start_guest_session
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.side import Side, start_side
+from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case
 from switchover.scenarios.expand import expand, select
 from switchover.scenarios.expectation import find_mismatch
@@ -130,17 +130,17 @@ def test_functions_work_in_a_guest(pci_lab: Lab) -> None:
         interface_up(host, SINGLE[1], "192.0.2.1"),
         interface_up(host, PHYSICAL, "192.0.2.5"),
         LoopThread() as loop,
-        start_traveller(case.source, pair, loop) as traveller,
+        start_guest_session(case.source, pair, loop) as guest_session,
     ):
-        passage = traveller.attempt(case)
-        verdict = judge_passage(passage)
-        with traveller.side.guest.open_ssh(pair.keys) as guest:
+        attempt = guest_session.attempt(case)
+        verdict = judge_attempt(attempt)
+        with guest_session.side.guest.open_ssh(pair.keys) as guest:
             said = [
                 guest.run(["sh", "-c", _PING, "sh", *words], check=False, timeout=60).text
                 for words in (("e1000e", "192.0.2.2", "192.0.2.1"), ("igbvf", "192.0.2.6", "192.0.2.5"))
             ]
     assert "VFIO migration is not supported in kernel" in verdict.reason
-    assert find_mismatch(case.expectation, verdict, passage.checks) == ""
+    assert find_mismatch(case.expectation, verdict, attempt.checks) == ""
     assert said[0].startswith(address)
     # received, sent, state of the link; a virtual function's third is for messages of the physical one: there were none
     for text, used in zip(said, (3, 2), strict=True):
@@ -299,8 +299,8 @@ from pathlib import Path
 from switchover.lab.lab import Lab
 from switchover.record.log import set_up_logging
 from switchover.record.rundir import RunDirectory
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import run_repeat
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.case_runner import run_repeat
 from tests.lab.test_pci_functions import catalogue_case
 
 set_up_logging(verbose=True)

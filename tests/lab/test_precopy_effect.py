@@ -19,7 +19,7 @@ ARMS = ("off", "on", "on-ack")
 @pytest.fixture(autouse=True)
 def borrowed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session's lab: it is leased by the session itself."""
-    monkeypatch.setattr(verb, "borrow_lab", lambda **_: contextlib.nullcontext(lab))
+    monkeypatch.setattr(verb, "acquire_lab", lambda **_: contextlib.nullcontext(lab))
 
 
 def test_the_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

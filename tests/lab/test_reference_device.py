@@ -18,7 +18,7 @@ from switchover.migration.session import migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import CommandFailed
 from switchover.record.units import MIB
-from switchover.run.pair import End, Pair
+from switchover.runner.host_pair import Endpoint, HostPair
 
 OTHER_KNOBS = Knobs(
     migration=False,
@@ -43,7 +43,7 @@ OTHER_KNOBS = Knobs(
 
 
 @pytest.mark.quick
-def test_device_keeps_the_vfio_uapi(pair: Pair) -> None:
+def test_device_keeps_the_vfio_uapi(pair: HostPair) -> None:
     """Every arc of the state machine, split reads and writes, damaged streams, MSI-X, DMA and which pages it makes
     dirty, rates, faults: as the VFIO uAPI and the device's documentation say.
     """
@@ -56,7 +56,7 @@ def test_device_keeps_the_vfio_uapi(pair: Pair) -> None:
     assert min(truth.counters[name] for name in ("loads", "faults", "dma_pages_written", "dma_errors")) > 0
 
 
-def test_device_tells_what_it_is_told(pair: Pair) -> None:
+def test_device_tells_what_it_is_told(pair: HostPair) -> None:
     """Each knob is read back as it was set, and a fresh device has no history and no counts."""
     assert all(getattr(OTHER_KNOBS, field.name) != field.default for field in fields(Knobs)), "a knob is not tried"
     with start_reference_device(pair.destination.host, OTHER_KNOBS) as device:
@@ -78,7 +78,7 @@ class Side:
 
 
 @contextlib.contextmanager
-def start_side(end: End, pair: Pair, name: str, knobs: Knobs, loop: LoopThread) -> Iterator[Side]:
+def start_side(end: Endpoint, pair: HostPair, name: str, knobs: Knobs, loop: LoopThread) -> Iterator[Side]:
     with start_reference_device(end.host, knobs) as device:
         properties = {"enable-migration": "on", "migration-events": "on"}
         spec = GuestSpec(devices=(VfioDevice("dut", device.mediated.sysfs, properties),))
@@ -109,7 +109,7 @@ def make_idle(guest: Host, device: ReferenceDevice) -> None:
     driver.disable_dma()
 
 
-def test_busy_device_migrates(pair: Pair) -> None:
+def test_busy_device_migrates(pair: HostPair) -> None:
     """A device that writes to memory and interrupts all the time, at its own rate and at the guest's, is migrated:
     every page that it wrote on either side is there, and no interrupt was lost.
     """

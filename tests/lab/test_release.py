@@ -20,10 +20,10 @@ from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.paths import journals_directory
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
-from switchover.run.interventions import start_link
-from switchover.run.pair import Pair, pair_of_lab
-from switchover.run.repeat import run_repeat
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.case_runner import run_repeat
+from switchover.runner.host_pair import HostPair, pair_of_lab
+from switchover.runner.interventions import start_link
+from switchover.runner.standard import PRE_COPY_ON
 from switchover.scenarios.case import with_start
 
 _REPEAT = """
@@ -32,9 +32,9 @@ from pathlib import Path
 from switchover.lab.lab import Lab
 from switchover.record.log import set_up_logging
 from switchover.record.rundir import RunDirectory
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import run_repeat
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.case_runner import run_repeat
+from switchover.runner.standard import PRE_COPY_ON
 
 set_up_logging(verbose=True)
 run_repeat(PRE_COPY_ON, 1, pair_of_lab(Lab(Path(sys.argv[1]))), RunDirectory(Path(sys.argv[2])).repeat("case", 1), {})
@@ -120,7 +120,7 @@ def test_a_qemu_that_ended_is_left_if_nobody_takes_note(lab: Lab, seconds: int, 
         host.run(["sh", "-c", 'kill "$1"; rm "$2"', "sh", parent, program], check=False)
 
 
-def test_a_disturbed_link_is_in_order_afterwards(lab: Lab, pair: Pair) -> None:
+def test_a_disturbed_link_is_in_order_afterwards(lab: Lab, pair: HostPair) -> None:
     """A link has its own discipline again after the fault, whether it was disturbed or not; until then it is seen."""
     host = lab.hosts()[0]
     for disturbed in (True, False):

@@ -13,7 +13,7 @@ from tests.lab.standard import DEVICE, KNOBS, PRE_COPY_ON
 
 from switchover import Case, Expectation, MigrationSettings, Record, Testbed, VerdictName, build_case
 from switchover.lab.release import list_leftovers
-from switchover.run.pair import Pair
+from switchover.runner.host_pair import HostPair
 
 DEVICE_FAILS = build_case(
     "destination fails at RESUMING",
@@ -33,7 +33,7 @@ STUCK = build_case(
 @pytest.mark.parametrize(
     "case", [pytest.param(PRE_COPY_ON, marks=pytest.mark.quick), DEVICE_FAILS, STUCK], ids=lambda case: case.id
 )
-def test_on_one_host(run_case: CaseRunner, pair: Pair, case: Case) -> None:
+def test_on_one_host(run_case: CaseRunner, pair: HostPair, case: Case) -> None:
     """The script comes to the verdict of the record on one host, by itself, and leaves nothing there."""
     assert run_case.alone(case).verdict.name is case.expectation.verdict
     with copied(run_case.directory, pair.source.host) as script:
@@ -43,7 +43,7 @@ def test_on_one_host(run_case: CaseRunner, pair: Pair, case: Case) -> None:
         assert list_leftovers(pair.source.host) == []
 
 
-def test_between_two_hosts(run_case: CaseRunner, pair: Pair) -> None:
+def test_between_two_hosts(run_case: CaseRunner, pair: HostPair) -> None:
     """Destination, source and migrate, each on its host, come to the verdict of the record; clean leaves nothing."""
     assert run_case.alone(PRE_COPY_ON).verdict.name is VerdictName.COMPLETED
     source, destination = pair.source.host, pair.destination.host
@@ -59,7 +59,7 @@ def test_between_two_hosts(run_case: CaseRunner, pair: Pair) -> None:
             assert list_leftovers(host) == []
 
 
-def test_by_virsh_between_two_hosts(testbed: Testbed, run_by_libvirt: Record, pair: Pair) -> None:
+def test_by_virsh_between_two_hosts(testbed: Testbed, run_by_libvirt: Record, pair: HostPair) -> None:
     """The script of libvirt's record needs virsh and its two domains: it comes to the same verdict, and clean leaves
     nothing.
     """
@@ -76,7 +76,7 @@ def test_by_virsh_between_two_hosts(testbed: Testbed, run_by_libvirt: Record, pa
             assert host.run(["virsh", "list", "--all", "--name"]).text.split() == []
 
 
-def test_another_verdict_is_told(run_case: CaseRunner, pair: Pair) -> None:
+def test_another_verdict_is_told(run_case: CaseRunner, pair: HostPair) -> None:
     """The script of a migration that failed exits with 1 where it completes: what it says depends on what happens."""
     assert run_case.alone(DEVICE_FAILS).verdict.name is VerdictName.FAILED
     with copied(run_case.directory, pair.source.host) as script:

@@ -10,7 +10,7 @@ import pytest
 from switchover.cli import run as verb
 from switchover.cli.main import main
 from switchover.lab.lab import Lab
-from switchover.run import stage
+from switchover.runner import leased_hosts
 
 WRONG = """
 version = 1
@@ -29,8 +29,8 @@ because = "this test wants a case that is not as expected"
 @pytest.fixture(autouse=True)
 def borrowed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session's lab: it is leased by the session itself."""
-    monkeypatch.setattr(verb, "borrow_lab", lambda **_: contextlib.nullcontext(lab))
-    assert stage.LabStage(lab).find_loss() == ""
+    monkeypatch.setattr(verb, "acquire_lab", lambda **_: contextlib.nullcontext(lab))
+    assert leased_hosts.LeasedLab(lab).find_loss() == ""
 
 
 @pytest.mark.quick

@@ -5,7 +5,7 @@ from tests.lab.case_runner import CaseRunner
 from tests.lab.standard import DEVICE
 
 from switchover import GuestSpec, VerdictName, build_case
-from switchover.lab.savedguests import StoredGuest, list_stored
+from switchover.lab.snapshot_store import StoredGuest, list_stored
 
 
 def find_stored_of(key: str) -> StoredGuest:

@@ -10,8 +10,8 @@ from switchover.guests.spec import GuestSpec
 from switchover.record.record import VerdictName
 from switchover.record.rundir import make_run_directory
 from switchover.record.units import MIB
-from switchover.run.pair import Pair
-from switchover.run.repeat import run_repeat
+from switchover.runner.case_runner import run_repeat
+from switchover.runner.host_pair import HostPair
 from switchover.scenarios.case import DeviceSpec, SideSpec, make_case
 
 KNOBS = Knobs(initial_bytes=8 * MIB, stop_copy_bytes=2 * MIB)
@@ -19,7 +19,7 @@ FIRST = GuestSpec(name="first")
 SECOND = GuestSpec(name="second", mac="52:54:00:53:67:02", address="10.77.0.102")
 
 
-def test_two_guests_migrate_past_one_another(pair: Pair, fingerprint: dict[str, Any], tmp_path: Path) -> None:
+def test_two_guests_migrate_past_one_another(pair: HostPair, fingerprint: dict[str, Any], tmp_path: Path) -> None:
     """Two guests with a device each, at the same time and in opposite directions: each arrives whole, none is mixed up
     with the other.
     """

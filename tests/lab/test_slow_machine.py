@@ -17,16 +17,16 @@ from tests.lab.oopses import list_oopses
 from tests.lab.standard import DEVICE, KNOBS
 
 from switchover import MIB, MigrationSettings, VerdictName, build_case
-from switchover.guests.warm import SavedGuests
+from switchover.guests.snapshots import Snapshots
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until
 from switchover.lab.starvation import find_processes
 from switchover.migration import session
 from switchover.migration.session import Sample
 from switchover.record.rundir import make_run_directory
-from switchover.run.listener import RunListener
-from switchover.run.pair import Pair
-from switchover.run.repeat import RunContext, run_repeat
+from switchover.runner.case_runner import RunContext, run_repeat
+from switchover.runner.host_pair import HostPair
+from switchover.runner.listener import RunListener
 
 SMALL = replace(KNOBS, initial_bytes=4 * MIB)
 BOUNDS = MigrationSettings(hang_s=6)
@@ -57,7 +57,7 @@ class Stopper:
 
 
 @contextlib.contextmanager
-def start_stopper(name: str, pair: Pair) -> Iterator[Stopper]:
+def start_stopper(name: str, pair: HostPair) -> Iterator[Stopper]:
     """For a lab host, which runs again after the ``with`` block, whatever happened."""
     stopper = Stopper(find_processes(pair.lab_hosts())[name])
     try:
@@ -68,7 +68,7 @@ def start_stopper(name: str, pair: Pair) -> Iterator[Stopper]:
 
 @pytest.mark.quick
 def test_a_lab_host_that_is_stopped_is_the_environments_doing(
-    pair: Pair, fingerprint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: HostPair, fingerprint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A migration that gets nowhere since the destination's lab host is stopped is an infrastructure error, which says
     which lab host it was and for how long; the guest lives on, and migrates once the lab host runs again.
@@ -91,8 +91,8 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
         end_hung = session._end_hung
         monkeypatch.setattr(session, "_end_hung", go_on)
         directory = make_run_directory("test", tmp_path).repeat(case.id, 1)
-        with SavedGuests() as saved_guests:
-            context = RunContext(StopOnceRamMoves(), saved_guests=saved_guests)
+        with Snapshots() as snapshots:
+            context = RunContext(StopOnceRamMoves(), snapshots=snapshots)
             record = run_repeat(case, 1, pair, directory, fingerprint, context)
     assert stopper.was_stopped
     assert record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR, record.verdict

@@ -16,9 +16,9 @@ from tests.lab.standard import DEVICE
 from switchover import GuestSpec, HostKey, KeyFile, VerdictName, build_case
 from switchover.lab.images import build_images
 from switchover.lab.lab import start_lab
-from switchover.run.needs import Need
-from switchover.run.stage import LabStage
-from switchover.run.testbed import open_testbed
+from switchover.runner.guest_capabilities import Need
+from switchover.runner.leased_hosts import LeasedLab
+from switchover.runner.testbed import open_testbed
 
 IMAGE = "userdisk"
 
@@ -43,7 +43,7 @@ def run_on_disk(tmp_path: Path) -> Iterator[CaseRunner]:
     disk = build_images([IMAGE])[IMAGE].artifact("disk.raw")
     with (
         start_lab(f"disk-{os.getpid()}", hosts=1, disks=[disk]) as lab,
-        open_testbed(LabStage(lab), tmp_path, share_guest=False) as testbed,
+        open_testbed(LeasedLab(lab), tmp_path, share_guest=False) as testbed,
     ):
         yield CaseRunner(testbed)
 

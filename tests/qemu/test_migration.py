@@ -20,7 +20,7 @@ from switchover.migration.traces import parse_trace, take_last_migration
 from switchover.record.errors import GuestCrashed, Refused
 from switchover.record.record import VerdictName
 from switchover.record.units import MIB
-from switchover.run.verdict import judge_result
+from switchover.runner.verdict import judge_result
 
 LOOPBACK = "127.0.0.1"
 # without what QEMU 7.2 does not know

@@ -13,7 +13,7 @@ from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.units import Direction, Unit
-from switchover.run.probes import GuestAnswers
+from switchover.runner.guest_checks import GuestAnswers
 
 DATA = Path(__file__).parent / "data"
 EXACT = ClockOffset(0, 0, 1)

@@ -7,10 +7,10 @@ from pathlib import Path
 from switchover.bench.endurance import migrate_there_and_back
 from switchover.bench.figures import tell_turns
 from switchover.devices.reference import Knobs
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.migration.settings import MigrationSettings
 from switchover.record.units import MIB
-from switchover.run.pair import pair_of_lab
+from switchover.runner.host_pair import pair_of_lab
 from switchover.scenarios.case import make_case, with_one_device
 
 BUSY = make_case(
@@ -25,5 +25,5 @@ BUSY = make_case(
 
 
 def run(arguments: argparse.Namespace, _scratch: Path) -> int:
-    with borrow_lab() as lab:
+    with acquire_lab() as lab:
         return tell_turns("busy migration", migrate_there_and_back(BUSY, pair_of_lab(lab), arguments.count))

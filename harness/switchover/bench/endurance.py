@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import SwitchoverError
-from switchover.run.pair import Pair
-from switchover.run.probes import check_console, fire_interrupt
-from switchover.run.side import start_side
-from switchover.run.traveller import start_traveller
-from switchover.run.verdict import judge_error, judge_passage
+from switchover.runner.guest_checks import check_console, fire_interrupt
+from switchover.runner.guest_session import start_guest_session
+from switchover.runner.host_pair import HostPair
+from switchover.runner.side import start_side
+from switchover.runner.verdict import judge_attempt, judge_error
 from switchover.scenarios.case import Case
 
 
@@ -24,7 +24,7 @@ class Turn:
     failure: str = ""
 
 
-def boot_repeatedly(case: Case, pair: Pair, count: int) -> Iterator[Turn]:
+def boot_repeatedly(case: Case, pair: HostPair, count: int) -> Iterator[Turn]:
     """Boot a guest with its device, log in, let an interrupt fire, end it; hosts in turns."""
     for number in range(1, count + 1):
         end = pair.source if number % 2 else pair.destination
@@ -47,16 +47,16 @@ def boot_repeatedly(case: Case, pair: Pair, count: int) -> Iterator[Turn]:
         yield Turn(number, time.monotonic() - start, failure)
 
 
-def migrate_there_and_back(case: Case, pair: Pair, count: int) -> Iterator[Turn]:
+def migrate_there_and_back(case: Case, pair: HostPair, count: int) -> Iterator[Turn]:
     """One guest, migrated ``count`` times there and back: 2 × ``count`` migrations, each with all checks.
 
     A failure ends the series, since the guest is not where the next migration would start.
     """
-    with LoopThread() as loop, start_traveller(case.source, pair, loop) as traveller:
+    with LoopThread() as loop, start_guest_session(case.source, pair, loop) as guest_session:
         for number in range(1, 2 * count + 1):
             start = time.monotonic()
             try:
-                verdict = judge_passage(traveller.attempt(case, f"hop {number}"))
+                verdict = judge_attempt(guest_session.attempt(case, f"hop {number}"))
             except SwitchoverError as error:
                 verdict = judge_error(error, "migrate")
             failure = "" if verdict.name == "completed" else f"{verdict.name}: {verdict.reason}"

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from switchover.hosts.processes import LocalProcess
 from switchover.hosts.waiting import wait_until
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers, undo_dead_journals
 from switchover.record.errors import NotReady
 from switchover.record.log import set_up_logging
 from switchover.record.rundir import make_run_directory
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import run_repeat
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.case_runner import run_repeat
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.standard import PRE_COPY_ON
 
 _TIMEOUT_S = 300
 
@@ -82,7 +82,7 @@ def _find_step(stderr: str) -> str:
 def _run_one(name: str, scratch: Path) -> None:
     """The harness that is killed: one repeat in a lab that is up."""
     set_up_logging(verbose=True)
-    with borrow_lab(name) as lab:
+    with acquire_lab(name) as lab:
         run_repeat(PRE_COPY_ON, 1, pair_of_lab(lab), make_run_directory("kills", scratch).repeat("case", 1), {})
 
 

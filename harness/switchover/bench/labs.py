@@ -13,8 +13,8 @@ from pathlib import Path
 
 from switchover.bench.figures import render_ratio, render_spread
 from switchover.bench.repeats import run_once
+from switchover.guests.snapshots import Snapshots
 from switchover.guests.spec import Start
-from switchover.guests.warm import SavedGuests
 from switchover.hosts import processes
 from switchover.lab.accelerator import Accelerator
 from switchover.lab.images import build_images
@@ -25,10 +25,10 @@ from switchover.record.errors import UsageError
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.report.differences import Difference, find_ratio
-from switchover.run.listener import RunListener
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import RunContext
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.case_runner import RunContext
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.listener import RunListener
+from switchover.runner.standard import PRE_COPY_ON
 from switchover.scenarios.case import with_start
 
 ARMS = ("as it is", "otherwise")
@@ -74,8 +74,8 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
             host.run(["sh", "-euc", arguments.setup], timeout=120)
         for name, lab in zip(ARMS, labs, strict=True):
             print(f"{name:<10} {_describe(lab)}")
-        saved_guests = stack.enter_context(SavedGuests())
-        return _compare(arguments.count, starts, labs, scratch, saved_guests)
+        snapshots = stack.enter_context(Snapshots())
+        return _compare(arguments.count, starts, labs, scratch, snapshots)
 
 
 def change(accelerator: Accelerator, arguments: argparse.Namespace) -> Accelerator:
@@ -108,7 +108,7 @@ def _describe(lab: Lab) -> str:
     return f"ready in {lab.file.ready_seconds} s; " + ", ".join(f"{name} {value}" for name, value in told.items())
 
 
-def _compare(count: int, starts: Sequence[Start], labs: Sequence[Lab], scratch: Path, saved_guests: SavedGuests) -> int:
+def _compare(count: int, starts: Sequence[Start], labs: Sequence[Lab], scratch: Path, snapshots: Snapshots) -> int:
     """In turns, and who is first in turns too: what disturbs the machine for a while disturbs both."""
     pairs = [pair_of_lab(lab) for lab in labs]
     records: dict[Start, tuple[list[Record], list[Record]]] = {start: ([], []) for start in starts}
@@ -118,7 +118,7 @@ def _compare(count: int, starts: Sequence[Start], labs: Sequence[Lab], scratch: 
             case = with_start(PRE_COPY_ON, start)
             for arm in (0, 1) if number % 2 else (1, 0):
                 processors = ProcessorTime(labs[arm])
-                context = RunContext(listener=processors, saved_guests=saved_guests)
+                context = RunContext(listener=processors, snapshots=snapshots)
                 record = run_once(case, number, pairs[arm], scratch, {}, context)
                 processors.step("")
                 records[start][arm].append(record)

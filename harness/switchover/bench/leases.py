@@ -15,11 +15,11 @@ from pathlib import Path
 
 from switchover.bench.figures import render_spread
 from switchover.record.errors import ExitCode, NotReady
-from switchover.run.leases.flocks import FlockBackend
-from switchover.run.leases.protocol import Lease
-from switchover.run.leases.resources import Choice
-from switchover.run.leases.runner import Outcome, run_jobs
-from switchover.run.leases.scheduling import Job
+from switchover.runner.leases.flocks import FlockBackend
+from switchover.runner.leases.protocol import Lease
+from switchover.runner.leases.resources import Choice
+from switchover.runner.leases.runner import Outcome, run_jobs
+from switchover.runner.leases.scheduling import Job
 
 TARGET = 0.9
 """Of the speed-up that K pairs would have if nothing but cases took time."""

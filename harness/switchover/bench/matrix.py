@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from switchover.bench.figures import render_spread
-from switchover.guests.warm import SavedGuests
-from switchover.lab.borrow import borrow_lab
+from switchover.guests.snapshots import Snapshots
+from switchover.lab.acquire import acquire_lab
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.rundir import make_run_directory
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import RunContext, run_repeat
-from switchover.run.shared import SharedGuest
+from switchover.runner.case_runner import RunContext, run_repeat
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.shared_guest import SharedGuest
 from switchover.scenarios.building import load_cases
 
 MATRIX = ("faults", "device-faults", "hangs")
@@ -23,8 +23,8 @@ MATRIX = ("faults", "device-faults", "hangs")
 def run(arguments: argparse.Namespace, scratch: Path) -> int:
     directory = make_run_directory("matrix", scratch)
     records = []
-    with borrow_lab() as lab, SavedGuests() as saved_guests, SharedGuest() as shared:
-        context = RunContext(saved_guests=saved_guests, shared=shared)
+    with acquire_lab() as lab, Snapshots() as snapshots, SharedGuest() as shared:
+        context = RunContext(snapshots=snapshots, shared=shared)
         for number in range(1, arguments.count + 1):
             for entry in (entry for name in MATRIX for entry in load_cases(name)):
                 case = replace(entry.case, id=entry.id, heartbeat_us=0)

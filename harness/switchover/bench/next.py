@@ -6,35 +6,35 @@ from pathlib import Path
 
 from switchover.bench.figures import render_spread
 from switchover.bench.repeats import run_once
-from switchover.guests.warm import SavedGuests
-from switchover.lab.borrow import borrow_lab
+from switchover.guests.snapshots import Snapshots
+from switchover.lab.acquire import acquire_lab
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.record.units import MIB
-from switchover.run.pair import Pair, pair_of_lab
-from switchover.run.repeat import RunContext
-from switchover.run.shared import SharedGuest
-from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.runner.case_runner import RunContext
+from switchover.runner.host_pair import HostPair, pair_of_lab
+from switchover.runner.shared_guest import SharedGuest
+from switchover.runner.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case, with_start
 
 ARMS = ("cold", "warm", "shared")
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> int:
-    with borrow_lab() as lab:
+    with acquire_lab() as lab:
         return _compare(arguments.count, pair_of_lab(lab), scratch)
 
 
-def _compare(count: int, pair: Pair, scratch: Path) -> int:
+def _compare(count: int, pair: HostPair, scratch: Path) -> int:
     """A saved guest that is not there yet is made before the first turn: the next case does not pay for it."""
     records: dict[str, list[Record]] = {arm: [] for arm in ARMS}
-    with SavedGuests() as saved_guests:
-        first = run_once(PRE_COPY_ON, 0, pair, scratch, {}, RunContext(saved_guests=saved_guests))
+    with Snapshots() as snapshots:
+        first = run_once(PRE_COPY_ON, 0, pair, scratch, {}, RunContext(snapshots=snapshots))
         say(f"before: {first.verdict.name}, saved guest {first.fingerprint['guest'].get('bytes', 0) / MIB:.0f} MiB")
         for number in range(1, count + 1):
             case = (PRE_COPY_OFF, PRE_COPY_ON)[number % 2]
             for arm in ARMS if number % 2 else reversed(ARMS):
-                record = _run_arm(arm, case, number, pair, scratch, saved_guests)
+                record = _run_arm(arm, case, number, pair, scratch, snapshots)
                 records[arm].append(record)
                 seconds = sum(record.seconds.values())
                 say(f"#{number} {case.id}, {arm}: {seconds:.1f} s, {record.verdict.name} {record.verdict.reason}")
@@ -47,12 +47,12 @@ def _compare(count: int, pair: Pair, scratch: Path) -> int:
     return exit_code_of([record for mine in records.values() for record in mine])
 
 
-def _run_arm(arm: str, case: Case, number: int, pair: Pair, scratch: Path, saved_guests: SavedGuests) -> Record:
+def _run_arm(arm: str, case: Case, number: int, pair: HostPair, scratch: Path, snapshots: Snapshots) -> Record:
     """Of a shared guest the second case, which is the first one that has it from another; the other way, then."""
-    context = RunContext(saved_guests=saved_guests)
+    context = RunContext(snapshots=snapshots)
     if arm != "shared":
         return run_once(with_start(case, "cold" if arm == "cold" else "warm"), number, pair, scratch, {}, context)
     with SharedGuest() as shared:
-        context = RunContext(saved_guests=saved_guests, shared=shared)
+        context = RunContext(snapshots=snapshots, shared=shared)
         run_once(case, number, pair, scratch, {}, context)
         return run_once(case, number, pair, scratch, {}, context)

@@ -5,14 +5,14 @@ import argparse
 from pathlib import Path
 
 from switchover.hosts.loop import LoopThread
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.migration.outside import Control, find_smallest_period, is_supported
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
-from switchover.run.outside import measure_control
-from switchover.run.pair import Pair, pair_of_lab
-from switchover.run.side import start_side
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.host_pair import HostPair, pair_of_lab
+from switchover.runner.outside import measure_control
+from switchover.runner.side import start_side
+from switchover.runner.standard import PRE_COPY_ON
 
 HEARTBEAT_PERIODS_US = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000)
 BENCH_S = 4.0
@@ -20,11 +20,11 @@ BENCH_S = 4.0
 
 
 def run(arguments: argparse.Namespace, _scratch: Path) -> int:
-    with borrow_lab() as lab:
+    with acquire_lab() as lab:
         return _listen(arguments.count, pair_of_lab(lab))
 
 
-def _listen(rounds: int, pair: Pair) -> int:
+def _listen(rounds: int, pair: HostPair) -> int:
     """One guest; the periods in turns, so that what disturbs the machine for a while disturbs them all."""
     controls: list[Control] = []
     with (

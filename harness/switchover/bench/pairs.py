@@ -16,14 +16,14 @@ from pathlib import Path
 from switchover.bench.figures import render_ratio, render_spread
 from switchover.bench.repeats import run_once
 from switchover.guests.places import PLACES
-from switchover.guests.warm import SavedGuests
+from switchover.guests.snapshots import Snapshots
 from switchover.lab.lab import start_lab
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.report.differences import find_ratio
-from switchover.run.pair import Pair, pairs_of_lab
-from switchover.run.repeat import RunContext
-from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.runner.case_runner import RunContext
+from switchover.runner.host_pair import HostPair, pairs_of_lab
+from switchover.runner.standard import PRE_COPY_OFF, PRE_COPY_ON
 
 ARMS = ("one pair", "two pairs")
 CASES = (PRE_COPY_OFF, PRE_COPY_ON)
@@ -31,11 +31,11 @@ CASES = (PRE_COPY_OFF, PRE_COPY_ON)
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> int:
-    with start_lab(f"bench-{os.getpid()}", hosts=4) as lab, SavedGuests() as saved_guests:
-        return _compare(arguments.count, pairs_of_lab(lab), scratch, saved_guests)
+    with start_lab(f"bench-{os.getpid()}", hosts=4) as lab, Snapshots() as snapshots:
+        return _compare(arguments.count, pairs_of_lab(lab), scratch, snapshots)
 
 
-def _compare(count: int, pairs: Sequence[Pair], scratch: Path, saved_guests: SavedGuests) -> int:
+def _compare(count: int, pairs: Sequence[HostPair], scratch: Path, snapshots: Snapshots) -> int:
     """Before the first round a case on each pair: saved guests and programs are there then."""
     records: list[Record] = []
     seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
@@ -43,7 +43,7 @@ def _compare(count: int, pairs: Sequence[Pair], scratch: Path, saved_guests: Sav
 
     def run_cases(number: int, which: int) -> list[Record]:
         return [
-            run_once(case, number, pairs[which], scratch, {}, RunContext(saved_guests=saved_guests), PLACES[which])
+            run_once(case, number, pairs[which], scratch, {}, RunContext(snapshots=snapshots), PLACES[which])
             for case in CASES
         ]
 

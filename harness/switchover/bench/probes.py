@@ -7,20 +7,20 @@ from pathlib import Path
 from switchover.bench.figures import render_ratio, render_spread
 from switchover.bench.overhead import alternate
 from switchover.bench.repeats import run_once
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
 from switchover.record.units import format_seconds
 from switchover.report.differences import find_ratio
-from switchover.run.pair import pair_of_lab
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.standard import PRE_COPY_ON
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> int:
     """QEMU's own downtime in both arms, since it is the one number that both have."""
     values: dict[bool, dict[int, float]] = {True: {}, False: {}}
     records: list[Record] = []
-    with borrow_lab() as lab:
+    with acquire_lab() as lab:
         pair = pair_of_lab(lab)
         for number, case in enumerate(alternate(PRE_COPY_ON, arguments.count)):
             record = run_once(case, number + 1, pair, scratch, {})

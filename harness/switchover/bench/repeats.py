@@ -6,15 +6,15 @@ from pathlib import Path
 from switchover.guests.places import GuestPlace
 from switchover.record.record import Record
 from switchover.record.rundir import make_run_directory
-from switchover.run.pair import Pair
-from switchover.run.repeat import RunContext, run_repeat
+from switchover.runner.case_runner import RunContext, run_repeat
+from switchover.runner.host_pair import HostPair
 from switchover.scenarios.case import Case
 
 
 def run_once(
     case: Case,
     number: int,
-    pair: Pair,
+    pair: HostPair,
     scratch: Path,
     fingerprint: dict[str, object],
     context: RunContext | None = None,

@@ -17,7 +17,7 @@ from switchover.record.planfile import PlanFile, PlanLine, PlannedScenario, writ
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.record.units import Direction, Unit
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.standard import PRE_COPY_ON
 
 SHOWN_CASES = 1000
 

@@ -12,9 +12,9 @@ from switchover.lab.images import build_images
 from switchover.lab.lab import start_lab
 from switchover.record.log import say
 from switchover.record.record import Record, exit_code_of
-from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import pair_of_lab
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.fingerprint import collect_fingerprint
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.standard import PRE_COPY_ON
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> int:

@@ -16,7 +16,7 @@ from switchover.record.planfile import PlanLine
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.record.version import __version__
-from switchover.run.testbed import Testbed
+from switchover.runner.testbed import Testbed
 from switchover.scenarios.expectation import COMPLETES
 
 TRACEBACK = "traceback.txt"

@@ -12,7 +12,7 @@ from switchover.record.measurement import Check, Measurement
 from switchover.record.record import Record
 from switchover.record.rundir import RepeatDirectory
 from switchover.record.units import Direction, Unit
-from switchover.run.testbed import Testbed
+from switchover.runner.testbed import Testbed
 
 
 class CaseFailed(Exception):

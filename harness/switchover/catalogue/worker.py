@@ -32,8 +32,8 @@ from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say, set_up_logging
 from switchover.record.record import Record, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
-from switchover.run.repeat import RunContext
-from switchover.run.testbed import Testbed, reopen_testbed
+from switchover.runner.case_runner import RunContext
+from switchover.runner.testbed import Testbed, reopen_testbed
 
 RELEASE_S = 60.0
 """So long may a case that is told to end take until everything is released, on a machine that is not slow."""
@@ -128,7 +128,7 @@ def conduct_in_steps(
 
 @dataclass(frozen=True)
 class ConductApart:
-    """A case for runs: each execution in a child of its own (:class:`switchover.run.execution.Apart`)."""
+    """A case for runs: each execution in a child of its own (:class:`switchover.runner.plan_runner.Apart`)."""
 
     case: CatalogueCase
 

@@ -13,8 +13,8 @@ from switchover.lab.release import reach_host
 from switchover.record.errors import ExitCode, NotReady, UsageError
 from switchover.record.log import say
 from switchover.record.rundir import RunDirectory, find_run
-from switchover.run.attach import build_console_command, build_ssh_command, require_kept
-from switchover.run.kept import KEPT, KeptSide
+from switchover.runner.attach import build_console_command, build_ssh_command, require_kept
+from switchover.runner.hold_on_failure import KEPT, HeldSide
 from switchover.scenarios.recorded import select_case
 
 
@@ -51,7 +51,7 @@ def _find_repeat(directory: RunDirectory, word: str) -> Path:
     )
 
 
-def _open_monitor(side: KeptSide) -> None:
+def _open_monitor(side: HeldSide) -> None:
     reached = reach_host(side.address)
     if reached is None:
         raise NotReady(f"{side.host} is gone.")

@@ -6,7 +6,7 @@ import argparse
 from switchover.hosts.inventory import load_inventory
 from switchover.lab.release import find_dead_labs, render_remains, stop_dead_lab, undo_dead_journals
 from switchover.record.errors import ExitCode, SwitchoverError, UsageError
-from switchover.run.leases.labgrid import find_coordinator, release_stale_places
+from switchover.runner.leases.labgrid import find_coordinator, release_stale_places
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,17 +5,17 @@ import argparse
 from pathlib import Path
 
 from switchover.cli.arguments import parse_positive
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.record.log import say, step
 from switchover.record.record import exit_code_of
 from switchover.record.rundir import make_run_directory
 from switchover.record.units import format_bytes
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
-from switchover.run.fingerprint import collect_fingerprint
-from switchover.run.pair import pair_of_lab
-from switchover.run.repeat import RunContext, run_repeat
-from switchover.run.shared import SharedGuest
-from switchover.run.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
+from switchover.runner.case_runner import RunContext, run_repeat
+from switchover.runner.fingerprint import collect_fingerprint
+from switchover.runner.host_pair import pair_of_lab
+from switchover.runner.shared_guest import SharedGuest
+from switchover.runner.standard import KNOBS, PRE_COPY_OFF, PRE_COPY_ON
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     cases = (PRE_COPY_OFF, PRE_COPY_ON)
     directory = make_run_directory("demo", arguments.output)
     say(f"run directory: {directory.path}")
-    with borrow_lab() as lab, SharedGuest(boots=True) as shared:
+    with acquire_lab() as lab, SharedGuest(boots=True) as shared:
         pair = pair_of_lab(lab)
         hosts = len(lab.file.hosts)
         fingerprint = collect_fingerprint(lab, pair)

@@ -5,6 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
+from switchover.lab.custom_toolchains import DEFAULT_NAMES, keep_own
 from switchover.lab.images import (
     build_images,
     clean_store,
@@ -14,9 +15,8 @@ from switchover.lab.images import (
     store_directory,
     stored_directories,
 )
-from switchover.lab.own import DEFAULT_NAMES, keep_own
 from switchover.lab.recipes import LAB_IMAGES
-from switchover.lab.savedguests import PREFIX, list_stored
+from switchover.lab.snapshot_store import PREFIX, list_stored
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.invocation import command
 from switchover.record.log import say

@@ -12,7 +12,7 @@ from switchover.cli.selection import Selection
 from switchover.guests.places import PLACES, list_resources, put_in_place
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.inventory import Inventory, load_inventory
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.toolchains import find_toolchains
@@ -20,13 +20,13 @@ from switchover.record.errors import UsageError
 from switchover.record.paths import runs_directory
 from switchover.record.rundir import RunDirectory
 from switchover.record.toml import suggest
-from switchover.run.execution import Turn, describe_end, report_unrun
-from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.leases import Choice, FlockBackend, HealthWatch, LeaseBackend, make_choice, read_durations
-from switchover.run.leases.labgrid import LabgridBackend, find_coordinator
-from switchover.run.listener import RunListener
-from switchover.run.several import PairPlace, execute_on_pairs, look_at_health
-from switchover.run.stage import LabStage, Stage
+from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
+from switchover.runner.leased_inventory import lease_inventory_hosts
+from switchover.runner.leases import Choice, FlockBackend, HealthWatch, LeaseBackend, make_choice, read_durations
+from switchover.runner.leases.labgrid import LabgridBackend, find_coordinator
+from switchover.runner.listener import RunListener
+from switchover.runner.plan_runner import Turn, describe_end, report_unrun
+from switchover.runner.several import PairPlace, execute_on_pairs, look_at_health
 
 Names = tuple[str, str]
 
@@ -62,7 +62,7 @@ def run_on_pairs(
     arguments: argparse.Namespace,
     listener: RunListener,
 ) -> None:
-    """Raises what :func:`execute_on_pairs` and :func:`borrow_lab` raise; all turns have records then."""
+    """Raises what :func:`execute_on_pairs` and :func:`acquire_lab` raise; all turns have records then."""
     try:
         _run_on_pairs(pairs, turns, directory, selection, arguments, listener)
     except BaseException as error:
@@ -91,12 +91,12 @@ def _run_on_pairs(
         return
     build_images(find_toolchains(selection.programs))
     hosts = max(LAB_HOSTS.index(name) for pair in pairs.names for name in pair) + 1
-    with borrow_lab(stays=arguments.keep_lab, hosts=hosts) as lab:
+    with acquire_lab(stays=arguments.keep_lab, hosts=hosts) as lab:
 
-        def open_pair(pair: Names, number: int) -> Callable[[], AbstractContextManager[Stage]]:
+        def open_pair(pair: Names, number: int) -> Callable[[], AbstractContextManager[LeasedHosts]]:
             @contextlib.contextmanager
-            def opened() -> Iterator[Stage]:
-                yield LabStage(lab, pair, number)
+            def opened() -> Iterator[LeasedHosts]:
+                yield LeasedLab(lab, pair, number)
 
             return opened
 

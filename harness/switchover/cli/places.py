@@ -6,7 +6,7 @@ from pathlib import Path
 
 from switchover.hosts.inventory import Inventory
 from switchover.record.errors import UsageError
-from switchover.run.stage import HostNames
+from switchover.runner.leased_hosts import HostNames
 
 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:

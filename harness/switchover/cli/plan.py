@@ -8,15 +8,15 @@ from pathlib import Path
 
 from switchover.cli.hosts import open_sources
 from switchover.cli.selection import add_selection, choose_cases
-from switchover.lab.borrow import DEFAULT
+from switchover.lab.acquire import DEFAULT
 from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.labfile import is_running
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.record.paths import labs_directory
 from switchover.report.plan import list_plans, render_plans
-from switchover.scenarios.gate import HostFacts, Known, make_facts
 from switchover.scenarios.plan import Plan, decide_again
+from switchover.scenarios.preflight import HostFacts, Known, make_facts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

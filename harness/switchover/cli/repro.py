@@ -9,9 +9,9 @@ from pathlib import Path
 
 from switchover.cli.arguments import parse_positive
 from switchover.cli.places import add_place_arguments, parse_pair
-from switchover.guests.warm import SavedGuests
+from switchover.guests.snapshots import Snapshots
 from switchover.hosts.inventory import load_inventory
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.lab.images import build_images
 from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import NotSupported
@@ -20,11 +20,11 @@ from switchover.record.log import say, step
 from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import find_run, make_run_directory
 from switchover.report.terminal import render_repeat
-from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.repeat import RunContext, run_repeat
-from switchover.run.stage import LabStage, Stage
+from switchover.runner.case_runner import RunContext, run_repeat
+from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
+from switchover.runner.leased_inventory import lease_inventory_hosts
 from switchover.scenarios.case import Case
-from switchover.scenarios.gate import decide
+from switchover.scenarios.preflight import decide
 from switchover.scenarios.recorded import parse_case, select_record
 
 
@@ -56,15 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
     most = arguments.repeat or (None if arguments.until_fail else 1)
     records: list[Record] = []
     try:
-        with _lease(arguments, case) as stage, SavedGuests() as saved_guests:
-            decision = decide(case, ("", ""), stage.ask([(case, ("", ""))]))
+        with _lease(arguments, case) as leased, Snapshots() as snapshots:
+            decision = decide(case, ("", ""), leased.ask([(case, ("", ""))]))
             if not decision.runs:
                 raise NotSupported(f"{case.id} cannot be run here.", why="; ".join(decision.missing))
-            pair, fingerprint = stage.pair(("", "")), stage.fingerprint(case, ("", ""))
+            pair, fingerprint = leased.pair(("", "")), leased.fingerprint(case, ("", ""))
             for number in itertools.count(1) if most is None else range(1, most + 1):
                 with step(f"{case.id} #{number}"):
                     place = directory.repeat(case.id, number)
-                    record = run_repeat(case, number, pair, place, fingerprint, RunContext(saved_guests=saved_guests))
+                    record = run_repeat(case, number, pair, place, fingerprint, RunContext(snapshots=snapshots))
                 records.append(record)
                 say(render_repeat(record))
                 if arguments.until_fail and record.mismatch:
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _lease(arguments: argparse.Namespace, case: Case) -> Iterator[Stage]:
+def _lease(arguments: argparse.Namespace, case: Case) -> Iterator[LeasedHosts]:
     inventory = load_inventory(arguments.inventory)
     pair = parse_pair(arguments, inventory)
     if pair:
@@ -84,8 +84,8 @@ def _lease(arguments: argparse.Namespace, case: Case) -> Iterator[Stage]:
             yield hosts
         return
     build_images(find_toolchains(name for side in (case.source, case.destination) for name in side.guest.programs))
-    with borrow_lab(arguments.lab) as lab:
-        yield LabStage(lab)
+    with acquire_lab(arguments.lab) as lab:
+        yield LeasedLab(lab)
 
 
 def _summarise(records: list[Record], recorded: Record) -> str:

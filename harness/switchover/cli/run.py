@@ -17,7 +17,7 @@ from switchover.cli.pairs import Pairs, parse_pairs, run_on_pairs
 from switchover.cli.places import add_place_arguments, parse_pair
 from switchover.cli.selection import Selection, add_selection, choose_cases, choose_planned
 from switchover.hosts.inventory import load_inventory
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.toolchains import find_toolchains
@@ -32,12 +32,12 @@ from switchover.report.failures import list_attach
 from switchover.report.formats import FORMATS, write_reports
 from switchover.report.live import LiveProgress, PlainProgress, find_group
 from switchover.report.rundata import read_run
-from switchover.run.execution import Turn, execute, list_left, list_turns, start_execution
-from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.kept import Keeper, Kept
-from switchover.run.leases.shards import parse_shard, select_shard
-from switchover.run.listener import RunListener
-from switchover.run.stage import LabStage, Stage
+from switchover.runner.hold_on_failure import Held, HoldOnFailure
+from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
+from switchover.runner.leased_inventory import lease_inventory_hosts
+from switchover.runner.leases.shards import parse_shard, select_shard
+from switchover.runner.listener import RunListener
+from switchover.runner.plan_runner import Turn, execute, list_left, list_turns, start_execution
 from switchover.scenarios.case import Case
 
 
@@ -135,7 +135,7 @@ def _carry_out(
         run_on_pairs(place, turns, directory, selection, arguments, listener)
         return
     lease, unsupported = place
-    keeper = Keeper(_make_hold(directory, pause)) if arguments.keep_on_fail else None
+    keeper = HoldOnFailure(_make_hold(directory, pause)) if arguments.keep_on_fail else None
     execute(
         turns,
         directory,
@@ -181,7 +181,7 @@ def _list_python(selection: Selection) -> tuple[list[Turn], list[PlannedScenario
     return turns, list(groups.values())
 
 
-Lease = Callable[[], AbstractContextManager[Stage]]
+Lease = Callable[[], AbstractContextManager[LeasedHosts]]
 Place = tuple[Lease, Callable[[Turn], str]]
 
 
@@ -226,10 +226,10 @@ def _make_lab_lease(selection: Selection, keep_lab: bool) -> Lease:
     hosts = max(2, *(number for number, name in enumerate(LAB_HOSTS, start=1) if name in named), 0)
 
     @contextlib.contextmanager
-    def lease() -> Iterator[Stage]:
+    def lease() -> Iterator[LeasedHosts]:
         build_images(toolchains)
-        with borrow_lab(stays=keep_lab, hosts=hosts) as lab:
-            yield LabStage(lab)
+        with acquire_lab(stays=keep_lab, hosts=hosts) as lab:
+            yield LeasedLab(lab)
 
     return lease
 
@@ -249,8 +249,8 @@ def _open_listener(*, lines: bool = False) -> Iterator[tuple[RunListener, Callab
             plain.close()
 
 
-def _make_hold(directory: RunDirectory, pause: Callable[[], None]) -> Callable[[Kept], None]:
-    def hold(kept: Kept) -> None:
+def _make_hold(directory: RunDirectory, pause: Callable[[], None]) -> Callable[[Held], None]:
+    def hold(kept: Held) -> None:
         pause()
         sides = ", ".join(f"{name} on {side.host}" for name, side in kept.sides.items())
         lines = [

@@ -15,8 +15,8 @@ from typing import Any
 import pydantic
 
 from switchover.hosts.host import Host
+from switchover.record.cache import keep, read_cached
 from switchover.record.errors import CommandFailed, NotReady
-from switchover.record.kept import keep, read_kept
 
 _FORMAT = 1
 """Part of the key of kept answers: raise it when :class:`QemuAbilities` or the questions change."""
@@ -141,7 +141,7 @@ def read_abilities(host: Host, qemu: str = "qemu-system-x86_64") -> QemuAbilitie
         raise NotReady(f"{host.name} has no {qemu}.", why=error.why) from error
     key = f"{_FORMAT} {path} {digest}"
     with contextlib.suppress(pydantic.ValidationError):
-        return _KEPT.validate_python(read_kept("qemu-abilities", key))
+        return _KEPT.validate_python(read_cached("qemu-abilities", key))
     abilities = _ask(host, path, digest)
     keep("qemu-abilities", key, asdict(abilities))
     return abilities

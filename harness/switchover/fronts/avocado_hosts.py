@@ -43,20 +43,20 @@ def take_hosts(place: Place, programs: Sequence[str]) -> Iterator[Mapping[str, o
     :raises NotReady: hosts are in use, lost, or cannot be had
     """
     from switchover.hosts.inventory import load_inventory
-    from switchover.lab.borrow import borrow_lab
+    from switchover.lab.acquire import acquire_lab
     from switchover.lab.images import build_images
     from switchover.lab.toolchains import find_toolchains
-    from switchover.run.inventory_stage import lease_inventory_hosts
-    from switchover.run.stage import LabStage
+    from switchover.runner.leased_hosts import LeasedLab
+    from switchover.runner.leased_inventory import lease_inventory_hosts
 
     if place.hosts:
         file = Path(place.inventory) if place.inventory else None
-        with lease_inventory_hosts(load_inventory(file), place.pair, place.pair, file=file) as stage:
-            yield stage.address
+        with lease_inventory_hosts(load_inventory(file), place.pair, place.pair, file=file) as leased:
+            yield leased.address
         return
     build_images(find_toolchains(sorted(programs)))
-    with borrow_lab() as lab:
-        yield LabStage(lab).address
+    with acquire_lab() as lab:
+        yield LeasedLab(lab).address
 
 
 class Turn:

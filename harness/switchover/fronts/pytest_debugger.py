@@ -14,8 +14,8 @@ import pytest
 from switchover.catalogue.pythoncases import Function
 from switchover.record.errors import NotSupported
 from switchover.report.failures import list_attach
-from switchover.run.kept import Keeper, Kept
-from switchover.run.listener import RunListener
+from switchover.runner.hold_on_failure import Held, HoldOnFailure
+from switchover.runner.listener import RunListener
 
 _NOT_SHOWN = (Path(__file__).resolve().parent.parent, Path(_pytest.__file__).resolve().parent)
 
@@ -34,7 +34,7 @@ class Debugger(RunListener):
         self._run = run
         self._item: pytest.Item | None = None
         self._seen: set[int] = set()
-        self.keeper = Keeper(self._hold)
+        self.keeper = HoldOnFailure(self._hold)
 
     def watch(self, item: pytest.Item) -> None:
         """Whose failures are meant from now on."""
@@ -62,7 +62,7 @@ class Debugger(RunListener):
 
         return call
 
-    def _hold(self, kept: Kept) -> None:
+    def _hold(self, kept: Held) -> None:
         sides = ", ".join(f"{name} on {side.host}" for name, side in kept.sides.items())
         lines = [
             f"{kept.case}: {kept.mismatch}",
@@ -89,7 +89,7 @@ class Debugger(RunListener):
             self._item.session.shouldstop = str(end) or "the debugger was quit"
 
 
-def _raise_kept(kept: Kept, text: str) -> NoReturn:
+def _raise_kept(kept: Held, text: str) -> NoReturn:
     """The frame that the debugger shows."""
     raise GuestsKept(text)
 

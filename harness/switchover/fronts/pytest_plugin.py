@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from switchover.irq.analysis import Analysis
     from switchover.lab.lab import Lab
     from switchover.record.record import Record
-    from switchover.run.testbed import Guest, Testbed
+    from switchover.runner.testbed import Guest, Testbed
     from switchover.scenarios.case import Case
     from switchover.scenarios.expand import PlannedCase
 
@@ -257,7 +257,7 @@ def switchover_irq_recorder(switchover_run: "PytestRun") -> "Callable[..., Analy
     """
 
     def record_irq_threads(where: "Guest | Host", seconds: float, irqs: Sequence[str] = ()) -> "Analysis":
-        from switchover.run.testbed import Guest
+        from switchover.runner.testbed import Guest
 
         host = where.shell if isinstance(where, Guest) else where
         return switchover_run.require_testbed().record_irq_threads(host, seconds, irqs)

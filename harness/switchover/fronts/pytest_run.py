@@ -22,7 +22,7 @@ from switchover.fronts.pytest_reports import make_text, render_wrong
 from switchover.fronts.pytest_words import name_run, note_used, say_command, split_pair
 from switchover.hosts.inventory import Inventory, load_inventory
 from switchover.hosts.waiting import stretch
-from switchover.lab.borrow import borrow_lab
+from switchover.lab.acquire import acquire_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import Lab
 from switchover.lab.toolchains import find_toolchains
@@ -30,11 +30,11 @@ from switchover.record.errors import NotReady, NotSupported, SwitchoverError, Us
 from switchover.record.log import quieten_libraries, say
 from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
-from switchover.run.execution import MOST_LOSSES
-from switchover.run.inventory_stage import lease_inventory_hosts
-from switchover.run.repeat import RunContext
-from switchover.run.stage import LabStage, Stage
-from switchover.run.testbed import Testbed, open_testbed
+from switchover.runner.case_runner import RunContext
+from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
+from switchover.runner.leased_inventory import lease_inventory_hosts
+from switchover.runner.plan_runner import MOST_LOSSES
+from switchover.runner.testbed import Testbed, open_testbed
 from switchover.scenarios.building import build_case
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import PlannedCase
@@ -159,22 +159,22 @@ class PytestRun:
         return self._testbed
 
     def _open(self, stack: contextlib.ExitStack) -> Testbed:
-        stage: Stage
+        leased: LeasedHosts
         lab: Lab | None = None
         if pair := self._find_pair():
             file = self._config.getoption("switchover_inventory")
             lease = lease_inventory_hosts(
                 load_hosts(self._config), pair, pair, file=Path(file).absolute() if file else None
             )
-            stage = stack.enter_context(lease)
+            leased = stack.enter_context(lease)
         else:
             build_images(find_toolchains(self.programs))
-            lab = stack.enter_context(borrow_lab())
-            stage = LabStage(lab)
+            lab = stack.enter_context(acquire_lab())
+            leased = LeasedLab(lab)
         context = RunContext()
         if self.debugger is not None:
             context = RunContext(listener=self.debugger, keeper=self.debugger.keeper)
-        return stack.enter_context(open_testbed(stage, lab=lab, directory=self.directory, context=context))
+        return stack.enter_context(open_testbed(leased, lab=lab, directory=self.directory, context=context))
 
     def _find_pair(self) -> tuple[str, str] | None:
         """A worker of pytest-xdist has been given its own."""

@@ -59,7 +59,7 @@ def name_machine(address: str, port: int) -> str:
     """One name for a machine, however it is written: ``10.0.0.11``, and ``10.0.0.11:2222`` behind another port than 22.
 
     No name is looked up: two names that lead to one address are two machines here, and one of its kernel's
-    (:func:`switchover.hosts.holding.hold_host`). Behind several ports of one address are several machines.
+    (:func:`switchover.hosts.host_lock.lock_host`). Behind several ports of one address are several machines.
     """
     text = address.strip().lower().rstrip(".")
     text = "127.0.0.1" if text == "localhost" else text

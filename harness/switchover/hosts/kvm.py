@@ -8,8 +8,8 @@ import pydantic
 
 from switchover.hosts.host import Host
 from switchover.hosts.machine import Machine
+from switchover.record.cache import keep, read_cached
 from switchover.record.errors import CommandFailed
-from switchover.record.kept import keep, read_kept
 
 TIMEOUT_S = 120
 """A nested KVM under emulation takes 10 to 25 s to boot the kernel, longer on a busy machine."""
@@ -46,7 +46,7 @@ def probe_kvm(host: Host, machine: Machine, qemu: str = "qemu-system-x86_64") ->
         return KvmProbe(False, there)
     key = f"{machine.boot_id} {qemu}"
     with contextlib.suppress(pydantic.ValidationError):
-        return _KEPT.validate_python(read_kept("kvm", key))
+        return _KEPT.validate_python(read_cached("kvm", key))
     probe = _boot(host, qemu)
     if probe.works and machine.boot_id:
         keep("kvm", key, asdict(probe))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from switchover.hosts.host import Host
-from switchover.hosts.moving import MovingGuest
+from switchover.hosts.migrating_guest import MigratingGuest
 from switchover.hosts.waiting import wait_until
 from switchover.irq.activations import Class, Counts
 from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
@@ -47,7 +47,7 @@ class Findings:
 class Across:
     """Under way; made by :func:`start_across`, and once to be finished."""
 
-    guest: MovingGuest
+    guest: MigratingGuest
     numbers: tuple[int, ...]
     directory: Path
     seconds: float
@@ -251,7 +251,7 @@ def start_across(
 
     :raises NotSupported: the guest cannot be traced, or has no such load; :raises Deadline: an interrupt does not fire
     """
-    guest = MovingGuest(host)
+    guest = MigratingGuest(host)
     cpus = sorted(parse_cpus(read_state(guest).online))
     _bring_into_effect(guest, {number: cpus[place % len(cpus)] for place, number in enumerate(numbers)})
     with contextlib.ExitStack() as stack:

@@ -59,7 +59,7 @@ _SETTLE_S = 60.0
 
 
 @dataclass
-class Stage:
+class LeasedHosts:
     """A guest for conditions: what it is, and where recordings go."""
 
     host: Host
@@ -86,12 +86,12 @@ class Stage:
         return ""
 
 
-def read_stage(host: Host, directory: Path) -> Stage:
+def read_stage(host: Host, directory: Path) -> LeasedHosts:
     """:raises NotSupported: the program that makes loads is not there"""
     if host.run(["sh", "-c", f"command -v {PROGRAM}"], check=False).returncode:
         raise NotSupported(f"{host.name} has no {PROGRAM}.", fix="use a guest of switchover's own image")
     state = read_state(host)
-    return Stage(host, directory, state.kernel, state.cmdline, state.online)
+    return LeasedHosts(host, directory, state.kernel, state.cmdline, state.online)
 
 
 @contextlib.contextmanager
@@ -109,7 +109,7 @@ def start_house(host: Host, but: int) -> Iterator[None]:
         yield
 
 
-def run_condition(stage: Stage, condition: Condition) -> ConditionResult:
+def run_condition(stage: LeasedHosts, condition: Condition) -> ConditionResult:
     """Bring it about, record, judge, and put everything back.
 
     What the guest lacks for it is a result, not an error, and so is what could not be brought about.
@@ -151,7 +151,7 @@ def run_condition(stage: Stage, condition: Condition) -> ConditionResult:
 class _Run:
     """One run of a condition."""
 
-    stage: Stage
+    stage: LeasedHosts
     condition: Condition
     windows: list[WindowResult] = field(default_factory=list)
     set: list[str] = field(default_factory=list)

@@ -60,7 +60,7 @@ def find_accelerator(labhost: Image, qemu: str) -> Accelerator:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     key = f"{boot} {labhost.digest} {qemu} {json.dumps(asdict(tcg('')))}"
     cache = cache_directory() / "accelerator.json"
-    if (kept := _read_kept(cache, key)) is not None:
+    if (kept := _read_cached(cache, key)) is not None:
         return kept
     found = _probe_kvm(qemu, labhost)
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def find_accelerator(labhost: Image, qemu: str) -> Accelerator:
     return found
 
 
-def _read_kept(cache: Path, key: str) -> Accelerator | None:
+def _read_cached(cache: Path, key: str) -> Accelerator | None:
     try:
         kept = json.loads(cache.read_text())
         return Accelerator(**kept["accelerator"]) if kept["key"] == key else None

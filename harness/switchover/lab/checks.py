@@ -31,7 +31,7 @@ from switchover.lab.labhost import MEMORY_MIB, MOST_HOSTS, own_qemu
 from switchover.lab.mirror import Mirror, read_mirror, require_keyring
 from switchover.lab.recipes import LAB_IMAGES, RECIPES, RELEASE, compute_digest, order_recipes
 from switchover.lab.release import find_dead_labs, undo_dead_journals
-from switchover.lab.savedguests import list_stored
+from switchover.lab.snapshot_store import list_stored
 from switchover.record.errors import CommandFailed
 from switchover.record.paths import cache_directory, data_directory, state_directory
 from switchover.record.units import MIB, format_bytes

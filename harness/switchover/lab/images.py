@@ -21,8 +21,8 @@ from pathlib import Path
 import filelock
 
 from switchover.hosts import processes
+from switchover.lab.custom_toolchains import find_own, list_own, require_inputs
 from switchover.lab.mirror import read_mirror, require_keyring
-from switchover.lab.own import find_own, list_own, require_inputs
 from switchover.lab.recipes import RECIPES, RELEASE, Recipe, compute_digest, order_recipes, parse_word_list
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.log import say, step

@@ -125,7 +125,7 @@ def make_unrun(line: PlanLine, number: int, reason: str, started: str = "", *, c
 
 
 def make_skipped(line: PlanLine, verdict: Verdict, started: str = "") -> Record:
-    """A case that the gate leaves out; one record, however many repeats were planned."""
+    """A case that the preflight leaves out; one record, however many repeats were planned."""
     return _without_run(line, 1, verdict, "", started)
 
 

@@ -76,7 +76,7 @@ EFFECTS = (HELPS, WORSE, DOES_NOT_HELP, SAME, CANNOT)
 
 
 @dataclass(frozen=True)
-class Pair:
+class HostPair:
     """A window under two kernels, and what it belongs to."""
 
     condition: ConditionResult
@@ -129,14 +129,14 @@ def render_comparison(before: Sequence[ConditionResult], after: Sequence[Conditi
     return "\n".join([*lines, *_compare_tasks(before, after), *_compare_longest(pairs)])
 
 
-def _pair_windows(before: Sequence[ConditionResult], after: Sequence[ConditionResult]) -> Iterator[Pair]:
+def _pair_windows(before: Sequence[ConditionResult], after: Sequence[ConditionResult]) -> Iterator[HostPair]:
     """Windows that were recorded under both."""
     others = {(result.name, window.name): window.result for result in after for window in result.windows}
     for result in before:
         for window in result.windows:
             other = others.get((result.name, window.name))
             if window.result and other and Outcome.INVALID not in (find_outcome(window.result), find_outcome(other)):
-                yield Pair(result, window.result, other, window.name)
+                yield HostPair(result, window.result, other, window.name)
 
 
 def _compare_tasks(before: Sequence[ConditionResult], after: Sequence[ConditionResult]) -> list[str]:
@@ -157,7 +157,7 @@ def _compare_late(a: LoadResult, b: LoadResult) -> str:
     return f", at most {late} late (woken {a.woken} → {b.woken} times)"
 
 
-def _compare_longest(pairs: Sequence[Pair]) -> list[str]:
+def _compare_longest(pairs: Sequence[HostPair]) -> list[str]:
     """Of windows in which the second kernel could make a difference."""
     lines = ["", "Longest latency of an IRQ thread that may run on several CPUs:"]
     for mark in ("a", "b"):

@@ -27,8 +27,8 @@ from switchover.record.mismatch import Mismatch
 from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
 from switchover.record.record import SCHEMA_VERSION, Death, Record, Verdict
 from switchover.record.rundir import RunHead
-from switchover.run.kept import Kept, KeptSide
-from switchover.run.measurements import measure, measure_outside
+from switchover.runner.hold_on_failure import Held, HeldSide
+from switchover.runner.measurements import measure, measure_outside
 from switchover.scenarios.case import DeviceSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
@@ -97,13 +97,13 @@ SECTIONS = (
     ),
     Section(
         "kept.json",
-        Kept,
+        Held,
         "There while [guests are kept](running.md#looking-at-guests-that-are-kept).",
         inside=False,
         versioned=True,
         left_out=("verdict", "path"),
     ),
-    Section("sides", KeptSide),
+    Section("sides", HeldSide),
 )
 _ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
 _FREE = {
@@ -137,7 +137,7 @@ def list_fields(section: Section) -> dict[str, str]:
     meanings = find_meanings(section.of)
     names = [field.name for field in dataclasses.fields(section.of) if field.name not in section.left_out]
     versions = {"schema_version": "the version of the run directory"} if section.versioned else {}
-    if section.of is Kept:
+    if section.of is Held:
         versions = {"schema_version": "the version of this file, which is 1"}
     return {**versions, **{name: meanings.get(name, "") for name in names}}
 

@@ -16,8 +16,8 @@ from switchover.record.log import say
 from switchover.record.record import Record
 from switchover.record.units import format_bytes, format_duration
 from switchover.report.terminal import render_repeat
-from switchover.run.execution import Turn
-from switchover.run.listener import RunListener
+from switchover.runner.listener import RunListener
+from switchover.runner.plan_runner import Turn
 
 
 def describe_sample(sample: Sample) -> str:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.domain import DomainIdentity, build_domain
-from switchover.guests.saved import find_obstacle
+from switchover.guests.snapshot_images import find_obstacle
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
-from switchover.scenarios.gate import Decision, Known, decide
+from switchover.scenarios.preflight import Decision, Known, decide
 from switchover.scenarios.scenario import Scenario
 
 CASE_S = 18.0

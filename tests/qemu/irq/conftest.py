@@ -14,7 +14,7 @@ from tests.qemu.conftest import NAME, find_qemu, list_leftovers
 
 from switchover.guests.qemu import GuestKeys
 from switchover.irq.guest import HELD, IrqGuest, start_irq_guest
-from switchover.irq.provoke import Stage, read_stage
+from switchover.irq.provoke import LeasedHosts, read_stage
 from switchover.lab.images import Image
 
 
@@ -52,12 +52,12 @@ def guest(image: Image, keys: GuestKeys) -> Iterator[IrqGuest]:
 
 
 @pytest.fixture(scope="module")
-def threaded(guest: IrqGuest, directory: Path) -> Stage:
+def threaded(guest: IrqGuest, directory: Path) -> LeasedHosts:
     return read_stage(guest.host, directory)
 
 
 @pytest.fixture(scope="module")
-def noapic(image: Image, keys: GuestKeys, directory: Path) -> Iterator[Stage]:
+def noapic(image: Image, keys: GuestKeys, directory: Path) -> Iterator[LeasedHosts]:
     """Its serial port has no effective CPU (XT-PIC)."""
     with start_clean_guest(image, keys, "threadirqs noapic") as guest:
         yield read_stage(guest.host, directory)

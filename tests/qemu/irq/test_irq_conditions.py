@@ -20,11 +20,11 @@ from switchover.hosts.waiting import wait_until
 from switchover.irq.conditions import choose_conditions
 from switchover.irq.expectation import Agreement, ConditionResult
 from switchover.irq.guest import IrqGuest
-from switchover.irq.provoke import Stage, run_condition
+from switchover.irq.provoke import LeasedHosts, run_condition
 from switchover.report.conditions import render_condition
 
 
-def require_expected(stage: Stage, name: str) -> ConditionResult:
+def require_expected(stage: LeasedHosts, name: str) -> ConditionResult:
     (condition,) = choose_conditions([name])
     result = run_condition(stage, condition)
     assert result.agreement is Agreement.AS_EXPECTED, render_condition(result)
@@ -43,12 +43,12 @@ def require_expected(stage: Stage, name: str) -> ConditionResult:
         "cpu-offline",
     ],
 )
-def test_a_condition(threaded: Stage, name: str) -> None:
+def test_a_condition(threaded: LeasedHosts, name: str) -> None:
     """The thread may run on one CPU only: that of its hard handler, or it waits."""
     require_expected(threaded, name)
 
 
-def test_a_condition_of_another_boot(threaded: Stage) -> None:
+def test_a_condition_of_another_boot(threaded: LeasedHosts) -> None:
     """A guest that was not booted for it does not support it; nothing is set there."""
     (condition,) = choose_conditions(["no-effective-cpu"])
     result = run_condition(threaded, condition)

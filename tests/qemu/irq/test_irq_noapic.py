@@ -4,10 +4,10 @@
 import pytest
 from tests.qemu.irq.test_irq_conditions import require_expected
 
-from switchover.irq.provoke import Stage
+from switchover.irq.provoke import LeasedHosts
 
 
 @pytest.mark.parametrize("name", ["no-effective-cpu", "fifo-60-on-the-thread", "fifo-40-on-the-hard-cpu"])
-def test_a_condition(noapic: Stage, name: str) -> None:
+def test_a_condition(noapic: LeasedHosts, name: str) -> None:
     """The thread may run anywhere: it stays where it is, until a real-time task is in its way."""
     require_expected(noapic, name)

@@ -12,7 +12,7 @@ import pytest
 from switchover.bench import leases
 from switchover.bench.leases import is_running, mark, measure_double_uses, measure_speed_up
 from switchover.record.errors import NotReady
-from switchover.run.leases.protocol import Lease
+from switchover.runner.leases.protocol import Lease
 
 
 class Careless:

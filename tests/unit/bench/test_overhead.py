@@ -2,7 +2,7 @@
 """What measuring costs: pairs of arms."""
 
 from switchover.bench.overhead import alternate, without_probes
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.standard import PRE_COPY_ON
 
 
 def test_without_probes_nothing_is_measured() -> None:

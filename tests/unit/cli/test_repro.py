@@ -18,10 +18,10 @@ from switchover.cli.main import main
 from switchover.hosts import processes
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
-from switchover.run.repeat import RunContext
-from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.runner.case_runner import RunContext
+from switchover.runner.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case
-from switchover.scenarios.gate import HostFacts, Known
+from switchover.scenarios.preflight import HostFacts, Known
 from switchover.scenarios.recorded import render_settings
 
 
@@ -64,7 +64,7 @@ class Harness:
         fingerprint: Mapping[str, Any],
         context: RunContext,
     ) -> Record:
-        assert context.saved_guests is not None, "a warm guest is saved once for all repeats"
+        assert context.snapshots is not None, "a warm guest is saved once for all repeats"
         self.ran.append(case)
         record = record_of(case, number, self.verdicts.pop(0))
         directory.write_record(record)
@@ -74,8 +74,8 @@ class Harness:
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> Harness:
     harness = Harness()
-    monkeypatch.setattr(verb, "borrow_lab", lambda name: contextlib.nullcontext(object()))
-    monkeypatch.setattr(verb, "LabStage", lambda lab: harness)
+    monkeypatch.setattr(verb, "acquire_lab", lambda name: contextlib.nullcontext(object()))
+    monkeypatch.setattr(verb, "LeasedLab", lambda lab: harness)
     monkeypatch.setattr(verb, "run_repeat", harness.run)
     return harness
 
@@ -110,7 +110,7 @@ def test_on_hosts_that_lack_something(
     """On hosts of the inventory instead of a lab; what a case needs and they lack is said, and nothing is run."""
     inventory = runs.parent / "inventory.toml"
     inventory.write_text('version = 1\n[host.rack1]\naddress = "10.0.0.11"\n')
-    monkeypatch.setattr(verb, "borrow_lab", None)
+    monkeypatch.setattr(verb, "acquire_lab", None)
     leased = contextlib.nullcontext(harness)
     monkeypatch.setattr(verb, "lease_inventory_hosts", lambda inventory, names, pair: leased)
     words = ["pre_copy=on", "--hosts", "rack1", "--inventory", str(inventory)]

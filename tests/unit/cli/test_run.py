@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.run.test_execution import World
+from tests.unit.runner.test_plan_runner import World
 from tests.unit.scenarios.samples import HEAD
 
 from switchover.cli import run as verb
@@ -16,8 +16,8 @@ from switchover.cli.main import main
 from switchover.hosts.inventory import Inventory
 from switchover.record.errors import NotReady
 from switchover.record.record import VerdictName
-from switchover.run.execution import execute
-from switchover.scenarios.gate import HostFacts, Known
+from switchover.runner.plan_runner import execute
+from switchover.scenarios.preflight import HostFacts, Known
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.log.append(f"lab of {hosts}")
         return contextlib.nullcontext()
 
-    monkeypatch.setattr(verb, "borrow_lab", borrow)
-    monkeypatch.setattr(verb, "LabStage", lambda lab: world)
+    monkeypatch.setattr(verb, "acquire_lab", borrow)
+    monkeypatch.setattr(verb, "LeasedLab", lambda lab: world)
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.delenv("GITLAB_CI", raising=False)
     return world
@@ -232,7 +232,7 @@ def test_on_hosts_of_the_inventory(
             yield world
 
     monkeypatch.setattr(verb, "lease_inventory_hosts", lease)
-    monkeypatch.setattr(verb, "borrow_lab", None)
+    monkeypatch.setattr(verb, "acquire_lab", None)
     facts = HostFacts("rack")
     monkeypatch.setattr(world, "ask", lambda cases: Known((facts, facts), dict.fromkeys(("rack1", "rack2"), facts)))
     Path(far).write_text(HEAD + text)

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tests.unit.run.test_execution import World
+from tests.unit.runner.test_plan_runner import World
 
 from switchover.catalogue.conduct import conduct
 from switchover.catalogue.worker import ConductApart
@@ -415,7 +415,7 @@ def test_on_pairs(
         yield NamedLab(tmp_path / "lab")
 
     monkeypatch.setattr(pairs_of_run, "lease_inventory_hosts", lease)
-    monkeypatch.setattr(pairs_of_run, "look_at_health", lambda watch: lambda stage: "")
+    monkeypatch.setattr(pairs_of_run, "look_at_health", lambda watch: lambda leased: "")
     path = write(tmp_path, CASES + "@case(number=range(6))\ndef far(context: Context, number: int) -> None: ...\n")
     words = ["--inventory", inventory, "--pair", "rack1,rack2", "--pair", "rack3"]
     assert run(tmp_path, path, "--only", "*s.*", *words) == 0
@@ -436,7 +436,7 @@ def test_a_lab_for_pairs_that_does_not_start(
     def borrow(**_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pairs_of_run, "borrow_lab", borrow)
+    monkeypatch.setattr(pairs_of_run, "acquire_lab", borrow)
     assert run(tmp_path, cases, "--pair", "hosta,hostb") == 130
     (path,) = list_runs(tmp_path)
     reasons = {read(record)["verdict"]["reason"] for record in path.glob("*/01/record.json")}

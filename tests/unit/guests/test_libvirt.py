@@ -195,7 +195,7 @@ def test_version_and_messages(libvirtd: Libvirtd) -> None:
 
 
 def test_what_a_controller_or_a_host_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In words for the gate."""
+    """In words for the preflight."""
     monkeypatch.setattr("switchover.guests.libvirtd.find_libvirt", lambda: None)
     assert "the controller has no libvirt-python" in find_lack(LocalHost())
     monkeypatch.setattr("switchover.guests.libvirtd.find_libvirt", lambda: SimpleNamespace())

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from switchover.hosts.moving import MovingGuest
+from switchover.hosts.migrating_guest import MigratingGuest
 from switchover.irq.across import Across, compare_sides, expect_changes, judge_window, measure_places
 from switchover.irq.activations import Class
 from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
@@ -108,7 +108,7 @@ def test_measurements() -> None:
 @pytest.mark.parametrize(("spun", "passed"), [([1, 5, 9], True), ([0, 5, 9], False), ([1, 5, 5], False)])
 def test_a_load_that_runs_all_the_time(spun: list[int], passed: bool) -> None:
     """On the source before the migration, until the guest has arrived, and after it."""
-    across = Across(cast(MovingGuest, None), (4,), DATA, 1.0, "fair", cast(Any, None), cast(Any, object()), spun)
+    across = Across(cast(MigratingGuest, None), (4,), DATA, 1.0, "fair", cast(Any, None), cast(Any, object()), spun)
     (check,) = across.check_load()
     assert check.passed is passed
 
@@ -125,5 +125,5 @@ def test_a_load_that_runs_all_the_time(spun: list[int], passed: bool) -> None:
 )
 def test_what_is_expected(load: str, vector: int, outcome: Outcome) -> None:
     """A thread that may run on one CPU only is local, or waits for a task of higher priority."""
-    across = Across(cast(MovingGuest, None), (4, 5), DATA, 1.0, load, cast(Any, None), None)
+    across = Across(cast(MigratingGuest, None), (4, 5), DATA, 1.0, load, cast(Any, None), None)
     assert across.expect(vector).outcomes[0] is outcome

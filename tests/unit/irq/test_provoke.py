@@ -7,7 +7,7 @@ import pytest
 from tests.unit.scripted_host import ScriptedHost
 
 from switchover.irq.conditions import choose_conditions
-from switchover.irq.provoke import Stage, read_stage
+from switchover.irq.provoke import LeasedHosts, read_stage
 from switchover.irq.sources import GpioLine
 from switchover.record.errors import NotSupported
 
@@ -27,7 +27,7 @@ from switchover.record.errors import NotSupported
 def test_which_guests_fit(name: str, cmdline: str, online: str, why: str) -> None:
     """Boot options that a condition wants, none that would change it, and its CPUs."""
     (condition,) = choose_conditions([name])
-    stage = Stage(ScriptedHost(lambda argv: ""), Path(), "6.12.1 #1", cmdline, online)
+    stage = LeasedHosts(ScriptedHost(lambda argv: ""), Path(), "6.12.1 #1", cmdline, online)
     assert stage.find_misfit(condition) == why
 
 

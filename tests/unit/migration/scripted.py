@@ -170,7 +170,7 @@ class Side:
         )
 
 
-class Pair:
+class HostPair:
     def __init__(self, *statuses: str) -> None:
         self.log: list[str] = []
         self.source = Side("source", self.log, iter(statuses))
@@ -181,7 +181,7 @@ class Pair:
             return migrate(self.source.guest(), self.destination.guest(), "127.0.0.1", settings, loop, **options)
 
 
-def act(pair: Pair, name: str, then: Callable[[], None] = lambda: None) -> Callable[[], None]:
+def act(pair: HostPair, name: str, then: Callable[[], None] = lambda: None) -> Callable[[], None]:
     """An intervention's action that leaves a line in the log."""
 
     def run() -> None:
@@ -191,7 +191,7 @@ def act(pair: Pair, name: str, then: Callable[[], None] = lambda: None) -> Calla
     return run
 
 
-def intervene(pair: Pair, phase: Phase, then: Callable[[], None] = lambda: None) -> Intervention:
+def intervene(pair: HostPair, phase: Phase, then: Callable[[], None] = lambda: None) -> Intervention:
     return Intervention(f"in {phase}", phase, act(pair, f"in {phase}", then))
 
 

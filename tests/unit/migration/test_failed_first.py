@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import EXACT
-from tests.unit.migration.scripted import NOW, Pair
+from tests.unit.migration.scripted import NOW, HostPair
 
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.qmp import Event
@@ -55,6 +55,6 @@ def test_the_first_failure_of_a_side_counts() -> None:
 
 def test_who_failed_first_is_in_the_result() -> None:
     """The result of a failed migration tells it, from the events of both sides since this migration began."""
-    pair = Pair("active", "failed")
+    pair = HostPair("active", "failed")
     pair.destination.emit("failed")  # of another migration, before this one
     assert pair.migrate(NOW).failed_first == "source"

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.unit.migration.scripted import Pair
+from tests.unit.migration.scripted import HostPair
 
 from switchover.hosts.waiting import paced
 from switchover.migration import watch
@@ -20,7 +20,7 @@ from switchover.record.errors import GuestCrashed, NotReady, Refused
 
 def test_the_order_with_settle() -> None:
     """Both sides are set before the destination listens, it listens before the start, the switchover is let go last."""
-    pair = Pair("setup", *["active"] * SETTLED_SAMPLES, "active", "device", "completed")
+    pair = HostPair("setup", *["active"] * SETTLED_SAMPLES, "active", "device", "completed")
     result = pair.migrate(MigrationSettings(downtime_limit_ms=777))
     assert pair.log == [
         "destination: capabilities",
@@ -37,7 +37,7 @@ def test_the_order_with_settle() -> None:
 
 def test_the_order_without_settle() -> None:
     """Without settle the limit is the case's own from the start and never changed."""
-    pair = Pair("active", "completed")
+    pair = HostPair("active", "completed")
     assert pair.migrate(MigrationSettings(settle=False, downtime_limit_ms=777)).status == "completed"
     assert [line for line in pair.log if "limit" in line] == [
         "destination: downtime-limit 777",
@@ -48,7 +48,7 @@ def test_the_order_without_settle() -> None:
 def test_samples_are_kept_and_shown() -> None:
     """Every reply is kept in its order, and shown as it comes."""
     shown: list[Sample] = []
-    pair = Pair("setup", "active", "active", "completed")
+    pair = HostPair("setup", "active", "active", "completed")
     result = pair.migrate(MigrationSettings(settle=False), on_sample=shown.append)
     statuses = [sample.reply.get("status") for sample in result.samples]
     assert [status for status in statuses if status][:4] == ["setup", "active", "active", "completed"]
@@ -57,7 +57,7 @@ def test_samples_are_kept_and_shown() -> None:
 
 def test_a_failed_migration_has_qemus_words() -> None:
     """A failed migration ends at once, with error-desc of the source, and the destination is not waited for."""
-    pair = Pair("active", "failed")
+    pair = HostPair("active", "failed")
     pair.destination.qmp.answers["query-status"] = lambda _: pytest.fail("the destination was waited for")
     result = pair.migrate(MigrationSettings(settle=False))
     assert (result.status, result.error, result.destination_error) == ("failed", "why it failed", "")
@@ -65,7 +65,7 @@ def test_a_failed_migration_has_qemus_words() -> None:
 
 def test_a_destination_that_ended_has_the_last_word() -> None:
     """QEMU ends an incoming side that failed: the source's failure is the result, with what the destination said."""
-    pair = Pair("active", "failed")
+    pair = HostPair("active", "failed")
 
     def end(_: Sample) -> None:
         pair.destination.open = pair.source.last != "failed"
@@ -79,7 +79,7 @@ def test_a_destination_that_ended_has_the_last_word() -> None:
 def test_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an end within ``timeout_s`` it is cancelled, the status is None, and it says why it hung."""
     monkeypatch.setattr(watch, "_LOOK_S", 0.1)  # these QEMUs trace nothing
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
     result = pair.migrate(MigrationSettings(settle=False, timeout_s=0.5))
     assert result.status is None
     assert result.hang is not None
@@ -97,7 +97,7 @@ def test_the_deadline_on_slow_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MigrationSettings, "timeout_s", 0.2)
     for given, seconds in (((), 0.6), (("timeout_s",), 0.2)):
         with paced(3):
-            result = Pair(*["active"] * 1000).migrate(
+            result = HostPair(*["active"] * 1000).migrate(
                 MigrationSettings(settle=False, timeout_s=0.2, given_bounds=given)
             )
         assert result.hang is not None
@@ -109,14 +109,14 @@ def test_the_deadline_on_slow_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_deadline_bounds_settling() -> None:
     """``settle_timeout_s`` is a part of ``timeout_s``: settling does not go on beyond it."""
-    pair = Pair(*["setup"] * 1000)
+    pair = HostPair(*["setup"] * 1000)
     result = pair.migrate(MigrationSettings(timeout_s=0.3, settle_timeout_s=1.5))
     assert result.wall_seconds < 1
 
 
 def test_what_does_not_settle_is_let_go() -> None:
     """A migration that does not settle in its time gets the case's own limit and may still complete."""
-    pair = Pair()
+    pair = HostPair()
     pair.source.statuses = (
         "completed" if pair.source.parameters.get("downtime-limit") == 777 else "setup" for _ in itertools.count()
     )
@@ -126,7 +126,7 @@ def test_what_does_not_settle_is_let_go() -> None:
 
 def test_a_source_that_ends_is_a_crash() -> None:
     """The end of the source QEMU ends the wait at once."""
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
     start = time.monotonic()
 
     def end_after_two(sample: Sample) -> None:
@@ -140,7 +140,7 @@ def test_a_source_that_ends_is_a_crash() -> None:
 
 def test_a_source_that_fails_the_migration_and_ends() -> None:
     """It is told how the source ended, not that it could not be asked: QEMU fails a migration before it ends."""
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
 
     def end(sample: Sample) -> None:
         if sample.reply.get("status") == "active" and pair.source.open:
@@ -153,7 +153,7 @@ def test_a_source_that_fails_the_migration_and_ends() -> None:
 
 def test_a_rejected_start_is_refused() -> None:
     """A blocker's text reaches the caller."""
-    pair = Pair()
+    pair = HostPair()
 
     def refuse(_: dict[str, Any]) -> object:
         raise Refused("source rejected migrate.", why="VFIO migration is not supported in kernel")
@@ -165,7 +165,7 @@ def test_a_rejected_start_is_refused() -> None:
 
 def test_an_earlier_migration_does_not_count() -> None:
     """The end of a migration before this one, among the events, does not end this one."""
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
     pair.source.emit("completed")
     pair.source.last = "active"  # so that this migration's first reply comes without an event
     assert pair.migrate(MigrationSettings(settle=False, timeout_s=0.3)).status is None
@@ -173,7 +173,7 @@ def test_an_earlier_migration_does_not_count() -> None:
 
 def test_a_destination_without_an_address() -> None:
     """A destination that does not tell where it listens is an error with what it said, before the start."""
-    pair = Pair()
+    pair = HostPair()
     pair.destination.qmp.answers["query-migrate"] = lambda _: {"socket-address": [{"type": "unix", "path": "/x"}]}
     with pytest.raises(NotReady, match="/x"):
         pair.migrate(MigrationSettings())
@@ -182,11 +182,11 @@ def test_a_destination_without_an_address() -> None:
 
 def test_a_guest_that_arrives_paused_is_let_run() -> None:
     """It is told how it arrived, and runs when this returns; one that runs by itself is not told to."""
-    pair = Pair("active", "completed")
+    pair = HostPair("active", "completed")
     assert pair.migrate(MigrationSettings(settle=False)).arrived == "running"
     assert "destination: cont" not in pair.log
-    pair = Pair("active", "completed")
+    pair = HostPair("active", "completed")
     pair.destination.run_state = "paused"
     assert pair.migrate(MigrationSettings(settle=False)).arrived == "paused"
     assert pair.log[-1] == "destination: cont"
-    assert Pair("active", "failed").migrate(MigrationSettings(settle=False)).arrived == ""
+    assert HostPair("active", "failed").migrate(MigrationSettings(settle=False)).arrived == ""

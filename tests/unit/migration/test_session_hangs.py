@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.migration.scripted import NOW, Pair
+from tests.unit.migration.scripted import NOW, HostPair
 
 from switchover.migration import session, watch
 from switchover.migration.progress import Hang, HangKind
@@ -23,7 +23,7 @@ def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_hang_that_the_source_does_not_answer_in() -> None:
     """A source that waits for its destination with its lock held does not hear: then the destination is ended."""
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
 
     def silent(_: dict[str, Any]) -> object:
         raise NotReady("source did not answer migrate_cancel within 20 s.")
@@ -39,7 +39,7 @@ def test_a_hang_that_the_source_does_not_answer_in() -> None:
 def test_a_hang_that_is_not_cancelled_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancellation that is taken and comes to nothing is given up for the end of the destination."""
     monkeypatch.setattr(session, "_CANCEL_TIMEOUT_S", 0.2)
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
     pair.source.qmp.answers["migrate_cancel"] = lambda _: pair.source.emit("cancelling")
     pair.destination.on_kill = lambda: pair.source.end("failed")
     assert pair.migrate(HUNG).hang is not None
@@ -48,7 +48,7 @@ def test_a_hang_that_is_not_cancelled_in_time(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_source_that_ends_in_a_hang() -> None:
     """A source that ends while its hung migration is cancelled is a crash."""
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
 
     def die(_: dict[str, Any]) -> object:
         pair.source.code = -11
@@ -77,7 +77,7 @@ def test_a_hang_that_is_found_ends_the_migration(monkeypatch: pytest.MonkeyPatch
     told: list[tuple[str | None, bool]] = []
     hang = Hang(HangKind.ACK_STARVED, 31, "pending 0 bytes")
     monkeypatch.setattr(session, "HangWatch", Watch)
-    pair = Pair("setup", *["active"] * 1000)
+    pair = HostPair("setup", *["active"] * 1000)
     result = pair.migrate(MigrationSettings(timeout_s=60))
     assert (result.status, result.hang) == (None, hang)
     assert result.wall_seconds < 5
@@ -88,7 +88,7 @@ def test_a_hang_that_is_found_ends_the_migration(monkeypatch: pytest.MonkeyPatch
 
 def test_what_completes_while_it_is_given_up_has_completed() -> None:
     """A migration that completes just before it is cancelled completed: its guest is at the destination."""
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
 
     def too_late(_: dict[str, Any]) -> object:
         pair.source.end("completed")

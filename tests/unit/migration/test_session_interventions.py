@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.migration.scripted import NOW, Pair, intervene
+from tests.unit.migration.scripted import NOW, HostPair, intervene
 
 from switchover.hosts.qmp import Event
 from switchover.migration.phases import Intervened, NotMade, Phase
@@ -14,7 +14,7 @@ from switchover.record.errors import GuestCrashed
 
 def test_interventions_are_made_once_and_in_their_phase() -> None:
     """Each is made once, however long its phase lasts; before the start is before ``migrate``; its status is kept."""
-    pair = Pair("setup", *["active"] * 10, "device", "completed")
+    pair = HostPair("setup", *["active"] * 10, "device", "completed")
     phases = (Phase.ACTIVE, Phase.BEFORE)
     told: list[Intervened] = []
     result = pair.migrate(NOW, interventions=[intervene(pair, phase) for phase in phases], on_intervened=told.append)
@@ -31,7 +31,7 @@ def test_interventions_are_made_once_and_in_their_phase() -> None:
 
 def test_an_intervention_whose_phase_does_not_come_is_not_made() -> None:
     """A phase that the migration never was in has no intervention."""
-    pair = Pair("setup", *["active"] * 5, "completed")
+    pair = HostPair("setup", *["active"] * 5, "completed")
     result = pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
     assert "in pre-switchover" not in pair.log
     assert result.interventions == ()
@@ -39,7 +39,7 @@ def test_an_intervention_whose_phase_does_not_come_is_not_made() -> None:
 
 def test_an_intervention_that_cannot_be_made_is_none() -> None:
     """It is tried once, is not among those that were made, and the migration goes on."""
-    pair = Pair("active", *["active"] * 5, "completed")
+    pair = HostPair("active", *["active"] * 5, "completed")
     tried: list[str] = []
 
     def fail() -> None:
@@ -52,7 +52,7 @@ def test_an_intervention_that_cannot_be_made_is_none() -> None:
 
 def test_interventions_before_a_crash_are_told() -> None:
     """Also where the migration has no result, as one whose source was killed."""
-    pair = Pair(*["active"] * 1000)
+    pair = HostPair(*["active"] * 1000)
     told: list[Intervened] = []
     with pytest.raises(GuestCrashed):
         pair.migrate(NOW, interventions=[intervene(pair, Phase.ACTIVE, pair.source.kill)], on_intervened=told.append)
@@ -61,7 +61,7 @@ def test_interventions_before_a_crash_are_told() -> None:
 
 def test_interventions_in_the_devices_phases() -> None:
     """The device's pre-copy is seen by its bytes, its stop-copy by its own event."""
-    pair = Pair()
+    pair = HostPair()
     moved = {"transferred": 0}
 
     def query(_: dict[str, Any]) -> object:
@@ -90,7 +90,7 @@ def test_interventions_in_the_devices_phases() -> None:
 
 def test_a_pause_before_the_switchover_is_ended_once() -> None:
     """In pre-switchover the source is told to continue, once, however long it stays there."""
-    pair = Pair("active", *["pre-switchover"] * 10, "device", "completed")
+    pair = HostPair("active", *["pre-switchover"] * 10, "device", "completed")
     result = pair.migrate(replace(NOW, pause_before_switchover=True))
     assert pair.log.count("source: continue pre-switchover") == 1
     assert result.status == "completed"
@@ -98,7 +98,7 @@ def test_a_pause_before_the_switchover_is_ended_once() -> None:
 
 def test_an_intervention_in_pre_switchover_comes_before_it_ends() -> None:
     """What is to be done in pre-switchover is done before the source is told to continue, whenever its status came."""
-    pair = Pair("active", *["pre-switchover"] * 5, "completed")
+    pair = HostPair("active", *["pre-switchover"] * 5, "completed")
     pair.migrate(NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER)])
     lines = [line for line in pair.log if line.startswith(("in ", "source: continue"))]
     assert lines == ["in pre-switchover", "source: continue pre-switchover"]
@@ -121,7 +121,7 @@ class ChangingEvents(list[Event]):
 def test_a_status_that_comes_between_two_looks() -> None:
     """A pause that begins between the look for interventions and the look for it does not pass an intervention over."""
     for looks in range(4):
-        pair = Pair()
+        pair = HostPair()
         pair.source.events = ChangingEvents(*["active"] * looks, "pre-switchover")
         pair.source.qmp.answers["query-migrate"] = lambda _: {"status": "active", "ram": {"remaining": 0}}
         pair.source.ends_on_continue = True
@@ -132,7 +132,7 @@ def test_a_status_that_comes_between_two_looks() -> None:
 
 def test_a_cancelled_pause_is_not_continued() -> None:
     """A migration that was cancelled in pre-switchover is not told to continue: QEMU would reject that."""
-    pair = Pair("active", "pre-switchover")
+    pair = HostPair("active", "pre-switchover")
     result = pair.migrate(
         NOW, interventions=[intervene(pair, Phase.PRE_SWITCHOVER, lambda: pair.source.end("cancelled"))]
     )

@@ -12,7 +12,7 @@ from tests.unit.runs import make_line, make_run
 
 from switchover.record.record import Verdict, VerdictName
 from switchover.report.fields import SECTIONS, list_fields, render_fields
-from switchover.run.kept import Kept, KeptSide, _render
+from switchover.runner.hold_on_failure import Held, HeldSide, _render
 from switchover.scenarios.case import Case
 from switchover.scenarios.recorded import render_settings
 
@@ -77,8 +77,8 @@ def test_settings_have_the_fields_of_their_tables() -> None:
 
 def test_kept_guests_have_the_fields_of_their_tables(tmp_path: Path) -> None:
     """kept.json names less than the harness knows."""
-    side = KeptSide("hosta", {}, 1, "qmp", "console.log", "qemu.log", "10.77.0.101", "kept.key", "ssh-ed25519 …")
-    kept = _render(Kept("a case", Verdict(VerdictName.HUNG), "was hung", tmp_path, {"source": side}))
+    side = HeldSide("hosta", {}, 1, "qmp", "console.log", "qemu.log", "10.77.0.101", "kept.key", "ssh-ed25519 …")
+    kept = _render(Held("a case", Verdict(VerdictName.HUNG), "was hung", tmp_path, {"source": side}))
     assert kept.keys() == TABLES["kept.json"].keys()
     assert asdict(side).keys() == TABLES["sides"].keys()
 

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.scenarios.samples import HEAD
 
 from switchover.report.plan import list_plans, render_plans
-from switchover.scenarios.gate import HostFacts, Known
 from switchover.scenarios.plan import decide_again, make_plan
+from switchover.scenarios.preflight import HostFacts, Known
 from switchover.scenarios.scenario import parse_scenario
 
 TEXT = (
@@ -44,7 +44,7 @@ def test_the_rule_of_the_oracle_is_named() -> None:
 
 
 def test_what_cannot_be_run() -> None:
-    """A case that the gate leaves out says what is missing, and is counted."""
+    """A case that the preflight leaves out says what is missing, and is counted."""
     known = Known((HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b")))
     text = render_plans([decide_again(make_plan(parse_scenario(HEAD)), known)])
     assert "  scenario  not-supported: a has no qemu-system-x86_64\n" in text

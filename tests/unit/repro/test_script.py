@@ -25,7 +25,7 @@ from switchover.record.record import Record, Verdict, VerdictName
 from switchover.repro import script as render_module
 from switchover.repro.script import render_script
 from switchover.repro.shell import quote, render_here_document, render_variable
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.standard import PRE_COPY_ON
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault

@@ -14,7 +14,7 @@ from switchover.migration.phases import Phase
 from switchover.record.errors import UsageError
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RunDirectory
-from switchover.run.standard import PRE_COPY_OFF, PRE_COPY_ON
+from switchover.runner.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import expand, list_repeats, select
 from switchover.scenarios.expectation import COMPLETES

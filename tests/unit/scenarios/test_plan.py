@@ -4,7 +4,6 @@
 import pytest
 from tests.unit.scenarios.samples import HEAD
 
-from switchover.scenarios.gate import HostFacts, Known
 from switchover.scenarios.plan import (
     CASE_S,
     SECOND_MIGRATION_S,
@@ -14,6 +13,7 @@ from switchover.scenarios.plan import (
     list_domains,
     make_plan,
 )
+from switchover.scenarios.preflight import HostFacts, Known
 from switchover.scenarios.scenario import parse_scenario
 
 
@@ -48,7 +48,7 @@ def test_a_warm_case_is_estimated_as_such() -> None:
 
 
 def test_a_case_that_is_not_run_takes_no_time() -> None:
-    """What the gate leaves out costs nothing."""
+    """What the preflight leaves out costs nothing."""
     pair = (HostFacts("a", {"qemu-system-x86_64": None}), HostFacts("b"))
     plan = decide_again(make_plan(parse_scenario(HEAD)), Known(pair))
     assert plan.seconds == 0

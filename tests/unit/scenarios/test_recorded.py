@@ -14,7 +14,7 @@ from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record, Verdict, VerdictName, parse_record, render_record
-from switchover.run.standard import PRE_COPY_ON
+from switchover.runner.standard import PRE_COPY_ON
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault

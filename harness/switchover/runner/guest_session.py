@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest that lives on one end of a pair and migrates to the other, as often as it is asked to."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from switchover.devices.passthrough import start_virtual_functions
+from switchover.devices.reference import Knobs
+from switchover.guests.connection import GuestConnection
+from switchover.guests.qemu import QemuGuest
+from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_restore
+from switchover.hosts.host import Host
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.parallel import do_both
+from switchover.migration.phases import Intervened
+from switchover.record.checks import CheckId
+from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
+from switchover.record.measurement import Check, make_check
+from switchover.record.record import VerdictName
+from switchover.runner.attempt import (
+    Attempt,
+    check_not_running,
+    examine,
+    examine_stayed,
+    make_failed,
+    migrate_sides,
+)
+from switchover.runner.faults import check_device_faults, check_faults, find_deaths, list_device_faults
+from switchover.runner.guest_capabilities import (
+    GuestCapabilities,
+    Need,
+    find_capabilities,
+    lacking_for_outside,
+    list_not_checked,
+    require_capabilities,
+)
+from switchover.runner.guest_checks import (
+    PLACE_CANARY,
+    TAKEN,
+    GuestAnswers,
+    Truths,
+    Unanswered,
+    mend_device,
+    prepare_guest,
+    wait_for_functions,
+)
+from switchover.runner.host_pair import HostPair
+from switchover.runner.interventions import make_intervention, start_link
+from switchover.runner.irqwatch import start_irq_watch
+from switchover.runner.listener import RunListener
+from switchover.runner.outside import start_outside
+from switchover.runner.side import Side, exchange_devices, start_side
+from switchover.runner.verdict import judge_attempt
+from switchover.scenarios.case import Case, SideSpec, in_order
+from switchover.scenarios.faults import Action
+
+_NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
+"""What a guest of the user lacks that cannot do what it was told."""
+
+
+@dataclass
+class GuestSession:
+    """``pair.source`` is where the guest lives now. Made by :func:`start_guest_session`.
+
+    ``migrations``: how many it has completed. ``listener`` may be another one for each attempt.
+    """
+
+    pair: HostPair
+    loop: LoopThread
+    side: Side
+    beginning: Beginning
+    saved: Snapshot | None
+    """what it was restored from; None: it was booted"""
+    listener: RunListener
+    connection: GuestConnection
+    _stay: contextlib.ExitStack
+    _trips: contextlib.ExitStack
+    before: GuestAnswers | None = field(default=None)
+    migrations: int = 0
+
+    def attempt(self, case: Case, name: str = "destination", recordings: Path | None = None) -> Attempt:
+        """Migrate to the other end, as the case says, and look at the guest where it then is.
+
+        ``recordings``: where those of IRQ threads are kept; None: nowhere. On completion the guest lives there, and the
+        side it left is released; otherwise the side that waited is. A destination that is refused, or a host that is
+        lost, raises.
+        """
+        with contextlib.ExitStack() as failed:
+            there = failed.enter_context(contextlib.ExitStack())
+            arrival: Side | None = None
+            try:
+                self.side.guest.take_side("source")
+                self.listener.step(f"start {name}")
+                # a guest that boots does so by itself; one that is restored is given its devices meanwhile
+                with ThreadPoolExecutor(1, name) as aside:
+                    starting = aside.submit(self._start_arrival, there, case.destination, name)
+                    if self.before is None:
+                        self.settle_in()
+                arrival = starting.result()
+                self.listener.sides_started(self.side, arrival)
+                before = self._meet(case)
+                attempt = self._pass(case, arrival, before, recordings)
+                lacking = list_not_checked(case, before.means)
+                others = [entry for entry in attempt.not_checked if entry.id not in {lack.id for lack in lacking}]
+                attempt = replace(attempt, not_checked=(*lacking, *others))
+            except SwitchoverError as error:
+                self.listener.attempted(case, self.side, arrival, error)
+                raise
+            self.listener.attempted(case, self.side, arrival, attempt)
+            if attempt.result and attempt.result.status == "completed" and not attempt.error:
+                self._trips.enter_context(there)  # before anything can fail, since the guest lives there now
+                failed.pop_all()
+                self._move(there, arrival, before)
+            return attempt
+
+    def _start_arrival(self, there: contextlib.ExitStack, spec: SideSpec, name: str) -> Side:
+        # until the guest session's end: the guest may come back, or be on the same host
+        self._trips.enter_context(start_virtual_functions(self.pair.destination.host, spec.functions))
+        return there.enter_context(
+            start_side(
+                spec,
+                self.pair.destination.host,
+                name,
+                self.pair.keys,
+                self.loop,
+                incoming=True,
+                keep=self._release,
+                words=self.pair.destination.guest_words,
+            )
+        )
+
+    def _release(self, guest: QemuGuest) -> None:
+        """A QEMU that is about to go: one that the guest has come to by a migration before is the source by now."""
+        self.listener.release(guest, guest.side)
+
+    def settle_in(self) -> None:
+        """The guest boots, or is restored, gets its state, and says what it is before its first migration."""
+        guest, saved = self.side.guest, self.side.saved
+        if saved:
+            self.listener.step("guest restore")
+            finish_restore(guest, saved)
+        else:
+            self.listener.step("guest boot")
+            guest.wait_until_reachable()
+        self.listener.step("ask before")
+        host = self.connection.open(guest)
+        self.before = self._prepare(find_capabilities(host, self.side.spec.guest), canary=True)
+
+    def _prepare(self, means: GuestCapabilities, *, canary: bool = False, awaits: bool = False) -> GuestAnswers:
+        """Its devices taken by its driver and given their state. What a guest of the user cannot do, it has no means
+        for.
+
+        ``canary``: it gets one; ``awaits``: devices were plugged in.
+
+        :raises Unanswered: the lab's guest cannot do it
+        """
+        spec, guest = self.side.spec, self.connection.host
+        restored = self.side.saved is not None
+        if restored and canary and self.side.functions and Need.PCI in means.has:
+            wait_for_functions(guest, self.side.function_numbers, [self.side.guest.require_alive])
+        while True:
+            try:
+                return prepare_guest(
+                    guest,
+                    spec.references,
+                    means,
+                    self.side.function_numbers,
+                    restored=restored and canary,
+                    awaits=awaits or restored or not spec.guest.is_of_lab,
+                    canary=canary,
+                ).answers
+            except Unanswered as failed:
+                needs = _NEEDED_BY.get(failed.question)
+                if needs is None or needs not in means.has or spec.guest.is_of_lab:
+                    raise
+                means = means.without(needs)
+            except (CommandFailed, HostLost):
+                self.side.guest.require_alive()
+                raise
+
+    def _meet(self, case: Case) -> GuestAnswers:
+        """What the guest says before this migration, over a connection that the case leaves alone."""
+        disturbed = any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
+        if disturbed and self.connection.through != self.side.guest.host.name:
+            self.connection.open(self.side.guest)
+        if self.before is None:
+            raise AssertionError("the guest has not settled in")
+        return self.before
+
+    def _pass(self, case: Case, arrival: Side, before: GuestAnswers, recordings: Path | None) -> Attempt:
+        require_capabilities(case, before.means)
+        login = self.connection.require(self.side.guest)
+        truths = do_both(self.side.read_truths, arrival.read_truths)
+        made: list[Intervened] = []
+        attempt = self._let_pass(case, arrival, before, login, truths, made, recordings)
+        completed = attempt.result is not None and attempt.result.status == "completed"
+        hung = attempt.result is not None and attempt.result.hang is not None
+        deaths = find_deaths(self.side, arrival, made, completed=completed, hung=hung)
+        # one that was not started has nothing that could be done to it
+        shown = () if isinstance(attempt.error, Refused) else check_faults(case, made, deaths, self.side)
+        return replace(attempt, checks=(*attempt.checks, *shown), interventions=tuple(made), deaths=deaths)
+
+    def _let_pass(
+        self,
+        case: Case,
+        arrival: Side,
+        before: GuestAnswers,
+        login: Host,
+        truths: Truths,
+        made: list[Intervened],
+        recordings: Path | None,
+    ) -> Attempt:
+        """``made``: gets the interventions that were made, whatever comes of the migration."""
+        error: Refused | GuestCrashed
+        with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
+            links = tuple(
+                faults.enter_context(start_link(end.host, end.link))
+                for end in (self.pair.source, self.pair.destination)
+                if any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
+            )
+            interventions = [
+                make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
+            ]
+            if case.irq_seconds:
+                self.listener.step("IRQ threads before")
+            watch = probes.enter_context(
+                start_irq_watch(case, self.side, before.means, login, self.pair.keys, recordings)
+            )
+            if case.heartbeat_us:
+                self.listener.step("control interval")
+            probe = probes.enter_context(
+                start_outside(self.pair, self.side.guest, case.heartbeat_us, login, lacking_for_outside(before.means))
+            )
+            probes.callback(self.listener.outside, probe)
+            self.listener.step("migrate")
+            try:
+                migrated = migrate_sides(
+                    self.side,
+                    arrival,
+                    self.pair.destination.address,
+                    case.settings,
+                    self.loop,
+                    interventions,
+                    self.listener.sample,
+                    faults.close,
+                    self.pair.destination.login,
+                    truths,
+                    made.append,
+                )
+            except (Refused, GuestCrashed) as caught:
+                error = caught
+            else:
+                self.listener.step("ask after")
+                faults.close()  # the guest is reached over the link too
+                if migrated.migration.status == "completed":
+                    found = watch.finish(arrival)
+                    attempt = examine(self.side, arrival, migrated, probe.finish, before, case, self.connection)
+                    return replace(
+                        attempt,
+                        checks=(*attempt.checks, *found.checks),
+                        measurements=(*attempt.measurements, *found.measurements),
+                    )
+                self._resume(case)
+                checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
+                checks += self._check_devices(case, arrival, truths)
+                return make_failed(
+                    migrated.migration, migrated.states, checks=tuple(checks), properties=migrated.properties
+                )
+        self.listener.step("ask after")
+        ended = _ended(self.side, arrival)
+        if ended == "source":
+            checks = [check_not_running(arrival)]
+        else:
+            self._resume(case)
+            checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
+        if not isinstance(error, Refused):
+            checks += self._check_devices(case, arrival, truths)
+        return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
+
+    def _check_devices(self, case: Case, arrival: Side, before: Truths) -> list[Check]:
+        """Their faults, of a migration that did not complete. The devices outlive their QEMU."""
+        if not list_device_faults(case):
+            return []
+        after = do_both(self.side.read_truths, arrival.read_truths)
+        return check_device_faults(self.side, arrival, before, after)
+
+    def _resume(self, case: Case) -> None:
+        """Let a guest run that was paused and stayed; what it says is asked next."""
+        if any(fault.action is Action.PAUSE_GUEST for fault in case.faults):
+            with contextlib.suppress(GuestCrashed, Refused):  # it ended, which the checks find
+                self.side.guest.resume()
+
+    def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
+        left, self._stay = self._stay, there
+        self.migrations += 1
+        self.side, self.pair = _with_sizes_of(self.side, arrival), self.pair.reversed()
+        devices = tuple(replace(device, generation=device.generation + 1) for device in before.devices)
+        self.before = replace(before, devices=devices)
+        left.close()
+
+    def heal(self) -> None:
+        """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say
+        after the next migration: a device that was reset has lost its state.
+        """
+        for device, spec in zip(self.side.devices, self.side.spec.references, strict=True):
+            device.set_live_knobs(spec.knobs.in_order())
+        guest = self.connection.require(self.side.guest)
+        means = self.before.means if self.before else find_capabilities(guest, self.side.spec.guest)
+        for number in range(len(self.side.devices) if means.has_device else 0):
+            mend_device(guest, number)
+        self.before = self._prepare(means)
+
+    def reboot(self) -> None:
+        """Let the guest reboot, by its own means, and come up again with its devices, whose state begins anew.
+
+        QEMU ends with a guest that reboots (``-no-reboot``), unless it is told otherwise before.
+
+        :raises UsageError: libvirt started it; :raises GuestCrashed: it ended; :raises Deadline: it does not come up
+        """
+        guest = self.side.guest
+        if self.side.spec.guest.driver == "libvirt":
+            raise UsageError("The harness cannot reboot a guest that libvirt runs.", fix='driver = "qmp"')
+        means = find_capabilities(self.connection.require(guest), self.side.spec.guest)
+        guest.reboot(self.connection.require(guest))
+        self.saved = None  # what runs now was booted
+        self.side = replace(self.side, saved=None)
+        self.connection.open(guest)
+        self.before = self._prepare(means, canary=True, awaits=True)
+
+    def take_devices(self, spec: SideSpec) -> None:
+        """Give the guest where it lives the devices of another case's source: by knobs where what they offer is the
+        same, else others are plugged in their place, since a device in use does not change what it offers.
+
+        :raises UsageError: the case needs other devices than by their knobs
+        """
+        if self.before is None:
+            raise AssertionError("the guest has not settled in")
+        if offers_of(self.side.spec) == offers_of(spec):
+            self.take_knobs(spec)
+            return
+        if self.side.functions or spec.functions or len(spec.devices) != len(self.side.spec.devices):
+            raise UsageError("The guest does not have the devices that this case needs.", why=str(spec))
+        self.side = exchange_devices(self.side, spec)
+        self.connection.require(self.side.guest)
+        self.before = self._prepare(self.before.means, awaits=True)
+
+    def take_knobs(self, spec: SideSpec) -> None:
+        """Give the devices where the guest lives the knobs of another case; what they offer stays as it is.
+
+        :raises UsageError: the case needs devices that offer something else
+        """
+        pairs = list(zip(self.side.devices, self.side.spec.references, spec.references, strict=True))
+        for _, mine, wanted in pairs:
+            if (mine.type, mine.knobs.offers()) != (wanted.type, wanted.knobs.offers()):
+                raise UsageError(
+                    f"The device {wanted.id!r} of the guest is not as this case needs it.", why=str(wanted)
+                )
+        for device, _, wanted in pairs:
+            device.set_live_knobs(wanted.knobs)
+        resized = any(_sizes(mine.knobs) != _sizes(wanted.knobs) for _, mine, wanted in pairs)
+        self.side = replace(self.side, spec=replace(self.side.spec, devices=spec.devices))
+        if resized and self.before:
+            # a state of another size is another state, with another checksum
+            self.connection.require(self.side.guest)
+            self.before = self._prepare(self.before.means)
+
+
+def migrate_again(guest_session: GuestSession, case: Case, name: str = "destination") -> Check:
+    """After a case that did not complete: whether the guest migrates once all is in order, to a side as the source of
+    ``case`` is.
+    """
+    again = CheckId.MIGRATION_AGAIN
+    try:
+        guest_session.heal()
+        verdict = judge_attempt(guest_session.attempt(in_order(case), name))
+    except SwitchoverError as error:
+        return make_check(again, False, "yes", str(error))
+    passed = verdict.name is VerdictName.COMPLETED
+    return make_check(again, passed, "yes", "yes" if passed else f"{verdict.name}: {verdict.reason}")
+
+
+def offers_of(spec: SideSpec) -> list[object]:
+    """What its devices are, in what cannot be changed while they are open."""
+    return [
+        (
+            device.id,
+            device.type,
+            device.function,
+            device.knobs.offers(),
+            bool(device.knobs.dma_pages_per_sec),
+            device.properties,
+            device.allow_pre_copy,
+        )
+        for device in spec.devices
+    ]
+
+
+def _sizes(knobs: Knobs) -> tuple[int, int]:
+    return knobs.initial_bytes, knobs.stop_copy_bytes
+
+
+def _with_sizes_of(left: Side, arrival: Side) -> Side:
+    """The sizes of a device's state belong to the state, and came with it."""
+    devices = tuple(
+        replace(
+            new,
+            knobs=replace(new.knobs, initial_bytes=old.knobs.initial_bytes, stop_copy_bytes=old.knobs.stop_copy_bytes),
+        )
+        for old, new in zip(left.spec.devices, arrival.spec.devices, strict=True)
+    )
+    return replace(arrival, spec=replace(arrival.spec, devices=devices))
+
+
+def _ended(source: Side, destination: Side) -> str:
+    """The side whose QEMU ended, the source's first; empty if both live."""
+    for name, side in (("source", source), ("destination", destination)):
+        if side.guest.is_dead():
+            return name
+    return ""
+
+
+@contextlib.contextmanager
+def start_guest_session(
+    spec: SideSpec,
+    pair: HostPair,
+    loop: LoopThread,
+    listener: RunListener | None = None,
+    snapshots: Snapshots | None = None,
+) -> Iterator[GuestSession]:
+    """A guest started on the source of the pair; it boots, or is read, while the first destination is started.
+
+    ``snapshots``: where a warm guest comes from, or stays for the next one; None: only this guest session has it.
+    """
+    listener = listener or RunListener()
+    pair = pair.for_guest(spec.guest)
+    with contextlib.ExitStack() as trips:
+        trips.enter_context(start_virtual_functions(pair.source.host, spec.functions))
+        stay = trips.enter_context(contextlib.ExitStack())
+        here, saved = pair.source, None
+        snapshots = snapshots or trips.enter_context(Snapshots())
+        beginning = snapshots.decide(spec.guest, here.host, here.lab)
+        if beginning.start == "warm":
+            listener.step("saved guest")
+            saved = snapshots.require(
+                spec.guest,
+                len(spec.devices),
+                here.host,
+                pair.keys,
+                loop,
+                here.lab,
+                here.guest_words,
+                keep=lambda guest: listener.release(guest, "saved"),
+            )
+        listener.step("start source")
+        made: list[GuestSession] = []
+
+        def release(guest: QemuGuest) -> None:
+            (made[0].listener if made else listener).release(guest, guest.side)
+
+        side = stay.enter_context(
+            start_side(
+                spec,
+                here.host,
+                "source",
+                pair.keys,
+                loop,
+                incoming=False,
+                saved=saved,
+                keep=release,
+                words=here.guest_words,
+            )
+        )
+        with contextlib.closing(GuestConnection(pair.keys)) as connection:
+            made.append(GuestSession(pair, loop, side, beginning, saved, listener, connection, stay, trips))
+            yield made[0]

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Properties of the devices as QEMU holds them: read back before a migration, and compared with what was asked for."""
+
+import contextlib
+from collections.abc import Mapping
+
+from switchover.devices.abilities import read_abilities
+from switchover.record.checks import CheckId
+from switchover.record.errors import Refused
+from switchover.record.measurement import Check, make_check
+from switchover.runner.side import Side, name_devices
+from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, DeviceSpec
+
+_WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
+
+
+Held = dict[str, dict[str, str]]
+"""By device (``source`` for the first, ``source ID`` for each further one), what its vfio-pci holds of the properties
+that it was given, and of ``x-allow-pre-copy`` where this QEMU has that."""
+
+
+def read_back(side: Side, name: str) -> Held:
+    """What a QEMU holds before a migration. One that libvirt starts in the migration cannot be asked yet.
+
+    :raises Refused: a property is not what was asked for, or with ``by-machine`` not what the machine type sets
+    """
+    found: Held = {}
+    if not side.guest.has_begun:
+        return found
+    for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True):
+        held = _ask(side, device)
+        for word, wanted, why in _list_wanted(side, device):
+            if (value := held.get(word)) != wanted:
+                raise Refused(f"{side.guest.label} holds {word} = {value} for the device {device.id}.", why=why)
+        found[place] = held
+    return found
+
+
+def read_back_late(side: Side, name: str) -> tuple[Held, list[Check]]:
+    """The same of a QEMU that could be asked only after the migration; what it holds is a check then."""
+    found, checks = Held(), []
+    for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True):
+        held = found[place] = _ask(side, device)
+        wanted = {word: value for word, value, _ in _list_wanted(side, device)}
+        observed = {word: held.get(word) for word in wanted}
+        passed = observed == wanted
+        checks.append(make_check(CheckId.DEVICE_PROPERTIES, passed, _render(wanted), _render(observed), place))
+    return found, checks
+
+
+def _render(values: Mapping[str, str | None]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items()) or "any"
+
+
+def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
+    held = {name: _get(side, device, name) for name in device.named_properties()}
+    if PRE_COPY_PROPERTY not in held:
+        with contextlib.suppress(Refused):  # a QEMU without it
+            held[PRE_COPY_PROPERTY] = _get(side, device, PRE_COPY_PROPERTY)
+    return held
+
+
+def _get(side: Side, device: DeviceSpec, name: str) -> str:
+    where = {"path": f"/machine/peripheral/{side.guest.name_device(device.id)}", "property": name}
+    return normalise(side.guest.qmp.execute("qom-get", where))
+
+
+def normalise(value: object) -> str:
+    """A value of QMP, or a word of the command line, as a word: the two spell what is on or off in several ways.
+
+    >>> normalise(True), normalise("false"), normalise("auto"), normalise(4096)
+    ('on', 'off', 'auto', '4096')
+    """
+    word = str(value)
+    return _WORDS.get(word.lower(), word)
+
+
+def _list_wanted(side: Side, device: DeviceSpec) -> list[tuple[str, str, str]]:
+    """Properties with what they must be, and why. Numbers and sizes are spelled in too many ways to be compared."""
+    given = {name: normalise(value) for name, value in device.given_properties().items()}
+    wanted = [
+        (name, value, f"it was set to {value}, and QEMU did not object")
+        for name, value in given.items()
+        if value in ("on", "off", "auto")
+    ]
+    if device.allow_pre_copy == BY_MACHINE:
+        machine = side.spec.guest.machine.partition(",")[0]
+        abilities = read_abilities(side.guest.host, side.spec.guest.qemu)
+        value = abilities.compat_value(machine, "vfio-pci", PRE_COPY_PROPERTY)
+        if value is not None:
+            wanted.append((PRE_COPY_PROPERTY, normalise(value), f"the machine type {machine} sets it to {value}"))
+    return wanted
+
+
+def allows_pre_copy(held: Mapping[str, str]) -> bool:
+    """Whether QEMU may use pre-copy with a device that holds these properties."""
+    return held.get(PRE_COPY_PROPERTY) != "off"

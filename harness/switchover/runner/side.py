@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One side of a case: the devices made ready, then a QEMU that has them."""
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from switchover.devices.passthrough import PassedFunction, start_function
+from switchover.devices.reference import ReferenceDevice, Truth, parse_truth, start_reference_device
+from switchover.guests.libvirt import start_domain
+from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
+from switchover.guests.snapshots import Snapshot, begin_restore, plug_device, unplug_device
+from switchover.guests.spec import VfioDevice, with_lab_words
+from switchover.hosts.host import Host
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.questions import Answer, ask_together
+from switchover.record.errors import CommandFailed
+from switchover.scenarios.case import SideSpec
+
+
+@dataclass(frozen=True)
+class Side:
+    """``devices``: the reference devices, in the order of the spec, which is that of their slots in the guest.
+
+    ``functions``: the PCI functions, by their ids. ``saved``: the guest that is being restored, to be finished by
+    :func:`finish_restore`.
+    """
+
+    spec: SideSpec
+    devices: tuple[ReferenceDevice, ...]
+    guest: QemuGuest
+    saved: Snapshot | None = None
+    functions: Mapping[str, PassedFunction] = field(default_factory=dict)
+    slots: tuple[contextlib.ExitStack, ...] = ()
+    """What ends each device of the spec, once QEMU has it no more."""
+
+    @property
+    def function_numbers(self) -> list[str]:
+        """Vendor and device ids of the PCI functions, by which the guest knows them too."""
+        return [function.function.numbers for function in self.functions.values()]
+
+    def read_truths(self) -> tuple[Truth, ...]:
+        """What its reference devices know, in one exchange with the host.
+
+        :raises CommandFailed: one could not be read
+        """
+        return self._parse_truths(ask_together(self.guest.host, self._ask_truths()))
+
+    def read_truths_and_log(self) -> tuple[tuple[Truth, ...], str]:
+        """The same, and QEMU's log."""
+        questions = {**self._ask_truths(), "log": f"cat {shlex.quote(self.guest.files.log)}"}
+        answers = ask_together(self.guest.host, questions)
+        return self._parse_truths(answers), self._require(answers, "log")
+
+    def _ask_truths(self) -> dict[str, str]:
+        return {f"device-{number}": device.ask_truth() for number, device in enumerate(self.devices)}
+
+    def _parse_truths(self, answers: Mapping[str, Answer]) -> tuple[Truth, ...]:
+        return tuple(parse_truth(self._require(answers, f"device-{number}")) for number in range(len(self.devices)))
+
+    def _require(self, answers: Mapping[str, Answer], name: str) -> str:
+        """:raises CommandFailed: it could not be read"""
+        answer = answers[name]
+        if not answer.ok:
+            raise CommandFailed(f"{self.guest.host.name} does not say: {name}", why=answer.text.strip()[-300:])
+        return answer.text
+
+
+def name_devices(side: str, spec: SideSpec) -> list[str]:
+    """How records and checks call the devices of a side: ``source`` the first, ``source ID`` each further one."""
+    return [f"{side} {device.id}" if number else side for number, device in enumerate(spec.devices)]
+
+
+def name_references(side: str, spec: SideSpec) -> list[str]:
+    """The same, of its reference devices only."""
+    named = zip(name_devices(side, spec), spec.devices, strict=True)
+    return [name for name, device in named if device.function is None]
+
+
+@contextlib.contextmanager
+def start_side(
+    spec: SideSpec,
+    host: Host,
+    name: str,
+    keys: GuestKeys,
+    loop: LoopThread,
+    *,
+    incoming: bool,
+    saved: Snapshot | None = None,
+    keep: Callable[[QemuGuest], None] = lambda guest: None,
+    words: str = "",
+) -> Iterator[Side]:
+    """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait.
+
+    ``keep``: see :func:`start_guest`. ``saved``: the guest that QEMU is to begin with, instead of booting one.
+    ``words``: those of the host for the lab's guests, see :class:`switchover.runner.host_pair.Endpoint`.
+    """
+    with contextlib.ExitStack() as stack:
+        devices: list[ReferenceDevice] = []
+        functions: dict[str, PassedFunction] = {}
+        passed: list[VfioDevice] = []
+        slots: list[contextlib.ExitStack] = []
+        for wanted in spec.devices:
+            slots.append(stack.enter_context(contextlib.ExitStack()))
+            if wanted.function is None:
+                devices.append(slots[-1].enter_context(start_reference_device(host, wanted.knobs, wanted.type)))
+                sysfs = devices[-1].mediated.sysfs
+            else:
+                functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.function))
+                sysfs = functions[wanted.id].sysfs
+            passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties(), wanted.managed))
+        whole = replace(with_lab_words(spec.guest, words), devices=tuple(passed))
+        guest: QemuGuest
+        if whole.driver == "libvirt":
+            guest = stack.enter_context(start_domain(whole, host, name, keys, loop, incoming=incoming, keep=keep))
+        else:
+            guest = stack.enter_context(
+                start_guest(
+                    whole,
+                    host,
+                    name,
+                    keys,
+                    loop,
+                    incoming=incoming or saved is not None,
+                    empty_ports=len(passed) if saved else None,
+                    keep=keep,
+                )
+            )
+        if saved:
+            begin_restore(guest, saved)
+        yield Side(spec, tuple(devices), guest, saved, functions, tuple(slots))
+
+
+def exchange_devices(side: Side, wanted: SideSpec) -> Side:
+    """Take the reference devices from a guest that runs, and plug those of another spec into their slots. What the
+    guest's driver knew of the old ones is gone with them.
+
+    :raises Refused: QEMU rejected a device; :raises Deadline: the guest does not let one go
+    """
+    guest, devices, passed = side.guest, list(side.devices), list(side.guest.spec.devices)
+    for old, slot in zip(side.spec.devices, side.slots, strict=True):
+        unplug_device(guest, old.id)
+        slot.close()
+    for number, spec in enumerate(wanted.devices):
+        devices[number] = side.slots[number].enter_context(start_reference_device(guest.host, spec.knobs, spec.type))
+        passed[number] = VfioDevice(spec.id, devices[number].mediated.sysfs, spec.given_properties())
+        plug_device(guest, passed[number], number + 1)
+    guest.spec = replace(guest.spec, devices=tuple(passed))
+    return replace(side, spec=replace(side.spec, devices=wanted.devices), devices=tuple(devices))

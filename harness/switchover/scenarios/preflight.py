@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a case can be run at all, from what is known of hosts and QEMU binaries. Pure.
+
+What is missing is named. It is never derived from version numbers, and what nobody asked is not taken for missing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from switchover.devices.abilities import Ability, QemuAbilities
+from switchover.devices.binding import find_lack
+from switchover.devices.functions import HostDevices
+from switchover.devices.survey import HostSurvey
+from switchover.guests.domain import find_obstacles
+from switchover.guests.snapshot_images import SAVE_CAPABILITY
+from switchover.guests.spec import GuestSpec
+from switchover.lab.labhost import KERNELS
+from switchover.migration.libvirt_settings import find_unsettable
+from switchover.migration.phases import Phase
+from switchover.record.record import Verdict, VerdictName
+from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.faults import Action
+from switchover.scenarios.schema import SIDES
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """A host. ``binaries``: by the name that scenarios give them; one that was looked for and does not answer has None.
+
+    ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
+    nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``asked``: if
+    not, nothing is known of it but that there is, or will be, such a host. ``devices``: for its PCI functions; None:
+    not known. ``libvirt``: why libvirt cannot be used with it, empty if it can or nobody asked. ``absent``: of
+    :func:`list_places`, what is not there.
+    """
+
+    name: str
+    binaries: Mapping[str, QemuAbilities | None] = field(default_factory=dict)
+    device_types: frozenset[str] | None = None
+    kvm: str = ""
+    link: bool = True
+    asked: bool = True
+    devices: HostDevices | None = None
+    libvirt: str = ""
+    absent: frozenset[str] = frozenset()
+
+
+def make_facts(survey: HostSurvey, *, link: bool) -> HostFacts:
+    """What the preflight needs of a survey; ``link`` as in :class:`HostFacts`."""
+    silent = [part.removeprefix("qemu ") for part in survey.problems if part.startswith("qemu ")]
+    types = None if survey.devices is None else frozenset(entry.type for entry in survey.devices.mdev_types)
+    kvm = survey.kvm.reason if survey.kvm is not None and survey.kvm.works is False else ""
+    asked = "host" not in survey.problems
+    binaries = {**survey.qemus, **dict.fromkeys(silent)}
+    return HostFacts(survey.name, binaries, types, kvm, link, asked, devices=survey.devices)
+
+
+@dataclass(frozen=True)
+class Known:
+    """``pair``: source and destination of cases that name no host. ``named``: others, by name."""
+
+    pair: tuple[HostFacts, HostFacts]
+    named: Mapping[str, HostFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``missing``: why a case is not run, empty if it is. ``asked``: whether hosts were asked."""
+
+    missing: tuple[str, ...] = ()
+    asked: bool = False
+
+    @property
+    def runs(self) -> bool:
+        return not self.missing
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Of a case that is not run."""
+        return None if self.runs else Verdict(VerdictName.NOT_SUPPORTED, reason="; ".join(self.missing))
+
+
+NOT_ASKED = Decision()
+WARM_DISK = "a warm guest with a disk: the saved memory does not know what was written to the disk since then"
+
+
+def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
+    """``hosts``: names for source and destination, empty: those of the pair. ``known``: None if no host was asked.
+
+    A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
+    """
+    missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
+    missing += _missing_in_libvirt(case, hosts, known)
+    if known is None:
+        return Decision(tuple(missing)) if missing else NOT_ASKED
+    asked = True
+    ends = _list_ends(hosts, known)
+    if _disturbs_link(case) and ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name:
+        missing.append(
+            f"{ends[0].name} is source and destination: there is no link between them that faults may disturb"
+        )
+    for number, side in enumerate(SIDES):
+        facts = ends[number]
+        if facts is None:
+            missing.append(f"{side}: there is no host {hosts[number]!r}")
+            continue
+        asked = asked and facts.asked
+        missing += _missing_on_host(case, side, facts)
+        spec = case.source if side == "source" else case.destination
+        binary = facts.binaries.get(spec.guest.qemu)
+        if binary is not None and case.expectation.verdict is not VerdictName.REFUSED:
+            missing += [
+                f"{spec.guest.qemu} of {facts.name} has no {lack}" for lack in binary.missing(list_needs(case, side))
+            ]
+    return Decision(tuple(dict.fromkeys(missing)), asked)
+
+
+def _list_ends(hosts: tuple[str, str], known: Known) -> list[HostFacts | None]:
+    """Facts of source and destination."""
+    return [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
+
+
+def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
+    """What of a case libvirt has no way to do, which needs no host to be asked, and that hosts lack it."""
+    if case.source.guest.driver != "libvirt":
+        managed = any(function.managed for side in (case.source, case.destination) for function in side.functions)
+        return [
+            *(['peer_to_peer needs driver = "libvirt"'] if case.settings.peer_to_peer else []),
+            *(['managed functions need driver = "libvirt"'] if managed else []),
+        ]
+    obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
+    missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings), *_untimely_faults(case)]
+    if known is not None:
+        found = [facts for facts in _list_ends(hosts, known) if facts is not None]
+        missing += [facts.libvirt for facts in found if facts.libvirt]
+        if len({facts.name for facts in found}) == 1:
+            missing.append(f"libvirt does not migrate a domain from {found[0].name} to itself")
+    return missing
+
+
+_NO_JOB = "libvirt has no job to abort before it migrates"
+_NO_DESTINATION = "libvirt starts the destination's QEMU as part of the migration: there is none to kill before it"
+_NOT_HELD = "libvirt itself lets QEMU go on from pre-switchover, at once: nothing can be done in that phase"
+
+
+def _untimely_faults(case: Case) -> Iterator[str]:
+    """Faults in a phase that libvirt does not have, or does not leave to others."""
+    for fault in case.faults:
+        if fault.phase is Phase.PRE_SWITCHOVER:
+            yield _NOT_HELD
+        elif fault.phase is Phase.BEFORE and fault.action is Action.CANCEL:
+            yield _NO_JOB
+        elif fault.phase is Phase.BEFORE and fault.action is Action.KILL_DESTINATION:
+            yield _NO_DESTINATION
+
+
+def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:
+    """What QEMU must know on a side."""
+    spec: SideSpec = case.source if side == "source" else case.destination
+    properties = sorted({name for device in spec.devices for name in device.named_properties()})
+    saved = [SAVE_CAPABILITY] if side == "source" and spec.guest.start == "warm" else []
+    capabilities = [name for name, state in case.settings.all_capabilities(side).items() if state]
+    return [
+        (Ability.MACHINE, spec.guest.machine.partition(",")[0]),
+        (Ability.ACCELERATOR, spec.guest.accel.partition(",")[0]),
+        *((Ability.PROPERTY, name) for name in properties),
+        *((Ability.CAPABILITY, name) for name in dict.fromkeys([*capabilities, *saved])),
+        *((Ability.PARAMETER, name) for name in case.settings.first_parameters()),
+    ]
+
+
+def list_places(guest: GuestSpec) -> dict[str, str]:
+    """What a guest needs on its host that a lab host has: by a word for whoever looks, what is said where it lacks."""
+    role = " (the role of ansible/ puts it there: switchover_host_guest)"
+    files = {guest.kernel_file: role, guest.initramfs_file: role, guest.disk: ""}
+    places = {
+        f"file:{file}": f"no file {file}{hint if file.startswith(KERNELS) else ''}"
+        for file, hint in files.items()
+        if file
+    }
+    if guest.bridge:
+        words = f"no bridge {guest.bridge!r} by which {guest.address} is reached"
+        places[f"bridge:{guest.bridge}:{guest.address}"] = f"{words} (the role of ansible/ makes one)"
+    return places
+
+
+def _disturbs_link(case: Case) -> bool:
+    return any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
+
+
+def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
+    spec = case.source if side == "source" else case.destination
+    if facts.binaries.get(spec.guest.qemu, "not asked") is None:
+        yield f"{facts.name} has no {spec.guest.qemu}"
+    for place, words in list_places(spec.guest).items():
+        if place in facts.absent:
+            yield f"{facts.name} has {words}"
+    if facts.kvm and spec.guest.accel.startswith("kvm"):
+        yield f"KVM of {facts.name} does not work: {facts.kvm}"
+    if facts.device_types is not None:
+        for device_type in dict.fromkeys(device.type for device in spec.references):
+            if device_type not in facts.device_types:
+                yield f"{facts.name} can make no mediated device of the type {device_type!r}"
+    if facts.devices is not None:
+        for function in spec.functions:
+            if lack := find_lack(facts.devices, facts.name, function):
+                yield f"{lack.what} {lack.why}".strip()
+    if not facts.link and _disturbs_link(case):
+        yield f"{facts.name} has no network interface that faults may disturb"

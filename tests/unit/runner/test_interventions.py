@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faults: each does what it is called, to the side it is called after, and links are always restored."""
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.unit.fakes import FaultyHost
+
+from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.migration.phases import NotMade, Phase
+from switchover.record.errors import CommandFailed, GuestSilent, HostLost, NotReady
+from switchover.runner.interventions import Link, make_intervention, start_link
+from switchover.scenarios.faults import Action, Fault
+
+KEYS = GuestKeys("", "", "", "")
+RESTORED = "tc qdisc del dev link0 root"
+
+
+def make_host(fail_at: int = -1, error: Exception | None = None) -> FaultyHost:
+    def label(_: str, argument: str) -> str:
+        # what the journal's undo runs: to restore, then to look
+        return RESTORED if RESTORED in argument and "tc qdisc show" in argument else argument
+
+    return FaultyHost(label, "", fail_at=fail_at, error=error or CommandFailed("no tc"))
+
+
+def make_guest(side: str, log: list[str], shell: Any = None, ended: int | None = None) -> QemuGuest:
+    def open_ssh(keys: GuestKeys) -> Any:
+        log.append(f"log in to {side}")
+        if isinstance(shell, Exception):
+            raise shell
+        return contextlib.nullcontext(shell)
+
+    return cast(
+        QemuGuest,
+        SimpleNamespace(
+            pause=lambda: log.append(f"stop on {side}"),
+            cancel_migration=lambda: log.append(f"cancel on {side}"),
+            kill=lambda: log.append(f"kill {side}"),
+            exit_status=lambda: ended,
+            label=f"the {side} QEMU",
+            open_ssh=open_ssh,
+        ),
+    )
+
+
+def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:
+    log: list[str] = []
+    links = tuple(Link(host, "link0") for host in hosts)
+    intervention = make_intervention(
+        fault, make_guest("source", log, shell), make_guest("destination", log), links, KEYS
+    )
+    assert (intervention.name, intervention.phase) == (fault.action, fault.phase)
+    assert log == [], "nothing is done before its phase"
+    intervention.act()
+    return log
+
+
+@pytest.mark.parametrize(
+    ("action", "log"),
+    [
+        (Action.CANCEL, ["cancel on source"]),
+        (Action.KILL_SOURCE, ["kill source"]),
+        (Action.KILL_DESTINATION, ["kill destination"]),
+        (Action.CUT_LINK, []),
+        (Action.SLOW_LINK, []),
+        (Action.PAUSE_GUEST, ["stop on source"]),
+    ],
+)
+def test_each_action(action: Action, log: list[str]) -> None:
+    """An action is done to its side and to no other."""
+    assert act(Fault(action, Phase.ACTIVE), make_host()) == log
+
+
+@pytest.mark.parametrize(
+    ("fault", "discipline"),
+    [
+        (Fault(Action.CUT_LINK, Phase.ACTIVE), "netem loss 100%"),
+        (Fault(Action.SLOW_LINK, Phase.ACTIVE, rate_bit=123), "netem rate 123bit"),
+    ],
+)
+def test_links_on_both_ends(fault: Fault, discipline: str) -> None:
+    """A link is cut or slowed at both of its ends."""
+    hosts = make_host(), make_host()
+    act(fault, *hosts)
+    for host in hosts:
+        assert host.log == [f"tc qdisc replace dev link0 root {discipline}"]
+
+
+def test_a_panic() -> None:
+    """The guest on the source panics, and its SSH dies with it, which is no error."""
+    shell = make_host(fail_at=0, error=HostLost("the connection broke"))
+    assert act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=shell) == ["log in to source"]
+    assert "sysrq-trigger" in shell.log[0]
+    with pytest.raises(NotMade, match="cannot be told to panic"):
+        act(Fault(Action.PANIC_GUEST, Phase.ACTIVE), shell=GuestSilent("silent"))
+
+
+@pytest.mark.parametrize(("action", "side"), [(Action.KILL_SOURCE, "source"), (Action.KILL_DESTINATION, "destination")])
+def test_a_qemu_that_ended_before_is_not_killed(action: Action, side: str) -> None:
+    """Whatever ended it, the fault did not."""
+    log: list[str] = []
+    guests = {name: make_guest(name, log, ended=-11 if name == side else None) for name in ("source", "destination")}
+    intervention = make_intervention(Fault(action, Phase.ACTIVE), guests["source"], guests["destination"], (), KEYS)
+    with pytest.raises(NotMade, match=f"the {side} QEMU had ended with exit status -11"):
+        intervention.act()
+    assert log == []
+
+
+@pytest.mark.parametrize("error", [None, ValueError("in use"), KeyboardInterrupt()])
+def test_a_link_is_restored_whatever_happens(error: BaseException | None) -> None:
+    """At the end of its block a link has its own discipline again, also when the block fails or is interrupted."""
+    host = make_host()
+    with contextlib.suppress(ValueError, KeyboardInterrupt), start_link(host, "link0") as link:
+        link.disturb("netem", "loss", "100%")
+        if error:
+            raise error
+    assert RESTORED in host.log[-1]
+
+
+def test_a_link_that_could_not_be_disturbed_is_restored() -> None:
+    """A command that failed may have done its work: the link is restored, and the failure passes."""
+    host = make_host(fail_at=0)
+    with pytest.raises(CommandFailed, match="no tc"), start_link(host, "link0") as link:
+        link.disturb("netem")
+    assert RESTORED in host.log[-1]
+
+
+@pytest.mark.parametrize("error", [CommandFailed("it has its own"), HostLost("gone")])
+def test_restoring_what_is_in_order_is_no_error(error: Exception) -> None:
+    """A link that nobody disturbed has nothing to restore, and one of a host that is gone neither."""
+    host = make_host(fail_at=0, error=error)
+    with start_link(host, "link0"):
+        pass
+    assert len(host.log) == 1
+    assert RESTORED in host.log[0]
+
+
+def test_the_error_of_the_block_is_the_one_that_passes() -> None:
+    """A link that cannot be restored does not hide why its block failed."""
+    host = make_host(fail_at=0)
+    with pytest.raises(ValueError, match="in use"), start_link(host, "link0"):
+        raise ValueError("in use")
+
+
+def test_an_interface_that_is_none_of_ours() -> None:
+    """Without a named interface nothing is disturbed."""
+    host = make_host()
+    with pytest.raises(NotReady, match="need a network interface"), start_link(host, ""):
+        pytest.fail("there is no link")
+    assert host.log == []

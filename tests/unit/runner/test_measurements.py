@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The numbers of a migration: each from its own source, with its unit, and missing where it was not had."""
+
+import pytest
+from tests.unit.builders import make_moved
+
+from switchover.migration.bytes import MigrationBytes
+from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
+from switchover.migration.settings import MigrationSettings
+from switchover.record.checks import CheckId
+from switchover.record.measurement import Check, Measurement, check_equal
+from switchover.record.units import Unit
+from switchover.runner.measurements import measure
+
+EXPLAINED = ExplainedDowntime(0.25, 0.001, 0, 250_000_000, "dst-precopy-bh-vm-started", (), (), (), ())
+REPLY = {"downtime": 256, "total-time": 12_345}
+NAMES = [
+    "downtime.explained",
+    "downtime.qemu",
+    "time.total",
+    "time.wall",
+    "bytes.vfio.precopy",
+    "bytes.vfio.stop_copy",
+    "bytes.vfio.transferred",
+    "bytes.ram.precopy",
+    "bytes.ram.downtime",
+    "bytes.multifd",
+    "bytes.wire",
+    "bytes.residual",
+]
+
+
+def by_name(
+    explained: ExplainedDowntime | UnexplainedDowntime = EXPLAINED,
+    moved: MigrationBytes | None = None,
+    reply: dict[str, int] | None = None,
+    settings: MigrationSettings | None = None,
+) -> dict[str, Measurement]:
+    numbers = measure(
+        explained,
+        moved or make_moved(),
+        REPLY if reply is None else reply,
+        settings or MigrationSettings(),
+        wall_seconds=14.5,
+    )
+    return {number.name: number for number in numbers}
+
+
+def test_all_numbers_are_there() -> None:
+    """Every number has its name, its unit, a definition and a source."""
+    numbers = by_name()
+    assert list(numbers) == NAMES
+    for name, number in numbers.items():
+        assert number.unit is (Unit.BYTES if name.startswith("bytes.") else Unit.SECONDS)
+        assert number.definition
+        assert number.source
+        assert number.note == ""
+
+
+def test_each_number_comes_from_its_own_source() -> None:
+    """No two are mixed up; milliseconds became seconds, and only the explained downtime has a bound."""
+    values = {name: number.value for name, number in by_name().items()}
+    assert values == {
+        "downtime.explained": 0.25,
+        "downtime.qemu": 0.256,
+        "time.total": 12.345,
+        "time.wall": 14.5,
+        "bytes.vfio.precopy": 64,
+        "bytes.vfio.stop_copy": 16,
+        "bytes.vfio.transferred": 80,
+        "bytes.ram.precopy": 1000,
+        "bytes.ram.downtime": 200,
+        "bytes.multifd": 0,
+        "bytes.wire": 1330,
+        "bytes.residual": 50,
+    }
+    assert {name: number.bound for name, number in by_name().items() if number.bound is not None} == {
+        "downtime.explained": 0.001
+    }
+
+
+def test_an_unexplained_downtime_is_missing_with_its_reason() -> None:
+    """No explanation is no number, and the note says why."""
+    number = by_name(UnexplainedDowntime("the traces have no src-vm-stopped"))["downtime.explained"]
+    assert (number.value, number.bound, number.note) == (None, None, "the traces have no src-vm-stopped")
+
+
+def test_what_qemu_did_not_tell_is_missing() -> None:
+    """Members that are missing give missing numbers, not 0; a downtime of 0 ms is a number."""
+    numbers = by_name(moved=MigrationBytes((), None, None, None, None, None), reply={})
+    missing = [name for name, number in numbers.items() if number.value is None]
+    assert missing == [name for name in NAMES[1:] if name != "time.wall"]
+    assert all(numbers[name].note for name in missing if name.startswith("bytes."))
+    assert by_name(reply={"downtime": 0})["downtime.qemu"].value == 0
+
+
+def test_qemus_downtime_without_return_path_has_a_note() -> None:
+    """Without return-path QEMU's number leaves the destination out, and says so."""
+    assert "without return-path" in by_name(settings=MigrationSettings(return_path=False))["downtime.qemu"].note
+    assert by_name()["downtime.qemu"].note == ""
+
+
+@pytest.mark.parametrize(("observed", "passed"), [(1, True), (2, False), (None, False)])
+def test_equality(observed: int | None, passed: bool) -> None:
+    """A check of equality keeps both values as text."""
+    assert check_equal(CheckId.DEVICE_SEED, 1, observed) == Check(
+        CheckId.DEVICE_SEED, "device seed is kept", passed, "1", str(observed)
+    )
+
+
+def test_libvirts_downtime_is_the_one_of_one_clock() -> None:
+    """Its other figure has the difference of two hosts' clocks in it; without libvirt there is no such number."""
+    counted = {"statistics": {"source": {"downtime": 1026, "downtime_net": 296}}}
+    numbers = measure(EXPLAINED, make_moved(), REPLY, MigrationSettings(), driver=counted)
+    assert [number.value for number in numbers if number.name == "downtime.libvirt"] == [0.296]
+    assert "downtime.libvirt" not in by_name()
+
+
+@pytest.mark.parametrize(("told", "why"), [({"downtime": 259}, "is behind"), ({}, "libvirt did not tell")])
+def test_why_there_is_no_downtime_of_libvirt(told: dict[str, int], why: str) -> None:
+    """libvirt leaves it out where the destination's clock is behind the source's: that is told, and no number."""
+    driver = {"statistics": {"source": told}}
+    numbers = measure(EXPLAINED, make_moved(), REPLY, MigrationSettings(), driver=driver)
+    (number,) = (number for number in numbers if number.name == "downtime.libvirt")
+    assert number.value is None
+    assert why in number.note

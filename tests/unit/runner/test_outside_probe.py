@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The end of the probe from outside, whoever asks for it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from switchover.runner import outside
+from switchover.runner.outside import OutsideProbe
+
+
+def test_two_that_end_it_at_once_end_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption releases the probe while a thread is about to end it: the receiver is finished once, and both
+    find what arrived.
+    """
+    both_wait = threading.Event()
+    finished: list[int] = []
+
+    def stop(sender: object) -> str:
+        both_wait.wait(0.2)  # set by nobody: time in which the other one comes along
+        return "sent 1 skipped 0 failed 0"
+
+    monkeypatch.setattr(outside, "_stop_sender", stop)
+
+    def finish() -> list[Any]:
+        finished.append(1)
+        return ["arrival"]
+
+    receiver = SimpleNamespace(finish=finish)
+    probe = OutsideProbe(10_000, receiver=cast(Any, receiver), sender=cast(Any, object()))
+    with ThreadPoolExecutor(2) as pool:
+        for ending in [pool.submit(probe.collect) for _ in range(2)]:
+            ending.result()
+    assert finished == [1]
+    assert list(map(str, probe.arrivals)) == ["arrival"]

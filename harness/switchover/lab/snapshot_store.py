@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Saved guests in the store of images: each a raw disk that is one file of QEMU's ``mapped-ram``, made once.
 
-They are made by who can boot a guest (``guests/snapshot_images.py``); here is what they are kept under, and
-whether they are of today. A lab host gets one plugged in as it gets a toolchain, and restores it from the disk as it is.
+They are made by who can boot a guest (``guests/snapshot_images.py``); here is what they are kept under, and whether
+they are of today. A lab host gets one plugged in as it gets a toolchain, and restores it from the disk as it is.
 """
 
 import contextlib

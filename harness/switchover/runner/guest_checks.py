@@ -27,7 +27,7 @@ from switchover.devices.reference import (
 from switchover.guests.console import find_trouble
 from switchover.hosts.host import Host
 from switchover.hosts.questions import Answer, ask_together
-from switchover.hosts.waiting import Invariant, wait_until
+from switchover.hosts.waiting import Invariant, stretch, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.outside import (
@@ -442,6 +442,6 @@ def compare_with_outside(
     if reason or isinstance(outside, UnseenDowntime):
         return NotChecked(which, which.claim, reason=reason, needed=needed)
     error = tolerance(outside, explained)
-    least, most = find_silence(explained) - error, explained.seconds + RESUME_BOUND_S + error
+    least, most = find_silence(explained) - error, explained.seconds + stretch(RESUME_BOUND_S) + error
     expected = f"silence of {least:.6f} … {most:.6f} s"
     return make_check(which, least <= outside.seconds <= most, expected, f"{outside.seconds:.6f} s")

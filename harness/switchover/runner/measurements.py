@@ -4,6 +4,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from switchover.hosts.waiting import stretch
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.outside import RESUME_BOUND_S, OutsideDowntime, UnseenDowntime, tolerance
@@ -190,8 +191,8 @@ def _resume(
         note = explained.reason
     elif seen:
         value, bound = seen.seconds - explained.seconds, tolerance(seen, explained)
-        if value > RESUME_BOUND_S + bound:
-            note = f"more than the {RESUME_BOUND_S:g} s that a guest may take until it is heard again"
+        if value > stretch(RESUME_BOUND_S) + bound:
+            note = f"more than the {stretch(RESUME_BOUND_S):g} s that a guest may take until it is heard again"
     return Measurement(
         "downtime.outside.resume", value, Unit.SECONDS, Direction.LOWER,
         "from the guest's start on the destination to its first heartbeat outside: downtime.outside - "

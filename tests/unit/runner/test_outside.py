@@ -14,6 +14,7 @@ from switchover.guests.places import PLACES, GuestPlace, put_in_place
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.heartbeat import Outlet
+from switchover.hosts.waiting import paced
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
 from switchover.migration.outside import (
     RESUME_BOUND_S,
@@ -109,6 +110,16 @@ def test_the_silence_is_judged_from_both_sides(seconds: float, passed: bool) -> 
     check = compare_with_outside(EXPLAINED, replace(SEEN, seconds=seconds), needed=False)
     assert isinstance(check, Check)
     assert check.passed is passed
+
+
+def test_a_guest_on_a_slow_lab_has_longer_to_be_heard() -> None:
+    """What it may take from its start is stretched by the lab's pace."""
+    late = replace(SEEN, seconds=4.0)
+    with paced(2.0):
+        check = compare_with_outside(EXPLAINED, late, needed=False)
+        assert isinstance(check, Check)
+        assert check.passed
+        assert by_name(late)["downtime.outside.resume"].note == ""
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.31, 5.0])

@@ -229,6 +229,7 @@ def parse_record(text: str) -> Record:
             )
         older = fields["schema_version"] < _FIRST_WITH_IDS
         for name, sentence in (("checks", "name"), ("not_checked", "check")):
+            require_shape(fields.get(name, []), list[dict[str, Any]], name)
             fields[name] = [_add_id(entry, sentence, older) for entry in fields.get(name, ())]
         require_shape(fields, Record, "")
         _require_parts(fields)
@@ -240,7 +241,7 @@ def parse_record(text: str) -> Record:
         fields["interventions"] = tuple(fields.get("interventions", ()))
         fields["earlier"] = tuple(fields.get("earlier", ()))
         fields["ending"] = (
-            Ending(fields["ending"])
+            Ending(fields.get("ending", ""))
             if fields["schema_version"] >= _FIRST_WITH_ENDING
             else find_ending_by_reason(fields["verdict"].name, fields["verdict"].reason)
         )
@@ -249,7 +250,7 @@ def parse_record(text: str) -> Record:
         if fields["schema_version"] < _FIRST_WITH_MISMATCHES:
             fields["mismatches"] = find_in_sentence(fields.get("mismatch", ""))
         else:
-            fields["mismatches"] = tuple(parse_mismatch(entry) for entry in fields["mismatches"])
+            fields["mismatches"] = tuple(parse_mismatch(entry) for entry in fields.get("mismatches", ()))
         fields["deaths"] = tuple(Death(**entry) for entry in fields.get("deaths", ()))
         return Record(**fields)
     except ValueError as error:

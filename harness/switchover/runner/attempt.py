@@ -234,7 +234,7 @@ def examine(
         ),
         *measure_outside(outside, explained),
     ]
-    checks += check_device_faults(source, destination, migrated.truths_before, truths_after)
+    checks += check_device_faults(case, migrated.truths_before, truths_after)
     return Attempt(
         result,
         states,

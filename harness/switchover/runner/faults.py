@@ -89,12 +89,14 @@ def check_faults(case: Case, made: Sequence[Intervened], deaths: Sequence[Death]
         yield make_check(CheckId.MIGRATION_FAULTS, observed == "made", "made", observed, label)
 
 
-def check_device_faults(source: Side, destination: Side, before: Truths, after: Truths) -> list[Check]:
-    """Of each device whose knobs ask for a fault, by its own count of the faults that it made."""
+def check_device_faults(case: Case, before: Truths, after: Truths) -> list[Check]:
+    """Of each device whose knobs the case wants to make a fault, by its own count of the faults that it made. A device
+    that was put in order for a second migration has a case without faults.
+    """
     checks = []
-    for number, (name, side) in enumerate((("source", source), ("destination", destination))):
-        places = name_references(name, side.spec)
-        for place, device, old, new in zip(places, side.spec.references, before[number], after[number], strict=True):
+    for number, (name, spec) in enumerate((("source", case.source), ("destination", case.destination))):
+        places = name_references(name, spec)
+        for place, device, old, new in zip(places, spec.references, before[number], after[number], strict=True):
             if asks_for_fault(device.knobs, name):
                 count = count_since([old], [new]).get("faults", 0)
                 checks.append(make_check(CheckId.DEVICE_FAULT, count > 0, "at least once", f"{count} times", place))

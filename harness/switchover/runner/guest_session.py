@@ -285,7 +285,7 @@ class GuestSession:
         if not list_device_faults(case):
             return []
         after = do_both(self.side.read_truths, arrival.read_truths)
-        return check_device_faults(self.side, arrival, before, after)
+        return check_device_faults(case, before, after)
 
     def _resume(self, case: Case) -> None:
         """Let a guest run that was paused and stayed; what it says is asked next."""

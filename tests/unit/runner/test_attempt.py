@@ -280,7 +280,8 @@ def test_states_are_compared_device_by_device() -> None:
         tuple(side * 2 for side in BEFORE),  # type: ignore[arg-type]
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
-    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(devices=2), Case("x"), log_in(sides[1]))
+    case = Case("x", sides[0].spec, sides[1].spec)
+    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(devices=2), case, log_in(sides[1]))
     states = {check.subject: check.passed for check in found.checks if check.id == CheckId.DEVICE_STATES}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
     assert [check.subject for check in found.checks if check.id == CheckId.DEVICE_INTERRUPT] == ["device 1", "device 2"]
@@ -353,7 +354,7 @@ def test_a_device_has_to_make_its_fault(count: int) -> None:
     source, destination = (
         replace(make_side(name, which)[0], spec=spec) for name, which in (("source", AFTER[0]), ("destination", truth))
     )
-    found = run_examine(source, destination)
+    found = run_examine(source, destination, case=Case("x", spec, spec))
     assert [check.subject for check in found.checks if check.id == CheckId.DEVICE_FAULT] == ["destination"]
     assert failed(found.checks) == ["device.fault, destination"] * (not count)
 

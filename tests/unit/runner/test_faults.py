@@ -14,7 +14,7 @@ from switchover.record.measurement import Check
 from switchover.record.record import Death
 from switchover.runner.faults import check_device_faults, check_faults, find_deaths, list_faults
 from switchover.runner.side import Side
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_one_device
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, in_order, with_one_device
 from switchover.scenarios.faults import Action, Fault
 
 PANIC = "[ 23.6] Kernel panic - not syncing: sysrq triggered crash\n"
@@ -144,12 +144,18 @@ def test_a_devices_fault_is_shown_by_its_own_count(side: str, knobs: Knobs, asks
     """Of the faults that it made since before the migration; of a knob that is the other side's nothing is claimed."""
     spec = with_one_device(knobs)
     case = Case("x", source=spec) if side == "source" else Case("x", destination=spec)
-    sides = {name: make_side(spec=getattr(case, name)) for name in ("source", "destination")}
     before = ((make_truth(faults=3),), (make_truth(faults=3),))
-    after = tuple((make_truth(faults=3 + count * (name == side)),) for name in sides)
-    checks = check_device_faults(sides["source"], sides["destination"], before, cast(Any, after))
+    after = tuple((make_truth(faults=3 + count * (name == side)),) for name in ("source", "destination"))
+    checks = check_device_faults(case, before, cast(Any, after))
     assert [(check.label, check.passed) for check in checks] == [(f"device.fault, {side}", count > 0)] * asks
     assert list_faults(case) == (f"device.fault, {side}",) * asks
+
+
+def test_a_second_migration_asks_for_no_fault() -> None:
+    """The devices were put in order before it: that they then make none is as it is to be."""
+    failing = with_one_device(Knobs(fail_at="STOP_COPY"))
+    truths = ((make_truth(faults=1),), (make_truth(),))
+    assert check_device_faults(in_order(Case("x", source=failing)), truths, truths) == []
 
 
 def test_each_device_makes_its_own_fault() -> None:

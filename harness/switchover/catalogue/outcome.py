@@ -42,8 +42,8 @@ NATIVE = {
 
 
 MEANINGS = {
-    Outcome.PASS: "what happened is what was expected",
-    Outcome.FAIL: "it is not",
+    Outcome.PASS: "the case ended as expected",
+    Outcome.FAIL: "the case did not end as expected",
     Outcome.ERROR: "the environment failed: an infrastructure error, a host that was lost, a process that died",
     Outcome.SKIP: "not supported: what the case needs is not there",
     Outcome.INTERRUPTED: "somebody ended the run meanwhile",

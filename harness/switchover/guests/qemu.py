@@ -202,9 +202,12 @@ class QemuGuest:
 
         :raises Refused: it did; :raises GuestCrashed: as :meth:`require_alive`
         """
-        if self._process.poll() == 1:
-            raise Refused(f"{self.label} did not start.", why=self._process.stderr().strip()[-800:])
-        self.require_alive()
+        try:
+            self.require_alive()
+        except GuestCrashed as error:
+            if error.exit_status == 1:
+                raise Refused(f"{self.label} did not start.", why=self._process.stderr().strip()[-800:]) from error
+            raise
 
     def wait_until_reachable(self, timeout: float | None = None, *, said: int = 0) -> None:
         """Until the guest's SSH listens: from what it says on its console, which a guest of the user need not say.

@@ -231,6 +231,15 @@ def test_a_start_that_is_rejected(started: Started) -> None:
         started.guest.require_accepted()
 
 
+def test_a_start_that_is_rejected_while_it_is_looked_at(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A QEMU that ends between two looks at it has rejected its command line all the same, and has not crashed."""
+    codes = iter([None])
+    monkeypatch.setattr(started.process, "poll", lambda: next(codes, 1))
+    started.guest.require_accepted()
+    with pytest.raises(Refused, match="its own words"):
+        started.guest.require_accepted()
+
+
 def test_a_panic_is_a_crash(started: Started) -> None:
     """A guest's panic is a crash though QEMU runs on, with the kernel's own line."""
     started.print("Kernel panic - not syncing: Fatal exception in interrupt\n")

@@ -45,7 +45,7 @@ def test_the_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert comparison["left_out"] == []
     conclusions = [entry["conclusion"] for entry in comparison["differences"]]
     assert len(conclusions) == 6
-    assert all(text.startswith("can't tell from 2 rounds: 8 are needed (in these, ") for text in conclusions)
+    assert all(text.startswith("can't tell from 2 rounds: 9 are needed (in these, ") for text in conclusions)
     assert conclusions[0] in told
 
 

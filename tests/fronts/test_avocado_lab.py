@@ -82,7 +82,7 @@ def test_hosts_of_an_inventory_that_are_lost_on_the_way(tmp_path: Path) -> None:
     records = {record.case: record for record in job.run.records()}
     assert {record.verdict.name for record in records.values()} == {VerdictName.INFRASTRUCTURE_ERROR}
     assert records.keys() == job.statuses.keys()
-    assert "rack" in job.test("stays-in-a-guest")["fail_reason"]
+    assert "The connection to guest" in job.test("stays-in-a-guest")["fail_reason"]
     assert not [process for process in list_processes(str(tmp_path)) if process.is_running()]
 
 

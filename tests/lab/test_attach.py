@@ -44,7 +44,7 @@ from switchover.cli import run
 from switchover.cli.main import main
 from switchover.lab.lab import Lab
 
-run.borrow_lab = lambda **_: contextlib.closing(Lab(Path(sys.argv[1])))
+run.acquire_lab = lambda **_: contextlib.closing(Lab(Path(sys.argv[1])))
 sys.exit(main(["run", *sys.argv[2:], "--keep-on-fail"]))
 """
 """The session's lab is leased by the session itself, and not a second time."""

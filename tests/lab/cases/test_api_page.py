@@ -23,7 +23,7 @@ def borrowed(testbed: Testbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def borrow(name: str | None = None, *, stays: bool = False) -> Iterator[Any]:
         yield testbed.lab
 
-    monkeypatch.setattr("switchover.runner.testbed.borrow_lab", borrow)
+    monkeypatch.setattr("switchover.runner.testbed.acquire_lab", borrow)
     monkeypatch.setattr("switchover.record.rundir.runs_directory", lambda: tmp_path)
 
 

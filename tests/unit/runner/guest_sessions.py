@@ -247,7 +247,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-class FakeSavedGuests:
+class FakeSnapshots:
     """Stands where :class:`Snapshots` is used: a guest is warm where that is asked for, else cold for a reason."""
 
     def __init__(self, world: World) -> None:
@@ -277,7 +277,7 @@ SAVED = Snapshot("key", "/tmp/x/guest", "5eed", 80, 20.5, "")
 
 
 def make_saved_guests(world: World) -> Snapshots:
-    return cast(Snapshots, FakeSavedGuests(world))
+    return cast(Snapshots, FakeSnapshots(world))
 
 
 def make_pair(world: World, link: str = "link0") -> HostPair:

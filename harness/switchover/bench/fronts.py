@@ -14,7 +14,7 @@ from pathlib import Path
 
 from switchover.bench.figures import render_spread
 from switchover.hosts import processes
-from switchover.record.errors import ExitCode, UsageError
+from switchover.record.errors import CommandFailed, ExitCode, UsageError
 from switchover.record.log import say
 from switchover.record.record import Record
 from switchover.record.rundir import RunDirectory
@@ -90,13 +90,13 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
 
 
 def _require_module(environment: Environment, module: str, scratch: Path) -> None:
-    argv = ["env", f"--chdir={scratch}", str(environment.python), "-c", f"import {module}"]
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    if processes.run(argv, env=variables, check=False).returncode != 0:
+    try:
+        environment.run(["-c", f"import {module}"], scratch, check=True)
+    except CommandFailed as error:
         raise UsageError(
             f"{environment.python} has no {module}.",
             fix="a virtual environment with the wheel of this tree and its extras: pip install '.[pytest,avocado]'",
-        )
+        ) from error
 
 
 def _compare(environment: Environment, rounds: int, scratch: Path) -> int:

@@ -42,17 +42,9 @@ class Fault:
 
 
 _SAVING = re.compile(r"PRE_COPY|PRE_COPY_P2P|STOP_COPY|STOP|read:.*")
+"""Places for ``fail_at`` that the device of a source comes to in a migration that is let go on."""
 _LOADING = re.compile(r"RESUMING|RUNNING_P2P|RUNNING|load|write:.*")
-
-
-def fails_while_saving(knobs: Knobs) -> bool:
-    """Whether ``fail_at`` is a place that the device of a source comes to in a migration that is let go on."""
-    return bool(_SAVING.fullmatch(knobs.fail_at))
-
-
-def fails_while_loading(knobs: Knobs) -> bool:
-    """The same of the device of a destination."""
-    return bool(_LOADING.fullmatch(knobs.fail_at))
+"""The same of the device of a destination."""
 
 
 def asks_for_fault(knobs: Knobs, side: str) -> bool:
@@ -60,5 +52,5 @@ def asks_for_fault(knobs: Knobs, side: str) -> bool:
     it saves or loads. A knob that is about what the other side's device does asks for nothing.
     """
     if side == "source":
-        return fails_while_saving(knobs) or knobs.corrupt == "stream"
-    return fails_while_loading(knobs) or knobs.corrupt == "state"
+        return bool(_SAVING.fullmatch(knobs.fail_at)) or knobs.corrupt == "stream"
+    return bool(_LOADING.fullmatch(knobs.fail_at)) or knobs.corrupt == "state"

@@ -14,9 +14,9 @@ from tests.lab.case_runner import CaseRunner
 from tests.lab.standard import DEVICE
 
 from switchover import GuestSpec, HostKey, KeyFile, VerdictName, build_case
+from switchover.guests.capabilities import Need
 from switchover.lab.images import build_images
 from switchover.lab.lab import start_lab
-from switchover.runner.guest_capabilities import Need
 from switchover.runner.leased_hosts import LeasedLab
 from switchover.runner.testbed import open_testbed
 

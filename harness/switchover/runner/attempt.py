@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from switchover.devices.reference import Truth
+from switchover.guests.capabilities import GuestCapabilities
 from switchover.guests.connection import GuestConnection
 from switchover.guests.libvirt import LibvirtGuest
 from switchover.hosts.clock import ClockOffset
@@ -48,7 +49,6 @@ from switchover.runner.device_checks import (
     pauses,
 )
 from switchover.runner.faults import check_device_faults
-from switchover.runner.guest_capabilities import GuestCapabilities
 from switchover.runner.guest_checks import (
     GuestAnswers,
     GuestReply,

@@ -24,6 +24,7 @@ from switchover.devices.reference import (
     parse_view,
     write_state,
 )
+from switchover.guests.capabilities import LAB_CAPABILITIES, GuestCapabilities, Need
 from switchover.guests.console import find_trouble
 from switchover.hosts.host import Host
 from switchover.hosts.questions import Answer, ask_together
@@ -42,7 +43,6 @@ from switchover.record.checks import CheckId, name_device
 from switchover.record.errors import CommandFailed, Deadline
 from switchover.record.measurement import Check, NotChecked, check_equal, make_check
 from switchover.record.units import MIB
-from switchover.runner.guest_capabilities import LAB_CAPABILITIES, GuestCapabilities, Need
 from switchover.scenarios.case import DeviceSpec
 
 

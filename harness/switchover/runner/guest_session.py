@@ -9,6 +9,7 @@ from pathlib import Path
 
 from switchover.devices.passthrough import start_virtual_functions
 from switchover.devices.reference import Knobs
+from switchover.guests.capabilities import GuestCapabilities, Need, find_capabilities
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import QemuGuest
 from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_restore
@@ -29,14 +30,7 @@ from switchover.runner.attempt import (
     migrate_sides,
 )
 from switchover.runner.faults import check_device_faults, check_faults, find_deaths, list_device_faults
-from switchover.runner.guest_capabilities import (
-    GuestCapabilities,
-    Need,
-    find_capabilities,
-    lacking_for_outside,
-    list_not_checked,
-    require_capabilities,
-)
+from switchover.runner.guest_capabilities import lacking_for_outside, list_not_checked, require_capabilities
 from switchover.runner.guest_checks import (
     PLACE_CANARY,
     TAKEN,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from switchover.devices.reference import GuestDriver
+from switchover.guests.capabilities import GuestCapabilities
 from switchover.guests.qemu import GuestKeys
 from switchover.hosts.host import Host
 from switchover.irq.across import Across, Findings, start_across
 from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported, SwitchoverError
 from switchover.record.measurement import make_check
-from switchover.runner.guest_capabilities import GuestCapabilities
 from switchover.runner.side import Side
 from switchover.scenarios.case import Case
 

@@ -13,6 +13,7 @@ from tests.unit.fakes import ScriptedQmp
 from tests.unit.scripted_host import ScriptedHost, answer_questions
 
 from switchover.devices.reference import Knobs, ReferenceDevice, Truth
+from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.clock import ClockOffset
@@ -29,7 +30,7 @@ from switchover.record.measurement import Check, make_check
 from switchover.record.units import MIB
 from switchover.runner import attempt
 from switchover.runner.attempt import Migrated, _states_by_device, examine, examine_stayed, make_failed
-from switchover.runner.guest_capabilities import _DEVICE, LAB_CAPABILITIES, Need
+from switchover.runner.guest_capabilities import _DEVICE
 from switchover.runner.guest_checks import GuestAnswers
 from switchover.runner.side import Side
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_one_device

@@ -11,6 +11,13 @@ from tests.unit.builders import make_answers
 from tests.unit.scripted_host import ScriptedHost, answer_questions
 
 from switchover.devices.reference import Knobs
+from switchover.guests.capabilities import (
+    LAB_CAPABILITIES,
+    GuestCapabilities,
+    Need,
+    find_capabilities,
+    parse_capabilities,
+)
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Completed, Host
 from switchover.hosts.local import LocalHost
@@ -20,16 +27,11 @@ from switchover.record.errors import CommandFailed, HostLost, NotSupported
 from switchover.record.record import VerdictName
 from switchover.runner.guest_capabilities import (
     FAULTS,
-    LAB_CAPABILITIES,
     LOADS,
     PROBES,
     WARM,
-    GuestCapabilities,
-    Need,
-    find_capabilities,
     lacking_for_outside,
     list_not_checked,
-    parse_means,
     require_capabilities,
 )
 from switchover.runner.guest_checks import GuestAnswers, ask_guest, compare_guest
@@ -101,7 +103,7 @@ def test_a_guest_is_asked_once() -> None:
 def test_what_is_not_answered_is_lacking(need: Need) -> None:
     """Without its line a need is lacking, and no other is."""
     text = "\n".join(line for line in FULL.splitlines() if line.split()[0] != need.name.lower())
-    assert frozenset(Need) - parse_means(text).has == {need}
+    assert frozenset(Need) - parse_capabilities(text).has == {need}
 
 
 def test_a_guest_without_a_shell_has_nothing() -> None:
@@ -114,7 +116,7 @@ def test_a_guest_without_a_shell_has_nothing() -> None:
 @given(st.text())
 def test_any_answer_is_read(text: str) -> None:
     """Whatever a guest prints: what has no value of its own is not taken for there."""
-    means = parse_means(text)
+    means = parse_capabilities(text)
     assert (Need.MEMORY in means.has) is bool(means.directory)
     assert (Need.DIGEST in means.has) is bool(means.digest)
 
@@ -125,7 +127,7 @@ def test_the_command_is_one_for_a_plain_shell() -> None:
     find_capabilities(as_host(shell), OWN)
     done = LocalHost().run(shell.asked[0])
     assert done.stderr == b""
-    means = parse_means(done.text)
+    means = parse_capabilities(done.text)
     assert {Need.BOOT_ID, Need.DIGEST, Need.CLOCK} <= means.has
     assert Need.DRIVER not in means.has
 

@@ -14,12 +14,12 @@ from tests.unit.fakes import FaultyHost
 from tests.unit.scripted_host import ScriptedHost, answer_questions
 
 from switchover.devices.reference import Knobs, Truth
+from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.hosts.questions import Answer
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.traces import DeviceBytes
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, make_check
-from switchover.runner.guest_capabilities import LAB_CAPABILITIES, Need
 from switchover.runner.guest_checks import (
     GuestAnswers,
     Unanswered,

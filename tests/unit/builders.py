@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from switchover.devices.reference import GuestView, StateChange, Truth
+from switchover.guests.questions import GuestAnswers
 from switchover.hosts.clock import ClockOffset
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.session import MigrationResult, Sample
@@ -13,7 +14,6 @@ from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.units import Direction, Unit
-from switchover.runner.guest_checks import GuestAnswers
 
 DATA = Path(__file__).parent / "data"
 EXACT = ClockOffset(0, 0, 1)

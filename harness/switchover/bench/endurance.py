@@ -5,9 +5,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from switchover.checks.device import check_fired
+from switchover.checks.guest import check_console
+from switchover.guests.questions import fire_interrupt
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import SwitchoverError
-from switchover.runner.guest_checks import check_console, fire_interrupt
 from switchover.runner.guest_session import start_guest_session
 from switchover.runner.host_pair import HostPair
 from switchover.runner.side import start_side
@@ -39,7 +41,7 @@ def boot_repeatedly(case: Case, pair: HostPair, count: int) -> Iterator[Turn]:
             ):
                 side.guest.wait_until_reachable()
                 with side.guest.open_ssh(pair.keys) as guest:
-                    checks = [fire_interrupt(guest)]
+                    checks = [check_fired(fire_interrupt(guest))]
                 checks.append(check_console("guest", side.guest.console.text()))
             failure = "; ".join(check.name for check in checks if not check.passed)
         except SwitchoverError as error:

@@ -305,7 +305,7 @@ def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
         ("DOWNTIME_LIMIT", str(settings.downtime_limit_ms), "ms, once the switchover is let go"),
         ("PARENT", PARENT, "where mediated devices are made"),
         ("IMPOSSIBLE", impossible, "why this case cannot be repeated by a script"),
-        ("NEEDS_LINK", "yes" if actions & {Action.CUT_LINK, Action.SLOW_LINK} else "", ""),
+        ("NEEDS_LINK", "yes" if case.disturbs_link else "", ""),
         ("NEEDS_DESTINATION", "yes" if Action.KILL_DESTINATION in actions else "", ""),
     ]
     if _is_libvirts(case):

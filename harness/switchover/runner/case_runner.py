@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from switchover.checks.faults import list_faults
 from switchover.guests.places import GuestPlace, number_of
 from switchover.guests.qemu import QemuGuest
 from switchover.guests.snapshots import NotRestored, Snapshots
@@ -23,7 +24,6 @@ from switchover.record.rundir import RepeatDirectory
 from switchover.repro.script import SCRIPT, render_script
 from switchover.runner.attempt import Attempt
 from switchover.runner.ending import find_ending
-from switchover.runner.faults import list_faults
 from switchover.runner.guest_session import GuestSession, migrate_again, start_guest_session
 from switchover.runner.hold_on_failure import HoldOnFailure
 from switchover.runner.host_pair import HostPair

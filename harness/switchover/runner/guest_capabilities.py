@@ -1,43 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What probes, loads and faults need of a guest: what it lacks is told, and the checks that need it are not made."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from switchover.guests.capabilities import CANARY, CONSOLE, DEVICE, GuestCapabilities, Need
+from switchover.checks import table
+from switchover.guests.capabilities import DEVICE, GuestCapabilities, Need
 from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported
 from switchover.record.measurement import NotChecked
 from switchover.scenarios.case import Case
 from switchover.scenarios.faults import Action
 
-
-@dataclass(frozen=True)
-class Probe:
-    """``checks``: those that are made with it."""
-
-    needs: tuple[Need, ...]
-    checks: tuple[CheckId, ...]
-
-
-_BOOT = Probe((Need.BOOT_ID,), (CheckId.GUEST_BOOT_ID,))
-_CANARY = Probe(CANARY, (CheckId.GUEST_CANARY,))
-_CONSOLE = Probe(CONSOLE, (CheckId.GUEST_CONSOLE,))
-_DEVICE = Probe(
-    DEVICE,
-    (
-        CheckId.DEVICE_GENERATION,
-        CheckId.DEVICE_SCRATCH,
-        CheckId.DEVICE_SEED,
-        CheckId.DEVICE_CHECKSUM,
-        CheckId.DEVICE_CHECKSUM_BY_GUEST,
-        CheckId.DEVICE_INTERRUPT,
-    ),
-)
-_OUTSIDE = Probe((Need.SENDER, Need.ROOT), (CheckId.DOWNTIME_OUTSIDE,))
-_FUNCTIONS = Probe((Need.PCI,), (CheckId.GUEST_PCI_FUNCTIONS, CheckId.GUEST_PCI_DRIVERS))
-PROBES = (_BOOT, _CANARY, _CONSOLE, _DEVICE, _FUNCTIONS, _OUTSIDE)
-"""Those that need something of the guest; checks of bytes and states are made on the hosts."""
+OUTSIDE = (Need.SENDER, Need.ROOT)
+"""Of a guest that sends heartbeats."""
 LOADS = {"dma_pages_per_sec": DEVICE, "irq_rates": DEVICE}
 """Knobs of the device that put a load on the guest, which has to take part."""
 FAULTS = {Action.PANIC_GUEST: (Need.SYSRQ,)}
@@ -48,22 +21,15 @@ WARM = (Need.CLOCK, Need.ROOT)
 
 def list_not_checked(case: Case, means: GuestCapabilities) -> tuple[NotChecked, ...]:
     """Checks that the case would have, and for want of what its guest does not."""
-    wanted: Sequence[Probe] = PROBES if case.heartbeat_us else PROBES[:-1]
-    if not case.source.references:
-        wanted = [probe for probe in wanted if probe is not _DEVICE]
-    if not case.source.functions:
-        wanted = [probe for probe in wanted if probe is not _FUNCTIONS]
-    return tuple(
-        NotChecked(check, check.claim, means.lacks(probe.needs), needed=probe is _OUTSIDE and case.outside_needed)
-        for probe in wanted
-        if means.lacks(probe.needs)
-        for check in probe.checks
-    )
+    which = CheckId.DOWNTIME_OUTSIDE
+    lacking = means.lacks(OUTSIDE) if case.heartbeat_us else ""
+    outside = [NotChecked(which, which.claim, lacking, needed=case.outside_needed)] if lacking else []
+    return (*table.list_not_checked(case, means), *outside)
 
 
 def lacking_for_outside(means: GuestCapabilities) -> str:
     """Why a guest can send no heartbeats; empty if it can."""
-    lacking = means.lacks(_OUTSIDE.needs)
+    lacking = means.lacks(OUTSIDE)
     return f"the guest lacks {lacking}" if lacking else ""
 
 

@@ -12,35 +12,25 @@ from switchover.devices.reference import Knobs
 from switchover.guests.capabilities import GuestCapabilities, Need, find_capabilities
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import QemuGuest
-from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_restore
-from switchover.hosts.host import Host
-from switchover.hosts.loop import LoopThread
-from switchover.hosts.parallel import do_both
-from switchover.migration.phases import Intervened
-from switchover.record.checks import CheckId
-from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
-from switchover.record.measurement import Check, make_check
-from switchover.record.record import VerdictName
-from switchover.runner.attempt import (
-    Attempt,
-    check_not_running,
-    examine,
-    examine_stayed,
-    make_failed,
-    migrate_sides,
-)
-from switchover.runner.faults import check_device_faults, check_faults, find_deaths, list_device_faults
-from switchover.runner.guest_capabilities import lacking_for_outside, list_not_checked, require_capabilities
-from switchover.runner.guest_checks import (
+from switchover.guests.questions import (
     PLACE_CANARY,
     TAKEN,
     GuestAnswers,
-    Truths,
     Unanswered,
     mend_device,
     prepare_guest,
     wait_for_functions,
 )
+from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_restore
+from switchover.hosts.loop import LoopThread
+from switchover.hosts.parallel import do_both
+from switchover.record.checks import CheckId
+from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
+from switchover.record.measurement import Check, make_check
+from switchover.record.record import VerdictName
+from switchover.runner.attempt import Attempt, migrate_sides
+from switchover.runner.examination import Departure, examine, examine_stayed
+from switchover.runner.guest_capabilities import lacking_for_outside, list_not_checked, require_capabilities
 from switchover.runner.host_pair import HostPair
 from switchover.runner.interventions import make_intervention, start_link
 from switchover.runner.irqwatch import start_irq_watch
@@ -49,7 +39,6 @@ from switchover.runner.outside import start_outside
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import Case, SideSpec, in_order
-from switchover.scenarios.faults import Action
 
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""
@@ -159,7 +148,7 @@ class GuestSession:
             try:
                 return prepare_guest(
                     guest,
-                    spec.references,
+                    [device.knobs for device in spec.references],
                     means,
                     self.side.function_numbers,
                     restored=restored and canary,
@@ -177,8 +166,7 @@ class GuestSession:
 
     def _meet(self, case: Case) -> GuestAnswers:
         """What the guest says before this migration, over a connection that the case leaves alone."""
-        disturbed = any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
-        if disturbed and self.connection.through != self.side.guest.host.name:
+        if case.disturbs_link and self.connection.through != self.side.guest.host.name:
             self.connection.open(self.side.guest)
         if self.before is None:
             raise AssertionError("the guest has not settled in")
@@ -188,32 +176,12 @@ class GuestSession:
         require_capabilities(case, before.means)
         login = self.connection.require(self.side.guest)
         truths = do_both(self.side.read_truths, arrival.read_truths)
-        made: list[Intervened] = []
-        attempt = self._let_pass(case, arrival, before, login, truths, made, recordings)
-        completed = attempt.result is not None and attempt.result.status == "completed"
-        hung = attempt.result is not None and attempt.result.hang is not None
-        deaths = find_deaths(self.side, arrival, made, completed=completed, hung=hung)
-        # one that was not started has nothing that could be done to it
-        shown = () if isinstance(attempt.error, Refused) else check_faults(case, made, deaths, self.side)
-        return replace(attempt, checks=(*attempt.checks, *shown), interventions=tuple(made), deaths=deaths)
-
-    def _let_pass(
-        self,
-        case: Case,
-        arrival: Side,
-        before: GuestAnswers,
-        login: Host,
-        truths: Truths,
-        made: list[Intervened],
-        recordings: Path | None,
-    ) -> Attempt:
-        """``made``: gets the interventions that were made, whatever comes of the migration."""
-        error: Refused | GuestCrashed
+        departure = Departure(case, self.side, arrival, before, truths, self.connection, made=[])
         with contextlib.ExitStack() as probes, contextlib.ExitStack() as faults:
             links = tuple(
                 faults.enter_context(start_link(end.host, end.link))
                 for end in (self.pair.source, self.pair.destination)
-                if any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
+                if case.disturbs_link
             )
             interventions = [
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
@@ -241,8 +209,7 @@ class GuestSession:
                     self.listener.sample,
                     faults.close,
                     self.pair.destination.login,
-                    truths,
-                    made.append,
+                    departure.made.append,
                 )
             except (Refused, GuestCrashed) as caught:
                 error = caught
@@ -251,41 +218,15 @@ class GuestSession:
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
                     found = watch.finish(arrival)
-                    attempt = examine(self.side, arrival, migrated, probe.finish, before, case, self.connection)
+                    attempt = examine(departure, migrated, probe.finish)
                     return replace(
                         attempt,
                         checks=(*attempt.checks, *found.checks),
                         measurements=(*attempt.measurements, *found.measurements),
                     )
-                self._resume(case)
-                checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
-                checks += self._check_devices(case, arrival, truths)
-                return make_failed(
-                    migrated.migration, migrated.states, checks=tuple(checks), properties=migrated.properties
-                )
+                return examine_stayed(departure, migrated)
         self.listener.step("ask after")
-        ended = _ended(self.side, arrival)
-        if ended == "source":
-            checks = [check_not_running(arrival)]
-        else:
-            self._resume(case)
-            checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
-        if not isinstance(error, Refused):
-            checks += self._check_devices(case, arrival, truths)
-        return make_failed(None, {}, checks=tuple(checks), error=error, ended=ended)
-
-    def _check_devices(self, case: Case, arrival: Side, before: Truths) -> list[Check]:
-        """Their faults, of a migration that did not complete. The devices outlive their QEMU."""
-        if not list_device_faults(case):
-            return []
-        after = do_both(self.side.read_truths, arrival.read_truths)
-        return check_device_faults(case, before, after)
-
-    def _resume(self, case: Case) -> None:
-        """Let a guest run that was paused and stayed; what it says is asked next."""
-        if any(fault.action is Action.PAUSE_GUEST for fault in case.faults):
-            with contextlib.suppress(GuestCrashed, Refused):  # it ended, which the checks find
-                self.side.guest.resume()
+        return examine_stayed(departure, error=error)
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
         left, self._stay = self._stay, there
@@ -406,14 +347,6 @@ def _with_sizes_of(left: Side, arrival: Side) -> Side:
         for old, new in zip(left.spec.devices, arrival.spec.devices, strict=True)
     )
     return replace(arrival, spec=replace(arrival.spec, devices=devices))
-
-
-def _ended(source: Side, destination: Side) -> str:
-    """The side whose QEMU ended, the source's first; empty if both live."""
-    for name, side in (("source", source), ("destination", destination)):
-        if side.guest.is_dead():
-            return name
-    return ""
 
 
 @contextlib.contextmanager

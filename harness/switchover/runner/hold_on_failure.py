@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from switchover.checks.faults import list_faults
 from switchover.hosts.journal import own_journal
 from switchover.hosts.local import LocalHost
 from switchover.record.errors import HostLost, NotSupported, SwitchoverError
 from switchover.record.record import Verdict
 from switchover.record.rundir import RepeatDirectory
 from switchover.runner.attempt import Attempt
-from switchover.runner.faults import list_faults
 from switchover.runner.host_pair import HostPair
 from switchover.runner.side import Side
 from switchover.runner.verdict import judge_attempt, judge_error

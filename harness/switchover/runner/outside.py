@@ -15,17 +15,24 @@ from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.heartbeat import PORT, Arrival, Outlet
 from switchover.hosts.host import Host
 from switchover.hosts.receiver import Receiver, start_receiver
-from switchover.hosts.waiting import Invariant, wait_until
+from switchover.hosts.waiting import Invariant, stretch, wait_until
+from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.outside import (
     MIN_CONTROL,
+    RESUME_BOUND_S,
     Control,
     OutsideDowntime,
     UnseenDowntime,
     find_control,
+    find_noise,
     find_outside_downtime,
+    find_silence,
+    tolerance,
 )
+from switchover.record.checks import CheckId
 from switchover.record.errors import Deadline, NotReady
 from switchover.record.log import LOG
+from switchover.record.measurement import Check, NotChecked, make_check
 from switchover.runner.host_pair import HostPair
 
 _SENDER = "/usr/bin/switchover-heartbeat"
@@ -209,3 +216,32 @@ def parse_sent(words: str) -> int | None:
     """
     fields = words.split()
     return int(fields[1]) if len(fields) == 6 and fields[0] == "sent" and fields[1].isdigit() else None
+
+
+def check_one_place(outside: OutsideDowntime | UnseenDowntime) -> list[Check]:
+    """A guest that was heard from its destination runs at its source no more. No check if nobody listened to both."""
+    if outside.traffic is None:
+        return []
+    overlap = outside.overlap_s if isinstance(outside, UnseenDowntime) else None
+    observed = f"heard from both sides for {overlap:.6f} s" if overlap is not None else "one at a time"
+    return [make_check(CheckId.GUEST_ONE_PLACE, overlap is None, "one at a time", observed)]
+
+
+def compare_with_outside(
+    explained: ExplainedDowntime | UnexplainedDowntime, outside: OutsideDowntime | UnseenDowntime, *, needed: bool
+) -> Check | NotChecked:
+    """The silence must last as long as no vCPU ran, and not longer than until the guest had time to be heard again.
+
+    Not made without one of the two numbers, or where the control interval was too noisy for it. ``needed``: the case
+    asked for it.
+    """
+    which = CheckId.DOWNTIME_OUTSIDE
+    if isinstance(explained, UnexplainedDowntime):
+        return NotChecked(which, which.claim, reason=explained.reason, needed=needed)
+    reason = outside.reason if isinstance(outside, UnseenDowntime) else find_noise(outside, explained)
+    if reason or isinstance(outside, UnseenDowntime):
+        return NotChecked(which, which.claim, reason=reason, needed=needed)
+    error = tolerance(outside, explained)
+    least, most = find_silence(explained) - error, explained.seconds + stretch(RESUME_BOUND_S) + error
+    expected = f"silence of {least:.6f} … {most:.6f} s"
+    return make_check(which, least <= outside.seconds <= most, expected, f"{outside.seconds:.6f} s")

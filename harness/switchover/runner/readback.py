@@ -2,14 +2,11 @@
 """Properties of the devices as QEMU holds them: read back before a migration, and compared with what was asked for."""
 
 import contextlib
-from collections.abc import Mapping
 
 from switchover.devices.abilities import read_abilities
-from switchover.record.checks import CheckId
 from switchover.record.errors import Refused
-from switchover.record.measurement import Check, make_check
-from switchover.runner.side import Side, name_devices
-from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, DeviceSpec
+from switchover.runner.side import Side
+from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, DeviceSpec, name_devices
 
 _WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
 
@@ -36,20 +33,13 @@ def read_back(side: Side, name: str) -> Held:
     return found
 
 
-def read_back_late(side: Side, name: str) -> tuple[Held, list[Check]]:
-    """The same of a QEMU that could be asked only after the migration; what it holds is a check then."""
-    found, checks = Held(), []
+def read_back_late(side: Side, name: str) -> tuple[Held, Held]:
+    """The same of a QEMU that could be asked only after the migration, and what it had to hold: a check then."""
+    found, wanted = Held(), Held()
     for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True):
-        held = found[place] = _ask(side, device)
-        wanted = {word: value for word, value, _ in _list_wanted(side, device)}
-        observed = {word: held.get(word) for word in wanted}
-        passed = observed == wanted
-        checks.append(make_check(CheckId.DEVICE_PROPERTIES, passed, _render(wanted), _render(observed), place))
-    return found, checks
-
-
-def _render(values: Mapping[str, str | None]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items()) or "any"
+        found[place] = _ask(side, device)
+        wanted[place] = {word: value for word, value, _ in _list_wanted(side, device)}
+    return found, wanted
 
 
 def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
@@ -90,8 +80,3 @@ def _list_wanted(side: Side, device: DeviceSpec) -> list[tuple[str, str, str]]:
         if value is not None:
             wanted.append((PRE_COPY_PROPERTY, normalise(value), f"the machine type {machine} sets it to {value}"))
     return wanted
-
-
-def allows_pre_copy(held: Mapping[str, str]) -> bool:
-    """Whether QEMU may use pre-copy with a device that holds these properties."""
-    return held.get(PRE_COPY_PROPERTY) != "off"

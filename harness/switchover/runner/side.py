@@ -67,17 +67,6 @@ class Side:
         return answer.text
 
 
-def name_devices(side: str, spec: SideSpec) -> list[str]:
-    """How records and checks call the devices of a side: ``source`` the first, ``source ID`` each further one."""
-    return [f"{side} {device.id}" if number else side for number, device in enumerate(spec.devices)]
-
-
-def name_references(side: str, spec: SideSpec) -> list[str]:
-    """The same, of its reference devices only."""
-    named = zip(name_devices(side, spec), spec.devices, strict=True)
-    return [name for name, device in named if device.function is None]
-
-
 @contextlib.contextmanager
 def start_side(
     spec: SideSpec,

@@ -9,15 +9,18 @@ from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.places import GuestPlace, put_in_place
 from switchover.guests.spec import Driver, GuestSpec, Start
+from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.expectation import COMPLETES, Expectation
-from switchover.scenarios.faults import Fault
+from switchover.scenarios.faults import Action, Fault
 
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
 FUNCTION_PROPERTIES = {"migration-events": "on"}
 """Of PCI functions: whether one can migrate, QEMU is to find out, as it does for everybody."""
 
+BITMAP_PROPERTY = "x-pre-copy-dirty-page-tracking"
+"""Of vfio-pci: whether dirty bitmaps are asked for while the guest runs, or only once it is stopped."""
 PRE_COPY_PROPERTY = "x-allow-pre-copy"
 """Of vfio-pci in patched QEMUs: whether pre-copy may be used with a device that offers it."""
 BY_MACHINE = "by-machine"
@@ -124,6 +127,37 @@ class Case:
     irq_load: IrqLoad = "none"
     """with `irq_seconds`, a task in the guest that keeps the CPU of the device's first interrupt busy all the time: of
     the fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the guest is paused, before or while it migrates."""
+        return any(fault.action is Action.PAUSE_GUEST for fault in self.faults)
+
+    @property
+    def pauses_first(self) -> bool:
+        """Whether the guest is paused before it is told to migrate."""
+        return any(fault.action is Action.PAUSE_GUEST and fault.phase is Phase.BEFORE for fault in self.faults)
+
+    @property
+    def pauses_on_the_way(self) -> bool:
+        """Whether the guest is paused while it migrates, having run when that began."""
+        return self.pauses and not self.pauses_first
+
+    @property
+    def disturbs_link(self) -> bool:
+        """Whether the case cuts or slows the link between the hosts."""
+        return any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in self.faults)
+
+
+def name_devices(side: str, spec: SideSpec) -> list[str]:
+    """How records and checks call the devices of a side: ``source`` the first, ``source ID`` each further one."""
+    return [f"{side} {device.id}" if number else side for number, device in enumerate(spec.devices)]
+
+
+def name_references(side: str, spec: SideSpec) -> list[str]:
+    """The same, of its reference devices only."""
+    named = zip(name_devices(side, spec), spec.devices, strict=True)
+    return [name for name, device in named if device.function is None]
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:

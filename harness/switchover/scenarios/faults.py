@@ -24,6 +24,10 @@ class Action(StrEnum):
     PAUSE_GUEST = "pause guest"
 
 
+KILLED = {Action.KILL_SOURCE: "source", Action.KILL_DESTINATION: "destination"}
+"""The side whose QEMU an action kills."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """An action that is done on purpose in a phase of the migration."""

@@ -95,7 +95,7 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
         return Decision(tuple(missing)) if missing else NOT_ASKED
     asked = True
     ends = _list_ends(hosts, known)
-    if _disturbs_link(case) and ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name:
+    if case.disturbs_link and ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name:
         missing.append(
             f"{ends[0].name} is source and destination: there is no link between them that faults may disturb"
         )
@@ -184,10 +184,6 @@ def list_places(guest: GuestSpec) -> dict[str, str]:
     return places
 
 
-def _disturbs_link(case: Case) -> bool:
-    return any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in case.faults)
-
-
 def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
     spec = case.source if side == "source" else case.destination
     if facts.binaries.get(spec.guest.qemu, "not asked") is None:
@@ -205,5 +201,5 @@ def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
         for function in spec.functions:
             if lack := find_lack(facts.devices, facts.name, function):
                 yield f"{lack.what} {lack.why}".strip()
-    if not facts.link and _disturbs_link(case):
+    if not facts.link and case.disturbs_link:
         yield f"{facts.name} has no network interface that faults may disturb"

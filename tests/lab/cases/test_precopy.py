@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the patch that added VFIO pre-copy claims, and switchover-ack, as cases of the catalogue that share a guest.
 
-Every case that completes is checked for the course of its device's migration (``runner/device_checks.py``).
+Every case that completes is checked for the course of its device's migration (``harness/switchover/checks``).
 """
 
 import pytest

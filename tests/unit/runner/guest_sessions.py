@@ -12,22 +12,24 @@ import pytest
 from tests.unit.builders import make_answers, make_result, make_truth, render_view
 from tests.unit.fakes import FaultyHost
 
+from switchover.checks.evidence import Asked, DeviceEvidence, SideEvidence
 from switchover.devices.reference import Knobs, Truth
+from switchover.guests import questions
 from switchover.guests.qemu import GuestEvidence, GuestKeys
 from switchover.guests.snapshots import Beginning, Snapshot, Snapshots
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
 from switchover.migration.phases import Intervened, Phase
-from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
-from switchover.runner import guest_checks, guest_session
+from switchover.runner import examination, guest_session
 from switchover.runner.attempt import Attempt, Migrated
+from switchover.runner.examination import Departure
 from switchover.runner.guest_session import GuestSession, start_guest_session
 from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.listener import RunListener
 from switchover.runner.side import Side
-from switchover.scenarios.case import SideSpec, make_case, with_one_device
+from switchover.scenarios.case import DeviceSpec, SideSpec, make_case, with_one_device
 from switchover.scenarios.faults import Action, Fault
 
 KEYS = GuestKeys("", "", "", "")
@@ -202,26 +204,29 @@ class World:
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, BaseException):
             raise outcome
-        return Migrated(outcome, {}, ((), ()))
+        return Migrated(outcome, {})
 
-    def examine(
-        self, source: Side, destination: Side, migrated: Migrated, outside: Any, before: Any, *_: Any
-    ) -> Attempt:
-        self.note(f"examine {name_of(destination)}")
-        self.before.append(before)
-        return Attempt(migrated.migration, {}, {}, checks=self.checks)
+    def examine(self, departure: Departure, migrated: Migrated, outside: Any) -> Attempt:
+        self.note(f"examine {name_of(departure.destination)}")
+        self.before.append(departure.before)
+        return Attempt(migrated.migration, {}, {}, checks=self.checks, interventions=tuple(departure.made))
 
     def restore(self, guest: TravellingGuest, saved: Any) -> None:
         self.wait_for_destination()
         self.note(f"restore {guest.name}")
 
-    def examine_stayed(self, source: Side, destination: Side, truths: Any, before: Any, login: Any) -> list[Check]:
-        self.note(f"examine {name_of(source)}, which stayed")
-        return [Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", True, "yes", "yes")]
+    def ask_stayed(self, departure: Departure) -> Asked:
+        self.note(f"examine {name_of(departure.source)}, which stayed")
+        return Asked()
 
 
 def read_truths(side: Side) -> tuple[Truth, ...]:
     return (make_truth(),) * len(side.devices)
+
+
+def gather_side(name: str, _side: Side, before: tuple[Truth, ...], after: tuple[Truth, ...], *_: Any) -> SideEvidence:
+    devices = [DeviceEvidence(name, DeviceSpec(), old, new) for old, new in zip(before, after, strict=False)]
+    return SideEvidence(name, devices=tuple(devices))
 
 
 def name_of(side: Side) -> str:
@@ -233,16 +238,12 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(guest_session, "start_side", world.start_side)
     monkeypatch.setattr(guest_session, "migrate_sides", world.migrate)
     monkeypatch.setattr(guest_session, "examine", world.examine)
-    monkeypatch.setattr(guest_session, "examine_stayed", world.examine_stayed)
-    monkeypatch.setattr(
-        guest_session,
-        "check_not_running",
-        lambda side: Check(CheckId.GUEST_NOT_ON_DESTINATION, "not running", True, "no", "no"),
-    )
+    monkeypatch.setattr(examination, "_ask_stayed", world.ask_stayed)
+    monkeypatch.setattr(examination, "_gather_side", gather_side)
     monkeypatch.setattr(guest_session, "mend_device", lambda guest, number: world.note(f"mend {number}"))
     monkeypatch.setattr(guest_session, "finish_restore", world.restore)
     monkeypatch.setattr(guest_session, "exchange_devices", world.exchange)
-    monkeypatch.setattr(guest_checks, "ask_together", world.ask)
+    monkeypatch.setattr(questions, "ask_together", world.ask)
     monkeypatch.setattr(Side, "read_truths", read_truths)
     return world
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import make_answers
+from tests.unit.checks.evidences import make_evidence, make_some
 from tests.unit.scripted_host import ScriptedHost, answer_questions
 
+from switchover.checks.table import CHECKS
 from switchover.devices.reference import Knobs
 from switchover.guests.capabilities import (
     LAB_CAPABILITIES,
@@ -18,6 +20,7 @@ from switchover.guests.capabilities import (
     find_capabilities,
     parse_capabilities,
 )
+from switchover.guests.questions import GuestAnswers, ask_guest
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Completed, Host
 from switchover.hosts.local import LocalHost
@@ -28,18 +31,17 @@ from switchover.record.record import VerdictName
 from switchover.runner.guest_capabilities import (
     FAULTS,
     LOADS,
-    PROBES,
     WARM,
     lacking_for_outside,
     list_not_checked,
     require_capabilities,
 )
-from switchover.runner.guest_checks import GuestAnswers, ask_guest, compare_guest
 from switchover.runner.outside import find_obstacle
 from switchover.runner.verdict import judge_error
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
 from switchover.scenarios.faults import Action, Fault
 
+SAID = [check for rule in CHECKS if rule.needs for check in rule.ids if check != CheckId.GUEST_CONSOLE]
 OWN = GuestSpec(initramfs="/own.cpio")
 NOTHING = GuestCapabilities(frozenset())
 FULL = """\
@@ -136,7 +138,8 @@ def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
     """Each check of every probe is there once, with what it lacks."""
     both = make_case("both", SideSpec(devices=(DeviceSpec(), DeviceSpec("function", pci="0000:01:00.0"))))
     told = list_not_checked(both, NOTHING)
-    assert [entry.id for entry in told] == [check for probe in PROBES for check in probe.checks]
+    rules = [rule for rule in CHECKS if rule.needs and rule.wanted(both)]
+    assert [entry.id for entry in told[:-1]] == [check for rule in rules for check in rule.ids]
     assert all(entry.lacking for entry in told)
     assert all(entry.check == entry.id.claim for entry in told)
     plain = {entry.id for entry in list_not_checked(Case("plain"), NOTHING)}
@@ -156,8 +159,8 @@ def test_checks_made_and_checks_told_add_up() -> None:
             canary=whole.canary if means.has_canary else "",
             devices=whole.devices if means.has_device else (),
         )
-        made = {check.id for check in compare_guest(part, part, loads=0)}
-        every = {check.id for check in compare_guest(whole, whole, loads=0)}
+        made = {check.id for check in make_some(make_evidence(part, part), *SAID)}
+        every = {check.id for check in make_some(make_evidence(whole, whole), *SAID)}
         told = {entry.id for entry in list_not_checked(Case("plain"), means)}
         assert every - made == every & told
 

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.builders import make_result
 from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, World, make_world, name_of, travel
 
+from switchover.checks.faults import list_faults
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import Intervened, Phase
 from switchover.record.checks import CheckId
@@ -15,7 +16,6 @@ from switchover.record.errors import GuestCrashed, HostLost, Refused
 from switchover.record.mismatch import MismatchKind
 from switchover.record.record import Death, VerdictName
 from switchover.runner.attempt import Attempt
-from switchover.runner.faults import list_faults
 from switchover.runner.guest_session import GuestSession
 from switchover.runner.listener import RunListener
 from switchover.runner.verdict import judge_attempt
@@ -57,7 +57,11 @@ def test_it_stays_without_completion(world: World, status: str | None) -> None:
     def use(made: GuestSession) -> None:
         pair = made.pair
         attempt = made.attempt(CASE)
-        assert [check.label for check in attempt.checks] == ["guest.on-source", "device.fault, source"]
+        assert [check.label for check in attempt.checks] == [
+            "guest.not-on-destination",
+            "guest.on-source",
+            "device.fault, source",
+        ]
         assert (made.pair, name_of(made.side)) == (pair, "source")
         world.note("in use")
 
@@ -145,7 +149,7 @@ def test_a_blocked_migration_is_a_attempt(world: World) -> None:
     found: list[Attempt] = []
     travel(world, lambda made: found.append(made.attempt(CASE)))
     assert (found[0].error, found[0].ended) == (error, "")
-    assert [check.label for check in found[0].checks] == ["guest.on-source"]
+    assert [check.label for check in found[0].checks] == ["guest.not-on-destination", "guest.on-source"]
     assert "examine source, which stayed" in world.log
 
 
@@ -205,31 +209,6 @@ def test_a_destination_that_did_not_come_up_is_told(world: World) -> None:
     with pytest.raises(Refused):
         travel(world, use)
     assert told == [(None, Refused)]
-
-
-@pytest.mark.parametrize("outcome", [FAILED, Refused("source rejected migrate.")])
-def test_a_paused_guest_that_stays_is_let_run(world: World, outcome: Any) -> None:
-    """The pause was the harness's own: it ends before the guest is asked how it is. One that went away is let run there
-    by the session.
-    """
-    paused = replace(CASE, faults=(Fault(Action.PAUSE_GUEST, Phase.BEFORE),))
-    world.outcomes = [outcome, COMPLETED]
-
-    def use(made: GuestSession) -> None:
-        made.attempt(paused)
-        assert world.log[-4:-2] == ["cont source", "examine source, which stayed"]
-        world.log.clear()
-        made.attempt(paused)
-        assert not [line for line in world.log if line.startswith("cont")]
-
-    travel(world, use)
-
-
-def test_a_guest_that_runs_is_not_let_run(world: World) -> None:
-    """Without a pause nothing is let run that stands still for another reason."""
-    world.outcomes = [FAILED]
-    travel(world, lambda made: cast(None, made.attempt(CASE)))
-    assert not [line for line in world.log if line.startswith("cont")]
 
 
 def test_a_state_takes_its_sizes_along(world: World) -> None:

@@ -52,10 +52,10 @@ def test_faults_are_taken_when_it_hangs(world: World, monkeypatch: pytest.Monkey
     """A session that sees a hang can have the links restored before it cancels."""
 
     def migrate(source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
-        (*_, on_hang, _login, _truths, _on_intervened) = rest
+        (*_, on_hang, _login, _on_intervened) = rest
         on_hang()
         world.note("cancel")
-        return Migrated(FAILED, {}, ((), ()))
+        return Migrated(FAILED, {})
 
     monkeypatch.setattr(guest_session, "migrate_sides", migrate)
     travel(world, lambda made: cast(None, made.attempt(CUT)))

@@ -17,10 +17,10 @@ from tests.unit.runner.guest_sessions import (
 
 from switchover.devices.reference import Knobs
 from switchover.guests.capabilities import LAB_CAPABILITIES, GuestCapabilities, Need
+from switchover.guests.questions import Unanswered
 from switchover.record.errors import NotSupported
 from switchover.runner import guest_session
 from switchover.runner.attempt import Attempt
-from switchover.runner.guest_checks import Unanswered
 from switchover.runner.guest_session import start_guest_session
 from switchover.scenarios.case import Case, make_case, with_start
 

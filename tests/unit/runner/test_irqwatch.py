@@ -78,7 +78,7 @@ def test_it_is_finished_where_the_guest_arrived(world: World) -> None:
 def test_it_ends_where_the_guest_stayed(world: World) -> None:
     """Without completion it finds nothing, and is undone."""
     world.outcomes = [FAILED]
-    assert [check.label for check in attempt(world, WATCHED).checks] == ["guest.on-source"]
+    assert [check.label for check in attempt(world, WATCHED).checks] == ["guest.not-on-destination", "guest.on-source"]
     assert "watch ends" in world.log
     assert not any(line.startswith("finish") for line in world.log)
 

@@ -27,10 +27,9 @@ from switchover.migration.outside import (
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.units import Unit
 from switchover.runner import outside
-from switchover.runner.guest_checks import compare_with_outside
 from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.measurements import measure_outside
-from switchover.runner.outside import find_obstacle, parse_sent, start_outside
+from switchover.runner.outside import compare_with_outside, find_obstacle, parse_sent, start_outside
 
 HOST = FaultyHost(lambda method, argument: method, "")
 A, B = (

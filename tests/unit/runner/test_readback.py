@@ -10,11 +10,13 @@ import pytest
 from tests.unit.fakes import ScriptedQmp
 from tests.unit.surveys import ABILITIES
 
+from switchover.checks.properties import check_properties
+from switchover.checks.states import allows_pre_copy
 from switchover.devices.abilities import MachineType
 from switchover.guests.spec import GuestSpec
 from switchover.record.errors import Refused
 from switchover.runner import readback
-from switchover.runner.readback import allows_pre_copy, normalise, read_back, read_back_late
+from switchover.runner.readback import normalise, read_back, read_back_late
 from switchover.runner.side import Side
 from switchover.scenarios.case import AllowPreCopy, DeviceSpec, SideSpec
 
@@ -76,7 +78,8 @@ def test_a_value_that_is_not_held(allow: AllowPreCopy) -> None:
 def test_a_qemu_that_could_not_be_asked_before(holds: bool, passes: bool) -> None:
     """What it holds after the migration is told, and is a check of its own; before, nothing is asked."""
     side = make_side({PROPERTY: holds, "x-size": 4096}, device("on", properties={"x-size": "4K"}))
-    found, (check,) = read_back_late(side, "destination")
+    found, wanted = read_back_late(side, "destination")
+    check = check_properties(wanted["destination"], found["destination"], "destination")
     assert found == {"destination": {PROPERTY: "on" if holds else "off", "x-size": "4096"}}
     assert check.passed is passes
     assert check.label == "device.properties, destination"

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 from tests.unit.builders import golden_events, make_truth
+from tests.unit.checks.evidences import make_evidence, make_some
 
+from switchover.checks import dma, moved_bytes, pre_copy, states
+from switchover.checks.evidence import DeviceEvidence, SideEvidence
+from switchover.checks.states import check_traced_states
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent
 from switchover.record.checks import CheckId
+from switchover.record.measurement import Check
 from switchover.record.record import VerdictName
 from switchover.record.units import MIB
-from switchover.runner.device_checks import DeviceEvidence, check_arrival, check_source, check_traced_states
 from switchover.scenarios.case import Case, DeviceSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault
@@ -46,6 +50,19 @@ def make_course(**changes: Any) -> DeviceEvidence:
     return replace(course, **changes)
 
 
+def check_source(course: DeviceEvidence, case: Case) -> list[Check]:
+    """What is claimed of a device of the source, besides its states by events and by traces."""
+    evidence = replace(make_evidence(case=case), source=SideEvidence("source", devices=(course,)))
+    rules = (*states.CHECKS, *moved_bytes.CHECKS, *pre_copy.CHECKS, *dma.CHECKS)
+    others = (CheckId.DEVICE_STATES, CheckId.DEVICE_STATES_TRACED)
+    return [check for check in make_some(evidence, rules=rules) if check.id not in others]
+
+
+def check_trace(course: DeviceEvidence, case: Case) -> Check:
+    (check,) = check_traced_states(course, case)
+    return check
+
+
 def failed(course: DeviceEvidence, case: Case = CASE) -> list[str]:
     return [str(check.id) for check in check_source(course, case) if not check.passed]
 
@@ -69,7 +86,7 @@ def test_a_real_migration_is_in_order() -> None:
     course = make_course()
     assert failed(course) == []
     assert len(ids(course)) == 8
-    assert check_traced_states(course, CASE).passed
+    assert check_trace(course, CASE).passed
 
 
 @pytest.mark.parametrize(
@@ -110,7 +127,7 @@ def test_traced_sizes_that_are_out_of_order() -> None:
 def test_why_pre_copy_is_not_used() -> None:
     """The claim names all that stands in its way."""
     course = make_course(states=OTHER_PATH, knobs={"pre_copy": False}, properties={"x-allow-pre-copy": "off"})
-    check = next(check_source(course, PAUSED))
+    check = check_source(course, PAUSED)[0]
     assert check.passed
     assert check.expected == (
         "no PRE_COPY (the device does not offer it, x-allow-pre-copy is off, the guest was paused)"
@@ -200,35 +217,17 @@ def test_dirty_bitmaps(word: str, running: int, stopped: int, right: bool) -> No
 
 def test_states_by_traces() -> None:
     """One state more or less, or another one, is found; what the device went through before does not matter."""
-    for states in (PATH[:-1], PATH[1:], OTHER_PATH, ("running", *PATH), ()):
-        assert not check_traced_states(make_course(states=states), CASE).passed
-    assert check_traced_states(make_course(), CASE).passed
+    for path in (PATH[:-1], PATH[1:], OTHER_PATH, ("running", *PATH), ()):
+        assert not check_trace(make_course(states=path), CASE).passed
+    assert check_trace(make_course(), CASE).passed
     ready = (*PATH[:1], "pre-copy-p2p-prepare", *PATH[1:])
-    assert check_traced_states(make_course(states=ready), CASE).passed, "QEMU 11.1 only gets ready"
-    assert not check_traced_states(make_course(log=[]), CASE).passed
+    assert check_trace(make_course(states=ready), CASE).passed, "QEMU 11.1 only gets ready"
+    assert not check_trace(make_course(log=[]), CASE).passed
 
 
 def test_states_by_traces_of_a_guest_that_was_paused_first() -> None:
     """What the pause itself did is before the migration's status, and counts."""
     before = ("running-p2p", "running")  # of the golden log, before the migration
-    assert check_traced_states(make_course(states=(*before, *PATH)), PAUSED).passed
-    for states in (("running", *before, *PATH), (*before, *PATH[1:]), OTHER_PATH):
-        assert not check_traced_states(make_course(states=states), PAUSED).passed
-
-
-def test_the_state_that_a_guest_arrives_in() -> None:
-    """A guest that was paused arrives paused, any other runs."""
-    assert check_arrival(CASE, "running").passed
-    assert not check_arrival(CASE, "paused").passed
-    assert check_arrival(PAUSED, "paused").passed
-    assert not check_arrival(PAUSED, "running").passed
-
-
-def test_libvirt_resumes_a_guest_that_was_suspended_on_the_way() -> None:
-    """Only that one: of a guest that was paused before, libvirt knows how it left."""
-    guest = replace(CASE.source.guest, driver="libvirt")
-    paused = replace(PAUSED, source=replace(PAUSED.source, guest=guest))
-    on_the_way = replace(paused, faults=(Fault(Action.PAUSE_GUEST, Phase.ACTIVE),))
-    for case, arrives in ((paused, "paused"), (on_the_way, "running")):
-        assert check_arrival(case, arrives).passed
-        assert not check_arrival(case, "paused" if arrives == "running" else "running").passed
+    assert check_trace(make_course(states=(*before, *PATH)), PAUSED).passed
+    for path in (("running", *before, *PATH), (*before, *PATH[1:]), OTHER_PATH):
+        assert not check_trace(make_course(states=path), PAUSED).passed

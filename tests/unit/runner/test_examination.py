@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An attempt: what is read from both sides once the migration has ended."""
+"""After a migration: what is read from both sides, and asked of the guest."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,10 +12,12 @@ from tests.unit.builders import EXACT, make_answers, make_result, make_truth, re
 from tests.unit.fakes import ScriptedQmp
 from tests.unit.scripted_host import ScriptedHost, answer_questions
 
-from switchover.devices.reference import Knobs, ReferenceDevice, Truth
+from switchover.checks import device as device_checks
+from switchover.devices.reference import InterruptCounts, Knobs, ReferenceDevice, Truth
 from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.guests.questions import GuestAnswers
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Completed
 from switchover.hosts.qmp import Event
@@ -23,17 +25,18 @@ from switchover.hosts.waiting import wait_until
 from switchover.migration.downtime import UnexplainedDowntime
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.outside import Control, OutsideDowntime, Traffic, UnseenDowntime
+from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
-from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady
-from switchover.record.measurement import Check, make_check
+from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
+from switchover.record.measurement import Check
 from switchover.record.units import MIB
-from switchover.runner import attempt
-from switchover.runner.attempt import Migrated, _states_by_device, examine, examine_stayed, make_failed
-from switchover.runner.guest_capabilities import _DEVICE
-from switchover.runner.guest_checks import GuestAnswers
+from switchover.runner import examination
+from switchover.runner.attempt import Attempt, Migrated, _states_by_device, make_failed
+from switchover.runner.examination import Departure, examine, examine_stayed
 from switchover.runner.side import Side
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_one_device
+from switchover.scenarios.faults import Action, Fault
 
 KEYS = GuestKeys("", "", "", "")
 PLAIN = Case("x")
@@ -126,6 +129,7 @@ class FakeQemu:
         self.code: int | None = None
         self.ends_with: int | None = None
         self.has_begun = True
+        self.killed = self.resumed = False
         self.running: bool | Exception = name == "destination"  # as after a migration that completed
         self.qmp = ScriptedQmp({"query-status": self.query}, name)
 
@@ -133,6 +137,12 @@ class FakeQemu:
         if self.host_error is not None and argv[0] == "true":
             raise self.host_error
         return "" if argv[0] == "true" else read_golden(argv[-1])
+
+    def is_dead(self) -> bool:
+        return self.code is not None
+
+    def resume(self) -> None:
+        self.resumed = self.running = True
 
     def query(self, _: dict[str, Any]) -> object:
         if isinstance(self.running, Exception):
@@ -218,14 +228,27 @@ def run_examine(
     case: Case = PLAIN,
     outside: UnseenDowntime = UNSEEN,
     **changes: Any,
-) -> attempt.Attempt:
+) -> Attempt:
     values = {"status": "completed", "source": REPLY, "clocks": CLOCKS} | changes
-    migrated = Migrated(make_result(**values), states, BEFORE)
+    migrated = Migrated(make_result(**values), states)
     source = source or make_side("source", AFTER[0])[0]
     destination = destination or make_side("destination", AFTER[1])[0]
     devices = len(destination.devices)
     before = make_answers(devices=devices)
-    return examine(source, destination, migrated, lambda: outside, before, case, log_in(destination))
+    return run(source, destination, migrated, before, case, outside)
+
+
+def run(
+    source: Side,
+    destination: Side,
+    migrated: Migrated,
+    before: GuestAnswers,
+    case: Case = PLAIN,
+    outside: Any = UNSEEN,
+) -> Attempt:
+    truths = BEFORE[0] * len(source.devices), BEFORE[1] * len(destination.devices)
+    departure = Departure(case, source, destination, before, truths, log_in(destination), [])
+    return examine(departure, migrated, lambda: outside)
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
@@ -242,10 +265,10 @@ def test_what_the_guest_lacks_is_not_checked() -> None:
     sides = [
         make_side(name, AFTER[number], console="BUG: x\n")[0] for number, name in enumerate(("source", "destination"))
     ]
-    migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES, BEFORE)
-    found = examine(sides[0], sides[1], migrated, lambda: UNSEEN, before, Case("x"), log_in(sides[1]))
+    migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES)
+    found = run(sides[0], sides[1], migrated, before)
     assert failed(found.checks) == []
-    by_guest = {str(one) for one in _DEVICE.checks} | {"guest.console"}
+    by_guest = {str(one) for rule in device_checks.CHECKS for one in rule.ids} | {"guest.console"}
     assert {check.label for check in found.checks} == {
         label for label in EXPECTED_CHECKS if label.partition(",")[0] not in by_guest
     }
@@ -278,11 +301,10 @@ def test_states_are_compared_device_by_device() -> None:
             "destination": STATES["destination"],
             "destination dut1": STATES["destination"],
         },
-        tuple(side * 2 for side in BEFORE),  # type: ignore[arg-type]
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
     case = Case("x", sides[0].spec, sides[1].spec)
-    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(devices=2), case, log_in(sides[1]))
+    found = run(sides[0], sides[1], migrated, make_answers(devices=2), case)
     states = {check.subject: check.passed for check in found.checks if check.id == CheckId.DEVICE_STATES}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
     assert [check.subject for check in found.checks if check.id == CheckId.DEVICE_INTERRUPT] == ["device 1", "device 2"]
@@ -320,9 +342,9 @@ def test_a_guest_that_was_paused_has_no_downtime() -> None:
 def test_the_course_is_checked_device_by_device() -> None:
     """Each device's claims are its own, with what QEMU held of its properties."""
     held = {"source": {"x-allow-pre-copy": "off"}, "destination": {"x-allow-pre-copy": "off"}}
-    migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE, held)
+    migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, held)
     sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
-    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(), Case("x"), log_in(sides[1]))
+    found = run(sides[0], sides[1], migrated, make_answers())
     assert failed(found.checks) == ["device.precopy.used, source"]
     assert found.properties == held
 
@@ -399,7 +421,7 @@ def test_within_one_host_the_clock_is_exact(monkeypatch: pytest.MonkeyPatch) -> 
         seen.extend(given)
         return UnexplainedDowntime("not asked")
 
-    monkeypatch.setattr(attempt, "explain_downtime", explain)
+    monkeypatch.setattr(examination, "explain_downtime", explain)
     run_examine(source, destination, clocks=clocks)
     assert seen == [ClockOffset(5_000, 0, 0)] * 2
 
@@ -430,11 +452,11 @@ def test_an_interrupt_is_raised_when_none_comes_at_a_rate(monkeypatch: pytest.Mo
     side = replace(side, spec=replace(side.spec, devices=devices))
     cast(Any, side.devices[0]).set_knob = set_knob
 
-    def check_interrupts(*_: object) -> Check:
+    def stop_interrupts(*_: object) -> InterruptCounts:
         set_knob("irq_rates", ())
-        return make_check(CheckId.DEVICE_INTERRUPTS_AT_A_RATE, True, "", "", "device 1")
+        return InterruptCounts((5,), (5,), (9,), (9,), (9,))
 
-    monkeypatch.setattr(attempt, "check_interrupts", check_interrupts)
+    monkeypatch.setattr(examination, "stop_interrupts", stop_interrupts)
     found = run_examine(destination=side)
     (fired,) = [check for check in found.checks if check.id == CheckId.DEVICE_INTERRUPT]
     assert (fired.passed, fired.observed) == (True, "(5, 5)")
@@ -454,15 +476,15 @@ def test_the_outside_is_checked_or_said_not_to_be(needed: bool, outside: Any, ma
     sides = [make_side(name, AFTER[number])[0] for number, name in enumerate(("source", "destination"))]
     case = replace(PLAIN, outside_needed=needed)
 
-    def run(case: Case, **changes: Any) -> attempt.Attempt:
-        migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS, **changes), STATES, BEFORE)
-        return examine(sides[0], sides[1], migrated, lambda: outside, make_answers(), case, log_in(sides[1]))
+    def look(case: Case, **changes: Any) -> Attempt:
+        migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS, **changes), STATES)
+        return run(sides[0], sides[1], migrated, make_answers(), case, outside)
 
-    found = run(case)
+    found = look(case)
     assert ([check.passed for check in found.checks if check.id == CheckId.DOWNTIME_OUTSIDE] == [True]) is made
     missing = [(entry.id, entry.why, entry.needed) for entry in found.not_checked]
     assert missing == ([] if made else [(CheckId.DOWNTIME_OUTSIDE, UNSEEN.reason, needed)])
-    for other in (run(replace(PLAIN, heartbeat_us=0)), run(case, arrived="paused")):
+    for other in (look(replace(PLAIN, heartbeat_us=0)), look(case, arrived="paused")):
         assert other.not_checked == ()
         assert CheckId.DOWNTIME_OUTSIDE not in {check.id for check in other.checks}
 
@@ -473,7 +495,7 @@ LETS_IN = "guest.new-login"
 
 def arrive(
     error: Exception | None = None, refuses: Exception | None = None, *, lasting: bool = False, case: Case = PLAIN
-) -> tuple[attempt.Attempt, FakeQemu]:
+) -> tuple[Attempt, FakeQemu]:
     """A guest at the destination whose connection from before fails with ``error``, and a new login ``refuses``."""
     destination, qemu = make_side("destination", AFTER[1], shell=FakeGuest(make_answers(2), error, lasting=lasting))
     qemu.refuses = refuses
@@ -569,8 +591,13 @@ def stay(
 
 
 def look(source: Side, destination: Side, devices: int = 1) -> list[Check]:
-    truths = [make_truth("RUNNING", resets=0)] * devices
-    return examine_stayed(source, destination, truths, make_answers(1, devices=devices), log_in(source))
+    return list(stay_put(source, destination, log_in(source), devices).checks)
+
+
+def stay_put(source: Side, destination: Side, connection: GuestConnection, devices: int = 1) -> Attempt:
+    truths = (make_truth("RUNNING", resets=0),) * devices
+    before = make_answers(1, devices=devices)
+    return examine_stayed(Departure(PLAIN, source, destination, before, (truths, truths), connection, []))
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -649,7 +676,7 @@ def test_a_reset_excuses_the_device_only() -> None:
 def test_a_source_that_does_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest that stays stopped, is silent or whose QEMU ended fails a check, and nothing more is asked of it."""
     monkeypatch.setattr(
-        attempt, "wait_until", lambda *args, **options: wait_until(*args, **(options | {"timeout": 0.1}))
+        examination, "wait_until", lambda *args, **options: wait_until(*args, **(options | {"timeout": 0.1}))
     )
     source, here, destination, _, shell = stay()
     for running, silent, code in ((False, False, None), (True, True, None), (True, True, -9)):
@@ -659,6 +686,21 @@ def test_a_source_that_does_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
         assert failed(checks) == [SURVIVES] * (silent and code is None) + ["guest.on-source"]
         assert checks[-1].observed
     assert shell.asked == []
+
+
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_guest_that_the_harness_paused_is_let_run(pauses: bool) -> None:
+    """The pause was the harness's own: it ends before the guest is asked how it is. One that stands still for another
+    reason is not let run.
+    """
+    source, here, destination, _, _ = stay()
+    here.running = not pauses
+    case = replace(PLAIN, faults=(Fault(Action.PAUSE_GUEST, Phase.BEFORE),) * pauses)
+    truths = (make_truth("RUNNING", resets=0),)
+    departure = Departure(case, source, destination, make_answers(1), (truths, truths), log_in(source), [])
+    checks = examine_stayed(departure, error=Refused("the source QEMU rejected migrate.")).checks
+    assert failed(checks) == []
+    assert here.resumed is pauses
 
 
 def test_a_connection_that_breaks_under_a_guest_that_stayed() -> None:
@@ -679,7 +721,7 @@ def test_a_host_that_is_lost_under_a_guest_that_stayed() -> None:
     connection = GuestConnection(KEYS)
     here.refuses = HostLost("gone too")
     with pytest.raises(HostLost, match="gone too"):
-        examine_stayed(source, destination, [make_truth("RUNNING", resets=0)], make_answers(1), connection)
+        stay_put(source, destination, connection)
 
 
 def test_a_guest_that_stayed_is_logged_in_to_if_need_be() -> None:
@@ -687,9 +729,7 @@ def test_a_guest_that_stayed_is_logged_in_to_if_need_be() -> None:
     source, here, destination, _, _ = stay()
     assert failed(look(source, destination)) == []
     assert here.logins == 0
-    truths = [make_truth("RUNNING", resets=0)]
-    connection = GuestConnection(KEYS)
-    assert failed(examine_stayed(source, destination, truths, make_answers(1), connection)) == []
+    assert failed(stay_put(source, destination, GuestConnection(KEYS)).checks) == []
     assert here.logins == 1
 
 

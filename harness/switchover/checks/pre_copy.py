@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a device reported in pre-copy, and what was read of it, by QEMU's traces."""
+
+from collections.abc import Iterator
+
+from switchover.checks.evidence import DeviceEvidence
+from switchover.checks.rule import make_device_rule
+from switchover.checks.states import went_through
+from switchover.migration.precopy import read_pre_copy
+from switchover.record.checks import CheckId
+from switchover.record.measurement import Check, check_equal, make_check
+from switchover.scenarios.case import Case
+
+
+def check_sizes(device: DeviceEvidence, _case: Case) -> Iterator[Check]:
+    """The exact size is what a stop at that moment would leave to read: all, whether pre-copy has it or not."""
+    pre_copy = read_pre_copy(device.trace, device.name)
+    if not device.name or not pre_copy.exact:
+        return
+    excess = pre_copy.find_excess()
+    yield make_check(CheckId.DEVICE_PENDING_ESTIMATE, not excess, "never", excess or "never", device.place)
+    if not device.spec.knobs.dirty_bytes_per_sec:
+        yield check_equal(
+            CheckId.DEVICE_PENDING_EXACT, device.grown("stop_copy_bytes_read"), pre_copy.exact[-1][0], device.place
+        )
+
+
+def check_pre_copy(device: DeviceEvidence, case: Case) -> Iterator[Check]:
+    """Initial bytes come first and are all that the device has; pre-copy is read until the device is empty."""
+    if not device.name or not went_through(device):
+        return
+    pre_copy = read_pre_copy(device.trace, device.name)
+    knobs, settings = device.spec.knobs, case.settings
+    if pre_copy.sizes:
+        reported = pre_copy.sizes[0].initial
+        yield check_equal(CheckId.DEVICE_PRECOPY_INITIAL_BYTES, knobs.initial_bytes, reported, device.place)
+        disorder = pre_copy.find_disorder()
+        yield make_check(CheckId.DEVICE_PRECOPY_INITIAL_FIRST, not disorder, "yes", disorder or "yes", device.place)
+        if knobs.dirty_bytes_per_sec and settings.settle:
+            reported, read = max(size.dirty for size in pre_copy.sizes), device.grown("dirty_bytes_read")
+            yield make_check(
+                CheckId.DEVICE_PRECOPY_DIRTY_BYTES,
+                reported > 0 and read > 0,
+                "some",
+                f"reported {reported} at most, read {read}",
+                device.place,
+            )
+    # what is left to read once pre-copy has read all: nothing, and the device says so
+    drained = settings.settle and not knobs.dirty_bytes_per_sec
+    drained = drained and device.grown("precopy_bytes_read") == knobs.initial_bytes
+    said, heard = device.grown("enomsg"), pre_copy.empty
+    passed = (said > 0 or not drained) and (heard is None or (heard <= said and (heard > 0) is (said > 0)))
+    yield make_check(
+        CheckId.DEVICE_PRECOPY_ENOMSG,
+        passed,
+        "at least once, and traced" if drained else "as often as traced, or oftener",
+        f"{said} by the device, {'not told' if heard is None else heard} by traces",
+        device.place,
+    )
+
+
+CHECKS = (
+    make_device_rule(CheckId.DEVICE_PENDING_ESTIMATE, CheckId.DEVICE_PENDING_EXACT, make=check_sizes),
+    make_device_rule(
+        CheckId.DEVICE_PRECOPY_INITIAL_BYTES,
+        CheckId.DEVICE_PRECOPY_INITIAL_FIRST,
+        CheckId.DEVICE_PRECOPY_DIRTY_BYTES,
+        CheckId.DEVICE_PRECOPY_ENOMSG,
+        make=check_pre_copy,
+    ),
+)

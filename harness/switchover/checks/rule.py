@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a check is: its ids, when it is made, what it needs of the guest, and a function of the evidence."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from switchover.checks.evidence import DeviceEvidence, Evidence, Whereabouts
+from switchover.guests.capabilities import Need
+from switchover.record.checks import CheckId
+from switchover.record.measurement import Check
+from switchover.scenarios.case import Case
+
+ARRIVED = frozenset({Whereabouts.ARRIVED})
+LIVES = frozenset({Whereabouts.ARRIVED, Whereabouts.STAYED})
+ANYWHERE = frozenset(Whereabouts)
+
+
+def _always(_case: Case) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class CheckRule:
+    """An entry of the table of checks (``checks/table.py``)."""
+
+    ids: tuple[CheckId, ...]
+    """The checks that it makes, no others, and no other rule makes them."""
+    make: Callable[[Evidence], Iterable[Check]]
+    """From what is known; pure. None where there is nothing that could be claimed."""
+    when: frozenset[Whereabouts] = ARRIVED
+    """Where the guest has to be for it."""
+    needs: tuple[Need, ...] = ()
+    """What the guest must have. Where it lacks that, the checks are told as not made."""
+    wanted: Callable[[Case], bool] = _always
+    """Whether a case has these checks at all: in others they are not missed."""
+
+
+def make_device_rule(
+    *ids: CheckId,
+    make: Callable[[DeviceEvidence, Case], Iterable[Check]],
+    sides: Literal["source", "both"] = "source",
+) -> CheckRule:
+    """A rule about each reference device of the source, or of both sides, of a migration that completed."""
+
+    def make_all(evidence: Evidence) -> Iterable[Check]:
+        for side in evidence.sides if sides == "both" else (evidence.source,):
+            for device in side.devices:
+                yield from make(device, evidence.case)
+
+    return CheckRule(ids, make_all)

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""After a migration: the guest, its devices and both QEMUs are asked, and what they say is measured and checked."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+
+from switchover.checks.evidence import Asked, DeviceEvidence, Evidence, SideEvidence, Truths, Whereabouts, count_since
+from switchover.checks.faults import list_device_faults
+from switchover.checks.table import make_checks
+from switchover.devices.reference import InterruptCounts, Truth
+from switchover.guests.connection import GuestConnection
+from switchover.guests.questions import (
+    GuestAnswers,
+    GuestReply,
+    ask_guest,
+    fire_interrupt,
+    reinitialise,
+    stop_interrupts,
+)
+from switchover.hosts.clock import ClockOffset
+from switchover.hosts.host import Host
+from switchover.hosts.parallel import do_both
+from switchover.hosts.questions import Answer
+from switchover.hosts.waiting import wait_until
+from switchover.migration.bytes import account_bytes
+from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
+from switchover.migration.libvirt_report import list_wanted
+from switchover.migration.outside import OutsideDowntime, UnseenDowntime
+from switchover.migration.phases import Intervened
+from switchover.migration.session import MigrationResult
+from switchover.migration.settings import MigrationSettings
+from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
+from switchover.record.checks import CheckId
+from switchover.record.errors import (
+    CommandFailed,
+    Deadline,
+    GuestCrashed,
+    GuestSilent,
+    HostLost,
+    NotReady,
+    Refused,
+)
+from switchover.record.measurement import Check, NotChecked, check_equal, make_check
+from switchover.runner.attempt import Attempt, Migrated, make_failed
+from switchover.runner.deaths import find_deaths
+from switchover.runner.measurements import PAUSED, measure, measure_outside
+from switchover.runner.outside import check_one_place, compare_with_outside
+from switchover.runner.side import Side
+from switchover.scenarios.case import Case, name_references
+
+
+@dataclass(frozen=True)
+class Departure:
+    """A guest that is about to migrate, and what it and its devices say of themselves: what comes after is compared
+    with that. ``made``: gets the interventions that are made.
+    """
+
+    case: Case
+    source: Side
+    destination: Side
+    before: GuestAnswers
+    truths: Truths
+    connection: GuestConnection
+    """To the guest, from before the migration."""
+    made: list[Intervened]
+
+
+def examine(
+    departure: Departure, migrated: Migrated, finish_outside: Callable[[], OutsideDowntime | UnseenDowntime]
+) -> Attempt:
+    """Measure a completed migration, ask the guest on the destination and compare with what it said before.
+
+    ``finish_outside``: ends the probe from outside.
+    """
+    source, destination, case = departure.source, departure.destination, departure.case
+    with ThreadPoolExecutor(2, "guest") as aside:
+        ending = aside.submit(finish_outside)
+        asking = aside.submit(_ask_arrived, departure)
+        told_by_hosts = do_both(source.read_truths_and_log, destination.read_truths_and_log)
+        asked, outside = asking.result(), ending.result()
+    result = migrated.migration
+    (source_truths, source_log), (destination_truths, destination_log) = told_by_hosts
+    logs = (parse_trace(source_log), parse_trace(destination_log))
+    traces = [take_last_migration(log) for log in logs]
+    clocks = [result.clocks[name] for name in ("source", "destination")]
+    if source.guest.host is destination.guest.host:
+        clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
+    heard = outside
+    paused = result.arrived == "paused" or case.pauses
+    explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
+    if paused:
+        outside = UnseenDowntime(PAUSED, outside.control, outside.traffic)
+    else:
+        explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
+    moved = account_bytes(count_device_bytes(traces[0]), result.source)
+    evidence = _gather(
+        departure, Whereabouts.ARRIVED, asked, (source_truths, destination_truths), migrated=migrated, logs=logs
+    )
+    checks = [
+        *make_checks(replace(evidence, moved=moved)),
+        *_check_driver(result, case.settings),
+        *check_one_place(heard),
+    ]
+    not_checked: list[NotChecked] = []
+    if (case.heartbeat_us or case.outside_needed) and not paused:
+        compared = compare_with_outside(explained, outside, needed=case.outside_needed)
+        if isinstance(compared, Check):
+            checks.append(compared)
+        else:
+            not_checked.append(compared)
+    measurements = [
+        *measure(
+            explained,
+            moved,
+            result.source,
+            case.settings,
+            wall_seconds=result.wall_seconds,
+            paused=paused,
+            driver=result.driver,
+        ),
+        *measure_outside(outside, explained),
+    ]
+    return Attempt(
+        result,
+        migrated.states,
+        asdict(explained),
+        tuple(measurements),
+        tuple(checks),
+        properties=migrated.properties,
+        not_checked=tuple(not_checked),
+        interventions=evidence.interventions,
+        deaths=evidence.deaths,
+    )
+
+
+def examine_stayed(
+    departure: Departure, migrated: Migrated | None = None, error: Refused | GuestCrashed | None = None
+) -> Attempt:
+    """After a migration that did not complete: the guest runs where it was, and nowhere else; or its QEMU ended.
+
+    A device that QEMU had to reset has lost its state: then the guest's driver initialises it again, and what is
+    checked is that it works. ``error``: the migration was rejected, or a QEMU ended.
+    """
+    ended = _find_ended(departure) if error is not None else ""
+    guest = Whereabouts.ENDED if ended == "source" else Whereabouts.STAYED
+    asked = Asked() if guest is Whereabouts.ENDED else _ask_stayed(departure)
+    blocked = isinstance(error, Refused)
+    truths: Truths = ((), ())
+    if not blocked and list_device_faults(departure.case):  # the devices outlive their QEMU
+        truths = do_both(departure.source.read_truths, departure.destination.read_truths)
+    evidence = _gather(departure, guest, asked, truths, migrated=migrated, blocked=blocked)
+    return make_failed(
+        migrated.migration if migrated else None,
+        migrated.states if migrated else {},
+        checks=tuple(make_checks(evidence)),
+        error=error,
+        ended=ended,
+        properties=migrated.properties if migrated else {},
+        interventions=evidence.interventions,
+        deaths=evidence.deaths,
+    )
+
+
+def _find_ended(departure: Departure) -> str:
+    """The side whose QEMU ended, the source's first; empty if both live."""
+    for name, side in (("source", departure.source), ("destination", departure.destination)):
+        if side.guest.is_dead():
+            return name
+    return ""
+
+
+def _gather(
+    departure: Departure,
+    guest: Whereabouts,
+    asked: Asked,
+    truths: Truths,
+    *,
+    migrated: Migrated | None = None,
+    logs: tuple[list[TraceEvent], list[TraceEvent]] = ([], []),
+    blocked: bool = False,
+) -> Evidence:
+    """``truths``: what the devices say now; none if they were not asked."""
+    source, destination = departure.source, departure.destination
+    result = migrated.migration if migrated else None
+    hung = result is not None and result.hang is not None
+    completed = guest is Whereabouts.ARRIVED
+    now_at = destination if completed else source
+    return Evidence(
+        departure.case,
+        guest,
+        _gather_side("source", source, departure.truths[0], truths[0], logs[0], migrated),
+        _gather_side("destination", destination, departure.truths[1], truths[1], logs[1], migrated),
+        before=departure.before,
+        asked=asked,
+        function_numbers=tuple(now_at.function_numbers),
+        result=result,
+        late_properties=migrated.late_properties if migrated else {},
+        properties=migrated.properties if migrated else {},
+        interventions=tuple(departure.made),
+        deaths=find_deaths(source, destination, departure.made, completed=completed, hung=hung),
+        blocked=blocked,
+    )
+
+
+def _gather_side(
+    name: str,
+    side: Side,
+    before: tuple[Truth, ...],
+    after: tuple[Truth, ...],
+    log: list[TraceEvent],
+    migrated: Migrated | None,
+) -> SideEvidence:
+    """``after``: what its reference devices say now; none if they were not asked."""
+    traced = side.guest.spec.traced
+    states = migrated.states if migrated else {}
+    properties = migrated.properties if migrated else {}
+    devices = [
+        DeviceEvidence(
+            place,
+            spec,
+            old,
+            new,
+            device.mediated.uuid if traced else "",
+            states.get(place, ()),
+            log,
+            properties.get(place, {}),
+        )
+        for place, spec, device, old, new in zip(
+            name_references(name, side.spec), side.spec.references, side.devices, before, after, strict=False
+        )
+    ]
+    functions = [function.function.address for function in side.functions.values()] if traced else []
+    return SideEvidence(name, _runs(side), side.guest.console.text(), tuple(devices), tuple(functions))
+
+
+def _ask_arrived(departure: Departure) -> Asked:
+    """:raises HostLost: the guest's host is lost; :raises GuestCrashed: its QEMU ended"""
+    side, login, asked = departure.destination, departure.connection, Asked()
+    try:
+        asked = Asked(_ask(side, departure.before, login))
+    except (HostLost, CommandFailed) as error:
+        asked = Asked(broken=str(error))
+    if asked.reply is None or departure.case.login_after:
+        try:
+            login.open(side.guest)
+            with _answering(side):
+                asked = replace(asked, reply=asked.reply or _ask(side, departure.before, login), login="")
+        except (GuestSilent, CommandFailed) as error:
+            return replace(asked, reply=None, login=str(error))
+    return _stop_rates(side, login.host, asked)
+
+
+def _ask_stayed(departure: Departure) -> Asked:
+    """Once the guest goes on. :raises HostLost: its host is lost"""
+    side, login = departure.source, departure.connection
+    if departure.case.pauses:
+        with contextlib.suppress(GuestCrashed, Refused):  # it ended, which the checks find
+            side.guest.resume()
+    asked = Asked()
+    try:
+        wait_until(
+            CheckId.GUEST_ON_SOURCE.claim,
+            lambda: _runs(side) == "yes",
+            timeout=15,
+            invariants=[side.guest.require_alive],
+        )
+        login.require(side.guest)
+        asked = Asked(was_reset=count_since(departure.truths[0], side.read_truths()).get("resets", 0) > 0)
+        try:
+            asked = replace(asked, reply=_mend_and_ask(side, departure.before, login, mend=asked.was_reset))
+        except HostLost as error:
+            asked = replace(asked, broken=str(error))
+            login.open(side.guest)
+            with _answering(side):
+                asked = replace(asked, reply=_mend_and_ask(side, departure.before, login, mend=asked.was_reset))
+    except (Deadline, GuestSilent, GuestCrashed, CommandFailed) as error:
+        return replace(asked, reply=None, stuck=str(error))
+    return _stop_rates(side, login.host, asked)
+
+
+def _mend_and_ask(side: Side, before: GuestAnswers, login: GuestConnection, *, mend: bool) -> GuestReply:
+    """``mend``: its driver sets the devices up again, which were reset."""
+    numbers = range(len(side.devices) if mend and before.means.has_device else 0)
+    failed = {number: why for number in numbers if (why := reinitialise(login.host, number))}
+    return replace(_ask(side, before, login), not_mended=failed)
+
+
+def _ask(side: Side, before: GuestAnswers, login: GuestConnection) -> GuestReply:
+    """A device that raises interrupts at a rate is not asked for one: which is which could not be told."""
+    specs = list(enumerate(side.spec.references))
+    dma = [number for number, spec in specs if spec.knobs.dma_pages_per_sec]
+    fire = [number for number, spec in specs if not spec.knobs.irq_rates]
+    numbers = side.function_numbers
+    return ask_guest(login.host, len(side.devices), before.means, numbers, fire=fire, dma=dma)
+
+
+def _stop_rates(side: Side, guest: Host, asked: Asked) -> Asked:
+    """Devices that raise interrupts at a rate do not for a moment, in which they are counted, and raise one."""
+    if asked.reply is None or not asked.reply.answers.means.has_device:
+        return asked
+    counts: dict[int, InterruptCounts] = {}
+    fired: dict[int, Answer] = {}
+    for number, (device, spec) in enumerate(zip(side.devices, side.spec.references, strict=True)):
+        if spec.knobs.irq_rates:
+            counts[number] = stop_interrupts(guest, device, [side.guest.require_alive], number)
+            fired[number] = fire_interrupt(guest, number)
+            device.set_knob("irq_rates", spec.knobs.irq_rates)
+    return replace(asked, reply=replace(asked.reply, at_a_rate=counts, fired={**asked.reply.fired, **fired}))
+
+
+@contextlib.contextmanager
+def _answering(side: Side) -> Iterator[None]:
+    """While a guest is asked that was logged in to just now: what is lost then is the guest, or its host.
+
+    :raises GuestSilent: the guest does not answer any more; :raises HostLost: its host does not
+    """
+    try:
+        yield
+    except HostLost as error:
+        side.guest.host.run(["true"])  # a host that is lost says so itself
+        raise GuestSilent(f"The guest of {side.guest.label} does not answer any more.", why=str(error)) from error
+
+
+def _runs(side: Side) -> str:
+    """Whether a side's guest runs, by its QEMU's word; a QEMU that ended runs none."""
+    if not side.guest.has_begun or side.guest.exit_status() is not None:
+        return "no"
+    try:
+        return "yes" if side.guest.qmp.execute("query-status")["running"] else "no"
+    except (GuestCrashed, NotReady) as error:
+        if isinstance(error, GuestCrashed):  # one that closes its monitor is about to end
+            with contextlib.suppress(GuestCrashed):
+                side.guest.explain_silence()
+        return "no" if side.guest.exit_status() is not None else str(error)
+
+
+def _check_driver(result: MigrationResult, settings: MigrationSettings) -> list[Check]:
+    """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself. And what it
+    was told in its own units has to be what QEMU was to be told.
+    """
+    if not result.driver:
+        return []
+    held = result.driver["capabilities"].get("source", ())
+    wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
+    parameters = result.driver["held"].get("source", {})
+    return [
+        make_check(
+            CheckId.MIGRATION_CAPABILITIES, set(wanted) <= set(held), " ".join(wanted), " ".join(held), "source"
+        ),
+        check_equal(CheckId.MIGRATION_PARAMETERS, list_wanted(settings), dict(parameters), "source"),
+    ]

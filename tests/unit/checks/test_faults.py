@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faults are shown to have happened."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.builders import make_truth
+from tests.unit.checks.evidences import make_evidence, make_some
+
+from switchover.checks import faults
+from switchover.checks.evidence import DeviceEvidence, SideEvidence
+from switchover.checks.faults import check_device_faults, check_faults, list_faults
+from switchover.devices.reference import Knobs
+from switchover.migration.phases import Intervened, Phase
+from switchover.record.measurement import Check
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, in_order, with_one_device
+from switchover.scenarios.faults import Action, Fault
+
+PANIC = "[ 23.6] Kernel panic - not syncing: sysrq triggered crash\n"
+
+
+def make(action: Action) -> Intervened:
+    return Intervened(action, Phase.ACTIVE, "active", 1, 2)
+
+
+def make_device_side(name: str, count: int) -> SideEvidence:
+    """With a device that has made so many faults, and had made three before."""
+    device = DeviceEvidence(name, DeviceSpec(), make_truth(faults=3), make_truth(faults=3 + count))
+    return SideEvidence(name, devices=(device,))
+
+
+@pytest.mark.parametrize(("console", "shown"), [(PANIC, True), ("BUG: x\nKernel panic - not syncing: y\n", False)])
+def test_a_panic_is_shown_by_the_kernels_words(console: str, shown: bool) -> None:
+    """A kernel that panics for another reason did not do what it was told."""
+    case = Case("x", faults=(Fault(Action.PANIC_GUEST, Phase.ACTIVE),))
+    (check,) = check_faults(case, [make(Action.PANIC_GUEST)], (), console)
+    assert check.passed is shown
+
+
+def test_each_fault_of_a_case_is_shown() -> None:
+    """Each that was not made is told, once; one of two that are alike is not enough."""
+    cut, cancel = Fault(Action.CUT_LINK, Phase.ACTIVE), Fault(Action.CANCEL, Phase.SETUP)
+    case = Case("x", faults=(cancel, cut, cut))
+
+    def passed(made: list[Intervened]) -> dict[str, bool]:
+        checks: list[Check] = list(check_faults(case, made, (), ""))
+        assert set(list_faults(case)) == {check.label for check in checks}
+        return {check.subject: check.passed for check in checks}
+
+    assert passed([]) == {"cancel in setup": False, "cut link in active": False}
+    assert passed([make(Action.CUT_LINK)]) == {"cancel in setup": False, "cut link in active": False}
+    assert passed([make(Action.CUT_LINK)] * 2) == {"cancel in setup": False, "cut link in active": True}
+
+
+@pytest.mark.parametrize(
+    ("side", "knobs", "asks"),
+    [
+        ("source", Knobs(fail_at="STOP_COPY"), True),
+        ("source", Knobs(fail_at="read:4096"), True),
+        ("source", Knobs(fail_at="write:4096"), False),
+        ("source", Knobs(corrupt="stream"), True),
+        ("source", Knobs(corrupt="state"), False),
+        ("source", Knobs(), False),
+        ("destination", Knobs(fail_at="load"), True),
+        ("destination", Knobs(fail_at="STOP_COPY"), False),
+        ("destination", Knobs(corrupt="state"), True),
+        ("destination", Knobs(corrupt="stream"), False),
+    ],
+)
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_devices_fault_is_shown_by_its_own_count(side: str, knobs: Knobs, asks: bool, count: int) -> None:
+    """Of the faults that it made since before the migration; of a knob that is the other side's nothing is claimed."""
+    spec = with_one_device(knobs)
+    case = Case("x", source=spec) if side == "source" else Case("x", destination=spec)
+    source, destination = (make_device_side(name, count * (name == side)) for name in ("source", "destination"))
+    checks = make_some(replace(make_evidence(case=case), source=source, destination=destination), rules=faults.CHECKS)
+    assert [(check.label, check.passed) for check in checks] == [(f"device.fault, {side}", count > 0)] * asks
+    assert list_faults(case) == (f"device.fault, {side}",) * asks
+
+
+def test_a_second_migration_asks_for_no_fault() -> None:
+    """The devices were put in order before it: that they then make none is as it is to be."""
+    failing = with_one_device(Knobs(fail_at="STOP_COPY"))
+    healed = in_order(Case("x", source=failing))
+    assert list(check_device_faults(make_device_side("source", 0), healed.source)) == []
+    assert list(check_device_faults(make_device_side("source", 0), failing)) != []
+
+
+def test_each_device_makes_its_own_fault() -> None:
+    """Of two devices each that is to fail has to."""
+    devices = (DeviceSpec(id="a"), DeviceSpec(id="b", knobs=Knobs(fail_at="STOP")))
+    assert list_faults(Case("x", source=SideSpec(devices=devices))) == ("device.fault, source b",)

@@ -18,13 +18,14 @@ from switchover.devices.binding import GENERIC
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice, with_lab_words
+from switchover.migration.phases import Action
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.repro import script_libvirt
 from switchover.repro.shell import quote, render_comment, render_variable, render_words
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import parse_case
 
 SCRIPT = "repro.sh"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from switchover.devices.reference import Truth
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.precopy import PreCopy, count_bitmaps, list_traced_states, read_pre_copy
 from switchover.migration.traces import TraceEvent, find_checkpoints, take_last_migration
 from switchover.record.checks import CheckId
@@ -17,7 +17,6 @@ from switchover.record.measurement import Check, check_equal, make_check
 from switchover.runner.guest_checks import count_since
 from switchover.runner.readback import allows_pre_copy
 from switchover.scenarios.case import Case, DeviceSpec
-from switchover.scenarios.faults import Action
 
 BITMAP_PROPERTY = "x-pre-copy-dirty-page-tracking"
 

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from switchover.hosts.host import UNKNOWN_SIGNAL
-from switchover.migration.phases import Intervened
+from switchover.migration.phases import Action, Intervened
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import Death
 from switchover.runner.guest_checks import Truths, count_since
 from switchover.runner.side import Side, name_references
 from switchover.scenarios.case import Case, SideSpec
-from switchover.scenarios.faults import Action, asks_for_fault
+from switchover.scenarios.faults import asks_for_fault
 
 _KILLED = {Action.KILL_SOURCE: "source", Action.KILL_DESTINATION: "destination"}
 _KILLS = (-signal.SIGKILL, UNKNOWN_SIGNAL)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from switchover.guests.capabilities import CANARY, CONSOLE, DEVICE, GuestCapabilities, Need
+from switchover.migration.phases import Action
 from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported
 from switchover.record.measurement import NotChecked
 from switchover.scenarios.case import Case
-from switchover.scenarios.faults import Action
 
 
 @dataclass(frozen=True)

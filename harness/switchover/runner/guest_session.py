@@ -16,7 +16,7 @@ from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_r
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
-from switchover.migration.phases import Intervened
+from switchover.migration.phases import Action, Intervened
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check, make_check
@@ -49,7 +49,6 @@ from switchover.runner.outside import start_outside
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import Case, SideSpec, in_order
-from switchover.scenarios.faults import Action
 
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""

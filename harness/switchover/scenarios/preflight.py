@@ -16,10 +16,9 @@ from switchover.guests.snapshot_images import SAVE_CAPABILITY
 from switchover.guests.spec import GuestSpec
 from switchover.lab.labhost import KERNELS
 from switchover.migration.libvirt_settings import find_unsettable
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
-from switchover.scenarios.faults import Action
 from switchover.scenarios.schema import SIDES
 
 

@@ -18,7 +18,7 @@ from switchover.guests.snapshots import Beginning, Snapshot, Snapshots
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
-from switchover.migration.phases import Intervened, Phase
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.runner import guest_checks, guest_session
@@ -28,7 +28,7 @@ from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.listener import RunListener
 from switchover.runner.side import Side
 from switchover.scenarios.case import SideSpec, make_case, with_one_device
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 KEYS = GuestKeys("", "", "", "")
 LOOP = cast(LoopThread, None)

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.builders import golden_events, make_truth
 
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent
 from switchover.record.checks import CheckId
@@ -17,7 +17,7 @@ from switchover.record.units import MIB
 from switchover.runner.device_checks import DeviceEvidence, check_arrival, check_source, check_traced_states
 from switchover.scenarios.case import Case, DeviceSpec
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 DEVICE = "1fa7cadf-3694-49dc-af72-d202b30c70c9"
 PATH = ("pre-copy", "pre-copy-p2p", "stop-copy", "stop")

@@ -9,13 +9,13 @@ import pytest
 from tests.unit.builders import make_truth
 
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Intervened, Phase
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.measurement import Check
 from switchover.record.record import Death
 from switchover.runner.faults import check_device_faults, check_faults, find_deaths, list_faults
 from switchover.runner.side import Side
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, in_order, with_one_device
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 PANIC = "[ 23.6] Kernel panic - not syncing: sysrq triggered crash\n"
 

@@ -21,7 +21,7 @@ from switchover.guests.capabilities import (
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Completed, Host
 from switchover.hosts.local import LocalHost
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, HostLost, NotSupported
 from switchover.record.record import VerdictName
@@ -38,7 +38,7 @@ from switchover.runner.guest_checks import GuestAnswers, ask_guest, compare_gues
 from switchover.runner.outside import find_obstacle
 from switchover.runner.verdict import judge_error
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 OWN = GuestSpec(initramfs="/own.cpio")
 NOTHING = GuestCapabilities(frozenset())

@@ -9,7 +9,7 @@ from tests.unit.builders import make_result
 from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, World, make_world, name_of, travel
 
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Intervened, Phase
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.checks import CheckId
 from switchover.record.errors import GuestCrashed, HostLost, Refused
 from switchover.record.mismatch import MismatchKind
@@ -21,7 +21,7 @@ from switchover.runner.listener import RunListener
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import Case, with_one_device
 from switchover.scenarios.expectation import Expectation, find_mismatches
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 
 @pytest.fixture

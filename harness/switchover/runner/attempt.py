@@ -10,7 +10,6 @@ from typing import Any
 from switchover.devices.reference import Truth
 from switchover.guests.capabilities import GuestCapabilities
 from switchover.guests.connection import GuestConnection
-from switchover.guests.libvirt import LibvirtGuest
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
@@ -20,12 +19,11 @@ from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
-from switchover.migration.libvirt_report import list_wanted
-from switchover.migration.libvirt_session import migrate_domain
+from switchover.migration.drivers import DRIVERS
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervened, Intervention, list_device_states
 from switchover.migration.precopy import BITMAP_EVENTS
-from switchover.migration.session import MigrationResult, Sample, migrate
+from switchover.migration.session import MigrationResult, Sample, Watchers
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
 from switchover.record.checks import CheckId
@@ -125,7 +123,7 @@ def migrate_sides(
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream; ``login``: how the source's host gets in there.
     ``truths_before``: what the devices said of themselves just now.
-    Raises what :func:`migrate` raises.
+    Raises what :func:`switchover.migration.session.migrate` raises.
 
     :raises Refused: a QEMU holds another value of a device's property than it was given, too
     """
@@ -137,16 +135,14 @@ def migrate_sides(
     asks_late = not destination.guest.has_begun
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
-    watchers: Any = {
+    watchers: Watchers = {
         "interventions": interventions,
         "on_sample": on_sample,
         "on_hang": on_hang,
         "on_intervened": on_intervened,
     }
-    if isinstance(source.guest, LibvirtGuest) and isinstance(destination.guest, LibvirtGuest):
-        result = migrate_domain(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
-    else:
-        result = migrate(source.guest, destination.guest, address, settings, loop, **watchers)
+    driver = DRIVERS[source.spec.guest.driver]
+    result = driver.migrate(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
@@ -184,6 +180,7 @@ def examine(
         told_by_hosts = do_both(source.read_truths_and_log, destination.read_truths_and_log)
         arrived, outside = asking.result(), ending.result()
     result = migrated.migration
+    driver = DRIVERS[case.source.guest.driver]
     states = migrated.states
     (source_truths, source_log), (destination_truths, destination_log) = told_by_hosts
     truths_after = (source_truths, destination_truths)
@@ -208,7 +205,7 @@ def examine(
         *compare_bytes(moved, names, migrated.truths_before, truths_after, functions),
         *_check_states(_states_of_references(source, destination, states), migrated.truths_before, truths_after),
         *_check_course({"source": source, "destination": destination}, migrated, truths_after, logs, case),
-        *_check_driver(result, case.settings),
+        *driver.check(result, case.settings),
         *([check_arrival(case, result.arrived)] if result.arrived else []),
         check_equal(CheckId.GUEST_NOT_ON_SOURCE, "no", _runs(source)),
         *arrived,
@@ -230,7 +227,8 @@ def examine(
             case.settings,
             wall_seconds=result.wall_seconds,
             paused=paused,
-            driver=result.driver,
+            own=driver.measure(result.driver),
+            note=driver.not_in_downtime,
         ),
         *measure_outside(outside, explained),
     ]
@@ -250,23 +248,6 @@ def _states_of_references(source: Side, destination: Side, states: Mapping[str, 
     """PCI functions have no history that these could be compared with."""
     names = [*name_references("source", source.spec), *name_references("destination", destination.spec)]
     return {name: states[name] for name in names}
-
-
-def _check_driver(result: MigrationResult, settings: MigrationSettings) -> list[Check]:
-    """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself. And what it
-    was told in its own units has to be what QEMU was to be told.
-    """
-    if not result.driver:
-        return []
-    held = result.driver["capabilities"].get("source", ())
-    wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
-    parameters = result.driver["held"].get("source", {})
-    return [
-        make_check(
-            CheckId.MIGRATION_CAPABILITIES, set(wanted) <= set(held), " ".join(wanted), " ".join(held), "source"
-        ),
-        check_equal(CheckId.MIGRATION_PARAMETERS, list_wanted(settings), dict(parameters), "source"),
-    ]
 
 
 def _check_states(states: Mapping[str, list[str]], before: Truths, after: Truths) -> list[Check]:

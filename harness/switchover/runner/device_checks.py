@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from switchover.devices.reference import Truth
+from switchover.migration.drivers import DRIVERS
 from switchover.migration.phases import Action, Phase
 from switchover.migration.precopy import PreCopy, count_bitmaps, list_traced_states, read_pre_copy
 from switchover.migration.traces import TraceEvent, find_checkpoints, take_last_migration
@@ -57,9 +58,9 @@ def pauses(case: Case) -> bool:
 
 
 def check_arrival(case: Case, arrived: str) -> Check:
-    """A guest that was paused at its source is so at its destination. libvirt looks at it before it migrates it."""
-    if pauses(case) and not is_paused(case) and case.source.guest.driver == "libvirt":
-        claim = "guest arrives running: libvirt resumes one that was suspended while it migrated"
+    """A guest that was paused at its source is so at its destination, unless its driver resumes it."""
+    claim = DRIVERS[case.source.guest.driver].resumes
+    if claim and pauses(case) and not is_paused(case):
         return check_equal(CheckId.GUEST_RUN_STATE, "running", arrived, claim=claim)
     return check_equal(CheckId.GUEST_RUN_STATE, "paused" if pauses(case) else "running", arrived)
 

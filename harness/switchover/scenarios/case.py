@@ -8,7 +8,7 @@ from typing import Literal
 from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.places import GuestPlace, put_in_place
-from switchover.guests.spec import Driver, GuestSpec, Start
+from switchover.guests.spec import DriverName, GuestSpec, Start
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.faults import Fault
@@ -152,7 +152,7 @@ def in_place(case: Case, place: GuestPlace) -> Case:
     return replace(case, source=source, destination=destination)
 
 
-def with_driver(case: Case, driver: Driver) -> Case:
+def with_driver(case: Case, driver: DriverName) -> Case:
     """The same case, its guest started and migrated by another driver."""
     source, destination = (
         replace(side, guest=replace(side.guest, driver=driver)) for side in (case.source, case.destination)

@@ -254,8 +254,8 @@ class FakeSnapshots:
         self.world = world
         self.words: list[str] = []
 
-    def decide(self, spec: GuestSpec, host: object, lab: object) -> Beginning:
-        return Beginning("warm") if spec.start == "warm" else Beginning("cold", "there is no lab")
+    def decide(self, spec: GuestSpec, host: object, lab: object, obstacle: str) -> Beginning:
+        return Beginning("warm") if spec.start == "warm" else Beginning("cold", obstacle or "there is no lab")
 
     def require(
         self,

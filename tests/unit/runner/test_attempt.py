@@ -33,7 +33,7 @@ from switchover.runner.attempt import Migrated, _states_by_device, examine, exam
 from switchover.runner.guest_capabilities import _DEVICE
 from switchover.runner.guest_checks import GuestAnswers
 from switchover.runner.side import Side
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_one_device
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_driver, with_one_device
 
 KEYS = GuestKeys("", "", "", "")
 PLAIN = Case("x")
@@ -373,7 +373,10 @@ def test_libvirt_has_to_turn_on_what_the_case_wants() -> None:
         (good, {}, [other]),
     ):
         driver = {"capabilities": {"source": held}, "held": {"source": values} if values else {}}
-        assert failed(run_examine(driver=driver).checks) == expected
+        found = run_examine(case=with_driver(PLAIN, "libvirt"), driver=driver)
+        assert failed(found.checks) == expected
+        assert {claim, other} < {check.label for check in found.checks}
+        assert "downtime.libvirt" in {number.name for number in found.measurements}
 
 
 def test_within_one_host_the_clocks_do_not_matter() -> None:

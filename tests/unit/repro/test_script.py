@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from switchover.devices.reference import Knobs
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
+from switchover.migration.drivers import DRIVERS
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
@@ -96,6 +97,11 @@ SCRIPTS = {
         checks=(Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", False, "yes", "no\nno"),),
     ),
 }
+
+
+def test_each_driver_has_a_script() -> None:
+    """Whatever started and migrated the guest, its record can be repeated by one."""
+    assert list(render_module.SCRIPTS) == list(DRIVERS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

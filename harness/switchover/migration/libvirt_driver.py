@@ -30,6 +30,7 @@ class LibvirtDriver:
     name: DriverName = "libvirt"
     cannot_restore = "libvirt starts its guests by itself"
     cannot_reboot = "The harness cannot reboot a guest that libvirt runs."
+    # it looks at the state of a guest before it migrates it
     resumes = "guest arrives running: libvirt resumes one that was suspended while it migrated"
     not_in_downtime = "libvirt starts the destination's guest after it (cont): that is not in it"
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from switchover.hosts.host import Host as Host
     from switchover.irq.analysis import Analysis as Analysis
     from switchover.irq.analysis import Placement as Placement
+    from switchover.migration.phases import Action as Action
     from switchover.migration.phases import Phase as Phase
     from switchover.migration.settings import MigrationSettings as MigrationSettings
     from switchover.record.errors import CommandFailed as CommandFailed
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from switchover.scenarios.case import SideSpec as SideSpec
     from switchover.scenarios.expand import PlannedCase as PlannedCase
     from switchover.scenarios.expectation import Expectation as Expectation
-    from switchover.scenarios.faults import Action as Action
     from switchover.scenarios.faults import Fault as Fault
 
 _PLACES = {
@@ -70,7 +70,7 @@ _PLACES = {
     "guests.spec": ("GuestSpec", "HostKey", "Kernel", "KeyFile"),
     "hosts.host": ("Completed", "Host"),
     "irq.analysis": ("Analysis", "Placement"),
-    "migration.phases": ("Phase",),
+    "migration.phases": ("Action", "Phase"),
     "migration.settings": ("MigrationSettings",),
     "record.errors": (
         "CommandFailed",
@@ -93,7 +93,7 @@ _PLACES = {
     "scenarios.case": ("Case", "DeviceSpec", "SideSpec"),
     "scenarios.expand": ("PlannedCase",),
     "scenarios.expectation": ("Expectation",),
-    "scenarios.faults": ("Action", "Fault"),
+    "scenarios.faults": ("Fault",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 

@@ -14,14 +14,14 @@ import pytest
 from tests.qemu.conftest import Guests
 
 from switchover.hosts.waiting import wait_until
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.units import MIB
 from switchover.repro.script import render_script
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import render_settings
 
 # without what QEMU 7.2 does not know

@@ -19,7 +19,7 @@ class Needs:
     hosts: int = 2
     """between which guests migrate; 0: none at all, not even a lab"""
     driver: str = ""
-    """`libvirt` where libvirt starts and migrates the guest; empty: QEMU's monitor only"""
+    """what starts and migrates the guest, such as `libvirt`; empty: the harness itself does, by QEMU's monitor"""
     qemu: tuple[str, ...] = ()
     """QEMU programs, as scenarios name them; empty: that of the hosts"""
     kernel: tuple[str, ...] = ()

@@ -148,7 +148,7 @@ def list_scenario_cases(scenario: Scenario, place: Path) -> Iterator[CatalogueCa
     for planned in expand(scenario):
         case = planned.case
         needs = find_needs(planned)
-        extra = {needs.driver or "qmp", *(("pci",) if "pci" in needs.devices else ())}
+        extra = {needs.driver or GuestSpec.driver, *(("pci",) if "pci" in needs.devices else ())}
         extra |= {"irq"} if case.irq_seconds else set()
         aliases = tuple(
             dict.fromkeys(
@@ -181,7 +181,7 @@ def find_needs(planned: PlannedCase) -> Needs:
     kinds = ["pci" if device.function is not None else device.type for device in devices]
     return Needs(
         hosts=2,
-        driver="libvirt" if any(guest.driver == "libvirt" for guest in guests) else "",
+        driver=next((guest.driver for guest in guests if guest.driver != GuestSpec.driver), ""),
         qemu=tuple(dict.fromkeys(guest.qemu for guest in guests if guest.qemu != GuestSpec.qemu)),
         kernel=tuple(dict.fromkeys(guest.named_kernel for guest in guests if guest.named_kernel)),
         devices=tuple(dict.fromkeys(kinds)),

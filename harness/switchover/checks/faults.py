@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from switchover.checks.evidence import Evidence, SideEvidence
 from switchover.checks.rule import ANYWHERE, CheckRule
-from switchover.migration.phases import Intervened
+from switchover.migration.phases import Action, Intervened
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import Death
 from switchover.scenarios.case import Case, SideSpec, name_references
-from switchover.scenarios.faults import KILLED, Action, asks_for_fault
+from switchover.scenarios.faults import KILLED, asks_for_fault
 
 _PANIC = re.compile(r"sysrq.*trigger(ed)? (a )?crash", re.IGNORECASE)
 """What a kernel says that panics since it was told to (drivers/tty/sysrq.c: sysrq_handle_crash)."""

@@ -8,6 +8,7 @@ from switchover.checks.rule import ANYWHERE, ARRIVED, LIVES, CheckRule
 from switchover.guests.capabilities import CANARY, CONSOLE, Need
 from switchover.guests.console import find_trouble
 from switchover.guests.questions import GuestAnswers
+from switchover.migration.drivers import DRIVERS
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, check_equal, make_check
 from switchover.scenarios.case import Case
@@ -17,16 +18,17 @@ NOT_ARRIVED = ANYWHERE - ARRIVED
 
 
 def _check_arrival(evidence: Evidence) -> Iterator[Check]:
-    """A guest that was paused at its source is so at its destination. libvirt looks at it before it migrates it."""
     case, result = evidence.case, evidence.result
     if result is not None and result.arrived:
         yield check_arrival(case, result.arrived)
 
 
 def check_arrival(case: Case, arrived: str) -> Check:
-    """``arrived``: ``running`` or ``paused``, by the destination's QEMU."""
-    if case.pauses_on_the_way and case.source.guest.driver == "libvirt":
-        claim = "guest arrives running: libvirt resumes one that was suspended while it migrated"
+    """A guest that was paused at its source is so at its destination, unless its driver resumes it.
+
+    ``arrived``: ``running`` or ``paused``, by the destination's QEMU.
+    """
+    if case.pauses_on_the_way and (claim := DRIVERS[case.source.guest.driver].resumes):
         return check_equal(CheckId.GUEST_RUN_STATE, "running", arrived, claim=claim)
     return check_equal(CheckId.GUEST_RUN_STATE, "paused" if case.pauses else "running", arrived)
 

@@ -10,9 +10,10 @@ import importlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from switchover.cli.arguments import parse_positive
+from switchover.guests.spec import DriverName
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ KINDS = {
         (
             (
                 "--driver",
-                {"choices": ("qmp", "libvirt"), "default": "qmp", "help": "driver that migrates; default: qmp"},
+                {"choices": get_args(DriverName), "default": "qmp", "help": "driver that migrates; default: qmp"},
             ),
         ),
     ),

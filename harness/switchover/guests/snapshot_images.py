@@ -40,13 +40,11 @@ _LABHOST_QEMUS = (GuestSpec.qemu, LABHOST_QEMU)
 
 
 def find_obstacle(spec: GuestSpec) -> str:
-    """Why a guest on a lab host cannot be restored from an image, in words; empty if it can.
+    """Why a guest on a lab host cannot be restored from an image, in words, whatever its driver; empty if it can.
 
     >>> find_obstacle(GuestSpec(append="threadirqs"))
     'it has words of its own for its kernel'
     """
-    if spec.driver == "libvirt":
-        return "libvirt starts its guests by itself"
     if spec.disk:
         return "it has a disk, which may be newer than its memory"
     if spec.append:

@@ -119,11 +119,15 @@ class Snapshots:
         """Of those that are kept on hosts until the end of the block, whichever host."""
         return [str(PurePosixPath(saved.path).parent) for saved, _ in self._guests.values()]
 
-    def decide(self, spec: GuestSpec, host: Host, lab: Lab | None) -> Beginning:
-        """How a guest on a host begins: warm where the boot is not the subject and a saved guest can be an image."""
+    def decide(self, spec: GuestSpec, host: Host, lab: Lab | None, obstacle: str = "") -> Beginning:
+        """How a guest on a host begins: warm where the boot is not the subject and a saved guest can be an image.
+
+        ``obstacle``: why its driver restores none, in words; empty: it does.
+        """
         if spec.start != "auto":
             return Beginning(spec.start)
-        obstacle = find_obstacle(spec) or ("" if lab else "its host is none of a lab, whose saved guests are images")
+        obstacle = obstacle or find_obstacle(spec)
+        obstacle = obstacle or ("" if lab else "its host is none of a lab, whose saved guests are images")
         if not obstacle and not self._can_save(spec, host):
             obstacle = f"its QEMU, {spec.qemu}, has no {SAVE_CAPABILITY}"
         return Beginning("cold", obstacle) if obstacle else Beginning("warm")

@@ -11,7 +11,8 @@ from switchover.lab.recipes import RECIPES
 
 KERNEL_NAME = re.compile(r"kernel-[^/]+")
 
-Driver = Literal["qmp", "libvirt"]
+DriverName = Literal["qmp", "libvirt"]
+"""Those of ``DRIVERS`` in :mod:`switchover.migration.drivers`."""
 Start = Literal["auto", "cold", "warm"]
 DiskFormat = Literal["raw", "qcow2"]
 KeyFile = NewType("KeyFile", str)
@@ -86,7 +87,7 @@ class GuestSpec:
     """the only host key that is accepted from the guest: `TYPE BASE64`, or a file on the controller that contains it;
     if it is empty, the guest is given a host key"""
     devices: tuple[VfioDevice, ...] = ()
-    driver: Driver = "qmp"
+    driver: DriverName = "qmp"
     """how the guest is started and migrated: `qmp`, by the harness through QEMU's monitor, or `libvirt`, through
     libvirt's API"""
     start: Start = "auto"

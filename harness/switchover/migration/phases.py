@@ -25,6 +25,21 @@ class Phase(StrEnum):
     DEVICE_STOP_COPY = "device stop-copy"
 
 
+class Action(StrEnum):
+    """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``).
+
+    ``pause guest``: QMP's ``stop``; the guest is to arrive paused, and is let run again then, or where it stayed.
+    """
+
+    CANCEL = "cancel"
+    KILL_SOURCE = "kill source"
+    KILL_DESTINATION = "kill destination"
+    CUT_LINK = "cut link"
+    SLOW_LINK = "slow link"
+    PANIC_GUEST = "panic guest"
+    PAUSE_GUEST = "pause guest"
+
+
 class NotMade(SwitchoverError):
     """An intervention that could not be made, such as the kill of a QEMU that had ended before."""
 

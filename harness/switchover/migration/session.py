@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from qemu.qmp import QMPError
 from qemu.qmp.error import ProtocolError
@@ -51,6 +51,15 @@ class Sample:
 
     at_ns: int
     reply: Mapping[str, Any]
+
+
+class Watchers(TypedDict):
+    """What is done to a migration on its way, and who is told of it: see :func:`migrate`."""
+
+    interventions: Sequence[Intervention]
+    on_sample: Callable[[Sample], None]
+    on_hang: Callable[[], None]
+    on_intervened: Callable[[Intervened], None]
 
 
 @dataclass(frozen=True)

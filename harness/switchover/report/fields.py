@@ -16,6 +16,7 @@ from switchover.hosts.heartbeat import Arrival
 from switchover.irq.across import PLACES, measure_places
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
+from switchover.migration.drivers import DRIVERS
 from switchover.migration.libvirt_report import LibvirtReport
 from switchover.migration.outside import UnseenDowntime
 from switchover.migration.phases import Intervened
@@ -158,8 +159,9 @@ def _render_catalogue() -> Iterator[str]:
     yield "is null, and its `note` says why."
     yield ""
     yield from _TABLE_OF_MEASUREMENTS
+    own = [entry for driver in DRIVERS.values() for entry in driver.measure({})]
     for entry in (
-        *measure(unexplained, nothing, {}, MigrationSettings(), driver=_LIBVIRT),
+        *measure(unexplained, nothing, {}, MigrationSettings(), own=own),
         *measure_outside(unseen, unexplained),
     ):
         yield _render_measurement(entry)
@@ -184,7 +186,6 @@ def _render_checks() -> Iterator[str]:
 
 
 _TABLE_OF_MEASUREMENTS = ("| name | unit | better | definition | source |", "|---|---|---|---|---|")
-_LIBVIRT: Mapping[str, Any] = {"statistics": {}}
 
 
 def _render_measurement(entry: Measurement) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from switchover.lab.toolchains import list_unbuilt
 from switchover.record.units import format_duration
+from switchover.scenarios.case import Case
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.plan import Entry, Plan, list_commands, list_domains, list_programs
+from switchover.scenarios.plan import Entry, Plan, list_programs, list_starts
 
 SCHEMA_VERSION = 1
 
@@ -41,10 +42,11 @@ def _render_plan(plan: Plan, *, commands: bool) -> Iterator[str]:
     for entry in plan.entries:
         yield f"  {entry.planned.case.id:<{width}}  {_render_outlook(entry)}"
         if commands:
-            for side, words in list_commands(entry.planned.case).items():
-                yield f"    {side}: {shlex.join(words)}"
-            for side, xml in list_domains(entry.planned.case).items():
-                yield from (f"    {side}:", textwrap.indent(xml.rstrip(), "      "))
+            for side, shown in list_starts(entry.planned.case).items():
+                if isinstance(shown, str):
+                    yield from (f"    {side}:", textwrap.indent(shown.rstrip(), "      "))
+                else:
+                    yield f"    {side}: {shlex.join(shown)}"
 
 
 def _render_outlook(entry: Entry) -> str:
@@ -108,5 +110,14 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
             "place": planned.rule.place,
         },
         "seconds": entry.seconds,
-        **({"commands": list_commands(planned.case), "domains": list_domains(planned.case)} if commands else {}),
+        **(_describe_starts(planned.case) if commands else {}),
+    }
+
+
+def _describe_starts(case: Case) -> dict[str, dict[str, list[str] | str]]:
+    """Command lines and documents each under a key of their own."""
+    starts = list_starts(case).items()
+    return {
+        "commands": {side: shown for side, shown in starts if not isinstance(shown, str)},
+        "domains": {side: shown for side, shown in starts if isinstance(shown, str)},
     }

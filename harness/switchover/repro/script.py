@@ -2,68 +2,64 @@
 """``repro.sh``: a repeat as a shell script that needs neither Python nor this project. Pure, from the record alone.
 
 The script is a head made here, which says what the case is, and what is beside this file: ``script-common.sh``, then
-``script.sh`` or, of a case that libvirt ran, ``script-libvirt.sh``. These are the same for every case. Guests get no
-keys: nothing in the script is a secret, and nobody logs in.
+the body of the case's driver. These are the same for every case. Guests get no keys: nothing in the script is a secret,
+and nobody logs in.
 """
 
-import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from switchover.devices.binding import GENERIC
-from switchover.devices.reference import PARENT, render_knob
-from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice, with_lab_words
+from switchover.devices.reference import PARENT
+from switchover.guests.spec import DriverName, with_lab_words
+from switchover.migration.phases import Action
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
-from switchover.repro import script_libvirt
-from switchover.repro.shell import quote, render_comment, render_variable, render_words
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
-from switchover.scenarios.faults import Action, Fault
+from switchover.repro import script_libvirt, script_qmp
+from switchover.repro.parts import SIDES, DriverScript, name_variable
+from switchover.repro.shell import quote, render_comment
+from switchover.scenarios.case import Case
+from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import parse_case
 
 SCRIPT = "repro.sh"
 """In the directory of a repeat."""
 _NAMESPACE = uuid.UUID("5c0f7b5e-7d0b-4c3c-9a53-6a0d2f6a7d11")
-_SIDES = ("source", "destination")
+SCRIPTS: Mapping[DriverName, DriverScript] = {"qmp": script_qmp, "libvirt": script_libvirt}
+"""What a driver has of its own, by its name."""
 _NO_VERDICT = (VerdictName.INFRASTRUCTURE_ERROR, VerdictName.NOT_SUPPORTED)
 
 
 def render_script(record: Record) -> str:
     """The script. :raises UsageError: the record does not say all that is needed"""
     case = parse_case(record)
+    own = SCRIPTS[case.source.guest.driver]
     ident = uuid.uuid5(_NAMESPACE, f"{record.case} {record.repeat} {record.started}").hex[:8]
     parts = (
-        *_describe(record, case),
-        *_variables(record, case, ident),
-        *_recorded(record, case, ident),
+        *_describe(record, case, own),
+        *_variables(record, case, ident, own),
+        *_recorded(record, case, ident, own),
         *_faults(case),
-        *_side("source", case.source, ident),
-        *_side("destination", case.destination, ident),
+        *own.render_side("source", case.source, ident),
+        *own.render_side("destination", case.destination, ident),
     )
-    own = "script-libvirt.sh" if _is_libvirts(case) else "script.sh"
-    body = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("script-common.sh", own))
+    files = ("script-common.sh", own.BODY)
+    body = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
     return "\n".join(parts) + "\n" + body
 
 
-def _is_libvirts(case: Case) -> bool:
-    return case.source.guest.driver == "libvirt"
-
-
-def _describe(record: Record, case: Case) -> Iterator[str]:
+def _describe(record: Record, case: Case, own: DriverScript) -> Iterator[str]:
     verdict, expected = record.verdict, case.expectation
     because = f", because {expected.because}" if expected.because else ""
     reason = f": {expected.reason or ', '.join(expected.checks)}" if expected.reason or expected.checks else ""
     yield "#!/bin/sh"
     yield "# SPDX-License-Identifier: GPL-2.0-or-later"
     yield "#"
-    means = "libvirt's virsh and a shell" if _is_libvirts(case) else "QEMU, a shell and socat"
-    yield from render_comment(f"One live migration that Switchover recorded, to be repeated with {means}.")
+    yield from render_comment(f"One live migration that Switchover recorded, to be repeated with {own.MEANS}.")
     yield "#"
     yield from render_comment(f"case: {record.case}, repeat {record.repeat}, {record.started}")
     said = f": {verdict.reason}" if verdict.reason else ""
@@ -79,23 +75,11 @@ def _describe(record: Record, case: Case) -> Iterator[str]:
     yield "#"
     yield from _versions(record.fingerprint)
     yield "#"
-    yield from _needs(case)
+    yield from _needs(case, own)
     yield "#"
     yield from _not_done(record, case)
     yield "#"
-    yield from render_comment(script_libvirt.USAGE if _is_libvirts(case) else _USAGE)
-
-
-_USAGE = (
-    "On one host:    sh repro.sh all\n"
-    "On two hosts:   export DESTINATION=ADDRESS, where the destination's host is reached, on both; then\n"
-    "                sh repro.sh destination   on the destination's host,\n"
-    "                sh repro.sh source        on the source's host, and, once both are ready,\n"
-    "                sh repro.sh migrate       on the source's host, from another shell.\n"
-    "Anything left:  sh repro.sh clean, on each host.\n"
-    "all and migrate exit with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if\n"
-    "nothing could be tried."
-)
+    yield from render_comment(own.USAGE)
 
 
 def _by(name: str, side: str) -> str:
@@ -126,7 +110,7 @@ def _flatten(value: Any, path: str = "") -> dict[str, Any]:
 def _versions(fingerprint: Mapping[str, Any]) -> Iterator[str]:
     qemus = fingerprint.get("qemu", {})
     yield from render_comment("made on")
-    for side in _SIDES:
+    for side in SIDES:
         facts = fingerprint.get(side, {})
         words = [_tell_qemu(qemus.get(side)), f"Linux {facts.get('kernel', 'unknown')}", str(facts.get("cpu", ""))]
         yield from render_comment(f"  {side}: {', '.join(word for word in words if word)}")
@@ -143,14 +127,13 @@ def _tell_qemu(version: object) -> str:
     return "QEMU unknown"
 
 
-def _needs(case: Case) -> Iterator[str]:
+def _needs(case: Case, own: DriverScript) -> Iterator[str]:
     devices = [*case.source.references, *case.destination.references]
     types = ", ".join(sorted({device.type for device in devices}))
     functions = [*case.source.functions, *case.destination.functions]
     guest = case.source.guest
     needed = "" if guest.boots_from_disk else ", a kernel and an initrd for the guest (KERNEL, INITRD)"
-    programs = "libvirtd, virsh" if _is_libvirts(case) else "QEMU, socat"
-    yield from render_comment(f"needed on each host: {programs}{needed}")
+    yield from render_comment(f"needed on each host: {own.PROGRAMS}{needed}")
     if guest.disk:
         shared = "" if guest.disk_readonly else ", which is the same storage on both hosts"
         yield from render_comment(f"  the guest's disk at {guest.disk}{shared}")
@@ -165,8 +148,7 @@ def _needs(case: Case) -> Iterator[str]:
     if bound := [function.describe() for function in functions if not function.managed]:
         names = ", ".join(dict.fromkeys(bound))
         yield from render_comment(f"  root, and with a driver of VFIO already, since this script binds none: {names}")
-    twice = "" if _is_libvirts(case) else "; for the verb all, twice that"
-    yield from render_comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs{twice}")
+    yield from render_comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs{own.MORE_ROOM}")
 
 
 def _not_done(record: Record, case: Case) -> Iterator[str]:
@@ -202,7 +184,7 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
         )
 
 
-def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
+def _variables(record: Record, case: Case, ident: str, own: DriverScript) -> Iterator[str]:
     booted = "switchover-guest: ready" if case.source.guest.is_of_lab else ""
     yield "\nset -eu\n"
     yield "# --- To be set here or in the environment"
@@ -213,7 +195,7 @@ def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
         ("ACCEL", "", "-accel"),
         ("CPU", "", "-cpu"),
         ("BRIDGE", "", "bridge for the guest's NIC; empty: it is connected to nothing"),
-        ("DESTINATION", "" if _is_libvirts(case) else "127.0.0.1", "address at which the destination listens"),
+        ("DESTINATION", own.DESTINATION, "address at which the destination listens"),
         ("PORT", "4444", "port of it"),
         ("LINK", "", "network interface between the hosts, where the case disturbs it"),
         (
@@ -221,7 +203,7 @@ def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
             booted,
             "pattern on the guest's console; empty: do not wait",
         ),
-        *(script_libvirt.VARIABLES if _is_libvirts(case) else ()),
+        *own.VARIABLES,
         (
             "BOOT_SECONDS",
             f"{math.ceil(case.source.guest.boot_deadline(_read_pace(record)))}",
@@ -230,14 +212,13 @@ def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
         ("LOGS", "", "directory for consoles, traces and QMP; empty: they are not kept"),
         ("WORK", f"/tmp/switchover-repro-{ident}", "directory that the script makes and removes"),
     ]
-    for side, spec in zip(_SIDES, (case.source, case.destination), strict=True):
+    for side, spec in zip(SIDES, (case.source, case.destination), strict=True):
         for number, device in enumerate(spec.devices, start=1):
             drawn = str(uuid.uuid5(_NAMESPACE, f"{ident} {side} {number}"))
             if device.pci:
-                drawn = _locate(record, side, device, by_address=_is_libvirts(case))
-            rows.append((_variable_of(side, number, device), drawn, f"the {side}'s device {device.id}"))
-    unknown = ("CPU", "PORT") if _is_libvirts(case) else ()
-    for name, value, meaning in (row for row in rows if row[0] not in unknown):
+                drawn = device.pci if device.vf is None else own.locate_virtual(record, side, device)
+            rows.append((name_variable(side, number, device), drawn, f"the {side}'s device {device.id}"))
+    for name, value, meaning in (row for row in rows if row[0] not in own.LEFT_OUT):
         quoted = quote(value) if value else ""
         yield f"{name}=${{{name}-{quoted}}}  # {next(render_comment(meaning)).removeprefix('# ')}"
 
@@ -247,30 +228,7 @@ def _read_pace(record: Record) -> float:
     return float(record.fingerprint.get("lab", {}).get("pace", 1))
 
 
-def _variable_of(side: str, number: int, device: DeviceSpec) -> str:
-    """What says which device it is."""
-    return f"{side.upper()}_{'FUNCTION' if device.pci else 'UUID'}_{number}"
-
-
-def _locate(record: Record, side: str, device: DeviceSpec, *, by_address: bool) -> str:
-    """A PCI function, below ``/sys/bus/pci/devices``. ``by_address``: a virtual one too, that of the record: the
-    destination's domain is made at the source, where nobody can look it up. Empty: the record does not say.
-    """
-    if device.vf is None:
-        return device.pci
-    if not by_address:
-        return f"{device.pci}/virtfn{device.vf}"
-    return str(record.fingerprint.get("functions", {}).get(f"{side} {device.id}", {}).get("address", ""))
-
-
-def _sysfs_of(side: str, number: int, device: DeviceSpec) -> str:
-    """Its path, in variables of the script."""
-    if device.pci:
-        return render_variable(f"passed_{number}")
-    return f"{render_variable('MDEV')}/{render_variable(_variable_of(side, number, device))}"
-
-
-def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
+def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iterator[str]:
     settings = case.settings.stretched(_read_pace(record))
     verdict = record.verdict.name
     if verdict is VerdictName.CHECKS_FAILED:
@@ -283,7 +241,7 @@ def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
         deadline = min(deadline, 2 * record.seconds.get("migrate", deadline) + 10)
     actions = {fault.action for fault in case.faults}
     impossible = "no shell can panic the guest: one has to log in" if Action.PANIC_GUEST in actions else ""
-    values: list[tuple[str, str, str]] = [
+    values = [
         ("RECORDED", verdict, "verdict of the record"),
         (
             "RECORDED_SEEN_FROM_SOURCE",
@@ -291,9 +249,7 @@ def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
             "the same with the destination elsewhere",
         ),
         ("DEADLINE", str(math.ceil(deadline)), "seconds from migrate after which the migration hangs"),
-        ("SOURCE_CAPABILITIES", _capabilities(case, "source"), ""),
-        ("DESTINATION_CAPABILITIES", _capabilities(case, "destination"), ""),
-        ("PARAMETERS", json.dumps(settings.first_parameters()), ""),
+        *own.list_settings(settings),
         (
             "SETTLE",
             "yes" if settings.settle else "",
@@ -306,22 +262,11 @@ def _recorded(record: Record, case: Case, ident: str) -> Iterator[str]:
         ("PARENT", PARENT, "where mediated devices are made"),
         ("IMPOSSIBLE", impossible, "why this case cannot be repeated by a script"),
         ("NEEDS_LINK", "yes" if case.disturbs_link else "", ""),
-        ("NEEDS_DESTINATION", "yes" if Action.KILL_DESTINATION in actions else "", ""),
+        *own.list_recorded(settings, actions, ident),
     ]
-    if _is_libvirts(case):
-        values = [row for row in values if row[0] not in _OF_QMP] + script_libvirt.list_recorded(settings, ident)
     yield "\n# --- The case"
-    for name, value, meaning in values:
+    for name, value, meaning in (row for row in values if row[0] not in own.LEFT_OUT):
         yield f"{name}={quote(value)}{f'  # {meaning}' if meaning else ''}"
-
-
-_OF_QMP = ("RECORDED", "SOURCE_CAPABILITIES", "DESTINATION_CAPABILITIES", "PARAMETERS", "NEEDS_DESTINATION")
-
-
-def _capabilities(case: Case, side: str) -> str:
-    """Those that are on: QEMU has all of them off by itself."""
-    wanted = case.settings.all_capabilities(side)
-    return json.dumps([{"capability": name, "state": True} for name, state in wanted.items() if state])
 
 
 def _faults(case: Case) -> Iterator[str]:
@@ -351,84 +296,3 @@ def _command(fault: Fault) -> str:
             return "pause_guest"
         case Action.PANIC_GUEST:
             return 'give_up "$IMPOSSIBLE"'
-
-
-def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
-    if spec.guest.driver == "libvirt":
-        yield f"\nmake_{side}() {{"
-        yield from list(_devices(side, spec)) or ["    :"]
-        yield "}"
-        names = [_variable_of(side, number, device) for number, device in enumerate(spec.devices, start=1)]
-        yield from script_libvirt.render_domain(side, spec, ident, names)
-    else:
-        yield from _start(side, spec, ident)
-
-
-def _devices(side: str, spec: SideSpec) -> Iterator[str]:
-    for number, device in enumerate(spec.devices, start=1):
-        variable = _variable_of(side, number, device)
-        if device.pci:
-            if not device.managed:
-                yield f'    need_function "${variable}" {quote(device.vfio_driver or GENERIC)}'
-            if spec.guest.driver == "qmp":
-                yield f"    passed_{number}=$passed"
-            continue
-        yield f'    make_device "${variable}" {quote(device.type)}'
-        for knob, setting in asdict(device.knobs).items():
-            yield f"    knob {knob} {quote(render_knob(setting))}"
-
-
-def _start(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
-    guest = spec.guest
-    yield f"\nstart_{side}() {{"
-    for name, value in (
-        ("qemu", guest.qemu),
-        *((("kernel", guest.kernel_file),) if guest.kernel_file else ()),
-        *((("initrd", guest.initramfs_file),) if _has_initramfs(guest) else ()),
-        ("accel", guest.accel),
-        ("cpu", guest.cpu),
-    ):
-        variable = name.upper()
-        yield f"    {name}=${{{variable}:-{quote(value)}}}"
-    yield f"    begin_side {side}"
-    yield from _devices(side, spec)
-    if guest.bridge:
-        yield f"    connect_guest sw{ident}{side[0]}"
-    yield "    start_qemu \\"
-    lines = list(render_words(_arguments(side, spec)))
-    yield from (f"        {line} \\" for line in lines[:-1])
-    yield f"        {lines[-1]}"
-    yield "}"
-
-
-def _has_initramfs(guest: GuestSpec) -> bool:
-    return bool(guest.initramfs_file) and not guest.boots_from_disk
-
-
-def _arguments(side: str, spec: SideSpec) -> list[str]:
-    """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
-    devices = tuple(
-        VfioDevice(device.id, _sysfs_of(side, number, device), device.given_properties())
-        for number, device in enumerate(spec.devices, start=1)
-    )
-    guest = replace(
-        spec.guest,
-        devices=devices,
-        qemu=render_variable("qemu"),
-        kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
-        initramfs=render_variable("initrd") if _has_initramfs(spec.guest) else "",
-        accel=render_variable("accel"),
-        cpu=render_variable("cpu"),
-    )
-    words = build_arguments(guest, GuestFiles(render_variable("here"), "tap"), incoming=side == "destination")
-    kept: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word == "-fw_cfg":
-            next(rest)
-        elif word == "-netdev":
-            next(rest)
-            kept += [word, render_variable("netdev"), word, "hubport,id=nowhere,hubid=0"]
-        else:
-            kept.append(word)
-    return kept

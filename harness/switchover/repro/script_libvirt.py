@@ -6,16 +6,25 @@ The body is ``script-libvirt.sh`` beside this file. libvirt does not migrate wit
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from switchover.guests.domain import DomainIdentity, build_domain
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.guests.spec import GuestFiles, Kernel, VfioDevice
 from switchover.migration.libvirt_settings import list_flags, make_parameters
+from switchover.migration.phases import Action
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
+from switchover.record.record import Record
+from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices
 from switchover.repro.shell import quote, render_here_document, render_variable
-from switchover.scenarios.case import SideSpec
+from switchover.scenarios.case import DeviceSpec, SideSpec
 
+BODY = "script-libvirt.sh"
+MEANS = "libvirt's virsh and a shell"
+PROGRAMS = "libvirtd, virsh"
+MORE_ROOM = ""
+DESTINATION = ""
+LEFT_OUT: tuple[str, ...] = ("CPU", "PORT", "RECORDED")
 USAGE = """\
 Each on its host, the same variables on both, DESTINATION and DESTINATION_URI among them:
                 sh repro.sh destination   on the destination's host: devices and files,
@@ -24,12 +33,10 @@ Each on its host, the same variables on both, DESTINATION and DESTINATION_URI am
 Anything left:  sh repro.sh clean, on each host.
 migrate exits with 0 if the verdict is the recorded one, with 1 if it is another one, with 2 if nothing could be
 tried."""
-
-VARIABLES = (
+VARIABLES: tuple[Row, ...] = (
     ("DESTINATION_URI", "", "of the destination's libvirtd; empty: qemu+ssh://root@DESTINATION/system"),
     ("OWNER", "", "user that libvirt runs QEMU as, where it is not root"),
 )
-"""That only this script has: name, default, meaning."""
 _OPTIONS = {
     "VIR_MIGRATE_LIVE": "--live",
     "VIR_MIGRATE_PEER2PEER": "--p2p",
@@ -46,8 +53,18 @@ _OPTIONS = {
 """virsh's words (virsh migrate --help) for libvirt's flags and parameters."""
 
 
-def list_recorded(settings: MigrationSettings, ident: str) -> list[tuple[str, str, str]]:
-    """What of the case only this script has: name, value, meaning."""
+def locate_virtual(record: Record, side: str, device: DeviceSpec) -> str:
+    """By its own address, that of the record: the destination's domain is made at the source, where nobody can look it
+    up.
+    """
+    return str(record.fingerprint.get("functions", {}).get(f"{side} {device.id}", {}).get("address", ""))
+
+
+def list_settings(settings: MigrationSettings) -> list[Row]:
+    return []
+
+
+def list_recorded(settings: MigrationSettings, actions: Set[Action], ident: str) -> list[Row]:
     return [
         ("DOMAIN", f"switchover-repro-{ident}", "its name"),
         ("OPTIONS", " ".join(list_options(settings)), "virsh migrate's"),
@@ -64,7 +81,15 @@ def list_options(settings: MigrationSettings) -> list[str]:
     return words
 
 
-def render_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> Iterator[str]:
+def render_side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
+    yield f"\nmake_{side}() {{"
+    yield from list(render_devices(side, spec)) or ["    :"]
+    yield "}"
+    names = [name_variable(side, number, device) for number, device in enumerate(spec.devices, start=1)]
+    yield from _render_domain(side, spec, ident, names)
+
+
+def _render_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> Iterator[str]:
     """A function that prints the domain of a side. ``names``: variables with the devices' UUIDs and addresses."""
     guest = spec.guest
     yield f"\nxml_{side}() {{"
@@ -73,7 +98,7 @@ def render_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> It
     yield '    emulator=$(find_emulator "$qemu")'
     if guest.kernel_file:
         yield f"    kernel=${{KERNEL:-{quote(guest.kernel_file)}}}"
-    if _has_initramfs(guest):
+    if has_initramfs(guest):
         yield f"    initrd=${{INITRD:-{quote(guest.initramfs_file)}}}"
     yield f"    accel=${{ACCEL:-{quote(guest.accel)}}}"
     yield "    case $accel in kvm) hypervisor=kvm ;; *) hypervisor=qemu ;; esac"
@@ -82,10 +107,6 @@ def render_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> It
             yield f'    address_{number}=$(render_address "${name}")'
     yield f"    cat {_make_domain(side, spec, ident, names)}"
     yield "}"
-
-
-def _has_initramfs(guest: GuestSpec) -> bool:
-    return bool(guest.initramfs_file) and not guest.boots_from_disk
 
 
 def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str:
@@ -105,7 +126,7 @@ def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str
         devices=devices,
         qemu=f"/{render_variable('emulator')}",
         kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
-        initramfs=render_variable("initrd") if _has_initramfs(spec.guest) else "",
+        initramfs=render_variable("initrd") if has_initramfs(spec.guest) else "",
         bridge=render_variable("BRIDGE") if spec.guest.bridge else "",
     )
     identity = DomainIdentity(f"switchover-repro-{ident}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"switchover {ident}")))

@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from switchover.guests.libvirt import LibvirtGuest
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import Event
 from switchover.hosts.ssh import SshLogin
-from switchover.migration.libvirt_session import migrate_domain
+from switchover.migration.drivers import DRIVERS
 from switchover.migration.phases import Intervened, Intervention, list_device_states
 from switchover.migration.precopy import BITMAP_EVENTS
-from switchover.migration.session import MigrationResult, Sample, migrate
+from switchover.migration.session import MigrationResult, Sample, Watchers
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import SwitchoverError
 from switchover.record.measurement import Check, Measurement, NotChecked
@@ -70,7 +69,7 @@ def migrate_sides(
     on_intervened: Callable[[Intervened], None] = lambda made: None,
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream; ``login``: how the source's host gets in there.
-    Raises what :func:`migrate` raises.
+    Raises what :func:`switchover.migration.session.migrate` raises.
 
     :raises Refused: a QEMU holds another value of a device's property than it was given, too
     """
@@ -82,16 +81,14 @@ def migrate_sides(
     asks_late = not destination.guest.has_begun
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
-    watchers: Any = {
+    watchers: Watchers = {
         "interventions": interventions,
         "on_sample": on_sample,
         "on_hang": on_hang,
         "on_intervened": on_intervened,
     }
-    if isinstance(source.guest, LibvirtGuest) and isinstance(destination.guest, LibvirtGuest):
-        result = migrate_domain(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
-    else:
-        result = migrate(source.guest, destination.guest, address, settings, loop, **watchers)
+    driver = DRIVERS[source.spec.guest.driver]
+    result = driver.migrate(source.guest, destination.guest, address, settings, loop, login=login, **watchers)
     states: dict[str, list[str]] = {}
     for name, side in sides.items():
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])

@@ -5,10 +5,10 @@ import signal
 from collections.abc import Sequence
 
 from switchover.hosts.host import UNKNOWN_SIGNAL
-from switchover.migration.phases import Intervened
+from switchover.migration.phases import Action, Intervened
 from switchover.record.record import Death
 from switchover.runner.side import Side
-from switchover.scenarios.faults import KILLED, Action
+from switchover.scenarios.faults import KILLED
 
 _KILLS = (-signal.SIGKILL, UNKNOWN_SIGNAL)
 """Exit statuses of a QEMU that was killed: over SSH and by libvirt nobody is told by which signal."""

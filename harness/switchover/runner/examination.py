@@ -26,11 +26,9 @@ from switchover.hosts.questions import Answer
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
-from switchover.migration.libvirt_report import list_wanted
+from switchover.migration.drivers import DRIVERS
 from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervened
-from switchover.migration.session import MigrationResult
-from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
 from switchover.record.checks import CheckId
 from switchover.record.errors import (
@@ -42,7 +40,7 @@ from switchover.record.errors import (
     NotReady,
     Refused,
 )
-from switchover.record.measurement import Check, NotChecked, check_equal, make_check
+from switchover.record.measurement import Check, NotChecked
 from switchover.runner.attempt import Attempt, Migrated, make_failed
 from switchover.runner.deaths import find_deaths
 from switchover.runner.measurements import PAUSED, measure, measure_outside
@@ -80,7 +78,7 @@ def examine(
         asking = aside.submit(_ask_arrived, departure)
         told_by_hosts = do_both(source.read_truths_and_log, destination.read_truths_and_log)
         asked, outside = asking.result(), ending.result()
-    result = migrated.migration
+    result, driver = migrated.migration, DRIVERS[case.source.guest.driver]
     (source_truths, source_log), (destination_truths, destination_log) = told_by_hosts
     logs = (parse_trace(source_log), parse_trace(destination_log))
     traces = [take_last_migration(log) for log in logs]
@@ -100,7 +98,7 @@ def examine(
     )
     checks = [
         *make_checks(replace(evidence, moved=moved)),
-        *_check_driver(result, case.settings),
+        *driver.check(result, case.settings),
         *check_one_place(heard),
     ]
     not_checked: list[NotChecked] = []
@@ -118,7 +116,8 @@ def examine(
             case.settings,
             wall_seconds=result.wall_seconds,
             paused=paused,
-            driver=result.driver,
+            own=driver.measure(result.driver),
+            note=driver.not_in_downtime,
         ),
         *measure_outside(outside, explained),
     ]
@@ -334,20 +333,3 @@ def _runs(side: Side) -> str:
             with contextlib.suppress(GuestCrashed):
                 side.guest.explain_silence()
         return "no" if side.guest.exit_status() is not None else str(error)
-
-
-def _check_driver(result: MigrationResult, settings: MigrationSettings) -> list[Check]:
-    """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself. And what it
-    was told in its own units has to be what QEMU was to be told.
-    """
-    if not result.driver:
-        return []
-    held = result.driver["capabilities"].get("source", ())
-    wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
-    parameters = result.driver["held"].get("source", {})
-    return [
-        make_check(
-            CheckId.MIGRATION_CAPABILITIES, set(wanted) <= set(held), " ".join(wanted), " ".join(held), "source"
-        ),
-        check_equal(CheckId.MIGRATION_PARAMETERS, list_wanted(settings), dict(parameters), "source"),
-    ]

@@ -3,11 +3,11 @@
 
 from switchover.checks import table
 from switchover.guests.capabilities import DEVICE, GuestCapabilities, Need
+from switchover.migration.phases import Action
 from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported
 from switchover.record.measurement import NotChecked
 from switchover.scenarios.case import Case
-from switchover.scenarios.faults import Action
 
 OUTSIDE = (Need.SENDER, Need.ROOT)
 """Of a guest that sends heartbeats."""

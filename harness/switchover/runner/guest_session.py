@@ -24,6 +24,7 @@ from switchover.guests.questions import (
 from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_restore
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
+from switchover.migration.drivers import DRIVERS
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check, make_check
@@ -253,11 +254,11 @@ class GuestSession:
 
         QEMU ends with a guest that reboots (``-no-reboot``), unless it is told otherwise before.
 
-        :raises UsageError: libvirt started it; :raises GuestCrashed: it ended; :raises Deadline: it does not come up
+        :raises UsageError: its driver cannot; :raises GuestCrashed: it ended; :raises Deadline: it does not come up
         """
         guest = self.side.guest
-        if self.side.spec.guest.driver == "libvirt":
-            raise UsageError("The harness cannot reboot a guest that libvirt runs.", fix='driver = "qmp"')
+        if words := DRIVERS[self.side.spec.guest.driver].cannot_reboot:
+            raise UsageError(words, fix='driver = "qmp"')
         means = find_capabilities(self.connection.require(guest), self.side.spec.guest)
         guest.reboot(self.connection.require(guest))
         self.saved = None  # what runs now was booted
@@ -368,7 +369,7 @@ def start_guest_session(
         stay = trips.enter_context(contextlib.ExitStack())
         here, saved = pair.source, None
         snapshots = snapshots or trips.enter_context(Snapshots())
-        beginning = snapshots.decide(spec.guest, here.host, here.lab)
+        beginning = snapshots.decide(spec.guest, here.host, here.lab, DRIVERS[spec.guest.driver].cannot_restore)
         if beginning.start == "warm":
             listener.step("saved guest")
             saved = snapshots.require(

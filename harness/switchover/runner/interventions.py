@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.host import Host
 from switchover.hosts.journal import own_journal
-from switchover.migration.phases import Intervention, NotMade
+from switchover.migration.phases import Action, Intervention, NotMade
 from switchover.record.errors import NotReady, SwitchoverError
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from switchover.devices.abilities import QemuAbilities, read_abilities
 from switchover.devices.functions import read_devices
-from switchover.guests.libvirtd import find_lack
 from switchover.guests.places import PLACES, GuestPlace
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Host
 from switchover.lab.lab import Lab
 from switchover.lab.labfile import is_running
 from switchover.lab.toolchains import find_toolchains, provide_toolchain
+from switchover.migration.drivers import find_lacks
 from switchover.record.errors import HostLost, NotReady, SwitchoverError
 from switchover.record.log import LOG
 from switchover.runner.fingerprint import collect_fingerprint
@@ -123,5 +123,5 @@ def _ask_host(host: Host, guests: Iterable[GuestSpec], *, link: bool) -> HostFac
             binaries[qemu] = None
     devices = read_devices(host)
     types = frozenset(entry.type for entry in devices.mdev_types)
-    lack = find_lack(host) if any(spec.driver == "libvirt" for spec in specs) else ""
-    return HostFacts(host.name, binaries, types, link=link, devices=devices, libvirt=lack)
+    lacks = find_lacks(host, specs)
+    return HostFacts(host.name, binaries, types, link=link, devices=devices, drivers=lacks)

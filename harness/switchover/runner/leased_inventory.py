@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from switchover.devices.survey import survey_host
-from switchover.guests.libvirtd import find_lack
 from switchover.guests.places import PLACES
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.spec import GuestSpec
@@ -20,6 +19,7 @@ from switchover.hosts.journal import DeadJournal
 from switchover.hosts.ownership import describe_process
 from switchover.lab.keys import generate_key_pair
 from switchover.lab.release import clean_up_after_others
+from switchover.migration.drivers import find_lacks
 from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
 from switchover.runner.fingerprint import describe_pair
 from switchover.runner.host_pair import Endpoint, HostPair
@@ -130,8 +130,8 @@ def ask_host(host: Host, guests: Sequence[GuestSpec]) -> HostFacts:
         )
     places = {place: words for guest in guests for place, words in list_places(guest).items()}
     missing = host.run(["sh", "-c", _LOOK, "sh", *places]).text.splitlines()
-    lack = find_lack(host) if any(guest.driver == "libvirt" for guest in guests) else ""
-    return replace(make_facts(survey, link=False), absent=frozenset(missing), libvirt=lack)
+    lacks = find_lacks(host, guests)
+    return replace(make_facts(survey, link=False), absent=frozenset(missing), drivers=lacks)
 
 
 @contextlib.contextmanager

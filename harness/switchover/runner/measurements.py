@@ -24,20 +24,20 @@ def measure(
     *,
     wall_seconds: float | None = None,
     paused: bool = False,
-    driver: Mapping[str, Any] | None = None,
+    own: Sequence[Measurement] = (),
+    note: str = "",
 ) -> Sequence[Measurement]:
     """Downtime as explained and as QEMU reports it, times and bytes. ``reply``: the source's last ``query-migrate``.
-    ``wall_seconds``: from the call to its end. ``paused``: the guest was. ``driver``: what libvirt had to say, if it
-    migrated.
+    ``wall_seconds``: from the call to its end. ``paused``: the guest was. ``own``: the driver's, and its ``note`` on
+    QEMU's downtime.
     """
-    note = "without return-path: the destination's load and start are not in it" if not settings.return_path else ""
-    if driver:
-        note = "libvirt starts the destination's guest after it (cont): that is not in it"
+    if not note and not settings.return_path:
+        note = "without return-path: the destination's load and start are not in it"
     note = f"{PAUSED}, so that it lost no time" if paused else note
     return [
         _explained(explained),
         _reported(reply, note),
-        *((_of_libvirt(driver),) if driver else ()),
+        *own,
         _total_time(reply),
         Measurement(
             "time.wall",
@@ -80,27 +80,6 @@ def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
         "as QEMU reports it: from before the vCPUs are paused to the end of the return path",
         "query-migrate downtime (whole milliseconds)",
         note=_NOT_TOLD if milliseconds is None else note,
-    )
-
-
-def _of_libvirt(driver: Mapping[str, Any]) -> Measurement:
-    """libvirt's own figure, beside the others, not in their place. Its ``downtime`` is this one and the difference of
-    two hosts' real-time clocks, so that a clock that is off makes it longer or shorter. libvirt compares it with their
-    difference as unsigned numbers (where it adds VIR_DOMAIN_JOB_DOWNTIME_NET), hence tells no such figure where the
-    destination's clock is behind.
-    """
-    statistics = driver.get("statistics", {}).get("source", {})
-    milliseconds = statistics.get("downtime_net")
-    behind = "libvirt leaves it out where the clock of the destination's host is behind that of the source's"
-    return Measurement(
-        "downtime.libvirt",
-        None if milliseconds is None else milliseconds / 1000,
-        Unit.SECONDS,
-        Direction.LOWER,
-        "from when the source's libvirt noticed that the guest was stopped to when it noticed that QEMU had completed; "
-        "the guest's start on the destination comes after it",
-        "libvirt's statistics of the source's completed job: downtime_net (whole milliseconds)",
-        note="" if milliseconds is not None else behind if "downtime" in statistics else "libvirt did not tell",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from switchover.guests.snapshots import Snapshots
 from switchover.hosts.loop import LoopThread
+from switchover.migration.drivers import DRIVERS
 from switchover.migration.settings import MigrationSettings
 from switchover.runner.guest_session import GuestSession, start_guest_session
 from switchover.runner.host_pair import HostPair
@@ -90,7 +91,7 @@ def can_share(source: SideSpec) -> bool:
     """Whether a case with this source can go on with the guest of another: its boot is not the subject, and its devices
     can be plugged by the harness.
     """
-    return source.guest.start != "cold" and source.guest.driver == "qmp" and not source.functions
+    return source.guest.start != "cold" and not DRIVERS[source.guest.driver].cannot_restore and not source.functions
 
 
 def name_extras(settings: MigrationSettings) -> frozenset[str]:

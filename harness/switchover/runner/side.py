@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from switchover.devices.passthrough import PassedFunction, start_function
 from switchover.devices.reference import ReferenceDevice, Truth, parse_truth, start_reference_device
-from switchover.guests.libvirt import start_domain
-from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
+from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.snapshots import Snapshot, begin_restore, plug_device, unplug_device
 from switchover.guests.spec import VfioDevice, with_lab_words
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer, ask_together
+from switchover.migration.drivers import DRIVERS
 from switchover.record.errors import CommandFailed
 from switchover.scenarios.case import SideSpec
 
@@ -82,7 +82,8 @@ def start_side(
 ) -> Iterator[Side]:
     """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait.
 
-    ``keep``: see :func:`start_guest`. ``saved``: the guest that QEMU is to begin with, instead of booting one.
+    ``keep``: see :func:`switchover.guests.qemu.start_guest`.
+    ``saved``: the guest that QEMU is to begin with, instead of booting one.
     ``words``: those of the host for the lab's guests, see :class:`switchover.runner.host_pair.Endpoint`.
     """
     with contextlib.ExitStack() as stack:
@@ -100,22 +101,18 @@ def start_side(
                 sysfs = functions[wanted.id].sysfs
             passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties(), wanted.managed))
         whole = replace(with_lab_words(spec.guest, words), devices=tuple(passed))
-        guest: QemuGuest
-        if whole.driver == "libvirt":
-            guest = stack.enter_context(start_domain(whole, host, name, keys, loop, incoming=incoming, keep=keep))
-        else:
-            guest = stack.enter_context(
-                start_guest(
-                    whole,
-                    host,
-                    name,
-                    keys,
-                    loop,
-                    incoming=incoming or saved is not None,
-                    empty_ports=len(passed) if saved else None,
-                    keep=keep,
-                )
+        guest = stack.enter_context(
+            DRIVERS[whole.driver].start(
+                whole,
+                host,
+                name,
+                keys,
+                loop,
+                incoming=incoming or saved is not None,
+                empty_ports=len(passed) if saved else None,
+                keep=keep,
             )
+        )
         if saved:
             begin_restore(guest, saved)
         yield Side(spec, tuple(devices), guest, saved, functions, tuple(slots))

@@ -91,7 +91,7 @@ class Guest:
     def reboot(self) -> None:
         """Let it reboot by its own means, and wait until its SSH answers and its devices are taken.
 
-        :raises UsageError: libvirt started it; :raises GuestCrashed: it ended; :raises Deadline: it does not come up
+        :raises UsageError: its driver cannot; :raises GuestCrashed: it ended; :raises Deadline: it does not come up
         """
         self._held.require().reboot()
 

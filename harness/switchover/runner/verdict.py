@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from switchover.guests.console import is_stall
 from switchover.hosts.host import UNKNOWN_SIGNAL
-from switchover.migration.phases import TERMINAL, Phase
+from switchover.migration.phases import TERMINAL, Action, Phase
 from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
 from switchover.record.checks import CheckId
@@ -15,7 +15,6 @@ from switchover.record.errors import Deadline, GuestCrashed, NotSupported, Refus
 from switchover.record.measurement import Check
 from switchover.record.record import Death, Race, Verdict, VerdictName
 from switchover.runner.attempt import Attempt
-from switchover.scenarios.faults import Action
 
 Starved = Callable[[float, float], str]
 """In words, which lab hosts did not get to run between two times (CLOCK_MONOTONIC, s), as

@@ -8,11 +8,11 @@ from typing import Literal
 from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.places import GuestPlace, put_in_place
-from switchover.guests.spec import Driver, GuestSpec, Start
-from switchover.migration.phases import Phase
+from switchover.guests.spec import DriverName, GuestSpec, Start
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.expectation import COMPLETES, Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
@@ -186,7 +186,7 @@ def in_place(case: Case, place: GuestPlace) -> Case:
     return replace(case, source=source, destination=destination)
 
 
-def with_driver(case: Case, driver: Driver) -> Case:
+def with_driver(case: Case, driver: DriverName) -> Case:
     """The same case, its guest started and migrated by another driver."""
     source, destination = (
         replace(side, guest=replace(side.guest, driver=driver)) for side in (case.source, case.destination)

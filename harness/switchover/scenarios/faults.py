@@ -3,26 +3,9 @@
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Phase
-
-
-class Action(StrEnum):
-    """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``).
-
-    ``pause guest``: QMP's ``stop``; the guest is to arrive paused, and is let run again then, or where it stayed.
-    """
-
-    CANCEL = "cancel"
-    KILL_SOURCE = "kill source"
-    KILL_DESTINATION = "kill destination"
-    CUT_LINK = "cut link"
-    SLOW_LINK = "slow link"
-    PANIC_GUEST = "panic guest"
-    PAUSE_GUEST = "pause guest"
-
+from switchover.migration.phases import Action, Phase
 
 KILLED = {Action.KILL_SOURCE: "source", Action.KILL_DESTINATION: "destination"}
 """The side whose QEMU an action kills."""

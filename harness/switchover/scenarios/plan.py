@@ -4,10 +4,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from switchover.guests.arguments import build_arguments
-from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.snapshot_images import find_obstacle
 from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.migration.drivers import DRIVERS
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
@@ -67,7 +66,9 @@ def estimate_seconds(case: Case) -> float:
     """How long a repeat takes if it ends as expected."""
     expectation = case.expectation
     guest = case.source.guest
-    is_warm = guest.start == "warm" or (guest.start == "auto" and not find_obstacle(guest))
+    is_warm = guest.start == "warm" or (
+        guest.start == "auto" and not DRIVERS[guest.driver].cannot_restore and not find_obstacle(guest)
+    )
     seconds = WARM_CASE_S if is_warm else CASE_S
     if expectation.verdict in _TRIED_AGAIN and (expectation.verdict, expectation.side) != _ENDED:
         seconds += SECOND_MIGRATION_S
@@ -87,27 +88,15 @@ def list_programs(plans: Iterable[Plan]) -> list[str]:
     return list(dict.fromkeys(name for guest in guests for name in guest.programs))
 
 
-def list_commands(case: Case) -> dict[str, list[str]]:
-    """QEMU's command lines by side, of a case that the harness starts QEMU for; see :func:`list_domains`.
+def list_starts(case: Case) -> dict[str, list[str] | str]:
+    """What starts QEMU, by side: the words of its command line, or what the driver has instead, as domain XML.
 
     What a run decides stands in capitals: directory, tap, UUIDs of devices, addresses of virtual functions.
     """
-    if case.source.guest.driver == "libvirt":
-        return {}
+    driver = DRIVERS[case.source.guest.driver]
     return {
-        "source": build_arguments(*_whole(case.source, "source"), incoming=False),
-        "destination": build_arguments(*_whole(case.destination, "destination"), incoming=True),
-    }
-
-
-def list_domains(case: Case) -> dict[str, str]:
-    """Domain XML by side, of a case that libvirt starts QEMU for, as :func:`list_commands`."""
-    if case.source.guest.driver != "libvirt":
-        return {}
-    identity = DomainIdentity("NAME", "UUID")
-    return {
-        "source": build_domain(*_whole(case.source, "source"), identity),
-        "destination": build_domain(*_whole(case.destination, "destination"), identity),
+        "source": driver.render_start(*_whole(case.source, "source"), incoming=False),
+        "destination": driver.render_start(*_whole(case.destination, "destination"), incoming=True),
     }
 
 

@@ -11,15 +11,12 @@ from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.binding import find_lack
 from switchover.devices.functions import HostDevices
 from switchover.devices.survey import HostSurvey
-from switchover.guests.domain import find_obstacles
 from switchover.guests.snapshot_images import SAVE_CAPABILITY
 from switchover.guests.spec import GuestSpec
 from switchover.lab.labhost import KERNELS
-from switchover.migration.libvirt_settings import find_unsettable
-from switchover.migration.phases import Phase
+from switchover.migration.drivers import DRIVERS
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
-from switchover.scenarios.faults import Action
 from switchover.scenarios.schema import SIDES
 
 
@@ -30,8 +27,8 @@ class HostFacts:
     ``device_types``: mdev types that it can make; None: not known. ``kvm``: why KVM does not work, empty if it does or
     nobody tried. ``link``: whether it has a network interface to the other host that faults may disturb. ``asked``: if
     not, nothing is known of it but that there is, or will be, such a host. ``devices``: for its PCI functions; None:
-    not known. ``libvirt``: why libvirt cannot be used with it, empty if it can or nobody asked. ``absent``: of
-    :func:`list_places`, what is not there.
+    not known. ``drivers``: by name, why one cannot be used with it; one that can be, or that nobody asked for, is not
+    there. ``absent``: of :func:`list_places`, what is not there.
     """
 
     name: str
@@ -41,7 +38,7 @@ class HostFacts:
     link: bool = True
     asked: bool = True
     devices: HostDevices | None = None
-    libvirt: str = ""
+    drivers: Mapping[str, str] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
 
 
@@ -90,7 +87,7 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
     """
     missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
-    missing += _missing_in_libvirt(case, hosts, known)
+    missing += _missing_in_driver(case, hosts, known)
     if known is None:
         return Decision(tuple(missing)) if missing else NOT_ASKED
     asked = True
@@ -120,38 +117,22 @@ def _list_ends(hosts: tuple[str, str], known: Known) -> list[HostFacts | None]:
     return [known.named.get(name) if name else known.pair[number] for number, name in enumerate(hosts)]
 
 
-def _missing_in_libvirt(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
-    """What of a case libvirt has no way to do, which needs no host to be asked, and that hosts lack it."""
-    if case.source.guest.driver != "libvirt":
-        managed = any(function.managed for side in (case.source, case.destination) for function in side.functions)
-        return [
-            *(['peer_to_peer needs driver = "libvirt"'] if case.settings.peer_to_peer else []),
-            *(['managed functions need driver = "libvirt"'] if managed else []),
-        ]
-    obstacles = [*find_obstacles(case.source.guest), *find_obstacles(case.destination.guest)]
-    missing = [*dict.fromkeys(obstacles), *find_unsettable(case.settings), *_untimely_faults(case)]
+def _missing_in_driver(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
+    """What of a case its driver has no way to do, which needs no host to be asked, and why hosts cannot be used."""
+    driver, sides = DRIVERS[case.source.guest.driver], (case.source, case.destination)
+    missing = driver.list_obstacles(
+        [side.guest for side in sides],
+        case.settings,
+        [(fault.action, fault.phase) for fault in case.faults],
+        managed=any(function.managed for side in sides for function in side.functions),
+    )
     if known is not None:
         found = [facts for facts in _list_ends(hosts, known) if facts is not None]
-        missing += [facts.libvirt for facts in found if facts.libvirt]
-        if len({facts.name for facts in found}) == 1:
-            missing.append(f"libvirt does not migrate a domain from {found[0].name} to itself")
+        missing += [facts.drivers[driver.name] for facts in found if driver.name in facts.drivers]
+        names = {facts.name for facts in found}
+        if len(names) == 1 and (obstacle := driver.find_obstacle_within(*names)):
+            missing.append(obstacle)
     return missing
-
-
-_NO_JOB = "libvirt has no job to abort before it migrates"
-_NO_DESTINATION = "libvirt starts the destination's QEMU as part of the migration: there is none to kill before it"
-_NOT_HELD = "libvirt itself lets QEMU go on from pre-switchover, at once: nothing can be done in that phase"
-
-
-def _untimely_faults(case: Case) -> Iterator[str]:
-    """Faults in a phase that libvirt does not have, or does not leave to others."""
-    for fault in case.faults:
-        if fault.phase is Phase.PRE_SWITCHOVER:
-            yield _NOT_HELD
-        elif fault.phase is Phase.BEFORE and fault.action is Action.CANCEL:
-            yield _NO_JOB
-        elif fault.phase is Phase.BEFORE and fault.action is Action.KILL_DESTINATION:
-            yield _NO_DESTINATION
 
 
 def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:

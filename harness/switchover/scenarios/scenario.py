@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from switchover.devices.reference import Knobs
+from switchover.migration.phases import Action
 from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
 from switchover.record.planfile import PlannedComparison
 from switchover.record.toml import TomlText, load_partly, parse_toml, read_toml, suggest
 from switchover.scenarios.axes import Axis, flatten, read_axes
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action
 from switchover.scenarios.ids import make_word
 from switchover.scenarios.keys import Key, KeyProblem, check_own_key, list_set, require_key
 from switchover.scenarios.limits import Target, find_control

@@ -12,7 +12,7 @@ from switchover.checks import dma, moved_bytes, pre_copy, states
 from switchover.checks.evidence import DeviceEvidence, SideEvidence
 from switchover.checks.states import check_traced_states
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent
 from switchover.record.checks import CheckId
@@ -21,7 +21,7 @@ from switchover.record.record import VerdictName
 from switchover.record.units import MIB
 from switchover.scenarios.case import Case, DeviceSpec
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 DEVICE = "1fa7cadf-3694-49dc-af72-d202b30c70c9"
 PATH = ("pre-copy", "pre-copy-p2p", "stop-copy", "stop")

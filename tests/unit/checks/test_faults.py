@@ -11,10 +11,10 @@ from switchover.checks import faults
 from switchover.checks.evidence import DeviceEvidence, SideEvidence
 from switchover.checks.faults import check_device_faults, check_faults, list_faults
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Intervened, Phase
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.measurement import Check
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, in_order, with_one_device
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 PANIC = "[ 23.6] Kernel panic - not syncing: sysrq triggered crash\n"
 

@@ -15,11 +15,11 @@ from switchover.checks.evidence import Whereabouts
 from switchover.checks.guest import check_arrival, check_console, compare_functions
 from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.guests.questions import GuestAnswers
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.scenarios.case import Case
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 CASE = Case("x")
 PAUSED = Case("x", faults=(Fault(Action.PAUSE_GUEST, Phase.BEFORE),))

@@ -46,7 +46,6 @@ def make_lab(**changes: Any) -> Lab:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"driver": "libvirt"}, "libvirt starts its guests by itself"),
         ({"disk": "/disk.qcow2"}, "it has a disk"),
         ({"append": "threadirqs"}, "words of its own for its kernel"),
         ({"initramfs": "/own.cpio"}, "none of the project's"),

@@ -369,7 +369,6 @@ AUTO = GuestSpec(start="auto")
         (replace(AUTO, start="warm", append="x"), Beginning("warm")),
         (replace(AUTO, start="cold"), Beginning("cold")),
         (replace(AUTO, append="x"), Beginning("cold", "it has words of its own for its kernel")),
-        (replace(AUTO, driver="libvirt"), Beginning("cold", "libvirt starts its guests by itself")),
         (replace(AUTO, qemu="qemu-7.2"), Beginning("cold", "its QEMU, qemu-7.2, has no mapped-ram")),
     ],
 )
@@ -381,6 +380,14 @@ def test_how_a_guest_begins(spec: GuestSpec, beginning: Beginning) -> None:
     snapshots = Snapshots()
     for _ in range(2):
         assert snapshots.decide(spec, HOST, LAB) == beginning
+
+
+def test_a_driver_that_restores_no_guest(capabilities: dict[str, set[str]]) -> None:
+    """Its reason is the one that is told, nothing else is looked at; what a scenario says holds all the same."""
+    capabilities.clear()
+    for spec in (AUTO, replace(AUTO, append="x")):
+        assert Snapshots().decide(spec, HOST, LAB, "it does not") == Beginning("cold", "it does not")
+    assert Snapshots().decide(replace(AUTO, start="warm"), HOST, LAB, "it does not") == Beginning("warm")
 
 
 def test_a_host_of_no_lab(capabilities: dict[str, set[str]]) -> None:

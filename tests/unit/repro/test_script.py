@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from switchover.devices.reference import Knobs
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
-from switchover.migration.phases import Phase
+from switchover.migration.drivers import DRIVERS
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
 from switchover.record.errors import UsageError
@@ -28,7 +29,7 @@ from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.runner.standard import PRE_COPY_ON
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import render_settings
 
 QEMU_VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "Debian 1:10.0.2"}
@@ -96,6 +97,11 @@ SCRIPTS = {
         checks=(Check(CheckId.GUEST_ON_SOURCE, "guest runs on the source", False, "yes", "no\nno"),),
     ),
 }
+
+
+def test_each_driver_has_a_script() -> None:
+    """Whatever started and migrated the guest, its record can be repeated by one."""
+    assert list(render_module.SCRIPTS) == list(DRIVERS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -20,7 +20,7 @@ from switchover.guests.snapshots import Beginning, Snapshot, Snapshots
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
-from switchover.migration.phases import Intervened, Phase
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.measurement import Check
 from switchover.runner import examination, guest_session
 from switchover.runner.attempt import Attempt, Migrated
@@ -30,7 +30,7 @@ from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.listener import RunListener
 from switchover.runner.side import Side
 from switchover.scenarios.case import DeviceSpec, SideSpec, make_case, with_one_device
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 KEYS = GuestKeys("", "", "", "")
 LOOP = cast(LoopThread, None)
@@ -255,8 +255,8 @@ class FakeSnapshots:
         self.world = world
         self.words: list[str] = []
 
-    def decide(self, spec: GuestSpec, host: object, lab: object) -> Beginning:
-        return Beginning("warm") if spec.start == "warm" else Beginning("cold", "there is no lab")
+    def decide(self, spec: GuestSpec, host: object, lab: object, obstacle: str) -> Beginning:
+        return Beginning("warm") if spec.start == "warm" else Beginning("cold", obstacle or "there is no lab")
 
     def require(
         self,

@@ -18,7 +18,7 @@ from switchover.guests.qemu import GuestKeys
 from switchover.guests.snapshots import Beginning, NotRestored, Snapshot, Snapshots
 from switchover.hosts.loop import LoopThread
 from switchover.lab.lab import Lab
-from switchover.migration.phases import Intervened, Phase
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.migration.progress import Hang, HangKind
 from switchover.migration.session import Sample
 from switchover.record.checks import CheckId
@@ -35,7 +35,7 @@ from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.listener import RunListener
 from switchover.scenarios.case import Case, SideSpec, in_order, make_case, with_one_device
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 HOST = FaultyHost(lambda method, argument: method, "")
 PAIR = HostPair(Endpoint(HOST, "a"), Endpoint(HOST, "b"), GuestKeys("", "", "", ""))

@@ -8,12 +8,12 @@ from typing import cast
 import pytest
 
 from switchover.checks.faults import check_faults
-from switchover.migration.phases import Intervened, Phase
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.record import Death
 from switchover.runner.deaths import find_deaths
 from switchover.runner.side import Side
 from switchover.scenarios.case import Case
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 
 def make_side(status: int | None = None, *, killed: bool = False, begun: bool = True) -> Side:

@@ -25,7 +25,7 @@ from switchover.hosts.waiting import wait_until
 from switchover.migration.downtime import UnexplainedDowntime
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.outside import Control, OutsideDowntime, Traffic, UnseenDowntime
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
@@ -35,8 +35,8 @@ from switchover.runner import examination
 from switchover.runner.attempt import Attempt, Migrated, _states_by_device, make_failed
 from switchover.runner.examination import Departure, examine, examine_stayed
 from switchover.runner.side import Side
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_one_device
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec, with_driver, with_one_device
+from switchover.scenarios.faults import Fault
 
 KEYS = GuestKeys("", "", "", "")
 PLAIN = Case("x")
@@ -395,7 +395,10 @@ def test_libvirt_has_to_turn_on_what_the_case_wants() -> None:
         (good, {}, [other]),
     ):
         driver = {"capabilities": {"source": held}, "held": {"source": values} if values else {}}
-        assert failed(run_examine(driver=driver).checks) == expected
+        found = run_examine(case=with_driver(PLAIN, "libvirt"), driver=driver)
+        assert failed(found.checks) == expected
+        assert {claim, other} < {check.label for check in found.checks}
+        assert "downtime.libvirt" in {number.name for number in found.measurements}
 
 
 def test_within_one_host_the_clocks_do_not_matter() -> None:

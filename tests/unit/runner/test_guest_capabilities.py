@@ -24,7 +24,7 @@ from switchover.guests.questions import GuestAnswers, ask_guest
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Completed, Host
 from switchover.hosts.local import LocalHost
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, HostLost, NotSupported
 from switchover.record.record import VerdictName
@@ -39,7 +39,7 @@ from switchover.runner.guest_capabilities import (
 from switchover.runner.outside import find_obstacle
 from switchover.runner.verdict import judge_error
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 SAID = [check for rule in CHECKS if rule.needs for check in rule.ids if check != CheckId.GUEST_CONSOLE]
 OWN = GuestSpec(initramfs="/own.cpio")

@@ -10,18 +10,20 @@ from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, Wor
 
 from switchover.checks.faults import list_faults
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Intervened, Phase
+from switchover.guests.snapshots import Beginning
+from switchover.migration.drivers import DRIVERS
+from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.checks import CheckId
-from switchover.record.errors import GuestCrashed, HostLost, Refused
+from switchover.record.errors import GuestCrashed, HostLost, Refused, UsageError
 from switchover.record.mismatch import MismatchKind
 from switchover.record.record import Death, VerdictName
 from switchover.runner.attempt import Attempt
 from switchover.runner.guest_session import GuestSession
 from switchover.runner.listener import RunListener
 from switchover.runner.verdict import judge_attempt
-from switchover.scenarios.case import Case, with_one_device
+from switchover.scenarios.case import Case, with_driver, with_one_device
 from switchover.scenarios.expectation import Expectation, find_mismatches
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 
 @pytest.fixture
@@ -241,3 +243,16 @@ def test_a_state_of_another_size_is_another_state(world: World, size: int, again
         assert device.generation == (1 if again else 2), "as it says now, or as it was to arrive"
 
     travel(world, use)
+
+
+def test_what_its_driver_cannot_do(world: World) -> None:
+    """A guest of libvirt is booted for the driver's reason, and not let reboot, before anything is done to it."""
+
+    def use(made: GuestSession) -> None:
+        assert made.beginning == Beginning("cold", DRIVERS["libvirt"].cannot_restore)
+        with pytest.raises(UsageError, match="libvirt runs"):
+            made.reboot()
+        world.note("in use")
+
+    travel(world, use, source=with_driver(CASE, "libvirt").source)
+    assert world.log == ["start source on a", "in use", "keep source", "end source"]

@@ -9,12 +9,12 @@ from tests.unit.runner.guest_sessions import CASE, COMPLETED, CUT, FAILED, World
 
 from switchover.devices.reference import Knobs
 from switchover.guests.qemu import QemuGuest
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.record.errors import Refused, UsageError
 from switchover.runner.guest_session import GuestSession, offers_of
 from switchover.runner.listener import RunListener
 from switchover.scenarios.case import DeviceSpec, SideSpec, with_one_device
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 SLOW = replace(CASE, faults=(Fault(Action.SLOW_LINK, Phase.ACTIVE),))
 

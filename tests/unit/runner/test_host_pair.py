@@ -11,7 +11,7 @@ from switchover.devices.reference import Knobs
 from switchover.hosts.ssh import SshLogin
 from switchover.lab.keys import KeyPair
 from switchover.lab.lab import Lab
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import VerdictName
@@ -19,7 +19,7 @@ from switchover.runner.host_pair import pair_of_lab, pairs_of_lab
 from switchover.runner.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import DEVICE_PROPERTIES, Case, SideSpec, in_order, make_case, with_one_device
 from switchover.scenarios.expectation import COMPLETES, Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 
 def make_lab(*names: str) -> Lab:

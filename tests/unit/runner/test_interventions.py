@@ -9,10 +9,10 @@ import pytest
 from tests.unit.fakes import FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
-from switchover.migration.phases import NotMade, Phase
+from switchover.migration.phases import Action, NotMade, Phase
 from switchover.record.errors import CommandFailed, GuestSilent, HostLost, NotReady
 from switchover.runner.interventions import Link, make_intervention, start_link
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 KEYS = GuestKeys("", "", "", "")
 RESTORED = "tc qdisc del dev link0 root"

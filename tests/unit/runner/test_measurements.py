@@ -10,7 +10,7 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, check_equal
 from switchover.record.units import Unit
-from switchover.runner.measurements import measure
+from switchover.runner.measurements import PAUSED, measure
 
 EXPLAINED = ExplainedDowntime(0.25, 0.001, 0, 250_000_000, "dst-precopy-bh-vm-started", (), (), (), ())
 REPLY = {"downtime": 256, "total-time": 12_345}
@@ -108,19 +108,13 @@ def test_equality(observed: int | None, passed: bool) -> None:
     )
 
 
-def test_libvirts_downtime_is_the_one_of_one_clock() -> None:
-    """Its other figure has the difference of two hosts' clocks in it; without libvirt there is no such number."""
-    counted = {"statistics": {"source": {"downtime": 1026, "downtime_net": 296}}}
-    numbers = measure(EXPLAINED, make_moved(), REPLY, MigrationSettings(), driver=counted)
-    assert [number.value for number in numbers if number.name == "downtime.libvirt"] == [0.296]
-    assert "downtime.libvirt" not in by_name()
-
-
-@pytest.mark.parametrize(("told", "why"), [({"downtime": 259}, "is behind"), ({}, "libvirt did not tell")])
-def test_why_there_is_no_downtime_of_libvirt(told: dict[str, int], why: str) -> None:
-    """libvirt leaves it out where the destination's clock is behind the source's: that is told, and no number."""
-    driver = {"statistics": {"source": told}}
-    numbers = measure(EXPLAINED, make_moved(), REPLY, MigrationSettings(), driver=driver)
-    (number,) = (number for number in numbers if number.name == "downtime.libvirt")
-    assert number.value is None
-    assert why in number.note
+def test_what_the_driver_adds() -> None:
+    """Its numbers stand after QEMU's downtime, whose note is its own; a guest that was paused has another one."""
+    own = [by_name()["time.total"]]
+    for paused, note in ((False, "the guest starts after it"), (True, f"{PAUSED}, so that it lost no time")):
+        settings = MigrationSettings(return_path=False)
+        numbers = measure(
+            EXPLAINED, make_moved(), REPLY, settings, paused=paused, own=own, note="the guest starts after it"
+        )
+        assert [number.name for number in numbers][:4] == ["downtime.explained", "downtime.qemu", *["time.total"] * 2]
+        assert numbers[1].note == note

@@ -13,14 +13,14 @@ from tests.unit.scenarios.samples import HEAD, plan
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import VerdictName
 from switchover.scenarios.building import build_case
 from switchover.scenarios.case import DeviceSpec
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 from switchover.scenarios.limits import LIMITS, find_control, find_side
 
 MODULE = Path(__file__).parents[3] / "images" / "modules" / "refdev"

@@ -245,7 +245,7 @@ def test_faults_that_libvirt_leaves_no_time_for(action: str, phase: str, why: st
 
 def test_hosts_without_libvirt_and_one_host() -> None:
     """A host that libvirt cannot be used with is named; and libvirt does not migrate within a host."""
-    lacking = Known((GOOD, replace(GOOD, name="hostb", libvirt="hostb has no libvirtd")))
+    lacking = Known((GOOD, replace(GOOD, name="hostb", drivers={"libvirt": "hostb has no libvirtd"})))
     assert missing('[guest]\ndriver = "libvirt"\n', lacking) == ("hostb has no libvirtd",)
     assert missing("", lacking) == ()
     assert missing('[guest]\ndriver = "libvirt"\n', PAIR) == ()

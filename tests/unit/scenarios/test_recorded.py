@@ -10,14 +10,14 @@ from tests.unit.builders import make_record
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec, VfioDevice
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record, Verdict, VerdictName, parse_record, render_record
 from switchover.runner.standard import PRE_COPY_ON
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import parse_case, render_settings, select_case, select_record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

@@ -13,13 +13,13 @@ from tests.unit.scenarios.samples import HEAD, plan
 from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.planfile import PlannedComparison
 from switchover.scenarios.case import Case
 from switchover.scenarios.expand import expand
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 from switchover.scenarios.keys import KeyProblem, is_mapping, list_set, require_key
 from switchover.scenarios.limits import find_side
 from switchover.scenarios.scenario import catalogue_directory, list_scenarios, load_scenario, parse_scenario

@@ -3,11 +3,10 @@
 
 from collections.abc import Callable
 
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.progress import HangKind
 from switchover.record.checks import CheckId
 from switchover.record.record import VerdictName
-from switchover.scenarios.faults import Action
 from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 

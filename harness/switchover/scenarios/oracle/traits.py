@@ -5,10 +5,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, SideSpec
-from switchover.scenarios.faults import Action, Fault
+from switchover.scenarios.faults import Fault
 
 _LAST_WITHOUT = (8, 0)
 """The newest machine types with x-allow-pre-copy=false (hw_compat_8_0 of the patch)."""

@@ -19,15 +19,16 @@ from switchover.hosts.qmp import Event
 from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
-from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
+from switchover.migration.downtime import PAUSED, ExplainedDowntime, UnexplainedDowntime, explain_downtime
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.libvirt_session import migrate_domain
-from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervened, Intervention, list_device_states
 from switchover.migration.precopy import BITMAP_EVENTS
 from switchover.migration.session import MigrationResult, Sample, migrate
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
+from switchover.probes.probe import Ended
+from switchover.probes.table import RunningProbes, find_all
 from switchover.record.checks import CheckId
 from switchover.record.errors import (
     CommandFailed,
@@ -58,17 +59,15 @@ from switchover.runner.guest_checks import (
     check_dma,
     check_fired,
     check_interrupts,
-    check_one_place,
     compare_bytes,
     compare_functions,
     compare_guest,
     compare_states,
-    compare_with_outside,
     count_since,
     fire_interrupt,
     reinitialise,
 )
-from switchover.runner.measurements import PAUSED, measure, measure_outside
+from switchover.runner.measurements import measure
 from switchover.runner.readback import read_back, read_back_late
 from switchover.runner.side import Side, name_devices, name_references
 from switchover.scenarios.case import Case
@@ -169,20 +168,21 @@ def examine(
     source: Side,
     destination: Side,
     migrated: Migrated,
-    finish_outside: Callable[[], OutsideDowntime | UnseenDowntime],
+    probes: RunningProbes,
     before: GuestAnswers,
     case: Case,
     login: GuestConnection,
 ) -> Attempt:
     """Measure a completed migration, ask the guest on the destination and compare with what it said ``before``.
 
-    ``login``: the connection to the guest from before the migration; ``finish_outside``: ends the probe from outside.
+    ``login``: the connection to the guest from before the migration; ``probes``: are finished.
     """
+    seen_first = probes.finish(destination.guest, beside=False)
     with ThreadPoolExecutor(2, "guest") as aside:
-        ending = aside.submit(finish_outside)
+        ending = aside.submit(probes.finish, destination.guest, beside=True)
         asking = aside.submit(_check_arrived, destination, before, login, case)
         told_by_hosts = do_both(source.read_truths_and_log, destination.read_truths_and_log)
-        arrived, outside = asking.result(), ending.result()
+        arrived, seen_beside = asking.result(), ending.result()
     result = migrated.migration
     states = migrated.states
     (source_truths, source_log), (destination_truths, destination_log) = told_by_hosts
@@ -192,13 +192,11 @@ def examine(
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
-    heard = outside
     paused = result.arrived == "paused" or pauses(case)
     explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
-    if paused:
-        outside = UnseenDowntime(PAUSED, outside.control, outside.traffic)
-    else:
+    if not paused:
         explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
+    beside, first = (find_all(seen, Ended(case, explained, paused)) for seen in (seen_beside, seen_first))
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
     traced = source.guest.spec.traced
     names = [device.mediated.uuid for device in source.devices] if traced else []
@@ -213,15 +211,10 @@ def examine(
         check_equal(CheckId.GUEST_NOT_ON_SOURCE, "no", _runs(source)),
         *arrived,
         *_check_consoles({"source": source, "destination": destination}, before.means),
-        *check_one_place(heard),
+        *beside.checks,
+        *check_device_faults(case, migrated.truths_before, truths_after),
+        *first.checks,
     ]
-    not_checked: list[NotChecked] = []
-    if (case.heartbeat_us or case.outside_needed) and not paused:
-        compared = compare_with_outside(explained, outside, needed=case.outside_needed)
-        if isinstance(compared, Check):
-            checks.append(compared)
-        else:
-            not_checked.append(compared)
     measurements = [
         *measure(
             explained,
@@ -232,9 +225,9 @@ def examine(
             paused=paused,
             driver=result.driver,
         ),
-        *measure_outside(outside, explained),
+        *beside.measurements,
+        *first.measurements,
     ]
-    checks += check_device_faults(case, migrated.truths_before, truths_after)
     return Attempt(
         result,
         states,
@@ -242,7 +235,7 @@ def examine(
         tuple(measurements),
         tuple(checks),
         properties=migrated.properties,
-        not_checked=tuple(not_checked),
+        not_checked=(*beside.not_checked, *first.not_checked),
     )
 
 

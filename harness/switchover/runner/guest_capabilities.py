@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What probes, loads and faults need of a guest: what it lacks is told, and the checks that need it are not made."""
+"""What checks, loads and faults need of a guest: what it lacks is told, and the checks that need it are not made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from switchover.guests.capabilities import CANARY, CONSOLE, DEVICE, GuestCapabilities, Need
+from switchover.probes.table import list_lacking
 from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported
 from switchover.record.measurement import NotChecked
@@ -13,17 +14,17 @@ from switchover.scenarios.faults import Action
 
 
 @dataclass(frozen=True)
-class Probe:
+class Requirement:
     """``checks``: those that are made with it."""
 
     needs: tuple[Need, ...]
     checks: tuple[CheckId, ...]
 
 
-_BOOT = Probe((Need.BOOT_ID,), (CheckId.GUEST_BOOT_ID,))
-_CANARY = Probe(CANARY, (CheckId.GUEST_CANARY,))
-_CONSOLE = Probe(CONSOLE, (CheckId.GUEST_CONSOLE,))
-_DEVICE = Probe(
+_BOOT = Requirement((Need.BOOT_ID,), (CheckId.GUEST_BOOT_ID,))
+_CANARY = Requirement(CANARY, (CheckId.GUEST_CANARY,))
+_CONSOLE = Requirement(CONSOLE, (CheckId.GUEST_CONSOLE,))
+_DEVICE = Requirement(
     DEVICE,
     (
         CheckId.DEVICE_GENERATION,
@@ -34,10 +35,9 @@ _DEVICE = Probe(
         CheckId.DEVICE_INTERRUPT,
     ),
 )
-_OUTSIDE = Probe((Need.SENDER, Need.ROOT), (CheckId.DOWNTIME_OUTSIDE,))
-_FUNCTIONS = Probe((Need.PCI,), (CheckId.GUEST_PCI_FUNCTIONS, CheckId.GUEST_PCI_DRIVERS))
-PROBES = (_BOOT, _CANARY, _CONSOLE, _DEVICE, _FUNCTIONS, _OUTSIDE)
-"""Those that need something of the guest; checks of bytes and states are made on the hosts."""
+_FUNCTIONS = Requirement((Need.PCI,), (CheckId.GUEST_PCI_FUNCTIONS, CheckId.GUEST_PCI_DRIVERS))
+REQUIREMENTS = (_BOOT, _CANARY, _CONSOLE, _DEVICE, _FUNCTIONS)
+"""Of checks that need something of the guest, those of probes aside; bytes and states are checked on the hosts."""
 LOADS = {"dma_pages_per_sec": DEVICE, "irq_rates": DEVICE}
 """Knobs of the device that put a load on the guest, which has to take part."""
 FAULTS = {Action.PANIC_GUEST: (Need.SYSRQ,)}
@@ -47,24 +47,19 @@ WARM = (Need.CLOCK, Need.ROOT)
 
 
 def list_not_checked(case: Case, means: GuestCapabilities) -> tuple[NotChecked, ...]:
-    """Checks that the case would have, and for want of what its guest does not."""
-    wanted: Sequence[Probe] = PROBES if case.heartbeat_us else PROBES[:-1]
+    """Checks that the case would have, and for want of what its guest does not; those of its probes last."""
+    wanted: Sequence[Requirement] = REQUIREMENTS
     if not case.source.references:
-        wanted = [probe for probe in wanted if probe is not _DEVICE]
+        wanted = [requirement for requirement in wanted if requirement is not _DEVICE]
     if not case.source.functions:
-        wanted = [probe for probe in wanted if probe is not _FUNCTIONS]
-    return tuple(
-        NotChecked(check, check.claim, means.lacks(probe.needs), needed=probe is _OUTSIDE and case.outside_needed)
-        for probe in wanted
-        if means.lacks(probe.needs)
-        for check in probe.checks
+        wanted = [requirement for requirement in wanted if requirement is not _FUNCTIONS]
+    lacking = (
+        NotChecked(check, check.claim, means.lacks(requirement.needs))
+        for requirement in wanted
+        if means.lacks(requirement.needs)
+        for check in requirement.checks
     )
-
-
-def lacking_for_outside(means: GuestCapabilities) -> str:
-    """Why a guest can send no heartbeats; empty if it can."""
-    lacking = means.lacks(_OUTSIDE.needs)
-    return f"the guest lacks {lacking}" if lacking else ""
+    return (*lacking, *list_lacking(case, means))
 
 
 def require_capabilities(case: Case, means: GuestCapabilities) -> None:

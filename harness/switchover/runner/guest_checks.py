@@ -28,20 +28,11 @@ from switchover.guests.capabilities import LAB_CAPABILITIES, GuestCapabilities, 
 from switchover.guests.console import find_trouble
 from switchover.hosts.host import Host
 from switchover.hosts.questions import Answer, ask_together
-from switchover.hosts.waiting import Invariant, stretch, wait_until
+from switchover.hosts.waiting import Invariant, wait_until
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
-from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
-from switchover.migration.outside import (
-    RESUME_BOUND_S,
-    OutsideDowntime,
-    UnseenDowntime,
-    find_noise,
-    find_silence,
-    tolerance,
-)
 from switchover.record.checks import CheckId, name_device
 from switchover.record.errors import CommandFailed, Deadline
-from switchover.record.measurement import Check, NotChecked, check_equal, make_check
+from switchover.record.measurement import Check, check_equal, make_check
 from switchover.record.units import MIB
 from switchover.scenarios.case import DeviceSpec
 
@@ -416,32 +407,3 @@ def compare_states(events: Sequence[str], truth: Truth, before: Truth, place: st
 def check_console(side: str, console: str) -> Check:
     trouble = find_trouble(console)
     return make_check(CheckId.GUEST_CONSOLE, not trouble, "none", "; ".join(trouble) or "none", side)
-
-
-def check_one_place(outside: OutsideDowntime | UnseenDowntime) -> list[Check]:
-    """A guest that was heard from its destination runs at its source no more. No check if nobody listened to both."""
-    if outside.traffic is None:
-        return []
-    overlap = outside.overlap_s if isinstance(outside, UnseenDowntime) else None
-    observed = f"heard from both sides for {overlap:.6f} s" if overlap is not None else "one at a time"
-    return [make_check(CheckId.GUEST_ONE_PLACE, overlap is None, "one at a time", observed)]
-
-
-def compare_with_outside(
-    explained: ExplainedDowntime | UnexplainedDowntime, outside: OutsideDowntime | UnseenDowntime, *, needed: bool
-) -> Check | NotChecked:
-    """The silence must last as long as no vCPU ran, and not longer than until the guest had time to be heard again.
-
-    Not made without one of the two numbers, or where the control interval was too noisy for it. ``needed``: the case
-    asked for it.
-    """
-    which = CheckId.DOWNTIME_OUTSIDE
-    if isinstance(explained, UnexplainedDowntime):
-        return NotChecked(which, which.claim, reason=explained.reason, needed=needed)
-    reason = outside.reason if isinstance(outside, UnseenDowntime) else find_noise(outside, explained)
-    if reason or isinstance(outside, UnseenDowntime):
-        return NotChecked(which, which.claim, reason=reason, needed=needed)
-    error = tolerance(outside, explained)
-    least, most = find_silence(explained) - error, explained.seconds + stretch(RESUME_BOUND_S) + error
-    expected = f"silence of {least:.6f} … {most:.6f} s"
-    return make_check(which, least <= outside.seconds <= most, expected, f"{outside.seconds:.6f} s")

@@ -17,6 +17,8 @@ from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
 from switchover.migration.phases import Intervened
+from switchover.probes.probe import Given
+from switchover.probes.table import start_probes
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check, make_check
@@ -30,7 +32,7 @@ from switchover.runner.attempt import (
     migrate_sides,
 )
 from switchover.runner.faults import check_device_faults, check_faults, find_deaths, list_device_faults
-from switchover.runner.guest_capabilities import lacking_for_outside, list_not_checked, require_capabilities
+from switchover.runner.guest_capabilities import list_not_checked, require_capabilities
 from switchover.runner.guest_checks import (
     PLACE_CANARY,
     TAKEN,
@@ -43,9 +45,7 @@ from switchover.runner.guest_checks import (
 )
 from switchover.runner.host_pair import HostPair
 from switchover.runner.interventions import make_intervention, start_link
-from switchover.runner.irqwatch import start_irq_watch
 from switchover.runner.listener import RunListener
-from switchover.runner.outside import start_outside
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import Case, SideSpec, in_order
@@ -218,17 +218,18 @@ class GuestSession:
             interventions = [
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
             ]
-            if case.irq_seconds:
-                self.listener.step("IRQ threads before")
-            watch = probes.enter_context(
-                start_irq_watch(case, self.side, before.means, login, self.pair.keys, recordings)
+            given = Given(
+                case,
+                self.side.guest,
+                self.side.spec.devices,
+                self.pair.outlets(),
+                self.pair.keys,
+                before.means,
+                login,
+                recordings,
+                self.listener.step,
             )
-            if case.heartbeat_us:
-                self.listener.step("control interval")
-            probe = probes.enter_context(
-                start_outside(self.pair, self.side.guest, case.heartbeat_us, login, lacking_for_outside(before.means))
-            )
-            probes.callback(self.listener.outside, probe)
+            running = probes.enter_context(start_probes(given, self.listener.probe_ended))
             self.listener.step("migrate")
             try:
                 migrated = migrate_sides(
@@ -250,13 +251,7 @@ class GuestSession:
                 self.listener.step("ask after")
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
-                    found = watch.finish(arrival)
-                    attempt = examine(self.side, arrival, migrated, probe.finish, before, case, self.connection)
-                    return replace(
-                        attempt,
-                        checks=(*attempt.checks, *found.checks),
-                        measurements=(*attempt.measurements, *found.measurements),
-                    )
+                    return examine(self.side, arrival, migrated, running, before, case, self.connection)
                 self._resume(case)
                 checks = examine_stayed(self.side, arrival, truths[0], before, self.connection)
                 checks += self._check_devices(case, arrival, truths)

@@ -18,7 +18,10 @@ from switchover.guests.snapshots import Beginning, Snapshot, Snapshots
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
+from switchover.migration.downtime import UnexplainedDowntime
 from switchover.migration.phases import Intervened, Phase
+from switchover.probes.probe import Ended
+from switchover.probes.table import RunningProbes, find_all
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.runner import guest_checks, guest_session
@@ -27,7 +30,7 @@ from switchover.runner.guest_session import GuestSession, start_guest_session
 from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.listener import RunListener
 from switchover.runner.side import Side
-from switchover.scenarios.case import SideSpec, make_case, with_one_device
+from switchover.scenarios.case import Case, SideSpec, make_case, with_one_device
 from switchover.scenarios.faults import Action, Fault
 
 KEYS = GuestKeys("", "", "", "")
@@ -205,11 +208,22 @@ class World:
         return Migrated(outcome, {}, ((), ()))
 
     def examine(
-        self, source: Side, destination: Side, migrated: Migrated, outside: Any, before: Any, *_: Any
+        self,
+        source: Side,
+        destination: Side,
+        migrated: Migrated,
+        probes: RunningProbes,
+        before: Any,
+        case: Case,
+        login: Any,
     ) -> Attempt:
+        seen = probes.finish(destination.guest, beside=False)
         self.note(f"examine {name_of(destination)}")
         self.before.append(before)
-        return Attempt(migrated.migration, {}, {}, checks=self.checks)
+        seen += probes.finish(destination.guest, beside=True)
+        found = find_all(seen, Ended(case, UnexplainedDowntime("no traces"), paused=False))
+        checks = (*self.checks, *found.checks)
+        return Attempt(migrated.migration, {}, {}, found.measurements, checks, not_checked=found.not_checked)
 
     def restore(self, guest: TravellingGuest, saved: Any) -> None:
         self.wait_for_destination()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An attempt: what is read from both sides once the migration has ended."""
 
+import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -24,10 +25,13 @@ from switchover.migration.downtime import UnexplainedDowntime
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.outside import Control, OutsideDowntime, Traffic, UnseenDowntime
 from switchover.migration.settings import MigrationSettings
+from switchover.probes.outside import OUTSIDE, Heard
+from switchover.probes.probe import Ended, Found, Probe, RunningProbe
+from switchover.probes.table import RunningProbes
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady
-from switchover.record.measurement import Check, make_check
-from switchover.record.units import MIB
+from switchover.record.measurement import Check, Findings, Measurement, NotChecked, make_check
+from switchover.record.units import MIB, Direction, Unit
 from switchover.runner import attempt
 from switchover.runner.attempt import Migrated, _states_by_device, examine, examine_stayed, make_failed
 from switchover.runner.guest_capabilities import _DEVICE
@@ -225,7 +229,12 @@ def run_examine(
     destination = destination or make_side("destination", AFTER[1])[0]
     devices = len(destination.devices)
     before = make_answers(devices=devices)
-    return examine(source, destination, migrated, lambda: outside, before, case, log_in(destination))
+    return examine(source, destination, migrated, listen(outside), before, case, log_in(destination))
+
+
+def listen(outside: OutsideDowntime | UnseenDowntime) -> RunningProbes:
+    """Heartbeats that are under way, and will have been heard so."""
+    return RunningProbes(((OUTSIDE, cast(RunningProbe, SimpleNamespace(finish=lambda arrival: Heard(outside)))),))
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
@@ -243,7 +252,7 @@ def test_what_the_guest_lacks_is_not_checked() -> None:
         make_side(name, AFTER[number], console="BUG: x\n")[0] for number, name in enumerate(("source", "destination"))
     ]
     migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS), STATES, BEFORE)
-    found = examine(sides[0], sides[1], migrated, lambda: UNSEEN, before, Case("x"), log_in(sides[1]))
+    found = examine(sides[0], sides[1], migrated, listen(UNSEEN), before, Case("x"), log_in(sides[1]))
     assert failed(found.checks) == []
     by_guest = {str(one) for one in _DEVICE.checks} | {"guest.console"}
     assert {check.label for check in found.checks} == {
@@ -282,7 +291,7 @@ def test_states_are_compared_device_by_device() -> None:
     )
     sides = make_side("source", AFTER[0], AFTER[0])[0], make_side("destination", AFTER[1], AFTER[1])[0]
     case = Case("x", sides[0].spec, sides[1].spec)
-    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(devices=2), case, log_in(sides[1]))
+    found = examine(*sides, migrated, listen(UNSEEN), make_answers(devices=2), case, log_in(sides[1]))
     states = {check.subject: check.passed for check in found.checks if check.id == CheckId.DEVICE_STATES}
     assert states == {"source": True, "source dut1": False, "destination": True, "destination dut1": True}
     assert [check.subject for check in found.checks if check.id == CheckId.DEVICE_INTERRUPT] == ["device 1", "device 2"]
@@ -322,7 +331,7 @@ def test_the_course_is_checked_device_by_device() -> None:
     held = {"source": {"x-allow-pre-copy": "off"}, "destination": {"x-allow-pre-copy": "off"}}
     migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE, held)
     sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
-    found = examine(*sides, migrated, lambda: UNSEEN, make_answers(), Case("x"), log_in(sides[1]))
+    found = examine(*sides, migrated, listen(UNSEEN), make_answers(), Case("x"), log_in(sides[1]))
     assert failed(found.checks) == ["device.precopy.used, source"]
     assert found.properties == held
 
@@ -445,6 +454,48 @@ def test_an_interrupt_is_raised_when_none_comes_at_a_rate(monkeypatch: pytest.Mo
 SEEN = OutsideDowntime(0.3, 0, 1, 0, Control(0.01, 100, 0, 0.01, 0.012, 0.015), Traffic(500, 500, 0, 0, 0, ()))
 
 
+def test_probes_are_finished_before_the_guest_is_asked_or_meanwhile() -> None:
+    """As each of them says, with the guest where it arrived. What those that go before have found is told last, after
+    the faults of the devices; each knows how the downtime is explained.
+    """
+    asked, log, ended = threading.Event(), list[str](), list[Ended]()
+    sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
+    shell = cast(Any, sides[1].guest).shell
+    tell = shell.answer
+
+    def answer(name: str, script: str) -> str:
+        asked.set()
+        return str(tell(name, script))
+
+    shell.answer = answer
+
+    class Saw(Found):
+        def find(self, how: Ended) -> Findings:
+            ended.append(how)
+            return self.findings
+
+    def make(name: CheckId, *, beside: bool) -> tuple[Probe, RunningProbe]:
+        def finish(arrival: QemuGuest) -> Found:
+            assert arrival is sides[1].guest
+            log.append(f"{name} {'when' if asked.wait(10 if beside else 0) else 'before'} the guest is asked")
+            number = Measurement(str(name), 1, Unit.SECONDS, Direction.LOWER, "", "")
+            return Saw(Findings((make_check(name, True, "", ""),), (number,), (NotChecked(name, ""),)))
+
+        return cast(Probe, SimpleNamespace(finishes_beside=beside)), cast(RunningProbe, SimpleNamespace(finish=finish))
+
+    first, beside = make(CheckId.IRQ_LOAD, beside=False), make(CheckId.IRQ_ARRIVES, beside=True)
+    migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES, BEFORE)
+    fails = with_one_device(replace(KNOBS, fail_at="STOP_COPY"))
+    case = Case("x", fails)
+    found = examine(*sides, migrated, RunningProbes((first, beside)), make_answers(), case, log_in(sides[1]))
+    assert log == ["irq.load before the guest is asked", "irq.arrives when the guest is asked"]
+    labels = [check.id for check in found.checks if check.id not in EXPECTED_CHECKS]
+    assert labels[-3:] == [CheckId.IRQ_ARRIVES, CheckId.DEVICE_FAULT, CheckId.IRQ_LOAD]
+    assert [number.name for number in found.measurements][-2:] == ["irq.arrives", "irq.load"]
+    assert [entry.id for entry in found.not_checked] == ["irq.arrives", "irq.load"]
+    assert [(how.case, asdict(how.explained), how.paused) for how in ended] == [(case, found.downtime, False)] * 2
+
+
 @pytest.mark.parametrize("needed", [False, True])
 @pytest.mark.parametrize(("outside", "made"), [(SEEN, True), (UNSEEN, False)])
 def test_the_outside_is_checked_or_said_not_to_be(needed: bool, outside: Any, made: bool) -> None:
@@ -456,7 +507,7 @@ def test_the_outside_is_checked_or_said_not_to_be(needed: bool, outside: Any, ma
 
     def run(case: Case, **changes: Any) -> attempt.Attempt:
         migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS, **changes), STATES, BEFORE)
-        return examine(sides[0], sides[1], migrated, lambda: outside, make_answers(), case, log_in(sides[1]))
+        return examine(sides[0], sides[1], migrated, listen(outside), make_answers(), case, log_in(sides[1]))
 
     found = run(case)
     assert ([check.passed for check in found.checks if check.id == CheckId.DOWNTIME_OUTSIDE] == [True]) is made

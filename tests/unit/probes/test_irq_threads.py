@@ -13,11 +13,10 @@ from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, Wor
 
 from switchover.devices.reference import Knobs
 from switchover.hosts.host import Host
-from switchover.irq.across import Findings
+from switchover.probes import irq_threads
 from switchover.record.checks import CheckId
 from switchover.record.errors import HostLost, NotSupported, SwitchoverError
-from switchover.record.measurement import Check
-from switchover.runner import irqwatch
+from switchover.record.measurement import Check, Findings
 from switchover.runner.attempt import Attempt
 from switchover.runner.guest_session import GuestSession
 from switchover.scenarios.case import Case, with_one_device
@@ -45,8 +44,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         finally:
             world.note("watch ends")
 
-    monkeypatch.setattr(irqwatch, "start_across", start)
-    monkeypatch.setattr(irqwatch, "GuestDriver", lambda guest, number: SimpleNamespace(read_irqs=lambda: (27, 28)))
+    monkeypatch.setattr(irq_threads, "start_across", start)
+    monkeypatch.setattr(irq_threads, "GuestDriver", lambda guest, number: SimpleNamespace(read_irqs=lambda: (27, 28)))
     return world
 
 

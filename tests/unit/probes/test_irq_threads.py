@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, World, make_world, travel
+from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, Watch, World, make_world, travel
 
 from switchover.devices.reference import Knobs
 from switchover.hosts.host import Host
@@ -98,10 +98,14 @@ def test_without_the_probe_nothing_is_done(world: World) -> None:
     assert world.log[: len(FIRST)] == FIRST
 
 
-def test_a_device_that_does_not_interrupt(world: World) -> None:
-    """There would be nothing to watch: the case cannot be run, and the migration is not begun."""
+def test_a_device_that_does_not_interrupt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There would be nothing to watch: the case cannot be run, and the migration is not begun; it ends in the probe's
+    step.
+    """
+    steps: list[str] = []
+    monkeypatch.setattr(Watch, "step", lambda listener, step: steps.append(step))
     with pytest.raises(SwitchoverError) as caught:
         attempt(world, WATCHED, CASE.source)
     assert isinstance(caught.value, NotSupported)
-    assert "irq_rates" in caught.value.what
+    assert ("irq_rates" in caught.value.what, steps[-1]) == (True, "IRQ threads before")
     assert not any("migrate" in line for line in world.log)

@@ -142,9 +142,8 @@ def test_no_check_without_both() -> None:
     assert (missing.why, missing.needed, unseen.why, unseen.needed) == ("no checkpoint", False, "no heartbeat", True)
 
 
-def give(outlets: Mapping[str, Outlet | None], guest: object = None, lacking: tuple[Need, ...] = ()) -> Given:
-    capabilities = LAB_CAPABILITIES.without(*lacking)
-    return Given(Case("x"), cast(QemuGuest, guest), (), outlets, GuestKeys("", "", "", ""), capabilities)
+def give(outlets: Mapping[str, Outlet | None], guest: object = None) -> Given:
+    return Given(Case("x"), cast(QemuGuest, guest), (), outlets, GuestKeys("", "", "", ""))
 
 
 @pytest.mark.parametrize(
@@ -158,13 +157,15 @@ def give(outlets: Mapping[str, Outlet | None], guest: object = None, lacking: tu
 )
 def test_obstacles(outlets: Mapping[str, Outlet | None], lacking: tuple[Need, ...], obstacle: str) -> None:
     """Where heartbeats cannot be had, the block is entered all the same, the number is missing for that reason, and
-    there is no evidence.
+    there is no evidence; the step is told all the same.
     """
-    with OUTSIDE.start(give(outlets, lacking=lacking)) as running:
+    steps: list[str] = []
+    given = replace(give(outlets), capabilities=LAB_CAPABILITIES.without(*lacking), step=steps.append)
+    with OUTSIDE.start(given) as running:
         found = running.finish(cast(QemuGuest, None)).downtime
         assert running.collect() == {}
     assert isinstance(found, UnseenDowntime)
-    assert found.reason.startswith(obstacle)
+    assert (found.reason.startswith(obstacle), steps) == (True, ["control interval"])
     assert find_obstacle(BOTH) == ""
 
 

@@ -149,11 +149,14 @@ def test_of_a_migration_that_did_not_complete(thermometer: Thermometer, world: W
 
 @pytest.mark.usefixtures("thermometer")
 def test_a_case_that_does_not_want_it(world: World, tmp_path: Path) -> None:
-    """Nothing of it is done, or told."""
+    """Nothing of it is done, or told but what its probes say where they are off: heartbeats that their numbers are
+    missing for that.
+    """
     record = run(world, tmp_path, CASE, COMPLETED)
     assert not any("thermometer" in line for line in world.log)
     assert "temperature before" not in record.seconds
     assert WATCH not in {check.id for check in record.checks}
+    assert {number.note for number in record.measurements if number.name == "downtime.outside"} == {"the probe is off"}
     assert not (tmp_path / "temperature.jsonl").exists()
 
 

@@ -14,9 +14,10 @@ from tests.lab.standard import PRE_COPY_ON
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
 from switchover.migration.outside import count_traffic
+from switchover.probes.outside import OUTSIDE
+from switchover.probes.probe import Given
 from switchover.record.record import VerdictName
 from switchover.runner.host_pair import HostPair
-from switchover.runner.outside import start_outside
 from switchover.runner.side import start_side
 
 PERIOD_US = 10_000
@@ -30,14 +31,15 @@ def test_a_stopped_guest_is_silent_and_sends_no_burst(pair: HostPair) -> None:
         start_side(PRE_COPY_ON.source, pair.source.host, "source", pair.keys, loop, incoming=False) as side,
     ):
         side.guest.wait_until_reachable()
-        with start_outside(pair, side.guest, PERIOD_US) as probe:
+        case = replace(PRE_COPY_ON, heartbeat_us=PERIOD_US)
+        with OUTSIDE.start(Given(case, side.guest, side.spec.devices, pair.outlets(), pair.keys)) as probe:
             side.guest.qmp.execute("stop")
             stopped = time.monotonic_ns()
             _pass_time(0.5)
             continued = time.monotonic_ns()
             side.guest.qmp.execute("cont")
             _pass_time(1)
-            probe.collect()
+            probe.end()
     assert [arrival for arrival in probe.arrivals if stopped + 50_000_000 < arrival.at_ns < continued] == []
     traffic = count_traffic(probe.arrivals, 0.1, None)
     assert max(stall.seconds for stall in traffic.stalls) > 0.4

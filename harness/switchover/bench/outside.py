@@ -7,10 +7,10 @@ from pathlib import Path
 from switchover.hosts.loop import LoopThread
 from switchover.lab.acquire import acquire_lab
 from switchover.migration.outside import Control, find_smallest_period, is_supported
+from switchover.probes.outside import measure_control
 from switchover.record.errors import ExitCode
 from switchover.record.log import say
 from switchover.runner.host_pair import HostPair, pair_of_lab
-from switchover.runner.outside import measure_control
 from switchover.runner.side import start_side
 from switchover.runner.standard import PRE_COPY_ON
 

@@ -21,7 +21,7 @@ from switchover.irq.recorder import OpenRecording, Window, open_window, start_re
 from switchover.irq.state import parse_cpus, read_state
 from switchover.irq.tracing import EVENT_BYTES
 from switchover.record.checks import CheckId
-from switchover.record.measurement import Check, Measurement, check_equal, make_check
+from switchover.record.measurement import Check, Findings, Measurement, check_equal, make_check
 from switchover.record.units import Direction, Unit
 
 LOADS: Mapping[str, tuple[Policy, int]] = {"fair": ("other", 0), "fifo-40": ("fifo", 40), "fifo-60": ("fifo", 60)}
@@ -33,14 +33,6 @@ _EFFECT_S = 30.0
 _THROUGH_S = 120
 """The longest migration for which there is room in the buffer."""
 _CHANGES = 2
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was seen of IRQ threads across a migration."""
-
-    checks: tuple[Check, ...] = ()
-    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass

@@ -91,6 +91,10 @@ class UnexplainedDowntime:
     """why there is no explanation"""
 
 
+PAUSED = "the guest was paused when it was migrated"
+"""Why such a guest has no downtime."""
+
+
 def explain_downtime(
     source: Sequence[TraceEvent],
     destination: Sequence[TraceEvent],

@@ -72,6 +72,15 @@ class NotChecked:
         return self.reason or f"the guest lacks {self.lacking}"
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What was found by something that is measured besides."""
+
+    checks: tuple[Check, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+
+
 def make_check(of: CheckId, passed: bool, expected: str, observed: str, subject: str = "", *, claim: str = "") -> Check:
     """With the sentence of the table. ``claim``: where it says more."""
     return Check(of, of.say(subject, claim), passed, expected, observed, subject=subject)

@@ -13,15 +13,15 @@ from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.heartbeat import Arrival
-from switchover.irq.across import PLACES, measure_places
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
 from switchover.migration.drivers import DRIVERS
 from switchover.migration.libvirt_report import LibvirtReport
-from switchover.migration.outside import UnseenDowntime
 from switchover.migration.phases import Intervened
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import SectionTime, StateTransition
+from switchover.probes.probe import Ended
+from switchover.probes.table import PROBES, find_all
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.mismatch import Mismatch
@@ -29,8 +29,8 @@ from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, Pl
 from switchover.record.record import SCHEMA_VERSION, Death, Record, Verdict
 from switchover.record.rundir import RunHead
 from switchover.runner.hold_on_failure import Held, HeldSide
-from switchover.runner.measurements import measure, measure_outside
-from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.runner.measurements import measure
+from switchover.scenarios.case import Case, DeviceSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import Settings
@@ -153,7 +153,7 @@ def _render_rows(section: Section) -> Iterator[str]:
 
 def _render_catalogue() -> Iterator[str]:
     """Every number that there can be, with what the harness itself says of it."""
-    unexplained, unseen = UnexplainedDowntime(""), UnseenDowntime("")
+    unexplained = UnexplainedDowntime("")
     nothing = MigrationBytes((), None, None, None, None)
     yield "A migration that completed has all of these, those of libvirt if it was libvirt's. One that could not be had"
     yield "is null, and its `note` says why."
@@ -162,14 +162,13 @@ def _render_catalogue() -> Iterator[str]:
     own = [entry for driver in DRIVERS.values() for entry in driver.measure({})]
     for entry in (
         *measure(unexplained, nothing, {}, MigrationSettings(), own=own),
-        *measure_outside(unseen, unexplained),
+        *find_all([probe.off for probe in PROBES], Ended(Case(""), unexplained, paused=False)).measurements,
     ):
         yield _render_measurement(entry)
-    yield ""
-    yield "With the probe `irq_seconds` these too:"
-    yield ""
-    yield from _TABLE_OF_MEASUREMENTS
-    yield from map(_render_measurement, measure_places(dict.fromkeys(PLACES)))
+    for probe in PROBES:
+        if numbers := probe.list_measurements():
+            yield from ("", f"With the probe `{probe.name}` these too:", "", *_TABLE_OF_MEASUREMENTS)
+            yield from map(_render_measurement, numbers)
 
 
 def _render_checks() -> Iterator[str]:

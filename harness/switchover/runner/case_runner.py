@@ -16,6 +16,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.lab.starvation import StarvationMeter
 from switchover.migration.session import Sample
+from switchover.probes.probe import RunningProbe
 from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
 from switchover.record.mismatch import Mismatch, render_mismatches
@@ -28,7 +29,6 @@ from switchover.runner.guest_session import GuestSession, migrate_again, start_g
 from switchover.runner.hold_on_failure import HoldOnFailure
 from switchover.runner.host_pair import HostPair
 from switchover.runner.listener import RunListener
-from switchover.runner.outside import OutsideProbe
 from switchover.runner.shared_guest import SharedGuest
 from switchover.runner.side import Side
 from switchover.runner.verdict import judge_attempt, judge_error
@@ -210,11 +210,11 @@ class _Keeping(RunListener):
             for device, function in side.functions.items():
                 self._found.setdefault("functions", {}).setdefault(f"{name} {device}", function.describe())
 
-    def outside(self, probe: OutsideProbe) -> None:
-        """Also of a migration that did not complete; a probe that was off or had no way leaves no file."""
-        if probe.sender is not None and not self.is_second:
-            probe.collect()
-            self._directory.write_lines("outside.jsonl", probe.render_lines())
+    def probe_ended(self, probe: RunningProbe) -> None:
+        """Its evidence is kept, also of a migration that did not complete."""
+        if not self.is_second:
+            for name, lines in probe.collect().items():
+                self._directory.write_lines(name, lines)
 
     def attempted(self, case: Case, source: Side, destination: Side | None, came_to: Attempt | SwitchoverError) -> None:
         if self._context.keeper is not None:

@@ -2,7 +2,7 @@
 """After a migration: the guest, its devices and both QEMUs are asked, and what they say is measured and checked."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
@@ -25,11 +25,12 @@ from switchover.hosts.parallel import do_both
 from switchover.hosts.questions import Answer
 from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
-from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
+from switchover.migration.downtime import PAUSED, ExplainedDowntime, UnexplainedDowntime, explain_downtime
 from switchover.migration.drivers import DRIVERS
-from switchover.migration.outside import OutsideDowntime, UnseenDowntime
 from switchover.migration.phases import Intervened
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
+from switchover.probes.probe import Ended
+from switchover.probes.table import RunningProbes, find_all
 from switchover.record.checks import CheckId
 from switchover.record.errors import (
     CommandFailed,
@@ -40,11 +41,9 @@ from switchover.record.errors import (
     NotReady,
     Refused,
 )
-from switchover.record.measurement import Check, NotChecked
 from switchover.runner.attempt import Attempt, Migrated, make_failed
 from switchover.runner.deaths import find_deaths
-from switchover.runner.measurements import PAUSED, measure, measure_outside
-from switchover.runner.outside import check_one_place, compare_with_outside
+from switchover.runner.measurements import measure
 from switchover.runner.side import Side
 from switchover.scenarios.case import Case, name_references
 
@@ -65,19 +64,18 @@ class Departure:
     made: list[Intervened]
 
 
-def examine(
-    departure: Departure, migrated: Migrated, finish_outside: Callable[[], OutsideDowntime | UnseenDowntime]
-) -> Attempt:
+def examine(departure: Departure, migrated: Migrated, probes: RunningProbes) -> Attempt:
     """Measure a completed migration, ask the guest on the destination and compare with what it said before.
 
-    ``finish_outside``: ends the probe from outside.
+    ``probes``: are finished.
     """
     source, destination, case = departure.source, departure.destination, departure.case
+    seen_first = probes.finish(destination.guest, beside=False)
     with ThreadPoolExecutor(2, "guest") as aside:
-        ending = aside.submit(finish_outside)
+        ending = aside.submit(probes.finish, destination.guest, beside=True)
         asking = aside.submit(_ask_arrived, departure)
         told_by_hosts = do_both(source.read_truths_and_log, destination.read_truths_and_log)
-        asked, outside = asking.result(), ending.result()
+        asked, seen_beside = asking.result(), ending.result()
     result, driver = migrated.migration, DRIVERS[case.source.guest.driver]
     (source_truths, source_log), (destination_truths, destination_log) = told_by_hosts
     logs = (parse_trace(source_log), parse_trace(destination_log))
@@ -85,13 +83,11 @@ def examine(
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
-    heard = outside
     paused = result.arrived == "paused" or case.pauses
     explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
-    if paused:
-        outside = UnseenDowntime(PAUSED, outside.control, outside.traffic)
-    else:
+    if not paused:
         explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
+    beside, first = (find_all(seen, Ended(case, explained, paused)) for seen in (seen_beside, seen_first))
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
     evidence = _gather(
         departure, Whereabouts.ARRIVED, asked, (source_truths, destination_truths), migrated=migrated, logs=logs
@@ -99,15 +95,9 @@ def examine(
     checks = [
         *make_checks(replace(evidence, moved=moved)),
         *driver.check(result, case.settings),
-        *check_one_place(heard),
+        *beside.checks,
+        *first.checks,
     ]
-    not_checked: list[NotChecked] = []
-    if (case.heartbeat_us or case.outside_needed) and not paused:
-        compared = compare_with_outside(explained, outside, needed=case.outside_needed)
-        if isinstance(compared, Check):
-            checks.append(compared)
-        else:
-            not_checked.append(compared)
     measurements = [
         *measure(
             explained,
@@ -119,7 +109,8 @@ def examine(
             own=driver.measure(result.driver),
             note=driver.not_in_downtime,
         ),
-        *measure_outside(outside, explained),
+        *beside.measurements,
+        *first.measurements,
     ]
     return Attempt(
         result,
@@ -128,7 +119,7 @@ def examine(
         tuple(measurements),
         tuple(checks),
         properties=migrated.properties,
-        not_checked=tuple(not_checked),
+        not_checked=(*beside.not_checked, *first.not_checked),
         interventions=evidence.interventions,
         deaths=evidence.deaths,
     )

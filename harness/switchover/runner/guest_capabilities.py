@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What probes, loads and faults need of a guest: what it lacks is told, and the checks that need it are not made."""
+"""What checks, loads and faults need of a guest: what it lacks is told, and the checks that need it are not made."""
 
-from switchover.checks import table
+from switchover.checks import table as checks
 from switchover.guests.capabilities import DEVICE, GuestCapabilities, Need
 from switchover.migration.phases import Action
-from switchover.record.checks import CheckId
+from switchover.probes.table import list_lacking
 from switchover.record.errors import NotSupported
 from switchover.record.measurement import NotChecked
 from switchover.scenarios.case import Case
 
-OUTSIDE = (Need.SENDER, Need.ROOT)
-"""Of a guest that sends heartbeats."""
 LOADS = {"dma_pages_per_sec": DEVICE, "irq_rates": DEVICE}
 """Knobs of the device that put a load on the guest, which has to take part."""
 FAULTS = {Action.PANIC_GUEST: (Need.SYSRQ,)}
@@ -20,17 +18,8 @@ WARM = (Need.CLOCK, Need.ROOT)
 
 
 def list_not_checked(case: Case, means: GuestCapabilities) -> tuple[NotChecked, ...]:
-    """Checks that the case would have, and for want of what its guest does not."""
-    which = CheckId.DOWNTIME_OUTSIDE
-    lacking = means.lacks(OUTSIDE) if case.heartbeat_us else ""
-    outside = [NotChecked(which, which.claim, lacking, needed=case.outside_needed)] if lacking else []
-    return (*table.list_not_checked(case, means), *outside)
-
-
-def lacking_for_outside(means: GuestCapabilities) -> str:
-    """Why a guest can send no heartbeats; empty if it can."""
-    lacking = means.lacks(OUTSIDE)
-    return f"the guest lacks {lacking}" if lacking else ""
+    """Checks that the case would have, and for want of what its guest does not; those of its probes last."""
+    return (*checks.list_not_checked(case, means), *list_lacking(case, means))
 
 
 def require_capabilities(case: Case, means: GuestCapabilities) -> None:

@@ -25,18 +25,18 @@ from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_r
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
 from switchover.migration.drivers import DRIVERS
+from switchover.probes.probe import Given
+from switchover.probes.table import start_probes
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import VerdictName
 from switchover.runner.attempt import Attempt, migrate_sides
 from switchover.runner.examination import Departure, examine, examine_stayed
-from switchover.runner.guest_capabilities import lacking_for_outside, list_not_checked, require_capabilities
+from switchover.runner.guest_capabilities import list_not_checked, require_capabilities
 from switchover.runner.host_pair import HostPair
 from switchover.runner.interventions import make_intervention, start_link
-from switchover.runner.irqwatch import start_irq_watch
 from switchover.runner.listener import RunListener
-from switchover.runner.outside import start_outside
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import Case, SideSpec, in_order
@@ -187,17 +187,18 @@ class GuestSession:
             interventions = [
                 make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
             ]
-            if case.irq_seconds:
-                self.listener.step("IRQ threads before")
-            watch = probes.enter_context(
-                start_irq_watch(case, self.side, before.means, login, self.pair.keys, recordings)
+            given = Given(
+                case,
+                self.side.guest,
+                self.side.spec.devices,
+                self.pair.outlets(),
+                self.pair.keys,
+                before.means,
+                login,
+                recordings,
+                self.listener.step,
             )
-            if case.heartbeat_us:
-                self.listener.step("control interval")
-            probe = probes.enter_context(
-                start_outside(self.pair, self.side.guest, case.heartbeat_us, login, lacking_for_outside(before.means))
-            )
-            probes.callback(self.listener.outside, probe)
+            running = probes.enter_context(start_probes(given, self.listener.probe_ended))
             self.listener.step("migrate")
             try:
                 migrated = migrate_sides(
@@ -218,13 +219,7 @@ class GuestSession:
                 self.listener.step("ask after")
                 faults.close()  # the guest is reached over the link too
                 if migrated.migration.status == "completed":
-                    found = watch.finish(arrival)
-                    attempt = examine(departure, migrated, probe.finish)
-                    return replace(
-                        attempt,
-                        checks=(*attempt.checks, *found.checks),
-                        measurements=(*attempt.measurements, *found.measurements),
-                    )
+                    return examine(departure, migrated, running)
                 return examine_stayed(departure, migrated)
         self.listener.step("ask after")
         return examine_stayed(departure, error=error)

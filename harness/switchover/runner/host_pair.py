@@ -49,6 +49,10 @@ class HostPair:
         """By name, the word by which a lab host's process is found; hosts of an inventory have none."""
         return {end.host.name: end.process for end in (self.source, self.destination) if end.process}
 
+    def outlets(self) -> dict[str, Outlet | None]:
+        """By side."""
+        return {"source": self.source.outlet, "destination": self.destination.outlet}
+
     def for_guest(self, spec: GuestSpec) -> "HostPair":
         """With the keys that a guest has of its own. :raises UsageError: they cannot be read"""
         keys = self.keys.for_guest(spec)

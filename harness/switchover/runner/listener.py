@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from switchover.guests.qemu import QemuGuest
 from switchover.migration.session import Sample
+from switchover.probes.probe import RunningProbe
 from switchover.record.errors import SwitchoverError
 from switchover.record.record import Record
 from switchover.scenarios.case import Case
 
 if TYPE_CHECKING:
     from switchover.runner.attempt import Attempt
-    from switchover.runner.outside import OutsideProbe
     from switchover.runner.plan_runner import Turn
     from switchover.runner.side import Side
 
@@ -39,8 +39,8 @@ class RunListener:
     def sides_started(self, source: "Side", destination: "Side") -> None:
         """Both QEMUs wait for a migration."""
 
-    def outside(self, probe: "OutsideProbe") -> None:
-        """The probe from outside has ended, whatever the migration came to."""
+    def probe_ended(self, probe: RunningProbe) -> None:
+        """A probe is undone next, whatever the migration came to."""
 
     def attempted(
         self, case: Case, source: "Side", destination: "Side | None", came_to: "Attempt | SwitchoverError"

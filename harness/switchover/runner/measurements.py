@@ -4,15 +4,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from switchover.hosts.waiting import stretch
 from switchover.migration.bytes import MigrationBytes
-from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
-from switchover.migration.outside import RESUME_BOUND_S, OutsideDowntime, UnseenDowntime, tolerance
+from switchover.migration.downtime import PAUSED, ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.settings import MigrationSettings
 from switchover.record.measurement import Measurement
 from switchover.record.units import Direction, Unit
 
-PAUSED = "the guest was paused when it was migrated"
 _NOT_TOLD = "QEMU did not tell"
 
 
@@ -122,58 +119,3 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
         Measurement(name, value, Unit.BYTES, direction, definition, source, note="" if value is not None else untraced)
         for name, value, direction, definition, source in rows
     ]
-
-
-def measure_outside(
-    outside: OutsideDowntime | UnseenDowntime, explained: ExplainedDowntime | UnexplainedDowntime
-) -> list[Measurement]:
-    """The downtime that the outside saw, what it was made with, and its part after the explained downtime."""
-    seen = outside if isinstance(outside, OutsideDowntime) else None
-    reason = outside.reason if isinstance(outside, UnseenDowntime) else ""
-    control, traffic = outside.control, outside.traffic
-    heartbeats = "heartbeats of the guest, stamped on the controller's monotonic clock as they leave the lab host"
-    note = reason
-    if seen and seen.lost:
-        note = f"{seen.lost} heartbeats were sent in it and lost: the guest was not silent all the time"
-    rows = (
-        ("downtime.outside", seen.seconds if seen else None, Unit.SECONDS, Direction.LOWER,
-         "from the last heartbeat on the source's side to the first on the destination's", note),
-        ("outside.period", control.median_s if control else None, Unit.SECONDS, Direction.NEITHER,
-         "median time between heartbeats before the migration", reason if not control else ""),
-        ("outside.resolution", control.longest_s if control else None, Unit.SECONDS, Direction.LOWER,
-         "longest time between heartbeats before the migration", reason if not control else ""),
-        ("outside.stall", traffic.stalls[0].seconds if traffic and traffic.stalls else 0 if traffic else None,
-         Unit.SECONDS, Direction.LOWER,
-         "longest time between heartbeats on one side, above the resolution", "" if traffic else reason),
-        ("outside.lost", traffic.lost if traffic else None, Unit.HEARTBEATS, Direction.LOWER,
-         "heartbeats sent that did not arrive", "" if traffic else reason),
-        ("outside.reordered", traffic.reordered if traffic else None, Unit.HEARTBEATS, Direction.LOWER,
-         "heartbeats that arrived after a later one", "" if traffic else reason),
-        ("outside.duplicated", traffic.duplicated if traffic else None, Unit.HEARTBEATS, Direction.LOWER,
-         "heartbeats that arrived again", "" if traffic else reason),
-    )  # fmt: skip
-    return [
-        *(
-            Measurement(name, value, unit, direction, definition, heartbeats,
-                        seen.control.longest_s if seen and name == "downtime.outside" else None, note)
-            for name, value, unit, direction, definition, note in rows
-        ),
-        _resume(seen, explained, reason),
-    ]  # fmt: skip
-
-
-def _resume(
-    seen: OutsideDowntime | None, explained: ExplainedDowntime | UnexplainedDowntime, reason: str
-) -> Measurement:
-    value, bound, note = None, None, reason
-    if isinstance(explained, UnexplainedDowntime):
-        note = explained.reason
-    elif seen:
-        value, bound = seen.seconds - explained.seconds, tolerance(seen, explained)
-        if value > stretch(RESUME_BOUND_S) + bound:
-            note = f"more than the {stretch(RESUME_BOUND_S):g} s that a guest may take until it is heard again"
-    return Measurement(
-        "downtime.outside.resume", value, Unit.SECONDS, Direction.LOWER,
-        "from the guest's start on the destination to its first heartbeat outside: downtime.outside - "
-        "downtime.explained", "computed", bound, note,
-    )  # fmt: skip

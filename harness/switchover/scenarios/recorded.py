@@ -2,7 +2,7 @@
 """The case that a record is of, from the record alone. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pydantic
@@ -47,16 +47,13 @@ def render_settings(case: Case) -> dict[str, Any]:
             case.destination,
             case.settings,
             list(case.faults),
-            case.heartbeat_us,
-            case.outside_needed,
-            case.login_after,
-            case.irq_seconds,
-            case.irq_load,
+            **{name: getattr(case, name) for name in _PROBES},
         )
     )
 
 
-_PROBES = ("heartbeat_us", "outside_needed", "login_after", "irq_seconds", "irq_load")
+_PROBES = [one.name for one in fields(Settings) if one.name not in ("source", "destination", "migration", "faults")]
+"""Keys that are called alike in a case."""
 
 
 def parse_case(record: Record) -> Case:
@@ -69,7 +66,7 @@ def parse_case(record: Record) -> Case:
     if not {"source", "destination", "migration"} <= settings.keys():
         why = "it was not run" if not settings else "its record is of an older version of switchover"
         raise UsageError(f"The record does not say how to repeat {named}.", why=why)
-    fields = {
+    values = {
         "id": record.case,
         "source": settings["source"],
         "destination": settings["destination"],
@@ -79,7 +76,7 @@ def parse_case(record: Record) -> Case:
         **{name: settings[name] for name in _PROBES if name in settings},
     }
     try:
-        return _CASE.validate_python(fields)
+        return _CASE.validate_python(values)
     except pydantic.ValidationError as error:
         why = "; ".join(
             f"{'.'.join(str(key) for key in problem['loc'])}: {problem['msg']}" for problem in error.errors()

@@ -20,7 +20,10 @@ from switchover.guests.snapshots import Beginning, Snapshot, Snapshots
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
+from switchover.migration.downtime import UnexplainedDowntime
 from switchover.migration.phases import Action, Intervened, Phase
+from switchover.probes.probe import Ended
+from switchover.probes.table import RunningProbes, find_all
 from switchover.record.measurement import Check
 from switchover.runner import examination, guest_session
 from switchover.runner.attempt import Attempt, Migrated
@@ -206,10 +209,17 @@ class World:
             raise outcome
         return Migrated(outcome, {})
 
-    def examine(self, departure: Departure, migrated: Migrated, outside: Any) -> Attempt:
+    def examine(self, departure: Departure, migrated: Migrated, probes: RunningProbes) -> Attempt:
+        guest = departure.destination.guest
+        seen = probes.finish(guest, beside=False)
         self.note(f"examine {name_of(departure.destination)}")
         self.before.append(departure.before)
-        return Attempt(migrated.migration, {}, {}, checks=self.checks, interventions=tuple(departure.made))
+        seen += probes.finish(guest, beside=True)
+        found = find_all(seen, Ended(departure.case, UnexplainedDowntime("no traces"), paused=False))
+        checks, made = (*self.checks, *found.checks), tuple(departure.made)
+        return Attempt(
+            migrated.migration, {}, {}, found.measurements, checks, not_checked=found.not_checked, interventions=made
+        )
 
     def restore(self, guest: TravellingGuest, saved: Any) -> None:
         self.wait_for_destination()

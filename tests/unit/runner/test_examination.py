@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """After a migration: what is read from both sides, and asked of the guest."""
 
+import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -27,10 +28,13 @@ from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.outside import Control, OutsideDowntime, Traffic, UnseenDowntime
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
+from switchover.probes.outside import OUTSIDE, Heard
+from switchover.probes.probe import Ended, Found, Probe, RunningProbe
+from switchover.probes.table import RunningProbes
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, GuestSilent, HostLost, NotReady, Refused
-from switchover.record.measurement import Check
-from switchover.record.units import MIB
+from switchover.record.measurement import Check, Findings, Measurement, NotChecked, make_check
+from switchover.record.units import MIB, Direction, Unit
 from switchover.runner import examination
 from switchover.runner.attempt import Attempt, Migrated, _states_by_device, make_failed
 from switchover.runner.examination import Departure, examine, examine_stayed
@@ -235,7 +239,7 @@ def run_examine(
     destination = destination or make_side("destination", AFTER[1])[0]
     devices = len(destination.devices)
     before = make_answers(devices=devices)
-    return run(source, destination, migrated, before, case, outside)
+    return run(source, destination, migrated, before, case, listen(outside))
 
 
 def run(
@@ -244,11 +248,16 @@ def run(
     migrated: Migrated,
     before: GuestAnswers,
     case: Case = PLAIN,
-    outside: Any = UNSEEN,
+    probes: RunningProbes | None = None,
 ) -> Attempt:
     truths = BEFORE[0] * len(source.devices), BEFORE[1] * len(destination.devices)
     departure = Departure(case, source, destination, before, truths, log_in(destination), [])
-    return examine(departure, migrated, lambda: outside)
+    return examine(departure, migrated, probes or listen(UNSEEN))
+
+
+def listen(outside: OutsideDowntime | UnseenDowntime) -> RunningProbes:
+    """Heartbeats that are under way, and will have been heard so."""
+    return RunningProbes(((OUTSIDE, cast(RunningProbe, SimpleNamespace(finish=lambda arrival: Heard(outside)))),))
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
@@ -470,6 +479,48 @@ def test_an_interrupt_is_raised_when_none_comes_at_a_rate(monkeypatch: pytest.Mo
 SEEN = OutsideDowntime(0.3, 0, 1, 0, Control(0.01, 100, 0, 0.01, 0.012, 0.015), Traffic(500, 500, 0, 0, 0, ()))
 
 
+def test_probes_are_finished_before_the_guest_is_asked_or_meanwhile() -> None:
+    """As each of them says, with the guest where it arrived. What those that go before have found is told last;
+    each knows how the downtime is explained.
+    """
+    asked, log, ended = threading.Event(), list[str](), list[Ended]()
+    sides = make_side("source", AFTER[0])[0], make_side("destination", AFTER[1])[0]
+    shell = cast(Any, sides[1].guest).shell
+    tell = shell.answer
+
+    def answer(name: str, script: str) -> str:
+        asked.set()
+        return str(tell(name, script))
+
+    shell.answer = answer
+
+    class Saw(Found):
+        def find(self, how: Ended) -> Findings:
+            ended.append(how)
+            return self.findings
+
+    def make(name: CheckId, *, beside: bool) -> tuple[Probe, RunningProbe]:
+        def finish(arrival: QemuGuest) -> Found:
+            assert arrival is sides[1].guest
+            log.append(f"{name} {'when' if asked.wait(10 if beside else 0) else 'before'} the guest is asked")
+            number = Measurement(str(name), 1, Unit.SECONDS, Direction.LOWER, "", "")
+            return Saw(Findings((make_check(name, True, "", ""),), (number,), (NotChecked(name, ""),)))
+
+        return cast(Probe, SimpleNamespace(finishes_beside=beside)), cast(RunningProbe, SimpleNamespace(finish=finish))
+
+    first, beside = make(CheckId.IRQ_LOAD, beside=False), make(CheckId.IRQ_ARRIVES, beside=True)
+    migrated = Migrated(make_result(source=REPLY, clocks=CLOCKS), STATES)
+    fails = with_one_device(replace(KNOBS, fail_at="STOP_COPY"))
+    case = Case("x", fails)
+    found = run(*sides, migrated, make_answers(), case, RunningProbes((first, beside)))
+    assert log == ["irq.load before the guest is asked", "irq.arrives when the guest is asked"]
+    labels = [check.id for check in found.checks if check.id not in EXPECTED_CHECKS]
+    assert labels[-3:] == [CheckId.DEVICE_FAULT, CheckId.IRQ_ARRIVES, CheckId.IRQ_LOAD]
+    assert [number.name for number in found.measurements][-2:] == ["irq.arrives", "irq.load"]
+    assert [entry.id for entry in found.not_checked] == ["irq.arrives", "irq.load"]
+    assert [(how.case, asdict(how.explained), how.paused) for how in ended] == [(case, found.downtime, False)] * 2
+
+
 @pytest.mark.parametrize("needed", [False, True])
 @pytest.mark.parametrize(("outside", "made"), [(SEEN, True), (UNSEEN, False)])
 def test_the_outside_is_checked_or_said_not_to_be(needed: bool, outside: Any, made: bool) -> None:
@@ -481,7 +532,7 @@ def test_the_outside_is_checked_or_said_not_to_be(needed: bool, outside: Any, ma
 
     def look(case: Case, **changes: Any) -> Attempt:
         migrated = Migrated(make_result("completed", source=REPLY, clocks=CLOCKS, **changes), STATES)
-        return run(sides[0], sides[1], migrated, make_answers(), case, outside)
+        return run(sides[0], sides[1], migrated, make_answers(), case, listen(outside))
 
     found = look(case)
     assert ([check.passed for check in found.checks if check.id == CheckId.DOWNTIME_OUTSIDE] == [True]) is made

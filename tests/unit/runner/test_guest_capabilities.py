@@ -2,7 +2,7 @@
 """What probes need of a guest: found out once, told by name, and never taken for passed."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -25,6 +25,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.hosts.host import Completed, Host
 from switchover.hosts.local import LocalHost
 from switchover.migration.phases import Action, Phase
+from switchover.probes.table import PROBES
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, HostLost, NotSupported
 from switchover.record.record import VerdictName
@@ -32,11 +33,9 @@ from switchover.runner.guest_capabilities import (
     FAULTS,
     LOADS,
     WARM,
-    lacking_for_outside,
     list_not_checked,
     require_capabilities,
 )
-from switchover.runner.outside import find_obstacle
 from switchover.runner.verdict import judge_error
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
 from switchover.scenarios.faults import Fault
@@ -89,7 +88,6 @@ def test_the_labs_guest_is_not_asked() -> None:
     assert shell.asked == []
     assert LAB_CAPABILITIES.canary == "/canary"
     assert list_not_checked(Case("plain"), LAB_CAPABILITIES) == ()
-    assert lacking_for_outside(LAB_CAPABILITIES) == ""
 
 
 def test_a_guest_is_asked_once() -> None:
@@ -139,7 +137,8 @@ def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
     both = make_case("both", SideSpec(devices=(DeviceSpec(), DeviceSpec("function", pci="0000:01:00.0"))))
     told = list_not_checked(both, NOTHING)
     rules = [rule for rule in CHECKS if rule.needs and rule.wanted(both)]
-    assert [entry.id for entry in told[:-1]] == [check for rule in rules for check in rule.ids]
+    ids = [check for rule in rules for check in rule.ids]
+    assert [entry.id for entry in told] == [*ids, *(check for probe in PROBES for check in probe.checks)]
     assert all(entry.lacking for entry in told)
     assert all(entry.check == entry.id.claim for entry in told)
     plain = {entry.id for entry in list_not_checked(Case("plain"), NOTHING)}
@@ -186,12 +185,6 @@ def test_asking_without_means() -> None:
     answers, asked = ask(LAB_CAPABILITIES.without(Need.DRIVER, Need.BOOT_ID))
     assert (answers.boot_id, answers.canary) == ("", "d41d8c")
     assert asked == ["canary"]
-
-
-def test_a_number_that_is_missing_says_why() -> None:
-    """What the guest lacks for heartbeats is the note of the measurements that are made of them."""
-    assert lacking_for_outside(LAB_CAPABILITIES.without(Need.SENDER)) == f"the guest lacks {Need.SENDER}"
-    assert find_obstacle(cast(Any, None), 0) == "the probe is off"
 
 
 LOADED = {"dma_pages_per_sec": Knobs(dma_pages_per_sec=1), "irq_rates": Knobs(irq_rates=(1,))}

@@ -5,12 +5,12 @@ import pytest
 from tests.unit.builders import make_moved
 
 from switchover.migration.bytes import MigrationBytes
-from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime
+from switchover.migration.downtime import PAUSED, ExplainedDowntime, UnexplainedDowntime
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, check_equal
 from switchover.record.units import Unit
-from switchover.runner.measurements import PAUSED, measure
+from switchover.runner.measurements import measure
 
 EXPLAINED = ExplainedDowntime(0.25, 0.001, 0, 250_000_000, "dst-precopy-bh-vm-started", (), (), (), ())
 REPLY = {"downtime": 256, "total-time": 12_345}

@@ -9,15 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, World, make_world, travel
+from tests.unit.runner.guest_sessions import CASE, COMPLETED, FAILED, FIRST, Watch, World, make_world, travel
 
 from switchover.devices.reference import Knobs
 from switchover.hosts.host import Host
-from switchover.irq.across import Findings
+from switchover.probes import irq_threads
 from switchover.record.checks import CheckId
 from switchover.record.errors import HostLost, NotSupported, SwitchoverError
-from switchover.record.measurement import Check
-from switchover.runner import irqwatch
+from switchover.record.measurement import Check, Findings
 from switchover.runner.attempt import Attempt
 from switchover.runner.guest_session import GuestSession
 from switchover.scenarios.case import Case, with_one_device
@@ -45,8 +44,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         finally:
             world.note("watch ends")
 
-    monkeypatch.setattr(irqwatch, "start_across", start)
-    monkeypatch.setattr(irqwatch, "GuestDriver", lambda guest, number: SimpleNamespace(read_irqs=lambda: (27, 28)))
+    monkeypatch.setattr(irq_threads, "start_across", start)
+    monkeypatch.setattr(irq_threads, "GuestDriver", lambda guest, number: SimpleNamespace(read_irqs=lambda: (27, 28)))
     return world
 
 
@@ -99,10 +98,14 @@ def test_without_the_probe_nothing_is_done(world: World) -> None:
     assert world.log[: len(FIRST)] == FIRST
 
 
-def test_a_device_that_does_not_interrupt(world: World) -> None:
-    """There would be nothing to watch: the case cannot be run, and the migration is not begun."""
+def test_a_device_that_does_not_interrupt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There would be nothing to watch: the case cannot be run, and the migration is not begun; it ends in the probe's
+    step.
+    """
+    steps: list[str] = []
+    monkeypatch.setattr(Watch, "step", lambda listener, step: steps.append(step))
     with pytest.raises(SwitchoverError) as caught:
         attempt(world, WATCHED, CASE.source)
     assert isinstance(caught.value, NotSupported)
-    assert "irq_rates" in caught.value.what
+    assert ("irq_rates" in caught.value.what, steps[-1]) == (True, "IRQ threads before")
     assert not any("migrate" in line for line in world.log)

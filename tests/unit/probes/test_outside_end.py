@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from switchover.runner import outside
-from switchover.runner.outside import OutsideProbe
+from switchover.probes import outside
+from switchover.probes.outside import Heartbeats
 
 
 def test_two_that_end_it_at_once_end_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,9 +30,9 @@ def test_two_that_end_it_at_once_end_it_once(monkeypatch: pytest.MonkeyPatch) ->
         return ["arrival"]
 
     receiver = SimpleNamespace(finish=finish)
-    probe = OutsideProbe(10_000, receiver=cast(Any, receiver), sender=cast(Any, object()))
+    probe = Heartbeats(10_000, receiver=cast(Any, receiver), sender=cast(Any, object()))
     with ThreadPoolExecutor(2) as pool:
-        for ending in [pool.submit(probe.collect) for _ in range(2)]:
+        for ending in [pool.submit(probe.end) for _ in range(2)]:
             ending.result()
     assert finished == [1]
     assert list(map(str, probe.arrivals)) == ["arrival"]

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from tests.unit.fakes import FaultyHost
 
+from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.guests.places import PLACES, GuestPlace, put_in_place
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.spec import GuestSpec
@@ -24,18 +24,18 @@ from switchover.migration.outside import (
     Traffic,
     UnseenDowntime,
 )
+from switchover.probes import outside
+from switchover.probes.outside import OUTSIDE, Heard, compare_with_outside, find_obstacle, measure_outside, parse_sent
+from switchover.probes.probe import Ended, Given
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.units import Unit
-from switchover.runner import outside
-from switchover.runner.host_pair import Endpoint, HostPair
-from switchover.runner.measurements import measure_outside
-from switchover.runner.outside import compare_with_outside, find_obstacle, parse_sent, start_outside
+from switchover.scenarios.case import Case
 
-HOST = FaultyHost(lambda method, argument: method, "")
 A, B = (
     Outlet(tuple(f"{name}.{place}" for place in range(3)), "10.77.0.250", "52:54:00:53:6f:ff") for name in ("/a", "/b")
 )
-PAIR = HostPair(Endpoint(HOST, "a", outlet=A), Endpoint(HOST, "b", outlet=B), GuestKeys("", "", "", ""))
+BOTH: Mapping[str, Outlet | None] = {"source": A, "destination": B}
 CONTROL = Control(0.01, 100, 0, 0.0101, 0.012, 0.015)
 TRAFFIC = Traffic(500, 503, 3, 1, 2, (Gap("source", 7, 0.04, 0), Gap("destination", 9, 0.02, 0)))
 SEEN = OutsideDowntime(0.31, 0, 310_000_000, 0, CONTROL, TRAFFIC)
@@ -142,25 +142,54 @@ def test_no_check_without_both() -> None:
     assert (missing.why, missing.needed, unseen.why, unseen.needed) == ("no checkpoint", False, "no heartbeat", True)
 
 
+def give(outlets: Mapping[str, Outlet | None], guest: object = None) -> Given:
+    return Given(Case("x"), cast(QemuGuest, guest), (), outlets, GuestKeys("", "", "", ""))
+
+
 @pytest.mark.parametrize(
-    ("pair", "period_us", "obstacle"),
+    ("outlets", "lacking", "obstacle"),
     [
-        (PAIR, 10_000, ""),
-        (PAIR, 0, "off"),
-        (replace(PAIR, source=replace(PAIR.source, outlet=None)), 10_000, "no outlet"),
-        (replace(PAIR, destination=replace(PAIR.destination, outlet=None)), 10_000, "no outlet"),
-        (replace(PAIR, destination=PAIR.source), 10_000, "one host"),
+        ({"source": None, "destination": B}, (), "a host has no outlet to the controller"),
+        ({"source": A, "destination": None}, (Need.SENDER,), "a host has no outlet to the controller"),
+        ({"source": B, "destination": B}, (), "source and destination are one host"),
+        (BOTH, (Need.SENDER,), f"the guest lacks {Need.SENDER}"),
     ],
 )
-def test_obstacles(pair: HostPair, period_us: int, obstacle: str) -> None:
-    """Where heartbeats cannot be had, the block is entered all the same, and the number is missing for that reason."""
-    assert obstacle in find_obstacle(pair, period_us)
-    assert bool(find_obstacle(pair, period_us)) == bool(obstacle)
-    if obstacle:
-        with start_outside(pair, cast(QemuGuest, None), period_us) as probe:
-            found = probe.finish()
-        assert isinstance(found, UnseenDowntime)
-        assert obstacle in found.reason
+def test_obstacles(outlets: Mapping[str, Outlet | None], lacking: tuple[Need, ...], obstacle: str) -> None:
+    """Where heartbeats cannot be had, the block is entered all the same, the number is missing for that reason, and
+    there is no evidence; the step is told all the same.
+    """
+    steps: list[str] = []
+    given = replace(give(outlets), capabilities=LAB_CAPABILITIES.without(*lacking), step=steps.append)
+    with OUTSIDE.start(given) as running:
+        found = running.finish(cast(QemuGuest, None)).downtime
+        assert running.collect() == {}
+    assert isinstance(found, UnseenDowntime)
+    assert (found.reason.startswith(obstacle), steps) == (True, ["control interval"])
+    assert find_obstacle(BOTH) == ""
+
+
+@pytest.mark.parametrize(
+    ("heartbeat_us", "needed", "told"), [(0, False, []), (0, True, [True]), (10_000, False, [False])]
+)
+def test_what_there_is_without_heartbeats(heartbeat_us: int, needed: bool, told: list[bool]) -> None:
+    """The numbers are missing in every record; that the check was not made is told of a case that would have it."""
+    case = Case("x", heartbeat_us=heartbeat_us, outside_needed=needed)
+    found = OUTSIDE.off.find(Ended(case, EXPLAINED, paused=False))
+    assert (found.checks, [entry.needed for entry in found.not_checked]) == ((), told)
+    assert {number.note for number in found.measurements} == {"the probe is off"}
+
+
+def test_a_guest_that_was_paused_was_not_silent_by_itself() -> None:
+    """There is no downtime that could be compared; that it was heard at one end at a time still holds, or does not."""
+    paused = UnexplainedDowntime("paused")
+    found = Heard(SEEN).find(Ended(Case("x", outside_needed=True), paused, paused=True))
+    assert [(check.id, check.passed) for check in found.checks] == [(CheckId.GUEST_ONE_PLACE, True)]
+    assert found.not_checked == ()
+    values = {number.name: number.value for number in found.measurements}
+    assert (values["downtime.outside"], values["outside.lost"]) == (None, 3)
+    twice = Heard(UnseenDowntime("twice", CONTROL, TRAFFIC, 0.5))
+    assert [check.passed for check in twice.find(Ended(Case("x"), paused, paused=True)).checks] == [False]
 
 
 @pytest.mark.parametrize(("place", "number"), [(PLACES[0], 1), (PLACES[1], 2), (None, 0)])
@@ -175,7 +204,7 @@ def test_a_receiver_for_each_guest(monkeypatch: pytest.MonkeyPatch, place: Guest
     monkeypatch.setattr(outside, "start_receiver", start)
     own = GuestSpec(mac="52:54:00:77:00:65", address="10.77.0.120")
     guest = SimpleNamespace(spec=put_in_place(GuestSpec(), place) if place else own)
-    with pytest.raises(KeyboardInterrupt), start_outside(PAIR, cast(QemuGuest, guest), 10_000):
+    with pytest.raises(KeyboardInterrupt), OUTSIDE.start(give(BOTH, guest)):
         pytest.fail("there is no receiver")
     assert taken == [{"source": f"/a.{number}", "destination": f"/b.{number}"}]
 

@@ -17,13 +17,13 @@ from typing import Any
 from switchover.devices.binding import GENERIC
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice, with_lab_words
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, with_lab_words
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.repro import script_libvirt
 from switchover.repro.shell import quote, render_comment, render_variable, render_words
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, FunctionSpec, SideSpec
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import parse_case
 
@@ -171,7 +171,7 @@ def _needs(case: Case) -> Iterator[str]:
 
 def _not_done(record: Record, case: Case) -> Iterator[str]:
     """What the harness does and this script does not, since nobody logs in to its guest."""
-    devices = [*case.source.devices, *case.destination.devices]
+    devices = [*case.source.references, *case.destination.references]
     yield from render_comment("not as in the record, since this script has no keys and nobody logs in to the guest:")
     yield from render_comment(f"  no checks after the migration ({len(record.checks)} in the record)")
     if record.verdict.name is VerdictName.CHECKS_FAILED:
@@ -233,7 +233,7 @@ def _variables(record: Record, case: Case, ident: str) -> Iterator[str]:
     for side, spec in zip(_SIDES, (case.source, case.destination), strict=True):
         for number, device in enumerate(spec.devices, start=1):
             drawn = str(uuid.uuid5(_NAMESPACE, f"{ident} {side} {number}"))
-            if device.pci:
+            if isinstance(device, FunctionSpec):
                 drawn = _locate(record, side, device, by_address=_is_libvirts(case))
             rows.append((_variable_of(side, number, device), drawn, f"the {side}'s device {device.id}"))
     unknown = ("CPU", "PORT") if _is_libvirts(case) else ()
@@ -247,12 +247,12 @@ def _read_pace(record: Record) -> float:
     return float(record.fingerprint.get("lab", {}).get("pace", 1))
 
 
-def _variable_of(side: str, number: int, device: DeviceSpec) -> str:
+def _variable_of(side: str, number: int, device: AnyDevice) -> str:
     """What says which device it is."""
-    return f"{side.upper()}_{'FUNCTION' if device.pci else 'UUID'}_{number}"
+    return f"{side.upper()}_{'FUNCTION' if isinstance(device, FunctionSpec) else 'UUID'}_{number}"
 
 
-def _locate(record: Record, side: str, device: DeviceSpec, *, by_address: bool) -> str:
+def _locate(record: Record, side: str, device: FunctionSpec, *, by_address: bool) -> str:
     """A PCI function, below ``/sys/bus/pci/devices``. ``by_address``: a virtual one too, that of the record: the
     destination's domain is made at the source, where nobody can look it up. Empty: the record does not say.
     """
@@ -263,9 +263,9 @@ def _locate(record: Record, side: str, device: DeviceSpec, *, by_address: bool) 
     return str(record.fingerprint.get("functions", {}).get(f"{side} {device.id}", {}).get("address", ""))
 
 
-def _sysfs_of(side: str, number: int, device: DeviceSpec) -> str:
+def _sysfs_of(side: str, number: int, device: AnyDevice) -> str:
     """Its path, in variables of the script."""
-    if device.pci:
+    if isinstance(device, FunctionSpec):
         return render_variable(f"passed_{number}")
     return f"{render_variable('MDEV')}/{render_variable(_variable_of(side, number, device))}"
 
@@ -367,7 +367,7 @@ def _side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
 def _devices(side: str, spec: SideSpec) -> Iterator[str]:
     for number, device in enumerate(spec.devices, start=1):
         variable = _variable_of(side, number, device)
-        if device.pci:
+        if isinstance(device, FunctionSpec):
             if not device.managed:
                 yield f'    need_function "${variable}" {quote(device.vfio_driver or GENERIC)}'
             if spec.guest.driver == "qmp":
@@ -408,7 +408,7 @@ def _has_initramfs(guest: GuestSpec) -> bool:
 def _arguments(side: str, spec: SideSpec) -> list[str]:
     """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
     devices = tuple(
-        VfioDevice(device.id, _sysfs_of(side, number, device), device.given_properties())
+        device.at(_sysfs_of(side, number, device))
         for number, device in enumerate(spec.devices, start=1)
     )
     guest = replace(

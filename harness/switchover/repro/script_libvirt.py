@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from switchover.guests.domain import DomainIdentity, build_domain
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
 from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.repro.shell import quote, render_here_document, render_variable
-from switchover.scenarios.case import SideSpec
+from switchover.scenarios.case import FunctionSpec, SideSpec
 
 USAGE = """\
 Each on its host, the same variables on both, DESTINATION and DESTINATION_URI among them:
@@ -78,7 +78,7 @@ def render_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> It
     yield f"    accel=${{ACCEL:-{quote(guest.accel)}}}"
     yield "    case $accel in kvm) hypervisor=kvm ;; *) hypervisor=qemu ;; esac"
     for number, (device, name) in enumerate(zip(spec.devices, names, strict=True), start=1):
-        if device.pci:
+        if isinstance(device, FunctionSpec):
             yield f'    address_{number}=$(render_address "${name}")'
     yield f"    cat {_make_domain(side, spec, ident, names)}"
     yield "}"
@@ -92,11 +92,10 @@ def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str
     """A here-document: XML with variables of the shell for what a host may have elsewhere, and without keys."""
     drawn = [uuid.uuid4().hex for _ in names]  # stand for the variables, which are neither UUIDs nor addresses
     devices = tuple(
-        VfioDevice(
-            device.id,
-            f"/sys/bus/pci/devices/{word}:00:00.0" if device.pci else f"/sys/bus/mdev/devices/{word}",
-            device.given_properties(),
-            device.managed,
+        device.at(
+            f"/sys/bus/pci/devices/{word}:00:00.0"
+            if isinstance(device, FunctionSpec)
+            else f"/sys/bus/mdev/devices/{word}"
         )
         for device, word in zip(spec.devices, drawn, strict=True)
     )

@@ -54,13 +54,13 @@ def start_irq_watch(
             raise NotSupported(
                 "The probe of IRQ threads needs the driver of the reference device, which the guest does not have."
             )
-        if not any(rate for device in side.spec.devices for rate in device.knobs.irq_rates):
+        if not any(rate for device in side.spec.references for rate in device.knobs.irq_rates):
             raise NotSupported("The probe of IRQ threads has no interrupt to watch: device.irq_rates is not set.")
         guest = login or stack.enter_context(side.guest.open_ssh(keys))
         place = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="switchover-irq-")))
         numbers = [
             number
-            for position, device in enumerate(side.spec.devices)
+            for position, device in enumerate(side.spec.references)
             for number, rate in zip(GuestDriver(guest, position).read_irqs(), device.knobs.irq_rates, strict=False)
             if rate
         ]

@@ -9,7 +9,7 @@ from switchover.record.checks import CheckId
 from switchover.record.errors import Refused
 from switchover.record.measurement import Check, make_check
 from switchover.runner.side import Side, name_devices
-from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, DeviceSpec
+from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, AnyDevice
 
 _WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
 
@@ -52,7 +52,7 @@ def _render(values: Mapping[str, str | None]) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items()) or "any"
 
 
-def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
+def _ask(side: Side, device: AnyDevice) -> dict[str, str]:
     held = {name: _get(side, device, name) for name in device.named_properties()}
     if PRE_COPY_PROPERTY not in held:
         with contextlib.suppress(Refused):  # a QEMU without it
@@ -60,7 +60,7 @@ def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
     return held
 
 
-def _get(side: Side, device: DeviceSpec, name: str) -> str:
+def _get(side: Side, device: AnyDevice, name: str) -> str:
     where = {"path": f"/machine/peripheral/{side.guest.name_device(device.id)}", "property": name}
     return normalise(side.guest.qmp.execute("qom-get", where))
 
@@ -75,7 +75,7 @@ def normalise(value: object) -> str:
     return _WORDS.get(word.lower(), word)
 
 
-def _list_wanted(side: Side, device: DeviceSpec) -> list[tuple[str, str, str]]:
+def _list_wanted(side: Side, device: AnyDevice) -> list[tuple[str, str, str]]:
     """Properties with what they must be, and why. Numbers and sizes are spelled in too many ways to be compared."""
     given = {name: normalise(value) for name, value in device.given_properties().items()}
     wanted = [

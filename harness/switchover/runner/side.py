@@ -16,7 +16,7 @@ from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer, ask_together
 from switchover.record.errors import CommandFailed
-from switchover.scenarios.case import SideSpec
+from switchover.scenarios.case import DeviceSpec, SideSpec
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def name_devices(side: str, spec: SideSpec) -> list[str]:
 def name_references(side: str, spec: SideSpec) -> list[str]:
     """The same, of its reference devices only."""
     named = zip(name_devices(side, spec), spec.devices, strict=True)
-    return [name for name, device in named if device.function is None]
+    return [name for name, device in named if isinstance(device, DeviceSpec)]
 
 
 @contextlib.contextmanager
@@ -103,13 +103,13 @@ def start_side(
         slots: list[contextlib.ExitStack] = []
         for wanted in spec.devices:
             slots.append(stack.enter_context(contextlib.ExitStack()))
-            if wanted.function is None:
+            if isinstance(wanted, DeviceSpec):
                 devices.append(slots[-1].enter_context(start_reference_device(host, wanted.knobs, wanted.type)))
                 sysfs = devices[-1].mediated.sysfs
             else:
-                functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.function))
+                functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.request))
                 sysfs = functions[wanted.id].sysfs
-            passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties(), wanted.managed))
+            passed.append(wanted.at(sysfs))
         whole = replace(with_lab_words(spec.guest, words), devices=tuple(passed))
         guest: QemuGuest
         if whole.driver == "libvirt":
@@ -133,8 +133,8 @@ def start_side(
 
 
 def exchange_devices(side: Side, wanted: SideSpec) -> Side:
-    """Take the reference devices from a guest that runs, and plug those of another spec into their slots. What the
-    guest's driver knew of the old ones is gone with them.
+    """Take the devices from a guest that runs, all of them reference devices, and plug those of another spec into their
+    slots. What the guest's driver knew of the old ones is gone with them.
 
     :raises Refused: QEMU rejected a device; :raises Deadline: the guest does not let one go
     """
@@ -142,9 +142,9 @@ def exchange_devices(side: Side, wanted: SideSpec) -> Side:
     for old, slot in zip(side.spec.devices, side.slots, strict=True):
         unplug_device(guest, old.id)
         slot.close()
-    for number, spec in enumerate(wanted.devices):
+    for number, spec in enumerate(wanted.references):
         devices[number] = side.slots[number].enter_context(start_reference_device(guest.host, spec.knobs, spec.type))
-        passed[number] = VfioDevice(spec.id, devices[number].mediated.sysfs, spec.given_properties())
+        passed[number] = spec.at(devices[number].mediated.sysfs)
         plug_device(guest, passed[number], number + 1)
     guest.spec = replace(guest.spec, devices=tuple(passed))
     return replace(side, spec=replace(side.spec, devices=wanted.devices), devices=tuple(devices))

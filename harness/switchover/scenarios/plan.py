@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from switchover.guests.arguments import build_arguments
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.snapshot_images import find_obstacle
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.record.record import VerdictName
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, FunctionSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.preflight import Decision, Known, decide
 from switchover.scenarios.scenario import Scenario
@@ -112,14 +112,11 @@ def list_domains(case: Case) -> dict[str, str]:
 
 
 def _whole(side: SideSpec, name: str) -> tuple[GuestSpec, GuestFiles]:
-    devices = tuple(
-        VfioDevice(device.id, _render_sysfs(device), device.given_properties(), device.managed)
-        for device in side.devices
-    )
+    devices = tuple(device.at(_render_sysfs(device)) for device in side.devices)
     return replace(side.guest, devices=devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
 
 
-def _render_sysfs(device: DeviceSpec) -> str:
-    if device.pci:
+def _render_sysfs(device: AnyDevice) -> str:
+    if isinstance(device, FunctionSpec):
         return f"/sys/bus/pci/devices/{device.pci if device.vf is None else f'VF_{device.vf}_OF_{device.pci}'}"
     return f"/sys/bus/mdev/devices/UUID_{device.id}"

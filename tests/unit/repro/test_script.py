@@ -26,7 +26,7 @@ from switchover.repro import script as render_module
 from switchover.repro.script import render_script
 from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.runner.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_driver
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Action, Fault
 from switchover.scenarios.recorded import render_settings
@@ -42,13 +42,14 @@ ODD = SideSpec(
 FUNCTIONS = SideSpec(
     GuestSpec(),
     (
-        DeviceSpec(pci="0000:3b:00.0", vf=3, vfio_driver="mlx5_vfio_pci"),
-        DeviceSpec("second", pci="0000:01:00.0"),
+        FunctionSpec(pci="0000:3b:00.0", vf=3, vfio_driver="mlx5_vfio_pci"),
+        FunctionSpec("second", pci="0000:01:00.0"),
         DeviceSpec("third"),
     ),
 )
 
-MANAGED = replace(FUNCTIONS, devices=tuple(replace(one, managed=one.id == "second") for one in FUNCTIONS.devices))
+FIRST, _, THIRD = FUNCTIONS.devices
+MANAGED = replace(FUNCTIONS, devices=(FIRST, FunctionSpec("second", pci="0000:01:00.0", managed=True), THIRD))
 
 
 def record_of(case: Case, verdict: Verdict | VerdictName = VerdictName.COMPLETED, **others: Any) -> Record:
@@ -294,7 +295,7 @@ def test_nothing_of_a_record_is_run(tmp_path: Path, driver: str, around: str) ->
     hostile = around.format(f"touch {canary}")
     knobs = replace(Knobs(), fail_at=hostile)
     device = DeviceSpec(hostile, hostile, knobs=knobs, properties={hostile: hostile})
-    function = DeviceSpec("f", pci=hostile, vfio_driver=hostile)
+    function = FunctionSpec("f", pci=hostile, vfio_driver=hostile)
     guest = replace(
         GuestSpec(),
         name="g",

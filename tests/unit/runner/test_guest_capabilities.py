@@ -37,7 +37,7 @@ from switchover.runner.guest_capabilities import (
 from switchover.runner.guest_checks import GuestAnswers, ask_guest, compare_guest
 from switchover.runner.outside import find_obstacle
 from switchover.runner.verdict import judge_error
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, SideSpec, make_case, with_one_device, with_start
 from switchover.scenarios.faults import Action, Fault
 
 OWN = GuestSpec(initramfs="/own.cpio")
@@ -134,7 +134,7 @@ def test_the_command_is_one_for_a_plain_shell() -> None:
 
 def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
     """Each check of every probe is there once, with what it lacks."""
-    both = make_case("both", SideSpec(devices=(DeviceSpec(), DeviceSpec("function", pci="0000:01:00.0"))))
+    both = make_case("both", SideSpec(devices=(DeviceSpec(), FunctionSpec("function", pci="0000:01:00.0"))))
     told = list_not_checked(both, NOTHING)
     assert [entry.id for entry in told] == [check for probe in PROBES for check in probe.checks]
     assert all(entry.lacking for entry in told)

@@ -86,7 +86,7 @@ SECTIONS = (
     Section("driver", LibvirtReport, "Empty, unless libvirt started and migrated the guest."),
     Section("settings", Settings),
     Section("source and destination", SideSpec),
-    Section("guest", GuestSpec, "`devices` is empty here: a side has them beside its guest.", left_out=("devices",)),
+    Section("guest", GuestSpec, "`devices` is empty here: a side has them beside its guest."),
     Section("devices", AnyDevice),
     Section("knobs", Knobs, "Ranges, and what exactly they do: [reference-device.md](reference-device.md)."),
     Section("migration", MigrationSettings),

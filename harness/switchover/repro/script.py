@@ -17,7 +17,7 @@ from typing import Any
 from switchover.devices.binding import GENERIC
 from switchover.devices.reference import PARENT, render_knob
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, with_lab_words
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, Launch, with_lab_words
 from switchover.migration.session import SETTLED_RAM
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
@@ -407,20 +407,18 @@ def _has_initramfs(guest: GuestSpec) -> bool:
 
 def _arguments(side: str, spec: SideSpec) -> list[str]:
     """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
-    devices = tuple(
-        device.at(_sysfs_of(side, number, device))
-        for number, device in enumerate(spec.devices, start=1)
-    )
+    devices = tuple(device.at(_sysfs_of(side, number, device)) for number, device in enumerate(spec.devices, start=1))
     guest = replace(
         spec.guest,
-        devices=devices,
         qemu=render_variable("qemu"),
         kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
         initramfs=render_variable("initrd") if _has_initramfs(spec.guest) else "",
         accel=render_variable("accel"),
         cpu=render_variable("cpu"),
     )
-    words = build_arguments(guest, GuestFiles(render_variable("here"), "tap"), incoming=side == "destination")
+    words = build_arguments(
+        Launch(guest, devices), GuestFiles(render_variable("here"), "tap"), incoming=side == "destination"
+    )
     kept: list[str] = []
     rest = iter(words)
     for word in rest:

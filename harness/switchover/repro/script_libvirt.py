@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from switchover.guests.domain import DomainIdentity, build_domain
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, Launch
 from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.repro.shell import quote, render_here_document, render_variable
@@ -101,7 +101,6 @@ def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str
     )
     guest = replace(
         spec.guest,
-        devices=devices,
         qemu=f"/{render_variable('emulator')}",
         kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
         initramfs=render_variable("initrd") if _has_initramfs(spec.guest) else "",
@@ -109,7 +108,7 @@ def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str
     )
     identity = DomainIdentity(f"switchover-repro-{ident}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"switchover {ident}")))
     files = GuestFiles(render_variable("here"), f"sw{ident}{side[0]}")
-    text = build_domain(guest, files, identity, keys=False)
+    text = build_domain(Launch(guest, devices), files, identity, keys=False)
     text = text.replace(f"/{render_variable('emulator')}", render_variable("emulator"))
     text = re.sub(r'^<domain type="\w+"', f'<domain type="{render_variable("hypervisor")}"', text)
     for number, (name, word) in enumerate(zip(names, drawn, strict=True), start=1):

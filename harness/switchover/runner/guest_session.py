@@ -393,7 +393,6 @@ def _sizes(knobs: Knobs) -> tuple[int, int]:
 def _with_sizes_of(left: Side, arrival: Side) -> Side:
     """The sizes of a device's state belong to the state, and came with it."""
 
-
     def take_sizes(old: AnyDevice, new: AnyDevice) -> AnyDevice:
         if not (isinstance(old, DeviceSpec) and isinstance(new, DeviceSpec)):
             return new

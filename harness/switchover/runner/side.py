@@ -11,7 +11,7 @@ from switchover.devices.reference import ReferenceDevice, Truth, parse_truth, st
 from switchover.guests.libvirt import start_domain
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
 from switchover.guests.snapshots import Snapshot, begin_restore, plug_device, unplug_device
-from switchover.guests.spec import VfioDevice, with_lab_words
+from switchover.guests.spec import Launch, VfioDevice, with_lab_words
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer, ask_together
@@ -110,14 +110,14 @@ def start_side(
                 functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.request))
                 sysfs = functions[wanted.id].sysfs
             passed.append(wanted.at(sysfs))
-        whole = replace(with_lab_words(spec.guest, words), devices=tuple(passed))
+        launch = Launch(with_lab_words(spec.guest, words), tuple(passed))
         guest: QemuGuest
-        if whole.driver == "libvirt":
-            guest = stack.enter_context(start_domain(whole, host, name, keys, loop, incoming=incoming, keep=keep))
+        if launch.spec.driver == "libvirt":
+            guest = stack.enter_context(start_domain(launch, host, name, keys, loop, incoming=incoming, keep=keep))
         else:
             guest = stack.enter_context(
                 start_guest(
-                    whole,
+                    launch,
                     host,
                     name,
                     keys,
@@ -138,7 +138,7 @@ def exchange_devices(side: Side, wanted: SideSpec) -> Side:
 
     :raises Refused: QEMU rejected a device; :raises Deadline: the guest does not let one go
     """
-    guest, devices, passed = side.guest, list(side.devices), list(side.guest.spec.devices)
+    guest, devices, passed = side.guest, list(side.devices), list(side.guest.launch.devices)
     for old, slot in zip(side.spec.devices, side.slots, strict=True):
         unplug_device(guest, old.id)
         slot.close()
@@ -146,5 +146,5 @@ def exchange_devices(side: Side, wanted: SideSpec) -> Side:
         devices[number] = side.slots[number].enter_context(start_reference_device(guest.host, spec.knobs, spec.type))
         passed[number] = spec.at(devices[number].mediated.sysfs)
         plug_device(guest, passed[number], number + 1)
-    guest.spec = replace(guest.spec, devices=tuple(passed))
+    guest.launch = replace(guest.launch, devices=tuple(passed))
     return replace(side, spec=replace(side.spec, devices=wanted.devices), devices=tuple(devices))

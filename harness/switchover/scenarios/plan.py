@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from switchover.guests.arguments import build_arguments
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.snapshot_images import find_obstacle
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.spec import GuestFiles, Launch
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, FunctionSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
@@ -95,8 +95,8 @@ def list_commands(case: Case) -> dict[str, list[str]]:
     if case.source.guest.driver == "libvirt":
         return {}
     return {
-        "source": build_arguments(*_whole(case.source, "source"), incoming=False),
-        "destination": build_arguments(*_whole(case.destination, "destination"), incoming=True),
+        "source": build_arguments(*_launch(case.source, "source"), incoming=False),
+        "destination": build_arguments(*_launch(case.destination, "destination"), incoming=True),
     }
 
 
@@ -106,14 +106,14 @@ def list_domains(case: Case) -> dict[str, str]:
         return {}
     identity = DomainIdentity("NAME", "UUID")
     return {
-        "source": build_domain(*_whole(case.source, "source"), identity),
-        "destination": build_domain(*_whole(case.destination, "destination"), identity),
+        "source": build_domain(*_launch(case.source, "source"), identity),
+        "destination": build_domain(*_launch(case.destination, "destination"), identity),
     }
 
 
-def _whole(side: SideSpec, name: str) -> tuple[GuestSpec, GuestFiles]:
+def _launch(side: SideSpec, name: str) -> tuple[Launch, GuestFiles]:
     devices = tuple(device.at(_render_sysfs(device)) for device in side.devices)
-    return replace(side.guest, devices=devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
+    return Launch(side.guest, devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
 
 
 def _render_sysfs(device: AnyDevice) -> str:

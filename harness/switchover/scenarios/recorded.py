@@ -16,10 +16,12 @@ from switchover.scenarios.faults import Fault
 _CASE = pydantic.TypeAdapter(Case)
 DEVICE_KINDS: tuple[type[AnyDevice], ...] = (DeviceSpec, FunctionSpec)
 DEVICE_FIELDS = tuple(
-    dict.fromkeys(field.name for kind in DEVICE_KINDS for field in sorted(fields(kind), key=lambda one: bool(one.kw_only)))
+    dict.fromkeys(
+        field.name for kind in DEVICE_KINDS for field in sorted(fields(kind), key=lambda one: bool(one.kw_only))
+    )
 )
-"""What a record keeps of a device, of whichever kind: one with a ``pci`` is a PCI function. The fields that its kind does
-not have are as they are by default."""
+"""What a record keeps of a device, of whichever kind: one with a ``pci`` is a PCI function. What its kind does not have
+is as it is by default."""
 _OTHERS = {**asdict(DeviceSpec()), **asdict(FunctionSpec(pci=""))}
 _DEVICES: pydantic.TypeAdapter[list[AnyDevice]] = pydantic.TypeAdapter(
     list[
@@ -72,6 +74,7 @@ def render_settings(case: Case) -> dict[str, Any]:
         )
     )
     for side in (settings["source"], settings["destination"]):
+        side["guest"]["devices"] = ()  # as it always was in records: the devices are beside the guest
         side["devices"] = tuple(
             {name: {**_OTHERS, **device}[name] for name in DEVICE_FIELDS} for device in side["devices"]
         )

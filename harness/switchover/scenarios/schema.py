@@ -76,7 +76,7 @@ GUEST_BOUNDS = ("boot_timeout_s",)
 PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expectation")
 """What is left of a case are its probes."""
 
-GUEST_KEYS = _names(GuestSpec, "name", "devices", "given_bounds", *GUEST_BOUNDS)
+GUEST_KEYS = _names(GuestSpec, "name", "given_bounds", *GUEST_BOUNDS)
 
 GUEST_ONLY = ("driver", "start", "ssh_user", "ssh_key", "ssh_host_key", "disk_format", "disk_readonly")
 """Keys that no side has of its own: one driver migrates, only the source starts a guest, and it is one guest with one

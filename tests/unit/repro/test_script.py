@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from switchover.devices.reference import Knobs
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, Launch
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
@@ -365,9 +365,8 @@ def test_qemu_is_started_as_in_the_record(tmp_path: Path, side: str, bridge: str
     assert "verdict: refused, as recorded" in ran.stdout
     assert not (tmp_path / "work").exists()
     files = GuestFiles(str(tmp_path / "work" / side), "tap")
-    wanted = build_arguments(
-        replace(spec.guest, kernel=Kernel("/other/kernel")), files, incoming=side == "destination"
-    )[1:]
+    launch = Launch(replace(spec.guest, kernel=Kernel("/other/kernel")))
+    wanted = build_arguments(launch, files, incoming=side == "destination")[1:]
     while "-fw_cfg" in wanted:
         at = wanted.index("-fw_cfg")
         del wanted[at : at + 2]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.builders import make_record
 
 from switchover.devices.reference import Knobs
-from switchover.guests.spec import GuestSpec, VfioDevice
+from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
@@ -33,7 +33,6 @@ SIDES = st.builds(
         qemu=TEXT,
         memory_mib=NUMBER,
         boot_timeout_s=SECONDS,
-        devices=st.tuples(st.builds(VfioDevice, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=1))),
     ),
     st.lists(
         st.one_of(

@@ -208,7 +208,9 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         return
     case = only(f"[{side}device]\n{knob} = {text}\n")
     for name, spec in (("source.", case.source), ("destination.", case.destination)):
-        changed = {key: value for key, value in asdict(spec.references[0].knobs).items() if value != getattr(Knobs(), key)}
+        changed = {
+            key: value for key, value in asdict(spec.references[0].knobs).items() if value != getattr(Knobs(), key)
+        }
         assert changed == ({knob: expected} if side in ("", name) else {})
 
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from switchover.scenarios.building import load_cases as load_cases
     from switchover.scenarios.case import Case as Case
     from switchover.scenarios.case import DeviceSpec as DeviceSpec
+    from switchover.scenarios.case import FunctionSpec as FunctionSpec
     from switchover.scenarios.case import SideSpec as SideSpec
     from switchover.scenarios.expand import PlannedCase as PlannedCase
     from switchover.scenarios.expectation import Expectation as Expectation
@@ -90,7 +91,7 @@ _PLACES = {
     "record.version": ("__version__",),
     "runner.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
-    "scenarios.case": ("Case", "DeviceSpec", "SideSpec"),
+    "scenarios.case": ("Case", "DeviceSpec", "FunctionSpec", "SideSpec"),
     "scenarios.expand": ("PlannedCase",),
     "scenarios.expectation": ("Expectation",),
     "scenarios.faults": ("Fault",),
@@ -113,6 +114,7 @@ __all__ = [
     "Direction",
     "Expectation",
     "Fault",
+    "FunctionSpec",
     "Guest",
     "GuestCrashed",
     "GuestSpec",

@@ -7,7 +7,7 @@ from switchover import Case, GuestSpec, build_case, load_cases
 
 PRE_COPY_OFF, PRE_COPY_ON = (entry.case for entry in load_cases("precopy"))
 """The standard question: the same device with its pre-copy off and on."""
-DEVICE = PRE_COPY_ON.source.devices[0]
+DEVICE = PRE_COPY_ON.source.references[0]
 KNOBS = DEVICE.knobs
 BY_LIBVIRT = build_case("by libvirt", guest=GuestSpec(driver="libvirt"), device=DEVICE)
 """The second of them, through libvirt's API."""

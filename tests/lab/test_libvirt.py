@@ -18,7 +18,7 @@ from tests.lab.standard import BY_LIBVIRT
 from switchover import VerdictName
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.libvirtd import connect_libvirtd
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until
 from switchover.lab.lab import Lab
@@ -33,16 +33,17 @@ from switchover.runner.listener import RunListener
 def test_libvirt_itself_takes_every_kind_of_domain(lab: Lab) -> None:
     """The host's libvirt validates domains with a disk, a PCI function, a model of a CPU, against its own schema."""
     device = VfioDevice("fn", "/sys/bus/pci/devices/0000:3b:02.1", {"x-no-mmap": "on"})
-    specs = (
-        GuestSpec(disk="/images/a.qcow2", disk_format="qcow2"),
-        GuestSpec(devices=(device, replace(device, id="managed", sysfsdev=f"{device.sysfsdev[:-1]}2", managed=True))),
-        GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic"),
-        GuestSpec(cpu="max", machine="pc-q35-8.0"),
+    managed = replace(device, id="managed", sysfsdev=f"{device.sysfsdev[:-1]}2", managed=True)
+    launches = (
+        Launch(GuestSpec(disk="/images/a.qcow2", disk_format="qcow2")),
+        Launch(GuestSpec(), (device, managed)),
+        Launch(GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic")),
+        Launch(GuestSpec(cpu="max", machine="pc-q35-8.0")),
     )
     with connect_libvirtd(lab.hosts()[0]) as libvirtd:
-        for number, spec in enumerate(specs):
+        for number, launch in enumerate(launches):
             identity = DomainIdentity(f"valid-{number}", f"5d0f8c1e-0000-4000-8000-00000000000{number}")
-            xml = build_domain(spec, GuestFiles("/tmp/switchover-valid", "sw0"), identity)
+            xml = build_domain(launch, GuestFiles("/tmp/switchover-valid", "sw0"), identity)
             domain = libvirtd.raw.defineXMLFlags(xml, libvirtd.module.VIR_DOMAIN_DEFINE_VALIDATE)
             domain.undefine()
 

@@ -32,7 +32,7 @@ def test_a_stopped_guest_is_silent_and_sends_no_burst(pair: HostPair) -> None:
     ):
         side.guest.wait_until_reachable()
         case = replace(PRE_COPY_ON, heartbeat_us=PERIOD_US)
-        with OUTSIDE.start(Given(case, side.guest, side.spec.devices, pair.outlets(), pair.keys)) as probe:
+        with OUTSIDE.start(Given(case, side.guest, side.spec.references, pair.outlets(), pair.keys)) as probe:
             side.guest.qmp.execute("stop")
             stopped = time.monotonic_ns()
             _pass_time(0.5)

@@ -32,7 +32,7 @@ from switchover.runner.guest_session import start_guest_session
 from switchover.runner.host_pair import pair_of_lab
 from switchover.runner.side import Side, start_side
 from switchover.runner.verdict import judge_attempt
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case
+from switchover.scenarios.case import Case, FunctionSpec, SideSpec, make_case
 from switchover.scenarios.expand import expand, select
 from switchover.scenarios.expectation import find_mismatch
 from switchover.scenarios.oracle import choose_rule, make_traits
@@ -195,7 +195,7 @@ def test_a_script_of_functions(pci_lab: Lab, host: Host, tmp_path: Path) -> None
 
 def test_a_function_that_must_migrate_is_refused(pci_lab: Lab) -> None:
     """With enable-migration=on QEMU does not even start with a function whose driver has no migration."""
-    device = DeviceSpec(pci=SINGLE[0], vfio_driver="vfio-pci", properties={"enable-migration": "on"})
+    device = FunctionSpec(pci=SINGLE[0], vfio_driver="vfio-pci", properties={"enable-migration": "on"})
     with pytest.raises(Refused) as caught, start_source(pci_lab, SideSpec(devices=(device,))):
         raise AssertionError("it started")
     case = make_case("must", SideSpec(devices=(device,)))
@@ -204,7 +204,7 @@ def test_a_function_that_must_migrate_is_refused(pci_lab: Lab) -> None:
 
 def test_libvirt_binds_a_function_itself(pci_lab: Lab, host: Host) -> None:
     """With managed it has the host's driver until libvirt starts the domain; the fixture sees that it has it again."""
-    spec = SideSpec(GuestSpec(driver="libvirt"), (DeviceSpec(pci=SINGLE[0], managed=True, properties={}),))
+    spec = SideSpec(GuestSpec(driver="libvirt"), (FunctionSpec(pci=SINGLE[0], managed=True, properties={}),))
     with start_source(pci_lab, spec) as side:
         bound = read_devices(host).find_function(SINGLE[0])
         before = side.functions["dut"].function

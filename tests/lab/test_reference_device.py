@@ -10,7 +10,7 @@ import pytest
 from switchover.devices.reference import GuestDriver, InterruptCounts, Knobs, ReferenceDevice, start_reference_device
 from switchover.guests.console import find_trouble
 from switchover.guests.qemu import QemuGuest, start_guest
-from switchover.guests.spec import GuestSpec, VfioDevice
+from switchover.guests.spec import GuestSpec, Launch, VfioDevice
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
@@ -81,8 +81,8 @@ class Side:
 def start_side(end: Endpoint, pair: HostPair, name: str, knobs: Knobs, loop: LoopThread) -> Iterator[Side]:
     with start_reference_device(end.host, knobs) as device:
         properties = {"enable-migration": "on", "migration-events": "on"}
-        spec = GuestSpec(devices=(VfioDevice("dut", device.mediated.sysfs, properties),))
-        with start_guest(spec, end.host, name, pair.keys, loop, incoming=name == "destination") as guest:
+        launch = Launch(GuestSpec(), (VfioDevice("dut", device.mediated.sysfs, properties),))
+        with start_guest(launch, end.host, name, pair.keys, loop, incoming=name == "destination") as guest:
             yield Side(device, guest)
 
 

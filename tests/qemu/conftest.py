@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestSpec, Kernel
+from switchover.guests.spec import GuestSpec, Kernel, Launch
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
@@ -84,7 +84,7 @@ class Guests:
 
     def start(self, side: str, *, incoming: bool = False, **changes: object) -> AbstractContextManager[QemuGuest]:
         spec = replace(self.spec, **changes)  # type: ignore[arg-type]
-        return start_guest(spec, LocalHost(), side, self.keys, self.loop, incoming=incoming)
+        return start_guest(Launch(spec), LocalHost(), side, self.keys, self.loop, incoming=incoming)
 
 
 @pytest.fixture

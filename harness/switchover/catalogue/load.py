@@ -13,6 +13,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
 from switchover.record.toml import read_toml, suggest
+from switchover.scenarios.case import FunctionSpec
 from switchover.scenarios.expand import PlannedCase, expand
 from switchover.scenarios.narrow import narrow
 from switchover.scenarios.plan import estimate_seconds
@@ -178,7 +179,7 @@ def find_needs(planned: PlannedCase) -> Needs:
     """What a scenario's case needs, from its two sides."""
     guests = (planned.case.source.guest, planned.case.destination.guest)
     devices = [device for side in (planned.case.source, planned.case.destination) for device in side.devices]
-    kinds = ["pci" if device.function is not None else device.type for device in devices]
+    kinds = ["pci" if isinstance(device, FunctionSpec) else device.type for device in devices]
     return Needs(
         hosts=2,
         driver=next((guest.driver for guest in guests if guest.driver != GuestSpec.driver), ""),

@@ -9,7 +9,7 @@ from qemu.qmp.error import ProtocolError
 from qemu.qmp.qmp_shell import QMPShell
 
 from switchover.hosts import processes
-from switchover.lab.release import reach_host
+from switchover.lab.host_kinds import reach_host
 from switchover.record.errors import ExitCode, NotReady, UsageError
 from switchover.record.log import say
 from switchover.record.rundir import RunDirectory, find_run

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 
 TRACE_PATTERNS = (
     "migrate_set_state",
@@ -27,7 +27,7 @@ the files of the QEMU that restores it by their place among all names (``select`
 
 
 def build_arguments(
-    spec: GuestSpec,
+    launch: Launch,
     files: GuestFiles,
     *,
     incoming: bool,
@@ -39,6 +39,7 @@ def build_arguments(
     ``empty_ports``: instead of the devices so many root ports, into which they can be plugged. ``more``: words at the
     end, as they are.
     """
+    spec = launch.spec
     return [
         spec.qemu,
         *("-name", f"{spec.name},debug-threads=on"),
@@ -54,7 +55,7 @@ def build_arguments(
         *(_network(spec, files) if spec.bridge else ()),
         *("-device", "virtio-rng-pci"),
         *_fw_cfg(files, *GIVEN),
-        *(_devices(spec.devices) if empty_ports is None else _ports(empty_ports)),
+        *(_devices(launch.devices) if empty_ports is None else _ports(empty_ports)),
         *("-msg", "timestamp=on", "-D", files.log),
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from switchover.guests.arguments import GIVEN, TRACE_PATTERNS, render_append
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 _ALIAS_PREFIX = "ua-"  # libvirt keeps names of users apart from its own by it
@@ -69,13 +69,15 @@ def find_obstacles(spec: GuestSpec) -> list[str]:
     return obstacles
 
 
-def build_domain(spec: GuestSpec, files: GuestFiles, identity: DomainIdentity, *, keys: bool = True) -> str:
+def build_domain(launch: Launch, files: GuestFiles, identity: DomainIdentity, *, keys: bool = True) -> str:
     """The domain as XML; both sides of a migration have the same, but for files, taps and devices.
 
     ``keys``: whether the guest is given those among its files.
 
-    ``spec.qemu`` must be a path, as libvirt's schema wants it; a name stands for the program of Debian's packages.
+    The guest's ``qemu`` must be a path, as libvirt's schema wants it; a name stands for the program of Debian's
+    packages.
     """
+    spec = launch.spec
     # written out: ElementTree would give the namespace a prefix of its own
     domain = Element("domain", {"type": "kvm" if spec.accel == "kvm" else "qemu", "xmlns:qemu": QEMU_NAMESPACE})
     SubElement(domain, "name").text = identity.name
@@ -91,9 +93,9 @@ def build_domain(spec: GuestSpec, files: GuestFiles, identity: DomainIdentity, *
     _add_cpu(domain, spec.cpu)
     for event in ("poweroff", "reboot", "crash"):
         SubElement(domain, f"on_{event}").text = "destroy"
-    _add_devices(domain, spec, files)
+    _add_devices(domain, launch, files)
     _add_commandline(domain, spec, files)
-    _add_overrides(domain, spec.devices)
+    _add_overrides(domain, launch.devices)
     ElementTree.indent(domain)
     return ElementTree.tostring(domain, encoding="unicode") + "\n"
 
@@ -130,7 +132,8 @@ def _add_cpu(domain: Element, cpu: str) -> None:
         SubElement(element, "feature", policy="disable" if off else "require", name=name)
 
 
-def _add_devices(domain: Element, spec: GuestSpec, files: GuestFiles) -> None:
+def _add_devices(domain: Element, launch: Launch, files: GuestFiles) -> None:
+    spec = launch.spec
     devices = SubElement(domain, "devices")
     SubElement(devices, "emulator").text = spec.qemu if "/" in spec.qemu else f"/usr/bin/{spec.qemu}"
     if spec.disk:
@@ -140,7 +143,7 @@ def _add_devices(domain: Element, spec: GuestSpec, files: GuestFiles) -> None:
         _add_interface(devices, spec, files)
     serial = SubElement(devices, "serial", type="file")
     SubElement(serial, "source", path=files.console)
-    for device in spec.devices:
+    for device in launch.devices:
         _add_hostdev(devices, device)
     SubElement(devices, "memballoon", model="none")
     rng = SubElement(devices, "rng", model="virtio")

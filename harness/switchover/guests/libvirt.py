@@ -17,7 +17,7 @@ from switchover.guests.console import Console
 from switchover.guests.domain import DomainIdentity, alias_of, build_domain
 from switchover.guests.libvirtd import START, DomainEvent, Libvirtd, connect_libvirtd
 from switchover.guests.qemu import GuestEvidence, GuestKeys, QemuGuest, prepare_files, removal_of_files
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import UNKNOWN_SIGNAL, Host, paste
 from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
@@ -121,13 +121,13 @@ class LibvirtGuest(QemuGuest):
     qmp: LateQmpSession
 
     def __init__(
-        self, spec: GuestSpec, host: Host, side: str, files: GuestFiles, libvirtd: Libvirtd, loop: LoopThread
+        self, launch: Launch, host: Host, side: str, files: GuestFiles, libvirtd: Libvirtd, loop: LoopThread
     ) -> None:
         self.libvirtd = libvirtd
         self._domain_process = DomainProcess(host, libvirtd, lambda: self.qmp.opened and not self.qmp.is_open())
-        super().__init__(spec, host, side, files, [], self._domain_process)
+        super().__init__(launch, host, side, files, [], self._domain_process)
         self.identity: DomainIdentity | None = None
-        self.emulator = spec.qemu
+        self.emulator = launch.spec.qemu
         self.xml = ""
         self.events: list[DomainEvent] = []
         self.qmp = LateQmpSession(self.label, host, files.monitor, loop)
@@ -159,7 +159,8 @@ class LibvirtGuest(QemuGuest):
         """Give it its name, and make its XML. Done once, before there is a domain."""
         self.identity = identity
         self._domain_process.name = identity.name
-        self.xml = build_domain(replace(self.spec, qemu=self.emulator), self.files, identity)
+        launch = replace(self.launch, spec=replace(self.spec, qemu=self.emulator))
+        self.xml = build_domain(launch, self.files, identity)
         self.libvirtd.listen(identity.uuid, self._note_event)
 
     def _note_event(self, event: DomainEvent) -> None:
@@ -227,7 +228,7 @@ def make_identity(spec: GuestSpec) -> DomainIdentity:
 
 @contextlib.contextmanager
 def start_domain(
-    spec: GuestSpec,
+    launch: Launch,
     host: Host,
     side: str,
     keys: GuestKeys,
@@ -241,6 +242,7 @@ def start_domain(
     :raises NotReady: no libvirtd answers on the host
     :raises Refused: libvirt or QEMU rejected the domain, in their own words
     """
+    spec = launch.spec
     ident = uuid.uuid4().hex[:12]
     files = GuestFiles(f"/tmp/switchover-{spec.name}-{side}-{ident}", f"sw{ident}")
     journal = own_journal()
@@ -251,7 +253,7 @@ def start_domain(
         undo, gone = _removal_of_domain(files)
         change = stack.enter_context(journal.change(host, f"domain of {files.directory}", undo=undo, gone=gone))
         prepare_files(host, spec, files, keys, tap=False)
-        guest = LibvirtGuest(spec, host, side, files, libvirtd, loop)
+        guest = LibvirtGuest(launch, host, side, files, libvirtd, loop)
         guest.emulator = _require_program(host, spec.qemu)
         change.release = guest.destroy
         stack.callback(keep, guest)

@@ -14,7 +14,7 @@ from typing import Any
 from switchover.guests.arguments import build_arguments
 from switchover.guests.console import Console, find_fatal, find_trouble
 from switchover.guests.login import read_host_key, read_private_key
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import Host, Running, paste
 from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
@@ -83,9 +83,9 @@ class QemuGuest:
     """One QEMU process with its guest: monitor, console, SSH. Made by :func:`start_guest`."""
 
     def __init__(
-        self, spec: GuestSpec, host: Host, side: str, files: GuestFiles, argv: list[str], process: Running
+        self, launch: Launch, host: Host, side: str, files: GuestFiles, argv: list[str], process: Running
     ) -> None:
-        self.spec = spec
+        self.launch = launch
         self.host = host
         self.side = side
         self.files = files
@@ -95,6 +95,10 @@ class QemuGuest:
         self.qmp: QmpSession
         self.killed = False
         """Whether the harness ended it, while it lived, as a crash would."""
+
+    @property
+    def spec(self) -> GuestSpec:
+        return self.launch.spec
 
     @property
     def label(self) -> str:
@@ -303,7 +307,7 @@ def condense_words(stderr: str) -> str:
 
 @contextlib.contextmanager
 def start_guest(
-    spec: GuestSpec,
+    launch: Launch,
     host: Host,
     side: str,
     keys: GuestKeys,
@@ -317,13 +321,14 @@ def start_guest(
 ) -> Iterator[QemuGuest]:
     """A QEMU for the time of a ``with`` block, its monitor connected and its console followed.
 
-    ``incoming``, ``empty_ports``, ``more``: see :func:`build_arguments`; the devices stay in the guest's spec.
+    ``incoming``, ``empty_ports``, ``more``: see :func:`build_arguments`; the devices stay in the guest's launch.
     ``held``: see :func:`prepare_files`.
     ``keep`` is called just before QEMU and its files go, also when it does not come up: then without ``qmp``.
 
     :raises Refused: QEMU rejected a property, a device or its memory, in its own words
     :raises GuestCrashed: QEMU was killed, or ended otherwise
     """
+    spec = launch.spec
     ident = uuid.uuid4().hex[:12]
     files = GuestFiles(f"/tmp/switchover-{spec.name}-{side}-{ident}", f"sw{ident}")
     journal = own_journal()
@@ -335,10 +340,10 @@ def start_guest(
         undo, gone = end_processes(ident)
         change = stack.enter_context(journal.change(host, f"QEMU of {files.directory}", undo=undo, gone=gone))
         prepare_files(host, spec, files, keys, held=held)
-        argv = build_arguments(spec, files, incoming=incoming, empty_ports=empty_ports, more=more)
+        argv = build_arguments(launch, files, incoming=incoming, empty_ports=empty_ports, more=more)
         process = host.start(argv)
         change.release = process.kill
-        guest = QemuGuest(spec, host, side, files, argv, process)
+        guest = QemuGuest(launch, host, side, files, argv, process)
         stack.callback(keep, guest)
         guest.console = Console(host.open_stream(["tail", "-c", "+1", "-F", f"--pid={process.pid}", files.console]))
         stack.callback(guest.console.close)

@@ -19,7 +19,7 @@ from pathlib import Path
 from switchover.guests.arguments import build_arguments
 from switchover.guests.console import find_trouble
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import Host
 from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
@@ -63,8 +63,8 @@ def make_image_key(spec: GuestSpec, ports: int, lab: Lab) -> str:
 
     Not of what it is given when it is restored: name, addresses, keys. ``spec``: with the words of its lab host.
     """
-    same = replace(_in_no_place(spec), name="guest", qemu="qemu", prefix=0, traced=False, devices=())
-    argv = build_arguments(same, GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports)
+    same = replace(_in_no_place(spec), name="guest", qemu="qemu", prefix=0, traced=False)
+    argv = build_arguments(Launch(same), GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports)
     text = json.dumps([_FORMAT, argv, _read_made_of(spec, lab), _read_cpu(lab)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -163,7 +163,7 @@ def boot_and_save(
     :raises Refused: QEMU rejected what it was given; :raises GuestCrashed: it ended, or its guest did
     :raises NotReady: it could not be saved
     """
-    bare = replace(spec, devices=())
+    bare = Launch(spec)
     with start_guest(bare, host, "saved", keys, loop, incoming=False, empty_ports=ports, held=held, keep=keep) as guest:
         if held:
             guest.wait_until_held()

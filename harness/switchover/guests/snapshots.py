@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Self
@@ -28,7 +28,7 @@ from switchover.guests.snapshot_images import (
     set_mapped_ram,
     start_file,
 )
-from switchover.guests.spec import GuestFiles, GuestSpec, Start, VfioDevice, with_lab_words
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch, Start, VfioDevice, with_lab_words
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
@@ -232,7 +232,7 @@ class Snapshots:
 
 def make_key(spec: GuestSpec, ports: int, keys: GuestKeys, digests: Mapping[str, str]) -> str:
     """Digest of all that a guest that is saved by a run depends on; pure. ``digests``: of the files on its host."""
-    argv = build_arguments(replace(spec, devices=()), GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports)
+    argv = build_arguments(Launch(spec), GuestFiles("DIRECTORY", "TAP"), incoming=False, empty_ports=ports)
     text = json.dumps([_FORMAT, argv, keys.authorized, keys.host_public, dict(digests)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -264,7 +264,7 @@ def finish_restore(guest: QemuGuest, saved: Snapshot) -> None:
         set_mapped_ram(guest, state=False)
     except (GuestCrashed, Refused, Deadline) as error:
         raise _not_restored(guest, saved, error) from error
-    for number, device in enumerate(guest.spec.devices, start=1):
+    for number, device in enumerate(guest.launch.devices, start=1):
         plug_device(guest, device, number)
     guest.qmp.execute("cont")
     if saved.held:

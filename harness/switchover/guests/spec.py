@@ -40,7 +40,7 @@ class VfioDevice:
 
 @dataclass(frozen=True)
 class GuestSpec:
-    """One side's guest. Source and destination differ in ``devices`` only, which each host has its own of."""
+    """One side's guest, without its devices, which each host has its own of: see :class:`Launch`."""
 
     name: str = "guest"
     """name of the guest in QEMU"""
@@ -86,7 +86,6 @@ class GuestSpec:
     ssh_host_key: HostKey = HostKey("")
     """the only host key that is accepted from the guest: `TYPE BASE64`, or a file on the controller that contains it;
     if it is empty, the guest is given a host key"""
-    devices: tuple[VfioDevice, ...] = ()
     driver: DriverName = "qmp"
     """how the guest is started and migrated: `qmp`, by the harness through QEMU's monitor, or `libvirt`, through
     libvirt's API"""
@@ -157,6 +156,14 @@ def with_lab_words(spec: GuestSpec, words: str) -> GuestSpec:
     ''
     """
     return replace(spec, append=f"{words} {spec.append}".strip()) if words and spec.has_our_kernel else spec
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a QEMU is started with: a guest, and the devices that it has on this host, in the order of their slots."""
+
+    spec: GuestSpec
+    devices: tuple[VfioDevice, ...] = ()
 
 
 @dataclass(frozen=True)

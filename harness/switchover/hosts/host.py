@@ -11,7 +11,8 @@ from switchover.hosts.waiting import Invariant
 from switchover.record.errors import CommandFailed
 
 Address = Mapping[str, str]
-"""How another process reaches a host: ``kind`` says by which means (``local``, ``lab``), the rest is what that needs.
+"""How another process reaches a host: ``kind`` is the name of a :class:`switchover.hosts.host_kind.HostKind`, the rest
+is what that needs.
 
 Empty for a host that nobody can reach later, such as a guest: nothing is changed there that would need an undo.
 """

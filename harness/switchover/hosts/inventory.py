@@ -15,6 +15,7 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from switchover.hosts.host import Address, Host
+from switchover.hosts.host_kind import build_openssh
 from switchover.hosts.local import LocalHost
 from switchover.hosts.ssh import SshHost, SshLogin
 from switchover.record.errors import HostLost, NotReady, UsageError
@@ -215,17 +216,28 @@ def open_inventory_host(name: str, entry: HostEntry) -> Iterator[SshHost]:
         yield host
 
 
-def reach_inventory_host(address: Address) -> AbstractContextManager[Host]:
-    """A host by the address that a journal has of it, whatever the inventory says by now.
-
-    :raises NotReady: this version cannot read the address
+class InventoryKind:
+    """Hosts by the address that a journal has of them, whatever the inventory says by now; satisfies
+    :class:`switchover.hosts.host_kind.HostKind`.
     """
-    values = {key: value for key, value in address.items() if key not in ("kind", "name")}
-    try:
-        entry = HostEntry.model_validate({**values, "port": int(address["port"])})
+
+    name = KIND
+    keys = frozenset({"name", "address", "port", "user", "key", "host_key"})
+
+    def reach(self, address: Address) -> AbstractContextManager[Host]:
+        values = {key: value for key, value in address.items() if key not in ("kind", "name")}
+        try:
+            entry = HostEntry.model_validate({**values, "port": int(address["port"])})
+        except ValueError as error:
+            raise NotReady(
+                f"This version of switchover cannot reach a host with the address {dict(address)}."
+            ) from error
         return open_inventory_host(address["name"], entry)
-    except (KeyError, ValueError) as error:
-        raise NotReady(f"This version of switchover cannot reach a host with the address {dict(address)}.") from error
+
+    def build_login(self, address: Address) -> list[str]:
+        key = str(Path(address["key"]).expanduser())
+        whom = f"{address['user']}@{address['address']}"
+        return [*build_openssh(key, address["host_key"], "its-host"), "-p", address["port"], whom]
 
 
 def _read_private_key(name: str, entry: HostEntry) -> str:

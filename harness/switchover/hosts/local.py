@@ -5,19 +5,23 @@ import contextlib
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 
 from switchover.hosts import processes
-from switchover.hosts.host import Address, Completed, Running
+from switchover.hosts.host import Address, Completed, Host, Running
 from switchover.hosts.waiting import Invariant, wait_until
+
+KIND = "local"
+"""Of its address, see :attr:`Host.address`."""
 
 
 class LocalHost:
     """This machine; satisfies :class:`switchover.hosts.host.Host`."""
 
     name = "local"
-    address: Address = MappingProxyType({"kind": "local"})
+    address: Address = MappingProxyType({"kind": KIND})
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
         return processes.run(argv, timeout=timeout, stdin=stdin, check=check)
@@ -62,3 +66,16 @@ def _connect_unix(path: str) -> socket.socket:
 
 def _private_opener(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+class LocalKind:
+    """This machine, which is always there; satisfies :class:`switchover.hosts.host_kind.HostKind`."""
+
+    name = KIND
+    keys: frozenset[str] = frozenset()
+
+    def reach(self, address: Address) -> AbstractContextManager[Host]:
+        return contextlib.nullcontext(LocalHost())
+
+    def build_login(self, address: Address) -> list[str]:
+        return []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestSpec, Kernel
+from switchover.guests.spec import GuestSpec, Kernel, Launch
 from switchover.hosts.inventory import HostEntry
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
@@ -107,7 +107,7 @@ def start_irq_guest(
     with (
         tempfile.TemporaryDirectory(prefix="switchover-key-") as directory,
         LoopThread() as loop,
-        start_guest(spec, LocalHost(), "source", keys, loop, incoming=False, more=(*network, *more)) as guest,
+        start_guest(Launch(spec), LocalHost(), "source", keys, loop, incoming=False, more=(*network, *more)) as guest,
     ):
         guest.wait_until_reachable()
         text = guest.qmp.execute("human-monitor-command", {"command-line": "info usernet"})

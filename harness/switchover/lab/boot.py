@@ -28,6 +28,8 @@ from switchover.record.errors import Deadline, HostLost, NotReady
 from switchover.record.log import say, step
 from switchover.record.units import format_count
 
+KIND = "lab"
+"""Of the addresses of lab hosts, see :attr:`Host.address`."""
 READY_TIMEOUT_S = 180
 # the last words of images/labhost/rc, and sshd's own
 _READY = ("switchover-labhost: ready", "Server listening on 0.0.0.0 port 22")
@@ -110,7 +112,7 @@ def connect_labhost(directory: Path, file: LabFile, name: str) -> SshHost:
         words = "\n".join(_read(directory / name / file).strip()[-600:] for file in (WORDS, CONSOLE))
         why = f"{error}; its QEMU and its console end with: {words.strip()}"
         raise HostLost(f"Lab host {name} does not answer.", why=why) from error
-    address = {"kind": "lab", "directory": str(directory), "token": file.token, "host": name}
+    address = {"kind": KIND, "directory": str(directory), "token": file.token, "host": name}
     return SshHost(login, connection, address=address)
 
 

@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a harness that was killed left: its changes to hosts are undone, its labs are stopped."""
 
-import contextlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
-from switchover.hosts import inventory, journal
-from switchover.hosts.host import Address, Host
+from switchover.hosts import journal
+from switchover.hosts.host import Host
 from switchover.hosts.journal import DeadJournal
-from switchover.hosts.local import LocalHost
 from switchover.hosts.ownership import describe_process, take_file
-from switchover.hosts.waiting import paced
-from switchover.lab.boot import connect_labhost
-from switchover.lab.labfile import LabFile, find_starter, lab_processes, read_lab_file, starter_path, stop_lab
+from switchover.lab.host_kinds import reach_host
+from switchover.lab.labfile import find_starter, lab_processes, read_lab_file, starter_path, stop_lab
 from switchover.record.errors import NotReady
 from switchover.record.log import say
 from switchover.record.paths import labs_directory
@@ -41,42 +36,6 @@ def render_remains(dead: DeadJournal) -> list[str]:
         numbers = ", ".join(str(number) for number in dead.damaged)
         lines.append(f"{dead.path}: line {numbers} cannot be read; look at what it names, then remove the file")
     return lines
-
-
-def reach_host(address: Address) -> AbstractContextManager[Host] | None:
-    """The host with an address from a journal; None if it is a lab host that is gone, and its changes with it.
-
-    :raises HostLost: it does not answer; :raises NotReady: an address of a kind that this version does not know
-    """
-    match address:
-        case {"kind": "local"}:
-            return contextlib.nullcontext(LocalHost())
-        case {"kind": "lab", "directory": directory, "token": token, "host": name}:
-            file = _find_lab(Path(directory), token)
-            return None if file is None or not _runs(file, name) else _connect(Path(directory), file, name)
-        case {"kind": inventory.KIND}:
-            return inventory.reach_inventory_host(address)
-    raise NotReady(f"This version of switchover cannot reach a host with the address {dict(address)}.")
-
-
-def _find_lab(directory: Path, token: str) -> LabFile | None:
-    """The very lab, not a later one of its name."""
-    if not (directory / "lab.json").exists():
-        return None
-    file = read_lab_file(directory)
-    return file if file.token == token else None
-
-
-def _runs(file: LabFile, name: str) -> bool:
-    """A lab host that ended took all changes with it: its disk is never written."""
-    return any(f"{file.token}-{name}" in process.info["cmdline"] for process in lab_processes(file))
-
-
-@contextlib.contextmanager
-def _connect(directory: Path, file: LabFile, name: str) -> Iterator[Host]:
-    # deadlines are as long as those of the harness that made the changes
-    with paced(file.pace), connect_labhost(directory, file, name) as host:
-        yield host
 
 
 def find_dead_labs() -> list[Path]:

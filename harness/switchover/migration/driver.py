@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, Unpack
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
-from switchover.guests.spec import DriverName, GuestFiles, GuestSpec
+from switchover.guests.spec import DriverName, GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.ssh import SshLogin
@@ -31,7 +31,7 @@ class Driver(Protocol):
 
     def start(
         self,
-        spec: GuestSpec,
+        launch: Launch,
         host: Host,
         side: str,
         keys: GuestKeys,
@@ -84,7 +84,7 @@ class Driver(Protocol):
     def find_obstacle_within(self, host: str) -> str:
         """Why it does not migrate from a host of this name to itself, in words; empty: it does; pure."""
 
-    def render_start(self, spec: GuestSpec, files: GuestFiles, *, incoming: bool) -> list[str] | str:
+    def render_start(self, launch: Launch, files: GuestFiles, *, incoming: bool) -> list[str] | str:
         """What starts QEMU, for people: the words of its command line, or a document; pure."""
 
     def check(self, result: MigrationResult, settings: MigrationSettings) -> list[Check]:

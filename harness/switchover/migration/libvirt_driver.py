@@ -9,7 +9,7 @@ from switchover.guests.domain import DomainIdentity, build_domain, find_obstacle
 from switchover.guests.libvirt import LibvirtGuest, start_domain
 from switchover.guests.libvirtd import find_lack
 from switchover.guests.qemu import GuestKeys, QemuGuest
-from switchover.guests.spec import DriverName, GuestFiles, GuestSpec
+from switchover.guests.spec import DriverName, GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.ssh import SshLogin
@@ -36,7 +36,7 @@ class LibvirtDriver:
 
     def start(
         self,
-        spec: GuestSpec,
+        launch: Launch,
         host: Host,
         side: str,
         keys: GuestKeys,
@@ -46,7 +46,7 @@ class LibvirtDriver:
         empty_ports: int | None,
         keep: Callable[[QemuGuest], None],
     ) -> AbstractContextManager[QemuGuest]:
-        return start_domain(spec, host, side, keys, loop, incoming=incoming, keep=keep)
+        return start_domain(launch, host, side, keys, loop, incoming=incoming, keep=keep)
 
     def migrate(
         self,
@@ -80,8 +80,8 @@ class LibvirtDriver:
     def find_obstacle_within(self, host: str) -> str:
         return f"libvirt does not migrate a domain from {host} to itself"
 
-    def render_start(self, spec: GuestSpec, files: GuestFiles, *, incoming: bool) -> str:
-        return build_domain(spec, files, DomainIdentity("NAME", "UUID"))
+    def render_start(self, launch: Launch, files: GuestFiles, *, incoming: bool) -> str:
+        return build_domain(launch, files, DomainIdentity("NAME", "UUID"))
 
     def check(self, result: MigrationResult, settings: MigrationSettings) -> list[Check]:
         """libvirt takes no capabilities by name: those that the case wants must be among what it set by itself. And

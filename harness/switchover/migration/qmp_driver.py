@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import DriverName, GuestFiles, GuestSpec
+from switchover.guests.spec import DriverName, GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.ssh import SshLogin
@@ -28,7 +28,7 @@ class QmpDriver:
 
     def start(
         self,
-        spec: GuestSpec,
+        launch: Launch,
         host: Host,
         side: str,
         keys: GuestKeys,
@@ -38,7 +38,7 @@ class QmpDriver:
         empty_ports: int | None,
         keep: Callable[[QemuGuest], None],
     ) -> AbstractContextManager[QemuGuest]:
-        return start_guest(spec, host, side, keys, loop, incoming=incoming, empty_ports=empty_ports, keep=keep)
+        return start_guest(launch, host, side, keys, loop, incoming=incoming, empty_ports=empty_ports, keep=keep)
 
     def migrate(
         self,
@@ -72,8 +72,8 @@ class QmpDriver:
     def find_obstacle_within(self, host: str) -> str:
         return ""
 
-    def render_start(self, spec: GuestSpec, files: GuestFiles, *, incoming: bool) -> list[str]:
-        return build_arguments(spec, files, incoming=incoming)
+    def render_start(self, launch: Launch, files: GuestFiles, *, incoming: bool) -> list[str]:
+        return build_arguments(launch, files, incoming=incoming)
 
     def check(self, result: MigrationResult, settings: MigrationSettings) -> list[Check]:
         return []

@@ -19,7 +19,7 @@ from switchover.scenarios.case import Case, DeviceSpec
 
 @dataclass(frozen=True)
 class Given:
-    """What a probe has to go by before a migration. ``guest``: the source's, which has ``devices``.
+    """What a probe has to go by before a migration. ``guest``: the source's, which has these reference ``devices``.
 
     ``outlets``: of ``source`` and ``destination``, None of a host that has none. ``login``: to the guest; None: a probe
     opens one of its own. ``directory``: keeps files of recordings; None: they are thrown away. ``step``: is told what

@@ -30,10 +30,10 @@ from switchover.record.record import SCHEMA_VERSION, Death, Record, Verdict
 from switchover.record.rundir import RunHead
 from switchover.runner.hold_on_failure import Held, HeldSide
 from switchover.runner.measurements import measure
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
-from switchover.scenarios.recorded import Settings
+from switchover.scenarios.recorded import DEVICE_FIELDS, Settings
 from switchover.scenarios.tables import find_meanings
 
 _INTRODUCTION = f"""\
@@ -50,10 +50,12 @@ second. An object whose fields are fixed has a table of its own.
 
 @dataclass(frozen=True)
 class Section:
-    """A table of the reference. ``inside`` a file's table; ``left_out``: fields that have no row."""
+    """A table of the reference. ``of``: a class, or several kinds that share the table. ``inside`` a file's table;
+    ``left_out``: fields that have no row.
+    """
 
     heading: str
-    of: type
+    of: Any
     about: str = ""
     inside: bool = True
     versioned: bool = False
@@ -85,8 +87,8 @@ SECTIONS = (
     Section("driver", LibvirtReport, "Empty, unless libvirt started and migrated the guest."),
     Section("settings", Settings),
     Section("source and destination", SideSpec),
-    Section("guest", GuestSpec, "`devices` is empty here: a side has them beside its guest.", left_out=("devices",)),
-    Section("devices", DeviceSpec),
+    Section("guest", GuestSpec, "`devices` is empty here: a side has them beside its guest."),
+    Section("devices", AnyDevice),
     Section("knobs", Knobs, "Ranges, and what exactly they do: [reference-device.md](reference-device.md)."),
     Section("migration", MigrationSettings),
     Section("faults", Fault),
@@ -135,16 +137,21 @@ def render_fields() -> str:
 
 def list_fields(section: Section) -> dict[str, str]:
     """Names of a table's fields, with their meanings; empty where the class has none."""
-    meanings = find_meanings(section.of)
-    names = [field.name for field in dataclasses.fields(section.of) if field.name not in section.left_out]
+    meanings = {name: meaning for kind in _kinds(section) for name, meaning in find_meanings(kind).items()}
+    written = DEVICE_FIELDS if section.of == AnyDevice else [field.name for field in dataclasses.fields(section.of)]
+    names = [name for name in written if name not in section.left_out]
     versions = {"schema_version": "the version of the run directory"} if section.versioned else {}
     if section.of is Held:
         versions = {"schema_version": "the version of this file, which is 1"}
     return {**versions, **{name: meanings.get(name, "") for name in names}}
 
 
+def _kinds(section: Section) -> tuple[type, ...]:
+    return typing.get_args(section.of) or (section.of,)
+
+
 def _render_rows(section: Section) -> Iterator[str]:
-    hints = typing.get_type_hints(section.of)
+    hints = {name: hint for kind in _kinds(section) for name, hint in typing.get_type_hints(kind).items()}
     for name, meaning in list_fields(section).items():
         kind = _describe_field(section, name, hints.get(name, int))
         meaning = " ".join(meaning.replace("``", "`").split())
@@ -228,5 +235,5 @@ def _describe(hint: Any) -> str:
 
 def _find_link(of: Any) -> str:
     """The heading of a class's table, as a link names it; empty: it has none."""
-    headings = (section.heading for section in SECTIONS if section.of is of)
+    headings = (section.heading for section in SECTIONS if section.of == of)
     return next(headings, "").replace(" ", "-").replace(",", "").replace(".", "")

@@ -12,7 +12,7 @@ from switchover.migration.phases import Action
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import Record
 from switchover.repro.shell import quote
-from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, FunctionSpec, SideSpec
 
 SIDES = ("source", "destination")
 Row = tuple[str, str, str]
@@ -38,7 +38,7 @@ class DriverScript(Protocol):
     LEFT_OUT: tuple[str, ...]
     """Names of variables that all others have."""
 
-    def locate_virtual(self, record: Record, side: str, device: DeviceSpec) -> str:
+    def locate_virtual(self, record: Record, side: str, device: FunctionSpec) -> str:
         """A virtual function, below ``/sys/bus/pci/devices``; empty: the record does not say."""
 
     def list_settings(self, settings: MigrationSettings) -> list[Row]:
@@ -51,16 +51,16 @@ class DriverScript(Protocol):
         """Functions that make a side ready and start its guest; lines."""
 
 
-def name_variable(side: str, number: int, device: DeviceSpec) -> str:
+def name_variable(side: str, number: int, device: AnyDevice) -> str:
     """What says which device it is."""
-    return f"{side.upper()}_{'FUNCTION' if device.pci else 'UUID'}_{number}"
+    return f"{side.upper()}_{'FUNCTION' if isinstance(device, FunctionSpec) else 'UUID'}_{number}"
 
 
 def render_devices(side: str, spec: SideSpec, *, locate: bool = False) -> Iterator[str]:
     """Lines that make the devices of a side, or need its functions. ``locate``: with the latter's paths in sysfs."""
     for number, device in enumerate(spec.devices, start=1):
         variable = name_variable(side, number, device)
-        if device.pci:
+        if isinstance(device, FunctionSpec):
             if not device.managed:
                 yield f'    need_function "${variable}" {quote(device.vfio_driver or GENERIC)}'
             if locate:

@@ -22,7 +22,7 @@ from switchover.record.record import Record, VerdictName
 from switchover.repro import script_libvirt, script_qmp
 from switchover.repro.parts import SIDES, DriverScript, name_variable
 from switchover.repro.shell import quote, render_comment
-from switchover.scenarios.case import Case
+from switchover.scenarios.case import Case, FunctionSpec
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import parse_case
 
@@ -153,7 +153,7 @@ def _needs(case: Case, own: DriverScript) -> Iterator[str]:
 
 def _not_done(record: Record, case: Case) -> Iterator[str]:
     """What the harness does and this script does not, since nobody logs in to its guest."""
-    devices = [*case.source.devices, *case.destination.devices]
+    devices = [*case.source.references, *case.destination.references]
     yield from render_comment("not as in the record, since this script has no keys and nobody logs in to the guest:")
     yield from render_comment(f"  no checks after the migration ({len(record.checks)} in the record)")
     if record.verdict.name is VerdictName.CHECKS_FAILED:
@@ -215,7 +215,7 @@ def _variables(record: Record, case: Case, ident: str, own: DriverScript) -> Ite
     for side, spec in zip(SIDES, (case.source, case.destination), strict=True):
         for number, device in enumerate(spec.devices, start=1):
             drawn = str(uuid.uuid5(_NAMESPACE, f"{ident} {side} {number}"))
-            if device.pci:
+            if isinstance(device, FunctionSpec):
                 drawn = device.pci if device.vf is None else own.locate_virtual(record, side, device)
             rows.append((name_variable(side, number, device), drawn, f"the {side}'s device {device.id}"))
     for name, value, meaning in (row for row in rows if row[0] not in own.LEFT_OUT):

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from switchover.guests.domain import DomainIdentity, build_domain
-from switchover.guests.spec import GuestFiles, Kernel, VfioDevice
+from switchover.guests.spec import GuestFiles, Kernel, Launch
 from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.phases import Action
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.record import Record
 from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices
 from switchover.repro.shell import quote, render_here_document, render_variable
-from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.scenarios.case import FunctionSpec, SideSpec
 
 BODY = "script-libvirt.sh"
 MEANS = "libvirt's virsh and a shell"
@@ -53,7 +53,7 @@ _OPTIONS = {
 """virsh's words (virsh migrate --help) for libvirt's flags and parameters."""
 
 
-def locate_virtual(record: Record, side: str, device: DeviceSpec) -> str:
+def locate_virtual(record: Record, side: str, device: FunctionSpec) -> str:
     """By its own address, that of the record: the destination's domain is made at the source, where nobody can look it
     up.
     """
@@ -103,7 +103,7 @@ def _render_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> I
     yield f"    accel=${{ACCEL:-{quote(guest.accel)}}}"
     yield "    case $accel in kvm) hypervisor=kvm ;; *) hypervisor=qemu ;; esac"
     for number, (device, name) in enumerate(zip(spec.devices, names, strict=True), start=1):
-        if device.pci:
+        if isinstance(device, FunctionSpec):
             yield f'    address_{number}=$(render_address "${name}")'
     yield f"    cat {_make_domain(side, spec, ident, names)}"
     yield "}"
@@ -113,17 +113,15 @@ def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str
     """A here-document: XML with variables of the shell for what a host may have elsewhere, and without keys."""
     drawn = [uuid.uuid4().hex for _ in names]  # stand for the variables, which are neither UUIDs nor addresses
     devices = tuple(
-        VfioDevice(
-            device.id,
-            f"/sys/bus/pci/devices/{word}:00:00.0" if device.pci else f"/sys/bus/mdev/devices/{word}",
-            device.given_properties(),
-            device.managed,
+        device.at(
+            f"/sys/bus/pci/devices/{word}:00:00.0"
+            if isinstance(device, FunctionSpec)
+            else f"/sys/bus/mdev/devices/{word}"
         )
         for device, word in zip(spec.devices, drawn, strict=True)
     )
     guest = replace(
         spec.guest,
-        devices=devices,
         qemu=f"/{render_variable('emulator')}",
         kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
         initramfs=render_variable("initrd") if has_initramfs(spec.guest) else "",
@@ -131,7 +129,7 @@ def _make_domain(side: str, spec: SideSpec, ident: str, names: list[str]) -> str
     )
     identity = DomainIdentity(f"switchover-repro-{ident}", str(uuid.uuid5(uuid.NAMESPACE_OID, f"switchover {ident}")))
     files = GuestFiles(render_variable("here"), f"sw{ident}{side[0]}")
-    text = build_domain(guest, files, identity, keys=False)
+    text = build_domain(Launch(guest, devices), files, identity, keys=False)
     text = text.replace(f"/{render_variable('emulator')}", render_variable("emulator"))
     text = re.sub(r'^<domain type="\w+"', f'<domain type="{render_variable("hypervisor")}"', text)
     for number, (name, word) in enumerate(zip(names, drawn, strict=True), start=1):

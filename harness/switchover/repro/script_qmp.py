@@ -9,13 +9,13 @@ from collections.abc import Iterator, Set
 from dataclasses import replace
 
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, Kernel, VfioDevice
+from switchover.guests.spec import GuestFiles, Kernel, Launch
 from switchover.migration.phases import Action
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import Record
 from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices
 from switchover.repro.shell import quote, render_variable, render_words
-from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, FunctionSpec, SideSpec
 
 BODY = "script.sh"
 MEANS = "QEMU, a shell and socat"
@@ -36,7 +36,7 @@ USAGE = (
 )
 
 
-def locate_virtual(record: Record, side: str, device: DeviceSpec) -> str:
+def locate_virtual(record: Record, side: str, device: FunctionSpec) -> str:
     """By the physical function, of which the script finds it."""
     return f"{device.pci}/virtfn{device.vf}"
 
@@ -82,29 +82,26 @@ def render_side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
     yield "}"
 
 
-def _sysfs_of(side: str, number: int, device: DeviceSpec) -> str:
+def _sysfs_of(side: str, number: int, device: AnyDevice) -> str:
     """Its path, in variables of the script."""
-    if device.pci:
+    if isinstance(device, FunctionSpec):
         return render_variable(f"passed_{number}")
     return f"{render_variable('MDEV')}/{render_variable(name_variable(side, number, device))}"
 
 
 def _arguments(side: str, spec: SideSpec) -> list[str]:
     """QEMU's words as the harness makes them, with variables for what this script has elsewhere, and no keys."""
-    devices = tuple(
-        VfioDevice(device.id, _sysfs_of(side, number, device), device.given_properties())
-        for number, device in enumerate(spec.devices, start=1)
-    )
+    devices = tuple(device.at(_sysfs_of(side, number, device)) for number, device in enumerate(spec.devices, start=1))
     guest = replace(
         spec.guest,
-        devices=devices,
         qemu=render_variable("qemu"),
         kernel=Kernel(render_variable("kernel") if spec.guest.kernel_file else ""),
         initramfs=render_variable("initrd") if has_initramfs(spec.guest) else "",
         accel=render_variable("accel"),
         cpu=render_variable("cpu"),
     )
-    words = build_arguments(guest, GuestFiles(render_variable("here"), "tap"), incoming=side == "destination")
+    launch = Launch(guest, devices)
+    words = build_arguments(launch, GuestFiles(render_variable("here"), "tap"), incoming=side == "destination")
     kept: list[str] = []
     rest = iter(words)
     for word in rest:

@@ -8,12 +8,13 @@ from pathlib import Path
 import psutil
 import pydantic
 
-from switchover.hosts import inventory
+from switchover.hosts.host_kind import build_openssh
+from switchover.lab.host_kinds import find_kind
 from switchover.record.errors import NotReady, UsageError
 from switchover.runner.hold_on_failure import KEPT, VERSION, HeldSide
 
-_ALIAS, _HOST_ALIAS = "kept-guest", "its-host"
-"""Names under which OpenSSH looks up host keys."""
+_ALIAS = "kept-guest"
+"""The name under which OpenSSH looks up the guest's host key."""
 _SIDES = pydantic.TypeAdapter(dict[str, HeldSide])
 
 
@@ -49,39 +50,20 @@ def require_kept(repeat: Path, side: str) -> HeldSide:
 
 def build_console_command(side: HeldSide) -> list[str]:
     """Print the guest's console from its start and follow it until QEMU ends."""
-    return [*_on_host(side), *_words(side, ["tail", "-c", "+1", "-F", f"--pid={side.pid}", side.console])]
+    way, command = _on_host(side), ["tail", "-c", "+1", "-F", f"--pid={side.pid}", side.console]
+    return [*way, shlex.join(command)] if way else command
 
 
 def build_ssh_command(side: HeldSide) -> list[str]:
     """A shell in the guest, through its host; only the guest's own host key is accepted, and no file is written."""
     way = _on_host(side)
     proxy = ["-o", f"ProxyCommand={shlex.join([*way, '-W', '%h:%p'])}"] if way else []
-    return [*_options(side.key, side.host_key, _ALIAS), *proxy, f"{side.user}@{side.guest_address}"]
-
-
-def _options(key: str, host_key: str, alias: str) -> list[str]:
-    """OpenSSH with one key and one host key, whatever the user's own files say."""
-    kind, text = host_key.split()[:2]
-    return [
-        *("ssh", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"),
-        *("-o", f"HostKeyAlias={alias}", "-o", "StrictHostKeyChecking=yes"),
-        *("-o", "GlobalKnownHostsFile=/dev/null", "-o", "UserKnownHostsFile=/dev/null"),
-        *("-o", f"KnownHostsCommand=/bin/echo {alias} {kind} {text}"),
-    ]
+    return [*build_openssh(side.key, side.host_key, _ALIAS), *proxy, f"{side.user}@{side.guest_address}"]
 
 
 def _on_host(side: HeldSide) -> list[str]:
     """OpenSSH to the host of a side, for a command to follow; empty for this machine."""
-    match side.address:
-        case {"kind": "local"}:
-            return []
-        case {"kind": "lab", "directory": directory, "host": name}:
-            return ["ssh", "-F", str(Path(directory) / "ssh_config"), name]
-        case {"kind": inventory.KIND, "address": address, "port": port, "user": user, "key": key, "host_key": host_key}:
-            return [*_options(str(Path(key).expanduser()), host_key, _HOST_ALIAS), "-p", port, f"{user}@{address}"]
-    raise NotReady(f"{side.host} cannot be reached by this version of switchover.", why=str(dict(side.address)))
-
-
-def _words(side: HeldSide, command: list[str]) -> list[str]:
-    """OpenSSH hands one line to the host's shell."""
-    return command if side.address.get("kind") == "local" else [shlex.join(command)]
+    kind = find_kind(side.address)
+    if kind is None:
+        raise NotReady(f"{side.host} cannot be reached by this version of switchover.", why=str(dict(side.address)))
+    return kind.build_login(side.address)

@@ -27,7 +27,7 @@ def require_capabilities(case: Case, means: GuestCapabilities) -> None:
 
     :raises NotSupported: there is one, with what the guest lacks
     """
-    devices = [*case.source.devices, *case.destination.devices]
+    devices = [*case.source.references, *case.destination.references]
     wanted = {knob: needs for knob, needs in LOADS.items() if any(getattr(device.knobs, knob) for device in devices)}
     problems = {f"the load {knob}": means.lacks(needs) for knob, needs in wanted.items()}
     problems |= {f"the fault {fault.action}": means.lacks(FAULTS.get(fault.action, ())) for fault in case.faults}

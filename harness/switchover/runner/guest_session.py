@@ -39,7 +39,7 @@ from switchover.runner.interventions import make_intervention, start_link
 from switchover.runner.listener import RunListener
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
-from switchover.scenarios.case import Case, SideSpec, in_order
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, SideSpec, in_order
 
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""
@@ -190,7 +190,7 @@ class GuestSession:
             given = Given(
                 case,
                 self.side.guest,
-                self.side.spec.devices,
+                self.side.spec.references,
                 self.pair.outlets(),
                 self.pair.keys,
                 before.means,
@@ -316,15 +316,9 @@ def migrate_again(guest_session: GuestSession, case: Case, name: str = "destinat
 def offers_of(spec: SideSpec) -> list[object]:
     """What its devices are, in what cannot be changed while they are open."""
     return [
-        (
-            device.id,
-            device.type,
-            device.function,
-            device.knobs.offers(),
-            bool(device.knobs.dma_pages_per_sec),
-            device.properties,
-            device.allow_pre_copy,
-        )
+        (replace(device, knobs=Knobs()), device.knobs.offers(), bool(device.knobs.dma_pages_per_sec))
+        if isinstance(device, DeviceSpec)
+        else device
         for device in spec.devices
     ]
 
@@ -335,13 +329,14 @@ def _sizes(knobs: Knobs) -> tuple[int, int]:
 
 def _with_sizes_of(left: Side, arrival: Side) -> Side:
     """The sizes of a device's state belong to the state, and came with it."""
-    devices = tuple(
-        replace(
-            new,
-            knobs=replace(new.knobs, initial_bytes=old.knobs.initial_bytes, stop_copy_bytes=old.knobs.stop_copy_bytes),
-        )
-        for old, new in zip(left.spec.devices, arrival.spec.devices, strict=True)
-    )
+
+    def take_sizes(old: AnyDevice, new: AnyDevice) -> AnyDevice:
+        if not (isinstance(old, DeviceSpec) and isinstance(new, DeviceSpec)):
+            return new
+        initial_bytes, stop_copy_bytes = _sizes(old.knobs)
+        return replace(new, knobs=replace(new.knobs, initial_bytes=initial_bytes, stop_copy_bytes=stop_copy_bytes))
+
+    devices = tuple(map(take_sizes, left.spec.devices, arrival.spec.devices))
     return replace(arrival, spec=replace(arrival.spec, devices=devices))
 
 

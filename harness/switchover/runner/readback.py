@@ -6,7 +6,7 @@ import contextlib
 from switchover.devices.abilities import read_abilities
 from switchover.record.errors import Refused
 from switchover.runner.side import Side
-from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, DeviceSpec, name_devices
+from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, AnyDevice, name_devices
 
 _WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
 
@@ -42,7 +42,7 @@ def read_back_late(side: Side, name: str) -> tuple[Held, Held]:
     return found, wanted
 
 
-def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
+def _ask(side: Side, device: AnyDevice) -> dict[str, str]:
     held = {name: _get(side, device, name) for name in device.named_properties()}
     if PRE_COPY_PROPERTY not in held:
         with contextlib.suppress(Refused):  # a QEMU without it
@@ -50,7 +50,7 @@ def _ask(side: Side, device: DeviceSpec) -> dict[str, str]:
     return held
 
 
-def _get(side: Side, device: DeviceSpec, name: str) -> str:
+def _get(side: Side, device: AnyDevice, name: str) -> str:
     where = {"path": f"/machine/peripheral/{side.guest.name_device(device.id)}", "property": name}
     return normalise(side.guest.qmp.execute("qom-get", where))
 
@@ -65,7 +65,7 @@ def normalise(value: object) -> str:
     return _WORDS.get(word.lower(), word)
 
 
-def _list_wanted(side: Side, device: DeviceSpec) -> list[tuple[str, str, str]]:
+def _list_wanted(side: Side, device: AnyDevice) -> list[tuple[str, str, str]]:
     """Properties with what they must be, and why. Numbers and sizes are spelled in too many ways to be compared."""
     given = {name: normalise(value) for name, value in device.given_properties().items()}
     wanted = [

@@ -124,7 +124,9 @@ def _make_setup(turn: Turn) -> tuple[object, ...]:
     if turn.apart is not None:
         return ("apart",)
     sides = (turn.case.source, turn.case.destination)
-    return tuple((*side.guest.programs, side.guest.driver, *(device.type for device in side.devices)) for side in sides)
+    return tuple(
+        (*side.guest.programs, side.guest.driver, *(device.type for device in side.references)) for side in sides
+    )
 
 
 def _run(turn: Turn, place: PairPlace, repeat: RepeatDirectory, directory: RunDirectory) -> Record:

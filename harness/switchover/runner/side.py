@@ -10,13 +10,13 @@ from switchover.devices.passthrough import PassedFunction, start_function
 from switchover.devices.reference import ReferenceDevice, Truth, parse_truth, start_reference_device
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.snapshots import Snapshot, begin_restore, plug_device, unplug_device
-from switchover.guests.spec import VfioDevice, with_lab_words
+from switchover.guests.spec import Launch, VfioDevice, with_lab_words
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer, ask_together
 from switchover.migration.drivers import DRIVERS
 from switchover.record.errors import CommandFailed
-from switchover.scenarios.case import SideSpec
+from switchover.scenarios.case import DeviceSpec, SideSpec
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,17 @@ def start_side(
         slots: list[contextlib.ExitStack] = []
         for wanted in spec.devices:
             slots.append(stack.enter_context(contextlib.ExitStack()))
-            if wanted.function is None:
+            if isinstance(wanted, DeviceSpec):
                 devices.append(slots[-1].enter_context(start_reference_device(host, wanted.knobs, wanted.type)))
                 sysfs = devices[-1].mediated.sysfs
             else:
-                functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.function))
+                functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.request))
                 sysfs = functions[wanted.id].sysfs
-            passed.append(VfioDevice(wanted.id, sysfs, wanted.given_properties(), wanted.managed))
-        whole = replace(with_lab_words(spec.guest, words), devices=tuple(passed))
+            passed.append(wanted.at(sysfs))
+        launch = Launch(with_lab_words(spec.guest, words), tuple(passed))
         guest = stack.enter_context(
-            DRIVERS[whole.driver].start(
-                whole,
+            DRIVERS[spec.guest.driver].start(
+                launch,
                 host,
                 name,
                 keys,
@@ -119,18 +119,18 @@ def start_side(
 
 
 def exchange_devices(side: Side, wanted: SideSpec) -> Side:
-    """Take the reference devices from a guest that runs, and plug those of another spec into their slots. What the
-    guest's driver knew of the old ones is gone with them.
+    """Take the devices from a guest that runs, all of them reference devices, and plug those of another spec into their
+    slots. What the guest's driver knew of the old ones is gone with them.
 
     :raises Refused: QEMU rejected a device; :raises Deadline: the guest does not let one go
     """
-    guest, devices, passed = side.guest, list(side.devices), list(side.guest.spec.devices)
+    guest, devices, passed = side.guest, list(side.devices), list(side.guest.launch.devices)
     for old, slot in zip(side.spec.devices, side.slots, strict=True):
         unplug_device(guest, old.id)
         slot.close()
-    for number, spec in enumerate(wanted.devices):
+    for number, spec in enumerate(wanted.references):
         devices[number] = side.slots[number].enter_context(start_reference_device(guest.host, spec.knobs, spec.type))
-        passed[number] = VfioDevice(spec.id, devices[number].mediated.sysfs, spec.given_properties())
+        passed[number] = spec.at(devices[number].mediated.sysfs)
         plug_device(guest, passed[number], number + 1)
-    guest.spec = replace(guest.spec, devices=tuple(passed))
+    guest.launch = replace(guest.launch, devices=tuple(passed))
     return replace(side, spec=replace(side.spec, devices=wanted.devices), devices=tuple(devices))

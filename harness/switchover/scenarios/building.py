@@ -8,7 +8,7 @@ from pathlib import Path
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.case import HEARTBEAT_US, Case, DeviceSpec, IrqLoad, SideSpec
+from switchover.scenarios.case import HEARTBEAT_US, AnyDevice, Case, DeviceSpec, IrqLoad, SideSpec, VfioDeviceSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
@@ -16,7 +16,7 @@ from switchover.scenarios.limits import find_problems
 from switchover.scenarios.oracle import Traits, choose_rule, list_capabilities, make_side_traits
 from switchover.scenarios.scenario import list_scenarios, load_scenario
 
-Devices = DeviceSpec | Sequence[DeviceSpec]
+Devices = AnyDevice | Sequence[AnyDevice]
 
 
 def load_cases(scenario: str | Path, only: str = "") -> list[PlannedCase]:
@@ -100,7 +100,7 @@ def find_expectation(case: Case) -> Expectation:
     return choose_rule(traits).expectation
 
 
-def _list(given: Devices | None, otherwise: tuple[DeviceSpec, ...]) -> tuple[DeviceSpec, ...]:
+def _list(given: Devices | None, otherwise: tuple[AnyDevice, ...]) -> tuple[AnyDevice, ...]:
     if given is None:
         return otherwise
-    return (given,) if isinstance(given, DeviceSpec) else tuple(given)
+    return (given,) if isinstance(given, VfioDeviceSpec) else tuple(given)

@@ -3,12 +3,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.places import GuestPlace, put_in_place
-from switchover.guests.spec import DriverName, GuestSpec, Start
+from switchover.guests.spec import DriverName, GuestSpec, Start, VfioDevice
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.expectation import COMPLETES, Expectation
@@ -32,45 +32,16 @@ HEARTBEAT_US = 10_000
 
 
 @dataclass(frozen=True)
-class DeviceSpec:
-    """A device of a guest: a reference device with its mdev type and knobs, or a PCI function; and the properties that
-    vfio-pci gets.
-    """
+class VfioDeviceSpec:
+    """What every device of a guest has, of whichever kind: the guest gets it through vfio-pci."""
 
     id: str = "dut"
     """the id of the device in QEMU"""
-    type: str = TYPE
-    """the mdev type of the device"""
-    knobs: Knobs = field(default_factory=Knobs)
-    """the knobs of the reference device that the harness sets"""
-    properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES))
+    properties: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     """the properties of vfio-pci, as on QEMU's command line"""
-    allow_pre_copy: AllowPreCopy = ""
+    allow_pre_copy: AllowPreCopy = field(default="", kw_only=True)
     """the property `x-allow-pre-copy`: its value, or `by-machine` if it is left to the machine type of a QEMU that has
     it; empty if the case does not ask for it"""
-    pci: str = ""
-    """the address of a PCI function of the host, such as `0000:3b:00.2`, which the guest gets instead of a reference
-    device; type and knobs do not apply then"""
-    vf: int | None = None
-    """the number, from 0, of the virtual function of `pci` that the guest gets; virtual functions are made if there are
-    none"""
-    vfs: int = 0
-    """how many virtual functions are made for `pci` if it has none; 0 makes as many as are needed"""
-    vfio_driver: str = ""
-    """the function's driver on the host; if it is empty, the driver that the host's kernel names for it is used, or
-    else `vfio-pci`"""
-    whole_group: bool = False
-    """whether the other members of the function's IOMMU group are also taken from the host's drivers"""
-    managed: bool = False
-    """whether libvirt, instead of the harness, binds the function to a driver of VFIO and gives it back (`managed` of
-    its domain); only with `driver = "libvirt"`"""
-
-    @property
-    def function(self) -> FunctionRequest | None:
-        """The PCI function that the device is; None if it is a reference device."""
-        if not self.pci:
-            return None
-        return FunctionRequest(self.pci, self.vf, self.vfs, self.vfio_driver, self.whole_group, self.managed)
 
     def given_properties(self) -> dict[str, str]:
         """The properties that vfio-pci is given."""
@@ -81,6 +52,64 @@ class DeviceSpec:
         """The properties that QEMU's vfio-pci must have."""
         return sorted({*self.given_properties(), *([PRE_COPY_PROPERTY] if self.allow_pre_copy else [])})
 
+    def at(self, sysfs: str) -> VfioDevice:
+        """What QEMU is given, of the device that is at this path in sysfs."""
+        return VfioDevice(self.id, sysfs, self.given_properties())
+
+
+@dataclass(frozen=True)
+class DeviceSpec(VfioDeviceSpec):
+    """A reference device of a guest, with its mdev type and its knobs, and the properties that vfio-pci gets."""
+
+    type: str = TYPE
+    """the mdev type of the device"""
+    knobs: Knobs = field(default_factory=Knobs)
+    """the knobs of the reference device that the harness sets"""
+    properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES), kw_only=True)
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *fields: object, pci: str = "", **others: object) -> object:
+            """With ``pci`` a PCI function, as this class stood for it before :class:`FunctionSpec` did."""
+            if not pci:
+                return super().__new__(cls)
+            return FunctionSpec(*fields, pci=pci, **{"properties": dict(DEVICE_PROPERTIES), **others})
+
+
+@dataclass(frozen=True)
+class FunctionSpec(VfioDeviceSpec):
+    """A PCI function of a host that a guest gets, and the properties that vfio-pci gets."""
+
+    properties: Mapping[str, str] = field(default_factory=lambda: dict(FUNCTION_PROPERTIES), kw_only=True)
+    pci: str = field(kw_only=True)
+    """the address of a PCI function of the host, such as `0000:3b:00.2`, which the guest gets instead of a reference
+    device; type and knobs do not apply then"""
+    vf: int | None = field(default=None, kw_only=True)
+    """the number, from 0, of the virtual function of `pci` that the guest gets; virtual functions are made if there are
+    none"""
+    vfs: int = field(default=0, kw_only=True)
+    """how many virtual functions are made for `pci` if it has none; 0 makes as many as are needed"""
+    vfio_driver: str = field(default="", kw_only=True)
+    """the function's driver on the host; if it is empty, the driver that the host's kernel names for it is used, or
+    else `vfio-pci`"""
+    whole_group: bool = field(default=False, kw_only=True)
+    """whether the other members of the function's IOMMU group are also taken from the host's drivers"""
+    managed: bool = field(default=False, kw_only=True)
+    """whether libvirt, instead of the harness, binds the function to a driver of VFIO and gives it back (`managed` of
+    its domain); only with `driver = "libvirt"`"""
+
+    @property
+    def request(self) -> FunctionRequest:
+        """What has to be made ready on the host."""
+        return FunctionRequest(self.pci, self.vf, self.vfs, self.vfio_driver, self.whole_group, self.managed)
+
+    def at(self, sysfs: str) -> VfioDevice:
+        return replace(super().at(sysfs), managed=self.managed)
+
+
+AnyDevice = DeviceSpec | FunctionSpec
+"""The kinds of devices. What is done with one is chosen by its class, so that types tell where a kind is missing."""
+
 
 @dataclass(frozen=True)
 class SideSpec:
@@ -88,18 +117,18 @@ class SideSpec:
 
     guest: GuestSpec = field(default_factory=GuestSpec)
     """the guest, without its devices"""
-    devices: tuple[DeviceSpec, ...] = (DeviceSpec(),)
+    devices: tuple[AnyDevice, ...] = (DeviceSpec(),)
     """the devices of the guest, in the order of their slots"""
 
     @property
     def references(self) -> tuple[DeviceSpec, ...]:
         """The reference devices, which have knobs, counters, and a driver in the guest that reports them."""
-        return tuple(device for device in self.devices if device.function is None)
+        return tuple(device for device in self.devices if isinstance(device, DeviceSpec))
 
     @property
     def functions(self) -> tuple[FunctionRequest, ...]:
-        """The PCI functions of this side."""
-        return tuple(device.function for device in self.devices if device.function is not None)
+        """The PCI functions, as passthrough is asked for them."""
+        return tuple(device.request for device in self.devices if isinstance(device, FunctionSpec))
 
 
 @dataclass(frozen=True)
@@ -157,7 +186,7 @@ def name_devices(side: str, spec: SideSpec) -> list[str]:
 def name_references(side: str, spec: SideSpec) -> list[str]:
     """The same, of its reference devices only."""
     named = zip(name_devices(side, spec), spec.devices, strict=True)
-    return [name for name, device in named if device.function is None]
+    return [name for name, device in named if isinstance(device, DeviceSpec)]
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:
@@ -167,7 +196,7 @@ def make_case(id: str, side: SideSpec, **others: object) -> Case:
 
 def with_one_device(knobs: Knobs, **others: object) -> SideSpec:
     """A side with one reference device. ``others``: fields of :class:`DeviceSpec`."""
-    return SideSpec(devices=(replace(DeviceSpec(), knobs=knobs, **others),))  # type: ignore[arg-type]
+    return SideSpec(devices=(DeviceSpec(knobs=knobs, **others),))  # type: ignore[arg-type]
 
 
 def with_start(case: Case, start: Start) -> Case:
@@ -198,9 +227,10 @@ def in_order(case: Case) -> Case:
     """A migration that can complete with the guest of this one's source: nothing done to it on purpose, both sides as
     the source is, and time enough.
     """
-    healthy = replace(
-        case.source,
-        devices=tuple(replace(device, knobs=device.knobs.in_order()) for device in case.source.devices),
+    devices = (
+        replace(device, knobs=device.knobs.in_order()) if isinstance(device, DeviceSpec) else device
+        for device in case.source.devices
     )
+    healthy = replace(case.source, devices=tuple(devices))
     settings = MigrationSettings(downtime_limit_ms=120_000)
     return Case(f"{case.id}, in order", healthy, healthy, settings, heartbeat_us=0)

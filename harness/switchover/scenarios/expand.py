@@ -3,7 +3,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -11,7 +11,15 @@ from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.case import DEVICE_PROPERTIES, FUNCTION_PROPERTIES, Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import (
+    DEVICE_PROPERTIES,
+    FUNCTION_PROPERTIES,
+    AnyDevice,
+    Case,
+    DeviceSpec,
+    FunctionSpec,
+    SideSpec,
+)
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.ids import Values, make_ids, render_id
 from switchover.scenarios.limits import Problem, Target, find_contradictions, find_side_contradictions
@@ -25,7 +33,7 @@ from switchover.scenarios.oracle import (
     make_side_traits,
 )
 from switchover.scenarios.scenario import Scenario
-from switchover.scenarios.schema import FUNCTION_KEYS, GUEST_BOUNDS, SETTINGS_BOUNDS, SIDES
+from switchover.scenarios.schema import GUEST_BOUNDS, SETTINGS_BOUNDS, SIDES
 
 T = TypeVar("T")
 Point = tuple[int, ...]
@@ -253,16 +261,18 @@ def _given(bounds: Sequence[str], fields: Mapping[str, object]) -> tuple[str, ..
     return tuple(bound for bound in bounds if bound in fields)
 
 
-def _device(identity: str, values: Mapping[Target, Any]) -> DeviceSpec:
-    properties = dict(FUNCTION_PROPERTIES if ("pci",) in values else DEVICE_PROPERTIES)
-    fields: dict[str, Any] = {}
-    knobs: dict[str, Any] = {}
-    for (name, *inner), value in values.items():
-        if name == "properties":
-            properties[str(inner[0])] = value
-        elif name in ("type", "allow_pre_copy", "pci", *FUNCTION_KEYS):
-            fields[str(name)] = value
-        else:
-            knobs[str(name)] = value
+def _device(identity: str, values: Mapping[Target, Any]) -> AnyDevice:
+    """A PCI function where there is the key for it. What is set for devices of the other kind only has no effect."""
+    is_function = ("pci",) in values
+    properties = dict(FUNCTION_PROPERTIES if is_function else DEVICE_PROPERTIES)
+    properties |= {str(name): value for (word, *rest), value in values.items() if word == "properties" for name in rest}
     given = {name: value for name, value in properties.items() if value}
-    return replace(DeviceSpec(identity, properties=given), knobs=Knobs(**knobs), **fields)
+    single = {str(path[0]): value for path, value in values.items() if path[0] != "properties"}
+    if is_function:
+        return FunctionSpec(identity, properties=given, **_take(FunctionSpec, single))
+    return DeviceSpec(identity, knobs=Knobs(**_take(Knobs, single)), properties=given, **_take(DeviceSpec, single))
+
+
+def _take(of: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the fields of a class."""
+    return {field.name: values[field.name] for field in fields(of) if field.name in values}

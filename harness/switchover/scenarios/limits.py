@@ -14,7 +14,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 
@@ -89,7 +89,7 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "settle_timeout_s": _BOUND,
         "hang_s": _BOUND,
     },
-    DeviceSpec: {"vf": Limit(0, 65_534), "vfs": Limit(0, 65_535)},
+    FunctionSpec: {"vf": Limit(0, 65_534), "vfs": Limit(0, 65_535)},
     Fault: {"rate_bit": Limit(1_000, 10**12, "bits per second")},
     Case: {
         "heartbeat_us": Limit(100, 10_000_000, "microseconds", or_zero=True),
@@ -143,6 +143,7 @@ FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
     },
     Knobs: {"fail_at": _check_fault_byte},
     DeviceSpec: {"type": _check_word, "id": _check_word},
+    FunctionSpec: {"id": _check_word},
 }
 """By dataclass and field, what is wrong with a text; empty: nothing."""
 
@@ -213,7 +214,8 @@ def _find_own_problems(case: Case) -> Iterator[Problem]:
         yield from _check_fields(spec.guest, (side, "guest"))
         for device in spec.devices:
             yield from _check_fields(device, (side, "devices", device.id))
-            yield from _check_fields(device.knobs, (side, "devices", device.id))
+            if isinstance(device, DeviceSpec):
+                yield from _check_fields(device.knobs, (side, "devices", device.id))
     yield from _check_fields(case.settings, ("settings",))
     for name in case.settings.parameters:
         if own := OWN_PARAMETERS.get(name):
@@ -260,7 +262,7 @@ def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], so
             text = 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
             yield ("faults", number, "phase"), text
         if fault.phase == Phase.DEVICE_PRE_COPY and not any(
-            device.function or device.knobs.pre_copy for device in source.devices
+            isinstance(device, FunctionSpec) or device.knobs.pre_copy for device in source.devices
         ):
             text = 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
             yield ("faults", number, "phase"), text
@@ -271,20 +273,26 @@ def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterato
     for name, here, other in (("source", source, destination), ("destination", destination, source)):
         there = {device.id: device for device in other.devices}
         for device in here.devices:
-            yield from _find_device_contradictions(device, there.get(device.id), name)
+            place = (name, "devices", device.id)
+            if isinstance(device, FunctionSpec):
+                yield from _find_function_contradictions(device, place)
+            else:
+                yield from _find_device_contradictions(device, there.get(device.id), name, place)
 
 
-def _find_device_contradictions(device: DeviceSpec, there: DeviceSpec | None, side: str) -> Iterator[Problem]:
-    place = (side, "devices", device.id)
-    if device.managed and device.vfio_driver:
+def _find_function_contradictions(function: FunctionSpec, place: Target) -> Iterator[Problem]:
+    if function.managed and function.vfio_driver:
         yield (
             (*place, "vfio_driver"),
             'managed = "on" leaves it to libvirt which driver has the function: leave vfio_driver out',
         )
-    if device.vf is not None and device.vfs and device.vf >= device.vfs:
-        yield (*place, "vf"), f"must be 0 to {device.vfs - 1}, since vfs = {device.vfs}"
-    if device.function is not None:
-        return
+    if function.vf is not None and function.vfs and function.vf >= function.vfs:
+        yield (*place, "vf"), f"must be 0 to {function.vfs - 1}, since vfs = {function.vfs}"
+
+
+def _find_device_contradictions(
+    device: DeviceSpec, there: AnyDevice | None, side: str, place: Target
+) -> Iterator[Problem]:
     vectors = re.fullmatch(r"refdev-(\d+)vec", device.type)
     if vectors and len(device.knobs.irq_rates) > int(vectors[1]):
         text = f"has {len(device.knobs.irq_rates)} rates; a device of type {device.type} has {vectors[1]} vectors"
@@ -292,6 +300,6 @@ def _find_device_contradictions(device: DeviceSpec, there: DeviceSpec | None, si
     for field in dataclasses.fields(device.knobs):
         value = getattr(device.knobs, field.name)
         acts = find_side(field.name, value)
-        same = there is not None and getattr(there.knobs, field.name) == value
+        same = isinstance(there, DeviceSpec) and getattr(there.knobs, field.name) == value
         if acts and acts != side and not same:
             yield (*place, field.name), f"{value!r} has no effect on the {side}: it acts on the {acts}'s device only"

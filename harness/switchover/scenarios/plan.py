@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from switchover.guests.snapshot_images import find_obstacle
-from switchover.guests.spec import GuestFiles, GuestSpec, VfioDevice
+from switchover.guests.spec import GuestFiles, Launch
 from switchover.migration.drivers import DRIVERS
 from switchover.record.record import VerdictName
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, FunctionSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.preflight import Decision, Known, decide
 from switchover.scenarios.scenario import Scenario
@@ -95,20 +95,17 @@ def list_starts(case: Case) -> dict[str, list[str] | str]:
     """
     driver = DRIVERS[case.source.guest.driver]
     return {
-        "source": driver.render_start(*_whole(case.source, "source"), incoming=False),
-        "destination": driver.render_start(*_whole(case.destination, "destination"), incoming=True),
+        "source": driver.render_start(*_launch(case.source, "source"), incoming=False),
+        "destination": driver.render_start(*_launch(case.destination, "destination"), incoming=True),
     }
 
 
-def _whole(side: SideSpec, name: str) -> tuple[GuestSpec, GuestFiles]:
-    devices = tuple(
-        VfioDevice(device.id, _render_sysfs(device), device.given_properties(), device.managed)
-        for device in side.devices
-    )
-    return replace(side.guest, devices=devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
+def _launch(side: SideSpec, name: str) -> tuple[Launch, GuestFiles]:
+    devices = tuple(device.at(_render_sysfs(device)) for device in side.devices)
+    return Launch(side.guest, devices), GuestFiles(f"DIRECTORY_{name}", f"TAP_{name}")
 
 
-def _render_sysfs(device: DeviceSpec) -> str:
-    if device.pci:
+def _render_sysfs(device: AnyDevice) -> str:
+    if isinstance(device, FunctionSpec):
         return f"/sys/bus/pci/devices/{device.pci if device.vf is None else f'VF_{device.vf}_OF_{device.pci}'}"
     return f"/sys/bus/mdev/devices/UUID_{device.id}"

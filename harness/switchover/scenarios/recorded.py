@@ -3,17 +3,36 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record
-from switchover.scenarios.case import Case, IrqLoad, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, IrqLoad, SideSpec
 from switchover.scenarios.faults import Fault
 
 _CASE = pydantic.TypeAdapter(Case)
+DEVICE_KINDS: tuple[type[AnyDevice], ...] = (DeviceSpec, FunctionSpec)
+DEVICE_FIELDS = tuple(
+    dict.fromkeys(
+        field.name for kind in DEVICE_KINDS for field in sorted(fields(kind), key=lambda one: bool(one.kw_only))
+    )
+)
+"""What a record keeps of a device, of whichever kind: one with a ``pci`` is a PCI function. What its kind does not have
+is as it is by default."""
+_OTHERS = {**asdict(DeviceSpec()), **asdict(FunctionSpec(pci=""))}
+_DEVICES: pydantic.TypeAdapter[list[AnyDevice]] = pydantic.TypeAdapter(
+    list[
+        Annotated[
+            Annotated[DeviceSpec, pydantic.Tag("reference")] | Annotated[FunctionSpec, pydantic.Tag("function")],
+            pydantic.Discriminator(
+                lambda given: "function" if isinstance(given, Mapping) and given.get("pci") else "reference"
+            ),
+        ]
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Settings:
 
 
 def render_settings(case: Case) -> dict[str, Any]:
-    return asdict(
+    settings = asdict(
         Settings(
             case.source,
             case.destination,
@@ -50,6 +69,19 @@ def render_settings(case: Case) -> dict[str, Any]:
             **{name: getattr(case, name) for name in _PROBES},
         )
     )
+    for side in (settings["source"], settings["destination"]):
+        side["guest"]["devices"] = ()  # as it always was in records: the devices are beside the guest
+        side["devices"] = tuple(
+            {name: {**_OTHERS, **device}[name] for name in DEVICE_FIELDS} for device in side["devices"]
+        )
+    return settings
+
+
+def _parse_side(side: Any) -> Any:
+    """With its devices as what they are; what is no side is left to be rejected."""
+    if not isinstance(side, Mapping) or "devices" not in side:
+        return side
+    return {**side, "devices": _DEVICES.validate_python(side["devices"])}
 
 
 _PROBES = [one.name for one in fields(Settings) if one.name not in ("source", "destination", "migration", "faults")]
@@ -66,17 +98,16 @@ def parse_case(record: Record) -> Case:
     if not {"source", "destination", "migration"} <= settings.keys():
         why = "it was not run" if not settings else "its record is of an older version of switchover"
         raise UsageError(f"The record does not say how to repeat {named}.", why=why)
-    values = {
+    given = {
         "id": record.case,
-        "source": settings["source"],
-        "destination": settings["destination"],
         "settings": settings["migration"],
         "faults": settings.get("faults", ()),
         **({"expectation": record.expectation} if record.expectation else {}),
         **{name: settings[name] for name in _PROBES if name in settings},
     }
     try:
-        return _CASE.validate_python(values)
+        sides = {name: _parse_side(settings[name]) for name in ("source", "destination")}
+        return _CASE.validate_python({**given, **sides})
     except pydantic.ValidationError as error:
         why = "; ".join(
             f"{'.'.join(str(key) for key in problem['loc'])}: {problem['msg']}" for problem in error.errors()

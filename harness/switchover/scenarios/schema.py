@@ -15,7 +15,7 @@ from switchover.migration.settings import BOUNDS, MigrationSettings
 from switchover.record.checks import CheckId, parse_check_id
 from switchover.record.record import VerdictName
 from switchover.record.toml import suggest
-from switchover.scenarios.case import Case, DeviceSpec
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, VfioDeviceSpec
 from switchover.scenarios.expectation import FAULT_CHECKS, Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.limits import find_expectation_problem
@@ -63,7 +63,7 @@ def _check_check(text: str) -> str:
 
 
 def _about(name: str) -> str:
-    return find_meanings(DeviceSpec)[name]
+    return find_meanings(FunctionSpec)[name]
 
 
 VfioDriver = Annotated[str, AfterValidator(_check_vfio_driver)]
@@ -76,7 +76,7 @@ GUEST_BOUNDS = ("boot_timeout_s",)
 PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expectation")
 """What is left of a case are its probes."""
 
-GUEST_KEYS = _names(GuestSpec, "name", "devices", "given_bounds", *GUEST_BOUNDS)
+GUEST_KEYS = _names(GuestSpec, "name", "given_bounds", *GUEST_BOUNDS)
 
 GUEST_ONLY = ("driver", "start", "ssh_user", "ssh_key", "ssh_host_key", "disk_format", "disk_readonly")
 """Keys that no side has of its own: one driver migrates, only the source starts a guest, and it is one guest with one
@@ -103,13 +103,13 @@ _DEVICE: dict[str, Any] = {
         ),
     ),
     "pci": (PciAddress, Field(default="", description=_about("pci"))),
-    "vf": (limited(Whole, DeviceSpec, "vf"), Field(default=None, description=_about("vf"))),
-    "vfs": (limited(Whole, DeviceSpec, "vfs"), Field(default=0, description=_about("vfs"))),
+    "vf": (limited(Whole, FunctionSpec, "vf"), Field(default=None, description=_about("vf"))),
+    "vfs": (limited(Whole, FunctionSpec, "vfs"), Field(default=0, description=_about("vfs"))),
     "vfio_driver": (VfioDriver, Field(default="", description=_about("vfio_driver"))),
     "whole_group": (OnOff, Field(default=False, description=_about("whole_group"))),
     "managed": (OnOff, Field(default=False, description=_about("managed"))),
 }
-FUNCTION_KEYS = ("vf", "vfs", "vfio_driver", "whole_group", "managed")
+FUNCTION_KEYS = _names(FunctionSpec, "pci", *_names(VfioDeviceSpec))
 """Keys of devices that are about PCI functions, besides ``pci`` itself."""
 Device: Any = make_table("Device", Knobs, _names(Knobs), **_DEVICE)
 _ID = (

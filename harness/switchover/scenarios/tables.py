@@ -197,7 +197,15 @@ def _default_of(field: Any) -> Any:
 
 
 def find_meanings(of: type) -> dict[str, str]:
-    """The string below each field of a class; what has none is left out."""
+    """The string below each field of a class, or else of one that it is derived from; what has none is left out."""
+    found: dict[str, str] = {}
+    for each in reversed(inspect.getmro(of)):
+        if each is of or dataclasses.is_dataclass(each):
+            found |= _read_meanings(each)
+    return found
+
+
+def _read_meanings(of: type) -> dict[str, str]:
     try:
         body = ast.parse(textwrap.dedent(inspect.getsource(of))).body[0]
     except (OSError, TypeError, SyntaxError):

@@ -37,7 +37,7 @@ def test_cases_share_a_guest(run_case: CaseRunner) -> None:
     first, second, third = (run_case(case) for case in (PRE_COPY_ON, PRE_COPY_OFF, PRE_COPY_OFF))
     number = first.fingerprint["guest"]["migration"]
     assert [record.fingerprint["guest"]["migration"] - number for record in (second, third)] == [1, 2]
-    for record, precopy in ((first, PRE_COPY_ON.source.devices[0].knobs.initial_bytes), (second, 0), (third, 0)):
+    for record, precopy in ((first, PRE_COPY_ON.source.references[0].knobs.initial_bytes), (second, 0), (third, 0)):
         assert (record.verdict.name, record.mismatch) == (VerdictName.COMPLETED, "")
         assert record.measured("bytes.vfio.precopy") == precopy
         assert record.check("guest.connection-survives").passed

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.guests.arguments import GIVEN, TRACE_PATTERNS, build_arguments
-from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, Launch, VfioDevice
 from switchover.lab.labhost import KERNELS
 
 FILES = GuestFiles("/tmp/switchover-guest-source-0", "sw0")
@@ -25,14 +25,14 @@ def values(words: list[str], option: str) -> list[str]:
     return [value for name, value in pairwise(words) if name == option]
 
 
-def build(spec: GuestSpec | None = None, *, incoming: bool = False) -> list[str]:
-    return build_arguments(spec or GuestSpec(), FILES, incoming=incoming)
+def build(spec: GuestSpec | None = None, *devices: VfioDevice, incoming: bool = False) -> list[str]:
+    return build_arguments(Launch(spec or GuestSpec(), devices), FILES, incoming=incoming)
 
 
 @given(st.lists(DEVICES, max_size=4))
 def test_every_device_property_appears(devices: list[VfioDevice]) -> None:
     """Each device has its path and all of its properties, in their order, behind a root port of its own."""
-    words = values(build(GuestSpec(devices=tuple(devices))), "-device")
+    words = values(build(GuestSpec(), *devices), "-device")
     passed = [word for word in words if word.startswith("vfio-pci,")]
     assert len(passed) == len(devices)
     ports = set()
@@ -54,7 +54,7 @@ def test_every_device_property_appears(devices: list[VfioDevice]) -> None:
 
 def test_more_words() -> None:
     """They come last, as they are."""
-    assert build_arguments(GuestSpec(), FILES, incoming=True, more=["-netdev", "user,id=a"])[-2:] == [
+    assert build_arguments(Launch(GuestSpec()), FILES, incoming=True, more=["-netdev", "user,id=a"])[-2:] == [
         "-netdev",
         "user,id=a",
     ]

@@ -11,7 +11,7 @@ import pytest
 
 from switchover.guests.arguments import TRACE_PATTERNS, build_arguments
 from switchover.guests.domain import QEMU_NAMESPACE, DomainIdentity, build_domain, find_obstacles
-from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, Launch, VfioDevice
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 FILES = GuestFiles("/tmp/switchover-guest-source-0", "sw0")
@@ -22,19 +22,23 @@ MEDIATED = VfioDevice(
 )
 FUNCTION = VfioDevice("fn", "/sys/bus/pci/devices/0000:3b:02.1", {"x-allow-pre-copy": "off"})
 QEMU = f"{{{QEMU_NAMESPACE}}}"
-SPECS = {
-    "lab guest": GuestSpec(devices=(MEDIATED,)),
-    "no device": GuestSpec(),
-    "functions": GuestSpec(devices=(FUNCTION, replace(FUNCTION, id="other", managed=True))),
-    "disk": GuestSpec(disk="/images/a,b.qcow2", disk_format="qcow2", bridge=""),
-    "shared disk and a kernel": GuestSpec(disk="/images/a.raw", disk_readonly=True, kernel=Kernel("/boot/vmlinuz")),
-    "TCG and a model": GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic,avx=off", qemu="/opt/qemu/bin/qemu", traced=False),
-    "max": GuestSpec(cpu="max", machine="pc-q35-8.0"),
+LAUNCHES = {
+    "lab guest": Launch(GuestSpec(), (MEDIATED,)),
+    "no device": Launch(GuestSpec()),
+    "functions": Launch(GuestSpec(), (FUNCTION, replace(FUNCTION, id="other", managed=True))),
+    "disk": Launch(GuestSpec(disk="/images/a,b.qcow2", disk_format="qcow2", bridge="")),
+    "shared disk and a kernel": Launch(
+        GuestSpec(disk="/images/a.raw", disk_readonly=True, kernel=Kernel("/boot/vmlinuz"))
+    ),
+    "TCG and a model": Launch(
+        GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic,avx=off", qemu="/opt/qemu/bin/qemu", traced=False)
+    ),
+    "max": Launch(GuestSpec(cpu="max", machine="pc-q35-8.0")),
 }
 
 
-def build(spec: GuestSpec) -> ElementTree.Element:
-    return ElementTree.fromstring(build_domain(spec, FILES, IDENTITY))
+def build(spec: GuestSpec, *devices: VfioDevice) -> ElementTree.Element:
+    return ElementTree.fromstring(build_domain(Launch(spec, devices), FILES, IDENTITY))
 
 
 def require(root: ElementTree.Element, path: str) -> ElementTree.Element:
@@ -44,12 +48,12 @@ def require(root: ElementTree.Element, path: str) -> ElementTree.Element:
 
 
 @pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schemas come with its library (libvirt0)")
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", LAUNCHES)
 def test_valid_by_libvirts_schema(name: str) -> None:
     """What is built for any guest is valid by the schema that libvirt itself validates with."""
     etree: Any = importlib.import_module("lxml.etree")
     schema = etree.RelaxNG(etree.parse(str(SCHEMA)))
-    document = etree.fromstring(build_domain(SPECS[name], FILES, IDENTITY))
+    document = etree.fromstring(build_domain(LAUNCHES[name], FILES, IDENTITY))
     assert schema.validate(document), schema.error_log
 
 
@@ -58,14 +62,18 @@ def test_the_schema_finds_faults() -> None:
     """The test above can fail: an element that libvirt does not know is told."""
     etree: Any = importlib.import_module("lxml.etree")
     schema = etree.RelaxNG(etree.parse(str(SCHEMA)))
-    text = build_domain(GuestSpec(), FILES, IDENTITY).replace("<serial ", "<cereal ").replace("</serial>", "</cereal>")
+    text = (
+        build_domain(Launch(GuestSpec()), FILES, IDENTITY)
+        .replace("<serial ", "<cereal ")
+        .replace("</serial>", "</cereal>")
+    )
     assert not schema.validate(etree.fromstring(text))
 
 
 def test_the_same_guest_as_the_command_line() -> None:
     """Machine, CPU, memory, kernel, network and what firmware passes on are those of QEMU's arguments."""
     spec = GuestSpec(machine="pc-q35-10.0", memory_mib=300, vcpus=2, append="threadirqs")
-    words = build_arguments(spec, FILES, incoming=False)
+    words = build_arguments(Launch(spec), FILES, incoming=False)
     root = build(spec)
     assert root.get("type") == "kvm"
     assert require(root, "os/type").get("machine") == "pc-q35-10.0"
@@ -94,7 +102,7 @@ def test_monitor_log_and_traces_go_to_qemu_as_they_are() -> None:
 
 def test_devices_are_host_devices_under_their_ids() -> None:
     """A mediated device by its UUID, a function by its address; the alias, under which overrides find it, is its id."""
-    root = build(GuestSpec(devices=(MEDIATED, FUNCTION, replace(FUNCTION, id="other", managed=True))))
+    root = build(GuestSpec(), MEDIATED, FUNCTION, replace(FUNCTION, id="other", managed=True))
     mediated, function, other = root.findall("devices/hostdev")
     assert require(mediated, "source/address").attrib == {"uuid": UUID}
     assert (mediated.get("type"), mediated.get("model"), mediated.get("managed")) == ("mdev", "vfio-pci", "no")
@@ -103,12 +111,12 @@ def test_devices_are_host_devices_under_their_ids() -> None:
     assert [hostdev.get("managed") for hostdev in (function, other)] == ["no", "yes"]
     assert [require(one, "alias").get("name") for one in (mediated, function, other)] == ["ua-dut", "ua-fn", "ua-other"]
     with pytest.raises(ValueError, match="neither"):
-        build(GuestSpec(devices=(VfioDevice("x", "/sys/bus/odd/devices/a.b"),)))
+        build(GuestSpec(), VfioDevice("x", "/sys/bus/odd/devices/a.b"))
 
 
 def test_properties_are_overrides_of_their_type() -> None:
     """QEMU takes no string for a boolean there, and no boolean for an on/off/auto."""
-    root = build(GuestSpec(devices=(MEDIATED, FUNCTION, VfioDevice("bare", f"/sys/bus/mdev/devices/{UUID}"))))
+    root = build(GuestSpec(), MEDIATED, FUNCTION, VfioDevice("bare", f"/sys/bus/mdev/devices/{UUID}"))
     found = {
         device.get("alias"): [prop.attrib for prop in device.findall(f"{QEMU}frontend/{QEMU}property")]
         for device in root.findall(f"{QEMU}override/{QEMU}device")
@@ -126,8 +134,8 @@ def test_properties_are_overrides_of_their_type() -> None:
 def test_both_sides_are_one_domain() -> None:
     """But for files, tap and device the two sides' XML is the same, name and UUID among it."""
     there = replace(MEDIATED, sysfsdev=MEDIATED.sysfsdev.replace("000000000000", "000000000009"))
-    source = build_domain(GuestSpec(devices=(MEDIATED,)), FILES, IDENTITY)
-    destination = build_domain(GuestSpec(devices=(there,)), GuestFiles("/tmp/other", "sw9"), IDENTITY)
+    source = build_domain(Launch(GuestSpec(), (MEDIATED,)), FILES, IDENTITY)
+    destination = build_domain(Launch(GuestSpec(), (there,)), GuestFiles("/tmp/other", "sw9"), IDENTITY)
     moved = destination.replace("/tmp/other", FILES.directory).replace('"sw9"', '"sw0"')
     assert moved.replace("000000000009", "000000000000") == source
 

@@ -13,7 +13,7 @@ from switchover.guests import libvirt
 from switchover.guests.domain import DomainIdentity
 from switchover.guests.libvirt import DomainProcess, LibvirtGuest, _require_program, find_words
 from switchover.guests.libvirtd import DomainEvent, Libvirtd, describe_error, find_lack, find_libvirt, require_libvirt
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import UNKNOWN_SIGNAL
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
@@ -151,7 +151,9 @@ def test_a_guest_is_paused_and_resumed_through_libvirt(libvirtd: Libvirtd) -> No
     identity = DomainIdentity("paused", str(uuid.uuid4()))
     libvirtd.raw.createXML(XML.format(identity.uuid).replace("<name>x", "<name>paused"), 0)
     with LoopThread() as loop:
-        guest = LibvirtGuest(GuestSpec(), LocalHost(), "source", GuestFiles("/nonexistent", "sw0"), libvirtd, loop)
+        guest = LibvirtGuest(
+            Launch(GuestSpec()), LocalHost(), "source", GuestFiles("/nonexistent", "sw0"), libvirtd, loop
+        )
         guest.identity = identity
         states = []
         for step in (guest.pause, guest.resume, guest.resume):

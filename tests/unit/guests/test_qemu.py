@@ -13,7 +13,7 @@ import pytest
 from tests.unit.fakes import FakeMonitor, FakeProcess, FaultyHost
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestFiles, GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import Completed
 from switchover.hosts.journal import parse_journal
 from switchover.hosts.local import LocalHost
@@ -58,7 +58,7 @@ def loop() -> Iterator[LoopThread]:
 
 
 def run_guest(host: FaultyHost, loop: LoopThread) -> None:
-    with start_guest(SPEC, host, "source", KEYS, loop, incoming=False) as guest:
+    with start_guest(Launch(SPEC), host, "source", KEYS, loop, incoming=False) as guest:
         assert guest.qmp.execute("query-status") == {"running": True}
         host.log.append("in use")
 
@@ -98,7 +98,7 @@ def test_evidence_is_kept_before_all_is_gone(monitor: FakeMonitor, loop: LoopThr
 
     with (
         contextlib.suppress(Refused),
-        start_guest(SPEC, host, "source", KEYS, loop, incoming=False, keep=keep) as guest,
+        start_guest(Launch(SPEC), host, "source", KEYS, loop, incoming=False, keep=keep) as guest,
     ):
         assert guest.qmp.execute("query-status") == {"running": True}
     assert host.log[-3:] == ["keep evidence", *RELEASE]
@@ -112,7 +112,7 @@ def test_an_error_in_use_releases_all(monitor: FakeMonitor, loop: LoopThread) ->
     host = FaultyHost(label, monitor.path)
     with (
         pytest.raises(GuestCrashed, match="in use"),
-        start_guest(SPEC, host, "source", KEYS, loop, incoming=False),
+        start_guest(Launch(SPEC), host, "source", KEYS, loop, incoming=False),
     ):
         raise GuestCrashed("in use")
     assert host.log == [*STEPS, *RELEASE]
@@ -123,7 +123,7 @@ def test_an_error_in_use_releases_all(monitor: FakeMonitor, loop: LoopThread) ->
 def test_a_qemu_that_the_harness_killed(status: int | None, killed: bool) -> None:
     """Only one that lived was killed by it: of any other it is told how it ended."""
     process = SimpleNamespace(poll=lambda: status, kill=lambda: None)
-    guest = QemuGuest(SPEC, cast(Any, None), "source", cast(Any, None), [], cast(Any, process))
+    guest = QemuGuest(Launch(SPEC), cast(Any, None), "source", cast(Any, None), [], cast(Any, process))
     assert not guest.killed
     guest.kill()
     assert guest.killed is killed
@@ -134,7 +134,7 @@ def test_a_lost_host_does_not_hide_the_error(monitor: FakeMonitor, loop: LoopThr
     host = FaultyHost(label, monitor.path, fail_at=len(STEPS), error=HostLost("gone"))
     with (
         pytest.raises(GuestCrashed, match="in use"),
-        start_guest(SPEC, host, "source", KEYS, loop, incoming=False),
+        start_guest(Launch(SPEC), host, "source", KEYS, loop, incoming=False),
     ):
         raise GuestCrashed("in use")
     assert host.log == [*STEPS, *RELEASE]
@@ -193,7 +193,7 @@ class Started:
 @pytest.fixture
 def started(monitor: FakeMonitor, loop: LoopThread) -> Iterator[Started]:
     host = FaultyHost(label, monitor.path)
-    with start_guest(GuestSpec(boot_timeout_s=5), host, "source", KEYS, loop, incoming=False) as guest:
+    with start_guest(Launch(GuestSpec(boot_timeout_s=5)), host, "source", KEYS, loop, incoming=False) as guest:
         yield Started(guest, host)
     host.close()
 
@@ -268,7 +268,7 @@ def test_silence_is_explained_by_the_end(started: Started) -> None:
 def test_reachable_needs_both_words(started: Started) -> None:
     """The guest is reachable when its rc is through and its SSH server listens, and not before."""
     started.print("switchover-guest: ready\n")
-    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    started.guest.launch = Launch(GuestSpec(boot_timeout_s=0.1))
     with pytest.raises(Exception, match=r"Waited 0\.1 s for the guest of the source QEMU"):
         started.guest.wait_until_reachable()
     started.print("[101] Nov 21 10:00:00 Not backgrounding\n")
@@ -290,11 +290,11 @@ def test_a_guest_of_the_user_is_reachable_when_ssh_answers(
         return ours
 
     monkeypatch.setattr(started.guest.host, "open_tcp", open_tcp, raising=False)
-    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    started.guest.launch = Launch(GuestSpec(boot_timeout_s=0.1))
     with pytest.raises(Deadline):
         started.guest.wait_until_reachable()
     assert asked == []
-    started.guest.spec = GuestSpec(boot_timeout_s=0.1, disk="/disk", address="10.0.0.9")
+    started.guest.launch = Launch(GuestSpec(boot_timeout_s=0.1, disk="/disk", address="10.0.0.9"))
     with contextlib.nullcontext() if answers else pytest.raises(Deadline):
         started.guest.wait_until_reachable()
     assert asked[0] == ("10.0.0.9", 22)
@@ -332,7 +332,7 @@ def test_evidence_is_what_can_be_had(started: Started, tmp_path: Path, monkeypat
 
 def test_a_guest_that_is_held_says_so(started: Started) -> None:
     """One that is to be saved is waited for until it waits itself, and one that panics before is not."""
-    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    started.guest.launch = Launch(GuestSpec(boot_timeout_s=0.1))
     with pytest.raises(Deadline, match="to wait for its identity"):
         started.guest.wait_until_held()
     started.print("switchover-guest: held\n")
@@ -348,6 +348,6 @@ def test_the_bound_of_a_boot() -> None:
 
 def test_a_bound_of_a_boot_that_was_given_holds(started: Started) -> None:
     """The wait is as long as was asked for, whatever the hosts' pace."""
-    started.guest.spec = GuestSpec(boot_timeout_s=0.1)
+    started.guest.launch = Launch(GuestSpec(boot_timeout_s=0.1))
     with paced(5), pytest.raises(Deadline, match=r"Waited 0\.1 s"):
         started.guest.wait_until_reachable()

@@ -14,7 +14,7 @@ from tests.unit.scripted_host import ScriptedHost
 from switchover.guests import snapshot_images
 from switchover.guests.qemu import GuestKeys
 from switchover.guests.snapshot_images import find_obstacle, make_image_key, require_stored
-from switchover.guests.spec import LAB_INITRAMFS, GuestSpec, Kernel, KeyFile, VfioDevice
+from switchover.guests.spec import LAB_INITRAMFS, GuestSpec, Kernel, KeyFile
 from switchover.hosts.loop import LoopThread
 from switchover.lab.custom_toolchains import LABHOST_QEMU
 from switchover.lab.images import store_directory
@@ -105,14 +105,13 @@ def test_guests_that_differ_have_keys_of_their_own(changes: dict[str, Any]) -> N
         {"address": "10.77.0.102"},
         {"prefix": 16},
         {"traced": False},
-        {"devices": (VfioDevice("dut", "/sys/x"),)},
         {"boot_timeout_s": 7},
         {"start": "warm"},
         {"qemu": LABHOST_QEMU},
     ],
 )
 def test_what_is_given_when_it_is_restored_is_in_no_key(changes: dict[str, Any]) -> None:
-    """Name, addresses, devices, what is traced and how long one waits: such guests are one image."""
+    """Name, addresses, what is traced and how long one waits: such guests are one image."""
     assert make_image_key(replace(SPEC, **changes), 1, make_lab()) == make_image_key(SPEC, 1, make_lab())
 
 

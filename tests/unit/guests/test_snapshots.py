@@ -23,7 +23,7 @@ from switchover.guests.snapshots import (
     make_key,
     unplug_device,
 )
-from switchover.guests.spec import GuestSpec, VfioDevice
+from switchover.guests.spec import GuestSpec, Launch, VfioDevice
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.lab.lab import Lab
@@ -59,12 +59,6 @@ def test_guests_that_differ_are_not_taken_for_each_other(
     assert make_key(spec, ports, keys, digests) != make_key(SPEC, 1, KEYS, DIGESTS)
 
 
-def test_devices_are_not_in_the_key() -> None:
-    """A saved guest has none: cases whose devices differ can share it."""
-    with_device = replace(SPEC, devices=(VfioDevice("dut", "/sys/x"),))
-    assert make_key(with_device, 1, KEYS, DIGESTS) == make_key(SPEC, 1, KEYS, DIGESTS)
-
-
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -97,7 +91,7 @@ class Guest:
             QemuGuest,
             SimpleNamespace(
                 qmp=self.scripted.session(),
-                spec=GuestSpec(devices=devices),
+                launch=Launch(GuestSpec(), devices),
                 label="the source QEMU on a",
                 require_alive=lambda: None,
                 wait_until_reachable=self.wait_until_reachable,

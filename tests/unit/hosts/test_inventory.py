@@ -9,8 +9,8 @@ import pytest
 from tests.unit.fakes import SshServer, start_ssh_server
 
 from switchover.hosts.inventory import HostEntry, Inventory, load_inventory, name_machine, open_inventory_host
+from switchover.lab.host_kinds import reach_host
 from switchover.lab.keys import generate_key_pair
-from switchover.lab.release import reach_host
 from switchover.record.errors import HostLost, NotReady, UsageError
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"

@@ -17,9 +17,10 @@ from switchover.hosts.journal import own_journal, undo_dead_journals
 from switchover.hosts.local import LocalHost
 from switchover.hosts.ownership import OwnedFile, take_file
 from switchover.hosts.waiting import pace, wait_until
-from switchover.lab import release
+from switchover.lab import host_kinds
+from switchover.lab.host_kinds import KINDS, find_kind, reach_host
 from switchover.lab.labfile import LabFile, find_user, lease_path, starter_path, write_lab_file
-from switchover.lab.release import find_dead_labs, reach_host, stop_dead_lab
+from switchover.lab.release import find_dead_labs, stop_dead_lab
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.paths import journals_directory, labs_directory
 
@@ -125,8 +126,8 @@ def test_hosts_that_are_gone(directory: Path, lab_file: LabFile, hosta: subproce
 def test_a_slow_lab_gets_its_time(directory: Path, lab_file: LabFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is undone on a slow lab host may take as long as it might in the harness that made the change."""
     write_lab_file(directory, replace(lab_file, pace=3.5))
-    monkeypatch.setattr(release, "_runs", lambda file, name: True)
-    monkeypatch.setattr(release, "connect_labhost", lambda *_: contextlib.nullcontext(LocalHost()))
+    monkeypatch.setattr(host_kinds, "_runs", lambda file, name: True)
+    monkeypatch.setattr(host_kinds, "connect_labhost", lambda *_: contextlib.nullcontext(LocalHost()))
     context = reach_host(address(directory, lab_file, "hosta"))
     assert context is not None
     with context:
@@ -140,8 +141,22 @@ def test_other_addresses() -> None:
     assert context is not None
     with context as host:
         assert host.name == "local"
-    with pytest.raises(NotReady, match="cannot reach a host"):
-        reach_host({"kind": "inventory", "name": "a"})
+    for unknown in ({"kind": "inventory", "name": "a"}, {"kind": "lab", "host": "hosta"}, {"kind": "pigeon"}, {}):
+        with pytest.raises(NotReady, match="cannot reach a host"):
+            reach_host(unknown)
+
+
+def test_an_address_is_of_one_kind(directory: Path, lab_file: LabFile) -> None:
+    """The kinds have names of their own, and each takes the addresses with its name that have all it needs."""
+    assert len({kind.name for kind in KINDS}) == len(KINDS)
+    for kind in KINDS:
+        whole = {"kind": kind.name, **dict.fromkeys(kind.keys, "x")}
+        assert find_kind(whole) is kind
+        for key in whole:
+            assert find_kind({name: value for name, value in whole.items() if name != key}) is None
+    kind_of_lab = find_kind(address(directory, lab_file, "hosta"))
+    assert kind_of_lab is not None
+    assert kind_of_lab.build_login(address(directory, lab_file, "hosta"))[-1] == "hosta"
 
 
 def test_a_lab_that_cannot_be_read_remains(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from switchover.devices.reference import Knobs
 from switchover.guests.arguments import build_arguments
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, Launch
 from switchover.migration.drivers import DRIVERS
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
@@ -27,7 +27,7 @@ from switchover.repro import script as render_module
 from switchover.repro.script import render_script
 from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.runner.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_driver
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import render_settings
@@ -43,13 +43,14 @@ ODD = SideSpec(
 FUNCTIONS = SideSpec(
     GuestSpec(),
     (
-        DeviceSpec(pci="0000:3b:00.0", vf=3, vfio_driver="mlx5_vfio_pci"),
-        DeviceSpec("second", pci="0000:01:00.0"),
+        FunctionSpec(pci="0000:3b:00.0", vf=3, vfio_driver="mlx5_vfio_pci"),
+        FunctionSpec("second", pci="0000:01:00.0"),
         DeviceSpec("third"),
     ),
 )
 
-MANAGED = replace(FUNCTIONS, devices=tuple(replace(one, managed=one.id == "second") for one in FUNCTIONS.devices))
+FIRST, _, THIRD = FUNCTIONS.devices
+MANAGED = replace(FUNCTIONS, devices=(FIRST, FunctionSpec("second", pci="0000:01:00.0", managed=True), THIRD))
 
 
 def record_of(case: Case, verdict: Verdict | VerdictName = VerdictName.COMPLETED, **others: Any) -> Record:
@@ -300,7 +301,7 @@ def test_nothing_of_a_record_is_run(tmp_path: Path, driver: str, around: str) ->
     hostile = around.format(f"touch {canary}")
     knobs = replace(Knobs(), fail_at=hostile)
     device = DeviceSpec(hostile, hostile, knobs=knobs, properties={hostile: hostile})
-    function = DeviceSpec("f", pci=hostile, vfio_driver=hostile)
+    function = FunctionSpec("f", pci=hostile, vfio_driver=hostile)
     guest = replace(
         GuestSpec(),
         name="g",
@@ -370,9 +371,8 @@ def test_qemu_is_started_as_in_the_record(tmp_path: Path, side: str, bridge: str
     assert "verdict: refused, as recorded" in ran.stdout
     assert not (tmp_path / "work").exists()
     files = GuestFiles(str(tmp_path / "work" / side), "tap")
-    wanted = build_arguments(
-        replace(spec.guest, kernel=Kernel("/other/kernel")), files, incoming=side == "destination"
-    )[1:]
+    launch = Launch(replace(spec.guest, kernel=Kernel("/other/kernel")))
+    wanted = build_arguments(launch, files, incoming=side == "destination")[1:]
     while "-fw_cfg" in wanted:
         at = wanted.index("-fw_cfg")
         del wanted[at : at + 2]

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.repro.test_script import SCRIPTS, by_libvirt, head_of, record_of, write_program
 
 from switchover.guests.domain import DomainIdentity, build_domain
-from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, VfioDevice
+from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, Launch, VfioDevice
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.record import VerdictName
 from switchover.repro import script_libvirt
@@ -39,15 +39,14 @@ def test_the_domains_of_libvirts_script(tmp_path: Path, side: str) -> None:
         VfioDevice(device.id, f"/sys/bus/mdev/devices/uuid-{number}", device.given_properties())
         for number, device in enumerate(spec.devices, start=1)
     )
-    guest = replace(
-        spec.guest, devices=devices, kernel=Kernel("/other/kernel"), bridge="br9", qemu=f"/bin/{spec.guest.qemu}"
-    )
+    guest = replace(spec.guest, kernel=Kernel("/other/kernel"), bridge="br9", qemu=f"/bin/{spec.guest.qemu}")
+    launch = Launch(guest, devices)
     files = GuestFiles(f"/work dir/{side}", _find(r'<target dev="(\w+)"', ran.stdout))
     identity = DomainIdentity(_find("<name>(.*)</name>", ran.stdout), _find("<uuid>(.*)</uuid>", ran.stdout))
-    wanted = build_domain(guest, files, identity, keys=False).replace('<domain type="qemu"', '<domain type="kvm"')
+    wanted = build_domain(launch, files, identity, keys=False).replace('<domain type="qemu"', '<domain type="kvm"')
     assert ran.stdout == wanted
     assert identity.name == head_of(script)["DOMAIN"]
-    assert "fwcfg" in build_domain(guest, files, identity)
+    assert "fwcfg" in build_domain(launch, files, identity)
 
 
 def test_functions_in_the_domains_of_libvirts_script(tmp_path: Path) -> None:

@@ -460,7 +460,7 @@ def test_an_interrupt_is_raised_when_none_comes_at_a_rate(monkeypatch: pytest.Mo
 
     side, _ = make_side("destination", AFTER[1], shell=guest)
     rates = (0, 100)
-    devices = tuple(replace(spec, knobs=replace(spec.knobs, irq_rates=rates)) for spec in side.spec.devices)
+    devices = tuple(replace(spec, knobs=replace(spec.knobs, irq_rates=rates)) for spec in side.spec.references)
     side = replace(side, spec=replace(side.spec, devices=devices))
     cast(Any, side.devices[0]).set_knob = set_knob
 

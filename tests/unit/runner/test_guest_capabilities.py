@@ -37,7 +37,7 @@ from switchover.runner.guest_capabilities import (
     require_capabilities,
 )
 from switchover.runner.verdict import judge_error
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, SideSpec, make_case, with_one_device, with_start
 from switchover.scenarios.faults import Fault
 
 SAID = [check for rule in CHECKS if rule.needs for check in rule.ids if check != CheckId.GUEST_CONSOLE]
@@ -134,7 +134,7 @@ def test_the_command_is_one_for_a_plain_shell() -> None:
 
 def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
     """Each check of every probe is there once, with what it lacks."""
-    both = make_case("both", SideSpec(devices=(DeviceSpec(), DeviceSpec("function", pci="0000:01:00.0"))))
+    both = make_case("both", SideSpec(devices=(DeviceSpec(), FunctionSpec("function", pci="0000:01:00.0"))))
     told = list_not_checked(both, NOTHING)
     rules = [rule for rule in CHECKS if rule.needs and rule.wanted(both)]
     ids = [check for rule in rules for check in rule.ids]

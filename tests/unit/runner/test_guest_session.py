@@ -220,7 +220,7 @@ def test_a_state_takes_its_sizes_along(world: World) -> None:
 
     def use(made: GuestSession) -> None:
         made.attempt(case)
-        (device,) = made.side.spec.devices
+        (device,) = made.side.spec.references
         assert device.knobs == replace(Knobs(), save_bytes_per_sec=7)
 
     travel(world, use)

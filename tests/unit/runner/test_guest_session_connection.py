@@ -13,7 +13,7 @@ from switchover.migration.phases import Action, Phase
 from switchover.record.errors import Refused, UsageError
 from switchover.runner.guest_session import GuestSession, offers_of
 from switchover.runner.listener import RunListener
-from switchover.scenarios.case import DeviceSpec, SideSpec, with_one_device
+from switchover.scenarios.case import AnyDevice, DeviceSpec, FunctionSpec, SideSpec, with_one_device
 from switchover.scenarios.faults import Fault
 
 SLOW = replace(CASE, faults=(Fault(Action.SLOW_LINK, Phase.ACTIVE),))
@@ -107,7 +107,7 @@ def test_the_listener_of_the_next_case_is_told(world: World) -> None:
     assert told == ["source", "destination"]
 
 
-def side_of(*devices: DeviceSpec) -> SideSpec:
+def side_of(*devices: AnyDevice) -> SideSpec:
     return SideSpec(devices=devices)
 
 
@@ -161,7 +161,7 @@ def test_dma_of_another_rate_is_a_knob(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", [side_of(), side_of(DeviceSpec(), DeviceSpec("more")), side_of(DeviceSpec(pci="0000:01:00.0"))]
+    "wanted", [side_of(), side_of(DeviceSpec(), DeviceSpec("more")), side_of(FunctionSpec(pci="0000:01:00.0"))]
 )
 def test_devices_that_cannot_be_exchanged(world: World, wanted: SideSpec) -> None:
     """More or fewer of them, or PCI functions, are an error before anything is unplugged."""

@@ -13,9 +13,9 @@ from switchover.hosts.host import Host
 from switchover.record.errors import NotReady
 from switchover.runner import guest_session
 from switchover.runner.guest_session import start_guest_session
-from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.scenarios.case import DeviceSpec, FunctionSpec, SideSpec
 
-VIRTUAL = SideSpec(devices=(DeviceSpec(pci="0000:04:00.0", vf=0),))
+VIRTUAL = SideSpec(devices=(FunctionSpec(pci="0000:04:00.0", vf=0),))
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_what_has_no_need_of_its_own_is_an_error(world: World, monkeypatch: pyte
 
 def test_a_load_that_the_guest_cannot_take_part_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is migrated then, and both sides are released."""
-    device = replace(OWN.source.devices[0], knobs=Knobs(irq_rates=(5,)))
+    device = replace(OWN.source.references[0], knobs=Knobs(irq_rates=(5,)))
     case = make_case("loaded", replace(OWN.source, devices=(device,)), heartbeat_us=0)
     with pytest.raises(NotSupported, match="irq_rates"):
         travel_with(world, monkeypatch, case, LAB_CAPABILITIES.without(Need.DRIVER))

@@ -101,7 +101,7 @@ def test_the_standard_question_differs_in_one_value() -> None:
     knobs = []
     for case in (PRE_COPY_OFF, PRE_COPY_ON):
         assert case.source == case.destination
-        (device,) = case.source.devices
+        (device,) = case.source.references
         knobs.append(vars(device.knobs))
         assert replace(case, id="", source=SideSpec(), destination=SideSpec()) == Case("")
         assert replace(case.source, devices=(replace(device, knobs=Knobs()),)) == SideSpec()
@@ -122,7 +122,7 @@ def test_a_case_with_sides_alike() -> None:
     fault = Fault(Action.CANCEL, Phase.ACTIVE)
     case = make_case("x", side, faults=(fault,))
     assert (case.source, case.destination, case.faults, case.expectation) == (side, side, (fault,), COMPLETES)
-    (device,) = side.devices
+    (device,) = side.references
     assert (device.id, device.type, device.knobs.pre_copy) == ("dut", "refdev-1vec", False)
     assert device.properties == DEVICE_PROPERTIES
 
@@ -145,8 +145,8 @@ def test_a_migration_in_order() -> None:
     assert healthy.id == "x, in order"
     assert healthy.source == healthy.destination
     assert healthy.source.guest == source.guest
-    (device,) = healthy.source.devices
-    assert device == replace(source.devices[0], knobs=source.devices[0].knobs.in_order())
+    (device,) = healthy.source.references
+    assert device == replace(source.references[0], knobs=source.references[0].knobs.in_order())
     assert (device.knobs.fail_at, device.knobs.corrupt, device.knobs.state_change_ms) == ("none", "none", 0)
     assert device.knobs.initial_bytes == 5
     assert (healthy.faults, healthy.expectation) == ((), COMPLETES)

@@ -32,7 +32,7 @@ from switchover.runner.case_runner import RunContext, run_repeat
 from switchover.runner.guest_session import GuestSession
 from switchover.runner.host_pair import HostPair
 from switchover.runner.shared_guest import SharedGuest, can_share, name_extras
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec, make_case, with_one_device, with_start
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, SideSpec, make_case, with_one_device, with_start
 
 GOOD, BAD = (
     Check(CheckId.GUEST_BOOT_ID, "guest is the same", True, "yes", "yes"),
@@ -103,7 +103,7 @@ def test_a_case_gets_its_knobs(cases: Cases, world: World) -> None:
     cases.run(CASE)
     guest_session = cases.take(make_case("y", with_one_device(Knobs(fail_at="read:7")), heartbeat_us=0))
     assert "knobs of destination: fail_at read:7" in world.log
-    assert guest_session.side.spec.devices[0].knobs.fail_at == "read:7"
+    assert guest_session.side.spec.references[0].knobs.fail_at == "read:7"
 
 
 def case_of(**guest: Any) -> Case:
@@ -197,7 +197,7 @@ def test_names_of_extras() -> None:
         (SideSpec(GuestSpec(start="warm")), True),
         (SideSpec(GuestSpec(start="cold")), False),
         (SideSpec(GuestSpec(driver="libvirt")), False),
-        (SideSpec(devices=(DeviceSpec("function", pci="0000:01:00.0"),)), False),
+        (SideSpec(devices=(FunctionSpec("function", pci="0000:01:00.0"),)), False),
     ],
 )
 def test_who_can_share(source: SideSpec, can: bool) -> None:

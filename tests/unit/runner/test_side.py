@@ -3,7 +3,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +14,7 @@ from tests.unit.scripted_host import ScriptedHost, answer_questions
 from switchover.devices.mediated import MediatedDevice
 from switchover.devices.reference import Knobs, ReferenceDevice
 from switchover.guests.qemu import GuestKeys, QemuGuest
-from switchover.guests.spec import GuestSpec, VfioDevice
+from switchover.guests.spec import GuestSpec, Launch, VfioDevice
 from switchover.hosts.loop import LoopThread
 from switchover.record.errors import CommandFailed, HostLost, Refused, SwitchoverError
 from switchover.runner import side as side_module
@@ -67,7 +66,7 @@ def loop() -> Iterator[LoopThread]:
 
 def run_side(host: FaultyHost, loop: LoopThread) -> None:
     with start_side(SPEC, host, "source", KEYS, loop, incoming=False) as side:
-        (passed,) = side.guest.spec.devices
+        (passed,) = side.guest.launch.devices
         assert passed.sysfsdev == side.devices[0].mediated.sysfs
         assert dict(passed.properties) == dict(SPEC.devices[0].properties)
         host.log.append("in use")
@@ -172,12 +171,12 @@ class Exchange:
             lambda guest, device, number: self.note(f"plug {device.sysfsdev} as {device.id} into port {number}"),
         )
         self.made = 0
-        guest = SimpleNamespace(host="hosta", spec=GuestSpec())
+        guest = SimpleNamespace(host="hosta")
         spec = SideSpec(devices=(DeviceSpec("dut"), DeviceSpec("second")))
         self.slots = tuple(contextlib.ExitStack() for _ in spec.devices)
         devices = [slot.enter_context(self.start("hosta", Knobs(), "a-type")) for slot in self.slots]
         passed = tuple(VfioDevice(one.id, made.mediated.sysfs) for one, made in zip(spec.devices, devices, strict=True))
-        guest.spec = replace(guest.spec, devices=passed)
+        guest.launch = Launch(GuestSpec(), passed)
         self.side = Side(spec, tuple(devices), cast(QemuGuest, guest), slots=self.slots)
         self.log.clear()
 
@@ -220,11 +219,11 @@ def test_devices_are_exchanged_in_their_slots(monkeypatch: pytest.MonkeyPatch) -
     ]
     assert side.spec.devices == WANTED.devices
     assert [device.mediated.sysfs for device in side.devices] == ["/sys/3", "/sys/4"]
-    assert [(device.id, device.sysfsdev) for device in side.guest.spec.devices] == [
+    assert [(device.id, device.sysfsdev) for device in side.guest.launch.devices] == [
         ("dut", "/sys/3"),
         ("other", "/sys/4"),
     ]
-    assert dict(side.guest.spec.devices[1].properties) == dict(WANTED.devices[1].given_properties())
+    assert dict(side.guest.launch.devices[1].properties) == dict(WANTED.devices[1].given_properties())
     world.log.clear()
     for slot in world.slots:
         slot.close()

@@ -109,7 +109,7 @@ name = "as it is"
 set = {}
 """)
     assert (first.case.id, second.case.id) == ("change=small", "change=as-it-is")
-    assert [entry.case.source.devices[0].knobs.stop_copy_bytes for entry in (first, second)] == [4096, 8192]
+    assert [entry.case.source.references[0].knobs.stop_copy_bytes for entry in (first, second)] == [4096, 8192]
     assert [entry.case.settings.settle for entry in (first, second)] == [False, True]
 
 

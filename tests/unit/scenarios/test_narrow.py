@@ -39,7 +39,7 @@ def test_nothing_from_outside() -> None:
 
 def test_a_value_of_an_axis() -> None:
     """Of those that the scenario has, one that sets several keys too, and also where the scenario leaves it out."""
-    knobs = make(size="large", device__pre_copy="off").case.source.devices[0].knobs
+    knobs = make(size="large", device__pre_copy="off").case.source.references[0].knobs
     assert (knobs.initial_bytes, knobs.stop_copy_bytes, knobs.pre_copy) == (8 << 20, 2 << 20, False)
 
 
@@ -53,7 +53,7 @@ def test_a_key_besides() -> None:
     case = make(migration__max_bandwidth="3 MiB", vcpus="2", device__initial_bytes="5 MiB").case
     assert case.settings.max_bandwidth == 3 << 20
     assert (case.source.guest.vcpus, case.destination.guest.vcpus) == (2, 2)
-    knobs = case.source.devices[0].knobs
+    knobs = case.source.references[0].knobs
     assert (knobs.initial_bytes, knobs.stop_copy_bytes) == (5 << 20, 1 << 20)
 
 

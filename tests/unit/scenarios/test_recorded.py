@@ -2,6 +2,7 @@
 """A record says all that is needed to make its case again."""
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,13 +10,13 @@ from hypothesis import strategies as st
 from tests.unit.builders import make_record
 
 from switchover.devices.reference import Knobs
-from switchover.guests.spec import GuestSpec, VfioDevice
+from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record, Verdict, VerdictName, parse_record, render_record
 from switchover.runner.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import DEVICE_PROPERTIES, Case, DeviceSpec, FunctionSpec, SideSpec, make_case
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import parse_case, render_settings, select_case, select_record
@@ -32,15 +33,25 @@ SIDES = st.builds(
         qemu=TEXT,
         memory_mib=NUMBER,
         boot_timeout_s=SECONDS,
-        devices=st.tuples(st.builds(VfioDevice, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=1))),
     ),
     st.lists(
-        st.builds(
-            DeviceSpec,
-            TEXT,
-            TEXT,
-            st.builds(Knobs, pre_copy=st.booleans(), irq_rates=st.lists(NUMBER, max_size=3).map(tuple), fail_at=TEXT),
-            st.dictionaries(TEXT, TEXT, max_size=2),
+        st.one_of(
+            st.builds(
+                DeviceSpec,
+                TEXT,
+                TEXT,
+                st.builds(
+                    Knobs, pre_copy=st.booleans(), irq_rates=st.lists(NUMBER, max_size=3).map(tuple), fail_at=TEXT
+                ),
+                properties=st.dictionaries(TEXT, TEXT, max_size=2),
+            ),
+            st.builds(
+                FunctionSpec,
+                TEXT,
+                pci=TEXT.filter(bool),
+                vf=st.one_of(st.none(), NUMBER),
+                properties=st.dictionaries(TEXT, TEXT, max_size=2),
+            ),
         ),
         max_size=2,
     ).map(tuple),
@@ -98,12 +109,35 @@ def test_what_a_record_does_not_name_is_as_by_default() -> None:
     assert parse_case(replace(record, settings=older)) == PRE_COPY_ON
 
 
+def test_a_record_has_all_fields_of_each_device() -> None:
+    """In one order for all kinds, what a kind does not have as it is by default; the address tells which kind it is."""
+    function = FunctionSpec("f", pci="0000:01:00.0", vf=2)
+    settings = render_settings(make_case("x", SideSpec(devices=(DeviceSpec("r", "refdev-1vec"), function))))
+    first, second = settings["source"]["devices"]
+    names = "id type knobs properties allow_pre_copy pci vf vfs vfio_driver whole_group managed"
+    assert [" ".join(device) for device in (first, second)] == [names, names]
+    assert (first["type"], first["pci"], first["vf"]) == ("refdev-1vec", "", None)
+    assert (second["knobs"], second["pci"], second["vf"]) == (asdict(Knobs()), "0000:01:00.0", 2)
+
+
+def test_a_device_with_an_address_is_a_function_as_before() -> None:
+    """``DeviceSpec`` stood for PCI functions too; with ``pci`` it gives one, its properties as they were by default."""
+    make: Any = DeviceSpec
+    wanted = FunctionSpec("f", pci="0000:01:00.0", vf=1, properties=DEVICE_PROPERTIES)
+    assert make("f", pci="0000:01:00.0", vf=1) == wanted
+    assert make(pci="0000:01:00.0", properties={}) == FunctionSpec(pci="0000:01:00.0", properties={})
+    with pytest.raises(TypeError):
+        make(pci="0000:01:00.0", knobs=Knobs())
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
         ({}, "it was not run"),
         ({"migration": {"settle": True}, "knobs": {}}, "older version"),
         ({"source": {}, "destination": {}, "migration": {"timeout_s": "long"}}, "settings.timeout_s: "),
+        ({"source": "none", "destination": {}, "migration": {}}, "source: "),
+        ({"source": {"devices": [{"pci": "x", "vf": "y"}]}, "destination": {}, "migration": {}}, "function.vf: "),
     ],
 )
 def test_a_record_that_does_not_say_enough(changed: dict[str, object], why: str) -> None:

@@ -84,17 +84,17 @@ irq_rates = [100, 0, 50]
     assert planned.hosts == ("rack1", "")
     assert (source.guest.machine, destination.guest.machine) == ("pc-q35-9.2", "pc-q35-10.0")
     assert (source.guest.vcpus, destination.guest.vcpus) == (2, 2)
-    assert [(device.id, device.type) for device in source.devices] == [
+    assert [(device.id, device.type) for device in source.references] == [
         ("first", "refdev-16vec"),
         ("second", "refdev-4vec"),
     ]
-    assert [device.knobs.p2p for device in source.devices] == [True, False]
-    assert [device.knobs.p2p for device in destination.devices] == [True, True]
-    assert [device.knobs.stop_copy_bytes for device in destination.devices] == [2 << 20, 2 << 20]
-    assert source.devices[0].knobs.stop_copy_bytes == Knobs().stop_copy_bytes
+    assert [device.knobs.p2p for device in source.references] == [True, False]
+    assert [device.knobs.p2p for device in destination.references] == [True, True]
+    assert [device.knobs.stop_copy_bytes for device in destination.references] == [2 << 20, 2 << 20]
+    assert source.references[0].knobs.stop_copy_bytes == Knobs().stop_copy_bytes
     assert source.devices[1].properties == {"enable-migration": "auto", "y": "2", "x": "1"}
     assert destination.devices[1].properties == {"enable-migration": "auto", "y": "2"}
-    assert source.devices[1].knobs.irq_rates == (100, 0, 50)
+    assert source.references[1].knobs.irq_rates == (100, 0, 50)
 
 
 def test_a_pci_function() -> None:
@@ -208,7 +208,9 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         return
     case = only(f"[{side}device]\n{knob} = {text}\n")
     for name, spec in (("source.", case.source), ("destination.", case.destination)):
-        changed = {key: value for key, value in asdict(spec.devices[0].knobs).items() if value != getattr(Knobs(), key)}
+        changed = {
+            key: value for key, value in asdict(spec.references[0].knobs).items() if value != getattr(Knobs(), key)
+        }
         assert changed == ({knob: expected} if side in ("", name) else {})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
-from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, SideSpec
+from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.faults import Fault
 
 _LAST_WITHOUT = (8, 0)
@@ -114,7 +114,7 @@ def make_side_traits(side: SideSpec) -> SideTraits:
     functions = tuple(
         FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()))
         for device in side.devices
-        if device.function is not None
+        if isinstance(device, FunctionSpec)
     )
     return SideTraits(
         machine=side.guest.machine,

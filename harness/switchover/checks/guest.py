@@ -76,7 +76,7 @@ def _check_functions(evidence: Evidence) -> Iterator[Check]:
 
 def compare_functions(wanted: Sequence[str], before: GuestAnswers, after: GuestAnswers) -> list[Check]:
     """``wanted``: ids of what was passed through. A guest may see more of the same kind."""
-    if not wanted or Need.PCI not in after.means.has:
+    if not wanted or Need.PCI not in after.capabilities.has:
         return []
     missing = [numbers for numbers in dict.fromkeys(wanted) if not _sees(after, numbers, wanted.count(numbers))]
     return [

@@ -34,15 +34,15 @@ CHECKS = (
 def make_checks(evidence: Evidence) -> Iterator[Check]:
     """All checks that can be made from what is known."""
     for rule in CHECKS:
-        if evidence.guest in rule.when and not evidence.before.means.lacks(rule.needs):
+        if evidence.guest in rule.when and not evidence.before.capabilities.lacks(rule.needs):
             yield from rule.make(evidence)
 
 
-def list_not_checked(case: Case, means: GuestCapabilities) -> list[NotChecked]:
+def list_not_checked(case: Case, capabilities: GuestCapabilities) -> list[NotChecked]:
     """Checks that the case would have, and for want of what its guest does not."""
     return [
         NotChecked(check, check.claim, lacking)
         for rule in CHECKS
-        if rule.wanted(case) and (lacking := means.lacks(rule.needs))
+        if rule.wanted(case) and (lacking := capabilities.lacks(rule.needs))
         for check in rule.ids
     ]

@@ -118,6 +118,6 @@ def parse_capabilities(text: str) -> GuestCapabilities:
             found.setdefault(word, []).append(value)
     directory = next((place for place in _DIRECTORIES if place in found.get("memory", ())), "")
     digest = next((name for name in found.get("digest", ()) if name), "")
-    means = GuestCapabilities(frozenset(has), directory, digest)
+    capabilities = GuestCapabilities(frozenset(has), directory, digest)
     missing = [need for need, value in ((Need.MEMORY, directory), (Need.DIGEST, digest)) if not value]
-    return means.without(*missing)
+    return capabilities.without(*missing)

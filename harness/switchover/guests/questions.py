@@ -34,13 +34,13 @@ from switchover.record.units import MIB
 @dataclass(frozen=True)
 class GuestAnswers:
     """``boot_id`` tells one boot of a guest's kernel from all others; ``canary`` is the digest of what was put into
-    its memory; ``devices`` in the order of their slots. What the guest lacks the ``means`` for is empty.
+    its memory; ``devices`` in the order of their slots. What the guest lacks the ``capabilities`` for is empty.
     """
 
     boot_id: str
     canary: str
     devices: tuple[GuestView, ...]
-    means: GuestCapabilities = LAB_CAPABILITIES
+    capabilities: GuestCapabilities = LAB_CAPABILITIES
     functions: tuple[str, ...] = ()
     """PCI functions that were passed through, ``8086:10d3 e1000e``, with the drivers that they have in the guest."""
 
@@ -76,7 +76,7 @@ class GuestReply:
 def ask_guest(
     guest: Host,
     devices: int = 1,
-    means: GuestCapabilities = LAB_CAPABILITIES,
+    capabilities: GuestCapabilities = LAB_CAPABILITIES,
     functions: Sequence[str] = (),
     *,
     fire: Sequence[int] = (),
@@ -89,14 +89,14 @@ def ask_guest(
 
     :raises Unanswered: the guest could not say it, or one of ``first`` failed
     """
-    numbers = range(devices if means.has_device else 0)
+    numbers = range(devices if capabilities.has_device else 0)
     questions = dict(first or {})
-    if Need.BOOT_ID in means.has:
+    if Need.BOOT_ID in capabilities.has:
         questions["boot"] = f"cat {Need.BOOT_ID}"
-    if means.has_canary:
-        questions["canary"] = f"{means.digest} <{means.canary}"
+    if capabilities.has_canary:
+        questions["canary"] = f"{capabilities.digest} <{capabilities.canary}"
     questions |= {f"device-{number}": f"{find_driven(number)} {READ_VIEW}" for number in numbers}
-    if functions and Need.PCI in means.has:
+    if functions and Need.PCI in capabilities.has:
         questions["functions"] = _LIST_FUNCTIONS
     required = list(questions)
     questions |= {f"fire-{number}": f"{find_driven(number)} {FIRE}" for number in fire if number in numbers}
@@ -108,7 +108,7 @@ def ask_guest(
         told["boot"].text.strip() if "boot" in told else "",
         told["canary"].text.split()[0] if "canary" in told else "",
         tuple(parse_view(told[f"device-{number}"].text) for number in numbers),
-        means,
+        capabilities,
         parse_functions(told["functions"].text, functions) if "functions" in told else (),
     )
     fired, verified = (
@@ -154,12 +154,12 @@ def wait_for_functions(guest: Host, wanted: Sequence[str], invariants: Sequence[
     wait_until("the guest to see its PCI functions", is_settled, timeout=30, invariants=invariants, poll=0.5)
 
 
-def write_canary(means: GuestCapabilities) -> str:
+def write_canary(capabilities: GuestCapabilities) -> str:
     """A script that fills a MiB of the guest's memory with what no other guest has.
 
     Guests that were restored from one file may draw the same numbers: hence a word of the harness before them.
     """
-    return f"{{ echo {secrets.token_hex(32)}; head -c {_CANARY_BYTES} /dev/urandom; }} >{means.canary}"
+    return f"{{ echo {secrets.token_hex(32)}; head -c {_CANARY_BYTES} /dev/urandom; }} >{capabilities.canary}"
 
 
 def set_clock() -> str:
@@ -173,7 +173,7 @@ _CANARY_BYTES = 1 * MIB
 def prepare_guest(
     guest: Host,
     devices: Sequence[Knobs],
-    means: GuestCapabilities,
+    capabilities: GuestCapabilities,
     functions: Sequence[str] = (),
     *,
     restored: bool = False,
@@ -189,18 +189,18 @@ def prepare_guest(
     """
     generator = random.Random()
     first: dict[str, str] = {}
-    if restored and not means.lacks((Need.CLOCK, Need.ROOT)):
+    if restored and not capabilities.lacks((Need.CLOCK, Need.ROOT)):
         first["clock"] = set_clock()
-    if canary and means.has_canary:
-        first[PLACE_CANARY] = write_canary(means)
-    if means.has_device and awaits:
+    if canary and capabilities.has_canary:
+        first[PLACE_CANARY] = write_canary(capabilities)
+    if capabilities.has_device and awaits:
         first[TAKEN] = ask_devices_taken(len(devices), _PROBE_TIMEOUT_S)
-    for number, knobs in enumerate(devices if means.has_device else ()):
+    for number, knobs in enumerate(devices if capabilities.has_device else ()):
         scratch = [generator.getrandbits(64) for _ in range(16)]
         first[f"seed-{number}"] = find_driven(number) + write_state(scratch, generator.getrandbits(64))
         if knobs.dma_pages_per_sec:
             first[f"enable-dma-{number}"] = find_driven(number) + ENABLE_DMA
-    return ask_guest(guest, len(devices), means, functions, first=first)
+    return ask_guest(guest, len(devices), capabilities, functions, first=first)
 
 
 _PROBE_TIMEOUT_S = 30

@@ -272,7 +272,7 @@ def _ask_stayed(departure: Departure) -> Asked:
 
 def _mend_and_ask(side: Side, before: GuestAnswers, login: GuestConnection, *, mend: bool) -> GuestReply:
     """``mend``: its driver sets the devices up again, which were reset."""
-    numbers = range(len(side.devices) if mend and before.means.has_device else 0)
+    numbers = range(len(side.devices) if mend and before.capabilities.has_device else 0)
     failed = {number: why for number in numbers if (why := reinitialise(login.host, number))}
     return replace(_ask(side, before, login), not_mended=failed)
 
@@ -283,12 +283,12 @@ def _ask(side: Side, before: GuestAnswers, login: GuestConnection) -> GuestReply
     dma = [number for number, spec in specs if spec.knobs.dma_pages_per_sec]
     fire = [number for number, spec in specs if not spec.knobs.irq_rates]
     numbers = side.function_numbers
-    return ask_guest(login.host, len(side.devices), before.means, numbers, fire=fire, dma=dma)
+    return ask_guest(login.host, len(side.devices), before.capabilities, numbers, fire=fire, dma=dma)
 
 
 def _stop_rates(side: Side, guest: Host, asked: Asked) -> Asked:
     """Devices that raise interrupts at a rate do not for a moment, in which they are counted, and raise one."""
-    if asked.reply is None or not asked.reply.answers.means.has_device:
+    if asked.reply is None or not asked.reply.answers.capabilities.has_device:
         return asked
     counts: dict[int, InterruptCounts] = {}
     fired: dict[int, Answer] = {}

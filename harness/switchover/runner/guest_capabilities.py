@@ -17,22 +17,22 @@ WARM = (Need.CLOCK, Need.ROOT)
 """Of a guest that is restored, whose clock is set."""
 
 
-def list_not_checked(case: Case, means: GuestCapabilities) -> tuple[NotChecked, ...]:
+def list_not_checked(case: Case, capabilities: GuestCapabilities) -> tuple[NotChecked, ...]:
     """Checks that the case would have, and for want of what its guest does not; those of its probes last."""
-    return (*checks.list_not_checked(case, means), *list_lacking(case, means))
+    return (*checks.list_not_checked(case, capabilities), *list_lacking(case, capabilities))
 
 
-def require_capabilities(case: Case, means: GuestCapabilities) -> None:
+def require_capabilities(case: Case, capabilities: GuestCapabilities) -> None:
     """A load or a fault that the guest cannot take part in is not left out: the case would be another question.
 
     :raises NotSupported: there is one, with what the guest lacks
     """
     devices = [*case.source.references, *case.destination.references]
     wanted = {knob: needs for knob, needs in LOADS.items() if any(getattr(device.knobs, knob) for device in devices)}
-    problems = {f"the load {knob}": means.lacks(needs) for knob, needs in wanted.items()}
-    problems |= {f"the fault {fault.action}": means.lacks(FAULTS.get(fault.action, ())) for fault in case.faults}
+    problems = {f"the load {knob}": capabilities.lacks(needs) for knob, needs in wanted.items()}
+    problems |= {f"the fault {fault.action}": capabilities.lacks(FAULTS.get(fault.action, ())) for fault in case.faults}
     if case.source.guest.start == "warm":
-        problems["a warm guest"] = means.lacks(WARM)
+        problems["a warm guest"] = capabilities.lacks(WARM)
     lacking = [f"{words} (for {what})" for what, words in problems.items() if words]
     if lacking:
         raise NotSupported(f"The guest lacks {', and '.join(lacking)}.")

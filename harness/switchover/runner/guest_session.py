@@ -87,7 +87,7 @@ class GuestSession:
                 self.listener.sides_started(self.side, arrival)
                 before = self._meet(case)
                 attempt = self._pass(case, arrival, before, recordings)
-                lacking = list_not_checked(case, before.means)
+                lacking = list_not_checked(case, before.capabilities)
                 others = [entry for entry in attempt.not_checked if entry.id not in {lack.id for lack in lacking}]
                 attempt = replace(attempt, not_checked=(*lacking, *others))
             except SwitchoverError as error:
@@ -133,7 +133,7 @@ class GuestSession:
         host = self.connection.open(guest)
         self.before = self._prepare(find_capabilities(host, self.side.spec.guest), canary=True)
 
-    def _prepare(self, means: GuestCapabilities, *, canary: bool = False, awaits: bool = False) -> GuestAnswers:
+    def _prepare(self, capabilities: GuestCapabilities, *, canary: bool = False, awaits: bool = False) -> GuestAnswers:
         """Its devices taken by its driver and given their state. What a guest of the user cannot do, it has no means
         for.
 
@@ -143,14 +143,14 @@ class GuestSession:
         """
         spec, guest = self.side.spec, self.connection.host
         restored = self.side.saved is not None
-        if restored and canary and self.side.functions and Need.PCI in means.has:
+        if restored and canary and self.side.functions and Need.PCI in capabilities.has:
             wait_for_functions(guest, self.side.function_numbers, [self.side.guest.require_alive])
         while True:
             try:
                 return prepare_guest(
                     guest,
                     [device.knobs for device in spec.references],
-                    means,
+                    capabilities,
                     self.side.function_numbers,
                     restored=restored and canary,
                     awaits=awaits or restored or not spec.guest.is_of_lab,
@@ -158,9 +158,9 @@ class GuestSession:
                 ).answers
             except Unanswered as failed:
                 needs = _NEEDED_BY.get(failed.question)
-                if needs is None or needs not in means.has or spec.guest.is_of_lab:
+                if needs is None or needs not in capabilities.has or spec.guest.is_of_lab:
                     raise
-                means = means.without(needs)
+                capabilities = capabilities.without(needs)
             except (CommandFailed, HostLost):
                 self.side.guest.require_alive()
                 raise
@@ -174,7 +174,7 @@ class GuestSession:
         return self.before
 
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers, recordings: Path | None) -> Attempt:
-        require_capabilities(case, before.means)
+        require_capabilities(case, before.capabilities)
         login = self.connection.require(self.side.guest)
         truths = do_both(self.side.read_truths, arrival.read_truths)
         departure = Departure(case, self.side, arrival, before, truths, self.connection, made=[])
@@ -193,7 +193,7 @@ class GuestSession:
                 self.side.spec.references,
                 self.pair.outlets(),
                 self.pair.keys,
-                before.means,
+                before.capabilities,
                 login,
                 recordings,
                 self.listener.step,
@@ -239,10 +239,10 @@ class GuestSession:
         for device, spec in zip(self.side.devices, self.side.spec.references, strict=True):
             device.set_live_knobs(spec.knobs.in_order())
         guest = self.connection.require(self.side.guest)
-        means = self.before.means if self.before else find_capabilities(guest, self.side.spec.guest)
-        for number in range(len(self.side.devices) if means.has_device else 0):
+        capabilities = self.before.capabilities if self.before else find_capabilities(guest, self.side.spec.guest)
+        for number in range(len(self.side.devices) if capabilities.has_device else 0):
             mend_device(guest, number)
-        self.before = self._prepare(means)
+        self.before = self._prepare(capabilities)
 
     def reboot(self) -> None:
         """Let the guest reboot, by its own means, and come up again with its devices, whose state begins anew.
@@ -254,12 +254,12 @@ class GuestSession:
         guest = self.side.guest
         if words := DRIVERS[self.side.spec.guest.driver].cannot_reboot:
             raise UsageError(words, fix='driver = "qmp"')
-        means = find_capabilities(self.connection.require(guest), self.side.spec.guest)
+        capabilities = find_capabilities(self.connection.require(guest), self.side.spec.guest)
         guest.reboot(self.connection.require(guest))
         self.saved = None  # what runs now was booted
         self.side = replace(self.side, saved=None)
         self.connection.open(guest)
-        self.before = self._prepare(means, canary=True, awaits=True)
+        self.before = self._prepare(capabilities, canary=True, awaits=True)
 
     def take_devices(self, spec: SideSpec) -> None:
         """Give the guest where it lives the devices of another case's source: by knobs where what they offer is the
@@ -276,7 +276,7 @@ class GuestSession:
             raise UsageError("The guest does not have the devices that this case needs.", why=str(spec))
         self.side = exchange_devices(self.side, spec)
         self.connection.require(self.side.guest)
-        self.before = self._prepare(self.before.means, awaits=True)
+        self.before = self._prepare(self.before.capabilities, awaits=True)
 
     def take_knobs(self, spec: SideSpec) -> None:
         """Give the devices where the guest lives the knobs of another case; what they offer stays as it is.
@@ -296,7 +296,7 @@ class GuestSession:
         if resized and self.before:
             # a state of another size is another state, with another checksum
             self.connection.require(self.side.guest)
-            self.before = self._prepare(self.before.means)
+            self.before = self._prepare(self.before.capabilities)
 
 
 def migrate_again(guest_session: GuestSession, case: Case, name: str = "destination") -> Check:

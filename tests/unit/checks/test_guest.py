@@ -108,7 +108,7 @@ def test_functions_are_compared() -> None:
     without = replace(before, functions=("8086:10d3 none",))
     assert [check.passed for check in compare_functions(wanted, before, without)] == [True, False]
     assert compare_functions([], before, lost) == []
-    unable = replace(before, means=LAB_CAPABILITIES.without(Need.PCI))
+    unable = replace(before, capabilities=LAB_CAPABILITIES.without(Need.PCI))
     assert compare_functions(wanted, unable, unable) == []
 
 

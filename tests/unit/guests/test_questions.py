@@ -170,15 +170,18 @@ def test_all_is_prepared_in_one_exchange_and_in_order() -> None:
         ({"restored": False}, {"clock"}),
         ({"awaits": False}, {"devices-taken"}),
         ({"canary": False}, {"place-canary"}),
-        ({"means": LAB_CAPABILITIES.without(Need.CLOCK)}, {"clock"}),
-        ({"means": LAB_CAPABILITIES.without(Need.DIGEST)}, {"place-canary", "canary"}),
-        ({"means": LAB_CAPABILITIES.without(Need.DRIVER)}, {"devices-taken", "seed-0", "enable-dma-0", "device-0"}),
+        ({"capabilities": LAB_CAPABILITIES.without(Need.CLOCK)}, {"clock"}),
+        ({"capabilities": LAB_CAPABILITIES.without(Need.DIGEST)}, {"place-canary", "canary"}),
+        (
+            {"capabilities": LAB_CAPABILITIES.without(Need.DRIVER)},
+            {"devices-taken", "seed-0", "enable-dma-0", "device-0"},
+        ),
     ],
 )
 def test_what_is_not_wanted_or_cannot_be_is_not_told(changes: dict[str, Any], left_out: set[str]) -> None:
     """Each of these leaves out its own questions and no other."""
     whole, part = Guest(), Guest()
-    values: dict[str, Any] = {"means": LAB_CAPABILITIES, "restored": True, "awaits": True}
+    values: dict[str, Any] = {"capabilities": LAB_CAPABILITIES, "restored": True, "awaits": True}
     prepare_guest(whole, [TOLD], **values)
     prepare_guest(part, [TOLD], **(values | changes))
     assert whole.scripts.keys() - part.scripts.keys() == left_out

@@ -269,8 +269,8 @@ def failed(checks: Sequence[Check]) -> list[str]:
 
 def test_what_the_guest_lacks_is_not_checked() -> None:
     """Without console and driver neither is looked at, though there is an oops: the checks of the hosts remain."""
-    means = LAB_CAPABILITIES.without(Need.CONSOLE, Need.DRIVER)
-    before = replace(make_answers(), devices=(), means=means)
+    capabilities = LAB_CAPABILITIES.without(Need.CONSOLE, Need.DRIVER)
+    before = replace(make_answers(), devices=(), capabilities=capabilities)
     sides = [
         make_side(name, AFTER[number], console="BUG: x\n")[0] for number, name in enumerate(("source", "destination"))
     ]

@@ -93,10 +93,10 @@ def test_the_labs_guest_is_not_asked() -> None:
 def test_a_guest_is_asked_once() -> None:
     """One command finds all; of the directories in memory one is taken that is made for passing files."""
     shell = Shell(FULL)
-    means = find_capabilities(as_host(shell), OWN)
+    capabilities = find_capabilities(as_host(shell), OWN)
     assert len(shell.asked) == 1
-    assert means.has == frozenset(Need)
-    assert (means.canary, means.digest) == ("/dev/shm/canary", "sha256sum")
+    assert capabilities.has == frozenset(Need)
+    assert (capabilities.canary, capabilities.digest) == ("/dev/shm/canary", "sha256sum")
 
 
 @pytest.mark.parametrize("need", list(Need))
@@ -116,9 +116,9 @@ def test_a_guest_without_a_shell_has_nothing() -> None:
 @given(st.text())
 def test_any_answer_is_read(text: str) -> None:
     """Whatever a guest prints: what has no value of its own is not taken for there."""
-    means = parse_capabilities(text)
-    assert (Need.MEMORY in means.has) is bool(means.directory)
-    assert (Need.DIGEST in means.has) is bool(means.digest)
+    capabilities = parse_capabilities(text)
+    assert (Need.MEMORY in capabilities.has) is bool(capabilities.directory)
+    assert (Need.DIGEST in capabilities.has) is bool(capabilities.digest)
 
 
 def test_the_command_is_one_for_a_plain_shell() -> None:
@@ -127,9 +127,9 @@ def test_the_command_is_one_for_a_plain_shell() -> None:
     find_capabilities(as_host(shell), OWN)
     done = LocalHost().run(shell.asked[0])
     assert done.stderr == b""
-    means = parse_capabilities(done.text)
-    assert {Need.BOOT_ID, Need.DIGEST, Need.CLOCK} <= means.has
-    assert Need.DRIVER not in means.has
+    capabilities = parse_capabilities(done.text)
+    assert {Need.BOOT_ID, Need.DIGEST, Need.CLOCK} <= capabilities.has
+    assert Need.DRIVER not in capabilities.has
 
 
 def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
@@ -150,24 +150,24 @@ def test_a_guest_with_nothing_is_told_all_that_was_not_checked() -> None:
 def test_checks_made_and_checks_told_add_up() -> None:
     """Of two answers that are compared: what is not among the checks is among those that were not made."""
     for missing in (Need.BOOT_ID, Need.DIGEST, Need.MEMORY, Need.DRIVER, Need.ROOT):
-        means = LAB_CAPABILITIES.without(missing)
+        capabilities = LAB_CAPABILITIES.without(missing)
         whole = make_answers()
         part = replace(
             whole,
-            boot_id=whole.boot_id if Need.BOOT_ID in means.has else "",
-            canary=whole.canary if means.has_canary else "",
-            devices=whole.devices if means.has_device else (),
+            boot_id=whole.boot_id if Need.BOOT_ID in capabilities.has else "",
+            canary=whole.canary if capabilities.has_canary else "",
+            devices=whole.devices if capabilities.has_device else (),
         )
         made = {check.id for check in make_some(make_evidence(part, part), *SAID)}
         every = {check.id for check in make_some(make_evidence(whole, whole), *SAID)}
-        told = {entry.id for entry in list_not_checked(Case("plain"), means)}
+        told = {entry.id for entry in list_not_checked(Case("plain"), capabilities)}
         assert every - made == every & told
 
 
 def test_asking_without_means() -> None:
     """A guest is not asked for what it cannot tell."""
 
-    def ask(means: GuestCapabilities) -> tuple[GuestAnswers, list[str]]:
+    def ask(capabilities: GuestCapabilities) -> tuple[GuestAnswers, list[str]]:
         asked: list[str] = []
 
         def answer(name: str, script: str) -> str:
@@ -175,7 +175,7 @@ def test_asking_without_means() -> None:
             return {"boot": "3f1c\n", "canary": "d41d8c  -\n"}[name]
 
         host = ScriptedHost(lambda argv: answer_questions(argv[-1], answer))
-        return ask_guest(host, 1, means).answers, asked
+        return ask_guest(host, 1, capabilities).answers, asked
 
     answers, asked = ask(LAB_CAPABILITIES.without(Need.DRIVER))
     assert (answers.boot_id, answers.canary, answers.devices) == ("3f1c", "d41d8c", ())

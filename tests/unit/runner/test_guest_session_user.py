@@ -34,8 +34,10 @@ WARM = with_start(CASE, "warm")
 OWN = make_case("own", replace(CASE.source, guest=replace(CASE.source.guest, initramfs="/own")), heartbeat_us=0)
 
 
-def travel_with(world: World, monkeypatch: pytest.MonkeyPatch, case: Case, means: GuestCapabilities) -> list[Attempt]:
-    monkeypatch.setattr(guest_session, "find_capabilities", lambda guest, spec: means)
+def travel_with(
+    world: World, monkeypatch: pytest.MonkeyPatch, case: Case, capabilities: GuestCapabilities
+) -> list[Attempt]:
+    monkeypatch.setattr(guest_session, "find_capabilities", lambda guest, spec: capabilities)
     world.outcomes = [COMPLETED]
     made: list[Attempt] = []
     with start_guest_session(case.source, make_pair(world), LOOP, Watch(world), make_saved_guests(world)) as started:
@@ -45,8 +47,8 @@ def travel_with(world: World, monkeypatch: pytest.MonkeyPatch, case: Case, means
 
 def test_a_guest_of_the_user_is_only_asked_what_it_can(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without canary and driver it gets neither, migrates, and what is not checked goes with the attempt."""
-    means = LAB_CAPABILITIES.without(Need.DIGEST, Need.DRIVER)
-    (attempt,) = travel_with(world, monkeypatch, OWN, means)
+    capabilities = LAB_CAPABILITIES.without(Need.DIGEST, Need.DRIVER)
+    (attempt,) = travel_with(world, monkeypatch, OWN, capabilities)
     assert not {"canary", "seed 0", "1 devices taken"} & set(world.log)
     assert "examine destination" in world.log
     assert {entry.lacking for entry in attempt.not_checked} == {Need.DIGEST, Need.DRIVER}

@@ -128,7 +128,7 @@ def conduct_in_steps(
 
 @dataclass(frozen=True)
 class ConductApart:
-    """A case for runs: each execution in a child of its own (:class:`switchover.runner.plan_runner.Apart`)."""
+    """A case for runs: each execution in a child of its own (:class:`switchover.runner.turns.Apart`)."""
 
     case: CatalogueCase
 

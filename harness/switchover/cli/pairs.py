@@ -25,8 +25,9 @@ from switchover.runner.leased_inventory import lease_inventory_hosts
 from switchover.runner.leases import Choice, FlockBackend, HealthWatch, LeaseBackend, make_choice, read_durations
 from switchover.runner.leases.labgrid import LabgridBackend, find_coordinator
 from switchover.runner.listener import RunListener
-from switchover.runner.plan_runner import Turn, describe_end, report_unrun
+from switchover.runner.plan_runner import describe_end, report_unrun
 from switchover.runner.several import PairPlace, execute_on_pairs, look_at_health
+from switchover.runner.turns import Turn
 
 Names = tuple[str, str]
 

@@ -37,7 +37,8 @@ from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
 from switchover.runner.leased_inventory import lease_inventory_hosts
 from switchover.runner.leases.shards import parse_shard, select_shard
 from switchover.runner.listener import RunListener
-from switchover.runner.plan_runner import Turn, execute, list_left, list_turns, start_execution
+from switchover.runner.plan_runner import execute, list_left, start_execution
+from switchover.runner.turns import Turn, list_turns
 from switchover.scenarios.case import Case
 
 

@@ -17,7 +17,7 @@ from switchover.record.record import Record
 from switchover.record.units import format_bytes, format_duration
 from switchover.report.terminal import render_repeat
 from switchover.runner.listener import RunListener
-from switchover.runner.plan_runner import Turn
+from switchover.runner.turns import Turn
 
 
 def describe_sample(sample: Sample) -> str:

@@ -2,11 +2,11 @@
 """The execution of plans: every planned case ends in exactly one verdict for each repeat, on disk, whatever happens."""
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from switchover.guests.snapshots import Snapshots
 from switchover.record.ending import Ending
@@ -14,7 +14,6 @@ from switchover.record.errors import NotReady, SwitchoverError, UsageError
 from switchover.record.log import say
 from switchover.record.planfile import (
     PlanFile,
-    PlanLine,
     PlannedScenario,
     is_left_out,
     make_skipped,
@@ -22,86 +21,20 @@ from switchover.record.planfile import (
     write_plan,
 )
 from switchover.record.record import DIFFERS_ALONE, Record, VerdictName
-from switchover.record.rundir import RepeatDirectory, RunDirectory, folder_of
+from switchover.record.rundir import RepeatDirectory, RunDirectory
 from switchover.runner.case_runner import RunContext, run_repeat
 from switchover.runner.hold_on_failure import HoldOnFailure
 from switchover.runner.host_pair import HostPair
-from switchover.runner.leased_hosts import HostNames, LeasedHosts
+from switchover.runner.leased_hosts import LeasedHosts
 from switchover.runner.listener import RunListener
 from switchover.runner.shared_guest import SharedGuest
+from switchover.runner.turns import Turn, list_turns, require_distinct
 from switchover.scenarios.case import Case
-from switchover.scenarios.expand import list_repeats
 from switchover.scenarios.plan import Plan
 from switchover.scenarios.preflight import Decision, decide
 
 MOST_LOSSES = 3
 """A run that loses its hosts once more is not going to end well."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One repeat in the order of a run. ``case`` has the id that it has in the run.
-
-    ``apart``: for a case that is no case of a scenario, what carries it out elsewhere; it has the hosts meanwhile.
-    """
-
-    line: PlanLine
-    case: Case
-    hosts: HostNames
-    number: int
-    apart: "Apart | None" = None
-
-
-class Apart(Protocol):
-    """Carries a case out in another process, which finds the hosts by an address (:attr:`Stage.address`)."""
-
-    @property
-    def needs_hosts(self) -> bool: ...
-
-    def __call__(
-        self, number: int, repeat: RepeatDirectory, run: RunDirectory, address: Mapping[str, object]
-    ) -> Record: ...
-
-
-def list_turns(plans: Sequence[Plan]) -> list[Turn]:
-    """In the order in which they are run: scenario by scenario, each interleaved as it says.
-
-    :raises UsageError: two cases would have one id
-    """
-    turns: list[Turn] = []
-    for plan in plans:
-        scenario = plan.scenario
-        cases: list[tuple[PlanLine, Case, HostNames]] = []
-        for entry in plan.entries:
-            case = entry.planned.case
-            line = PlanLine(
-                entry.planned.id,
-                case.id,
-                scenario.name,
-                scenario.repeats,
-                asdict(case.expectation),
-                entry.planned.rule.name,
-                entry.seconds,
-            )
-            cases.append((line, replace(case, id=line.id), entry.planned.hosts))
-        for (line, case, hosts), number in list_repeats(cases, scenario.repeats, interleave=scenario.interleave):
-            turns.append(Turn(line, case, hosts, number))
-    _require_distinct({turn.line.id: turn.line for turn in turns}.values(), len(_list_lines(plans)))
-    return turns
-
-
-def _list_lines(plans: Sequence[Plan]) -> list[str]:
-    return [entry.planned.case.id for plan in plans for entry in plan.entries]
-
-
-def _require_distinct(lines: Collection[PlanLine], count: int) -> None:
-    folders: dict[str, str] = {}
-    for line in lines:
-        other = folders.setdefault(folder_of(line.id), line.id)
-        if other != line.id:
-            raise UsageError(f"The cases {other!r} and {line.id!r} would have the same directory.")
-    if len(lines) < count:
-        raise UsageError("Two scenarios with the same file name have a case of the same id.", fix="rename one of them")
 
 
 def make_plan_file(plans: Sequence[Plan], turns: Sequence[Turn]) -> PlanFile:
@@ -200,7 +133,7 @@ def start_execution(
     ``more``: turns of cases that are no scenario's, after the others; ``groups``: what they are of.
     """
     turns = [*list_turns(plans), *more]
-    _require_distinct({turn.line.id: turn.line for turn in turns}.values(), 0)
+    require_distinct({turn.line.id: turn.line for turn in turns}.values(), 0)
     plan = make_plan_file(plans, turns)
     write_plan(directory, replace(plan, scenarios=(*plan.scenarios, *groups)))
     return turns

@@ -17,7 +17,8 @@ from switchover.runner.case_runner import RunContext, run_repeat
 from switchover.runner.leased_hosts import HostNames, LeasedHosts
 from switchover.runner.leases import Choice, HealthWatch, Job, Lease, LeaseBackend, Outcome, PairLost, run_jobs
 from switchover.runner.listener import RunListener
-from switchover.runner.plan_runner import Turn, add_earlier, needs_retry, report_unrun
+from switchover.runner.plan_runner import add_earlier, needs_retry, report_unrun
+from switchover.runner.turns import Turn
 from switchover.scenarios.preflight import decide
 
 NONE: HostNames = ("", "")

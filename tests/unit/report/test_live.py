@@ -16,7 +16,7 @@ from tests.unit.runs import make_line
 from switchover.migration.session import Sample
 from switchover.record.record import Verdict, VerdictName
 from switchover.report.live import Estimate, LiveProgress, PlainProgress, describe_sample, find_group
-from switchover.runner.plan_runner import Turn
+from switchover.runner.turns import Turn
 from switchover.scenarios.case import Case
 
 NAMES = ("device.pre_copy=on", "device.pre_copy=off")

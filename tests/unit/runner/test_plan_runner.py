@@ -24,7 +24,8 @@ from switchover.runner.case_runner import RunContext
 from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.leased_hosts import HostNames
 from switchover.runner.listener import RunListener
-from switchover.runner.plan_runner import MOST_LOSSES, Turn, execute, list_left, list_turns, start_execution
+from switchover.runner.plan_runner import MOST_LOSSES, execute, list_left, start_execution
+from switchover.runner.turns import Turn, list_turns
 from switchover.scenarios.case import Case
 from switchover.scenarios.plan import Plan, make_plan
 from switchover.scenarios.preflight import Decision, HostFacts, Known

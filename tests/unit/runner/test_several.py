@@ -23,8 +23,9 @@ from switchover.runner.host_pair import HostPair
 from switchover.runner.leases.flocks import FlockBackend
 from switchover.runner.leases.resources import Choice
 from switchover.runner.listener import RunListener
-from switchover.runner.plan_runner import Turn, start_execution
+from switchover.runner.plan_runner import start_execution
 from switchover.runner.several import PairPlace, execute_on_pairs
+from switchover.runner.turns import Turn
 from switchover.scenarios.case import Case
 
 BAD = VerdictName.INFRASTRUCTURE_ERROR

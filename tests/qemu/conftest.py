@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from switchover.guests.qemu import GuestKeys, QemuGuest, start_guest
-from switchover.guests.spec import GuestSpec, Kernel, Launch
+from switchover.guests.spec import GuestSpec, Kernel, Launch, VfioDevice
 from switchover.hosts.local import LocalHost
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
@@ -82,9 +82,11 @@ class Guests:
     keys: GuestKeys
     loop: LoopThread
 
-    def start(self, side: str, *, incoming: bool = False, **changes: object) -> AbstractContextManager[QemuGuest]:
+    def start(
+        self, side: str, *, incoming: bool = False, devices: tuple[VfioDevice, ...] = (), **changes: object
+    ) -> AbstractContextManager[QemuGuest]:
         spec = replace(self.spec, **changes)  # type: ignore[arg-type]
-        return start_guest(Launch(spec), LocalHost(), side, self.keys, self.loop, incoming=incoming)
+        return start_guest(Launch(spec, devices), LocalHost(), side, self.keys, self.loop, incoming=incoming)
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ def parse_record(text: str) -> Record:
         _require_parts(fields)
         verdict = {**fields["verdict"], "race": Race(fields["verdict"].get("race", ""))}
         fields["verdict"] = Verdict(VerdictName(verdict.pop("name")), **verdict)
-        fields["measurements"] = tuple(Measurement(**entry) for entry in fields["measurements"])
+        fields["measurements"] = tuple(Measurement(**entry) for entry in fields.get("measurements", ()))
         fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
         fields["not_checked"] = tuple(NotChecked(**entry) for entry in fields["not_checked"])
         fields["interventions"] = tuple(fields.get("interventions", ()))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The record on disk: it comes back as it was, and its schema does not drift unseen."""
 
+import contextlib
 import json
 import re
 import tempfile
@@ -403,6 +404,16 @@ def list_places(value: object) -> list[tuple[Any, Any]]:
     """Each container of a JSON value with each of its keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place for key, inner in items for place in [(value, key), *list_places(inner)]]
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_a_record_without_one_of_its_fields_is_a_record_or_the_declared_error(version: int) -> None:
+    """Whichever is missing."""
+    whole = json.loads((DATA / f"record-{version}.json").read_text())
+    for name in whole:
+        text = json.dumps({other: value for other, value in whole.items() if other != name})
+        with contextlib.suppress(UsageError):
+            parse_record(text)
 
 
 @given(st.sampled_from(range(1, SCHEMA_VERSION + 1)), st.data())

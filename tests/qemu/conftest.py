@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -83,9 +84,9 @@ class Guests:
     loop: LoopThread
 
     def start(
-        self, side: str, *, incoming: bool = False, devices: tuple[VfioDevice, ...] = (), **changes: object
+        self, side: str, *, incoming: bool = False, devices: tuple[VfioDevice, ...] = (), **changes: Any
     ) -> AbstractContextManager[QemuGuest]:
-        spec = replace(self.spec, **changes)  # type: ignore[arg-type]
+        spec = replace(self.spec, **changes)
         return start_guest(Launch(spec, devices), LocalHost(), side, self.keys, self.loop, incoming=incoming)
 
 

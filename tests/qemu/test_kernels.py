@@ -3,6 +3,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.qemu.conftest import Guests, require_running
@@ -31,8 +32,8 @@ def test_a_kernel_boots(guests: Guests, name: str) -> None:
     """It comes up on 4 vCPUs with threaded interrupts, it is the one of its modules, and they load."""
     image = build_images([name])[name]
     initramfs = image.artifact("initramfs.cpio")
-    spec = {"vcpus": 4, "memory_mib": 384, "append": "threadirqs loglevel=7"}
-    files = {"kernel": Kernel(str(image.artifact("vmlinuz"))), "initramfs": str(initramfs)}
+    spec: dict[str, Any] = {"vcpus": 4, "memory_mib": 384, "append": "threadirqs loglevel=7"}
+    files: dict[str, Any] = {"kernel": Kernel(str(image.artifact("vmlinuz"))), "initramfs": str(initramfs)}
     with guests.start("source", incoming=False, **spec, **files) as guest:
         guest.wait_until_reachable()
         console = guest.console.text()

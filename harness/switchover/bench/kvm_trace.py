@@ -2,16 +2,17 @@
 """What the one CPU of a lab host does from a guest's start to its first heartbeat, by the kernel's own trace.
 
 A lab host under TCG has one CPU, so the time is divided without rest: what ran is told by ``sched_switch``, and within
-a vCPU's thread by ``kvm_entry`` and ``kvm_exit``. The trace's clock is the host's own; no other one is needed, since a
-heartbeat that leaves is an event of it too (``net_dev_start_xmit``: by that NIC nothing else leaves).
+a vCPU's thread by ``kvm_entry`` and ``kvm_exit``. A heartbeat that leaves is an
+event too (``net_dev_start_xmit``: by that NIC nothing else leaves). The trace's clock is ``tai``, which is the host's
+real-time clock where nobody has told its kernel of leap seconds: nobody does on a lab host.
 """
 
 import contextlib
 import re
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from switchover.hosts.host import Host
@@ -34,6 +35,7 @@ _REASON = re.compile(r"\breason (\w+)")
 _SET_UP = r"""
 mkdir "$1" && cd "$1" || exit 1
 echo 0 >tracing_on
+echo tai >trace_clock
 echo "$2" >buffer_size_kb
 echo "name == \"$3\"" >events/net/net_dev_start_xmit/filter
 shift 3
@@ -61,14 +63,22 @@ class KvmEvent:
 class Window:
     """From the first entry into a guest that stood still to its first heartbeat after that.
 
-    ``stood_s``: from its last exit before, None where there is none in the trace; ``parts``: seconds by the names of
-    :data:`PARTS`, which add up to ``seconds``; ``exits``: by KVM's reasons, ``npf`` those of :data:`FAULTS` only.
+    ``begin_s`` and ``end_s``: by the real-time clock of the host, since the epoch; ``stood_s``: from its last exit
+    before, None where there is none in the trace; ``parts``: seconds by the names of
+    :data:`PARTS`, which add up to ``seconds``; ``exits``: by KVM's reasons, ``npf`` those of :data:`FAULTS` only;
+    ``tasks``: seconds of other tasks, by their names.
     """
 
-    seconds: float
+    begin_s: float
+    end_s: float
     stood_s: float | None
     parts: dict[str, float]
     exits: Counter[str]
+    tasks: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return self.end_s - self.begin_s
 
 
 @contextlib.contextmanager
@@ -133,8 +143,8 @@ def find_window(events: Sequence[KvmEvent], vcpus: Collection[int], *, arrived: 
     sent = [event.at_s for event in events if event.name == "net_dev_start_xmit" and starts and event.at_s > starts[0]]
     if not sent:
         return None
-    parts, exits = _divide(events, vcpus, starts[0], sent[0])
-    return Window(sent[0] - starts[0], stood, parts, exits)
+    parts, exits, tasks = _divide(events, vcpus, starts[0], sent[0])
+    return Window(starts[0], sent[0], stood, parts, exits, tasks)
 
 
 @dataclass
@@ -155,8 +165,8 @@ class _Exit:
 
 def _divide(
     events: Sequence[KvmEvent], vcpus: Collection[int], begin_s: float, end_s: float
-) -> tuple[dict[str, float], Counter[str]]:
-    parts = dict.fromkeys(PARTS, 0.0)
+) -> tuple[dict[str, float], Counter[str], dict[str, float]]:
+    parts, tasks = dict.fromkeys(PARTS, 0.0), dict[str, float]()
     exits = Counter[str]()
     outside = {tid: _Exit() for tid in vcpus}
     """What each vCPU is about that is not in the guest."""
@@ -187,9 +197,11 @@ def _divide(
             parts["guest"] += seconds
         elif owner == 0:
             parts["idle"] += seconds
+        elif (name := names.get(owner, "?")).startswith("qemu-"):
+            parts["other threads of QEMU"] += seconds
         else:
-            is_qemu = names.get(owner, "").startswith("qemu-")
-            parts["other threads of QEMU" if is_qemu else "other tasks"] += seconds
+            parts["other tasks"] += seconds
+            tasks[name] = tasks.get(name, 0.0) + seconds
     for tid in list(outside):
         leave(tid)
-    return parts, exits
+    return parts, exits, tasks

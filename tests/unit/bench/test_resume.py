@@ -2,11 +2,12 @@
 """``bench resume``: what a lab host's one CPU did until a guest was heard again, and what follows from that."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from switchover.bench.kvm_trace import PARTS, Window, find_window, parse_kvm_trace
-from switchover.bench.resume import Resumption, find_silence, render_summary
+from switchover.bench.resume import Resumption, find_silence, find_stretches, parse_jit, render_summary
 from switchover.hosts.heartbeat import Arrival
 
 VCPU = 700
@@ -93,15 +94,31 @@ def test_lost_events_are_no_shorter_window() -> None:
 
 
 def test_the_silence() -> None:
-    """The longest time between arrivals, on whichever side, and its end."""
-    arrivals = [Arrival("source", at, 0, 0) for at in (0, 10_000_000, 700_000_000, 710_000_000)]
-    assert find_silence(arrivals) == pytest.approx((0.69, 0.7))
+    """From one side to the other, be there longer times between arrivals; on one side the longest."""
+    times = (0, 10_000_000, 700_000_000, 710_000_000)
+    arrivals = [Arrival("source", at, 0, 0) for at in times]
+    assert find_silence(arrivals) == pytest.approx((0.01, 0.7))
+    assert find_silence([*arrivals[:3], replace(arrivals[3], side="destination")]) == pytest.approx((0.7, 0.71))
     assert find_silence(arrivals[:1]) is None
+
+
+def test_the_stretches_add_up() -> None:
+    """To the silence less the downtime, by the controller's clock: that of the host is ahead by a second."""
+    window = Window(13.05, 13.25, None, {}, Counter())
+    stretches = find_stretches((10.0, 12.3), (10.01, 12.0), window, 1.0)
+    assert list(stretches.values()) == pytest.approx([0.01, 0.05, 0.2, 0.05])
+    assert sum(stretches.values()) == pytest.approx(12.3 - 10.0 - (12.0 - 10.01))
+
+
+@pytest.mark.parametrize("text", ["", "TB count  12\n", "accelerator is not tcg"])
+def test_an_emulator_that_does_not_tell(text: str) -> None:
+    """Another wording is no number of blocks."""
+    assert parse_jit(text) is None
 
 
 def make_resumption(guest: float, faults: float, count: int) -> Resumption:
     parts = dict.fromkeys(PARTS, 0.0) | {"guest": guest, "page faults": faults}
-    return Resumption(guest + faults, Window(guest + faults, None, parts, Counter(npf=count)), 100)
+    return Resumption(guest + faults, Window(0, guest + faults, None, parts, Counter(npf=count)), 100)
 
 
 def test_shares_of_what_a_migration_takes_more() -> None:
@@ -109,15 +126,20 @@ def test_shares_of_what_a_migration_takes_more() -> None:
     found = {
         "in place": [make_resumption(0.010, 0.0, 0)] * 2,
         "unmapped": [make_resumption(0.010, 0.050, 100)] * 3,
+        "untranslated": [make_resumption(0.040, 0.0, 0)],
+        "left alone": [make_resumption(0.030, 0.050, 100)],
         "migration": [make_resumption(0.030, 0.080, 100), make_resumption(1, 1, 9), make_resumption(0.01, 0.07, 100)],
     }
     lines = list(render_summary(found))
-    assert lines[0].split() == ["in", "place", "(n=2)", "unmapped", "(n=3)", "migration", "(n=3)"]
+    for way, values in found.items():
+        assert f"{way} (n={len(values)})" in lines[0]
     assert "110 [80 … 2000] ms" in lines[1]
     told = "\n".join(lines)
     assert "a migration takes 100 ms more" in told
     assert "page faults                 80 ms    80%" in told
     assert "guest                       20 ms    20%" in told
-    assert "dropped mappings alone take 50 ms more, 50% of that" in told
+    assert "unmapped: 50 ms more than in place, 50% of that" in told
+    assert "untranslated: 30 ms more than in place, 30% of that" in told
+    assert "left alone: 70 ms more than in place, 70% of that" in told
     assert "a page fault in unmapped: 500 us" in told
     assert not any("more" in line for line in render_summary(found | {"unmapped": []}))

@@ -63,6 +63,11 @@ KINDS = {
     "outside": Kind(
         2, "find how often a guest can be heard from outside, over several heartbeat periods, without a migration"
     ),
+    "resume": Kind(
+        8,
+        "find what a guest does from its start to its first heartbeat outside, after a migration and after stop and "
+        "cont in place",
+    ),
     "there-and-back": Kind(
         20,
         "migrate a guest there and back, each time with all checks",

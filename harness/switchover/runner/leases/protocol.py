@@ -37,6 +37,14 @@ class Abandoned(NotReady):
     """Who waited for a lease does not want it any more."""
 
 
+class NothingFree(NotReady):
+    """No pair became free in time. ``holders``: who had what was wanted when that was looked at for the last time."""
+
+    def __init__(self, what: str, holders: "Sequence[Holder]", *, why: str, fix: str) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.holders = tuple(holders)
+
+
 class Lease:
     """The exclusive right to a pair of hosts until :meth:`release`, or the end of a ``with`` block.
 
@@ -148,23 +156,22 @@ def wait_for_lease(
     ``attempt``: a lease, or who has what it wants; it waits for nothing itself. The rest is as the backend is asked.
 
     :raises Abandoned: it became unwanted
-    :raises NotReady: none did within ``timeout_s`` seconds, and who has what
+    :raises NothingFree: none did within ``timeout_s`` seconds, and who has what
     :raises UsageError: there is nothing to choose from
     """
     if not choices:
         raise UsageError("There is no pair of hosts to lease.")
     start = time.monotonic()
     teller = Teller(waiting)
-    text = ""
+    holders: list[Holder] = []
 
     def try_once() -> Lease | None:
-        nonlocal text
         found = attempt()
         if isinstance(found, Lease):
             return found
-        text = describe_wait(choices, found)
+        holders[:] = found
         if not found or any(holder.news for holder in found):
-            teller.tell(text, time.monotonic())
+            teller.tell(describe_wait(choices, found), time.monotonic())
         return None
 
     def require_wanted() -> None:
@@ -177,9 +184,10 @@ def wait_for_lease(
             "a pair of hosts", try_once, timeout=timeout_s, invariants=[require_wanted], poll=poll_s, exact=True
         )
     except Deadline as error:
-        raise NotReady(
+        raise NothingFree(
             f"No pair of hosts became free within {timeout_s:g} s.",
-            why=text,
+            holders,
+            why=describe_wait(choices, holders),
             fix="wait until they are free, or allow more time",
         ) from error
     lease.waited_s = time.monotonic() - start

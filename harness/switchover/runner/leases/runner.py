@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from switchover.record.errors import HostLost, NotReady
 from switchover.record.log import LOG, say
-from switchover.runner.leases.protocol import Abandoned, Lease, LeaseBackend, Teller
+from switchover.runner.leases.protocol import Abandoned, Lease, LeaseBackend, NothingFree, Teller
 from switchover.runner.leases.quarantine import Quarantine
 from switchover.runner.leases.resources import Choice
 from switchover.runner.leases.scheduling import Job, JobQueue
@@ -267,9 +267,12 @@ class _Run(Generic[R]):
             self._teller.tell(text, time.monotonic())
 
     def _give_up(self, choices: Sequence[Choice], error: NotReady) -> None:
-        """Unless it is this run that has what was waited for: then it goes on."""
+        """Unless it is this run that has what was waited for: then it goes on. That is what the backend saw, if it says
+        so: a thread of ours may have been given a lease, or be about to give it back, and not have it noted here.
+        """
+        seen_ours = isinstance(error, NothingFree) and not all(holder.news for holder in error.holders)
         with self._changed:
-            if any(choice.overlaps(held) for choice in choices for held in self._held):
+            if seen_ours or any(choice.overlaps(held) for choice in choices for held in self._held):
                 self._changed.wait(_LOOK_S)
                 return
             for job in self._queue.remove_all(choices):

@@ -12,6 +12,7 @@ from switchover.runner.leases.protocol import (
     Holder,
     Lease,
     LeaseBackend,
+    NothingFree,
     Waiting,
     describe_wait,
     wait_for_lease,
@@ -98,9 +99,11 @@ def test_told_seldom() -> None:
 
 def test_nothing_became_free() -> None:
     """After the time that was given, with who has what; the environment's failure, not the case's."""
-    with pytest.raises(NotReady, match=r"No pair of hosts became free within 0.05 s") as caught:
+    with pytest.raises(NothingFree, match=r"No pair of hosts became free within 0.05 s") as caught:
         Counter(1000).acquire(PAIRS, 0.05)
+    assert isinstance(caught.value, NotReady)
     assert caught.value.why == "a-b or b-c: b is leased by somebody since noon"
+    assert caught.value.holders == (Holder("b", "somebody", "noon"),)
 
 
 def test_a_wait_that_is_abandoned() -> None:

@@ -37,13 +37,14 @@ from switchover.hosts.qmp import QmpSession
 from switchover.hosts.waiting import wait_until
 from switchover.lab.acquire import acquire_lab
 from switchover.lab.starvation import Look, compare_looks, find_processes, read_look, take_window
+from switchover.probes.outside import OUTSIDE, Heartbeats
+from switchover.probes.probe import Given, RunningProbe
 from switchover.record.errors import ExitCode, GuestCrashed, NotReady, NotSupported, Refused
 from switchover.record.log import say
 from switchover.runner.attempt import Attempt
 from switchover.runner.guest_session import GuestSession, start_guest_session
 from switchover.runner.host_pair import Endpoint, pair_of_lab
 from switchover.runner.listener import RunListener
-from switchover.runner.outside import OutsideProbe, start_outside
 from switchover.runner.side import Side
 from switchover.runner.standard import PRE_COPY_ON
 from switchover.runner.verdict import judge_attempt
@@ -187,7 +188,7 @@ class _Ear(RunListener):
     source has stopped its guest; None: it does not.
     """
 
-    probe: OutsideProbe | None = None
+    probe: Heartbeats | None = None
 
     def __init__(self, loop: LoopThread | None) -> None:
         self._loop = loop
@@ -208,8 +209,9 @@ class _Ear(RunListener):
                 return
             time.sleep(0.002)
 
-    def outside(self, probe: OutsideProbe) -> None:
-        self.probe = probe
+    def probe_ended(self, probe: RunningProbe) -> None:
+        if isinstance(probe, Heartbeats):
+            self.probe = probe
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> int:
@@ -278,7 +280,8 @@ def _stand(way: str, guest_session: GuestSession, host: Host, meter: EmulatorMet
     """Stop the guest for a while and let it go on."""
     guest = guest_session.side.guest
     login = guest_session.connection.require(guest)
-    with start_outside(guest_session.pair, guest, PRE_COPY_ON.heartbeat_us, login) as probe:
+    pair, devices = guest_session.pair, guest_session.side.spec.references
+    with OUTSIDE.start(Given(PRE_COPY_ON, guest, devices, pair.outlets(), pair.keys, login=login)) as probe:
         receiver = probe.receiver
         if receiver is None:
             raise NotReady("The guest cannot be heard.", why=probe.missing)
@@ -299,7 +302,7 @@ def _stand(way: str, guest_session: GuestSession, host: Host, meter: EmulatorMet
             timeout=30,
             invariants=[guest.require_alive],
         )
-        probe.collect()
+        probe.end()
         return probe.arrivals
 
 

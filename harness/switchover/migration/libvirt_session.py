@@ -81,6 +81,7 @@ def migrate_domain(
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
     on_intervened: Callable[[Intervened], None] = lambda made: None,
+    on_arrived: Callable[[], None] = lambda: None,
     login: SshLogin | None = None,
 ) -> MigrationResult:
     """Migrate ``source`` to the host of ``destination``, whose domain libvirt makes, as :func:`session.migrate` does.
@@ -121,6 +122,8 @@ def migrate_domain(
                 course.require_source()
             arrived = "" if error else wait_until_arrived(destination)
             wall = time.monotonic() - start
+            if arrived == "running":
+                on_arrived()
         finally:
             course.give_up()
             samples = sampler.stop()

@@ -60,6 +60,7 @@ class Watchers(TypedDict):
     on_sample: Callable[[Sample], None]
     on_hang: Callable[[], None]
     on_intervened: Callable[[Intervened], None]
+    on_arrived: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def migrate(
     on_sample: Callable[[Sample], None] = lambda sample: None,
     on_hang: Callable[[], None] = lambda: None,
     on_intervened: Callable[[Intervened], None] = lambda made: None,
+    on_arrived: Callable[[], None] = lambda: None,
 ) -> MigrationResult:
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
@@ -113,6 +115,7 @@ def migrate(
     so is let run. A migration that hangs is
     cancelled before this returns, and its result says that it hung; ``on_hang`` is called before, to take away what
     would keep a QEMU from noticing. ``on_intervened`` is told each intervention that was made, also where this raises.
+    ``on_arrived`` is called once the guest runs on the destination, before anything more is asked of that host.
 
     :raises Refused: a setting or the command itself was rejected
     :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
@@ -142,6 +145,8 @@ def migrate(
         if course.status() == "completed":
             arrived = wait_until_arrived(destination)
             hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
+            if arrived == "running":
+                on_arrived()
     finally:
         samples = sampler.stop()
         course.close()

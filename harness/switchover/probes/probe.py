@@ -66,6 +66,12 @@ class Found:
 class RunningProbe(Protocol):
     """A probe under way, for one migration. One of a kind of its own is a subclass."""
 
+    def settle(self) -> None:
+        """Once the guest runs on the destination: nothing more is asked of that host before this returns, so that a
+        probe sees the guest as it is when it is left alone. For a short time only.
+        """
+        return
+
     def finish(self, arrival: QemuGuest) -> Seen:
         """Once, after a migration that completed; ``arrival``: the guest where it now is."""
 

@@ -33,6 +33,11 @@ class RunningProbes:
 
     running: tuple[tuple[Probe, RunningProbe], ...]
 
+    def settle(self) -> None:
+        """All in turn; see :meth:`RunningProbe.settle`."""
+        for _, running in self.running:
+            running.settle()
+
     def finish(self, arrival: QemuGuest, *, beside: bool) -> list[Seen]:
         """Once, after a migration that completed: those that finish while the guest is asked (``beside``), or those
         that do so before.

@@ -67,6 +67,7 @@ def migrate_sides(
     on_hang: Callable[[], None] = lambda: None,
     login: SshLogin | None = None,
     on_intervened: Callable[[Intervened], None] = lambda made: None,
+    on_arrived: Callable[[], None] = lambda: None,
 ) -> Migrated:
     """``address``: where the destination's QEMU listens for the stream; ``login``: how the source's host gets in there.
     Raises what :func:`switchover.migration.session.migrate` raises.
@@ -86,6 +87,7 @@ def migrate_sides(
         "on_sample": on_sample,
         "on_hang": on_hang,
         "on_intervened": on_intervened,
+        "on_arrived": on_arrived,
     }
     driver = DRIVERS[source.spec.guest.driver]
     result = driver.migrate(source.guest, destination.guest, address, settings, loop, login=login, **watchers)

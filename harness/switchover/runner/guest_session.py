@@ -212,6 +212,7 @@ class GuestSession:
                     faults.close,
                     self.pair.destination.login,
                     departure.made.append,
+                    running.settle,
                 )
             except (Refused, GuestCrashed) as caught:
                 error = caught

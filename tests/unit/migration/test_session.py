@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.migration.scripted import HostPair
 
+from switchover.hosts.clock import ClockOffset
+from switchover.hosts.host import Host
 from switchover.hosts.waiting import paced
-from switchover.migration import watch
+from switchover.migration import session, watch
 from switchover.migration.session import (
     SETTLED_SAMPLES,
     Sample,
@@ -43,6 +45,22 @@ def test_the_order_without_settle() -> None:
         "destination: downtime-limit 777",
         "source: downtime-limit 777",
     ]
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_guest_that_arrived_is_left_alone_first(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants it so is called before the hosts' clocks are asked once more; of a guest that stayed nobody is."""
+    pair = HostPair("active", status)
+    measure = session.measure_clocks
+
+    def measure_clocks(source: Host, destination: Host) -> dict[str, ClockOffset]:
+        pair.log.append("clocks")
+        return measure(source, destination)
+
+    monkeypatch.setattr(session, "measure_clocks", measure_clocks)
+    pair.migrate(MigrationSettings(settle=False), on_arrived=lambda: pair.log.append("arrived"))
+    told = [line for line in pair.log if line in ("clocks", "arrived")]
+    assert told == ["clocks", *["arrived"] * (status == "completed"), "clocks"]
 
 
 def test_samples_are_kept_and_shown() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from switchover.probes import outside
 from switchover.probes.outside import Heartbeats
+from switchover.record.errors import NotReady
 
 
 def test_two_that_end_it_at_once_end_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +37,23 @@ def test_two_that_end_it_at_once_end_it_once(monkeypatch: pytest.MonkeyPatch) ->
             ending.result()
     assert finished == [1]
     assert list(map(str, probe.arrivals)) == ["arrival"]
+
+
+@pytest.mark.parametrize(("heard", "asked"), [(3, 3), (None, 2)])
+def test_a_guest_that_arrived_is_listened_for(heard: int | None, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until its first heartbeat from the destination; for a short time only, and not with a receiver that is gone."""
+    counts: list[int] = []
+
+    def count() -> dict[str, int]:
+        counts.append(1)
+        if heard is None and len(counts) == asked:
+            raise NotReady("gone")
+        return {"source": 7, "destination": int(len(counts) == heard)}
+
+    probe = Heartbeats(10_000, receiver=cast(Any, SimpleNamespace(count=count)), sender=cast(Any, object()))
+    probe.settle()
+    assert len(counts) == asked
+    monkeypatch.setattr(outside, "_ALONE_S", 0.05)
+    silent = Heartbeats(10_000, receiver=cast(Any, SimpleNamespace(count=lambda: {"source": 7})))
+    silent.settle()
+    Heartbeats(10_000, "the probe is off").settle()

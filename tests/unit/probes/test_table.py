@@ -76,6 +76,9 @@ class Reading(RunningProbe):
     def __init__(self, world: World) -> None:
         self.world = world
 
+    def settle(self) -> None:
+        self.world.note("settle thermometer")
+
     def finish(self, arrival: QemuGuest) -> Seen:
         self.world.note(f"finish thermometer on {arrival.host.name}")
         return Warmth(arrival.host.name)
@@ -115,6 +118,7 @@ def test_the_whole_way(world: World, tmp_path: Path) -> None:
     assert [line for line in world.log if "thermometer" in line or line.startswith(("migrate", "examine"))] == [
         "start thermometer on a",
         "migrate source to destination at at b",
+        "settle thermometer",
         "finish thermometer on b",
         "examine destination",
         "collect thermometer",
@@ -141,6 +145,7 @@ def test_of_a_migration_that_did_not_complete(thermometer: Thermometer, world: W
         "collect thermometer",
         "end thermometer",
         "start thermometer on a",
+        "settle thermometer",
         "finish thermometer on b",
         "end thermometer",
     ]

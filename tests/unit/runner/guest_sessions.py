@@ -203,10 +203,12 @@ class World:
     def migrate(self, source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
         self.note(f"migrate {name_of(source)} to {name_of(destination)} at {address}")
         for one in self.made:
-            rest[-1](one)
+            rest[-2](one)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, BaseException):
             raise outcome
+        if outcome.status == "completed":
+            rest[-1]()
         return Migrated(outcome, {})
 
     def examine(self, departure: Departure, migrated: Migrated, probes: RunningProbes) -> Attempt:

@@ -52,7 +52,7 @@ def test_faults_are_taken_when_it_hangs(world: World, monkeypatch: pytest.Monkey
     """A session that sees a hang can have the links restored before it cancels."""
 
     def migrate(source: Side, destination: Side, address: str, *rest: Any) -> Migrated:
-        (*_, on_hang, _login, _on_intervened) = rest
+        (*_, on_hang, _login, _on_intervened, _on_arrived) = rest
         on_hang()
         world.note("cancel")
         return Migrated(FAILED, {})

@@ -347,14 +347,10 @@ def render_summary(found: Mapping[str, Sequence[Resumption]]) -> Iterator[str]:
             {way: [one.resume_s for one in found[way] if one.resume_s is not None] for way in WAYS},
         ),
         *(
-            (
-                f"  {stretch}",
-                "ms",
-                {way: [one.stretches[stretch] for one in found[way] if one.stretches] for way in WAYS},
-            )
-            for stretch in STRETCHES
+            (stretch, "ms", {way: [one.stretches[stretch] for one in found[way] if one.stretches] for way in WAYS})
+            for stretch in (BEFORE, ENTERING, ON_ITS_WAY)
         ),
-        ("first entry to first heartbeat", "ms", {way: [one.window.seconds for one in found[way]] for way in WAYS}),
+        (WINDOW, "ms", {way: [one.window.seconds for one in found[way]] for way in WAYS}),
         *((f"  {part}", "ms", {way: [one.window.parts[part] for one in found[way]] for way in WAYS}) for part in PARTS),
         ("page faults", "", {way: [float(one.window.exits["npf"]) for one in found[way]] for way in WAYS}),
         ("exits", "", {way: [float(one.window.exits.total()) for one in found[way]] for way in WAYS}),

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From a guest's start to its first heartbeat outside: after a migration, and after ``stop`` and ``cont`` in place.
 
-In turns, five ways to stand still. *in place*: the same QEMU, the guest's memory mapped and its code translated, which
+In turns, four ways to stand still. *in place*: the same QEMU, the guest's memory mapped and its code translated, which
 is the floor. *unmapped*: the same, but KVM drops its nested mappings meanwhile, so that each page faults again on its
 first touch. *untranslated*: the same, but the emulator that the host runs in throws away all code that it translated.
-*migration*: a QEMU on another host, to which all is new, and to the emulator that this host runs in. *left alone*: a
-migration, and the harness asks nobody anything from the moment the source stopped its guest until some time later.
+*migration*: a QEMU on another host, to which all is new, and to the emulator that this host runs in.
 """
 
 import argparse
@@ -45,13 +44,10 @@ from switchover.runner.attempt import Attempt
 from switchover.runner.guest_session import GuestSession, start_guest_session
 from switchover.runner.host_pair import Endpoint, pair_of_lab
 from switchover.runner.listener import RunListener
-from switchover.runner.side import Side
 from switchover.runner.standard import PRE_COPY_ON
 from switchover.runner.verdict import judge_attempt
 
-WAYS = ("in place", "unmapped", "untranslated", "left alone", "migration")
-IN_PLACE, UNMAPPED, UNTRANSLATED, LEFT_ALONE, MIGRATION = WAYS
-MIGRATIONS = (LEFT_ALONE, MIGRATION)
+WAYS = IN_PLACE, UNMAPPED, UNTRANSLATED, MIGRATION = ("in place", "unmapped", "untranslated", "migration")
 STRETCHES = BEFORE, ENTERING, WINDOW, ON_ITS_WAY = (
     "last heartbeat to downtime",
     "downtime to first entry",
@@ -60,7 +56,6 @@ STRETCHES = BEFORE, ENTERING, WINDOW, ON_ITS_WAY = (
 )
 """Of what a migration adds to the downtime: the third is :class:`Window`, until a heartbeat leaves the host; the last
 ends when that is stamped."""
-_ALONE_S = 2.0
 _STAND_S = 0.5
 """About as long as the downtime of the migrations."""
 _LOOK_S = 0.05
@@ -184,30 +179,9 @@ def watch_emulator(end: Endpoint, loop: LoopThread, directory: Path) -> Iterator
 
 
 class _Ear(RunListener):
-    """Keeps the probe of the last migration. ``loop``: that of its monitors, which stands still for a while once the
-    source has stopped its guest; None: it does not.
-    """
+    """Keeps the probe of the last migration."""
 
     probe: Heartbeats | None = None
-
-    def __init__(self, loop: LoopThread | None) -> None:
-        self._loop = loop
-
-    def sides_started(self, source: Side, destination: Side) -> None:
-        if self._loop is not None:
-            threading.Thread(target=self._be_quiet, args=(self._loop, source.guest.qmp), daemon=True).start()
-
-    @staticmethod
-    def _be_quiet(loop: LoopThread, monitor: QmpSession) -> None:
-        async def stand_still() -> None:
-            time.sleep(_ALONE_S)  # noqa: ASYNC251 - nothing else is to run there
-
-        seen, end_s = len(monitor.events), time.monotonic() + 300
-        while time.monotonic() < end_s:
-            if any(event.name == "STOP" for event in monitor.events[seen:]):
-                loop.spawn(stand_still())
-                return
-            time.sleep(0.002)
 
     def probe_ended(self, probe: RunningProbe) -> None:
         if isinstance(probe, Heartbeats):
@@ -219,32 +193,29 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
     with (
         acquire_lab() as lab,
         LoopThread() as loop,
-        LoopThread() as aside,
         start_guest_session(PRE_COPY_ON.source, pair_of_lab(lab), loop) as guest_session,
     ):
         guest_session.settle_in()
         for number in range(1, arguments.count + 1):
             for way in WAYS if number % 2 else reversed(WAYS):
-                one = _take_turn(way, guest_session, loop, aside, scratch)
+                one = _take_turn(way, guest_session, loop, scratch)
                 if isinstance(one, Resumption):
                     found[way].append(one)
                 say(f"#{number} {way}: {one if isinstance(one, str) else describe(one)}")
-                if way in MIGRATIONS and isinstance(one, str):
+                if way == MIGRATION and isinstance(one, str):
                     return ExitCode.NOT_AS_EXPECTED  # the guest may be anywhere
     for line in render_summary(found):
         print(line)
     return ExitCode.AS_EXPECTED if all(found.values()) else ExitCode.NOT_READY
 
 
-def _take_turn(
-    way: str, guest_session: GuestSession, loop: LoopThread, aside: LoopThread, scratch: Path
-) -> Resumption | str:
-    """``loop``: that of the guest session; ``aside``: for other monitors. In words, why there is nothing to be told."""
-    end = guest_session.pair.destination if way in MIGRATIONS else guest_session.pair.source
+def _take_turn(way: str, guest_session: GuestSession, loop: LoopThread, scratch: Path) -> Resumption | str:
+    """In words, why there is nothing to be told."""
+    end = guest_session.pair.destination if way == MIGRATION else guest_session.pair.source
     attempt: Attempt | None = None
-    with start_kvm_trace(end.host) as instance, watch_emulator(end, aside, scratch) as meter:
-        if way in MIGRATIONS:
-            guest_session.listener = ear = _Ear(loop if way == LEFT_ALONE else None)
+    with start_kvm_trace(end.host) as instance, watch_emulator(end, loop, scratch) as meter:
+        if way == MIGRATION:
+            guest_session.listener = ear = _Ear()
             attempt = guest_session.attempt(PRE_COPY_ON)
             verdict = judge_attempt(attempt)
             if verdict.name != "completed" or ear.probe is None:
@@ -255,7 +226,7 @@ def _take_turn(
         trace = read_kvm_trace(end.host, instance)
     vcpus = {int(cpu["thread-id"]) for cpu in guest_session.side.guest.qmp.execute("query-cpus-fast")}
     try:
-        window = find_window(parse_kvm_trace(trace), vcpus, arrived=way in MIGRATIONS)
+        window = find_window(parse_kvm_trace(trace), vcpus, arrived=way == MIGRATION)
     except ValueError as error:
         return str(error)
     silence = find_silence(arrivals)
@@ -395,7 +366,7 @@ def render_shares(found: Mapping[str, Sequence[Resumption]]) -> Iterator[str]:
     for part in PARTS:
         of_it = middle(MIGRATION, part) - middle(IN_PLACE, part)
         yield f"  {part:<24}{of_it * 1e3:6.0f} ms  {of_it / more:5.0%}"
-    for way in (UNMAPPED, UNTRANSLATED, LEFT_ALONE):
+    for way in (UNMAPPED, UNTRANSLATED):
         alone = middle(way) - middle(IN_PLACE)
         yield f"{way}: {alone * 1e3:.0f} ms more than in place, {alone / more:.0%} of that"
     for way in (UNMAPPED, MIGRATION):

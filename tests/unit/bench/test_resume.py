@@ -127,7 +127,6 @@ def test_shares_of_what_a_migration_takes_more() -> None:
         "in place": [make_resumption(0.010, 0.0, 0)] * 2,
         "unmapped": [make_resumption(0.010, 0.050, 100)] * 3,
         "untranslated": [make_resumption(0.040, 0.0, 0)],
-        "left alone": [make_resumption(0.030, 0.050, 100)],
         "migration": [make_resumption(0.030, 0.080, 100), make_resumption(1, 1, 9), make_resumption(0.01, 0.07, 100)],
     }
     lines = list(render_summary(found))
@@ -140,6 +139,5 @@ def test_shares_of_what_a_migration_takes_more() -> None:
     assert "guest                       20 ms    20%" in told
     assert "unmapped: 50 ms more than in place, 50% of that" in told
     assert "untranslated: 30 ms more than in place, 30% of that" in told
-    assert "left alone: 70 ms more than in place, 70% of that" in told
     assert "a page fault in unmapped: 500 us" in told
     assert not any("more" in line for line in render_summary(found | {"unmapped": []}))

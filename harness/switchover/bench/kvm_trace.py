@@ -149,16 +149,18 @@ def find_window(events: Sequence[KvmEvent], vcpus: Collection[int], *, arrived: 
 
 @dataclass
 class _Exit:
-    """A vCPU outside the guest. ``seconds``: for which its thread had the CPU within the window."""
+    """A vCPU outside the guest. ``code``: why, as KVM calls it; ``seconds``: for which its thread had the CPU within the
+    window.
+    """
 
-    reason: str = "?"
+    code: str = "?"
     is_mmio: bool = False
     is_counted: bool = False
     seconds: float = 0.0
 
     @property
     def part(self) -> str:
-        if self.reason != "npf":
+        if self.code != "npf":
             return "other exits"
         return "MMIO" if self.is_mmio else FAULTS
 
@@ -176,7 +178,7 @@ def _divide(
         """An exit is over; what it was about is known only now."""
         if done := outside.pop(tid, None):
             parts[done.part] += done.seconds
-            exits["mmio" if done.part == "MMIO" else done.reason] += done.is_counted
+            exits["mmio" if done.part == "MMIO" else done.code] += done.is_counted
 
     for event, following in pairwise(events):
         owner = event.to if event.name == "sched_switch" else event.tid

@@ -20,9 +20,10 @@ RESUME_BOUND_S = 2.0
 """Seconds that a guest may take from its start on the destination to its first heartbeat outside.
 
 By ``switchover bench resume`` a lab host under TCG works for up to 0.6 s meanwhile, be the machine idle or not: on code
-that its emulator has to translate first, and on what the harness asks it at that moment. A lab host that gets less than
-a third of the CPU that it wants is starved (``lab/starvation.py``), which makes 1.8 s; and the source was last heard up
-to 0.2 s before the downtime began. Nested page faults, which every machine has, are 0.02 s of that.
+that its emulator has to translate first, and on what the harness asked it at that moment, before it came to leave the
+guest alone. A lab host that gets less than a third of the CPU that it wants is starved (``lab/starvation.py``), which
+makes 1.8 s; and the source was last heard up to 0.2 s before the downtime began. Nested page faults, which every
+machine has, are 0.02 s of that.
 """
 
 

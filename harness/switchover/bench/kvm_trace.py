@@ -149,8 +149,8 @@ def find_window(events: Sequence[KvmEvent], vcpus: Collection[int], *, arrived: 
 
 @dataclass
 class _Exit:
-    """A vCPU outside the guest. ``code``: why, as KVM calls it; ``seconds``: for which its thread had the CPU within the
-    window.
+    """A vCPU outside the guest. ``code``: why, as KVM calls it; ``seconds``: for which its thread had the CPU within
+    the window.
     """
 
     code: str = "?"

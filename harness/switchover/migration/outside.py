@@ -17,13 +17,14 @@ MIN_CONTROL = 20
 """Heartbeats without which a control interval says nothing."""
 _STALLS = 10
 RESUME_BOUND_S = 2.0
-"""Seconds that a guest may take from its start on the destination to its first heartbeat outside.
+"""Seconds that a guest may take from its start on the destination to its first heartbeat outside, and for which the
+harness leaves its host alone for that.
 
-By ``switchover bench resume`` a lab host under TCG works for up to 0.6 s meanwhile, be the machine idle or not: on code
-that its emulator has to translate first, and on what the harness asked it at that moment, before it came to leave the
-guest alone. A lab host that gets less than a third of the CPU that it wants is starved (``lab/starvation.py``), which
-makes 1.8 s; and the source was last heard up to 0.2 s before the downtime began. Nested page faults, which every
-machine has, are 0.02 s of that.
+Measured (docs/concepts.md, ``switchover bench resume``): a lab host under TCG works for up to 0.27 s meanwhile, be the
+machine idle or not, mostly in code that its emulator has to translate first. One that gets less than a third of the
+CPU that it wants is starved (``lab/starvation.py``), which makes 0.8 s; and the source was last heard up to 0.2 s
+before the downtime began. That is doubled for hosts of an inventory, whose pace nobody measures: on lab hosts that
+were 2.7 times as slow it took up to 1.25 s. Nested page faults, which every machine has, are 0.02 s of that.
 """
 
 

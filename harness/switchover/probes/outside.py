@@ -43,7 +43,6 @@ _CONTROL_S = 1.0
 _FIRST_TIMEOUT_S = 20
 _SETTLE_TIMEOUT_S = 15
 _LAST_WORDS_TIMEOUT_S = 5
-_ALONE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,11 @@ class Heartbeats(RunningProbe):
     _ending: threading.Lock = field(default_factory=threading.Lock)
 
     def settle(self) -> None:
-        """Until the guest is heard again, since questions to its host would take the CPU that it needs for that."""
+        """Until the guest is heard again, or should be: questions to its host would take the CPU that it needs."""
         with contextlib.suppress(Deadline, NotReady):
             if self.receiver is not None:
-                wait_until("a heartbeat from the destination", self._is_heard_there, timeout=_ALONE_S, poll=0.01)
+                what = "a heartbeat from the destination"
+                wait_until(what, self._is_heard_there, timeout=RESUME_BOUND_S, poll=0.01)
 
     def finish(self, arrival: QemuGuest) -> Heard:
         """End the sender and the receiver, and say what was seen."""

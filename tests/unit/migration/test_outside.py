@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.hosts.heartbeat import Arrival
-from switchover.lab.starvation import WAITED_SHARE
 from switchover.migration.outside import (
     MIN_CONTROL,
-    RESUME_BOUND_S,
     Control,
     OutsideDowntime,
     UnseenDowntime,
@@ -153,11 +151,3 @@ def test_the_smallest_supported_period() -> None:
     assert find_smallest_period([control(10), control(10, lost=1), control(20)]) == control(20)
     assert find_smallest_period([control(20, lost=1), control(10)]) is None
     assert find_smallest_period([]) is None
-
-
-def test_the_bound_allows_for_a_lab_host_that_is_not_yet_starved() -> None:
-    """The most that a lab host was seen to work until the guest was heard, on what of a CPU it gets at the least, and
-    what the source was seen to be silent for before the downtime (docs/concepts.md).
-    """
-    work_s, before_s = 0.585, 0.216
-    assert work_s / (1 - WAITED_SHARE) + before_s <= RESUME_BOUND_S

@@ -53,7 +53,7 @@ def test_a_guest_that_arrived_is_listened_for(heard: int | None, asked: int, mon
     probe = Heartbeats(10_000, receiver=cast(Any, SimpleNamespace(count=count)), sender=cast(Any, object()))
     probe.settle()
     assert len(counts) == asked
-    monkeypatch.setattr(outside, "_ALONE_S", 0.05)
+    monkeypatch.setattr(outside, "RESUME_BOUND_S", 0.05)
     silent = Heartbeats(10_000, receiver=cast(Any, SimpleNamespace(count=lambda: {"source": 7})))
     silent.settle()
     Heartbeats(10_000, "the probe is off").settle()

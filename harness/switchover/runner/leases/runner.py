@@ -5,7 +5,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -191,11 +191,12 @@ class _Run(Generic[R]):
             if not any(thread.is_alive() for thread in self._threads) and self._outcomes.empty():
                 break
         self.end("the run ended before")
+        given_up = frozenset(missing)
         for job in list(missing.values()):
             hand_on(self._lacking(job))
         # leases are given back before the run counts as over; but for those of executions that do not end
         end_s = time.monotonic() + _RELEASE_S
-        while self._is_releasing() and time.monotonic() < end_s:
+        while self._is_releasing(given_up) and time.monotonic() < end_s:
             for thread in self._threads:
                 thread.join(_LOOK_S / 10)
         self.over.set()
@@ -204,9 +205,13 @@ class _Run(Generic[R]):
         self.error = self.error if self.error is not None else error
         self.end(_describe_end(error))
 
-    def _is_releasing(self) -> bool:
+    def _is_releasing(self, given_up: Collection[str]) -> bool:
+        """Whether a thread is alive, but for those with a case that was ``given_up``: one whose case has its outcome is
+        about to give back the lease, be it noted as held or not.
+        """
         with self._changed:
-            return sum(thread.is_alive() for thread in self._threads) > len(self._held)
+            stuck = sum(job.id in given_up for job in self._held.values())
+            return sum(thread.is_alive() for thread in self._threads) > stuck
 
     def _is_executing(self) -> bool:
         with self._changed:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from switchover.record.errors import HostLost, NotReady, UsageError
+from switchover.runner.leases import runner
 from switchover.runner.leases.flocks import FlockBackend
 from switchover.runner.leases.protocol import Lease
 from switchover.runner.leases.resources import Choice
@@ -114,6 +115,18 @@ def test_so_many_at_once(world: World) -> None:
     world.run(make_jobs(6, seconds=0.01), at_once=1)
     assert world.most == 1
     assert [name for name, _ in world.ran] == [f"j{number}" for number in range(6)]
+
+
+def test_leases_are_given_back_before_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a case whose outcome is there already, when its thread does not get to run after that."""
+    real = runner._Run._run_one
+
+    def run_one(self: Any, job: Job, lease: Lease) -> None:
+        real(self, job, lease)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(runner._Run, "_run_one", run_one)
+    assert world.run(make_jobs(1))["j0"].result  # which sees to the leases
 
 
 def test_a_pair_that_others_have(world: World) -> None:

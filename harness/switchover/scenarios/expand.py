@@ -2,7 +2,7 @@
 """A scenario's axes become cases, each with all its values fixed and its expectation. Pure."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -157,6 +157,13 @@ def _and_more(ids: Sequence[str]) -> str:
     return f" and {len(ids) - 1} more" if len(ids) > 1 else ""
 
 
+_LOOKS: tuple[tuple[Callable[..., Iterable[Problem]], tuple[str, ...]], ...] = (
+    (find_contradictions, ("settings", "faults", "source")),
+    (find_side_contradictions, ("source", "destination")),
+)
+"""What looks for contradictions, and in which parts of a case."""
+
+
 class _Parts:
     """Parts of cases, each made once for the values that it depends on; traits of cases likewise."""
 
@@ -167,6 +174,9 @@ class _Parts:
             part: [number for number, found in enumerate(targets) if any(target[0] == part for target in found)]
             for part in (*SIDES, "settings", "faults", "probes", "hosts")
         }
+        self._looks = [
+            (look, parts, [number for part in parts for number in self._axes[part]]) for look, parts in _LOOKS
+        ]
         self._made: dict[tuple[object, ...], Any] = {}
         self._rules: dict[Traits, Rule] = {}
 
@@ -192,14 +202,12 @@ class _Parts:
     def find_contradictions(self, case: Case, point: Point) -> list[Problem]:
         """What cannot be in a case; looked for once for parts that many cases have."""
         found: list[Problem] = []
-        for look, parts in (
-            (find_contradictions, ("settings", "faults", "source")),
-            (find_side_contradictions, ("source", "destination")),
-        ):
-            key = (look, *(point[number] for part in parts for number in self._axes[part]))
-            if key not in self._made:
-                self._made[key] = tuple(look(*(getattr(case, part) for part in parts)))
-            found += self._made[key]
+        for look, parts, numbers in self._looks:
+            key = (look, *[point[number] for number in numbers])
+            problems = self._made.get(key)
+            if problems is None:
+                problems = self._made[key] = tuple(look(*(getattr(case, part) for part in parts)))
+            found += problems
         return found
 
     def _make(self, part: str, point: Point, make: Callable[[dict[Target, Any]], Any]) -> Any:

@@ -56,7 +56,7 @@ def spell_id(parts: Sequence[str]) -> str:
     >>> spell_id(["a b", "x-64 MiB", "..", "y-@1."])
     'a_b.x-64_MiB.y-_1'
     """
-    text = ".".join(re.sub(r"[^A-Za-z0-9_.-]+", "_", part) for part in parts)
+    text = re.sub(r"[^A-Za-z0-9_.-]+", "_", ".".join(parts))
     return re.sub(r"\.{2,}", ".", text).strip(".")
 
 

@@ -4,8 +4,7 @@
 from collections.abc import Iterator
 
 from switchover.checks.evidence import Evidence, Whereabouts
-from switchover.checks.guest import STAYED
-from switchover.checks.rule import LIVES, CheckRule
+from switchover.checks.rule import LIVES, STAYED, CheckRule
 from switchover.devices.reference import GuestView, InterruptCounts, parse_fired
 from switchover.guests.capabilities import DEVICE
 from switchover.hosts.questions import Answer

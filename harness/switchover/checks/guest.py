@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 from switchover.checks.evidence import Evidence, Whereabouts
-from switchover.checks.rule import ANYWHERE, ARRIVED, LIVES, CheckRule
+from switchover.checks.rule import ANYWHERE, ARRIVED, LIVES, STAYED, CheckRule
 from switchover.guests.capabilities import CANARY, CONSOLE, Need
 from switchover.guests.console import find_trouble
 from switchover.guests.questions import GuestAnswers
@@ -12,9 +12,6 @@ from switchover.migration.drivers import DRIVERS
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, check_equal, make_check
 from switchover.scenarios.case import Case
-
-STAYED = LIVES - ARRIVED
-NOT_ARRIVED = ANYWHERE - ARRIVED
 
 
 def _check_arrival(evidence: Evidence) -> Iterator[Check]:
@@ -109,7 +106,7 @@ def _has_functions(case: Case) -> bool:
 CHECKS = (
     CheckRule((CheckId.GUEST_RUN_STATE,), _check_arrival),
     CheckRule((CheckId.GUEST_NOT_ON_SOURCE,), _check_not_on_source),
-    CheckRule((CheckId.GUEST_NOT_ON_DESTINATION,), _check_not_on_destination, NOT_ARRIVED),
+    CheckRule((CheckId.GUEST_NOT_ON_DESTINATION,), _check_not_on_destination, ANYWHERE - ARRIVED),
     CheckRule((CheckId.GUEST_CONNECTION_SURVIVES,), _check_connection, LIVES),
     CheckRule((CheckId.GUEST_NEW_LOGIN,), _check_login),
     CheckRule((CheckId.GUEST_ON_SOURCE,), _check_on_source, STAYED),

@@ -13,6 +13,7 @@ from switchover.scenarios.case import Case
 
 ARRIVED = frozenset({Whereabouts.ARRIVED})
 LIVES = frozenset({Whereabouts.ARRIVED, Whereabouts.STAYED})
+STAYED = frozenset({Whereabouts.STAYED})
 ANYWHERE = frozenset(Whereabouts)
 
 

@@ -62,10 +62,6 @@ class GuestCapabilities:
     def has_canary(self) -> bool:
         return not self.lacks(CANARY)
 
-    @property
-    def has_console(self) -> bool:
-        return not self.lacks(CONSOLE)
-
     def without(self, *needs: Need) -> "GuestCapabilities":
         return replace(self, has=self.has - set(needs))
 

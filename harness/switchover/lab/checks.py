@@ -38,7 +38,7 @@ from switchover.record.units import MIB, format_bytes
 
 EVERYTHING = ("demo", "lab", "test")
 PYTHON = (3, 11)
-PROGRAMS = (("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client"))
+PROGRAMS = (("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client"), ("pgrep", "procps"))
 """Program and Debian package: what the script ``switchover`` installs."""
 TEST_PROGRAMS = (("socat", "socat"), ("qemu-system-x86_64", "qemu-system-x86"))
 """What it installs besides for ``switchover test``: scripts of cases run on this machine there, and a QEMU is asked
@@ -57,6 +57,7 @@ def controller_checks() -> list[Check]:
         Check("Python", EVERYTHING, check_python),
         Check("program mmdebstrap", building, partial(check_program, *PROGRAMS[0])),
         Check("program ssh", ("lab",), partial(check_program, *PROGRAMS[1])),
+        Check("program pgrep", ("test",), partial(check_program, *PROGRAMS[2])),
         *(Check(f"program {name}", ("test",), partial(check_program, name, pkg)) for name, pkg in TEST_PROGRAMS),
         *(Check(f"program {name}", EVERYTHING, partial(check_program, name, pkg)) for name, pkg in SYSTEM_PROGRAMS),
         *(

@@ -84,7 +84,7 @@ def test_python() -> None:
     assert module.check_python((3, 11, 0)).outcome is module.check_python((4, 0, 0)).outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("name", ["mmdebstrap", "ssh", "socat", "qemu-system-x86_64", "unshare", "setpriv"])
+@pytest.mark.parametrize("name", ["mmdebstrap", "ssh", "pgrep", "socat", "qemu-system-x86_64", "unshare", "setpriv"])
 def test_programs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A program that is not there is named with its package."""
     monkeypatch.setattr(shutil, "which", lambda program, path: None)

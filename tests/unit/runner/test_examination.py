@@ -666,7 +666,7 @@ def test_a_guest_that_stayed(devices: int) -> None:
         "guest.not-on-destination",
         "guest.on-source",
     ]
-    assert len(checks) == 2 + 2 + 5 * devices + devices + 1
+    assert len(checks) == 2 + 3 + 5 * devices + devices + 1
     assert shell.reinitialised == []
 
 

@@ -72,7 +72,6 @@ BLOCKED = (
         "A device of the source has enable-migration=auto, and its driver on the host does not offer STOP_COPY.",
         V.BLOCKED,
         "source",
-        aliases=("B2 (auto)",),
         reason=NO_STOP_COPY,
         because="a device that cannot migrate adds a migration blocker",
         source="QEMU 10.2, hw/vfio/migration.c: vfio_migration_init",

@@ -61,7 +61,6 @@ MULTIFD = (
         "The same of a device of the source, and of none of the destination.",
         V.FAILED,
         "source",
-        aliases=("C1 (source)",),
         says=_UNSUPPORTED,
         because="with on, and not auto, there is no other way for its state",
         source=_SETUP,

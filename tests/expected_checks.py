@@ -34,6 +34,7 @@ EXPECTED_CHECKS = frozenset(
         "guest.connection-survives",
         "guest.console, destination",
         "guest.console, source",
+        "guest.mac",
         "guest.not-on-source",
         "guest.run-state",
     }

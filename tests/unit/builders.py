@@ -80,7 +80,7 @@ def make_answers(generation: int = 1, *, devices: int = 1) -> GuestAnswers:
         irq_hard=(0, 4),
         irq_thread=(0, 4),
     )
-    return GuestAnswers("3f1c", "d41d8c", (view,) * devices)
+    return GuestAnswers("3f1c", "d41d8c", (view,) * devices, macs=("52:54:00:53:67:01",))
 
 
 def render_view(view: GuestView) -> str:

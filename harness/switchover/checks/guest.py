@@ -66,6 +66,17 @@ def _check_canary(evidence: Evidence) -> Iterator[Check]:
         yield check_equal(CheckId.GUEST_CANARY, evidence.before.canary, evidence.asked.reply.answers.canary)
 
 
+def _check_mac(evidence: Evidence) -> Iterator[Check]:
+    """QEMU does not compare MAC addresses: the destination's NIC takes that of the stream, whatever it was given."""
+    if evidence.asked.reply is not None and (macs := evidence.asked.reply.answers.macs):
+        mac = evidence.case.source.guest.mac.lower()
+        yield make_check(CheckId.GUEST_MAC, mac in macs, mac, ", ".join(macs))
+
+
+def _has_nic(case: Case) -> bool:
+    return bool(case.source.guest.bridge)
+
+
 def _check_functions(evidence: Evidence) -> Iterator[Check]:
     if evidence.asked.reply is not None:
         yield from compare_functions(evidence.function_numbers, evidence.before, evidence.asked.reply.answers)
@@ -112,6 +123,7 @@ CHECKS = (
     CheckRule((CheckId.GUEST_ON_SOURCE,), _check_on_source, STAYED),
     CheckRule((CheckId.GUEST_BOOT_ID,), _check_boot, LIVES, (Need.BOOT_ID,)),
     CheckRule((CheckId.GUEST_CANARY,), _check_canary, LIVES, CANARY),
+    CheckRule((CheckId.GUEST_MAC,), _check_mac, LIVES, (Need.NETWORK,), _has_nic),
     CheckRule((CheckId.GUEST_CONSOLE,), _check_consoles, LIVES, CONSOLE),
     CheckRule(
         (CheckId.GUEST_PCI_FUNCTIONS, CheckId.GUEST_PCI_DRIVERS), _check_functions, LIVES, (Need.PCI,), _has_functions

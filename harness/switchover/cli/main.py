@@ -24,6 +24,7 @@ VERBS = {
     "repro": "repeat a case of a run, from its record alone",
     "attach": "get to the monitor, the shell or the console of a guest that a run keeps",
     "schema": "print the keys of scenario files, for editors or for people, and the fields of results",
+    "oracle": "note which rules of the oracle held in runs, and what the QEMUs that it knows can do",
     "test": "run the project's own tests (unit, qemu, lab, fronts)",
     "images": "list, build or clean the images of lab hosts and guests",
     "lab": "start, look at, enter or stop a lab",

@@ -26,6 +26,7 @@ class Need(StrEnum):
     SYSRQ = "/proc/sysrq-trigger, writable"
     CLOCK = "date"
     PCI = "/sys/bus/pci/devices"
+    NETWORK = "/sys/class/net"
 
 
 CANARY = (Need.MEMORY, Need.DIGEST)
@@ -85,6 +86,7 @@ while read -r name rest; do [ "$name" = ttyS0 ] && echo console; done </proc/con
 [ -w /proc/sysrq-trigger ] && echo sysrq
 command -v date >/dev/null && echo clock
 [ -d /sys/bus/pci/devices ] && echo pci
+[ -d /sys/class/net ] && echo network
 true
 """
 

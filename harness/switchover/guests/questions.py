@@ -43,6 +43,8 @@ class GuestAnswers:
     capabilities: GuestCapabilities = LAB_CAPABILITIES
     functions: tuple[str, ...] = ()
     """PCI functions that were passed through, ``8086:10d3 e1000e``, with the drivers that they have in the guest."""
+    macs: tuple[str, ...] = ()
+    """MAC addresses of its network interfaces, in lower case."""
 
 
 PLACE_CANARY = "place-canary"
@@ -98,6 +100,8 @@ def ask_guest(
     questions |= {f"device-{number}": f"{find_driven(number)} {READ_VIEW}" for number in numbers}
     if functions and Need.PCI in capabilities.has:
         questions["functions"] = _LIST_FUNCTIONS
+    if Need.NETWORK in capabilities.has:
+        questions["macs"] = _LIST_MACS
     required = list(questions)
     questions |= {f"fire-{number}": f"{find_driven(number)} {FIRE}" for number in fire if number in numbers}
     questions |= {f"dma-{number}": f"{find_driven(number)} {VERIFY_DMA}" for number in dma if number in numbers}
@@ -110,6 +114,7 @@ def ask_guest(
         tuple(parse_view(told[f"device-{number}"].text) for number in numbers),
         capabilities,
         parse_functions(told["functions"].text, functions) if "functions" in told else (),
+        tuple(told["macs"].text.lower().split()) if "macs" in told else (),
     )
     fired, verified = (
         {number: told[f"{name}-{number}"] for number in asked if number in numbers}
@@ -119,6 +124,9 @@ def ask_guest(
 
 
 _EXCHANGE_S = 60
+_LIST_MACS = """
+for path in /sys/class/net/*/address; do read -r address <"$path" && echo "$address"; done; true
+"""
 
 
 _LIST_FUNCTIONS = r"""

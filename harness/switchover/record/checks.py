@@ -50,6 +50,7 @@ class CheckId(StrEnum):
     GUEST_NOT_ON_SOURCE = "guest.not-on-source", "guest does not run on the source any more"
     GUEST_ONE_PLACE = "guest.one-place", "guest is heard from one side at a time"
     GUEST_NOT_ON_DESTINATION = "guest.not-on-destination", "guest does not run on the destination"
+    GUEST_MAC = "guest.mac", "guest keeps the MAC address that it had at the source"
     GUEST_PCI_FUNCTIONS = "guest.pci-functions", "guest sees the PCI functions that it was given"
     GUEST_PCI_DRIVERS = "guest.pci-drivers", "guest drivers of PCI functions are kept"
 

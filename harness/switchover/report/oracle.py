@@ -2,11 +2,13 @@
 """The rules of the oracle as a page. Pure."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from switchover.report.plan import render_expected
 from switchover.scenarios.oracle import GROUPS, Rule
+from switchover.scenarios.oracle.seen import Sighting, Sightings, read_seen
 
+_MOST_CASES = 3
 _INTRODUCTION = """\
 # The oracle
 
@@ -16,22 +18,43 @@ in the order of this page; a case without one completes. A rule that holds *only
 does not say of itself, such as what a binary can do: a scenario [names it](scenarios.md#what-must-happen),
 `oracle = "NAME"`.
 
-*Seen with* are the programs with which a rule was seen to hold, by the lab's tests or by hand. Without them it was read
-in the source only. The version of a source is the one that was read.
+*Seen* are the programs with which a rule was seen to hold, the cases in which it was, and the day when it was last; they
+are taken from the records of runs (`switchover oracle seen RUN…`). A rule without was read in the source only. The version
+of a source is the one that was read.
 """
 
 
-def render_oracle() -> str:
-    """All rules by subject, in Markdown."""
-    lines = [_INTRODUCTION]
+def render_oracle(sightings: Sightings | None = None) -> str:
+    """All rules by subject, in Markdown. ``sightings``: default: those that ship with the rules."""
+    seen = read_seen() if sightings is None else sightings
+    lines = [_INTRODUCTION, *_render_overview(seen), ""]
     for group in GROUPS:
         lines += [f"## {group.title}", ""]
         for rule in group.rules:
-            lines += [f"### {rule.name}", "", *_render_rule(rule), ""]
+            lines += [f"### {rule.name}", "", *_render_rule(rule, seen.get(rule.name, ())), ""]
     return "\n".join(lines).rstrip()
 
 
-def _render_rule(rule: Rule) -> Iterator[str]:
+def _render_overview(seen: Sightings) -> Iterator[str]:
+    """A line for each rule."""
+    rules = [rule for group in GROUPS for rule in group.rules]
+    unseen = sum(not seen.get(rule.name) for rule in rules)
+    yield f"{len(rules)} rules, {unseen} of them not seen."
+    yield ""
+    yield "| rule | expected | seen with | last | source |"
+    yield "|---|---|---|---|---|"
+    for rule in rules:
+        found = seen.get(rule.name, ())
+        programs, last = "<br>".join(_list_programs(found)), max((one.day for one in found), default="")
+        expected = render_expected(rule.expectation)
+        yield f"| [{rule.name}](#{rule.name}) | {expected} | {programs} | {last} | {rule.source.replace('<', '&lt;')} |"
+
+
+def _list_programs(found: Sequence[Sighting]) -> list[str]:
+    return sorted({one.programs for one in found})
+
+
+def _render_rule(rule: Rule, found: Sequence[Sighting]) -> Iterator[str]:
     expectation = rule.expectation
     yield from _wrap(rule.about if rule.automatic else f"{rule.about} *Only where it is named.*")
     yield ""
@@ -41,8 +64,11 @@ def _render_rule(rule: Rule) -> Iterator[str]:
     )
     yield from _wrap(f"- expected: {render_expected(expectation)}{reason}{checks}")
     yield from _wrap(f"- because: {expectation.because}".replace("<", "\\<"))
-    if rule.seen:
-        yield from _wrap(f"- seen with: {', '.join(f'{program} {version}' for program, version in rule.seen)}")
+    for programs in _list_programs(found):
+        cases = [one for one in found if one.programs == programs]
+        named = ", ".join(f"`{one.case}`" for one in cases[:_MOST_CASES])
+        more = f" and {len(cases) - _MOST_CASES} more" if len(cases) > _MOST_CASES else ""
+        yield from _wrap(f"- seen with {programs}, last on {max(one.day for one in cases)}: {named}{more}")
     if rule.aliases:
         yield from _wrap(f"- also called: {', '.join(f'`{alias}`' for alias in rule.aliases)}")
 

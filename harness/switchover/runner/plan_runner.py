@@ -31,7 +31,7 @@ from switchover.runner.shared_guest import SharedGuest
 from switchover.runner.turns import Turn, list_turns, require_distinct
 from switchover.scenarios.case import Case
 from switchover.scenarios.plan import Plan
-from switchover.scenarios.preflight import Decision, decide
+from switchover.scenarios.preflight import Decision, Known, decide, foresee
 
 MOST_LOSSES = 3
 """A run that loses its hosts once more is not going to end well."""
@@ -210,6 +210,7 @@ def _leave_out(
 
 def _gate(progress: _Progress, directory: RunDirectory, listener: RunListener, leased: LeasedHosts) -> None:
     known = leased.ask((turn.case, turn.hosts) for turn in progress.left if turn.apart is None)
+    progress.left = [turn if turn.apart is not None else _foresee(turn, known) for turn in progress.left]
     _leave_out(
         progress,
         directory,
@@ -217,6 +218,14 @@ def _gate(progress: _Progress, directory: RunDirectory, listener: RunListener, l
         lambda turn: Decision() if turn.apart is not None else decide(turn.case, turn.hosts, known),
     )
     progress.asked = True
+
+
+def _foresee(turn: Turn, known: Known) -> Turn:
+    """With what is expected of it now that the QEMUs were asked."""
+    case, rule = foresee(turn.case, turn.line.rule, turn.hosts, known)
+    if rule == turn.line.rule:
+        return turn
+    return replace(turn, case=case, line=replace(turn.line, expectation=asdict(case.expectation), rule=rule))
 
 
 def _run_until_lost(

@@ -19,7 +19,7 @@ from switchover.runner.leases import Choice, HealthWatch, Job, Lease, LeaseBacke
 from switchover.runner.listener import RunListener
 from switchover.runner.plan_runner import add_earlier, needs_retry, report_unrun
 from switchover.runner.turns import Turn
-from switchover.scenarios.preflight import decide
+from switchover.scenarios.preflight import decide, foresee
 
 NONE: HostNames = ("", "")
 
@@ -151,8 +151,9 @@ def _run(turn: Turn, place: PairPlace, repeat: RepeatDirectory, directory: RunDi
 
 
 def _run_case(turn: Turn, leased: LeasedHosts, repeat: RepeatDirectory) -> Record:
-    case = turn.case
-    decision = decide(case, NONE, leased.ask([(case, NONE)]))
+    known = leased.ask([(turn.case, NONE)])
+    case, _ = foresee(turn.case, turn.line.rule, NONE, known)
+    decision = decide(case, NONE, known)
     if decision.verdict is not None:
         record = replace(make_skipped(turn.line, decision.verdict, datetime.now(UTC).isoformat()), repeat=turn.number)
         repeat.write_record(record)

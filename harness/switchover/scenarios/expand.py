@@ -7,8 +7,10 @@ from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from switchover.devices.known_qemus import find_known_qemu
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
+from switchover.lab.lab import LAB_HOSTS
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.scenarios.case import (
@@ -25,11 +27,13 @@ from switchover.scenarios.ids import Values, make_ids, render_id
 from switchover.scenarios.limits import Problem, Target, find_contradictions, find_side_contradictions
 from switchover.scenarios.oracle import (
     Rule,
+    SettingsTraits,
     SideTraits,
     Traits,
     choose_rule,
     find_scenario_rule,
-    list_capabilities,
+    join_traits,
+    make_settings_traits,
     make_side_traits,
 )
 from switchover.scenarios.scenario import Scenario
@@ -183,14 +187,16 @@ class _Parts:
     def build(self, identity: str, point: Point, values: Values) -> PlannedCase:
         source, of_source = self._make("source", point, self._side)
         destination, of_destination = self._make("destination", point, self._side)
-        settings, capabilities = self._make("settings", point, self._settings)
+        settings, of_settings = self._make("settings", point, self._settings)
+        hosts = self._make("hosts", point, _hosts)
         faults = self._make("faults", point, self._faults)
         rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
         if rule is None:
-            rule = self._choose_rule(Traits(of_source, of_destination, capabilities, faults, settings.settle))
+            here, there = _at(of_source, hosts[0]), _at(of_destination, hosts[1])
+            rule = self._choose_rule(join_traits(here, there, of_settings, faults))
         probes = self._make("probes", point, _probes)
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
-        return PlannedCase(identity, case, values, self._make("hosts", point, _hosts), rule)
+        return PlannedCase(identity, case, values, hosts, rule)
 
     def _choose_rule(self, traits: Traits) -> Rule:
         """Many cases have few traits."""
@@ -221,9 +227,9 @@ class _Parts:
             made = self._made[key] = make(given)
         return made
 
-    def _settings(self, values: Mapping[Target, Any]) -> tuple[MigrationSettings, object]:
+    def _settings(self, values: Mapping[Target, Any]) -> tuple[MigrationSettings, SettingsTraits]:
         settings = _settings(values)
-        return settings, list_capabilities(settings)
+        return settings, make_settings_traits(settings)
 
     def _side(self, values: Mapping[Target, Any]) -> tuple[SideSpec, SideTraits]:
         guest = {str(path[1]): value for path, value in values.items() if path[0] == "guest"}
@@ -232,7 +238,7 @@ class _Parts:
             for identity in self._scenario.devices
         )
         side = SideSpec(GuestSpec(**guest, given_bounds=_given(GUEST_BOUNDS, guest)), devices)
-        return side, make_side_traits(side)
+        return side, make_side_traits(side, find_known_qemu(side.guest.qemu))
 
     def _faults(self, values: Mapping[Target, Any]) -> tuple[Fault, ...]:
         faults = []
@@ -245,6 +251,11 @@ class _Parts:
                 raise UsageError(f"{place}: a fault without {' and '.join(missing)}; each variant needs both or none")
             faults.append(Fault(**fields))
         return tuple(faults)
+
+
+def _at(traits: SideTraits, host: str) -> SideTraits:
+    """A side on a host. What is kept of QEMUs is of those of lab hosts: another host's has to be asked."""
+    return traits if host in ("", *LAB_HOSTS) else replace(traits, qemu=None)
 
 
 def _probes(values: Mapping[Target, Any]) -> dict[str, Any]:

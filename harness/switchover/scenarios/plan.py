@@ -10,7 +10,8 @@ from switchover.migration.drivers import DRIVERS
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, FunctionSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
-from switchover.scenarios.preflight import Decision, Known, decide
+from switchover.scenarios.oracle import DEFAULT, find_rule
+from switchover.scenarios.preflight import Decision, Known, decide, foresee
 from switchover.scenarios.scenario import Scenario
 
 CASE_S = 18.0
@@ -58,6 +59,9 @@ def decide_again(plan: Plan, known: Known) -> Plan:
 
 
 def _make_entry(planned: PlannedCase, known: Known | None = None) -> Entry:
+    if known is not None and not planned.rule.place:
+        case, name = foresee(planned.case, planned.rule.name, planned.hosts, known)
+        planned = replace(planned, case=case, rule=find_rule(name) or DEFAULT)
     decision = decide(planned.case, planned.hosts, known)
     return Entry(planned, decision, estimate_seconds(planned.case) if decision.runs else 0.0)
 
@@ -83,7 +87,8 @@ _ENDED = (VerdictName.CRASHED, "source")
 
 def list_programs(plans: Iterable[Plan]) -> list[str]:
     """What cases name which are run, each once: QEMUs, and kernels that have a name."""
-    cases = [entry.planned.case for plan in plans for entry in plan.entries if entry.decision.runs]
+    entries = [entry for plan in plans for entry in plan.entries]
+    cases = [entry.planned.case for entry in entries if entry.decision.runs or entry.decision.by_name]
     guests = [side.guest for case in cases for side in (case.source, case.destination)]
     return list(dict.fromkeys(name for guest in guests for name in guest.programs))
 

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Whether a case can be run at all, from what is known of hosts and QEMU binaries. Pure.
 
-What is missing is named. It is never derived from version numbers, and what nobody asked is not taken for missing.
+What is missing is named. It is never derived from version numbers, and what nobody asked is not taken for missing. Of
+QEMUs that the project names what they lack is known before a host is asked (devices/known_qemus.py).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.binding import find_lack
 from switchover.devices.functions import HostDevices
+from switchover.devices.known_qemus import find_known_qemu
 from switchover.devices.survey import HostSurvey
 from switchover.guests.snapshot_images import SAVE_CAPABILITY
 from switchover.guests.spec import GuestSpec
+from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.labhost import KERNELS
 from switchover.migration.drivers import DRIVERS
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.oracle import Qemus, choose_rule, find_rule, make_traits
 from switchover.scenarios.schema import SIDES
 
 
@@ -62,10 +66,13 @@ class Known:
 
 @dataclass(frozen=True)
 class Decision:
-    """``missing``: why a case is not run, empty if it is. ``asked``: whether hosts were asked."""
+    """``missing``: why a case is not run, empty if it is. ``asked``: whether hosts were asked. ``by_name``: all that is
+    missing is so by what is kept of a QEMU of that name; whoever runs the case asks the binary itself.
+    """
 
     missing: tuple[str, ...] = ()
     asked: bool = False
+    by_name: bool = False
 
     @property
     def runs(self) -> bool:
@@ -88,8 +95,10 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     """
     missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
     missing += _missing_in_driver(case, hosts, known)
+    lacks = _list_lacks(case, hosts, known)
     if known is None:
-        return Decision(tuple(missing)) if missing else NOT_ASKED
+        missing = missing or lacks
+        return Decision(tuple(dict.fromkeys(missing)), by_name=missing is lacks) if missing else NOT_ASKED
     asked = True
     ends = _list_ends(hosts, known)
     if case.disturbs_link and ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name:
@@ -103,13 +112,47 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
             continue
         asked = asked and facts.asked
         missing += _missing_on_host(case, side, facts)
-        spec = case.source if side == "source" else case.destination
-        binary = facts.binaries.get(spec.guest.qemu)
-        if binary is not None and case.expectation.verdict is not VerdictName.REFUSED:
-            missing += [
-                f"{spec.guest.qemu} of {facts.name} has no {lack}" for lack in binary.missing(list_needs(case, side))
-            ]
-    return Decision(tuple(dict.fromkeys(missing)), asked)
+    return Decision(tuple(dict.fromkeys([*missing, *lacks])), asked)
+
+
+def _list_lacks(case: Case, hosts: tuple[str, str], known: Known | None) -> list[str]:
+    """What QEMUs lack of what a case needs of them, in words."""
+    if case.expectation.verdict is VerdictName.REFUSED:
+        return []
+    lacks = []
+    ends = _list_ends(hosts, known) if known else (None, None)
+    for side, facts, binary in zip(SIDES, ends, find_qemus(case, hosts, known), strict=True):
+        qemu = (case.source if side == "source" else case.destination).guest.qemu
+        where = f" of {facts.name}" if facts is not None else ""
+        lacks += [f"{qemu}{where} has no {lack}" for lack in (binary.missing(list_needs(case, side)) if binary else ())]
+    return lacks
+
+
+def find_qemus(case: Case, hosts: tuple[str, str], known: Known | None) -> Qemus:
+    """What is known of a case's QEMUs: what it said if it was asked, else, on lab hosts, what is kept of its name."""
+    ends = _list_ends(hosts, known) if known else (None, None)
+    source, destination = (
+        _find_qemu(side.guest.qemu, host, facts)
+        for side, host, facts in zip((case.source, case.destination), hosts, ends, strict=True)
+    )
+    return source, destination
+
+
+def _find_qemu(qemu: str, host: str, facts: HostFacts | None) -> QemuAbilities | None:
+    if facts is not None and (facts.asked or qemu in facts.binaries):
+        return facts.binaries.get(qemu)
+    return find_known_qemu(qemu) if host in ("", *LAB_HOSTS) else None
+
+
+def foresee(case: Case, rule: str, hosts: tuple[str, str], known: Known) -> tuple[Case, str]:
+    """A case with the expectation that it has now that its QEMUs were asked, and the name of that one's rule.
+
+    ``rule``: of the oracle, by its name or empty; a rule of the case's scenario holds whatever the QEMUs are.
+    """
+    if rule and find_rule(rule) is None:
+        return case, rule
+    chosen = choose_rule(make_traits(case, find_qemus(case, hosts, known)))
+    return replace(case, expectation=chosen.expectation), chosen.name
 
 
 def _list_ends(hosts: tuple[str, str], known: Known) -> list[HostFacts | None]:

@@ -40,6 +40,24 @@ def change_view(**changes: object) -> Callable[[GuestAnswers], GuestAnswers]:
     return change
 
 
+@pytest.mark.parametrize(
+    ("macs", "names"),
+    [
+        (("00:00:00:00:00:00", "52:54:00:53:67:01"), []),
+        (("00:00:00:00:00:00", "52:54:00:53:67:02"), ["guest.mac"]),
+    ],
+)
+def test_the_mac_address_is_that_of_the_source(macs: tuple[str, ...], names: list[str]) -> None:
+    """Whatever the destination's NIC was given: the guest's address at the source is its address afterwards."""
+    evidence = make_evidence(make_answers(1), replace(make_answers(2), macs=macs))
+    here = replace(CASE.source, guest=replace(CASE.source.guest, mac="52:54:00:53:67:01"))
+    there = replace(CASE.source, guest=replace(CASE.source.guest, mac="52:54:00:53:67:02"))
+    evidence = replace(evidence, case=replace(CASE, source=here, destination=there))
+    checks = make_some(evidence, CheckId.GUEST_MAC, rules=guest.CHECKS)
+    assert len(checks) == 1
+    assert failed(checks) == names
+
+
 def test_the_same_guest_passes() -> None:
     """The same boot and device state, one generation later, passes every check."""
     checks = compare(make_answers(1), make_answers(2), loads=1)

@@ -44,6 +44,8 @@ class Guest(ScriptedHost):
                 return "3f1c\n"
             case "canary":
                 return "d41d8c  -\n"
+            case "macs":
+                return "52:54:00:53:67:01\n"
             case "device":
                 return render_view(make_answers().devices[0])
             case "fire":
@@ -57,6 +59,7 @@ def test_asking_a_guest() -> None:
     reply = ask_guest(guest)
     (device,) = reply.answers.devices
     assert (reply.answers.boot_id, reply.answers.canary, device.seed) == ("3f1c", "d41d8c", "7")
+    assert reply.answers.macs == ("52:54:00:53:67:01",)
     assert (reply.fired, reply.dma) == ({}, {})
     assert len(guest.commands) == 1
 
@@ -158,6 +161,7 @@ def test_all_is_prepared_in_one_exchange_and_in_order() -> None:
         "canary",
         "device-0",
         "device-1",
+        "macs",
     ]
     assert len(guest.commands) == 1
     assert answers == make_answers(devices=2)

@@ -193,6 +193,8 @@ class World:
                 return Answer(0, f"{make_answers().boot_id}\n")
             case ["canary"]:
                 return Answer(0, f"{make_answers().canary}  -\n")
+            case ["macs"]:
+                return Answer(0, "\n".join(make_answers().macs))
             case ["device", _]:
                 return Answer(0, render_view(make_answers().devices[0]))
         told = {"place-canary": "canary", "devices-taken": f"{self.devices} devices taken"}

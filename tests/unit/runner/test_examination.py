@@ -99,6 +99,8 @@ class FakeGuest(ScriptedHost):
             return f"{self.answers.boot_id}\n"
         if name == "canary":
             return f"{self.answers.canary}  -\n"
+        if name == "macs":
+            return "\n".join(self.answers.macs)
         number = int(script.split("shift ")[1].split(";")[0])
         if ">reinit" in script:
             self.reinitialised.append(number)
@@ -622,7 +624,7 @@ def test_what_went_on_by_itself_is_looked_at() -> None:
         shell.dma = text
         side, _ = make_side("destination", AFTER[1], shell=shell)
         assert failed(run_examine(destination=replace(side, spec=SideSpec(devices=(writes,)))).checks) == expected
-        assert shell.asked == ["boot", "canary", "device-0", "fire-0", "dma-0"]
+        assert shell.asked == ["boot", "canary", "device-0", "macs", "fire-0", "dma-0"]
     assert "dma-0" not in arrive()[1].shell.asked
 
 
@@ -664,7 +666,7 @@ def test_a_guest_that_stayed(devices: int) -> None:
         "guest.not-on-destination",
         "guest.on-source",
     ]
-    assert len(checks) == 2 + 2 + 5 * devices + devices + 1
+    assert len(checks) == 2 + 3 + 5 * devices + devices + 1
     assert shell.reinitialised == []
 
 

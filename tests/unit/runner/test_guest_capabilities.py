@@ -58,6 +58,7 @@ sender
 sysrq
 clock
 pci
+network
 """
 
 
@@ -172,19 +173,19 @@ def test_asking_without_means() -> None:
 
         def answer(name: str, script: str) -> str:
             asked.append(name)
-            return {"boot": "3f1c\n", "canary": "d41d8c  -\n"}[name]
+            return {"boot": "3f1c\n", "canary": "d41d8c  -\n", "macs": "52:54:00:53:67:01\n"}[name]
 
         host = ScriptedHost(lambda argv: answer_questions(argv[-1], answer))
         return ask_guest(host, 1, capabilities).answers, asked
 
     answers, asked = ask(LAB_CAPABILITIES.without(Need.DRIVER))
     assert (answers.boot_id, answers.canary, answers.devices) == ("3f1c", "d41d8c", ())
-    assert asked == ["boot", "canary"]
+    assert asked == ["boot", "canary", "macs"]
     nothing = Shell(AssertionError("asked"))
     assert ask_guest(as_host(nothing), 1, NOTHING).answers.boot_id == ""
     answers, asked = ask(LAB_CAPABILITIES.without(Need.DRIVER, Need.BOOT_ID))
     assert (answers.boot_id, answers.canary) == ("", "d41d8c")
-    assert asked == ["canary"]
+    assert asked == ["canary", "macs"]
 
 
 LOADED = {"dma_pages_per_sec": Knobs(dma_pages_per_sec=1), "irq_rates": Knobs(irq_rates=(1,))}

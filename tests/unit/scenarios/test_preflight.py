@@ -82,7 +82,7 @@ def test_a_warm_guest_has_no_disk() -> None:
         ('[migration]\ncapabilities.multifd = "on"', "migration capability 'multifd'"),
         ("[migration]\nparameters.multifd-channels = 2", "migration parameter 'multifd-channels'"),
         ('[guest]\nmachine = "pc-q35-99.0,usb=off"', "machine type 'pc-q35-99.0'"),
-        ('[guest]\naccel = "tcg"', "accelerator 'tcg'"),
+        ('[guest]\naccel = "tcg"\ncpu = "max"', "accelerator 'tcg'"),
     ],
 )
 def test_what_qemu_lacks(text: str, told: str) -> None:

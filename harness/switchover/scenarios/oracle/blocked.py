@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What makes libvirt or QEMU reject ``migrate``: libvirt's reasons first, since it looks before QEMU does. Pure."""
+"""What makes QEMU reject ``migrate``: blockers of devices, and what they do not go with. Pure."""
 
 from switchover.record.record import VerdictName
-from switchover.scenarios.oracle.refused import NO_MIGRATION, REALIZE, has_generic_driver, lacks, list_enabled
-from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
-from switchover.scenarios.oracle.traits import Traits, has_other_machine, has_other_memory, is_by_libvirt
+from switchover.scenarios.oracle.refused import (
+    NO_MIGRATION,
+    NO_STOP_COPY,
+    REALIZE,
+    has_generic_driver,
+    knows_protocol_1_only,
+    lacks,
+    list_enabled,
+)
+from switchover.scenarios.oracle.rule import make_rule
+from switchover.scenarios.oracle.traits import Traits
 
 V = VerdictName
-_STABLE_ABI = "libvirt 11.3, conf/domain_conf.c: virDomainDefCheckABIStability"
 _SAVE_PREPARE = "QEMU 10.2, hw/vfio/migration.c: vfio_save_prepare"
 
 
@@ -17,27 +24,15 @@ def _has_capability(traits: Traits, name: str) -> bool:
 
 BLOCKED = (
     make_rule(
-        "libvirt-other-machine",
-        "libvirt migrates, and the two sides have different versioned machine types.",
+        "old-protocol-at-source",
+        "The source's QEMU knows version 1 of VFIO's migration protocol only, and the device has version 2.",
         V.BLOCKED,
         "source",
-        aliases=("L1 (machine)",),
-        says="Target domain machine type %s does not match source",
-        because="libvirt compares what the guest sees of the two domains before it migrates",
-        source=_STABLE_ABI,
-        when=lambda traits: is_by_libvirt(traits) and has_other_machine(traits),
-    ),
-    make_rule(
-        "libvirt-other-memory",
-        "libvirt migrates, and the two sides have different amounts of memory.",
-        V.BLOCKED,
-        "source",
-        aliases=("L1 (memory)",),
-        says="Target domain max memory %s does not match source",
-        because="libvirt compares what the guest sees of the two domains before it migrates",
-        source=_STABLE_ABI,
-        when=lambda traits: is_by_libvirt(traits) and has_other_memory(traits),
-        seen=LAB_LIBVIRT,
+        aliases=("B1 (protocol 1)",),
+        says="VFIO device doesn't support migration",
+        because="to such a QEMU a device without the migration region of version 1 has no migration",
+        source="QEMU 7.2, hw/vfio/migration.c: vfio_migration_probe",
+        when=lambda traits: knows_protocol_1_only(traits.source),
     ),
     make_rule(
         "enable-migration-off",
@@ -49,7 +44,6 @@ BLOCKED = (
         because="the property adds a migration blocker",
         source=REALIZE,
         when=lambda traits: "off" in traits.source.all_of("enable-migration", "auto"),
-        seen=LAB,
     ),
     make_rule(
         "no-migration-in-kernel",
@@ -72,18 +66,16 @@ BLOCKED = (
         because="vfio-pci itself migrates nothing, only vendors' drivers do",
         source=REALIZE,
         when=lambda traits: has_generic_driver(traits.source, "auto"),
-        seen=(*LAB_LIBVIRT, ("Linux", "6.12")),
     ),
     make_rule(
-        "old-protocol-at-source",
-        "The source's QEMU knows version 1 of VFIO's migration protocol only, and the device has version 2.",
+        "no-stop-copy-in-kernel",
+        "A device of the source has enable-migration=auto, and its driver on the host does not offer STOP_COPY.",
         V.BLOCKED,
         "source",
-        aliases=("B1 (protocol 1)",),
-        says="VFIO device doesn't support migration",
-        because="to such a QEMU a device without the migration region of version 1 has no migration",
-        source="QEMU 7.2, hw/vfio/migration.c: vfio_migration_probe",
-        automatic=False,
+        reason=NO_STOP_COPY,
+        because="a device that cannot migrate adds a migration blocker",
+        source="QEMU 10.2, hw/vfio/migration.c: vfio_migration_init",
+        when=lambda traits: lacks(traits.source, "auto", lambda device: not device.stop_copy),
     ),
     make_rule(
         "no-dirty-tracking",
@@ -106,7 +98,6 @@ BLOCKED = (
         because="a device of the destination cannot wait for pages that have not arrived yet",
         source=_SAVE_PREPARE,
         when=lambda traits: _has_capability(traits, "postcopy-ram"),
-        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "background-snapshot-with-vfio",

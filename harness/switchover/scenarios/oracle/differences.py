@@ -2,26 +2,33 @@
 """What the destination does not accept of a stream, since its guest is made otherwise or its QEMU is older. Pure."""
 
 from switchover.record.record import VerdictName
-from switchover.scenarios.oracle.rule import LAB, make_rule
-from switchover.scenarios.oracle.traits import has_other_machine, has_other_memory
+from switchover.scenarios.oracle.qemus import is_one_of
+from switchover.scenarios.oracle.refused import has_generic_driver, knows_protocol_1_only, lacks
+from switchover.scenarios.oracle.rule import UNKNOWN_SECTION, make_rule
+from switchover.scenarios.oracle.traits import SideTraits, Traits, has_other_machine, has_other_memory
 
 V = VerdictName
+_NO_SECTION = "QEMU, migration/savevm.c: qemu_loadvm_section_start_full"
 
-DIFFERENCES = (
-    make_rule(
-        "old-protocol-at-destination",
-        "The destination's QEMU knows version 1 of VFIO's migration protocol only, and the device has version 2.",
-        V.FAILED,
-        "destination",
-        aliases=("B1 (destination)",),
-        says="Unknown savevm section or instance",
-        because="such a QEMU registers no handler for the section of a device that it takes for one without migration",
-        source="QEMU 7.2, migration/savevm.c: qemu_loadvm_section_start_full",
-        automatic=False,
-    ),
+
+def _has_unmigratable(side: SideTraits) -> bool:
+    """Whether a device's QEMU has registered nothing that could load its state."""
+    return (
+        "off" in side.all_of("enable-migration", "auto")
+        or lacks(side, "auto", lambda device: not (device.migration and device.stop_copy))
+        or has_generic_driver(side, "auto")
+    )
+
+
+def _sends_longer_queues(traits: Traits) -> bool:
+    source, destination = (side.qemu for side in traits.sides())
+    return is_one_of("10.0.13")(source) and is_one_of("11.1.3")(destination)
+
+
+STREAM_HEADS = (
     make_rule(
         "other-machine",
-        "The two sides have different versioned machine types.",
+        "The two sides have different machine types, by their versioned names.",
         V.FAILED,
         "destination",
         aliases=("A15",),
@@ -40,7 +47,47 @@ DIFFERENCES = (
         because="the stream has the size of each block of RAM in its setup",
         source="QEMU, migration/ram.c: parse_ramblock",
         when=has_other_memory,
-        seen=LAB,
+    ),
+)
+"""What a destination looks at first, in this order."""
+
+DEVICE_SECTIONS = (
+    make_rule(
+        "old-protocol-at-destination",
+        "The destination's QEMU knows version 1 of VFIO's migration protocol only, and the device has version 2.",
+        V.FAILED,
+        "destination",
+        aliases=("B1 (destination)",),
+        reason=UNKNOWN_SECTION,
+        because="such a QEMU registers no handler for the section of a device that it takes for one without migration",
+        source="QEMU 7.2, migration/savevm.c: qemu_loadvm_section_start_full",
+        when=lambda traits: knows_protocol_1_only(traits.destination),
+    ),
+    make_rule(
+        "device-not-migratable-at-destination",
+        "A device of the destination has enable-migration=off, or auto and a driver on the host without migration or "
+        "without STOP_COPY.",
+        V.FAILED,
+        "destination",
+        reason=f"{UNKNOWN_SECTION} '.*/vfio'",
+        because="what would block a migration from there leaves the section of the source's device without anybody who "
+        "takes it",
+        source=f"QEMU 10.0, hw/vfio/migration.c: vfio_migration_realize; {_NO_SECTION}",
+        when=lambda traits: traits.source.has_device and _has_unmigratable(traits.destination),
+    ),
+)
+"""Sections of devices begin when a migration is set up."""
+
+OTHER_SECTIONS = (
+    make_rule(
+        "other-devices-on-the-bus",
+        "One side has a disk or a NIC, and the other has not.",
+        V.FAILED,
+        "destination",
+        reason=f"{UNKNOWN_SECTION} '0000:",
+        because="the section of a device is named after its place, and all behind the one that is missing have moved",
+        source=_NO_SECTION,
+        when=lambda traits: len({(side.guest.has_disk, side.guest.has_nic) for side in traits.sides()}) > 1,
     ),
     make_rule(
         "other-virtio-queue-size",
@@ -52,7 +99,7 @@ DIFFERENCES = (
         because="every queue of a virtio device has 1024 entries at the source (10.0.13, by a fix for releases before "
         "11.1), and at the destination what the device asks for, 256 in virtio-net: it refuses more",
         source="QEMU, hw/virtio/virtio.c: virtio_add_queue, virtio_load",
-        automatic=False,
-        seen=(("QEMU", "10.0.13 to 11.1.3"),),
+        when=_sends_longer_queues,
     ),
 )
+"""All other sections come in the downtime."""

@@ -7,7 +7,7 @@ from switchover.migration.phases import Action, Phase
 from switchover.migration.progress import HangKind
 from switchover.record.checks import CheckId
 from switchover.record.record import VerdictName
-from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
+from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
@@ -56,7 +56,6 @@ MADE_FAULTS = (
         because="its QEMU ends by SIGKILL, and the guest with it",
         source="signal(7): SIGKILL cannot be caught",
         when=_does(Action.KILL_SOURCE),
-        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "destination-killed",
@@ -67,7 +66,6 @@ MADE_FAULTS = (
         because="its QEMU ends by SIGKILL; the guest stays on the source",
         source="signal(7): SIGKILL cannot be caught",
         when=_does(Action.KILL_DESTINATION),
-        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "guest-panics",
@@ -79,7 +77,6 @@ MADE_FAULTS = (
         because="the guest's kernel says so on its console before it stops",
         source="Linux, drivers/tty/sysrq.c: sysrq_handle_crash",
         when=_does(Action.PANIC_GUEST),
-        seen=LAB,
     ),
     make_rule(
         "cancelled",
@@ -93,7 +90,6 @@ MADE_FAULTS = (
         source="QEMU 10.0, migration/migration.c: migration_cancel; libvirt 11.3, qemu/qemu_migration.c: "
         "qemuMigrationJobCheckStatus",
         when=_is_cancelled_in_time,
-        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "link-cut",
@@ -106,7 +102,6 @@ MADE_FAULTS = (
         "minutes or more), and QEMU does not look at the time",
         source="Linux, Documentation/networking/ip-sysctl.rst",
         when=_does(Action.CUT_LINK),
-        seen=LAB,
     ),
 )
 
@@ -122,7 +117,6 @@ DEVICE_FAULTS = (
         "migration fails",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_set_state",
         when=lambda traits: traits.source.any_device(_fails_before_it_is_saved),
-        seen=LAB,
     ),
     make_rule(
         "device-fails-read",
@@ -133,7 +127,6 @@ DEVICE_FAULTS = (
         because="QEMU has no words of its own for it: the errno of read() becomes the error of the stream",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_save_block; migration/qemu-file.c: qemu_file_get_error_obj",
         when=lambda traits: _fails_at(traits.source, "read"),
-        seen=LAB,
     ),
     make_rule(
         "device-fails-state-change-at-destination",
@@ -145,7 +138,6 @@ DEVICE_FAULTS = (
         because="the device is put into RESUMING when the destination begins to load, from RUNNING by RUNNING_P2P",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_load_setup",
         when=lambda traits: _fails_at(traits.destination, "RESUMING", "RUNNING_P2P"),
-        seen=LAB,
     ),
     make_rule(
         "device-fails-write",
@@ -156,7 +148,6 @@ DEVICE_FAULTS = (
         because="the errno of write() is that of the section, and QEMU names the section",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_load_buffer; migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: _fails_at(traits.destination, "write"),
-        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "device-refuses-stream",
@@ -168,7 +159,6 @@ DEVICE_FAULTS = (
         because="the destination's device compares a checksum, and fails the last write; QEMU names the section",
         source="images/modules/refdev/load.c; QEMU 10.0, migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: traits.source.any_device(lambda device: device.corrupt == "stream"),
-        seen=LAB,
     ),
     make_rule(
         "other-device-type",
@@ -181,7 +171,6 @@ DEVICE_FAULTS = (
         "wrong one; QEMU names the section",
         source="images/modules/refdev/load.c; QEMU 10.0, migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: [d.type for d in traits.source.devices] != [d.type for d in traits.destination.devices],
-        seen=LAB,
     ),
 )
 
@@ -195,7 +184,6 @@ FOUND_BY_CHECKS = (
         "runs with one that has lost its state, and only the checks find it",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_vmstate_change",
         when=lambda traits: _fails_at(traits.destination, "load", "RUNNING"),
-        seen=LAB,
     ),
     make_rule(
         "device-state-corrupt",
@@ -206,7 +194,6 @@ FOUND_BY_CHECKS = (
         because="nothing fails; the guest sees another state than was saved",
         source="images/modules/refdev/load.c",
         when=lambda traits: traits.destination.any_device(lambda device: device.corrupt == "state"),
-        seen=LAB,
     ),
     make_rule(
         "device-fails-once-it-is-saved",
@@ -215,6 +202,5 @@ FOUND_BY_CHECKS = (
         because="it is the last change, after all was sent: QEMU resets the device that the guest has left",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_save_cleanup",
         when=lambda traits: traits.source.any_device(lambda device: device.fail_at == "STOP" and device.pre_copy),
-        seen=LAB,
     ),
 )

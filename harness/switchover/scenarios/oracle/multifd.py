@@ -1,55 +1,91 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """State of devices over multifd (x-migration-multifd-transfer) on one side only, or without multifd. Pure."""
 
+from collections.abc import Iterator
+
 from switchover.record.record import VerdictName
+from switchover.scenarios.oracle.capabilities import compresses
+from switchover.scenarios.oracle.qemus import TRANSFER
 from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import SideTraits, Traits
 
 V = VerdictName
+_UNSUPPORTED = "Multifd device transfer requested but unsupported in the current config"
+_SETUP = "QEMU 10.2, hw/vfio/migration-multifd.c: vfio_multifd_setup"
 
 
-def _transfer(side: SideTraits) -> set[str]:
-    return side.all_of("x-migration-multifd-transfer", "auto")
+def _can_transfer(traits: Traits, number: int) -> bool:
+    """Whether the state of devices can go over multifd on a side, the source being 0."""
+    side, capabilities = traits.sides()[number], traits.capabilities[number]
+    tells_start = side.qemu is None or side.qemu.switchover_start
+    return tells_start and "multifd" in capabilities and "mapped-ram" not in capabilities and not compresses(traits)
 
 
-def _lacks_multifd(traits: Traits) -> bool:
-    return any(
-        "on" in _transfer(side) and "multifd" not in capabilities
-        for side, capabilities in zip(traits.sides(), traits.capabilities, strict=True)
+def _asks(side: SideTraits) -> tuple[str, ...]:
+    """What each device asks for, ``on``, ``off`` or ``auto``; a QEMU without the property has it off."""
+    default = side.qemu.transfer or "off" if side.qemu else "auto"
+    given = [device.properties for device in side.devices] + [function.properties for function in side.functions]
+    return tuple(dict(properties).get(TRANSFER, default) for properties in given)
+
+
+def _lacks_transfer(traits: Traits, number: int) -> bool:
+    """Whether a device of a side is to send or load its state in a way that is not there."""
+    return "on" in _asks(traits.sides()[number]) and not _can_transfer(traits, number)
+
+
+def _pairs(traits: Traits) -> Iterator[tuple[bool, bool]]:
+    """For each device whether its state goes over multifd, by the source and by the destination."""
+    source, destination = (
+        [asked == "on" or (asked == "auto" and _can_transfer(traits, number)) for asked in _asks(side)]
+        for number, side in enumerate(traits.sides())
     )
+    return zip(source, destination, strict=False)
 
 
 MULTIFD = (
     make_rule(
         "multifd-transfer-without-multifd",
-        "A device has x-migration-multifd-transfer=on, and multifd is off on its side.",
+        "A device of the destination has x-migration-multifd-transfer=on, and its side has no multifd, or with "
+        "compression or mapped-ram, or a machine type of 9.2 or older.",
         V.FAILED,
+        "destination",
         aliases=("C1",),
-        says="Multifd device transfer requested but unsupported in the current config",
+        says=_UNSUPPORTED,
+        because="with on, and not auto, there is no other way for its state, and loading it is prepared as soon as the "
+        "sides are connected",
+        source=_SETUP,
+        when=lambda traits: _lacks_transfer(traits, 1),
+    ),
+    make_rule(
+        "multifd-transfer-without-multifd-at-source",
+        "The same of a device of the source, and of none of the destination.",
+        V.FAILED,
+        "source",
+        says=_UNSUPPORTED,
         because="with on, and not auto, there is no other way for its state",
-        source="QEMU 10.2, hw/vfio/migration-multifd.c: vfio_multifd_setup",
-        when=_lacks_multifd,
+        source=_SETUP,
+        when=lambda traits: _lacks_transfer(traits, 0),
     ),
     make_rule(
         "multifd-transfer-at-source-only",
-        "A device of the source has x-migration-multifd-transfer=on, and one of the destination off.",
+        "A device of the source sends its state over multifd, and the destination's waits for it in the main stream.",
         V.FAILED,
         "destination",
         aliases=("C2",),
         says="got device state packet but not doing multifd transfer",
         because="the destination gets on multifd's channels what it waits for in the main stream",
         source="QEMU 10.2, hw/vfio/migration-multifd.c: vfio_multifd_load_state_buffer",
-        when=lambda traits: "on" in _transfer(traits.source) and "off" in _transfer(traits.destination),
+        when=lambda traits: (True, False) in _pairs(traits),
     ),
     make_rule(
         "multifd-transfer-at-destination-only",
-        "A device of the destination has x-migration-multifd-transfer=on, and one of the source off.",
+        "A device of the source sends its state in the main stream, and the destination's waits for it on multifd.",
         V.FAILED,
         "destination",
         aliases=("C3",),
         says="got DEV_CONFIG_STATE in main migration channel but doing multifd transfer",
         because="the destination gets in the main stream what it waits for on multifd's channels",
         source="QEMU 10.2, hw/vfio/migration.c: vfio_load_state",
-        when=lambda traits: "on" in _transfer(traits.destination) and "off" in _transfer(traits.source),
+        when=lambda traits: (False, True) in _pairs(traits),
     ),
 )

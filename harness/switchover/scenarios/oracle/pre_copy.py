@@ -4,12 +4,11 @@
 from collections.abc import Callable
 
 from switchover.record.record import VerdictName
-from switchover.scenarios.oracle.rule import LAB_LIBVIRT, Seen, make_rule
+from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import Traits, is_paused
 
 V = VerdictName
 _PATCH = 'qemu-devel, "vfio/migration: Add VFIO migration pre-copy support", version 2, 2023-05-17'
-_PATCHED: Seen = (("QEMU with x-allow-pre-copy", "10.0.13"),)
 
 
 def _by_machine(word: str) -> Callable[[Traits], bool]:
@@ -27,7 +26,6 @@ PRE_COPY = (
         "is not waited for while the guest does not run",
         source="QEMU 10.2, hw/vfio/migration.c: vfio_save_setup; migration/migration.c: migration_can_switchover",
         when=is_paused,
-        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "x-allow-pre-copy-of-old-machines",
@@ -38,7 +36,6 @@ PRE_COPY = (
         because="machine types of 8.0 and older have x-allow-pre-copy=false (hw/core/machine.c: hw_compat_8_0)",
         source=_PATCH,
         when=_by_machine("off"),
-        seen=_PATCHED,
     ),
     make_rule(
         "x-allow-pre-copy-of-new-machines",
@@ -49,6 +46,5 @@ PRE_COPY = (
         because="x-allow-pre-copy is true by default (hw/vfio/pci.c), and machine types of 8.1 and newer leave it so",
         source=_PATCH,
         when=_by_machine("on"),
-        seen=_PATCHED,
     ),
 )

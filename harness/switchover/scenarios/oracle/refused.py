@@ -6,10 +6,12 @@ from collections.abc import Callable
 from switchover.devices.binding import GENERIC
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import PRE_COPY_PROPERTY
-from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
+from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
+NO_STOP_COPY = "Migration couldn't be initialized|STOP_COPY is not supported"
+"""The second text is that of 11.1."""
 REALIZE = "QEMU 10.2, hw/vfio/migration.c: vfio_migration_realize"
 NO_MIGRATION = "(?i)migration is not supported in kernel"
 """Before 11.1 the text is ``VFIO migration is not supported in kernel``, there ``VFIO migration init failed: migration
@@ -36,6 +38,11 @@ def list_enabled(side: SideTraits) -> set[str]:
     return {device.property_of("enable-migration", "auto") for device in side.devices}
 
 
+def knows_protocol_1_only(side: SideTraits) -> bool:
+    """Whether a side has a device, and a QEMU that is known to speak version 1 of VFIO's migration protocol only."""
+    return side.has_device and side.qemu is not None and not side.qemu.speaks_version_2
+
+
 def _has_one_without_p2p(traits: Traits) -> bool:
     return any(
         len(side.devices) > 1 and side.any_device(lambda device: not device.p2p) and list_enabled(side) == {"on"}
@@ -54,7 +61,6 @@ REFUSED = (
         source="qemu-devel, 2023-06-21, <20230621111201.29729-1-avihaih@nvidia.com>",
         when=lambda traits: any(side.all_of(PRE_COPY_PROPERTY, "") != {""} for side in traits.sides()),
         automatic=False,
-        seen=LAB_LIBVIRT,
     ),
     make_rule(
         "enable-migration-on-without-migration",
@@ -75,14 +81,13 @@ REFUSED = (
         because="vfio-pci itself migrates nothing, only vendors' drivers do; realize fails",
         source=REALIZE,
         when=lambda traits: any(has_generic_driver(side, "on") for side in traits.sides()),
-        seen=LAB,
     ),
     make_rule(
         "enable-migration-on-without-stop-copy",
         "A device has enable-migration=on, and its driver on the host does not offer STOP_COPY.",
         V.REFUSED,
         aliases=("B2",),
-        reason="Migration couldn't be initialized|STOP_COPY is not supported",
+        reason=NO_STOP_COPY,
         because="STOP_COPY is the least that a device must offer, and realize fails without it; the second text is "
         "that of 11.1",
         source="QEMU 10.2, hw/vfio/migration.c: vfio_migration_init",
@@ -98,7 +103,6 @@ REFUSED = (
         "device fails",
         source="QEMU 10.2, hw/vfio/migration.c: vfio_block_multiple_devices_migration",
         when=_has_one_without_p2p,
-        seen=LAB,
     ),
     make_rule(
         "ack-without-return-path",
@@ -112,7 +116,6 @@ REFUSED = (
             "switchover-ack" in capabilities and "return-path" not in capabilities
             for capabilities in traits.capabilities
         ),
-        seen=(*LAB, ("QEMU", "11.1.3")),
     ),
     make_rule(
         "background-snapshot-with-return-path",

@@ -11,12 +11,8 @@ from switchover.record.record import VerdictName
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.oracle.traits import Traits
 
-Seen = tuple[tuple[str, str], ...]
-"""Programs and their versions with which a rule was seen to hold."""
-LAB: Seen = (("QEMU", "10.0.13"),)
-"""The QEMU of lab hosts, with which the lab tests run cases of the catalogue."""
-LAB_LIBVIRT: Seen = (*LAB, ("libvirt", "11.3.0"))
-"""The same, where they run a case through libvirt too."""
+UNKNOWN_SECTION = "Unknown (?:savevm )?section or instance"
+"""What a destination says of a section that nobody takes; since 11.1 without the word in the middle."""
 _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 
 
@@ -46,8 +42,6 @@ class Rule:
     """Of the oracle, where the fact is written: a file and function of a program, or a mail."""
     aliases: tuple[str, ...] = ()
     """Other names by which scenarios may name the rule."""
-    seen: Seen = ()
-    """Programs with which it was seen; empty: it was read in the source only."""
 
     def fits(self, values: Mapping[str, str]) -> bool:
         """``values``: the words of a case's values, by the name of the axis."""
@@ -73,13 +67,12 @@ def make_rule(
     pre_copy: Literal["on", "off", ""] = "",
     when: Callable[[Traits], bool] = _always,
     automatic: bool = True,
-    seen: Seen = (),
 ) -> Rule:
     """A rule of the oracle. ``says``: the text that QEMU or libvirt prints, with ``%s`` for what varies in it;
     ``reason``: instead of it, a regular expression, as in :class:`Expectation`, which also tells what ``checks`` are.
     """
     expectation = Expectation(verdict, side, reason or quote(says), f"{because} ({source})", pre_copy, checks)
-    return Rule(name, expectation, when, automatic=automatic, about=about, source=source, aliases=aliases, seen=seen)
+    return Rule(name, expectation, when, automatic=automatic, about=about, source=source, aliases=aliases)
 
 
 def quote(text: str) -> str:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What rules look at in a QEMU: what that binary said of itself, never what follows from its version. Pure.
+
+A version stands here only to tell binaries apart where something was seen with them that none can be asked for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from switchover.devices.abilities import Ability, QemuAbilities
+
+TRANSFER = "x-migration-multifd-transfer"
+"""Of vfio-pci: whether the state of a device goes over multifd's channels."""
+_SPEAKS_VERSION_2 = "vfio_save_block"
+"""A trace event of saving by version 2 of VFIO's protocol; with version 1 it is ``vfio_save_buffer``."""
+_LEGACY_ACK = ("migration", "switchover-ack-legacy")
+_SWITCHOVER_START = ("migration", "send-switchover-start")
+
+
+@dataclass(frozen=True)
+class QemuTraits:
+    """A QEMU that was asked, with what it makes of the machine type of its guest."""
+
+    version: str
+    machine: str
+    """The versioned name of the machine type; empty: this QEMU has no such type."""
+    properties: frozenset[str]
+    """Of its vfio-pci."""
+    speaks_version_2: bool
+    """Whether it knows version 2 of VFIO's migration protocol."""
+    reusable_ack: bool
+    """Whether switchover-ack is the one of 11.1, for which a destination may ask several times, or not at all."""
+    switchover_start: bool
+    """Whether it tells when the switchover starts, which state of devices over multifd needs."""
+    transfer: str
+    """The default of :data:`TRANSFER`; empty: its vfio-pci has no such property."""
+    allow_pre_copy: str = ""
+    """What the machine type makes of ``x-allow-pre-copy``, ``on`` or ``off``; empty: there is no such property."""
+
+
+def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
+    """``machine``: a machine type or an alias of one."""
+    found = abilities.find_machine(machine)
+
+    def compat(qom_type: str, name: str) -> str | None:
+        return abilities.compat_value(machine, qom_type, name)
+
+    has_transfer = abilities.can(Ability.PROPERTY, TRANSFER)
+    knows_legacy_ack = any(
+        _LEGACY_ACK in [(kind, key) for kind, key, _ in one.compat or ()] for one in abilities.machines
+    )
+    can_pre_copy = abilities.can(Ability.PROPERTY, "x-allow-pre-copy")
+    return QemuTraits(
+        version=abilities.version,
+        machine=found.name if found else "",
+        properties=frozenset(abilities.vfio_pci),
+        speaks_version_2=abilities.can(Ability.TRACE, _SPEAKS_VERSION_2),
+        reusable_ack=knows_legacy_ack and compat(*_LEGACY_ACK) is None,
+        switchover_start=has_transfer and compat(*_SWITCHOVER_START) is None,
+        transfer=(compat("vfio-pci", TRANSFER) or "auto") if has_transfer else "",
+        allow_pre_copy=_on_off(compat("vfio-pci", "x-allow-pre-copy") or "on") if can_pre_copy else "",
+    )
+
+
+def _on_off(word: str) -> str:
+    return "off" if word in ("off", "false", "no") else "on"
+
+
+def is_one_of(*versions: str) -> Callable[["QemuTraits | None"], bool]:
+    """Whether a QEMU is one of those that were seen to do something."""
+    return lambda qemu: qemu is not None and qemu.version in versions

@@ -288,7 +288,7 @@ class Course:
             )
         except Deadline as error:
             last = self._sampler.samples[-1].reply if self._sampler.samples else {}
-            reason = watch.find_reason(self.status(), last, self._settings.timeout_s)
+            reason = watch.find_reason(self.status(), last, self._settings.timeout_s, held=self._held)
             return replace(reason, seen_s=error.at_s)
         return replace(ended, seen_s=time.monotonic()) if isinstance(ended, Hang) else None
 

@@ -16,12 +16,14 @@ from switchover.migration.progress import (
     HangKind,
     Pending,
     Unchanged,
+    find_progress,
     judge_pending,
     parse_pending,
 )
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import parse_trace
 from switchover.record.errors import Deadline, NotReady, Refused, SwitchoverError
+from switchover.record.units import format_bytes
 
 _TRACED_S = 0.3
 """Three times QEMU's interval for migrate_transferred (BUFFER_DELAY, migration/migration.c)."""
@@ -120,15 +122,24 @@ class HangWatch:
             self._pendings.append(replace(pending, passes=self._pass.passes, sent=sent))
         return judge_pending(self._pendings, self._bound, self._limit)
 
-    def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float) -> Hang:
-        """Why a migration has not ended when its time is over, as far as can be told."""
-        pending = self._thread.submit(self._look_at_pending).result() if status == "active" else None
+    def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float, *, held: bool) -> Hang:
+        """Why a migration has not ended when its time is over, as far as can be told: one that still gets on, or whose
+        switchover is ``held`` back, says nothing of its limit.
+        """
+        look = status == "active" and not held
+        pending = self._thread.submit(self._look_at_pending).result() if look else None
         if pending is not None:
+            pending = replace(pending, passes=self._pass.passes, sent=self._latest.transferred - self._pass.transferred)
+            if self._pendings and find_progress([*self._pendings, pending]).converged is pending:
+                evidence = f"status {status}, pending {format_bytes(pending.size)}, which still gets less"
+                return Hang(HangKind.NO_END, seconds, evidence)
             hang = judge_pending([*self._pendings[:1], pending], 0, self._limit)
             if hang is not None:
                 return Hang(hang.kind, seconds, hang.evidence)
         remaining = reply.get("ram", {}).get("remaining")
-        return Hang(HangKind.NO_END, seconds, f"status {status}, RAM remaining {remaining} bytes")
+        evidence = f"status {status}, RAM remaining {remaining} bytes"
+        evidence += ", and the switchover still held back" if held else ""
+        return Hang(HangKind.NO_END, seconds, evidence)
 
     def _look_at_pending(self) -> Pending | None:
         """Switch QEMU's trace events on until it told what is pending and the threshold.

@@ -229,7 +229,7 @@ def _read_pace(record: Record) -> float:
 
 
 def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iterator[str]:
-    settings = case.settings.stretched(_read_pace(record))
+    settings = case.bound_settings.stretched(_read_pace(record))
     verdict = record.verdict.name
     if verdict is VerdictName.CHECKS_FAILED:
         verdict = VerdictName.COMPLETED

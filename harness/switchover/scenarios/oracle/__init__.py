@@ -7,28 +7,41 @@ A rule is an entry of the module that is about its subject. What it looks at in 
 from dataclasses import dataclass
 
 from switchover.scenarios.oracle.blocked import BLOCKED
+from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.differences import DIFFERENCES
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.multifd import MULTIFD
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
+from switchover.scenarios.oracle.reach import Reach
 from switchover.scenarios.oracle.refused import REFUSED
 from switchover.scenarios.oracle.rule import DEFAULT, Rule, find_scenario_rule
 from switchover.scenarios.oracle.switchover_ack import SWITCHOVER_ACK
-from switchover.scenarios.oracle.traits import SideTraits, Traits, list_capabilities, make_side_traits, make_traits
+from switchover.scenarios.oracle.traits import (
+    SideTraits,
+    Traits,
+    join_traits,
+    list_capabilities,
+    make_side_traits,
+    make_streams,
+    make_traits,
+)
 
 __all__ = [
     "DEFAULT",
     "GROUPS",
     "ORACLE",
     "Group",
+    "Reach",
     "Rule",
     "SideTraits",
     "Traits",
     "choose_rule",
     "find_rule",
     "find_scenario_rule",
+    "join_traits",
     "list_capabilities",
     "make_side_traits",
+    "make_streams",
     "make_traits",
 ]
 
@@ -49,6 +62,7 @@ GROUPS = (
     Group("The device fails", DEVICE_FAULTS),
     Group("switchover-ack", SWITCHOVER_ACK),
     Group("State of devices over multifd", MULTIFD),
+    Group("The migration has no end", CONVERGENCE),
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
     Group("Whether pre-copy is used", PRE_COPY),
 )

@@ -56,7 +56,10 @@ SWITCHOVER_ACK = (
         "source for the destination's ack; not so with the new ack of 11.1",
         source=_APPROVED,
         when=lambda traits: (
-            _acks(traits) == (True, True) and not traits.source.pre_copy and traits.destination.pre_copy
+            traits.switches_over
+            and _acks(traits) == (True, True)
+            and not traits.source.pre_copy
+            and traits.destination.pre_copy
         ),
         seen=LAB,
     ),
@@ -81,7 +84,7 @@ SWITCHOVER_ACK = (
         reason=STARVED,
         because="the source waits for an ack that nobody gives; 11.1.3 completes",
         source=_APPROVED,
-        when=lambda traits: _acks(traits) == (True, False) and not traits.source.pre_copy,
+        when=lambda traits: traits.switches_over and _acks(traits) == (True, False) and not traits.source.pre_copy,
         seen=(("QEMU", "10.0.2"), *LAB),
     ),
 )

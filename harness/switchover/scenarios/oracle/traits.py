@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What rules look at in a case. Sizes, rates and times decide nothing here, so that many cases have the same traits."""
+"""What rules look at in a case.
+
+Of sizes, rates and times only what follows from them is here (scenarios/forecast.py), so that many cases have the same
+traits.
+"""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.forecast import Ending, Forecast, Stream, Terms, forecast, make_stream, make_terms
+from switchover.scenarios.oracle.reach import Reach, Way, find_reach
 
 _LAST_WITHOUT = (8, 0)
 """The newest machine types with x-allow-pre-copy=false (hw_compat_8_0 of the patch)."""
@@ -23,15 +29,24 @@ class DeviceTraits:
     offers_pre_copy: bool
     p2p: bool
     fail_at: str
+    """The point of failure without its byte, ``none`` where the migration is not known to come to it."""
     corrupt: str
+    """``none`` where the migration is not known to come to that."""
     type: str
     properties: frozenset[tuple[str, str]]
     """Names and values of those that vfio-pci is given."""
     by_machine: str = ""
     """If ``x-allow-pre-copy`` is left to the machine type: what that makes of it, ``on`` or ``off``."""
+    reach: Reach = Reach.UNASKED
+    """Whether the migration comes to the fault that the device is to make."""
 
     def property_of(self, name: str, default: str) -> str:
         return dict(self.properties).get(name, default)
+
+    @property
+    def fails(self) -> bool:
+        """Whether there is a knob for a fault."""
+        return self.fail_at != "none" or self.corrupt != "none"
 
     @property
     def pre_copy(self) -> bool:
@@ -91,6 +106,13 @@ class Traits:
     faults: tuple[Fault, ...] = ()
     settles: bool = True
     """Whether the switchover is held back until the devices' pre-copy is drained."""
+    ending: Ending = Ending.OPEN
+    """Whether the migration can come to its end."""
+
+    @property
+    def switches_over(self) -> bool:
+        """Whether it may come to its switchover, as far as sizes and limits say."""
+        return self.ending is not Ending.NOT_CONVERGING
 
     def sides(self) -> tuple[SideTraits, SideTraits]:
         return self.source, self.destination
@@ -142,14 +164,64 @@ def list_capabilities(settings: MigrationSettings) -> tuple[frozenset[str], froz
     return source, destination
 
 
+def make_streams(
+    source: SideSpec, destination: SideSpec, of_source: SideTraits, faults: Sequence[Fault]
+) -> tuple[Stream, ...]:
+    """The state of each reference device of the source, on its way."""
+    there = {device.id: device.knobs for device in destination.references}
+    runs = not _pauses_first(faults)
+    return tuple(
+        make_stream(device.knobs, there.get(device.id), pre_copy=of_device.pre_copy and runs)
+        for device, of_device in zip(source.references, of_source.devices, strict=True)
+    )
+
+
+def join_traits(
+    traits: Traits,
+    source: SideSpec,
+    destination: SideSpec,
+    streams: Sequence[Stream],
+    terms: Terms,
+    outlook: Forecast,
+) -> Traits:
+    """Traits of a case, from those of its parts: with its ending, and without faults that it does not come to."""
+    if outlook.ending is not Ending.OPEN:
+        traits = replace(traits, ending=outlook.ending)
+    if not any(device.fails for side in traits.sides() for device in side.devices):
+        return traits
+    by_device = {device.id: stream for device, stream in zip(source.references, streams, strict=True)}
+    paused = is_paused(traits)
+
+    def join(name: str, spec: SideSpec, side: SideTraits) -> SideTraits:
+        devices = []
+        for device, of_device in zip(spec.references, side.devices, strict=True):
+            joined = of_device
+            if of_device.fails and device.id in by_device:
+                way = Way(name, by_device[device.id], device.knobs.p2p, paused, outlook.ending, terms.timeout_s)
+                point, corrupt, reach = find_reach(device.knobs, way)
+                joined = replace(of_device, fail_at=point, corrupt=corrupt, reach=reach)
+            devices.append(joined)
+        return replace(side, devices=tuple(devices))
+
+    return replace(
+        traits,
+        source=join("source", source, traits.source),
+        destination=join("destination", destination, traits.destination),
+    )
+
+
 def make_traits(case: Case) -> Traits:
-    return Traits(
-        make_side_traits(case.source),
+    of_source = make_side_traits(case.source)
+    streams = make_streams(case.source, case.destination, of_source, case.faults)
+    terms = make_terms(case.settings, case.faults)
+    traits = Traits(
+        of_source,
         make_side_traits(case.destination),
         list_capabilities(case.settings),
         case.faults,
         case.settings.settle,
     )
+    return join_traits(traits, case.source, case.destination, streams, terms, forecast(streams, terms))
 
 
 def is_by_libvirt(traits: Traits) -> bool:
@@ -158,7 +230,11 @@ def is_by_libvirt(traits: Traits) -> bool:
 
 def is_paused(traits: Traits) -> bool:
     """Whether the guest does not run when it is told to migrate."""
-    return any(fault.action is Action.PAUSE_GUEST and fault.phase is Phase.BEFORE for fault in traits.faults)
+    return _pauses_first(traits.faults)
+
+
+def _pauses_first(faults: Sequence[Fault]) -> bool:
+    return any(fault.action is Action.PAUSE_GUEST and fault.phase is Phase.BEFORE for fault in faults)
 
 
 def has_other_machine(traits: Traits) -> bool:

@@ -58,7 +58,8 @@ class HangWatch:
         self._source = source
         self._destination = destination
         self._bound = settings.hang_s
-        self._limit = settings.downtime_limit_ms
+        self.limit_ms = settings.downtime_limit_ms
+        """The downtime limit in force, for evidence."""
         self._sent, self._logged = Unchanged(), Unchanged()
         self._silent: list[str] = []
         self._pendings: list[Pending] = []
@@ -76,7 +77,8 @@ class HangWatch:
     def find_hang(self, status: str | None, reply: Mapping[str, Any], events: int, *, held: bool) -> Hang | None:
         """A hang, if it is one by now. ``reply``: the last ``query-migrate``; ``events``: how many came so far.
 
-        While the switchover is ``held`` back, passes that do not get smaller are as intended.
+        While the switchover is ``held`` back, or another downtime limit is to come, passes that do not get smaller are
+        as intended.
         """
         now = time.monotonic()
         self._note_pass(reply)
@@ -120,7 +122,7 @@ class HangWatch:
         if pending is not None and (pending.exact or self._looked_in == self._pass):
             sent = self._latest.transferred - self._pass.transferred
             self._pendings.append(replace(pending, passes=self._pass.passes, sent=sent))
-        return judge_pending(self._pendings, self._bound, self._limit)
+        return judge_pending(self._pendings, self._bound, self.limit_ms)
 
     def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float, *, held: bool) -> Hang:
         """Why a migration has not ended when its time is over, as far as can be told: one that still gets on, or whose
@@ -133,7 +135,7 @@ class HangWatch:
             if self._pendings and find_progress([*self._pendings, pending]).converged is pending:
                 evidence = f"status {status}, pending {format_bytes(pending.size)}, which still gets less"
                 return Hang(HangKind.NO_END, seconds, evidence)
-            hang = judge_pending([*self._pendings[:1], pending], 0, self._limit)
+            hang = judge_pending([*self._pendings[:1], pending], 0, self.limit_ms)
             if hang is not None:
                 return Hang(hang.kind, seconds, hang.evidence)
         remaining = reply.get("ram", {}).get("remaining")

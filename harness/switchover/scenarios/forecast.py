@@ -194,8 +194,8 @@ def make_terms(settings: MigrationSettings, faults: Sequence[Fault] = ()) -> Ter
         if fault.action is Action.SLOW_LINK and fault.phase in (Phase.BEFORE, Phase.SETUP, Phase.ACTIVE)
     ]
     return Terms(
-        limits_ms=(settings.downtime_limit_ms,),
-        step_s=0.0,
+        limits_ms=(settings.downtime_limit_ms, *settings.downtime_steps_ms),
+        step_s=settings.downtime_step_s if settings.downtime_steps_ms else 0.0,
         bandwidth=settings.switchover_bandwidth,
         most_bandwidth=settings.max_bandwidth,
         settle_s=min(settings.settle_timeout_s, settings.timeout_s) if settings.settle else 0.0,

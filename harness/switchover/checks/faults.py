@@ -13,6 +13,7 @@ from switchover.record.measurement import Check, make_check
 from switchover.record.record import Death
 from switchover.scenarios.case import Case, name_references
 from switchover.scenarios.faults import KILLED
+from switchover.scenarios.forecast import Ending
 from switchover.scenarios.oracle import Reach, make_traits
 
 _PANIC = re.compile(r"sysrq.*trigger(ed)? (a )?crash", re.IGNORECASE)
@@ -26,10 +27,28 @@ def list_faults(case: Case) -> tuple[str, ...]:
 
 
 def list_device_faults(case: Case) -> list[str]:
-    """Those that are about faults of devices."""
+    """Those that are about faults of devices, and about streams of another version."""
+    faults = [place for place, reach in find_device_faults(case).items() if reach is Reach.COMES]
     return [
-        f"{CheckId.DEVICE_FAULT}, {place}" for place, reach in find_device_faults(case).items() if reach is Reach.COMES
+        *(f"{CheckId.DEVICE_FAULT}, {place}" for place in faults),
+        *(f"{CheckId.DEVICE_OTHER_VERSION}, {place}" for place in list_other_versions(case)),
     ]
+
+
+def list_other_versions(case: Case) -> list[str]:
+    """Places of the destination's devices that get a stream of another version: in a migration to which nothing else is
+    done, and that may come to its end.
+    """
+    saving = {device.id: device.knobs.stream_version for device in case.source.references}
+    loading = zip(name_references("destination", case.destination), case.destination.references, strict=True)
+    places = [
+        place
+        for place, device in loading
+        if device.knobs.stream_version != saving.get(device.id, device.knobs.stream_version)
+    ]
+    if not places or case.faults or Reach.COMES in find_device_faults(case).values():
+        return []
+    return places if make_traits(case).ending is Ending.OPEN else []
 
 
 def find_device_faults(case: Case) -> dict[str, Reach]:
@@ -97,6 +116,14 @@ def _check_undisturbed(evidence: Evidence) -> Iterator[Check]:
             yield make_check(CheckId.DEVICE_NO_FAULT, count == 0, "never", f"{count} times", device.place)
 
 
+def _check_versions(evidence: Evidence) -> Iterator[Check]:
+    """That the stream was of another version is what the destination's device counts, whatever it made of it."""
+    places = [] if evidence.blocked else list_other_versions(evidence.case)
+    for device in (device for device in evidence.destination.devices if device.place in places):
+        count = device.grown("other_versions")
+        yield make_check(CheckId.DEVICE_OTHER_VERSION, count > 0, "at least once", f"{count} times", device.place)
+
+
 def _check_made(evidence: Evidence) -> Iterator[Check]:
     if not evidence.blocked:
         yield from check_faults(evidence.case, evidence.interventions, evidence.deaths, evidence.source.console)
@@ -105,5 +132,6 @@ def _check_made(evidence: Evidence) -> Iterator[Check]:
 CHECKS = (
     CheckRule((CheckId.DEVICE_FAULT,), _check_devices, ANYWHERE),
     CheckRule((CheckId.DEVICE_NO_FAULT,), _check_undisturbed),
+    CheckRule((CheckId.DEVICE_OTHER_VERSION,), _check_versions, ANYWHERE),
     CheckRule((CheckId.MIGRATION_FAULTS,), _check_made, ANYWHERE),
 )

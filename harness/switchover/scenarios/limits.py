@@ -74,6 +74,8 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "dma_pages_per_sec": Limit(0, 1_000_000, "pages per second"),
         "irq_rates": RATE_LIMIT,
         "fail_errno": Limit(1, 133),
+        "stream_version": Limit(1, 2),
+        "version_errno": Limit(1, 133),
     },
     # vcpus: KVM_MAX_VCPUS of x86; memory: less than what a kernel with its initramfs needs is a mistake
     GuestSpec: {
@@ -185,6 +187,7 @@ OWN_PARAMETERS = {
 """Migration parameters that are set by keys of their own, and by which: a second way would undo ``settle`` silently."""
 _AT_SOURCE = ("dirty_bytes_per_sec", "save_bytes_per_sec")
 _AT_DESTINATION = ("load_bytes_per_sec", "load_initial_ms")
+_OF_VERSIONS = ("other_version", "version_errno")
 _STATES_OF = {"PRE_COPY": "source", "PRE_COPY_P2P": "source", "STOP_COPY": "source", "RESUMING": "destination"}
 
 
@@ -194,7 +197,7 @@ def find_side(knob: str, value: object) -> str:
         return ""
     if knob in _AT_SOURCE:
         return "source"
-    if knob in _AT_DESTINATION:
+    if knob in _AT_DESTINATION or (knob in _OF_VERSIONS and value != getattr(Knobs, knob)):
         return "destination"
     if knob == "corrupt":
         return "source" if value == "stream" else "destination"
@@ -321,3 +324,18 @@ def _find_device_contradictions(
         same = isinstance(there, DeviceSpec) and getattr(there.knobs, field.name) == value
         if acts and acts != side and not same:
             yield (*place, field.name), f"{value!r} has no effect on the {side}: it acts on the {acts}'s device only"
+    if side == "destination" and isinstance(there, DeviceSpec):
+        yield from _find_version_contradictions(device.knobs, there.knobs, place)
+
+
+def _find_version_contradictions(knobs: Knobs, saving: Knobs, place: Target) -> Iterator[Problem]:
+    """What is to be done with another version, where there is none, or where it is not refused."""
+    for name in _OF_VERSIONS:
+        value = getattr(knobs, name)
+        if value == getattr(Knobs, name):
+            continue
+        if knobs.stream_version == saving.stream_version:
+            same = f"both sides' devices have stream_version {knobs.stream_version}"
+            yield (*place, name), f"{value!r} has no effect: {same}"
+        elif name == "version_errno" and knobs.other_version != "refused":
+            yield (*place, name), f'{value} has no effect with other_version = "{knobs.other_version}"'

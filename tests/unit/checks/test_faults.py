@@ -116,6 +116,25 @@ def test_of_a_fault_that_may_happen_nothing_is_claimed() -> None:
     assert list_faults(case) == ()
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_stream_of_another_version_is_shown_by_the_device_that_loads_it(count: int) -> None:
+    """By its own count; of sides with one version nothing is claimed, nor where something else is done."""
+    old, new = with_one_device(Knobs(stream_version=1)), with_one_device(Knobs())
+    device = DeviceEvidence("destination", DeviceSpec(), make_truth(), make_truth(other_versions=count))
+    side = SideEvidence("destination", devices=(device,))
+
+    def check(case: Case) -> list[Check]:
+        return make_some(replace(make_evidence(case=case), destination=side), rules=faults.CHECKS)
+
+    case = Case("x", source=old, destination=new)
+    assert [(check.label, check.passed) for check in check(case)] == [("device.other-version, destination", count > 0)]
+    assert list_faults(case) == ("device.other-version, destination",)
+    cut = replace(case, faults=(Fault(Action.CUT_LINK, Phase.ACTIVE),))
+    for other in (Case("x", source=old, destination=old), cut):
+        assert [one for one in check(other) if "version" in one.label] == []
+        assert not any("version" in label for label in list_faults(other))
+
+
 def test_each_device_makes_its_own_fault() -> None:
     """Of two devices each that is to fail has to."""
     devices = (DeviceSpec(id="a"), DeviceSpec(id="b", knobs=Knobs(fail_at="STOP")))

@@ -107,6 +107,16 @@ def test_ranges_of_knobs_are_those_of_the_device() -> None:
         ("[destination.device]\nsave_bytes_per_sec = 9", "5: destination.device.save_bytes_per_sec: scenario: 9 has"),
         ('[destination.device]\ncorrupt = "stream"', "5: destination.device.corrupt: scenario: 'stream' has no effect"),
         ("[axes]\nsource.device.load_initial_ms = [0, 9]", "5: axes.source.device.load_initial_ms: source.device.lo"),
+        ("[device]\nstream_version = 3", "5: device.stream_version: must be 1 to 2 (it is 3)"),
+        (
+            '[source.device]\nother_version = "read"',
+            "5: source.device.other_version: scenario: 'read' has no effect on",
+        ),
+        ('[device]\nother_version = "read"', "5: device.other_version: scenario: 'read' has no effect: both sides' d"),
+        (
+            '[destination.device]\nstream_version = 1\nother_version = "read"\nversion_errno = 5',
+            '7: destination.device.version_errno: scenario: 5 has no effect with other_version = "read"',
+        ),
         ('[expect]\nverdict = "infrastructure-error"\nbecause = "x"', "4: expect: infrastructure-error is no outcom"),
         ('[expect]\nverdict = "completed"\nreason = "x"\nbecause = "x"', "4: expect: a migration that completes giv"),
         ('[axes]\n"a,b" = [{ name = "x", set = { vcpus = 1 } }]', "5: axes.a,b: the name of an axis must be letters"),

@@ -153,11 +153,18 @@ EXAMPLES = [
     *(("device-takes-too-long-for-one-call", f"{knob} = 60_000", f"{knob} = 1_000", V.HUNG, "destination",
        "no progress at the destination: status active, nothing is sent, and neither QEMU writes to its log, for 30 s")
       for knob in ("destination.device.load_initial_ms", "source.device.state_change_ms")),
+    ("stream-version-refused", "source.device.stream_version = 1", "device.stream_version = 1", V.FAILED, "destination",
+     f"failed: error while loading state section id 45({SECTION}); load of migration failed: Invalid argument"),
+    ("stream-version-refused", "destination.device.stream_version = 1, destination.device.version_errno = 95",
+     "device.stream_version = 1", V.FAILED, "destination", "failed: load of migration failed: Operation not supported"),
+    ("stream-version-misread", 'source.device.stream_version = 1, destination.device.other_version = "misread"', "",
+     V.CHECKS_FAILED, "", "device.scratch"),
 ]  # fmt: skip
 
 
 COMPLETING = (
-    "device-fails-once-it-is-saved", "fault-that-never-happens", "paused-before", "x-allow-pre-copy-of-old-machines",
+    "device-fails-once-it-is-saved", "fault-that-never-happens", "paused-before", "stream-version-read",
+    "x-allow-pre-copy-of-old-machines",
     "x-allow-pre-copy-of-new-machines",
 )  # fmt: skip
 
@@ -298,6 +305,13 @@ def test_paused_before(changes: str) -> None:
     assert rule.name == "paused-before"
     assert (case.expectation.verdict, case.expectation.pre_copy) == (V.COMPLETED, "off")
     assert case_with(changes.replace('"before"', '"active"'))[1].name != "paused-before"
+
+
+def test_a_driver_that_knows_more_than_one_version() -> None:
+    """What it reads as what it is completes, from either version to the other."""
+    for changes in ("source.device.stream_version = 1", "destination.device.stream_version = 1"):
+        case, rule = case_with(f'{changes}, destination.device.other_version = "read"')
+        assert (rule.name, case.expectation.verdict) == ("stream-version-read", V.COMPLETED)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from switchover.scenarios.oracle.pre_copy import PRE_COPY
 from switchover.scenarios.oracle.reach import Reach
 from switchover.scenarios.oracle.refused import REFUSED
 from switchover.scenarios.oracle.rule import DEFAULT, Rule, find_scenario_rule
+from switchover.scenarios.oracle.stream_versions import READ_VERSIONS, REFUSED_VERSIONS
 from switchover.scenarios.oracle.switchover_ack import SWITCHOVER_ACK
 from switchover.scenarios.oracle.traits import (
     SideTraits,
@@ -60,10 +61,12 @@ GROUPS = (
     Group("The two sides differ", DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
     Group("The device fails", DEVICE_FAULTS),
+    Group("The device's stream has another version", REFUSED_VERSIONS),
     Group("switchover-ack", SWITCHOVER_ACK),
     Group("State of devices over multifd", MULTIFD),
     Group("The migration has no end", CONVERGENCE),
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
+    Group("The device's stream has another version, and is taken", READ_VERSIONS),
     Group("Whether pre-copy is used", PRE_COPY),
 )
 """In the order in which a case meets them."""

@@ -12,7 +12,7 @@ from switchover.scenarios.oracle.rule import LAB, LAB_LIBVIRT, make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
-_LOADS = r"/vfio|^[^;]*load of migration failed"
+LOADS = r"/vfio|^[^;]*load of migration failed"
 """The section of a VFIO device has an id that ends in ``/vfio``. libvirt passes on the last words only: those by
 themselves, without words of another section before them, may be about the device too."""
 
@@ -146,7 +146,7 @@ DEVICE_FAULTS = (
         V.FAILED,
         "destination",
         aliases=("D destination device",),
-        reason=rf"Failed setting device state to RESUMING|{_LOADS}",
+        reason=rf"Failed setting device state to RESUMING|{LOADS}",
         because="the device is put into RESUMING when the destination begins to load, from RUNNING by RUNNING_P2P and "
         "STOP",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_load_setup",
@@ -158,7 +158,7 @@ DEVICE_FAULTS = (
         "A device of the destination fails a write of its state.",
         V.FAILED,
         "destination",
-        reason=_LOADS,
+        reason=LOADS,
         because="the errno of write() is that of the section, and QEMU names the section",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_load_buffer; migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: _fails_at(traits.destination, "write"),
@@ -170,7 +170,7 @@ DEVICE_FAULTS = (
         V.FAILED,
         "destination",
         aliases=("D stream corrupt",),
-        reason=_LOADS,
+        reason=LOADS,
         because="the destination's device compares a checksum, and fails the last write; QEMU names the section",
         source="images/modules/refdev/load.c; QEMU 10.0, migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: traits.source.any_device(lambda device: device.corrupt == "stream"),
@@ -182,7 +182,7 @@ DEVICE_FAULTS = (
         V.FAILED,
         "destination",
         aliases=("D device type",),
-        reason=_LOADS,
+        reason=LOADS,
         because="the stream's header has the number of vectors, and the destination's device fails the write of a "
         "wrong one; QEMU names the section",
         source="images/modules/refdev/load.c; QEMU 10.0, migration/savevm.c: qemu_loadvm_section_part_end",

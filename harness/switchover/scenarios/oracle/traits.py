@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from switchover.devices.reference import Knobs
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, FunctionSpec, SideSpec
@@ -37,6 +38,8 @@ class DeviceTraits:
     """Names and values of those that vfio-pci is given."""
     by_machine: str = ""
     """If ``x-allow-pre-copy`` is left to the machine type: what that makes of it, ``on`` or ``off``."""
+    stream_version: int = Knobs.stream_version
+    other_version: str = Knobs.other_version
     reach: Reach = Reach.UNASKED
     """Whether the migration comes to the fault that the device is to make."""
 
@@ -127,6 +130,8 @@ def make_side_traits(side: SideSpec) -> SideTraits:
             p2p=device.knobs.p2p,
             fail_at=device.knobs.fail_at,
             corrupt=device.knobs.corrupt,
+            stream_version=device.knobs.stream_version,
+            other_version=device.knobs.other_version,
             type=device.type,
             properties=frozenset(device.given_properties().items()),
             by_machine=_by_machine(side.guest.machine, device),

@@ -39,6 +39,9 @@ OTHER_KNOBS = Knobs(
     fail_times="always",
     fail_device="error",
     corrupt="state",
+    stream_version=1,
+    other_version="misread",
+    version_errno=95,
 )
 
 

@@ -166,7 +166,7 @@ def list_scenario_cases(scenario: Scenario, place: Path) -> Iterator[CatalogueCa
             scenario.tags | extra | {SCENARIO_TAG},
             needs,
             max(TIMEOUT_S, _longest(planned)),
-            estimate_seconds(case),
+            estimate_seconds(case, planned.outlook),
             aliases,
             scenario.repeats,
             parameters=planned.values,

@@ -11,8 +11,10 @@ from switchover.migration.phases import Action, Intervened
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import Death
-from switchover.scenarios.case import Case, SideSpec, name_references
-from switchover.scenarios.faults import KILLED, asks_for_fault
+from switchover.scenarios.case import Case, name_references
+from switchover.scenarios.faults import KILLED
+from switchover.scenarios.forecast import Ending
+from switchover.scenarios.oracle import Reach, make_traits
 
 _PANIC = re.compile(r"sysrq.*trigger(ed)? (a )?crash", re.IGNORECASE)
 """What a kernel says that panics since it was told to (drivers/tty/sysrq.c: sysrq_handle_crash)."""
@@ -25,18 +27,47 @@ def list_faults(case: Case) -> tuple[str, ...]:
 
 
 def list_device_faults(case: Case) -> list[str]:
-    """Those that are about faults of devices."""
+    """Those that are about faults of devices, and about streams of another version."""
+    faults = [place for place, reach in find_device_faults(case).items() if reach is Reach.COMES]
     return [
-        f"{CheckId.DEVICE_FAULT}, {place}"
-        for side, spec in (("source", case.source), ("destination", case.destination))
-        for place in _list_places(side, spec)
+        *(f"{CheckId.DEVICE_FAULT}, {place}" for place in faults),
+        *(f"{CheckId.DEVICE_OTHER_VERSION}, {place}" for place in list_other_versions(case)),
     ]
 
 
-def _list_places(side: str, spec: SideSpec) -> list[str]:
-    """Of the reference devices whose knobs ask for a fault."""
-    named = zip(name_references(side, spec), spec.references, strict=True)
-    return [place for place, device in named if asks_for_fault(device.knobs, side)]
+def list_other_versions(case: Case) -> list[str]:
+    """Places of the destination's devices that get a stream of another version: in a migration to which nothing else is
+    done, and that may come to its end.
+    """
+    saving = {device.id: device.knobs.stream_version for device in case.source.references}
+    loading = zip(name_references("destination", case.destination), case.destination.references, strict=True)
+    places = [
+        place
+        for place, device in loading
+        if device.knobs.stream_version != saving.get(device.id, device.knobs.stream_version)
+    ]
+    if not places or case.faults or Reach.COMES in find_device_faults(case).values():
+        return []
+    return places if make_traits(case).ending is Ending.OPEN else []
+
+
+def find_device_faults(case: Case) -> dict[str, Reach]:
+    """By the place of a reference device, whether the migration comes to the fault that its knobs ask for."""
+    if not any(
+        device.knobs.fail_at != "none" or device.knobs.corrupt != "none"
+        for spec in (case.source, case.destination)
+        for device in spec.references
+    ):
+        return {}
+    traits = make_traits(case)
+    return {
+        place: device.reach
+        for side, spec, of_side in (
+            ("source", case.source, traits.source),
+            ("destination", case.destination, traits.destination),
+        )
+        for place, device in zip(name_references(side, spec), of_side.devices, strict=True)
+    }
 
 
 def check_faults(case: Case, made: Sequence[Intervened], deaths: Sequence[Death], console: str) -> Iterator[Check]:
@@ -60,19 +91,37 @@ def check_faults(case: Case, made: Sequence[Intervened], deaths: Sequence[Death]
 
 def _check_devices(evidence: Evidence) -> Iterator[Check]:
     if not evidence.blocked:
-        for side, spec in zip(evidence.sides, (evidence.case.source, evidence.case.destination), strict=True):
-            yield from check_device_faults(side, spec)
+        for side in evidence.sides:
+            yield from check_device_faults(side, evidence.case)
 
 
-def check_device_faults(side: SideEvidence, spec: SideSpec) -> Iterator[Check]:
+def check_device_faults(side: SideEvidence, case: Case) -> Iterator[Check]:
     """Of each device whose knobs the case wants to make a fault, by its own count of the faults that it made.
 
-    ``spec``: the case's: a device that was put in order for a second migration has a case without faults.
+    A device that was put in order for a second migration has a case without faults.
     """
-    for device, wanted in zip(side.devices, spec.references, strict=bool(side.devices)):
-        if asks_for_fault(wanted.knobs, side.name):
+    faults = find_device_faults(case)
+    for device in side.devices:
+        if faults.get(device.place) is Reach.COMES:
             count = device.grown("faults")
             yield make_check(CheckId.DEVICE_FAULT, count > 0, "at least once", f"{count} times", device.place)
+
+
+def _check_undisturbed(evidence: Evidence) -> Iterator[Check]:
+    """What completed since it never came to a fault shows that by the same count."""
+    faults = find_device_faults(evidence.case)
+    for device in (device for side in evidence.sides for device in side.devices):
+        if faults.get(device.place) is Reach.NEVER:
+            count = device.grown("faults")
+            yield make_check(CheckId.DEVICE_NO_FAULT, count == 0, "never", f"{count} times", device.place)
+
+
+def _check_versions(evidence: Evidence) -> Iterator[Check]:
+    """That the stream was of another version is what the destination's device counts, whatever it made of it."""
+    places = [] if evidence.blocked else list_other_versions(evidence.case)
+    for device in (device for device in evidence.destination.devices if device.place in places):
+        count = device.grown("other_versions")
+        yield make_check(CheckId.DEVICE_OTHER_VERSION, count > 0, "at least once", f"{count} times", device.place)
 
 
 def _check_made(evidence: Evidence) -> Iterator[Check]:
@@ -82,5 +131,7 @@ def _check_made(evidence: Evidence) -> Iterator[Check]:
 
 CHECKS = (
     CheckRule((CheckId.DEVICE_FAULT,), _check_devices, ANYWHERE),
+    CheckRule((CheckId.DEVICE_NO_FAULT,), _check_undisturbed),
+    CheckRule((CheckId.DEVICE_OTHER_VERSION,), _check_versions, ANYWHERE),
     CheckRule((CheckId.MIGRATION_FAULTS,), _check_made, ANYWHERE),
 )

@@ -89,6 +89,14 @@ class Knobs:
     """what the device corrupts: ``stream`` makes a saving device damage its stream, so that the last write to the
     destination's device is refused; ``state`` makes a loading device show the guest another checksum than that of
     its state"""
+    stream_version: int = 2
+    """the version of the streams that the device's driver writes; in the first, the scratch registers stand in reverse
+    order"""
+    other_version: Literal["refused", "read", "misread"] = "refused"
+    """what a loading device makes of a stream whose version is not its `stream_version`: ``refused`` fails the write,
+    ``read`` loads it as what it is, ``misread`` takes it for one of its own and gets part of the state wrong"""
+    version_errno: int = 22
+    """the errno with which a version is refused"""
 
     def offers(self) -> tuple[bool, ...]:
         return tuple(getattr(self, name) for name in OFFERS)

@@ -152,6 +152,7 @@ def migrate_domain(
         interventions=tuple(course.made),
         statuses={side: list_statuses(told) for side, told in events.items()},
         arrived=arrived,
+        limits=course.limits.told,
         driver=asdict(
             _report(course, source, destination, settings, events_before, remarks, completed=status == "completed")
         ),
@@ -202,7 +203,7 @@ class _Course(Course):
         self._threads = threads
         self._call: Future[str] | None = None
         self._monitor: Future[None] | None = None
-        self._limit: Future[None] | None = None
+        self._set_limits: list[Future[None]] = []
         self._over = False
         self.final: Mapping[str, Any] = {}
         self.failure = ""
@@ -240,8 +241,9 @@ class _Course(Course):
     def let_pass(self) -> None:
         """libvirt does it."""
 
-    def let_go(self, downtime_limit_ms: int) -> None:
-        self._limit = self._threads.submit(self.set_downtime, downtime_limit_ms)
+    def limit_downtime(self, limit_ms: int) -> "Future[Any]":
+        self._set_limits.append(self._threads.submit(self.set_downtime, limit_ms))
+        return self._set_limits[-1]
 
     def is_under_way(self) -> bool:
         """libvirt has things to do before QEMU migrates and after it: start the destination's, end the source's. Once
@@ -255,8 +257,9 @@ class _Course(Course):
         self.job.stop()
 
     def require_accepted(self) -> None:
-        if self._limit is not None and self._limit.done():
-            self._limit.result()
+        for limit in self._set_limits:
+            if limit.done():
+                limit.result()
 
     def require_source(self) -> None:
         if self.status() != "completed":

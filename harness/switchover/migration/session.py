@@ -20,6 +20,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
 from switchover.hosts.qmp import Event, QmpSession
 from switchover.hosts.waiting import pace, wait_until
+from switchover.migration.limits import DowntimeLimit, Limits
 from switchover.migration.phases import (
     TERMINAL,
     Intervened,
@@ -91,6 +92,8 @@ class MigrationResult:
     """The destination's run state when the migration had completed, ``running`` or ``paused``; empty: it did not."""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """What a driver between the harness and QEMU was told, what it set by itself, and what it counted."""
+    limits: tuple[DowntimeLimit, ...] = ()
+    """The downtime limits that it was given, in their order."""
     job_samples: tuple[Sample, ...] = ()
     """What that driver said on the way of how far it was, in its own words."""
 
@@ -174,6 +177,7 @@ def migrate(
         interventions=tuple(course.made),
         statuses={side: list_statuses(told) for side, told in events.items()},
         arrived=arrived,
+        limits=course.limits.told,
     )
 
 
@@ -237,7 +241,8 @@ class Course:
         self.due = list(interventions)
         self._held = settings.settle
         self._continued = False
-        self._submitted: dict[str, Future[Any]] = {}
+        self._submitted: list[tuple[str, Future[Any]]] = []
+        self.limits = Limits(settings)
         self.made: list[Intervened] = []
         self._on_intervened = on_intervened
         self._watch = HangWatch(source, destination, settings)
@@ -271,11 +276,16 @@ class Course:
             samples = self._sampler.samples
             if self._held and (is_settled(samples, self._settings.settle_vfio_bytes) or time.monotonic() >= settle_end):
                 self._held = False
-                self.let_go(self._settings.downtime_limit_ms)
+                self._give_limit(self._settings.downtime_limit_ms)
+            if status == "active" and not self._held:
+                self.limits.begin()
+                if (limit := self.limits.find_due()) is not None:
+                    self._give_limit(limit)
             if not self.is_under_way():
                 return False
             last = samples[-1].reply if samples else {}
-            return watch.find_hang(status, last, len(self.events()), held=self._held) or False
+            held = self._held or self.limits.to_come
+            return watch.find_hang(status, last, len(self.events()), held=held) or False
 
         try:
             ended = wait_until(
@@ -288,7 +298,7 @@ class Course:
             )
         except Deadline as error:
             last = self._sampler.samples[-1].reply if self._sampler.samples else {}
-            reason = watch.find_reason(self.status(), last, self._settings.timeout_s)
+            reason = watch.find_reason(self.status(), last, self._settings.timeout_s, held=self._held)
             return replace(reason, seen_s=error.at_s)
         return replace(ended, seen_s=time.monotonic()) if isinstance(ended, Hang) else None
 
@@ -307,17 +317,23 @@ class Course:
         """Out of ``pre-switchover``, where QEMU waits for it."""
         self._submit("migrate-continue", {"state": str(Phase.PRE_SWITCHOVER)})
 
-    def let_go(self, downtime_limit_ms: int) -> None:
-        """Allow the switchover, which was held back."""
+    def _give_limit(self, downtime_limit_ms: int) -> None:
         # nobody waits for the answer: QEMU may take its lock for the downtime before it gives one
-        self._submit("migrate-set-parameters", {"downtime-limit": downtime_limit_ms})
+        self.limits.give(downtime_limit_ms, self.limit_downtime)
+        self._watch.limit_ms = downtime_limit_ms
 
-    def _submit(self, command: str, arguments: Mapping[str, object]) -> None:
-        self._submitted[command] = self.source.qmp.submit(command, arguments)
+    def limit_downtime(self, limit_ms: int) -> "Future[Any]":
+        """Tell another downtime limit."""
+        return self._submit("migrate-set-parameters", {"downtime-limit": limit_ms})
+
+    def _submit(self, command: str, arguments: Mapping[str, object]) -> "Future[Any]":
+        answer = self.source.qmp.submit(command, arguments)
+        self._submitted.append((command, answer))
+        return answer
 
     def require_accepted(self) -> None:
         """:raises Refused: QEMU rejected what was submitted"""
-        for command, answer in self._submitted.items():
+        for command, answer in self._submitted:
             if answer.done() and isinstance(error := answer.exception(), ExecuteError):
                 raise Refused(f"{self.source.qmp.name} rejected {command}.", why=str(error), command=command)
 

@@ -24,6 +24,9 @@ class MigrationSettings:
     measures (``avail-switchover-bandwidth``), and with ``settle`` the switchover is held back, by a limit of 1 ms,
     until RAM and the device's pre-copy are drained: then every repeat stops in the same state.
 
+    ``downtime_steps_ms`` are limits that follow, as management software raises the limit of a migration that does not
+    converge.
+
     A device that dirties its state in pre-copy never drains; with ``settle_vfio_bytes`` it counts as drained once it
     has moved that many.
 
@@ -37,6 +40,11 @@ class MigrationSettings:
 
     downtime_limit_ms: int = 4_000
     """QEMU's ``downtime-limit`` in milliseconds: while the predicted downtime is longer, the switchover is delayed"""
+    downtime_steps_ms: tuple[int, ...] = ()
+    """further downtime limits in milliseconds, each of which replaces the one before it while the migration goes on"""
+    downtime_step_s: float = 10
+    """with `downtime_steps_ms`, the time from one limit to the next, in seconds; the first one counts from when it is
+    in force: from the beginning, or with `settle` from when the switchover is let go"""
     switchover_bandwidth: int = 64 * MIB
     """QEMU's ``avail-switchover-bandwidth`` in bytes per second; 0 leaves it to what QEMU measures"""
     max_bandwidth: int = 0

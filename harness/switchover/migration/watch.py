@@ -16,12 +16,14 @@ from switchover.migration.progress import (
     HangKind,
     Pending,
     Unchanged,
+    find_progress,
     judge_pending,
     parse_pending,
 )
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import parse_trace
 from switchover.record.errors import Deadline, NotReady, Refused, SwitchoverError
+from switchover.record.units import format_bytes
 
 _TRACED_S = 0.3
 """Three times QEMU's interval for migrate_transferred (BUFFER_DELAY, migration/migration.c)."""
@@ -56,7 +58,8 @@ class HangWatch:
         self._source = source
         self._destination = destination
         self._bound = settings.hang_s
-        self._limit = settings.downtime_limit_ms
+        self.limit_ms = settings.downtime_limit_ms
+        """The downtime limit in force, for evidence."""
         self._sent, self._logged = Unchanged(), Unchanged()
         self._silent: list[str] = []
         self._pendings: list[Pending] = []
@@ -74,7 +77,8 @@ class HangWatch:
     def find_hang(self, status: str | None, reply: Mapping[str, Any], events: int, *, held: bool) -> Hang | None:
         """A hang, if it is one by now. ``reply``: the last ``query-migrate``; ``events``: how many came so far.
 
-        While the switchover is ``held`` back, passes that do not get smaller are as intended.
+        While the switchover is ``held`` back, or another downtime limit is to come, passes that do not get smaller are
+        as intended.
         """
         now = time.monotonic()
         self._note_pass(reply)
@@ -118,17 +122,26 @@ class HangWatch:
         if pending is not None and (pending.exact or self._looked_in == self._pass):
             sent = self._latest.transferred - self._pass.transferred
             self._pendings.append(replace(pending, passes=self._pass.passes, sent=sent))
-        return judge_pending(self._pendings, self._bound, self._limit)
+        return judge_pending(self._pendings, self._bound, self.limit_ms)
 
-    def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float) -> Hang:
-        """Why a migration has not ended when its time is over, as far as can be told."""
-        pending = self._thread.submit(self._look_at_pending).result() if status == "active" else None
+    def find_reason(self, status: str | None, reply: Mapping[str, Any], seconds: float, *, held: bool) -> Hang:
+        """Why a migration has not ended when its time is over, as far as can be told: one that still gets on, or whose
+        switchover is ``held`` back, says nothing of its limit.
+        """
+        look = status == "active" and not held
+        pending = self._thread.submit(self._look_at_pending).result() if look else None
         if pending is not None:
-            hang = judge_pending([*self._pendings[:1], pending], 0, self._limit)
+            pending = replace(pending, passes=self._pass.passes, sent=self._latest.transferred - self._pass.transferred)
+            if self._pendings and find_progress([*self._pendings, pending]).converged is pending:
+                evidence = f"status {status}, pending {format_bytes(pending.size)}, which still gets less"
+                return Hang(HangKind.NO_END, seconds, evidence)
+            hang = judge_pending([*self._pendings[:1], pending], 0, self.limit_ms)
             if hang is not None:
                 return Hang(hang.kind, seconds, hang.evidence)
         remaining = reply.get("ram", {}).get("remaining")
-        return Hang(HangKind.NO_END, seconds, f"status {status}, RAM remaining {remaining} bytes")
+        evidence = f"status {status}, RAM remaining {remaining} bytes"
+        evidence += ", and the switchover still held back" if held else ""
+        return Hang(HangKind.NO_END, seconds, evidence)
 
     def _look_at_pending(self) -> Pending | None:
         """Switch QEMU's trace events on until it told what is pending and the threshold.

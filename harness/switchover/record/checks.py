@@ -104,6 +104,12 @@ class CheckId(StrEnum):
     )  # fmt: skip
 
     DEVICE_FAULT = "device.fault", "the device made the fault that its knobs ask for", Subjects.PLACE
+    DEVICE_OTHER_VERSION = (
+        "device.other-version",
+        "the device came to load a stream of another version than its own",
+        Subjects.PLACE,
+    )
+    DEVICE_NO_FAULT = "device.no-fault", "the device made no fault that the migration never comes to", Subjects.PLACE
 
     BYTES_VFIO_PRECOPY = "bytes.vfio.precopy", "traced pre-copy bytes equal the device's", Subjects.DEVICE
     BYTES_VFIO_STOP_COPY = "bytes.vfio.stop-copy", "traced stop-copy bytes equal the device's", Subjects.DEVICE

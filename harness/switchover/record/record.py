@@ -17,7 +17,7 @@ from switchover.record.mismatch import Mismatch, find_in_sentence, parse_mismatc
 from switchover.record.sentences import find_by_sentence, find_ending_by_reason
 from switchover.record.shape import parse_json, require_shape
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 DIFFERS_ALONE = "differs alone"
 """Of a case that was not as expected with a guest that cases share, and is with one of its own."""
 
@@ -127,6 +127,9 @@ class Record:
     """QEMUs that ended where no migration ends them; one that the harness ended since it hung is not among them"""
     interventions: tuple[Mapping[str, Any], ...] = ()
     """what was done to the migration on purpose, in its order"""
+    limits: tuple[Mapping[str, Any], ...] = ()
+    """the downtime limits that the migration was given, in their order; which of them was in force at the switchover is
+    the measurement `downtime.limit`"""
     not_checked: tuple[NotChecked, ...] = ()
     """checks that were not made, since the guest lacks something, or since a number is missing or says nothing; without
     the side and the number of the device"""
@@ -239,6 +242,7 @@ def parse_record(text: str) -> Record:
         fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
         fields["not_checked"] = tuple(NotChecked(**entry) for entry in fields["not_checked"])
         fields["interventions"] = tuple(fields.get("interventions", ()))
+        fields["limits"] = tuple(fields.get("limits", ()))
         fields["earlier"] = tuple(fields.get("earlier", ()))
         fields["ending"] = (
             Ending(fields.get("ending", ""))
@@ -294,6 +298,11 @@ class _Intervention(TypedDict):
     ended_ns: int
 
 
+class _Limit(TypedDict):
+    limit_ms: int
+    told_ns: int
+
+
 class _Alone(TypedDict):
     verdict: dict[str, Any]
     mismatch: str
@@ -342,6 +351,7 @@ def _require_parts(fields: Mapping[str, Any]) -> None:
     downtime = fields.get("downtime", {})
     require_shape(downtime, _Explained if "parts" in downtime else _Unexplained, "downtime")
     require_shape(fields.get("interventions", []), list[_Intervention], "interventions")
+    require_shape(fields.get("limits", []), list[_Limit], "limits")
     require_shape(fields["fingerprint"], _Fingerprint, "fingerprint")
     require_shape(fields["settings"], _SettingsFacts, "settings")
     if alone := fields.get("alone"):

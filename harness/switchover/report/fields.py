@@ -17,6 +17,7 @@ from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import ExplainedDowntime, Part, UnexplainedDowntime
 from switchover.migration.drivers import DRIVERS
 from switchover.migration.libvirt_report import LibvirtReport
+from switchover.migration.limits import DowntimeLimit
 from switchover.migration.phases import Intervened
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.traces import SectionTime, StateTransition
@@ -77,6 +78,7 @@ SECTIONS = (
     Section("checks", Check),
     Section("not_checked", NotChecked),
     Section("interventions", Intervened),
+    Section("limits", DowntimeLimit),
     Section("clocks", ClockOffset),
     Section("measurements", Measurement),
     Section("downtime", ExplainedDowntime),
@@ -114,6 +116,7 @@ _FREE = {
     "clocks": "clocks",
     "expectation": "expectation",
     "interventions": "interventions",
+    "limits": "limits",
     "settings": "settings",
     "driver": "driver",
 }
@@ -203,7 +206,9 @@ def _describe_field(section: Section, name: str, hint: Any) -> str:
     if section.of is Record and name in _ELSEWHERE:
         return f"[object]({_ELSEWHERE[name]})"
     if section.of in (Record, PlanLine) and name in _FREE:
-        kind = {"interventions": "list of objects", "clocks": "object of objects"}.get(name, "object")
+        kind = {"interventions": "list of objects", "limits": "list of objects", "clocks": "object of objects"}.get(
+            name, "object"
+        )
         return f"[{kind}](#{_FREE[name]})"
     return _describe(hint)
 

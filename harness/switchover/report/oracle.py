@@ -18,9 +18,9 @@ in the order of this page; a case without one completes. A rule that holds *only
 does not say of itself, such as what a binary can do: a scenario [names it](scenarios.md#what-must-happen),
 `oracle = "NAME"`.
 
-*Seen* are the programs with which a rule was seen to hold, the cases in which it was, and the day when it was last; they
-are taken from the records of runs (`switchover oracle seen RUN…`). A rule without was read in the source only. The version
-of a source is the one that was read.
+*Seen* are the programs with which a rule was seen to hold, the cases in which it was, and the day when it was last;
+they are taken from the records of runs (`switchover oracle seen RUN…`). A rule without was read in the source only. The
+version of a source is the one that was read.
 """
 
 

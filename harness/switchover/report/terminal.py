@@ -55,6 +55,7 @@ def render_record(record: Record) -> str:
         lines.append(f"  {side:<12} {' → '.join(states) or 'no state change'}")
     lines += _render_bytes(record)
     lines += _render_downtime(record.downtime)
+    lines += _render_limit(record)
     reported = record.measured("downtime.qemu")
     if reported is not None:
         lines.append(f"  QEMU says    {format_seconds(reported)}")
@@ -70,6 +71,16 @@ def render_record(record: Record) -> str:
     ]
     lines += _render_not_checked(record)
     return "\n".join(lines)
+
+
+def _render_limit(record: Record) -> list[str]:
+    """Of a migration whose downtime limit changed on the way."""
+    given = [entry["limit_ms"] for entry in record.limits]
+    if not record.settings.get("migration", {}).get("downtime_steps_ms"):
+        return []
+    limit = record.measured("downtime.limit")
+    words = "no switchover" if limit is None else f"switchover with {limit * 1000:.0f} ms"
+    return [f"  limits       {' → '.join(map(str, given))} ms; {words}"]
 
 
 def _render_irq_threads(record: Record) -> list[str]:

@@ -6,7 +6,7 @@ LC_ALL=C
 export LC_ALL
 MDEV=/sys/bus/mdev/devices
 mine='' disturbed='' # what this shell has to end
-status='' entered='' seconds=0 held=$SETTLE quiet=0 remaining=0 moved=0 # how far the migration is
+status='' entered='' seconds=0 held=$SETTLE quiet=0 remaining=0 moved=0 step_due='' # how far the migration is
 
 say() { echo "repro: $*"; }
 
@@ -95,4 +95,14 @@ let_go() { # RAM and the devices' pre-copy are drained, or it has taken long eno
     held=''
     say "$seconds s: the switchover is let go ($remaining bytes of RAM remain, $moved of devices were moved)"
     set_limit "$DOWNTIME_LIMIT"
+}
+
+step_limit() { # the next of the limits that follow each other, once it is due; called every second
+    [ -z "$held" ] && [ "$status" = active ] && [ -n "$DOWNTIME_STEPS" ] || return 0
+    [ -n "$step_due" ] || step_due=$((seconds + STEP_SECONDS))
+    [ "$seconds" -ge "$step_due" ] || return 0
+    step_due=$((step_due + STEP_SECONDS))
+    say "$seconds s: the downtime limit becomes ${DOWNTIME_STEPS%% *} ms"
+    set_limit "${DOWNTIME_STEPS%% *}"
+    case $DOWNTIME_STEPS in *' '*) DOWNTIME_STEPS=${DOWNTIME_STEPS#* } ;; *) DOWNTIME_STEPS='' ;; esac
 }

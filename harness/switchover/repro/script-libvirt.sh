@@ -126,6 +126,7 @@ follow() { # until virsh migrate has ended; fails if it does not in the time tha
             [ "$seconds" -lt "$DEADLINE" ] || return 1
             look
             [ "$seconds" -lt "$SETTLE_SECONDS" ] || let_go
+            step_limit
             ;;
         *'event MIGRATION '*)
             status=$(find_text status)

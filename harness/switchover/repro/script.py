@@ -229,7 +229,7 @@ def _read_pace(record: Record) -> float:
 
 
 def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iterator[str]:
-    settings = case.settings.stretched(_read_pace(record))
+    settings = case.bound_settings.stretched(_read_pace(record))
     verdict = record.verdict.name
     if verdict is VerdictName.CHECKS_FAILED:
         verdict = VerdictName.COMPLETED
@@ -259,6 +259,12 @@ def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iter
         ("SETTLED_RAM", str(SETTLED_RAM), "bytes; no more of RAM may remain"),
         ("SETTLED_VFIO", str(settings.settle_vfio_bytes), "bytes that are enough of a device; 0: all"),
         ("DOWNTIME_LIMIT", str(settings.downtime_limit_ms), "ms, once the switchover is let go"),
+        (
+            "DOWNTIME_STEPS",
+            " ".join(map(str, settings.downtime_steps_ms)),
+            "ms, the limits after that one, while the migration goes on",
+        ),
+        ("STEP_SECONDS", str(max(1, round(settings.downtime_step_s))), "from one limit to the next"),
         ("PARENT", PARENT, "where mediated devices are made"),
         ("IMPOSSIBLE", impossible, "why this case cannot be repeated by a script"),
         ("NEEDS_LINK", "yes" if case.disturbs_link else "", ""),

@@ -217,6 +217,7 @@ follow() { # the source, until the migration has ended; fails as next_line does
                 tell '{"execute": "query-migrate"}'
             fi
             [ "$seconds" -lt "$SETTLE_SECONDS" ] || let_go
+            step_limit
             ;;
         esac
         case $status in completed | failed | cancelled) return 0 ;; esac

@@ -148,6 +148,7 @@ def run_repeat(
             properties=attempt.properties,
             clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
             interventions=tuple(asdict(intervened) for intervened in attempt.interventions),
+            limits=tuple(asdict(limit) for limit in result.limits) if result else (),
             driver=result.driver if result else {},
             ending=find_ending(verdict.name, attempt, ended_by, starved=bool(starved)),
         )

@@ -205,7 +205,7 @@ class GuestSession:
                     self.side,
                     arrival,
                     self.pair.destination.address,
-                    case.settings,
+                    case.bound_settings,
                     self.loop,
                     interventions,
                     self.listener.sample,

@@ -21,11 +21,13 @@ def measure(
     *,
     wall_seconds: float | None = None,
     paused: bool = False,
+    limit_ms: int | None = None,
     own: Sequence[Measurement] = (),
     note: str = "",
 ) -> Sequence[Measurement]:
     """Downtime as explained and as QEMU reports it, times and bytes. ``reply``: the source's last ``query-migrate``.
-    ``wall_seconds``: from the call to its end. ``paused``: the guest was. ``own``: the driver's, and its ``note`` on
+    ``wall_seconds``: from the call to its end. ``paused``: the guest was. ``limit_ms``: the downtime limit at the
+    switchover. ``own``: the driver's, and its ``note`` on
     QEMU's downtime.
     """
     if not note and not settings.return_path:
@@ -44,6 +46,7 @@ def measure(
             "from migrate, or libvirt's call, until the guest runs on the destination and a call has returned",
             "monotonic clock of the controller",
         ),
+        _limit(limit_ms),
         *_bytes(moved),
     ]
 
@@ -77,6 +80,18 @@ def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
         "as QEMU reports it: from before the vCPUs are paused to the end of the return path",
         "query-migrate downtime (whole milliseconds)",
         note=_NOT_TOLD if milliseconds is None else note,
+    )
+
+
+def _limit(limit_ms: int | None) -> Measurement:
+    return Measurement(
+        "downtime.limit",
+        None if limit_ms is None else limit_ms / 1000,
+        Unit.SECONDS,
+        Direction.NEITHER,
+        "the downtime limit that was in force when QEMU decided to switch over",
+        "the last that QEMU, or libvirt, had acknowledged before the source's status said so",
+        note="no status told of the switchover" if limit_ms is None else "",
     )
 
 

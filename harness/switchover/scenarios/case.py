@@ -10,7 +10,8 @@ from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.places import GuestPlace, put_in_place
 from switchover.guests.spec import DriverName, GuestSpec, Start, VfioDevice
 from switchover.migration.phases import Action, Phase
-from switchover.migration.settings import MigrationSettings
+from switchover.migration.settings import BOUNDS, MigrationSettings
+from switchover.record.record import VerdictName
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.faults import Fault
 
@@ -156,6 +157,13 @@ class Case:
     irq_load: IrqLoad = "none"
     """with `irq_seconds`, a task in the guest that keeps the CPU of the device's first interrupt busy all the time: of
     the fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
+
+    @property
+    def bound_settings(self) -> MigrationSettings:
+        """What the migration is given: a time that the case is to run out of is no longer on a slow lab either."""
+        if self.expectation.verdict is not VerdictName.HUNG:
+            return self.settings
+        return replace(self.settings, given_bounds=BOUNDS)
 
     @property
     def pauses(self) -> bool:

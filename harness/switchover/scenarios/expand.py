@@ -23,6 +23,7 @@ from switchover.scenarios.case import (
     SideSpec,
 )
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.forecast import Forecast, Stream, Terms, forecast, make_terms
 from switchover.scenarios.ids import Values, make_ids, render_id
 from switchover.scenarios.limits import Problem, Target, find_contradictions, find_side_contradictions
 from switchover.scenarios.oracle import (
@@ -35,6 +36,8 @@ from switchover.scenarios.oracle import (
     join_traits,
     make_settings_traits,
     make_side_traits,
+    make_streams,
+    with_forecast,
 )
 from switchover.scenarios.scenario import Scenario
 from switchover.scenarios.schema import GUEST_BOUNDS, SETTINGS_BOUNDS, SIDES
@@ -48,7 +51,8 @@ Point = tuple[int, ...]
 class PlannedCase:
     """A case of a scenario. ``id``: the same wherever the case is named; that of ``case`` holds the values of its axes.
     ``hosts``: names for source and destination, empty: whichever the run is given. ``rule``: whose expectation the case
-    has. ``values``: of all axes, those too that have one value only.
+    has. ``values``: of all axes, those too that have one value only. ``outlook``: what becomes of its migration by its
+    sizes, rates and times.
     """
 
     id: str
@@ -56,6 +60,7 @@ class PlannedCase:
     values: Values
     hosts: tuple[str, str]
     rule: Rule
+    outlook: Forecast
 
 
 def expand(scenario: Scenario) -> list[PlannedCase]:
@@ -183,6 +188,7 @@ class _Parts:
         ]
         self._made: dict[tuple[object, ...], Any] = {}
         self._rules: dict[Traits, Rule] = {}
+        self._outlooks: dict[tuple[tuple[Stream, ...], Terms], Forecast] = {}
 
     def build(self, identity: str, point: Point, values: Values) -> PlannedCase:
         source, of_source = self._make("source", point, self._side)
@@ -190,13 +196,26 @@ class _Parts:
         settings, of_settings = self._make("settings", point, self._settings)
         hosts = self._make("hosts", point, _hosts)
         faults = self._make("faults", point, self._faults)
+        streams = self._share(
+            "streams", (*SIDES, "faults"), point, lambda: make_streams(source, destination, of_source, faults)
+        )
+        terms = self._share("terms", ("settings", "faults"), point, lambda: make_terms(settings, faults))
+        outlook = self._forecast(streams, terms)
         rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
         if rule is None:
             here, there = _at(of_source, hosts[0]), _at(of_destination, hosts[1])
-            rule = self._choose_rule(join_traits(here, there, of_settings, faults))
+            traits = join_traits(here, there, of_settings, faults)
+            rule = self._choose_rule(with_forecast(traits, source, destination, streams, terms, outlook))
         probes = self._make("probes", point, _probes)
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
-        return PlannedCase(identity, case, values, hosts, rule)
+        return PlannedCase(identity, case, values, hosts, rule, outlook)
+
+    def _forecast(self, streams: tuple[Stream, ...], terms: Terms) -> Forecast:
+        """Sides differ in much that decides nothing here."""
+        outlook = self._outlooks.get((streams, terms))
+        if outlook is None:
+            outlook = self._outlooks[streams, terms] = forecast(streams, terms)
+        return outlook
 
     def _choose_rule(self, traits: Traits) -> Rule:
         """Many cases have few traits."""
@@ -215,6 +234,14 @@ class _Parts:
                 problems = self._made[key] = tuple(look(*(getattr(case, part) for part in parts)))
             found += problems
         return found
+
+    def _share(self, name: str, parts: Sequence[str], point: Point, make: Callable[[], T]) -> T:
+        """What depends on several parts."""
+        key = (name, *[point[number] for part in parts for number in self._axes[part]])
+        made: T | None = self._made.get(key)
+        if made is None:
+            made = self._made[key] = make()
+        return made
 
     def _make(self, part: str, point: Point, make: Callable[[dict[Target, Any]], Any]) -> Any:
         key = (part, *[point[number] for number in self._axes[part]])

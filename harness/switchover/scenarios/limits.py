@@ -3,6 +3,7 @@
 
 import dataclasses
 import ipaddress
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,6 +58,8 @@ _RATE = Limit(0, 10**12, "bytes per second")
 _MS = Limit(0, 600_000, "milliseconds")
 _BOUND = Limit(0, 604_800, "seconds", above=True)
 _BYTES = Limit(0, (1 << 63) - 1, "bytes")
+# MAX_MIGRATE_DOWNTIME_SECONDS (QEMU, migration/options.c)
+_DOWNTIME_LIMIT = Limit(0, 2_000_000, "milliseconds")
 RATE_LIMIT = Limit(0, 10_000, "interrupts per second")
 LIMITS: Mapping[type, Mapping[str, Limit]] = {
     # images/modules/refdev: knobs.c, stream.h, refdev_regs.h
@@ -71,6 +74,8 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "dma_pages_per_sec": Limit(0, 1_000_000, "pages per second"),
         "irq_rates": RATE_LIMIT,
         "fail_errno": Limit(1, 133),
+        "stream_version": Limit(1, 2),
+        "version_errno": Limit(1, 133),
     },
     # vcpus: KVM_MAX_VCPUS of x86; memory: less than what a kernel with its initramfs needs is a mistake
     GuestSpec: {
@@ -79,9 +84,10 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "prefix": Limit(1, 31),
         "boot_timeout_s": _BOUND,
     },
-    # downtime limit: MAX_MIGRATE_DOWNTIME_SECONDS (QEMU, migration/options.c)
     MigrationSettings: {
-        "downtime_limit_ms": Limit(0, 2_000_000, "milliseconds"),
+        "downtime_limit_ms": _DOWNTIME_LIMIT,
+        "downtime_steps_ms": _DOWNTIME_LIMIT,
+        "downtime_step_s": _BOUND,
         "switchover_bandwidth": _BYTES,
         "max_bandwidth": _BYTES,
         "settle_vfio_bytes": _BYTES,
@@ -181,6 +187,7 @@ OWN_PARAMETERS = {
 """Migration parameters that are set by keys of their own, and by which: a second way would undo ``settle`` silently."""
 _AT_SOURCE = ("dirty_bytes_per_sec", "save_bytes_per_sec")
 _AT_DESTINATION = ("load_bytes_per_sec", "load_initial_ms")
+_OF_VERSIONS = ("other_version", "version_errno")
 _STATES_OF = {"PRE_COPY": "source", "PRE_COPY_P2P": "source", "STOP_COPY": "source", "RESUMING": "destination"}
 
 
@@ -190,7 +197,7 @@ def find_side(knob: str, value: object) -> str:
         return ""
     if knob in _AT_SOURCE:
         return "source"
-    if knob in _AT_DESTINATION:
+    if knob in _AT_DESTINATION or (knob in _OF_VERSIONS and value != getattr(Knobs, knob)):
         return "destination"
     if knob == "corrupt":
         return "source" if value == "stream" else "destination"
@@ -257,6 +264,7 @@ def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], so
         if given and value > settings.timeout_s:
             text = f"{value:g} s is above timeout_s ({settings.timeout_s:g} s): it would never be reached"
             yield ("settings", name), text
+    yield from _find_step_contradictions(settings)
     for number, fault in enumerate(faults):
         if fault.phase == Phase.PRE_SWITCHOVER and not settings.all_capabilities("source")["pause-before-switchover"]:
             text = 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
@@ -266,6 +274,19 @@ def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], so
         ):
             text = 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
             yield ("faults", number, "phase"), text
+
+
+def _find_step_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
+    """Downtime limits that would change nothing, or never come."""
+    steps, step_s = settings.downtime_steps_ms, settings.downtime_step_s
+    if not steps and step_s != MigrationSettings.downtime_step_s:
+        yield ("settings", "downtime_step_s"), "has no effect without downtime_steps_ms"
+    for before, limit in itertools.pairwise((settings.downtime_limit_ms, *steps)):
+        if before == limit:
+            yield ("settings", "downtime_steps_ms"), f"{limit} ms has no effect: it is the limit before it, too"
+    if steps and len(steps) * step_s >= settings.timeout_s:
+        late = f"the last limit would come after {len(steps) * step_s:g} s"
+        yield ("settings", "downtime_steps_ms"), f"{late}, and timeout_s is {settings.timeout_s:g} s"
 
 
 def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterator[Problem]:
@@ -303,3 +324,18 @@ def _find_device_contradictions(
         same = isinstance(there, DeviceSpec) and getattr(there.knobs, field.name) == value
         if acts and acts != side and not same:
             yield (*place, field.name), f"{value!r} has no effect on the {side}: it acts on the {acts}'s device only"
+    if side == "destination" and isinstance(there, DeviceSpec):
+        yield from _find_version_contradictions(device.knobs, there.knobs, place)
+
+
+def _find_version_contradictions(knobs: Knobs, saving: Knobs, place: Target) -> Iterator[Problem]:
+    """What is to be done with another version, where there is none, or where it is not refused."""
+    for name in _OF_VERSIONS:
+        value = getattr(knobs, name)
+        if value == getattr(Knobs, name):
+            continue
+        if knobs.stream_version == saving.stream_version:
+            same = f"both sides' devices have stream_version {knobs.stream_version}"
+            yield (*place, name), f"{value!r} has no effect: {same}"
+        elif name == "version_errno" and knobs.other_version != "refused":
+            yield (*place, name), f'{value} has no effect with other_version = "{knobs.other_version}"'

@@ -10,6 +10,7 @@ from switchover.migration.drivers import DRIVERS
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, FunctionSpec, SideSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
+from switchover.scenarios.forecast import Ending, Forecast
 from switchover.scenarios.oracle import DEFAULT, find_rule
 from switchover.scenarios.preflight import Decision, Known, decide, foresee
 from switchover.scenarios.scenario import Scenario
@@ -20,6 +21,8 @@ WARM_CASE_S = 10.0
 """The same without the boot, for a guest that is restored."""
 SECOND_MIGRATION_S = 10.0
 """A second migration of the guest that stayed, on top of that."""
+_WENT_ON = (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED, VerdictName.FAILED)
+"""As long as all that the devices have to move takes, at most."""
 _TRIED_AGAIN = (VerdictName.FAILED, VerdictName.HUNG, VerdictName.CANCELLED, VerdictName.CRASHED)
 
 
@@ -63,11 +66,11 @@ def _make_entry(planned: PlannedCase, known: Known | None = None) -> Entry:
         case, name = foresee(planned.case, planned.rule.name, planned.hosts, known)
         planned = replace(planned, case=case, rule=find_rule(name) or DEFAULT)
     decision = decide(planned.case, planned.hosts, known)
-    return Entry(planned, decision, estimate_seconds(planned.case) if decision.runs else 0.0)
+    return Entry(planned, decision, estimate_seconds(planned.case, planned.outlook) if decision.runs else 0.0)
 
 
-def estimate_seconds(case: Case) -> float:
-    """How long a repeat takes if it ends as expected."""
+def estimate_seconds(case: Case, outlook: Forecast) -> float:
+    """How long a repeat takes if it ends as expected. ``outlook``: of the case, by its sizes, rates and times."""
     expectation = case.expectation
     guest = case.source.guest
     is_warm = guest.start == "warm" or (
@@ -77,8 +80,8 @@ def estimate_seconds(case: Case) -> float:
     if expectation.verdict in _TRIED_AGAIN and (expectation.verdict, expectation.side) != _ENDED:
         seconds += SECOND_MIGRATION_S
     if expectation.verdict is VerdictName.HUNG:
-        seconds += case.settings.hang_s
-    return seconds
+        return seconds + (case.settings.hang_s if outlook.ending is Ending.OPEN else outlook.seconds)
+    return seconds + (outlook.seconds if expectation.verdict in _WENT_ON else 0.0)
 
 
 _ENDED = (VerdictName.CRASHED, "source")

@@ -21,6 +21,8 @@ const struct refdev_knobs refdev_default_knobs = {
 	.initial_bytes = 1 << 20,
 	.stop_copy_bytes = 64 << 10,
 	.fail_errno = EIO,
+	.stream_version = REFDEV_STREAM_NEWEST,
+	.version_errno = EINVAL,
 };
 
 static const char * const refdev_times_names[] = {
@@ -39,6 +41,13 @@ static const char * const refdev_corrupt_names[] = {
 	[REFDEV_CORRUPT_NONE] = "none",
 	[REFDEV_CORRUPT_STREAM] = "stream",
 	[REFDEV_CORRUPT_STATE] = "state",
+	NULL
+};
+
+static const char * const refdev_other_version_names[] = {
+	[REFDEV_OTHER_REFUSED] = "refused",
+	[REFDEV_OTHER_READ] = "read",
+	[REFDEV_OTHER_MISREAD] = "misread",
 	NULL
 };
 
@@ -334,6 +343,10 @@ REFDEV_KNOB(fail_errno, number, .min = 1, .max = REFDEV_MAX_ERRNO);
 REFDEV_KNOB(fail_times, choice, .names = refdev_times_names);
 REFDEV_KNOB(fail_device, choice, .names = refdev_device_names);
 REFDEV_KNOB(corrupt, choice, .names = refdev_corrupt_names);
+REFDEV_KNOB(stream_version, number, .min = REFDEV_STREAM_OLDEST,
+	    .max = REFDEV_STREAM_NEWEST);
+REFDEV_KNOB(other_version, choice, .names = refdev_other_version_names);
+REFDEV_KNOB(version_errno, number, .min = 1, .max = REFDEV_MAX_ERRNO);
 
 static struct attribute *refdev_knob_attrs[] = {
 	&refdev_knob_migration.attr.attr,
@@ -354,6 +367,9 @@ static struct attribute *refdev_knob_attrs[] = {
 	&refdev_knob_fail_times.attr.attr,
 	&refdev_knob_fail_device.attr.attr,
 	&refdev_knob_corrupt.attr.attr,
+	&refdev_knob_stream_version.attr.attr,
+	&refdev_knob_other_version.attr.attr,
+	&refdev_knob_version_errno.attr.attr,
 	NULL
 };
 

@@ -28,16 +28,41 @@ static bool refdev_section_valid(u64 bytes)
 	       !(bytes % 8);
 }
 
+/* A version that is not this driver's: whether it is taken, and for what. */
+static int refdev_load_version(struct refdev_stream *stream, u64 version)
+{
+	struct refdev_knobs knobs;
+
+	if (version < REFDEV_STREAM_OLDEST || version > REFDEV_STREAM_NEWEST)
+		return refdev_load_reject(stream, "unknown version");
+	if (version == stream->version)
+		return 0;
+	refdev_get_knobs(stream->rd, &knobs);
+	refdev_count(stream->rd, REFDEV_OTHER_VERSIONS, 1);
+	switch (knobs.other_version) {
+	case REFDEV_OTHER_READ:
+		stream->version = version;
+		return 0;
+	case REFDEV_OTHER_MISREAD:
+		return 0;
+	default:
+		refdev_load_reject(stream, "another version");
+		return -(int)knobs.version_errno;
+	}
+}
+
 static int refdev_load_start(struct refdev_stream *stream)
 {
 	struct refdev_start_record *record =
 		(struct refdev_start_record *)stream->load.header;
 	struct refdev_load *load = &stream->load;
+	int ret;
 
 	if (le64_to_cpu(record->magic) != REFDEV_STREAM_START)
 		return refdev_load_reject(stream, "not a stream of a reference device");
-	if (le64_to_cpu(record->version) != REFDEV_STREAM_VERSION)
-		return refdev_load_reject(stream, "unknown version");
+	ret = refdev_load_version(stream, le64_to_cpu(record->version));
+	if (ret)
+		return ret;
 	if (le64_to_cpu(record->nr_vectors) != stream->rd->nr_vectors)
 		return refdev_load_reject(stream, "number of vectors differs");
 	stream->initial_bytes = le64_to_cpu(record->initial_bytes);
@@ -313,9 +338,10 @@ struct file *refdev_load_open(struct refdev *rd)
 	return refdev_stream_file(stream, &refdev_load_fops, O_WRONLY);
 }
 
-static void refdev_load_apply_registers(struct refdev *rd,
-					const struct refdev_reg_record *record)
+static void refdev_load_apply_registers(struct refdev_stream *stream)
 {
+	const struct refdev_reg_record *record = &stream->load.regs;
+	struct refdev *rd = stream->rd;
 	struct refdev_regs *regs = &rd->regs;
 	unsigned int i;
 
@@ -323,8 +349,11 @@ static void refdev_load_apply_registers(struct refdev *rd,
 
 	regs->control = le64_to_cpu(record->control) & REFDEV_CONTROL_ENABLE;
 	regs->generation = le64_to_cpu(record->generation) + 1;
-	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++)
-		regs->scratch[i] = le64_to_cpu(record->scratch[i]);
+	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++) {
+		unsigned int place = refdev_scratch_place(stream, i);
+
+		regs->scratch[i] = le64_to_cpu(record->scratch[place]);
+	}
 	regs->dma_address = round_down(le64_to_cpu(record->dma_address),
 				       REFDEV_DMA_PAGE);
 	regs->dma_pages = min(le64_to_cpu(record->dma_pages),
@@ -374,7 +403,7 @@ int refdev_load_apply(struct refdev_stream *stream)
 	rd->regs.checksum = load->state_sum;
 	if (refdev_fault_corrupts(rd, REFDEV_CORRUPT_STATE))
 		rd->regs.checksum ^= 1;
-	refdev_load_apply_registers(rd, &load->regs);
+	refdev_load_apply_registers(stream);
 	mutex_unlock(&rd->reg_lock);
 	refdev_load_apply_irqs(rd, &load->regs);
 	refdev_count(rd, REFDEV_LOADS, 1);

@@ -60,6 +60,7 @@ enum refdev_counter {
 	REFDEV_DMA_PAGES_WRITTEN,
 	REFDEV_DMA_ERRORS,
 	REFDEV_FAULTS,
+	REFDEV_OTHER_VERSIONS,
 	REFDEV_OPENS,
 	REFDEV_RESETS,
 	REFDEV_NR_COUNTERS
@@ -90,6 +91,13 @@ enum refdev_corrupt {
 	REFDEV_CORRUPT_STATE,
 };
 
+/* What a driver makes of a stream of another version than its own. */
+enum refdev_other_version {
+	REFDEV_OTHER_REFUSED,
+	REFDEV_OTHER_READ,		/* as what it is */
+	REFDEV_OTHER_MISREAD,		/* as one of its own */
+};
+
 /* What users dial in; sizes are bytes in the migration stream. */
 struct refdev_knobs {
 	bool migration;
@@ -112,6 +120,9 @@ struct refdev_knobs {
 	u64 fail_times;			/* enum refdev_fail_times */
 	u64 fail_device;		/* enum refdev_fail_device */
 	u64 corrupt;			/* enum refdev_corrupt */
+	u64 stream_version;		/* of the streams that the driver writes */
+	u64 other_version;		/* enum refdev_other_version */
+	u64 version_errno;		/* of a version that is refused */
 };
 
 /* What a guest can write to, and what a reset clears. */

@@ -132,7 +132,7 @@ static size_t refdev_save_start_record(struct refdev_stream *stream, u8 *out)
 {
 	struct refdev_start_record record = {
 		.magic = cpu_to_le64(REFDEV_STREAM_START),
-		.version = cpu_to_le64(REFDEV_STREAM_VERSION),
+		.version = cpu_to_le64(stream->version),
 		.nr_vectors = cpu_to_le64(stream->rd->nr_vectors),
 		.initial_bytes = cpu_to_le64(stream->initial_bytes),
 		.stop_copy_bytes = cpu_to_le64(stream->stop_copy_bytes),
@@ -156,8 +156,9 @@ static size_t refdev_save_record(struct refdev_stream *stream, u64 magic,
 	return sizeof(record);
 }
 
-static size_t refdev_save_registers(struct refdev *rd, u8 *out)
+static size_t refdev_save_registers(struct refdev_stream *stream, u8 *out)
 {
+	struct refdev *rd = stream->rd;
 	const struct refdev_regs *regs = &rd->regs;
 	struct refdev_reg_record record;
 	struct refdev_irq_state irqs;
@@ -169,7 +170,8 @@ static size_t refdev_save_registers(struct refdev *rd, u8 *out)
 	record.generation = cpu_to_le64(regs->generation);
 	record.latched = cpu_to_le64(irqs.latched);
 	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++)
-		record.scratch[i] = cpu_to_le64(regs->scratch[i]);
+		record.scratch[refdev_scratch_place(stream, i)] =
+			cpu_to_le64(regs->scratch[i]);
 	record.dma_address = cpu_to_le64(regs->dma_address);
 	record.dma_pages = cpu_to_le64(regs->dma_pages);
 	record.dma_control = cpu_to_le64(regs->dma_control);
@@ -195,7 +197,7 @@ static size_t refdev_save_header(struct refdev_stream *stream, u8 *out)
 		return refdev_save_record(stream, REFDEV_STREAM_DIRTY, out);
 	default:
 		len = refdev_save_record(stream, REFDEV_STREAM_STOP, out);
-		return len + refdev_save_registers(stream->rd, out + len);
+		return len + refdev_save_registers(stream, out + len);
 	}
 }
 

@@ -28,6 +28,13 @@ u64 refdev_stop_words(u64 stop_copy_bytes)
 	return (stop_copy_bytes - REFDEV_STOP_OVERHEAD) / 8;
 }
 
+/* Where a scratch register is among them, by the version of the stream. */
+unsigned int refdev_scratch_place(struct refdev_stream *stream, unsigned int i)
+{
+	return stream->version == REFDEV_STREAM_OLDEST ?
+	       REFDEV_SCRATCH_WORDS - 1 - i : i;
+}
+
 u64 refdev_state_words(struct refdev *rd)
 {
 	struct refdev_knobs knobs;
@@ -70,6 +77,7 @@ struct refdev_stream *refdev_stream_create(struct refdev *rd)
 
 	mutex_lock(&rd->reg_lock);
 	refdev_get_knobs(rd, &knobs);
+	stream->version = knobs.stream_version;
 	stream->initial_bytes = knobs.initial_bytes;
 	stream->stop_copy_bytes = knobs.stop_copy_bytes;
 	stream->seed = rd->regs.seed;

@@ -19,7 +19,12 @@
 
 #include "refdev.h"
 
-#define REFDEV_STREAM_VERSION	2
+/*
+ * Versions differ in one thing: the first has the scratch registers from the
+ * last to the first.
+ */
+#define REFDEV_STREAM_OLDEST	1ULL
+#define REFDEV_STREAM_NEWEST	2ULL
 #define REFDEV_STREAM_START	0x5452415453524452ULL	/* "RDRSTART" */
 #define REFDEV_STREAM_DIRTY	0x5954524944524452ULL	/* "RDRDIRTY" */
 #define REFDEV_STREAM_STOP	0x504f54532d524452ULL	/* "RDR-STOP" */
@@ -138,6 +143,7 @@ struct refdev_stream {
 	wait_queue_head_t wait;
 	bool closed;			/* rd must not be touched any more */
 	struct refdev *rd;
+	u64 version;			/* in which registers are saved or read */
 	u64 initial_bytes;
 	u64 stop_copy_bytes;
 	u64 seed;
@@ -169,6 +175,7 @@ u64 refdev_stream_pace(struct refdev_stream *stream, u64 bytes, u64 rate);
 int refdev_sleep(u64 until_ns);
 u64 refdev_initial_words(u64 initial_bytes);
 u64 refdev_stop_words(u64 stop_copy_bytes);
+unsigned int refdev_scratch_place(struct refdev_stream *stream, unsigned int i);
 
 /* save.c */
 struct file *refdev_save_open(struct refdev *rd, bool stopped);

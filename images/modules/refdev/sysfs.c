@@ -49,6 +49,7 @@ REFDEV_COUNTER(irqs_coalesced, REFDEV_IRQS_COALESCED);
 REFDEV_COUNTER(dma_pages_written, REFDEV_DMA_PAGES_WRITTEN);
 REFDEV_COUNTER(dma_errors, REFDEV_DMA_ERRORS);
 REFDEV_COUNTER(faults, REFDEV_FAULTS);
+REFDEV_COUNTER(other_versions, REFDEV_OTHER_VERSIONS);
 REFDEV_COUNTER(opens, REFDEV_OPENS);
 REFDEV_COUNTER(resets, REFDEV_RESETS);
 
@@ -70,6 +71,7 @@ static struct attribute *refdev_counter_attrs[] = {
 	&refdev_counter_dma_pages_written.attr.attr,
 	&refdev_counter_dma_errors.attr.attr,
 	&refdev_counter_faults.attr.attr,
+	&refdev_counter_other_versions.attr.attr,
 	&refdev_counter_opens.attr.attr,
 	&refdev_counter_resets.attr.attr,
 	NULL

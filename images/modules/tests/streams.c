@@ -107,6 +107,68 @@ static void test_corruption(void)
 	close_device(&dev);
 }
 
+static bool scratch_is(struct device *dev, bool reversed)
+{
+	unsigned int i;
+
+	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++) {
+		unsigned int value = reversed ? REFDEV_SCRATCH_WORDS - 1 - i : i;
+
+		if (read_reg(dev, REFDEV_REG_SCRATCH + 8 * i) != value)
+			return false;
+	}
+	return true;
+}
+
+/* A stream of one version for a driver of another one. */
+static void test_versions(uint64_t from, uint64_t to)
+{
+	uint64_t others = get_number("counters/other_versions");
+	int error, stop_error, none;
+	struct device dev;
+	uint8_t *stream;
+	unsigned int i;
+	size_t size;
+
+	default_knobs();
+	set_knob("stream_version", from);
+	open_device(&dev);
+	for (i = 0; i < REFDEV_SCRATCH_WORDS; i++)
+		write_reg(&dev, REFDEV_REG_SCRATCH + 8 * i, i);
+	stream = save(&dev, true, MIB, &size);
+	reset(&dev);
+	error = load(&dev, stream, size, MIB, &stop_error);
+	must(&dev, STATE(RUNNING), &none);
+	check(!error && !stop_error && scratch_is(&dev, false),
+	      "version %d for its own driver", (int)from);
+	check_equal(get_number("counters/other_versions"), others, "not counted");
+
+	set_knob("stream_version", to);
+	reset(&dev);
+	error = load(&dev, stream, size, 8, &stop_error);
+	check_equal(error, EINVAL, "another version is refused");
+	set_knob("version_errno", EOPNOTSUPP);
+	reset(&dev);
+	error = load(&dev, stream, 64, 64, &stop_error);
+	check_equal(error, EOPNOTSUPP, "with the errno that is asked for");
+	set_text("other_version", "read");
+	reset(&dev);
+	error = load(&dev, stream, size, MIB, &stop_error);
+	must(&dev, STATE(RUNNING), &none);
+	check(!error && !stop_error && scratch_is(&dev, false),
+	      "other_version=read: as it was");
+	set_text("other_version", "misread");
+	reset(&dev);
+	error = load(&dev, stream, size, MIB, &stop_error);
+	must(&dev, STATE(RUNNING), &none);
+	check(!error && !stop_error && scratch_is(&dev, true),
+	      "other_version=misread: the other way round");
+	check_equal(get_number("counters/other_versions"), others + 4, "counted");
+	free(stream);
+	close_device(&dev);
+	default_knobs();
+}
+
 static void test_dirty(void)
 {
 	uint64_t initial, dirty, count;
@@ -163,5 +225,7 @@ void test_streams(void)
 		test_stream(false, pieces[i], pieces[4 - i]);
 	}
 	test_corruption();
+	test_versions(1, 2);
+	test_versions(2, 1);
 	test_dirty();
 }

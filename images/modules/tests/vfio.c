@@ -148,6 +148,9 @@ void default_knobs(void)
 	set_text("fail_times", "once");
 	set_text("fail_device", "stays");
 	set_text("corrupt", "none");
+	set_knob("stream_version", 2);
+	set_text("other_version", "refused");
+	set_knob("version_errno", EINVAL);
 }
 
 void open_device(struct device *dev)

@@ -2,6 +2,7 @@
 """Faults are shown to have happened."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.builders import make_truth
@@ -82,8 +83,56 @@ def test_a_second_migration_asks_for_no_fault() -> None:
     """The devices were put in order before it: that they then make none is as it is to be."""
     failing = with_one_device(Knobs(fail_at="STOP_COPY"))
     healed = in_order(Case("x", source=failing))
-    assert list(check_device_faults(make_device_side("source", 0), healed.source)) == []
-    assert list(check_device_faults(make_device_side("source", 0), failing)) != []
+    assert list(check_device_faults(make_device_side("source", 0), healed)) == []
+    assert list(check_device_faults(make_device_side("source", 0), Case("x", source=failing))) != []
+
+
+NEVER = [
+    ("source", {"fail_at": "PRE_COPY", "pre_copy": False}),
+    ("source", {"fail_at": f"read:{5 << 20}"}),
+    ("source", {"fail_at": "RUNNING_P2P"}),
+    ("destination", {"fail_at": f"write:{5 << 20}"}),
+    ("destination", {"fail_at": "RUNNING_P2P", "p2p": False}),
+]
+
+
+@pytest.mark.parametrize(("side", "knobs"), NEVER)
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_fault_that_never_happens_is_shown_not_to_have(side: str, knobs: dict[str, Any], count: int) -> None:
+    """Where a migration does not come to the fault, the device's count says so: nothing else has to be shown."""
+    spec = with_one_device(Knobs(**knobs))
+    case = Case("x", source=spec) if side == "source" else Case("x", destination=spec)
+    source, destination = (make_device_side(name, count * (name == side)) for name in ("source", "destination"))
+    checks = make_some(replace(make_evidence(case=case), source=source, destination=destination), rules=faults.CHECKS)
+    assert [(check.label, check.passed) for check in checks] == [(f"device.no-fault, {side}", count == 0)]
+    assert list_faults(case) == ()
+
+
+def test_of_a_fault_that_may_happen_nothing_is_claimed() -> None:
+    """How much gets dirty decides whether the stream is so long."""
+    case = Case("x", source=with_one_device(Knobs(fail_at=f"read:{5 << 20}", dirty_bytes_per_sec=1 << 20)))
+    checks = make_some(replace(make_evidence(case=case), source=make_device_side("source", 1)), rules=faults.CHECKS)
+    assert checks == []
+    assert list_faults(case) == ()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_stream_of_another_version_is_shown_by_the_device_that_loads_it(count: int) -> None:
+    """By its own count; of sides with one version nothing is claimed, nor where something else is done."""
+    old, new = with_one_device(Knobs(stream_version=1)), with_one_device(Knobs())
+    device = DeviceEvidence("destination", DeviceSpec(), make_truth(), make_truth(other_versions=count))
+    side = SideEvidence("destination", devices=(device,))
+
+    def check(case: Case) -> list[Check]:
+        return make_some(replace(make_evidence(case=case), destination=side), rules=faults.CHECKS)
+
+    case = Case("x", source=old, destination=new)
+    assert [(check.label, check.passed) for check in check(case)] == [("device.other-version, destination", count > 0)]
+    assert list_faults(case) == ("device.other-version, destination",)
+    cut = replace(case, faults=(Fault(Action.CUT_LINK, Phase.ACTIVE),))
+    for other in (Case("x", source=old, destination=old), cut):
+        assert [one for one in check(other) if "version" in one.label] == []
+        assert not any("version" in label for label in list_faults(other))
 
 
 def test_each_device_makes_its_own_fault() -> None:

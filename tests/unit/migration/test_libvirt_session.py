@@ -220,6 +220,18 @@ def test_without_settle_the_limit_is_the_real_one_from_the_start() -> None:
     assert [line for line in world.log if line.startswith("downtime")] == ["downtime limit 500"]
 
 
+def test_one_limit_after_the_other() -> None:
+    """By libvirt's own call, and its end is when the limit was taken."""
+    world = World()
+    steps = MigrationSettings(downtime_limit_ms=500, settle=False, downtime_steps_ms=(700, 900), downtime_step_s=0.01)
+    result = world.run(steps)
+    told = [line for line in world.log if line.startswith("downtime")]
+    assert told == [f"downtime limit {limit}" for limit in (500, 700, 900)][: len(told)]
+    assert len(told) > 1
+    assert [limit.limit_ms for limit in result.limits] == [500, 700, 900][: len(told)]
+    assert all(limit.taken_ns is not None and limit.taken_ns >= limit.told_ns for limit in result.limits)
+
+
 def test_libvirts_job_is_looked_at_on_the_way() -> None:
     """What it says while there is a job is kept, and counted; that there is none is not."""
     result = World().run(MigrationSettings())

@@ -316,7 +316,7 @@ def test_a_binary_that_does_not_trace(course: Course) -> None:
 def test_the_reason_at_the_deadline(course: Course, pending: int | None, kind: HangKind) -> None:
     """When the time is over, one look tells the kind; without it the counters are the evidence."""
     course.pending = pending
-    hang = course.watch().find_reason("active", REPLY, 180)
+    hang = course.watch().find_reason("active", REPLY, 180, held=False)
     assert (hang.kind, hang.seconds) == (kind, 180)
     if pending is None:
         assert hang.evidence == "status active, RAM remaining 7 bytes"
@@ -324,17 +324,28 @@ def test_the_reason_at_the_deadline(course: Course, pending: int | None, kind: H
 
 def test_the_reason_of_another_status(course: Course) -> None:
     """Nothing is traced of a migration that is not active; a reply without counters is none."""
-    hang = course.watch().find_reason(None, {}, 180)
+    hang = course.watch().find_reason(None, {}, 180, held=False)
     assert (hang.kind, hang.evidence) == (HangKind.NO_END, "status None, RAM remaining None bytes")
     assert course.traced == []
 
 
 def test_the_reason_after_looks_that_saw_progress(course: Course) -> None:
-    """Progress that was too slow is not converging too."""
+    """A migration that still gets on when its time is over is too slow, and says nothing of its limit; one that does
+    not is above it.
+    """
     watching = course.watch()
     assert follow(course, 12, watching=watching) is None
-    course.pending = 2000
-    assert watching.find_reason("active", REPLY, 180).kind is HangKind.NOT_CONVERGING
+    for pending, kind in ((5000, HangKind.NOT_CONVERGING), (2000, HangKind.NO_END)):
+        course.pending = pending
+        assert watching.find_reason("active", REPLY, 180, held=False).kind is kind
+
+
+def test_the_reason_while_the_switchover_is_held_back(course: Course) -> None:
+    """The limit is that of the harness then: what is pending above it says nothing, and is not looked at."""
+    hang = course.watch().find_reason("active", REPLY, 180, held=True)
+    assert hang.kind is HangKind.NO_END
+    assert hang.evidence == "status active, RAM remaining 7 bytes, and the switchover still held back"
+    assert course.traced == []
 
 
 def test_a_source_that_holds_its_lock(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,9 +43,11 @@ EARLIER = ({"verdict": "infrastructure-error", "reason": "hosta does not answer"
 MISMATCHES = (Mismatch(MismatchKind.FAULT, members=("migration.faults, cut link in active",)),)
 DEATHS = (Death("destination", -6),)
 OLDER = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
-WHOLE = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
+LIMITS = ({"limit_ms": 300, "told_ns": 1, "taken_ns": 1}, {"limit_ms": 1050, "told_ns": 5, "taken_ns": 7})
+OF_VERSION_7 = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
+WHOLE = replace(OF_VERSION_7, limits=LIMITS)
 INTERVENTION = {"name": "cancel", "phase": "active", "status": "active", "began_ns": 1, "ended_ns": 2}
-SCHEMA = DATA / "record-7.json"
+SCHEMA = DATA / "record-8.json"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | FINITE | st.text(),
@@ -103,6 +105,7 @@ RECORDS = st.builds(
     ).map(tuple),
     deaths=st.lists(st.builds(Death, st.text(), st.integers(), st.booleans()), max_size=2).map(tuple),
     interventions=st.lists(OBJECTS.map(INTERVENTION.__or__), max_size=2).map(tuple),
+    limits=st.lists(OBJECTS.map(LIMITS[0].__or__), max_size=2).map(tuple),
     not_checked=st.lists(st.builds(NotChecked, st.sampled_from(CheckId), st.text(), st.text()), max_size=2).map(tuple),
     alone=st.just({}) | OBJECTS.map(ALONE.__or__),
     earlier=st.lists(OBJECTS, max_size=2).map(tuple),
@@ -143,12 +146,17 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 7 is read for good."""
+    """A record that was written by version 8 is read for good."""
     record = read_record(SCHEMA)
     assert record == WHOLE
     assert record.measured("downtime.qemu") == 0.256
     assert record.measured("bytes.wire") is None
     assert record.measured("no such") is None
+
+
+def test_a_record_of_version_7_can_be_read() -> None:
+    """In version 7 nobody told of downtime limits."""
+    assert read_record(DATA / "record-7.json") == replace(OF_VERSION_7, schema_version=7)
 
 
 def test_a_record_of_version_6_can_be_read() -> None:

@@ -224,6 +224,14 @@ def test_the_script_takes_as_long_as_the_lab_did() -> None:
     assert head_of(render_script(record))["DEADLINE"] == "40"
 
 
+def test_limits_that_follow_each_other() -> None:
+    """The script has them too, in whole seconds."""
+    settings = replace(PRE_COPY_ON.settings, downtime_steps_ms=(300, 1050), downtime_step_s=2.6)
+    head = head_of(render_script(record_of(replace(PRE_COPY_ON, settings=settings))))
+    assert (head["DOWNTIME_STEPS"], head["STEP_SECONDS"]) == ("300 1050", "3")
+    assert head_of(render_script(record_of(PRE_COPY_ON)))["DOWNTIME_STEPS"] == ""
+
+
 @pytest.mark.parametrize(
     ("action", "command", "needs"),
     [

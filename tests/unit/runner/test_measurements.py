@@ -19,6 +19,7 @@ NAMES = [
     "downtime.qemu",
     "time.total",
     "time.wall",
+    "downtime.limit",
     "bytes.vfio.precopy",
     "bytes.vfio.stop_copy",
     "bytes.vfio.transferred",
@@ -42,6 +43,7 @@ def by_name(
         REPLY if reply is None else reply,
         settings or MigrationSettings(),
         wall_seconds=14.5,
+        limit_ms=600,
     )
     return {number.name: number for number in numbers}
 
@@ -65,6 +67,7 @@ def test_each_number_comes_from_its_own_source() -> None:
         "downtime.qemu": 0.256,
         "time.total": 12.345,
         "time.wall": 14.5,
+        "downtime.limit": 0.6,
         "bytes.vfio.precopy": 64,
         "bytes.vfio.stop_copy": 16,
         "bytes.vfio.transferred": 80,
@@ -89,9 +92,15 @@ def test_what_qemu_did_not_tell_is_missing() -> None:
     """Members that are missing give missing numbers, not 0; a downtime of 0 ms is a number."""
     numbers = by_name(moved=MigrationBytes((), None, None, None, None, None), reply={})
     missing = [name for name, number in numbers.items() if number.value is None]
-    assert missing == [name for name in NAMES[1:] if name != "time.wall"]
+    assert missing == [name for name in NAMES[1:] if name not in ("time.wall", "downtime.limit")]
     assert all(numbers[name].note for name in missing if name.startswith("bytes."))
     assert by_name(reply={"downtime": 0})["downtime.qemu"].value == 0
+
+
+def test_a_limit_of_which_nobody_told_is_missing() -> None:
+    """Without a status that tells of the switchover."""
+    (limit,) = (one for one in measure(EXPLAINED, make_moved(), REPLY, MigrationSettings()) if "limit" in one.name)
+    assert (limit.value, limit.note) == (None, "no status told of the switchover")
 
 
 def test_qemus_downtime_without_return_path_has_a_note() -> None:

@@ -87,6 +87,14 @@ def test_ranges_of_knobs_are_those_of_the_device() -> None:
         ("[bounds]\nhang_s = 9\n[axes]\nbounds.timeout_s = [9, 8]", "5: bounds.hang_s: bounds.timeout_s=8: 9 s is abo"),
         ("[probes]\nheartbeat_us = 1", "5: probes.heartbeat_us: must be 0, or 100 to 10000000 microseconds (it is 1)"),
         ("[migration]\ndowntime_limit_ms = 2000001", "5: migration.downtime_limit_ms: must be 0 to 2000000 millisec"),
+        ("[migration]\ndowntime_steps_ms = [1, 2000001]", "5: migration.downtime_steps_ms: each must be 0 to 2000000"),
+        ("[migration]\ndowntime_step_s = 5", "5: migration.downtime_step_s: scenario: has no effect without downtime"),
+        ("[migration]\ndowntime_steps_ms = [9, 9]", "5: migration.downtime_steps_ms: scenario: 9 ms has no effect: it"),
+        ("[migration]\ndowntime_steps_ms = [4000]", "5: migration.downtime_steps_ms: scenario: 4000 ms has no effect"),
+        (
+            "[migration]\ndowntime_steps_ms = [1, 2]\n[bounds]\ntimeout_s = 20\nhang_s = 9",
+            "5: migration.downtime_steps_ms: scenario: the last limit would come after 20 s, and timeout_s is 20 s",
+        ),
         ("[migration]\nmax_bandwidth = 9223372036854775808", "5: migration.max_bandwidth: must be 0 to 922337203685"),
         *(
             (f"[migration]\nparameters.{name} = 1", f"5: migration.parameters.{name}: has a key of its own, which it")
@@ -99,6 +107,16 @@ def test_ranges_of_knobs_are_those_of_the_device() -> None:
         ("[destination.device]\nsave_bytes_per_sec = 9", "5: destination.device.save_bytes_per_sec: scenario: 9 has"),
         ('[destination.device]\ncorrupt = "stream"', "5: destination.device.corrupt: scenario: 'stream' has no effect"),
         ("[axes]\nsource.device.load_initial_ms = [0, 9]", "5: axes.source.device.load_initial_ms: source.device.lo"),
+        ("[device]\nstream_version = 3", "5: device.stream_version: must be 1 to 2 (it is 3)"),
+        (
+            '[source.device]\nother_version = "read"',
+            "5: source.device.other_version: scenario: 'read' has no effect on",
+        ),
+        ('[device]\nother_version = "read"', "5: device.other_version: scenario: 'read' has no effect: both sides' d"),
+        (
+            '[destination.device]\nstream_version = 1\nother_version = "read"\nversion_errno = 5',
+            '7: destination.device.version_errno: scenario: 5 has no effect with other_version = "read"',
+        ),
         ('[expect]\nverdict = "infrastructure-error"\nbecause = "x"', "4: expect: infrastructure-error is no outcom"),
         ('[expect]\nverdict = "completed"\nreason = "x"\nbecause = "x"', "4: expect: a migration that completes giv"),
         ('[axes]\n"a,b" = [{ name = "x", set = { vcpus = 1 } }]', "5: axes.a,b: the name of an axis must be letters"),

@@ -25,6 +25,7 @@ from switchover.scenarios.scenario import catalogue_directory, list_scenarios, l
 
 V = VerdictName
 ACK = 'migration.switchover_ack = "on"'
+PAUSED = 'fault.action = "pause guest", fault.phase = "before"'
 NO_RETURN = 'migration.return_path = "off"'
 ACK_AT_SOURCE = f'{ACK}, migration.destination_capabilities.switchover-ack = "off"'
 TWO = '[[devices]]\nid = "a"\n[[devices]]\nid = "b"\n'
@@ -161,6 +162,22 @@ EXAMPLES = [
     ("multifd-transfer-at-destination-only",
      f'destination.device.{TRANSFER} = "on", {MULTIFD}, source.device.{TRANSFER} = "off"', "", V.FAILED, "destination",
      "d: got DEV_CONFIG_STATE in main migration channel but doing multifd transfer"),
+    ("never-converges", 'device.pre_copy = "off", migration.downtime_limit_ms = 70', 'migration.downtime_limit_ms = 70',
+     V.HUNG, "source", "not converging: pending 5.0 MiB stays above the threshold 4.3 MiB (70 ms at 64.0 MiB/s)"),
+    ("never-converges", f'{ACK}, source.device.pre_copy = "off", migration.downtime_limit_ms = 70',
+     "migration.downtime_limit_ms = 70", V.HUNG, "source", "not converging: pending 5.0 MiB stays above the threshold"),
+    *(("longer-than-timeout", f'device.initial_bytes = "1 GiB", {knob} = "1 MiB"', 'device.initial_bytes = "1 GiB"',
+       V.HUNG, "", "no end: status active, RAM remaining 4096 bytes, for 180 s")
+      for knob in ("device.save_bytes_per_sec", "destination.device.load_bytes_per_sec")),
+    *(("device-takes-too-long-for-one-call", f"{knob} = 60_000", f"{knob} = 1_000", V.HUNG, "destination",
+       "no progress at the destination: status active, nothing is sent, and neither QEMU writes to its log, for 30 s")
+      for knob in ("destination.device.load_initial_ms", "source.device.state_change_ms")),
+    ("stream-version-refused", "source.device.stream_version = 1", "device.stream_version = 1", V.FAILED, "destination",
+     f"failed: error while loading state section id 45({SECTION}); load of migration failed: Invalid argument"),
+    ("stream-version-refused", "destination.device.stream_version = 1, destination.device.version_errno = 95",
+     "device.stream_version = 1", V.FAILED, "destination", "failed: load of migration failed: Operation not supported"),
+    ("stream-version-misread", 'source.device.stream_version = 1, destination.device.other_version = "misread"', "",
+     V.CHECKS_FAILED, "", "device.scratch"),
 ]  # fmt: skip
 
 
@@ -329,7 +346,8 @@ DOMAINS = [
 """What libvirt compares of the two domains."""
 
 COMPLETING = (
-    "device-fails-once-it-is-saved", "paused-before", "x-allow-pre-copy-of-old-machines",
+    "device-fails-once-it-is-saved", "fault-that-never-happens", "paused-before", "stream-version-read",
+    "x-allow-pre-copy-of-old-machines",
     "x-allow-pre-copy-of-new-machines",
 )  # fmt: skip
 
@@ -394,7 +412,68 @@ def test_a_device_that_fails_once_it_is_saved() -> None:
     assert (rule.name, case.expectation.verdict) == ("device-fails-once-it-is-saved", V.COMPLETED)
 
 
-PAUSED = 'fault.action = "pause guest", fault.phase = "before"'
+NEVER = [
+    'device.pre_copy = "off", source.device.fail_at = "PRE_COPY"',
+    'device.pre_copy = "off", source.device.fail_at = "PRE_COPY_P2P"',
+    'device.allow_pre_copy = "off", source.device.fail_at = "PRE_COPY"',
+    'device.p2p = "off", source.device.fail_at = "PRE_COPY_P2P"',
+    'device.p2p = "off", device.pre_copy = "off", source.device.fail_at = "RUNNING_P2P"',
+    'source.device.fail_at = "RUNNING_P2P"',
+    f'source.device.fail_at = "read:{5 << 20}"',
+    f'destination.device.fail_at = "write:{5 << 20}"',
+    'destination.device.p2p = "off", destination.device.fail_at = "RUNNING_P2P"',
+]
+
+
+@pytest.mark.parametrize("changes", NEVER)
+def test_a_fault_that_never_happens(changes: str) -> None:
+    """A state that the migration does not pass, or a byte that the stream does not have: it completes."""
+    case, rule = case_with(changes)
+    assert (rule.name, case.expectation.verdict) == ("fault-that-never-happens", V.COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        (f'source.device.fail_at = "read:{(5 << 20) - 1}"', "device-fails-read"),
+        (f'destination.device.fail_at = "write:{(5 << 20) - 1}"', "device-fails-write"),
+        ('device.pre_copy = "off", source.device.fail_at = "RUNNING_P2P"', "device-fails-state-change-at-source"),
+        ('destination.device.fail_at = "STOP"', "device-fails-state-change-at-destination"),
+        (f'{PAUSED}, source.device.fail_at = "PRE_COPY"', "fault-that-never-happens"),
+        (f'{PAUSED}, source.device.fail_at = "STOP_COPY"', "device-fails-state-change-at-source"),
+        # how much gets dirty decides whether it comes to that
+        (f'device.dirty_bytes_per_sec = 4096, source.device.fail_at = "read:{5 << 20}"', ""),
+    ],
+)
+def test_where_a_device_comes_to_its_fault(changes: str, name: str) -> None:
+    """The last byte of the stream is one; without pre-copy a device goes through RUNNING_P2P before it is saved."""
+    assert case_with(changes)[1].name == name
+
+
+ENDLESS = 'device.pre_copy = "off", migration.downtime_limit_ms = 70'
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ('source.device.fail_at = "STOP_COPY"', "never-converges"),
+        ('destination.device.fail_at = "load"', "never-converges"),
+        ('source.device.corrupt = "stream"', "never-converges"),
+        ('destination.device.fail_at = "RESUMING"', "device-fails-state-change-at-destination"),
+        (
+            'migration.pause_before_switchover = "on", fault.action = "kill source", fault.phase = "pre-switchover"',
+            "never-converges",
+        ),
+        ('fault.action = "kill source", fault.phase = "device stop-copy"', "never-converges"),
+        ('fault.action = "kill source", fault.phase = "active"', "source-killed"),
+        ('fault.action = "cancel", fault.phase = "active"', "cancelled"),
+        (PAUSED, "never-converges"),
+        ('migration.capabilities.postcopy-ram = "on"', "postcopy-with-vfio"),
+    ],
+)
+def test_what_comes_before_a_migration_without_an_end(changes: str, name: str) -> None:
+    """What happens before the switchover does; what would come with it does not."""
+    assert case_with(f"{ENDLESS}, {changes}")[1].name == name
 
 
 @pytest.mark.parametrize(
@@ -412,6 +491,13 @@ def test_paused_before(changes: str) -> None:
     assert rule.name == "paused-before"
     assert (case.expectation.verdict, case.expectation.pre_copy) == (V.COMPLETED, "off")
     assert case_with(changes.replace('"before"', '"active"'))[1].name != "paused-before"
+
+
+def test_a_driver_that_knows_more_than_one_version() -> None:
+    """What it reads as what it is completes, from either version to the other."""
+    for changes in ("source.device.stream_version = 1", "destination.device.stream_version = 1"):
+        case, rule = case_with(f'{changes}, destination.device.other_version = "read"')
+        assert (rule.name, case.expectation.verdict) == ("stream-version-read", V.COMPLETED)
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 
 from switchover.scenarios.oracle.blocked import BLOCKED
 from switchover.scenarios.oracle.capabilities import BLOCKED_CAPABILITIES, REFUSED_CAPABILITIES, UNLIKE_CAPABILITIES
+from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.cpus import CPUS, REFUSED_CPUS
 from switchover.scenarios.oracle.differences import DEVICE_SECTIONS, OTHER_SECTIONS, STREAM_HEADS
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.machines import MACHINE_PARTS, MACHINE_RAM, REFUSED_MACHINES
 from switchover.scenarios.oracle.multifd import MULTIFD
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
+from switchover.scenarios.oracle.reach import Reach
 from switchover.scenarios.oracle.refused import REFUSED
 from switchover.scenarios.oracle.rule import DEFAULT, Rule, find_scenario_rule
 from switchover.scenarios.oracle.stable_abi import STABLE_ABI
+from switchover.scenarios.oracle.stream_versions import READ_VERSIONS, REFUSED_VERSIONS
 from switchover.scenarios.oracle.switchover_ack import SWITCHOVER_ACK
 from switchover.scenarios.oracle.traits import (
     Qemus,
@@ -26,7 +29,9 @@ from switchover.scenarios.oracle.traits import (
     join_traits,
     make_settings_traits,
     make_side_traits,
+    make_streams,
     make_traits,
+    with_forecast,
 )
 
 __all__ = [
@@ -35,6 +40,7 @@ __all__ = [
     "ORACLE",
     "Group",
     "Qemus",
+    "Reach",
     "Rule",
     "SettingsTraits",
     "SideTraits",
@@ -45,7 +51,9 @@ __all__ = [
     "join_traits",
     "make_settings_traits",
     "make_side_traits",
+    "make_streams",
     "make_traits",
+    "with_forecast",
 ]
 
 
@@ -69,9 +77,12 @@ GROUPS = (
     ),
     Group("The migration is disturbed", MADE_FAULTS),
     Group("The device fails", DEVICE_FAULTS),
+    Group("The device's stream has another version", REFUSED_VERSIONS),
     Group("switchover-ack", SWITCHOVER_ACK),
     Group("State of devices over multifd", MULTIFD),
+    Group("The migration has no end", CONVERGENCE),
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
+    Group("The device's stream has another version, and is taken", READ_VERSIONS),
     Group("Whether pre-copy is used", PRE_COPY),
 )
 """In the order in which a case meets them."""

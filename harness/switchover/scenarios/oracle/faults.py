@@ -7,11 +7,12 @@ from switchover.migration.phases import Action, Phase
 from switchover.migration.progress import HangKind
 from switchover.record.checks import CheckId
 from switchover.record.record import VerdictName
+from switchover.scenarios.oracle.reach import Reach
 from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
-_LOADS = r"/vfio|^[^;]*load of migration failed"
+LOADS = r"/vfio|^[^;]*load of migration failed"
 """The section of a VFIO device has an id that ends in ``/vfio``. libvirt passes on the last words only: those by
 themselves, without words of another section before them, may be about the device too."""
 
@@ -25,25 +26,29 @@ LOST_BY_RESET = (
 """Checks that fail of a device that QEMU has reset while the guest used it."""
 
 
-def _does(action: Action) -> Callable[[Traits], bool]:
-    return lambda traits: any(fault.action is action for fault in traits.faults)
+_AFTER_SWITCHOVER = (Phase.PRE_SWITCHOVER, Phase.DEVICE_STOP_COPY)
 
 
-def _is_cancelled_in_time(traits: Traits) -> bool:
-    """There is nothing to cancel before ``migrate``."""
-    return any(fault.action is Action.CANCEL and fault.phase is not Phase.BEFORE for fault in traits.faults)
+def _does(action: Action, *, but: tuple[Phase, ...] = ()) -> Callable[[Traits], bool]:
+    """Whether an action is done, in a phase that the migration comes to, and in none of ``but``."""
+    return lambda traits: any(
+        fault.action is action
+        and fault.phase not in but
+        and (traits.switches_over or fault.phase not in _AFTER_SWITCHOVER)
+        for fault in traits.faults
+    )
 
 
 def _fails_before_it_is_saved(device: DeviceTraits) -> bool:
     """With pre-copy STOP is the last of the states, else it comes before STOP_COPY."""
-    return device.fail_at in ("PRE_COPY", "PRE_COPY_P2P", "STOP_COPY") or (
+    return device.fail_at in ("PRE_COPY", "PRE_COPY_P2P", "RUNNING_P2P", "STOP_COPY") or (
         device.fail_at == "STOP" and not device.pre_copy
     )
 
 
 def _fails_at(side: SideTraits, *points: str) -> bool:
-    """Whether a device has one of these as its point of failure: without its byte, if it has one."""
-    return side.any_device(lambda device: device.fail_at.partition(":")[0] in points)
+    """Whether a device has one of these as its point of failure."""
+    return side.any_device(lambda device: device.fail_at in points)
 
 
 MADE_FAULTS = (
@@ -89,7 +94,7 @@ MADE_FAULTS = (
         "broke, and libvirt that its job was cancelled",
         source="QEMU 10.0, migration/migration.c: migration_cancel; libvirt 11.3, qemu/qemu_migration.c: "
         "qemuMigrationJobCheckStatus",
-        when=_is_cancelled_in_time,
+        when=_does(Action.CANCEL, but=(Phase.BEFORE,)),  # there is nothing to cancel yet
     ),
     make_rule(
         "link-cut",
@@ -134,17 +139,18 @@ DEVICE_FAULTS = (
         V.FAILED,
         "destination",
         aliases=("D destination device",),
-        reason=rf"Failed setting device state to RESUMING|{_LOADS}",
-        because="the device is put into RESUMING when the destination begins to load, from RUNNING by RUNNING_P2P",
+        reason=rf"Failed setting device state to RESUMING|{LOADS}",
+        because="the device is put into RESUMING when the destination begins to load, from RUNNING by RUNNING_P2P and "
+        "STOP",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_load_setup",
-        when=lambda traits: _fails_at(traits.destination, "RESUMING", "RUNNING_P2P"),
+        when=lambda traits: _fails_at(traits.destination, "RESUMING", "RUNNING_P2P", "STOP"),
     ),
     make_rule(
         "device-fails-write",
         "A device of the destination fails a write of its state.",
         V.FAILED,
         "destination",
-        reason=_LOADS,
+        reason=LOADS,
         because="the errno of write() is that of the section, and QEMU names the section",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_load_buffer; migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: _fails_at(traits.destination, "write"),
@@ -155,7 +161,7 @@ DEVICE_FAULTS = (
         V.FAILED,
         "destination",
         aliases=("D stream corrupt",),
-        reason=_LOADS,
+        reason=LOADS,
         because="the destination's device compares a checksum, and fails the last write; QEMU names the section",
         source="images/modules/refdev/load.c; QEMU 10.0, migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: traits.source.any_device(lambda device: device.corrupt == "stream"),
@@ -166,7 +172,7 @@ DEVICE_FAULTS = (
         V.FAILED,
         "destination",
         aliases=("D device type",),
-        reason=_LOADS,
+        reason=LOADS,
         because="the stream's header has the number of vectors, and the destination's device fails the write of a "
         "wrong one; QEMU names the section",
         source="images/modules/refdev/load.c; QEMU 10.0, migration/savevm.c: qemu_loadvm_section_part_end",
@@ -202,5 +208,16 @@ FOUND_BY_CHECKS = (
         because="it is the last change, after all was sent: QEMU resets the device that the guest has left",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_save_cleanup",
         when=lambda traits: traits.source.any_device(lambda device: device.fail_at == "STOP" and device.pre_copy),
+    ),
+    make_rule(
+        "fault-that-never-happens",
+        "A device is to fail where the migration does not come to: in a state that it does not pass, or at a byte "
+        "after the end of the stream.",
+        V.COMPLETED,
+        because="without pre-copy a device does not go through PRE_COPY, without P2P through none of the states for "
+        "it, and its stream has initial_bytes and stop_copy_bytes",
+        source="QEMU 10.0, hw/vfio/migration.c: vfio_save_setup, vfio_vmstate_change_prepare; "
+        "images/modules/refdev/fault.c",
+        when=lambda traits: any(side.any_device(lambda device: device.reach is Reach.NEVER) for side in traits.sides()),
     ),
 )

@@ -61,6 +61,7 @@ SWITCHOVER_ACK = (
         source=_APPROVED,
         when=lambda traits: (
             _waits_for_any(traits)
+            and traits.switches_over
             and _acks(traits) == (True, True)
             and not traits.source.pre_copy
             and traits.destination.pre_copy
@@ -86,6 +87,11 @@ SWITCHOVER_ACK = (
         reason=STARVED,
         because="the source waits for an ack that nobody gives; 11.1.3 completes",
         source=_APPROVED,
-        when=lambda traits: _waits_for_any(traits) and _acks(traits) == (True, False) and not traits.source.pre_copy,
+        when=lambda traits: (
+            _waits_for_any(traits)
+            and traits.switches_over
+            and _acks(traits) == (True, False)
+            and not traits.source.pre_copy
+        ),
     ),
 )

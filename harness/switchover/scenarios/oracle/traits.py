@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What rules look at in a case. Sizes, rates and times decide nothing here, so that many cases have the same traits."""
+"""What rules look at in a case.
+
+Of sizes, rates and times only what follows from them is here (scenarios/forecast.py), so that many cases have the same
+traits.
+"""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from switchover.devices.abilities import QemuAbilities
 from switchover.devices.known_qemus import find_known_qemu
+from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.forecast import Ending, Forecast, Stream, Terms, forecast, make_stream, make_terms
 from switchover.scenarios.oracle.qemus import QemuTraits, make_qemu_traits
+from switchover.scenarios.oracle.reach import Reach, Way, find_reach
 
 _LAST_WITHOUT = (8, 0)
 """The newest machine types with x-allow-pre-copy=false (hw_compat_8_0 of the patch)."""
@@ -27,15 +34,26 @@ class DeviceTraits:
     offers_pre_copy: bool
     p2p: bool
     fail_at: str
+    """The point of failure without its byte, ``none`` where the migration is not known to come to it."""
     corrupt: str
+    """``none`` where the migration is not known to come to that."""
     type: str
     properties: frozenset[tuple[str, str]]
     """Names and values of those that vfio-pci is given."""
     by_machine: str = ""
     """If ``x-allow-pre-copy`` is left to the machine type: what that makes of it, ``on`` or ``off``."""
+    stream_version: int = Knobs.stream_version
+    other_version: str = Knobs.other_version
+    reach: Reach = Reach.UNASKED
+    """Whether the migration comes to the fault that the device is to make."""
 
     def property_of(self, name: str, default: str) -> str:
         return dict(self.properties).get(name, default)
+
+    @property
+    def fails(self) -> bool:
+        """Whether there is a knob for a fault."""
+        return self.fail_at != "none" or self.corrupt != "none"
 
     @property
     def pre_copy(self) -> bool:
@@ -129,9 +147,16 @@ class Traits:
     """Whether the switchover is held back until the devices' pre-copy is drained."""
     parameters: frozenset[tuple[str, str]] = frozenset()
     """Migration parameters without a key of their own, by QEMU's names."""
+    ending: Ending = Ending.OPEN
+    """Whether the migration can come to its end."""
 
     def parameter(self, name: str, default: str = "") -> str:
         return dict(self.parameters).get(name, default)
+
+    @property
+    def switches_over(self) -> bool:
+        """Whether it may come to its switchover, as far as sizes and limits say."""
+        return self.ending is not Ending.NOT_CONVERGING
 
     def sides(self) -> tuple[SideTraits, SideTraits]:
         return self.source, self.destination
@@ -148,6 +173,8 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
             p2p=device.knobs.p2p,
             fail_at=device.knobs.fail_at,
             corrupt=device.knobs.corrupt,
+            stream_version=device.knobs.stream_version,
+            other_version=device.knobs.other_version,
             type=device.type,
             properties=frozenset(device.given_properties().items()),
             by_machine=_by_machine(side.guest.machine, device, asked),
@@ -220,6 +247,52 @@ def join_traits(
     return Traits(source, destination, settings.capabilities, faults, settings.settles, parameters=settings.parameters)
 
 
+def make_streams(
+    source: SideSpec, destination: SideSpec, of_source: SideTraits, faults: Sequence[Fault]
+) -> tuple[Stream, ...]:
+    """The state of each reference device of the source, on its way."""
+    there = {device.id: device.knobs for device in destination.references}
+    runs = not _pauses_first(faults)
+    return tuple(
+        make_stream(device.knobs, there.get(device.id), pre_copy=of_device.pre_copy and runs)
+        for device, of_device in zip(source.references, of_source.devices, strict=True)
+    )
+
+
+def with_forecast(
+    traits: Traits,
+    source: SideSpec,
+    destination: SideSpec,
+    streams: Sequence[Stream],
+    terms: Terms,
+    outlook: Forecast,
+) -> Traits:
+    """The traits of a case with its ending, and without faults that it does not come to."""
+    if outlook.ending is not Ending.OPEN:
+        traits = replace(traits, ending=outlook.ending)
+    if not any(device.fails for side in traits.sides() for device in side.devices):
+        return traits
+    by_device = {device.id: stream for device, stream in zip(source.references, streams, strict=True)}
+    paused = is_paused(traits)
+
+    def join(name: str, spec: SideSpec, side: SideTraits) -> SideTraits:
+        devices = []
+        for device, of_device in zip(spec.references, side.devices, strict=True):
+            joined = of_device
+            if of_device.fails and device.id in by_device:
+                way = Way(name, by_device[device.id], device.knobs.p2p, paused, outlook.ending, terms.timeout_s)
+                point, corrupt, reach = find_reach(device.knobs, way)
+                joined = replace(of_device, fail_at=point, corrupt=corrupt, reach=reach)
+            devices.append(joined)
+        return replace(side, devices=tuple(devices))
+
+    return replace(
+        traits,
+        source=join("source", source, traits.source),
+        destination=join("destination", destination, traits.destination),
+    )
+
+
 Qemus = tuple[QemuAbilities | None, QemuAbilities | None]
 """Those of source and destination; None: nobody knows what it is."""
 
@@ -231,13 +304,13 @@ def find_known_qemus(case: Case) -> Qemus:
 
 def make_traits(case: Case, qemus: Qemus | None = None) -> Traits:
     """``qemus``: default: what is known of them without asking."""
-    source, destination = find_known_qemus(case) if qemus is None else qemus
-    return join_traits(
-        make_side_traits(case.source, source),
-        make_side_traits(case.destination, destination),
-        make_settings_traits(case.settings),
-        case.faults,
-    )
+    qemu_here, qemu_there = find_known_qemus(case) if qemus is None else qemus
+    of_source = make_side_traits(case.source, qemu_here)
+    of_destination = make_side_traits(case.destination, qemu_there)
+    streams = make_streams(case.source, case.destination, of_source, case.faults)
+    terms = make_terms(case.settings, case.faults)
+    traits = join_traits(of_source, of_destination, make_settings_traits(case.settings), case.faults)
+    return with_forecast(traits, case.source, case.destination, streams, terms, forecast(streams, terms))
 
 
 def is_by_libvirt(traits: Traits) -> bool:
@@ -246,7 +319,11 @@ def is_by_libvirt(traits: Traits) -> bool:
 
 def is_paused(traits: Traits) -> bool:
     """Whether the guest does not run when it is told to migrate."""
-    return any(fault.action is Action.PAUSE_GUEST and fault.phase is Phase.BEFORE for fault in traits.faults)
+    return _pauses_first(traits.faults)
+
+
+def _pauses_first(faults: Sequence[Fault]) -> bool:
+    return any(fault.action is Action.PAUSE_GUEST and fault.phase is Phase.BEFORE for fault in faults)
 
 
 def has_other_machine(traits: Traits) -> bool:

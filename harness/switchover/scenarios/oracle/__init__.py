@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from switchover.scenarios.oracle.blocked import BLOCKED
 from switchover.scenarios.oracle.differences import DIFFERENCES
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
+from switchover.scenarios.oracle.hardware import HARDWARE_BLOCKED, HARDWARE_DIFFERENCES, HARDWARE_REFUSED
 from switchover.scenarios.oracle.multifd import MULTIFD
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
 from switchover.scenarios.oracle.refused import REFUSED
@@ -42,9 +43,12 @@ class Group:
 
 
 GROUPS = (
+    Group("Rejected before migrate: hardware of the guest", HARDWARE_REFUSED),
     Group("Rejected before migrate", REFUSED),
+    Group("migrate is rejected: hardware of the guest", HARDWARE_BLOCKED),
     Group("migrate is rejected", BLOCKED),
     Group("The two sides differ", DIFFERENCES),
+    Group("The two sides differ: hardware of the guest", HARDWARE_DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
     Group("The device fails", DEVICE_FAULTS),
     Group("switchover-ack", SWITCHOVER_ACK),

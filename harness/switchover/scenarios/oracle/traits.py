@@ -3,12 +3,13 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.oracle.hardware_traits import HardwareTraits, make_hardware_traits
 
 _LAST_WITHOUT = (8, 0)
 """The newest machine types with x-allow-pre-copy=false (hw_compat_8_0 of the patch)."""
@@ -61,6 +62,7 @@ class SideTraits:
     """Reference devices, which the case itself describes."""
     functions: tuple[FunctionTraits, ...] = ()
     driver: str = "qmp"
+    hardware: HardwareTraits = field(default_factory=HardwareTraits)
 
     @property
     def pre_copy(self) -> bool:
@@ -122,6 +124,7 @@ def make_side_traits(side: SideSpec) -> SideTraits:
         devices=devices,
         functions=functions,
         driver=side.guest.driver,
+        hardware=make_hardware_traits(side.guest),
     )
 
 

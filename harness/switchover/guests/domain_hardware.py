@@ -83,7 +83,7 @@ def find_hardware_obstacles(spec: GuestSpec) -> list[str]:
 def add_irqchip(features: Element, spec: GuestSpec) -> None:
     """``kernel-irqchip`` of the machine."""
     options = parse_machine(spec.machine)[1]
-    chip = options.get("kernel-irqchip", options.get("kernel_irqchip"))
+    chip = options.get("kernel-irqchip", options.get("kernel_irqchip", ""))
     if chip in _IOAPIC:
         SubElement(features, "ioapic", driver=_IOAPIC[chip])
 
@@ -115,7 +115,7 @@ def add_iommu(devices: Element, spec: GuestSpec) -> None:
 
 
 def add_nic(interface: Element, spec: GuestSpec) -> None:
-    """What ``<driver>`` of an interface says, its sub-elements, and ``<mtu>``; without vhost, as the command line is."""
+    """``<driver>`` of an interface with its sub-elements, and ``<mtu>``; without vhost, as the command line is."""
     nic = list_nic(spec)
     if list_overridden(spec):
         SubElement(interface, "alias", name=NIC_ALIAS)

@@ -65,8 +65,8 @@ class GuestSpec:
     """how the vCPUs are arranged: `sockets`, `dies`, `modules`, `cores` and `threads`, of which those that are not set
     are 1; their product must be `vcpus`; if none is set, QEMU arranges the vCPUs"""
     firmware: str = ""
-    """what the guest starts with: `ovmf`, Debian's UEFI firmware (package `ovmf`) in flash, with variables of its own; or
-    the path of an image on the host that QEMU gets as `-bios`; if it is empty, QEMU's own SeaBIOS"""
+    """what the guest starts with: `ovmf`, the UEFI firmware of Debian's package of that name in flash, with variables
+    of its own; or the path of an image on the host that QEMU gets as `-bios`; if it is empty, QEMU's own SeaBIOS"""
     iommu: str = ""
     """an emulated IOMMU that all PCI devices of the guest are behind, as QEMU's `-device` takes it, such as
     `intel-iommu,caching-mode=on`; the guest's kernel uses it with `append = "intel_iommu=on"`"""
@@ -89,7 +89,7 @@ class GuestSpec:
     mac: str = "52:54:00:53:67:01"
     """the MAC address of the guest's NIC"""
     nic: Mapping[str, str] = field(default_factory=dict)
-    """properties of the guest's NIC, a `virtio-net-pci`, as on QEMU's command line; the value "" leaves out a property"""
+    """properties of the guest's NIC, a `virtio-net-pci`, as on QEMU's command line; the value "" leaves one out"""
     nic_queues: int = 1
     """how many pairs of queues the guest's NIC and its tap have; with more than one, `mq` is on"""
     qemu_objects: tuple[str, ...] = ()
@@ -140,7 +140,9 @@ class GuestSpec:
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """Names of its QEMU, and of its kernel and firmware if they have one: what may have to be brought to its host."""
+        """Names of its QEMU, and of its kernel and firmware if they have one: what may have to be brought to its
+        host.
+        """
         return (self.qemu, *(name for name in (self.named_kernel, self.named_firmware) if name))
 
     @property

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What hardware of a guest cannot be, whatever QEMU makes of it, and storage that is not shared. Pure."""
 
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from switchover.guests.hardware import IOMMUS, NIC_OWN, TOPOLOGY, parse_option
 from switchover.guests.spec import OVMF, GuestSpec
@@ -14,9 +16,10 @@ _Found = tuple[tuple[str | int, ...], str]
 """The way to a value of a case, and what is wrong with it: a :data:`switchover.scenarios.limits.Problem`."""
 _PORT = re.compile(r"port\d+")
 SHARED = (
-    "storage that is not shared is not supported: use a path that leads to the same storage on both hosts (NFS, Ceph, a "
-    'block device that both see), or disk_readonly = "on" with a copy of the image on each host'
+    "storage that is not shared is not supported: use a path that leads to the same storage on both hosts (NFS, Ceph, "
+    'a block device that both see), or disk_readonly = "on" with a copy of the image on each host'
 )
+_STORAGE_WORD = re.compile(r"storage|nbd|(copy|migrate|move)[_-]?disk")
 _STORAGE_CAPABILITIES = ("block", "zero-blocks", "dirty-bitmaps")
 _STORAGE_PARAMETERS = ("block-incremental", "block-bitmap-mapping")
 
@@ -53,14 +56,17 @@ def _find_owner(identity: str, taken: dict[str, str]) -> str:
 
 
 def _find_topology_problems(guest: GuestSpec) -> Iterator[_Found]:
-    product = 1
-    for name, number in guest.topology.items():
-        if name not in TOPOLOGY:
-            yield ("topology", name), f"is no level of a topology{suggest(name, TOPOLOGY)}"
-        if number < 1:
-            yield ("topology", name), f"must be at least 1 (it is {number})"
-        product *= number
-    if guest.topology and product != guest.vcpus and all(number > 0 for number in guest.topology.values()):
+    wrong = [name for name, number in guest.topology.items() if name not in TOPOLOGY or number < 1]
+    for name in wrong:
+        known = name in TOPOLOGY
+        yield (
+            ("topology", name),
+            f"must be at least 1 (it is {guest.topology[name]})"
+            if known
+            else f"is no level of a topology{suggest(name, TOPOLOGY)}",
+        )
+    product = math.prod(guest.topology.values())
+    if guest.topology and not wrong and product != guest.vcpus:
         levels = " × ".join(f"{guest.topology[name]} {name}" for name in TOPOLOGY if name in guest.topology)
         text = f"{levels} are {product} vCPUs, and vcpus is {guest.vcpus}; levels that are not set are 1"
         yield ("topology", next(iter(guest.topology))), text
@@ -105,6 +111,18 @@ def find_unshared_disk(source: SideSpec, destination: SideSpec) -> Iterator[_Fou
     here, there = source.guest, destination.guest
     if here.disk and there.disk and here.disk != there.disk and not here.disk_readonly:
         yield ("destination", "guest", "disk"), f"{there.disk!r} is not the source's {here.disk!r}: {SHARED}"
+
+
+def list_storage_keys(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Keys of a scenario file, table and name, by which somebody wants storage to be moved: there are none."""
+    tables = {name: data.get(name) for name in ("migration", "guest", "source", "destination")}
+    return [
+        (name, key)
+        for name, table in tables.items()
+        if isinstance(table, Mapping)
+        for key in table
+        if _STORAGE_WORD.search(str(key))
+    ]
 
 
 def find_storage_problems(settings: MigrationSettings) -> Iterator[_Found]:

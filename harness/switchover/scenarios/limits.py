@@ -79,7 +79,8 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "irq_rates": RATE_LIMIT,
         "fail_errno": Limit(1, 133),
     },
-    # vcpus: KVM_MAX_VCPUS of x86; queues: MAX_TAP_QUEUES of Linux (drivers/net/tun.c); memory: less than what a kernel with its initramfs needs is a mistake
+    # vcpus: KVM_MAX_VCPUS of x86; queues: MAX_TAP_QUEUES of Linux (drivers/net/tun.c); memory: less than what a kernel
+    # with its initramfs needs is a mistake
     GuestSpec: {
         "memory_mib": Limit(64, 1 << 24, "MiB"),
         "vcpus": Limit(1, 4096),

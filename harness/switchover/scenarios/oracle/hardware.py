@@ -110,10 +110,9 @@ HARDWARE_REFUSED = (
         "viommu-with-enabled-migration",
         "The guest has an emulated IOMMU, and a device with enable-migration=on.",
         V.REFUSED,
-        aliases=("B5",),
         says="Migration is currently not supported with vIOMMU enabled",
-        because="what would block the migration of another device makes realize of this one fail; 11.0 and newer look at "
-        "how dirty pages are tracked instead",
+        because="what would block the migration of another device makes realize of this one fail; 11.0 and newer look "
+        "at how dirty pages are tracked instead",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_realize",
         when=lambda traits: any(_forbids_iommu(side) and _has_enabled_device(side) for side in traits.sides()),
     ),
@@ -165,7 +164,7 @@ HARDWARE_DIFFERENCES = (
     ),
     make_rule(
         "other-iommu",
-        "The source has an emulated IOMMU that the destination has not, or only the destination has one with a slot.",
+        "The source has an emulated IOMMU that the destination has not, or only the latter has a virtio-iommu-pci.",
         V.FAILED,
         "destination",
         says=_NO_SECTION,
@@ -206,7 +205,7 @@ HARDWARE_DIFFERENCES = (
     ),
     make_rule(
         "other-nic-configuration",
-        "The NIC's PCI configuration differs: vectors, queues, page-per-vq, ats, or which of virtio's interfaces it has.",
+        "The NIC's PCI configuration differs: vectors, queues, page-per-vq, ats or one of virtio's interfaces.",
         V.FAILED,
         "destination",
         says="get_pci_config_device: Bad config data",
@@ -220,8 +219,8 @@ HARDWARE_DIFFERENCES = (
         V.FAILED,
         "destination",
         reason="Features 0x[0-9a-f]+ unsupported",
-        because="the guest has taken what it was offered, and a device must have all that the guest has taken; features "
-        "that only the destination offers are not missed",
+        because="the guest has taken what it was offered, and a device must have all that it has taken; features that "
+        "only the destination offers are not missed",
         source="QEMU, hw/virtio/virtio.c: virtio_load",
         when=_lacks_nic_features,
     ),

@@ -69,7 +69,7 @@ def make_hardware_traits(guest: GuestSpec) -> HardwareTraits:
     return HardwareTraits(
         nic=bool(guest.bridge),
         nic_features=_list_features(nic, machine),
-        nic_config=tuple((name, nic.get(name, "")) for name in _NIC_CONFIG) + (("queues", str(guest.nic_queues)),),
+        nic_config=(*((name, nic.get(name, "")) for name in _NIC_CONFIG), ("queues", str(guest.nic_queues))),
         nic_slot=nic.get("addr", ""),
         nic_rom="romfile" in nic,
         disk=bool(guest.disk),

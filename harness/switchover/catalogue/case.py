@@ -24,13 +24,15 @@ class Needs:
     """QEMU programs, as scenarios name them; empty: that of the hosts"""
     kernel: tuple[str, ...] = ()
     """kernels of guests that are images of their own; empty: the lab's"""
+    firmware: tuple[str, ...] = ()
+    """firmware of guests that is an image of its own; empty: QEMU's"""
     devices: tuple[str, ...] = ()
     """kinds of VFIO devices: an mdev type, or `pci`"""
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The QEMUs and kernels that may have to be built before hosts are taken."""
-        return (*self.qemu, *self.kernel)
+        """The QEMUs, kernels and firmware that may have to be built before hosts are taken."""
+        return (*self.qemu, *self.kernel, *self.firmware)
 
     def describe(self) -> dict[str, object]:
         """The needs as values for JSON, without those that have their defaults."""
@@ -41,6 +43,7 @@ class Needs:
                 ("driver", self.driver),
                 ("qemu", list(self.qemu)),
                 ("kernel", list(self.kernel)),
+                ("firmware", list(self.firmware)),
                 ("devices", list(self.devices)),
             )
             if value

@@ -185,6 +185,7 @@ def find_needs(planned: PlannedCase) -> Needs:
         driver=next((guest.driver for guest in guests if guest.driver != GuestSpec.driver), ""),
         qemu=tuple(dict.fromkeys(guest.qemu for guest in guests if guest.qemu != GuestSpec.qemu)),
         kernel=tuple(dict.fromkeys(guest.named_kernel for guest in guests if guest.named_kernel)),
+        firmware=tuple(dict.fromkeys(guest.named_firmware for guest in guests if guest.named_firmware)),
         devices=tuple(dict.fromkeys(kinds)),
     )
 

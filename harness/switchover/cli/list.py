@@ -89,7 +89,7 @@ def render_cases(cases: Sequence[CatalogueCase]) -> str:
 def _describe_needs(case: CatalogueCase) -> str:
     needs = case.needs
     words = ["no hosts"] if not needs.hosts else []
-    words += [*needs.qemu, *needs.kernel, *(kind for kind in needs.devices if kind != "refdev-4vec")]
+    words += [*needs.programs, *(kind for kind in needs.devices if kind != "refdev-4vec")]
     return f"  needs {', '.join(words)}" if words else ""
 
 

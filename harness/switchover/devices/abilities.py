@@ -18,7 +18,7 @@ from switchover.hosts.host import Host
 from switchover.record.cache import keep, read_cached
 from switchover.record.errors import CommandFailed, NotReady
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of the key of kept answers: raise it when :class:`QemuAbilities` or the questions change."""
 
 _QUESTIONS: Mapping[str, tuple[str, Mapping[str, object]]] = {
@@ -27,6 +27,9 @@ _QUESTIONS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     # QEMU 9.1 and newer; older ones reject the argument
     "machines with compat": ("query-machines", {"compat-props": True}),
     "vfio-pci": ("device-list-properties", {"typename": "vfio-pci"}),
+    "virtio-net-pci": ("device-list-properties", {"typename": "virtio-net-pci"}),
+    "devices": ("qom-list-types", {"implements": "device"}),
+    "objects": ("qom-list-types", {"implements": "user-creatable"}),
     "capabilities": ("query-migrate-capabilities", {}),
     "parameters": ("query-migrate-parameters", {}),
     "accelerators": ("qom-list-types", {"implements": "accel"}),
@@ -34,6 +37,10 @@ _QUESTIONS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "traces of downtime": ("trace-event-get-state", {"name": "vmstate_downtime_*"}),
     "schema": ("query-qmp-schema", {}),
 }
+_DEVICE_ALIASES = ("ahci", "e1000", "lsi")
+"""Names of drivers that are no types, besides those without ``-pci`` (system/qdev-monitor.c of QEMU:
+qdev_alias_table).
+"""
 _COMPAT_TYPES = ("vfio", "migration")
 _TIMEOUT_S = 60
 _FIND = 'path=$(command -v "$1") && path=$(readlink -f "$path") && echo "$path" && sha256sum <"$path"'
@@ -44,6 +51,11 @@ class Ability(StrEnum):
 
     PROPERTY = "property"
     """A property of vfio-pci."""
+    NIC_PROPERTY = "virtio-net-pci property"
+    DEVICE = "device"
+    """For ``-device``: its driver."""
+    OBJECT = "object"
+    """For ``-object``: its type."""
     CAPABILITY = "migration capability"
     PARAMETER = "migration parameter"
     MACHINE = "machine type"
@@ -87,12 +99,22 @@ class QemuAbilities:
     events: tuple[str, ...]
     traces: tuple[str, ...]
     accelerators: tuple[str, ...]
+    nic: tuple[str, ...] = ()
+    """Properties of its virtio-net-pci."""
+    devices: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
 
     def can(self, kind: Ability, name: str) -> bool:
         """Whether the binary knows ``name``."""
         match kind:
             case Ability.PROPERTY:
                 return name in self.vfio_pci
+            case Ability.NIC_PROPERTY:
+                return name in self.nic
+            case Ability.DEVICE:
+                return bool({name, f"{name}-pci"} & {*self.devices, *_DEVICE_ALIASES})
+            case Ability.OBJECT:
+                return name in self.objects
             case Ability.CAPABILITY:
                 return name in self.capabilities
             case Ability.PARAMETER:
@@ -204,6 +226,9 @@ def parse_abilities(path: str, digest: str, answers: str) -> QemuAbilities:
         traces=tuple(
             sorted(entry["name"] for part in ("vfio", "downtime") for entry in replies.get(f"traces of {part}", []))
         ),
+        nic=tuple(sorted(entry["name"] for entry in replies.get("virtio-net-pci", []))),
+        devices=tuple(sorted(entry["name"] for entry in replies.get("devices", []))),
+        objects=tuple(sorted(entry["name"] for entry in replies.get("objects", []))),
         accelerators=tuple(
             sorted(
                 entry["name"].removesuffix("-accel") for entry in replies["accelerators"] if entry["name"] != "accel"

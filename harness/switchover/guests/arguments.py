@@ -3,6 +3,14 @@
 
 from collections.abc import Sequence
 
+from switchover.guests.hardware import (
+    double_commas,
+    render_early,
+    render_firmware,
+    render_late,
+    render_network,
+    render_smp,
+)
 from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 
 TRACE_PATTERNS = (
@@ -45,17 +53,20 @@ def build_arguments(
         *("-name", f"{spec.name},debug-threads=on"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-machine", spec.machine, "-accel", spec.accel, "-cpu", spec.cpu),
-        *("-smp", str(spec.vcpus), "-m", f"{spec.memory_mib}M"),
+        *("-smp", render_smp(spec), "-m", f"{spec.memory_mib}M"),
+        *render_firmware(spec, files),
         *(() if spec.boots_from_disk else ("-kernel", spec.kernel_file)),
         *(("-initrd", spec.initramfs_file) if spec.initramfs_file and not spec.boots_from_disk else ()),
         *(() if spec.boots_from_disk else ("-append", render_append(spec))),
+        *render_early(spec),
         *(_disk(spec) if spec.disk else ()),
         *("-chardev", f"file,id=console,path={files.console}", "-serial", "chardev:console"),
         *("-qmp", f"unix:{files.monitor},server=on,wait=off"),
-        *(_network(spec, files) if spec.bridge else ()),
+        *(render_network(spec, files) if spec.bridge else ()),
         *("-device", "virtio-rng-pci"),
         *_fw_cfg(files, *GIVEN),
         *(_devices(launch.devices) if empty_ports is None else _ports(empty_ports)),
+        *render_late(spec),
         *("-msg", "timestamp=on", "-D", files.log),
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
         *(("-incoming", "defer") if incoming else ()),
@@ -76,20 +87,8 @@ def _disk(spec: GuestSpec) -> list[str]:
     access = "cache=writeback,readonly=on" if spec.disk_readonly else "cache=none"
     first = ",bootindex=1" if spec.boots_from_disk else ""
     return [
-        *("-drive", f"if=none,id=disk,file={_double_commas(spec.disk)},format={spec.disk_format},{access}"),
+        *("-drive", f"if=none,id=disk,file={double_commas(spec.disk)},format={spec.disk_format},{access}"),
         *("-device", f"virtio-blk-pci,drive=disk{first}"),
-    ]
-
-
-def _double_commas(value: str) -> str:
-    """QEMU's option parser reads a doubled comma as one."""
-    return value.replace(",", ",,")
-
-
-def _network(spec: GuestSpec, files: GuestFiles) -> list[str]:
-    return [
-        *("-netdev", f"tap,id=net,ifname={files.tap},script=no,downscript=no"),
-        *("-device", f"virtio-net-pci,netdev=net,mac={spec.mac},romfile="),
     ]
 
 
@@ -116,5 +115,5 @@ def _port(number: int) -> list[str]:
 
 def render_device(device: VfioDevice, number: int) -> str:
     """A device for the root port with this number (from 1), for ``-device`` and the monitor's ``device_add``."""
-    properties = "".join(f",{name}={_double_commas(value)}" for name, value in device.properties.items())
+    properties = "".join(f",{name}={double_commas(value)}" for name, value in device.properties.items())
     return f"vfio-pci,id={device.id},sysfsdev={device.sysfsdev},bus=port{number}{properties}"

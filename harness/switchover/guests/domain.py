@@ -13,6 +13,17 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from switchover.guests.arguments import GIVEN, TRACE_PATTERNS, render_append
+from switchover.guests.domain_hardware import (
+    NIC_ALIAS,
+    add_firmware,
+    add_iommu,
+    add_irqchip,
+    add_nic,
+    add_topology,
+    find_hardware_obstacles,
+    list_overridden,
+)
+from switchover.guests.hardware import parse_machine, render_late, render_objects
 from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -58,10 +69,9 @@ def alias_of(device_id: str) -> str:
 
 def find_obstacles(spec: GuestSpec) -> list[str]:
     """What of a guest no domain can be made for, a line each."""
-    obstacles = []
-    for option, value in (("-machine", spec.machine), ("-accel", spec.accel)):
-        if "," in value:
-            obstacles.append(f"libvirt has no way to give QEMU {option} {value}")
+    obstacles = find_hardware_obstacles(spec)
+    if "," in spec.accel:
+        obstacles.append(f"libvirt has no way to give QEMU -accel {spec.accel}")
     if spec.accel not in ("kvm", "tcg") and "," not in spec.accel:
         obstacles.append(f"libvirt has no domains for the accelerator {spec.accel}")
     if spec.start == "warm":
@@ -86,16 +96,17 @@ def build_domain(launch: Launch, files: GuestFiles, identity: DomainIdentity, *,
     SubElement(domain, "vcpu").text = str(spec.vcpus)
     if keys:
         _add_sysinfo(domain, files)
-    _add_os(domain, spec)
+    _add_os(domain, spec, files)
     features = SubElement(domain, "features")
     SubElement(features, "acpi")
     SubElement(features, "apic")
-    _add_cpu(domain, spec.cpu)
+    add_irqchip(features, spec)
+    _add_cpu(domain, spec)
     for event in ("poweroff", "reboot", "crash"):
         SubElement(domain, f"on_{event}").text = "destroy"
     _add_devices(domain, launch, files)
     _add_commandline(domain, spec, files)
-    _add_overrides(domain, launch.devices)
+    _add_overrides(domain, launch)
     ElementTree.indent(domain)
     return ElementTree.tostring(domain, encoding="unicode") + "\n"
 
@@ -106,9 +117,10 @@ def _add_sysinfo(domain: Element, files: GuestFiles) -> None:
         SubElement(sysinfo, "entry", name=f"opt/switchover/{name}", file=f"{files.directory}/{name}")
 
 
-def _add_os(domain: Element, spec: GuestSpec) -> None:
+def _add_os(domain: Element, spec: GuestSpec, files: GuestFiles) -> None:
     os = SubElement(domain, "os")
-    SubElement(os, "type", arch="x86_64", machine=spec.machine).text = "hvm"
+    SubElement(os, "type", arch="x86_64", machine=parse_machine(spec.machine)[0]).text = "hvm"
+    add_firmware(os, spec, files)
     if spec.boots_from_disk:
         SubElement(os, "boot", dev="hd")
         return
@@ -118,14 +130,15 @@ def _add_os(domain: Element, spec: GuestSpec) -> None:
     SubElement(os, "cmdline").text = render_append(spec)
 
 
-def _add_cpu(domain: Element, cpu: str) -> None:
+def _add_cpu(domain: Element, spec: GuestSpec) -> None:
     """``host``, ``max`` or a model of QEMU's, with features as ``+name``, ``-name`` or ``name=on|off``."""
-    model, *features = cpu.split(",")
+    model, *features = spec.cpu.split(",")
     special = {"host": "host-passthrough", "max": "maximum"}
     element = SubElement(domain, "cpu", mode=special.get(model, "custom"), check="none")
     if model not in special:
         element.set("match", "exact")
         SubElement(element, "model", fallback="forbid").text = model
+    add_topology(element, spec)
     for feature in features:
         name, _, state = feature.lstrip("+-").partition("=")
         off = feature.startswith("-") or state == "off"
@@ -148,6 +161,7 @@ def _add_devices(domain: Element, launch: Launch, files: GuestFiles) -> None:
     SubElement(devices, "memballoon", model="none")
     rng = SubElement(devices, "rng", model="virtio")
     SubElement(rng, "backend", model="random").text = "/dev/urandom"
+    add_iommu(devices, spec)
 
 
 def _add_disk(devices: Element, spec: GuestSpec) -> None:
@@ -167,7 +181,7 @@ def _add_interface(devices: Element, spec: GuestSpec, files: GuestFiles) -> None
     SubElement(interface, "source", bridge=spec.bridge)
     SubElement(interface, "target", dev=files.tap)
     SubElement(interface, "model", type="virtio")
-    SubElement(interface, "driver", name="qemu")
+    add_nic(interface, spec)
     SubElement(interface, "rom", enabled="no")
 
 
@@ -194,6 +208,8 @@ def _add_commandline(domain: Element, spec: GuestSpec, files: GuestFiles) -> Non
     words = [
         *("-qmp", f"unix:{files.monitor},server=on,wait=off"),
         *("-D", files.log),
+        *render_objects(spec),
+        *render_late(spec),
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
     ]
     commandline = SubElement(domain, "qemu:commandline")
@@ -201,16 +217,23 @@ def _add_commandline(domain: Element, spec: GuestSpec, files: GuestFiles) -> Non
         SubElement(commandline, "qemu:arg", value=word)
 
 
-def _add_overrides(domain: Element, devices: tuple[VfioDevice, ...]) -> None:
-    given = [device for device in devices if device.properties]
+def _add_overrides(domain: Element, launch: Launch) -> None:
+    nic = list_overridden(launch.spec)
+    given = {
+        **({NIC_ALIAS: nic} if nic else {}),
+        **{
+            alias_of(device.id): [_type_property(*pair) for pair in device.properties.items()]
+            for device in launch.devices
+            if device.properties
+        },
+    }
     if not given:
         return
     override = SubElement(domain, "qemu:override")
-    for device in given:
-        element = SubElement(override, "qemu:device", alias=alias_of(device.id))
-        frontend = SubElement(element, "qemu:frontend")
-        for name, value in device.properties.items():
-            SubElement(frontend, "qemu:property", _type_property(name, value))
+    for alias, properties in given.items():
+        frontend = SubElement(SubElement(override, "qemu:device", alias=alias), "qemu:frontend")
+        for one in properties:
+            SubElement(frontend, "qemu:property", one)
 
 
 def _type_property(name: str, value: str) -> dict[str, str]:

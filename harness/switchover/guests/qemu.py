@@ -14,7 +14,7 @@ from typing import Any
 from switchover.guests.arguments import build_arguments
 from switchover.guests.console import Console, find_fatal, find_trouble
 from switchover.guests.login import read_host_key, read_private_key
-from switchover.guests.spec import GuestFiles, GuestSpec, Launch
+from switchover.guests.spec import OVMF_VARIABLES, GuestFiles, GuestSpec, Launch
 from switchover.hosts.host import Host, Running, paste
 from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
@@ -375,7 +375,8 @@ def render_identity(spec: GuestSpec, keys: GuestKeys) -> bytes:
 def prepare_files(
     host: Host, spec: GuestSpec, files: GuestFiles, keys: GuestKeys, *, tap: bool = True, held: bool = False
 ) -> None:
-    """The private directory with the guest's keys, and its tap in the host's bridge; one command, since each costs.
+    """The private directory with the guest's keys and the flash that it writes, and its tap in the host's bridge; one
+    command, since each costs.
 
     ``tap``: whether there is one to be made; ``held``: the guest is to wait before it takes on who it is.
     """
@@ -383,9 +384,13 @@ def prepare_files(
         'mkdir -m 700 "$1"; umask 077; dd of="$1/identity" bs="$5" count=1 iflag=fullblock status=none; '
         'cat >"$1/ssh_host_ed25519_key"; echo "$2" >"$1/authorized_keys"; '
         ': >"$1/console.log"; '
-        'if [ -n "$4" ]; then ip tuntap add dev "$3" mode tap; ip link set dev "$3" master "$4" up; fi'
+        'if [ -n "$4" ]; then ip tuntap add dev "$3" mode tap $6; ip link set dev "$3" master "$4" up; fi; '
+        'if [ -e "$7" ]; then cat "$7" >"$8"; fi'
     )
-    words = (files.directory, keys.authorized.strip(), files.tap, spec.bridge if tap else "", str(IDENTITY_BYTES))
+    words = (
+        *(files.directory, keys.authorized.strip(), files.tap, spec.bridge if tap else "", str(IDENTITY_BYTES)),
+        *("multi_queue" if spec.nic_queues > 1 else "", OVMF_VARIABLES if spec.named_firmware else "", files.variables),
+    )
     identity = HELD_IDENTITY if held else render_identity(spec, keys)
     host.run(["sh", "-euc", script, "sh", *words], stdin=identity + keys.host_private.encode())
 

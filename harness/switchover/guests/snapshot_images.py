@@ -49,6 +49,12 @@ def find_obstacle(spec: GuestSpec) -> str:
         return "it has a disk, which may be newer than its memory"
     if spec.append:
         return "it has words of its own for its kernel"
+    if spec.iommu:
+        return "its IOMMU looks at devices when the machine starts, before one could be plugged in"
+    if spec.qemu_devices or spec.qemu_objects:
+        return "it has devices or objects of its own, whose state may be outside of it"
+    if spec.firmware and not spec.named_firmware:
+        return "its firmware is none of the project's"
     if not spec.is_of_lab or (spec.kernel and not spec.named_kernel):
         return "its kernel or initramfs is none of the project's"
     if spec.ssh_key or spec.ssh_host_key:
@@ -78,7 +84,7 @@ def _read_made_of(spec: GuestSpec, lab: Lab) -> dict[str, str]:
     """Digests of the images that decide what is saved, by name."""
     qemu = "labhost-root" if spec.qemu in _LABHOST_QEMUS else spec.qemu
     made_of = {}
-    for name in (qemu, spec.named_kernel or "guest"):
+    for name in (qemu, spec.named_kernel or "guest", *([spec.named_firmware] if spec.named_firmware else [])):
         image = find_image(name)
         if image is None:
             raise NotReady(f"The image {name!r} is not built.", fix=f"switchover images build {name}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NewType
 
-from switchover.lab.labhost import KERNELS
+from switchover.lab.labhost import FIRMWARE, KERNELS
 from switchover.lab.recipes import RECIPES
 
 KERNEL_NAME = re.compile(r"kernel-[^/]+")
@@ -21,6 +21,11 @@ HostKey = NewType("HostKey", str)
 """A public SSH key, ``TYPE BASE64``, or the path of a file with one on the controller; empty: none."""
 Kernel = NewType("Kernel", str)
 """Path of a kernel on a guest's host, or the name of an image; empty: the lab's."""
+
+OVMF = "ovmf"
+OVMF_CODE = f"{FIRMWARE}/OVMF_CODE_4M.fd"
+OVMF_VARIABLES = f"{FIRMWARE}/OVMF_VARS_4M.fd"
+"""As they come: each guest has a copy."""
 
 LAB_KERNEL = Kernel(f"{KERNELS}/guest/vmlinuz")
 LAB_INITRAMFS = f"{KERNELS}/guest/initramfs.cpio"
@@ -56,6 +61,15 @@ class GuestSpec:
     """the guest's memory in MiB, QEMU's ``-m``"""
     vcpus: int = 1
     """the number of vCPUs, QEMU's ``-smp``"""
+    topology: Mapping[str, int] = field(default_factory=dict)
+    """how the vCPUs are arranged: `sockets`, `dies`, `modules`, `cores` and `threads`, of which those that are not set
+    are 1; their product must be `vcpus`; if none is set, QEMU arranges the vCPUs"""
+    firmware: str = ""
+    """what the guest starts with: `ovmf`, the UEFI firmware of Debian's package of that name in flash, with variables
+    of its own; or the path of an image on the host that QEMU gets as `-bios`; if it is empty, QEMU's own SeaBIOS"""
+    iommu: str = ""
+    """an emulated IOMMU that all PCI devices of the guest are behind, as QEMU's `-device` takes it, such as
+    `intel-iommu,caching-mode=on`; the guest's kernel uses it with `append = "intel_iommu=on"`"""
     kernel: Kernel = Kernel("")
     """path of the guest's kernel on its host, or a name such as `kernel-6.12-rt` (`switchover images list`); if it is
     empty, the kernel of the lab's guest is used, or, with `disk`, QEMU boots from the disk"""
@@ -74,6 +88,15 @@ class GuestSpec:
     """the bridge of the host that the guest's tap joins; if it is empty, the guest has no network"""
     mac: str = "52:54:00:53:67:01"
     """the MAC address of the guest's NIC"""
+    nic: Mapping[str, str] = field(default_factory=dict)
+    """properties of the guest's NIC, a `virtio-net-pci`, as on QEMU's command line; the value "" leaves one out"""
+    nic_queues: int = 1
+    """how many pairs of queues the guest's NIC and its tap have; with more than one, `mq` is on"""
+    qemu_objects: tuple[str, ...] = ()
+    """further objects of the guest's QEMU, each as `-object` takes it; they are made before all devices"""
+    qemu_devices: tuple[str, ...] = ()
+    """further devices of the guest, each as `-device` takes it; they come after all others, so that these keep their
+    slots"""
     address: str = "10.77.0.101"
     """the IPv4 address of the guest; it is passed on the kernel command line as `switchover.address`, or is the guest's
     own"""
@@ -117,8 +140,22 @@ class GuestSpec:
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """Names of its QEMU, and of its kernel if that has one: what may have to be brought to its host."""
-        return (self.qemu, *([self.named_kernel] if self.named_kernel else []))
+        """Names of its QEMU, and of its kernel and firmware if they have one: what may have to be brought to its
+        host.
+        """
+        return (self.qemu, *(name for name in (self.named_kernel, self.named_firmware) if name))
+
+    @property
+    def named_firmware(self) -> str:
+        """The name of the image that the firmware is of; empty: it is a file, or QEMU's own."""
+        return self.firmware if self.firmware == OVMF else ""
+
+    @property
+    def firmware_files(self) -> tuple[str, ...]:
+        """What QEMU gets: one file, or the code and the variables of flash."""
+        if self.named_firmware:
+            return (OVMF_CODE, OVMF_VARIABLES)
+        return (self.firmware,) if self.firmware else ()
 
     @property
     def kernel_file(self) -> str:
@@ -180,6 +217,11 @@ class GuestFiles:
     @property
     def console(self) -> str:
         return f"{self.directory}/console.log"
+
+    @property
+    def variables(self) -> str:
+        """Of a guest with OVMF, the flash that it writes its variables to."""
+        return f"{self.directory}/variables.fd"
 
     @property
     def log(self) -> str:

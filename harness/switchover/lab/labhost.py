@@ -30,6 +30,8 @@ TOOLCHAIN_BUS = "toolchains"
 """Disks with other QEMUs and kernels are plugged in here while the lab runs."""
 KERNELS = "/usr/lib/switchover"
 """Folder of a host with a folder for each guest's kernel that has a name: its vmlinuz and initramfs.cpio."""
+FIRMWARE = "/usr/share/OVMF"
+"""Folder of a host with OVMF, where Debian's package puts it."""
 
 
 GROUPED = ("0000:01:00.0", "0000:01:00.1")

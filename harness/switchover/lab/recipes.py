@@ -20,6 +20,8 @@ QEMU_BUILD_S = 420
 """To build one from source, on two cores; seconds."""
 KERNEL = ("vmlinuz", "initramfs.cpio", *TOOLCHAIN)
 """Artifacts of a guest's kernel, with what it boots into; the disk has both."""
+FIRMWARE = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", *TOOLCHAIN)
+"""Artifacts of a firmware for guests; the disk has both files."""
 KERNEL_BUILD_S = 600
 """To build one from source, on two cores; seconds."""
 
@@ -63,8 +65,12 @@ class Recipe:
 
     @property
     def is_toolchain(self) -> bool:
-        """Whether it comes as a disk for lab hosts: a QEMU, or a guest's kernel."""
-        return self.artifacts in (TOOLCHAIN, KERNEL)
+        """Whether it comes as a disk for lab hosts: a QEMU, or a guest's kernel or firmware."""
+        return self.artifacts in (TOOLCHAIN, KERNEL, FIRMWARE)
+
+    @property
+    def is_firmware(self) -> bool:
+        return self.artifacts == FIRMWARE
 
     @property
     def is_kernel(self) -> bool:
@@ -217,6 +223,25 @@ RECIPES: dict[str, Recipe] = {
             estimate_s=QEMU_BUILD_S,
             root="qemu-buildroot",
             room_mib=2000,
+        ),
+        Recipe(
+            "ovmf-root",
+            "package of OVMF, the UEFI firmware",
+            sources=("ovmf-root",),
+            packages=True,
+            artifacts=("root.tar",),
+            estimate_s=20,
+            unpacked=True,
+            room_mib=100,
+        ),
+        Recipe(
+            "ovmf",
+            "OVMF, UEFI firmware for guests",
+            sources=("ovmf",),
+            needs=("buildroot", "ovmf-root"),
+            artifacts=FIRMWARE,
+            estimate_s=5,
+            room_mib=20,
         ),
         Recipe(
             "userdisk-root",

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMUs in a lab besides the lab host's own, and guests' kernels: each is a disk, plugged in when a case names it.
+"""QEMUs in a lab besides the lab host's own, and guests' kernels and firmware: each is a disk, plugged in when a case
+names it.
 
 A QEMU's disk is mounted read-only at ``/opt/qemu/NAME-DIGEST``, and ``/usr/local/bin/NAME`` starts it. A kernel's is
-at ``/opt/kernel/NAME-DIGEST``, and ``/usr/lib/switchover/NAME`` leads there. Both stay until the lab is stopped: they
-are a part of the lab as its other images are, and no change that a journal would undo.
+at ``/opt/kernel/NAME-DIGEST``, and ``/usr/lib/switchover/NAME`` leads there; that of firmware at
+``/opt/firmware/NAME-DIGEST``, where ``/usr/share/OVMF`` leads. They stay until the lab is stopped: they are a part of
+the lab as its other images are, and no change that a journal would undo.
 """
 
 from collections.abc import Iterable
@@ -11,7 +13,7 @@ from collections.abc import Iterable
 from switchover.lab.disks import plug_in
 from switchover.lab.images import find_image, find_recipe, require_image
 from switchover.lab.lab import Lab
-from switchover.lab.labhost import KERNELS
+from switchover.lab.labhost import FIRMWARE, KERNELS
 
 _MOUNT = 'mkdir -p "$1"; mount -o ro "$2" "$1"'
 
@@ -37,6 +39,9 @@ def provide_toolchain(lab: Lab, host_name: str, name: str) -> None:
     if recipe is not None and recipe.is_kernel:
         place, file = f"/opt/kernel/{name}-{image.digest}", "vmlinuz"
         target, link = place, f"{KERNELS}/{name}"
+    elif recipe is not None and recipe.is_firmware:
+        place, file = f"/opt/firmware/{name}-{image.digest}", recipe.artifacts[0]
+        target, link = place, FIRMWARE
     else:
         place, file = f"/opt/qemu/{name}-{image.digest}", "bin/qemu-system-x86_64"
         target, link = f"{place}/{file}", f"/usr/local/bin/{name}"

@@ -15,7 +15,7 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.ssh import SshLogin
 from switchover.migration.libvirt_report import list_wanted
 from switchover.migration.libvirt_session import migrate_domain
-from switchover.migration.libvirt_settings import find_unsettable
+from switchover.migration.libvirt_settings import find_unsettable, list_wanted_capabilities
 from switchover.migration.phases import Action, Phase
 from switchover.migration.session import MigrationResult, Watchers
 from switchover.migration.settings import MigrationSettings
@@ -88,7 +88,7 @@ class LibvirtDriver:
         what it was told in its own units has to be what QEMU was to be told.
         """
         held = result.driver["capabilities"].get("source", ())
-        wanted = sorted(name for name, state in settings.all_capabilities("source").items() if state)
+        wanted = list_wanted_capabilities(settings)
         parameters = result.driver["held"].get("source", {})
         return [
             make_check(

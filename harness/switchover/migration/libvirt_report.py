@@ -35,8 +35,10 @@ class LibvirtReport:
     """the typed parameters that were passed to it, in libvirt's names and units, except the destination's XML, which is
     a file"""
     capabilities: Mapping[str, Sequence[str]]
-    """for each side, the migration capabilities that were on in QEMU during the migration; libvirt sets some by
-    itself"""
+    """for each side, the migration capabilities that were on in QEMU during the migration"""
+    by_itself: Mapping[str, Sequence[str]]
+    """for each side, those of them that libvirt set by itself: the case does not ask for them there, or wants them
+    off"""
     held: Mapping[str, Mapping[str, object]]
     """for each side, what QEMU held then of the parameters that the case sets, in QEMU's names and units"""
     iterations: int

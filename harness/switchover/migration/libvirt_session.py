@@ -24,7 +24,7 @@ from switchover.hosts.qmp import QmpSession
 from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import pace, wait_until
 from switchover.migration.libvirt_report import Held, LibvirtReport, ask_held
-from switchover.migration.libvirt_settings import list_flags, make_parameters
+from switchover.migration.libvirt_settings import list_flags, list_own, make_parameters
 from switchover.migration.phases import TERMINAL, Intervened, Intervention, last_status, list_statuses
 from switchover.migration.session import (
     Course,
@@ -383,6 +383,7 @@ def _report(
         flags=tuple(list_flags(settings)),
         parameters={name: given[name] for name in given if name not in ("migrate_uri", "destination_xml")},
         capabilities={side: held.capabilities for side, held in course.held.items()},
+        by_itself={side: list_own(settings, side, held.capabilities) for side, held in course.held.items()},
         held={side: held.parameters for side, held in course.held.items()},
         iterations=sum(event.name == "migration-iteration" for event in source.events[first_event:]),
         samples=len(course.job.samples),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Settings of a migration in libvirt's words: its flags and typed parameters, and what it has no word for. Pure."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from switchover.migration.settings import MigrationSettings
@@ -19,15 +20,25 @@ PARAMETERS = {
     "max-postcopy-bandwidth": "bandwidth.postcopy",
 }
 """Parameters that libvirt has, by QEMU's names, besides those that settings have keys for."""
-DECIDES = ("return-path", "switchover-ack", "pause-before-switchover", "events")
-"""Capabilities that libvirt sets as it thinks best; what it made of them is in the record."""
+_BOTH = ("source", "destination")
+DECIDES: Mapping[str, Sequence[str]] = {
+    "events": _BOTH,
+    "return-path": _BOTH,
+    "switchover-ack": _BOTH,
+    "pause-before-switchover": ("source",),
+    "late-block-activate": ("destination",),
+}
+"""Capabilities that libvirt sets by itself, whatever it is asked for, with the sides on which it does if QEMU has them
+(qemu_migration_params.c: qemuMigrationParamsAlwaysOn). They are no reason not to run a case: what libvirt made of them
+is in the record.
+"""
 
 
 def find_unsettable(settings: MigrationSettings) -> list[str]:
     """What of the settings libvirt has no way to tell QEMU, in words; pure."""
     found = []
     for capability, state in {**settings.capabilities, **settings.destination_capabilities}.items():
-        if capability not in FLAGS and (state or capability in DECIDES):
+        if state and capability not in (*FLAGS, *DECIDES):
             found.append(f"libvirt has no way to set the migration capability {capability!r}")
     for capability in settings.destination_capabilities:
         if capability in FLAGS:
@@ -37,13 +48,23 @@ def find_unsettable(settings: MigrationSettings) -> list[str]:
         for name in settings.parameters
         if name not in PARAMETERS
     ]
-    if not settings.return_path:
-        found.append("libvirt has no way to turn the migration capability 'return-path' off")
     if settings.max_bandwidth % MIB:
         found.append("libvirt takes max_bandwidth in whole MiB per second only")
     if settings.switchover_bandwidth % MIB:
         found.append("libvirt takes switchover_bandwidth in whole MiB per second only")
     return found
+
+
+def list_wanted_capabilities(settings: MigrationSettings) -> list[str]:
+    """Those that a case wants to be on at the source, and that libvirt does not set on the other side only."""
+    asked = settings.all_capabilities("source")
+    return sorted(name for name, state in asked.items() if state and "source" in DECIDES.get(name, _BOTH))
+
+
+def list_own(settings: MigrationSettings, side: str, held: Sequence[str]) -> tuple[str, ...]:
+    """Of the capabilities that were on at a side, those that the case does not ask for there."""
+    asked = settings.all_capabilities(side)
+    return tuple(name for name in held if not asked.get(name))
 
 
 def make_parameters(settings: MigrationSettings, listen: str, xml: str) -> dict[str, Any]:

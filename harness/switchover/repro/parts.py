@@ -7,7 +7,7 @@ from typing import Protocol
 
 from switchover.devices.binding import GENERIC
 from switchover.devices.reference import render_knob
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.migration.phases import Action
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import Record
@@ -69,6 +69,14 @@ def render_devices(side: str, spec: SideSpec, *, locate: bool = False) -> Iterat
         yield f'    make_device "${variable}" {quote(device.type)}'
         for knob, setting in asdict(device.knobs).items():
             yield f"    knob {knob} {quote(render_knob(setting))}"
+
+
+def render_variables(guest: GuestSpec) -> Iterator[str]:
+    """Lines that make the flash which a guest with OVMF writes its variables to."""
+    if guest.named_firmware:
+        code, variables = guest.firmware_files
+        name = GuestFiles("", "").variables
+        yield f'    cat {quote(variables)} >"$here{name}" || give_up "there is no OVMF, of which {code} is the code"'
 
 
 def has_initramfs(guest: GuestSpec) -> bool:

@@ -4,13 +4,13 @@
 judged='' monitor='' ticker='' # whether there is a verdict, and what this shell has to end
 side='' limit=60 continued='' asked=''
 
-connect_guest() { # TAP: the guest's NIC, in a bridge if one is named; sets $netdev
+connect_guest() { # TAP [QUEUES]: the guest's NIC, in a bridge if one is named; sets $netdev
     # a hub, whose other port (see QEMU's arguments) takes what the guest sends: with none the NIC would stall
     netdev='hubport,id=net,hubid=0'
     [ -n "$BRIDGE" ] || return 0
-    netdev="tap,id=net,ifname=$1,script=no,downscript=no"
+    netdev="tap,id=net,ifname=$1,script=no,downscript=no${2:+,queues=$2}"
     echo "$1" >"$here/tap"
-    { ip tuntap add dev "$1" mode tap && ip link set dev "$1" master "$BRIDGE" up; } || give_up "no tap in $BRIDGE"
+    { ip tuntap add dev "$1" mode tap ${2:+multi_queue} && ip link set dev "$1" master "$BRIDGE" up; } || give_up "no tap in $BRIDGE"
 }
 
 start_qemu() { # QEMU's command line, for the side that was begun

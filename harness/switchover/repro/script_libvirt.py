@@ -15,7 +15,7 @@ from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.phases import Action
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 from switchover.record.record import Record
-from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices
+from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices, render_variables
 from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.scenarios.case import FunctionSpec, SideSpec
 
@@ -83,7 +83,7 @@ def list_options(settings: MigrationSettings) -> list[str]:
 
 def render_side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
     yield f"\nmake_{side}() {{"
-    yield from list(render_devices(side, spec)) or ["    :"]
+    yield from [*render_variables(spec.guest), *render_devices(side, spec)] or ["    :"]
     yield "}"
     names = [name_variable(side, number, device) for number, device in enumerate(spec.devices, start=1)]
     yield from _render_domain(side, spec, ident, names)

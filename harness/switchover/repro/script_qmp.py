@@ -13,7 +13,7 @@ from switchover.guests.spec import GuestFiles, Kernel, Launch
 from switchover.migration.phases import Action
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import Record
-from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices
+from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices, render_variables
 from switchover.repro.shell import quote, render_variable, render_words
 from switchover.scenarios.case import AnyDevice, FunctionSpec, SideSpec
 
@@ -73,8 +73,10 @@ def render_side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:
         yield f"    {name}=${{{variable}:-{quote(value)}}}"
     yield f"    begin_side {side}"
     yield from render_devices(side, spec, locate=True)
+    yield from render_variables(guest)
     if guest.bridge:
-        yield f"    connect_guest sw{ident}{side[0]}"
+        queues = f" {guest.nic_queues}" if guest.nic_queues > 1 else ""
+        yield f"    connect_guest sw{ident}{side[0]}{queues}"
     yield "    start_qemu \\"
     lines = list(render_words(_arguments(side, spec)))
     yield from (f"        {line} \\" for line in lines[:-1])

@@ -15,10 +15,11 @@ from switchover.lab.toolchains import find_toolchains, provide_toolchain
 from switchover.migration.drivers import find_lacks
 from switchover.record.errors import HostLost, NotReady, SwitchoverError
 from switchover.record.log import LOG
+from switchover.runner.absent import find_absent
 from switchover.runner.fingerprint import collect_fingerprint
 from switchover.runner.host_pair import HostPair, pair_of_lab
 from switchover.scenarios.case import Case
-from switchover.scenarios.preflight import HostFacts, Known
+from switchover.scenarios.preflight import SHARED_PLACE, HostFacts, Known, list_places
 
 HostNames = tuple[str, str]
 """Of source and destination; empty: whichever the leased hosts has."""
@@ -124,4 +125,6 @@ def _ask_host(host: Host, guests: Iterable[GuestSpec], *, link: bool) -> HostFac
     devices = read_devices(host)
     types = frozenset(entry.type for entry in devices.mdev_types)
     lacks = find_lacks(host, specs)
-    return HostFacts(host.name, binaries, types, link=link, devices=devices, drivers=lacks)
+    places = [place for spec in specs for place in list_places(spec) if place.startswith(SHARED_PLACE)]
+    absent = find_absent(host, places)  # other places a lab host has, or QEMU itself says what is not there
+    return HostFacts(host.name, binaries, types, link=link, devices=devices, drivers=lacks, absent=absent)

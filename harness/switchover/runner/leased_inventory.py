@@ -21,23 +21,12 @@ from switchover.lab.keys import generate_key_pair
 from switchover.lab.release import clean_up_after_others
 from switchover.migration.drivers import find_lacks
 from switchover.record.errors import HostLost, NotReady, SwitchoverError, UsageError
+from switchover.runner.absent import find_absent
 from switchover.runner.fingerprint import describe_pair
 from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.leased_hosts import HostNames
 from switchover.scenarios.case import Case
 from switchover.scenarios.preflight import HostFacts, Known, list_places, make_facts
-
-_LOOK = """
-for place; do
-    case $place in
-        file:*) [ -r "${place#file:}" ] ;;
-        bridge:*)
-            bridge=${place#bridge:} bridge=${bridge%%:*}
-            [ -d "/sys/class/net/$bridge/bridge" ] &&
-                ip -o route get "${place##*:}" 2>/dev/null | grep -q " dev $bridge " ;;
-    esac || printf '%s\\n' "$place"
-done
-"""
 
 
 class LeasedInventory:
@@ -128,10 +117,9 @@ def ask_host(host: Host, guests: Sequence[GuestSpec]) -> HostFacts:
             why="only root can make taps and mediated devices for guests",
             fix=f'user = "root" for {host.name} in the inventory',
         )
-    places = {place: words for guest in guests for place, words in list_places(guest).items()}
-    missing = host.run(["sh", "-c", _LOOK, "sh", *places]).text.splitlines()
     lacks = find_lacks(host, guests)
-    return replace(make_facts(survey, link=False), absent=frozenset(missing), drivers=lacks)
+    absent = find_absent(host, [place for guest in guests for place in list_places(guest)])
+    return replace(make_facts(survey, link=False), absent=absent, drivers=lacks)
 
 
 @contextlib.contextmanager

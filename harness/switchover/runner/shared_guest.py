@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import replace
 
 from switchover.guests.snapshots import Snapshots
+from switchover.guests.spec import GuestSpec
 from switchover.hosts.loop import LoopThread
 from switchover.migration.drivers import DRIVERS
 from switchover.migration.settings import MigrationSettings
@@ -25,6 +26,7 @@ class SharedGuest:
         self._stack = contextlib.ExitStack()
         self._guest_session: GuestSession | None = None
         self._set: frozenset[str] = frozenset()
+        self._began: GuestSpec | None = None
 
     def __enter__(self) -> "SharedGuest":
         return self
@@ -60,6 +62,7 @@ class SharedGuest:
             source = with_start(case, "cold").source if self._boots else case.source
             start = start_guest_session(source, pair, loop, listener, snapshots)
             guest_session = self._guest_session = self._stack.enter_context(start)
+            self._began = source.guest
         self._set = name_extras(case.settings)
         return guest_session
 
@@ -70,7 +73,7 @@ class SharedGuest:
 
     def end(self) -> None:
         """End the guest, if there is one."""
-        self._guest_session, self._set = None, frozenset()
+        self._guest_session, self._set, self._began = None, frozenset(), None
         self._stack.close()
 
     def _fits(self, guest_session: GuestSession, case: Case, pair: HostPair) -> bool:
@@ -78,6 +81,9 @@ class SharedGuest:
         return (
             can_share(wanted)
             and replace(here.guest, start="auto") == replace(wanted.guest, start="auto")
+            # what it was offered when it booted: it has taken no other features since, wherever it is now
+            and self._began is not None
+            and _as_booted(self._began) == _as_booted(wanted.guest)
             and len(here.devices) == len(wanted.devices)
             and not here.functions
             and self._set <= name_extras(case.settings)  # so what the last case set is all that was set
@@ -89,9 +95,16 @@ class SharedGuest:
 
 def can_share(source: SideSpec) -> bool:
     """Whether a case with this source can go on with the guest of another: its boot is not the subject, and its devices
-    can be plugged by the harness.
+    can be plugged by the harness, which an IOMMU of its machine may not see.
     """
-    return source.guest.start != "cold" and not DRIVERS[source.guest.driver].cannot_restore and not source.functions
+    guest = source.guest
+    plugged = not DRIVERS[guest.driver].cannot_restore and not source.functions and not guest.iommu
+    return guest.start != "cold" and plugged
+
+
+def _as_booted(guest: GuestSpec) -> GuestSpec:
+    """A guest as it saw its machine when it booted, whichever QEMU that was of."""
+    return replace(guest, start="auto", qemu="")
 
 
 def name_extras(settings: MigrationSettings) -> frozenset[str]:

@@ -259,7 +259,7 @@ class _Parts:
         return settings, make_settings_traits(settings)
 
     def _side(self, values: Mapping[Target, Any]) -> tuple[SideSpec, SideTraits]:
-        guest = {str(path[1]): value for path, value in values.items() if path[0] == "guest"}
+        guest = _nest({path[1:]: value for path, value in values.items() if path[0] == "guest"})
         devices = tuple(
             _device(identity, {path[2:]: value for path, value in values.items() if path[:2] == ("devices", identity)})
             for identity in self._scenario.devices
@@ -293,13 +293,19 @@ def _hosts(values: Mapping[Target, Any]) -> tuple[str, ...]:
     return tuple(str(values.get((side,), "")) for side in SIDES)
 
 
-def _settings(values: Mapping[Target, Any]) -> MigrationSettings:
+def _nest(values: Mapping[Target, Any]) -> dict[str, Any]:
+    """Fields by name, with those of which names are set, each as one mapping."""
     fields: dict[str, Any] = {}
     for (name, *inner), value in values.items():
         if inner:
             fields.setdefault(str(name), {})[str(inner[0])] = value
         else:
             fields[str(name)] = value
+    return fields
+
+
+def _settings(values: Mapping[Target, Any]) -> MigrationSettings:
+    fields = _nest(values)
     return MigrationSettings(**fields, given_bounds=_given(SETTINGS_BOUNDS, fields))
 
 

@@ -18,6 +18,13 @@ from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
+from switchover.scenarios.hardware import (
+    check_firmware,
+    check_iommu,
+    find_hardware_problems,
+    find_storage_problems,
+    find_unshared_disk,
+)
 
 Target = tuple[str | int, ...]
 """A value of a case: the part it is in (``source``, ``destination``, ``settings``, ``faults``, ``probes``, ``hosts``),
@@ -77,10 +84,12 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "stream_version": Limit(1, 2),
         "version_errno": Limit(1, 133),
     },
-    # vcpus: KVM_MAX_VCPUS of x86; memory: less than what a kernel with its initramfs needs is a mistake
+    # vcpus: KVM_MAX_VCPUS of x86; queues: MAX_TAP_QUEUES of Linux (drivers/net/tun.c); memory: less than what a kernel
+    # with its initramfs needs is a mistake
     GuestSpec: {
         "memory_mib": Limit(64, 1 << 24, "MiB"),
         "vcpus": Limit(1, 4096),
+        "nic_queues": Limit(1, 256),
         "prefix": Limit(1, 31),
         "boot_timeout_s": _BOUND,
     },
@@ -146,6 +155,8 @@ FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
         "accel": _check_word,
         "cpu": _check_word,
         "ssh_user": _check_word,
+        "firmware": check_firmware,
+        "iommu": check_iommu,
     },
     Knobs: {"fail_at": _check_fault_byte},
     DeviceSpec: {"type": _check_word, "id": _check_word},
@@ -258,6 +269,7 @@ def find_expectation_problem(expectation: Expectation) -> str:
 
 def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], source: SideSpec) -> Iterator[Problem]:
     """Settings and faults that cannot be together, or not with this source, whatever QEMU makes of them."""
+    yield from find_storage_problems(settings)
     for name in ("hang_s", "settle_timeout_s"):
         value = getattr(settings, name)
         given = name in settings.given_bounds or value != getattr(MigrationSettings, name)
@@ -291,7 +303,9 @@ def _find_step_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
 
 def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterator[Problem]:
     """Values of the two sides that cannot be together, whatever QEMU makes of them."""
+    yield from find_unshared_disk(source, destination)
     for name, here, other in (("source", source, destination), ("destination", destination, source)):
+        yield from find_hardware_problems(here, name)
         there = {device.id: device for device in other.devices}
         for device in here.devices:
             place = (name, "devices", device.id)

@@ -13,13 +13,15 @@ from switchover.devices.binding import find_lack
 from switchover.devices.functions import HostDevices
 from switchover.devices.known_qemus import find_known_qemu
 from switchover.devices.survey import HostSurvey
+from switchover.guests.hardware import list_nic, parse_option
 from switchover.guests.snapshot_images import SAVE_CAPABILITY
 from switchover.guests.spec import GuestSpec
 from switchover.lab.lab import LAB_HOSTS
-from switchover.lab.labhost import KERNELS
+from switchover.lab.labhost import FIRMWARE, KERNELS
 from switchover.migration.drivers import DRIVERS
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
+from switchover.scenarios.hardware import SHARED
 from switchover.scenarios.oracle import Qemus, choose_rule, find_rule, make_traits
 from switchover.scenarios.schema import SIDES
 
@@ -85,6 +87,8 @@ class Decision:
 
 
 NOT_ASKED = Decision()
+SHARED_PLACE = "shared:"
+"""How a place begins that matters only where source and destination are two hosts."""
 WARM_DISK = "a warm guest with a disk: the saved memory does not know what was written to the disk since then"
 
 
@@ -101,7 +105,8 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
         return Decision(tuple(dict.fromkeys(missing)), by_name=missing is lacks) if missing else NOT_ASKED
     asked = True
     ends = _list_ends(hosts, known)
-    if case.disturbs_link and ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name:
+    alone = ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name
+    if case.disturbs_link and ends[0] is not None and alone:
         missing.append(
             f"{ends[0].name} is source and destination: there is no link between them that faults may disturb"
         )
@@ -111,7 +116,7 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
             missing.append(f"{side}: there is no host {hosts[number]!r}")
             continue
         asked = asked and facts.asked
-        missing += _missing_on_host(case, side, facts)
+        missing += _missing_on_host(case, side, facts, alone=alone)
     return Decision(tuple(dict.fromkeys([*missing, *lacks])), asked)
 
 
@@ -188,32 +193,48 @@ def list_needs(case: Case, side: str) -> list[tuple[Ability, str]]:
         (Ability.MACHINE, spec.guest.machine.partition(",")[0]),
         (Ability.ACCELERATOR, spec.guest.accel.partition(",")[0]),
         *((Ability.PROPERTY, name) for name in properties),
+        *_list_hardware(spec.guest),
         *((Ability.CAPABILITY, name) for name in dict.fromkeys([*capabilities, *saved])),
         *((Ability.PARAMETER, name) for name in case.settings.first_parameters()),
+    ]
+
+
+def _list_hardware(guest: GuestSpec) -> list[tuple[Ability, str]]:
+    """Properties of the NIC, and drivers of devices and objects, by QEMU's names."""
+    devices = [parse_option(text).driver for text in (*guest.qemu_devices, *([guest.iommu] if guest.iommu else ()))]
+    return [
+        *((Ability.NIC_PROPERTY, name) for name in (list_nic(guest) if guest.bridge else ())),
+        *((Ability.DEVICE, driver) for driver in devices),
+        *((Ability.OBJECT, parse_option(text).driver) for text in guest.qemu_objects),
     ]
 
 
 def list_places(guest: GuestSpec) -> dict[str, str]:
     """What a guest needs on its host that a lab host has: by a word for whoever looks, what is said where it lacks."""
     role = " (the role of ansible/ puts it there: switchover_host_guest)"
-    files = {guest.kernel_file: role, guest.initramfs_file: role, guest.disk: ""}
+    package = " (Debian's package ovmf)" if guest.named_firmware else ""
+    firmware = dict.fromkeys(guest.firmware_files, package)
+    files = {guest.kernel_file: role, guest.initramfs_file: role, guest.disk: "", **firmware}
     places = {
-        f"file:{file}": f"no file {file}{hint if file.startswith(KERNELS) else ''}"
+        f"file:{file}": f"no file {file}{hint if file.startswith((KERNELS, FIRMWARE)) else ''}"
         for file, hint in files.items()
         if file
     }
+    if guest.disk and not guest.disk_readonly:
+        places[f"{SHARED_PLACE}{guest.disk}"] = f"{guest.disk} on storage of its own: {SHARED}"
     if guest.bridge:
         words = f"no bridge {guest.bridge!r} by which {guest.address} is reached"
         places[f"bridge:{guest.bridge}:{guest.address}"] = f"{words} (the role of ansible/ makes one)"
     return places
 
 
-def _missing_on_host(case: Case, side: str, facts: HostFacts) -> Iterator[str]:
+def _missing_on_host(case: Case, side: str, facts: HostFacts, *, alone: bool) -> Iterator[str]:
+    """``alone``: whether it is source and destination."""
     spec = case.source if side == "source" else case.destination
     if facts.binaries.get(spec.guest.qemu, "not asked") is None:
         yield f"{facts.name} has no {spec.guest.qemu}"
     for place, words in list_places(spec.guest).items():
-        if place in facts.absent:
+        if place in facts.absent and not (alone and place.startswith(SHARED_PLACE)):
             yield f"{facts.name} has {words}"
     if facts.kvm and spec.guest.accel.startswith("kvm"):
         yield f"KVM of {facts.name} does not work: {facts.kvm}"

@@ -16,6 +16,7 @@ from switchover.record.planfile import PlannedComparison
 from switchover.record.toml import TomlText, load_partly, parse_toml, read_toml, suggest
 from switchover.scenarios.axes import Axis, flatten, read_axes
 from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.hardware import SHARED, list_storage_keys
 from switchover.scenarios.ids import make_word
 from switchover.scenarios.keys import Key, KeyProblem, check_own_key, list_set, require_key
 from switchover.scenarios.limits import Target, find_control
@@ -98,6 +99,7 @@ def make_scenario(document: TomlText) -> Scenario:
     file: Any
     file, wrong, found = load_partly(document, ScenarioFile)
     problems += found
+    problems += [f"{document.place(path)}: {'.'.join(path)}: {SHARED}" for path in list_storage_keys(document.data)]
     axes = read_axes(document, document.data.get("axes"), devices, problems)
     checks = _Checks(document, devices, axes, problems, wrong)
     if file is None:

@@ -119,7 +119,7 @@ _CHECKED: dict[object, Any] = {
     HostKey: Annotated[str, AfterValidator(_check_host_key)],
     Kernel: Annotated[str, AfterValidator(_check_kernel)],
 }
-_MAPPINGS = {bool: OnOff, str: PropertyValue, object: Parameter}
+_MAPPINGS = {bool: OnOff, int: Whole, str: PropertyValue, object: Parameter}
 
 
 def make_table(name: str, of: type, keys: typing.Iterable[str], **others: Any) -> type[Table]:

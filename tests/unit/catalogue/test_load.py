@@ -163,9 +163,9 @@ def test_parameters_from_outside(tmp_path: Path, catalogue: Catalogue) -> None:
 def test_needs(tmp_path: Path) -> None:
     """What a case needs is what its sides name."""
     path = tmp_path / "far.toml"
-    path.write_text(HEAD + '[guest]\nkernel = "kernel-7.x"\n[destination]\nqemu = "qemu-11.1"\n')
+    path.write_text(HEAD + '[guest]\nkernel = "kernel-7.x"\nfirmware = "ovmf"\n[destination]\nqemu = "qemu-11.1"\n')
     (case,) = load_file(path)
     assert (case.needs.hosts, case.needs.driver, case.needs.qemu) == (2, "", ("qemu-11.1",))
     assert case.needs.kernel == ("kernel-7.x",)
-    assert case.needs.programs == ("qemu-11.1", "kernel-7.x")
+    assert case.needs.programs == ("qemu-11.1", "kernel-7.x", "ovmf")
     assert len(case.needs.devices) == 1

@@ -33,6 +33,21 @@ LAUNCHES = {
     "TCG and a model": Launch(
         GuestSpec(accel="tcg", cpu="EPYC,+svm,-x2apic,avx=off", qemu="/opt/qemu/bin/qemu", traced=False)
     ),
+    "hardware": Launch(
+        GuestSpec(
+            machine="q35,kernel-irqchip=split",
+            vcpus=2,
+            topology={"threads": 2},
+            firmware="ovmf",
+            iommu="intel-iommu,intremap=on,caching-mode=on,aw-bits=48",
+            nic={"host_uso": "off", "csum": "off", "guest_tso4": "off", "packed": "on", "host_mtu": "1400"},
+            nic_queues=2,
+            qemu_objects=("rng-builtin,id=a",),
+            qemu_devices=("virtio-rng-pci,rng=a",),
+        ),
+        (MEDIATED,),
+    ),
+    "other hardware": Launch(GuestSpec(firmware="/b.bin", iommu="virtio-iommu-pci", nic={"rx_queue_size": "512"})),
     "max": Launch(GuestSpec(cpu="max", machine="pc-q35-8.0")),
 }
 

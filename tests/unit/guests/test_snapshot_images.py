@@ -31,7 +31,7 @@ LOOP = cast(LoopThread, None)
 def digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Of images that are built, by name."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    built = {name: f"{name} today" for name in ("guest", "labhost", "labhost-root", "qemu-11.1", "kernel-7.x")}
+    built = {name: f"{name} today" for name in ("guest", "labhost", "labhost-root", "qemu-11.1", "kernel-7.x", "ovmf")}
     monkeypatch.setattr(
         snapshot_images, "find_image", lambda name: SimpleNamespace(digest=built[name]) if name in built else None
     )
@@ -55,6 +55,10 @@ def make_lab(**changes: Any) -> Lab:
         ({"ssh_host_key": KeyFile("/key")}, "keys of its own"),
         ({"qemu": "/opt/q/bin/qemu-system-x86_64"}, "is no image"),
         ({"qemu": "qemu-mine"}, "its QEMU, qemu-mine, is no image"),
+        ({"iommu": "intel-iommu"}, "its IOMMU looks at devices when the machine starts"),
+        ({"qemu_devices": ("edu",)}, "it has devices or objects of its own"),
+        ({"qemu_objects": ("rng-builtin,id=a",)}, "it has devices or objects of its own"),
+        ({"firmware": "/b.bin"}, "its firmware is none of the project's"),
     ],
 )
 def test_obstacles(changes: dict[str, Any], words: str) -> None:
@@ -71,6 +75,7 @@ def test_obstacles(changes: dict[str, Any], words: str) -> None:
         {"kernel": Kernel("kernel-7.x")},
         {"memory_mib": 512, "vcpus": 2, "machine": "pc-q35-8.0", "address": "10.77.0.102"},
         {"start": "warm"},
+        {"nic": {"host_uso": "off"}, "nic_queues": 2, "vcpus": 2, "topology": {"cores": 2}, "firmware": "ovmf"},
     ],
 )
 def test_no_obstacle(changes: dict[str, Any]) -> None:
@@ -88,10 +93,14 @@ def test_no_obstacle(changes: dict[str, Any]) -> None:
         {"qemu": "qemu-11.1"},
         {"kernel": Kernel("kernel-7.x")},
         {"bridge": ""},
+        {"nic": {"host_uso": "off"}},
+        {"nic_queues": 2},
+        {"topology": {"cores": 1}},
+        {"firmware": "ovmf"},
     ],
 )
 def test_guests_that_differ_have_keys_of_their_own(changes: dict[str, Any]) -> None:
-    """Whatever is in what is saved: the machine, its memory, its vCPUs, whether it has a NIC, its kernel and the words
+    """Whatever is in what is saved: the machine, its memory, its vCPUs, its NIC, its firmware, its kernel and the words
     for it.
     """
     assert make_image_key(replace(SPEC, **changes), 1, make_lab()) != make_image_key(SPEC, 1, make_lab())

@@ -36,9 +36,10 @@ def test_names() -> None:
         "qemu-buildroot",
         "kernel-6.12-rt",
         "kernel-6.12-rt-root",
+        "ovmf",
     ]
-    assert find_toolchains(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt"]
-    assert list_unbuilt(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt"]
+    assert find_toolchains(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt", "ovmf"]
+    assert list_unbuilt(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt", "ovmf"]
 
 
 @pytest.fixture
@@ -68,6 +69,14 @@ def test_a_kernel_is_where_guests_look_for_it(world: World) -> None:
     mount, link = world.commands[-2:]
     assert link[-2:] == (mount[-2], str(Path(GuestSpec(kernel=Kernel("kernel-6.12-rt")).kernel_file).parent))
     assert "kernel-6.12-rt" in mount[-2]
+
+
+def test_firmware_is_where_debian_has_it(world: World) -> None:
+    """What a guest's spec makes of its name are files of the disk."""
+    provide_toolchain(world.lab, "hosta", "ovmf")
+    mount, link = world.commands[-2:]
+    assert link[-2] == mount[-2]
+    assert {str(Path(file).parent) for file in GuestSpec(firmware="ovmf").firmware_files} == {link[-1]}
 
 
 def test_a_disk_that_is_there(world: World) -> None:

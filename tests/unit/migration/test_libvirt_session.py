@@ -22,7 +22,13 @@ from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration import libvirt_session, session, watch
 from switchover.migration.libvirt_session import find_words_of_start, migrate_domain, start_peer
-from switchover.migration.libvirt_settings import find_unsettable, list_flags, make_parameters
+from switchover.migration.libvirt_settings import (
+    find_unsettable,
+    list_flags,
+    list_own,
+    list_wanted_capabilities,
+    make_parameters,
+)
 from switchover.migration.phases import Intervention, Phase
 from switchover.migration.progress import HangKind
 from switchover.migration.session import MigrationResult
@@ -210,6 +216,7 @@ def test_held_back_then_let_go() -> None:
     assert (result.status, result.error, result.hang) == ("completed", "", None)
     assert result.source["status"] == "completed"
     assert result.driver["capabilities"] == {"source": ["return-path"], "destination": ["return-path"]}
+    assert result.driver["by_itself"] == {"source": (), "destination": ()}
     assert result.driver["statistics"]["destination"] == {"downtime": 9}
     assert result.driver["held"]["source"] == {"downtime-limit": 1, "avail-switchover-bandwidth": 64 * MIB}
 
@@ -383,11 +390,30 @@ def test_typed_parameters() -> None:
 
 
 def test_what_libvirt_cannot_be_told() -> None:
-    """A capability that it decides itself is none that a case can ask for by its name, whichever way."""
-    assert len(find_unsettable(MigrationSettings(capabilities={"return-path": False}))) == 1
+    """A capability that it has no word for. One that it sets by itself is none of them, whichever way it is asked for:
+    what became of it is told afterwards.
+    """
+    for name, state in (("return-path", False), ("late-block-activate", True), ("late-block-activate", False)):
+        assert find_unsettable(MigrationSettings(capabilities={name: state})) == []
+        assert find_unsettable(MigrationSettings(destination_capabilities={name: state})) == []
+    assert find_unsettable(MigrationSettings(return_path=False)) == []
+    assert len(find_unsettable(MigrationSettings(capabilities={"x-colo": True}))) == 1
     assert len(find_unsettable(MigrationSettings(capabilities={"x-colo": False}))) == 0
     assert len(find_unsettable(MigrationSettings(destination_capabilities={"multifd": True}))) == 1
     assert len(find_unsettable(MigrationSettings(switchover_bandwidth=MIB + 1))) == 1
+
+
+def test_what_libvirt_set_by_itself() -> None:
+    """A capability that was on and is not asked for on that side, or is to be off; what is wanted at the source is not
+    what libvirt sets at the destination only.
+    """
+    settings = MigrationSettings(return_path=False, capabilities={"late-block-activate": True, "multifd": True})
+    held = ("late-block-activate", "multifd", "return-path")
+    assert list_own(settings, "destination", held) == ("return-path",)
+    assert list_own(MigrationSettings(), "destination", held) == ("late-block-activate", "multifd")
+    assert list_wanted_capabilities(settings) == ["events", "multifd"]
+    world = World()
+    assert world.run(settings).driver["by_itself"] == {"source": ("return-path",), "destination": ("return-path",)}
 
 
 def test_other_errors_are_no_words_of_a_start() -> None:

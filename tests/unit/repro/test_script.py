@@ -34,7 +34,18 @@ from switchover.scenarios.recorded import render_settings
 
 QEMU_VERSION = {"qemu": {"major": 10, "minor": 0, "micro": 2}, "package": "Debian 1:10.0.2"}
 ODD = SideSpec(
-    GuestSpec(name="it's $HOME", append='a="b c" `id` ${PATH}}', qemu="/opt/a b/qemu", bridge="br0", memory_mib=512),
+    GuestSpec(
+        name="it's $HOME",
+        append='a="b c" `id` ${PATH}}',
+        qemu="/opt/a b/qemu",
+        bridge="br0",
+        memory_mib=512,
+        nic={"tx": "it's $HOME"},
+        nic_queues=2,
+        firmware="/a b/$c.bin",
+        qemu_objects=("rng-random,id=r,filename=/a b/$c",),
+        qemu_devices=("virtio-rng-pci,rng=r",),
+    ),
     (
         DeviceSpec("du't", knobs=Knobs(irq_rates=(100, 0, 50), dma_pages_per_sec=5), properties={"x-a": "1,2 $y"}),
         DeviceSpec("second"),
@@ -49,6 +60,16 @@ FUNCTIONS = SideSpec(
     ),
 )
 
+HARDWARE = SideSpec(
+    GuestSpec(
+        firmware="ovmf",
+        iommu="intel-iommu,caching-mode=on",
+        nic_queues=2,
+        vcpus=2,
+        topology={"cores": 2},
+        nic={"csum": "off"},
+    )
+)
 FIRST, _, THIRD = FUNCTIONS.devices
 MANAGED = replace(FUNCTIONS, devices=(FIRST, FunctionSpec("second", pci="0000:01:00.0", managed=True), THIRD))
 
@@ -91,6 +112,8 @@ SCRIPTS = {
     "libvirt, functions": record_of(by_libvirt(make_case("functions", MANAGED))),
     "libvirt, every fault": record_of(by_libvirt(with_faults(*Action))),
     "libvirt, disk": record_of(by_libvirt(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME"))))),
+    "hardware": record_of(make_case("hardware", HARDWARE)),
+    "libvirt, hardware": record_of(by_libvirt(make_case("hardware", HARDWARE))),
     "failed": record_of(
         replace(PRE_COPY_ON, settings=MigrationSettings(settle=False, switchover_ack=True)),
         Verdict(VerdictName.FAILED, "destination", 'two\nlines "quoted" $(id) `id`\r\x1b[31m'),
@@ -124,6 +147,20 @@ def test_the_script_is_sound(name: str, tmp_path: Path) -> None:
     assert all(line.isprintable() and len(line) <= 120 for line in comments)
     assert "fw_cfg" not in text
     assert "PRIVATE" not in text
+
+
+def test_what_a_guests_hardware_needs_is_made() -> None:
+    """A tap with as many queues as its NIC, and for OVMF a flash of the guest's own, before QEMU or the domain."""
+    by_qmp = render_script(SCRIPTS["hardware"])
+    start = by_qmp[by_qmp.index("start_source() {") :]
+    made = start[: start.index("start_qemu")]
+    assert 'cat /usr/share/OVMF/OVMF_VARS_4M.fd >"$here/variables.fd"' in made
+    assert re.search(r"connect_guest sw\w+s 2\n", made)
+    domain = render_script(SCRIPTS["libvirt, hardware"])
+    for side in ("source", "destination"):
+        made = domain[domain.index(f"make_{side}() {{") :]
+        assert 'cat /usr/share/OVMF/OVMF_VARS_4M.fd >"$here/variables.fd"' in made[: made.index("\n}")]
+    assert "<nvram>$here/variables.fd</nvram>" in domain or "<nvram>${here}/variables.fd</nvram>" in domain
 
 
 def test_the_comments_say_what_it_is_about() -> None:
@@ -324,6 +361,10 @@ def test_nothing_of_a_record_is_run(tmp_path: Path, driver: str, around: str) ->
         disk=hostile,
         address=hostile,
         mac=hostile,
+        nic={hostile: hostile},
+        firmware=hostile,
+        qemu_objects=(hostile,),
+        qemu_devices=(hostile,),
     )
     side = SideSpec(guest, (device, function))
     named = {hostile: hostile} if driver == "qmp" else {}

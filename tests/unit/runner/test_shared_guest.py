@@ -117,6 +117,9 @@ OTHERS = {
     "a boot": with_start(CASE, "cold"),
     "libvirt": case_of(driver="libvirt"),
     "another device": make_case("y", replace(SIDE, devices=(*SIDE.devices, DeviceSpec("more"))), heartbeat_us=0),
+    "another NIC": case_of(nic={"host_uso": "off"}),
+    "other vCPUs": case_of(vcpus=2, topology={"cores": 2}),
+    "an IOMMU": case_of(iommu="intel-iommu"),
     "no device": make_case("y", SideSpec(devices=()), heartbeat_us=0),
 }
 
@@ -129,6 +132,18 @@ def test_what_the_guest_cannot_be(cases: Cases, world: World, name: str) -> None
     second = cases.take(OTHERS[name])
     assert second is not first
     assert world.log[:2] == ["end destination", "start source on a"]
+
+
+def test_a_guest_that_came_to_other_hardware(cases: Cases, world: World) -> None:
+    """It has taken what it was offered when it booted: a case whose source is as the side that it is on now, but not
+    as the one that it booted on, gets a guest of its own; on a source as that it goes on.
+    """
+    offers_more = replace(CASE.source, guest=replace(CASE.source.guest, nic={"packed": "on"}))
+    first = cases.run(replace(CASE, destination=offers_more))
+    assert first.side.spec.guest.nic == {"packed": "on"}
+    second = cases.run(replace(CASE, source=offers_more, destination=offers_more))
+    assert second is not first
+    assert cases.take(replace(CASE, source=offers_more)) is second
 
 
 @pytest.mark.parametrize("start", ["auto", "warm"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.scenarios.hardware_examples import HARDWARE_EXAMPLES
 from tests.unit.scenarios.samples import plan
 
 from switchover.devices.known_qemus import find_known_qemu
@@ -39,6 +40,7 @@ FUNCTION = 'device.pci = "0000:01:00.0"'
 PLAIN, VARIANT = (f'{FUNCTION}, device.vfio_driver = "{driver}"' for driver in ("vfio-pci", "mlx5_vfio_pci"))
 
 EXAMPLES = [
+    *HARDWARE_EXAMPLES,
     # rule, what the case sets, what puts it right, verdict, side, what QEMU or the harness would say
     ("enable-migration-on-without-migration", 'device.migration = "off"', 'device.migration = "on"', V.REFUSED, "",
      "d: VFIO migration is not supported in kernel"),

@@ -8,10 +8,11 @@ from tests.unit.scenarios.samples import plan
 from tests.unit.surveys import ABILITIES, SURVEY
 
 from switchover.devices.abilities import Ability, QemuAbilities
-from switchover.guests.spec import LAB_KERNEL, GuestSpec, Kernel
+from switchover.guests.spec import LAB_KERNEL, OVMF_CODE, OVMF_VARIABLES, GuestSpec, Kernel
 from switchover.hosts.kvm import KvmProbe
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case
+from switchover.scenarios.hardware import SHARED
 from switchover.scenarios.preflight import NOT_ASKED, HostFacts, Known, decide, list_needs, list_places, make_facts
 
 QEMU = "qemu-system-x86_64"
@@ -62,7 +63,42 @@ def test_places_of_a_host() -> None:
         "hosta has no bridge 'br0' by which 10.77.0.101 is reached (the role of ansible/ makes one)",
     )
     spec = GuestSpec(kernel=Kernel("/boot/vmlinuz"), initramfs="/i", disk="/d", bridge="")
-    assert list_places(spec) == {f"file:{path}": f"no file {path}" for path in ("/boot/vmlinuz", "/i", "/d")}
+    assert list_places(spec) == {
+        **{f"file:{path}": f"no file {path}" for path in ("/boot/vmlinuz", "/i", "/d")},
+        "shared:/d": f"/d on storage of its own: {SHARED}",
+    }
+    ours = {f"file:{path}": f"no file {path} (Debian's package ovmf)" for path in (OVMF_CODE, OVMF_VARIABLES)}
+    assert ours.items() <= list_places(GuestSpec(firmware="ovmf")).items()
+    assert list_places(replace(spec, firmware="/f", disk=""))["file:/f"] == "no file /f"
+
+
+def test_a_disk_that_the_hosts_do_not_share() -> None:
+    """Where the guest writes to it and the hosts are two, with what to use instead; one host has one storage."""
+    absent = with_source(absent=frozenset({"shared:/d"}))
+    (planned,) = plan('[guest]\ndisk = "/d"\n')
+    (told,) = decide(planned.case, ("", ""), absent).missing
+    assert told.startswith(
+        "hosta has /d on storage of its own: storage that is not shared is not supported: use a path"
+    )
+    alone = replace(absent, pair=(absent.pair[0], absent.pair[0]))
+    assert decide(planned.case, ("", ""), alone).runs
+    (planned,) = plan('[guest]\ndisk = "/d"\ndisk_readonly = "on"\n')
+    assert decide(planned.case, ("", ""), absent).runs
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('nic = { x-none = "on" }', "virtio-net-pci property 'x-none'"),
+        ('qemu_devices = ["x-none,id=a"]', "device 'x-none'"),
+        ('qemu_objects = ["x-none,id=a"]', "object 'x-none'"),
+    ],
+)
+def test_hardware_that_a_binary_does_not_know(text: str, told: str) -> None:
+    """Named by QEMU's words for it; where the case expects to be refused, it is run."""
+    assert missing(f"[guest]\n{text}\n", PAIR)[0].endswith(f"has no {told}")
+    expected = '[expect]\nverdict = "refused"\nreason = "x-none"\nbecause = "there is none"\n'
+    assert missing(f"[guest]\n{text}\n{expected}", PAIR) == ()
 
 
 def test_a_warm_guest_has_no_disk() -> None:
@@ -210,7 +246,6 @@ def test_what_libvirt_has_no_way_to_do() -> None:
         "a warm guest is restored by QEMU alone: libvirt has no part in it",
         "libvirt has no way to set the migration capability 'x-colo'",
         "libvirt has no way to set the migration parameter 'x-checkpoint-delay'",
-        "libvirt has no way to turn the migration capability 'return-path' off",
         "libvirt takes max_bandwidth in whole MiB per second only",
     ]
     (planned,) = plan(text.replace("DRIVER", "qmp"))

@@ -12,6 +12,7 @@ from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.cpus import CPUS, REFUSED_CPUS
 from switchover.scenarios.oracle.differences import DEVICE_SECTIONS, OTHER_SECTIONS, STREAM_HEADS
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
+from switchover.scenarios.oracle.hardware import HARDWARE_BLOCKED, HARDWARE_DIFFERENCES, HARDWARE_REFUSED
 from switchover.scenarios.oracle.machines import MACHINE_PARTS, MACHINE_RAM, REFUSED_MACHINES
 from switchover.scenarios.oracle.multifd import MULTIFD
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
@@ -67,14 +68,17 @@ class Group:
 
 GROUPS = (
     Group("A QEMU does not start", (*REFUSED_MACHINES, *REFUSED_CPUS)),
+    Group("Rejected before migrate: hardware of the guest", HARDWARE_REFUSED),
     Group("Rejected before migrate", (*REFUSED, *REFUSED_CAPABILITIES)),
     Group("libvirt compares the two sides", STABLE_ABI),
+    Group("migrate is rejected: hardware of the guest", HARDWARE_BLOCKED),
     Group("migrate is rejected", (*BLOCKED, *BLOCKED_CAPABILITIES)),
     Group("Settings of the two sides do not fit", UNLIKE_CAPABILITIES),
     Group(
         "The two sides differ",
         (*STREAM_HEADS, *MACHINE_RAM, *DEVICE_SECTIONS, *CPUS, *MACHINE_PARTS, *OTHER_SECTIONS),
     ),
+    Group("The two sides differ: hardware of the guest", HARDWARE_DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
     Group("The device fails", DEVICE_FAULTS),
     Group("The device's stream has another version", REFUSED_VERSIONS),

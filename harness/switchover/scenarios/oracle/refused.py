@@ -7,7 +7,7 @@ from switchover.devices.binding import GENERIC
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import PRE_COPY_PROPERTY
 from switchover.scenarios.oracle.rule import make_rule
-from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
+from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits, is_by_libvirt
 
 V = VerdictName
 NO_STOP_COPY = "Migration couldn't be initialized|STOP_COPY is not supported"
@@ -110,11 +110,14 @@ REFUSED = (
         V.REFUSED,
         aliases=("A8",),
         says="Capability 'switchover-ack' requires capability 'return-path'",
-        because="the destination's ack comes on the return path",
+        because="the destination's ack comes on the return path, which libvirt turns on by itself",
         source="QEMU, migration/options.c: migrate_caps_check",
-        when=lambda traits: any(
-            "switchover-ack" in capabilities and "return-path" not in capabilities
-            for capabilities in traits.capabilities
+        when=lambda traits: (
+            not is_by_libvirt(traits)
+            and any(
+                "switchover-ack" in capabilities and "return-path" not in capabilities
+                for capabilities in traits.capabilities
+            )
         ),
     ),
     make_rule(

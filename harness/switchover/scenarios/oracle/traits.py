@@ -7,7 +7,7 @@ traits.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from switchover.devices.abilities import QemuAbilities
 from switchover.devices.known_qemus import find_known_qemu
@@ -18,6 +18,7 @@ from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.forecast import Ending, Forecast, Stream, Terms, forecast, make_stream, make_terms
+from switchover.scenarios.oracle.hardware_traits import HardwareTraits, make_hardware_traits
 from switchover.scenarios.oracle.qemus import QemuTraits, make_qemu_traits
 from switchover.scenarios.oracle.reach import Reach, Way, find_reach
 
@@ -113,6 +114,7 @@ class SideTraits:
     devices: tuple[DeviceTraits, ...]
     """Reference devices, which the case itself describes."""
     functions: tuple[FunctionTraits, ...] = ()
+    hardware: HardwareTraits = field(default_factory=HardwareTraits)
     qemu: QemuTraits | None = None
     """None: nobody knows what its QEMU is."""
 
@@ -190,6 +192,7 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
         guest=make_guest_traits(side.guest),
         devices=devices,
         functions=functions,
+        hardware=make_hardware_traits(side.guest),
         qemu=asked,
     )
 

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What QEMU and libvirt make of a guest's hardware: its NIC, IOMMU, vCPUs, firmware and further devices. Pure."""
+
+from switchover.record.record import VerdictName
+from switchover.scenarios.oracle.hardware_traits import HardwareTraits
+from switchover.scenarios.oracle.rule import make_rule
+from switchover.scenarios.oracle.traits import SideTraits, Traits
+
+V = VerdictName
+_UNMIGRATABLE = frozenset({"nvme", "ufs", "virtio-crypto-pci", "virtio-sound-pci", "vhost-user-vsock-pci", "usb-uas"})
+"""Devices that a user may add whose state cannot be saved (``unmigratable`` in hw/ of QEMU 10.0)."""
+_STATELESS = frozenset({"edu", "pvpanic", "isa-debug-exit", "isa-debugcon"})
+"""Devices without a section in the stream."""
+_LOAD_SECTION = "QEMU, migration/savevm.c: qemu_loadvm_section_start_full"
+_PARSE_BLOCK = "QEMU, migration/ram.c: ram_block_from_stream"
+_NO_SECTION = "Unknown savevm section or instance"
+
+
+def _has_enabled_device(side: SideTraits, *, migrates: bool = True) -> bool:
+    """``migrates``: whether its driver on the host offers what QEMU needs; realize looks at that first."""
+    return side.any_device(
+        lambda device: (
+            device.property_of("enable-migration", "auto") == "on"
+            and (device.migration and device.stop_copy) == migrates
+        )
+    )
+
+
+def _forbids_iommu(side: SideTraits) -> bool:
+    """Whether its QEMU takes no IOMMU beside a device that is to migrate; 11.0 and newer look at dirty tracking."""
+    hardware = side.hardware
+    return bool(hardware.iommu) and (hardware.release is None or hardware.release < (11, 0))
+
+
+def _lacks_caching_mode(side: SideTraits) -> bool:
+    """Found once all devices are there."""
+    lacks = side.hardware.iommu == "intel-iommu" and not side.hardware.caching_mode
+    return lacks and side.has_device and not _has_enabled_device(side, migrates=False)
+
+
+def _remaps_in_kernel(hardware: HardwareTraits) -> bool:
+    return hardware.intremap and hardware.accel == "kvm" and hardware.irqchip not in ("split", "off")
+
+
+def _list_sections(hardware: HardwareTraits) -> set[tuple[str, str]]:
+    return {device for device in hardware.devices if device[0] not in _STATELESS}
+
+
+def _lacks_devices(traits: Traits) -> bool:
+    source, destination = traits.source.hardware, traits.destination.hardware
+    return bool(_list_sections(source) - _list_sections(destination))
+
+
+def _has_other_slots(traits: Traits) -> bool:
+    """Whether a device that the harness makes is on one side only: all that come after it have other slots then."""
+    source, destination = traits.source.hardware, traits.destination.hardware
+    if (source.nic, source.disk) != (destination.nic, destination.disk):
+        return True
+    return source.nic and source.nic_slot != destination.nic_slot
+
+
+def _has_other_iommu(traits: Traits) -> bool:
+    source, destination = traits.source.hardware, traits.destination.hardware
+    if source.iommu == destination.iommu:
+        return False
+    return bool(source.iommu) or destination.iommu.startswith("virtio-")
+
+
+def _has_other_apic_ids(traits: Traits) -> bool:
+    source, destination = traits.source.hardware, traits.destination.hardware
+    return source.vcpus == destination.vcpus and bool(source.apic_ids - destination.apic_ids)
+
+
+def _has_other_firmware(traits: Traits) -> bool:
+    """Whether one side has flash; of two images of a BIOS nobody knows the sizes."""
+    return (traits.source.hardware.firmware == "ovmf") != (traits.destination.hardware.firmware == "ovmf")
+
+
+def _lacks_rom(traits: Traits) -> bool:
+    source, destination = traits.source.hardware, traits.destination.hardware
+    return source.nic and destination.nic and source.nic_rom and not destination.nic_rom
+
+
+def _has_other_nic_config(traits: Traits) -> bool:
+    source, destination = traits.source.hardware, traits.destination.hardware
+    return source.nic and destination.nic and source.nic_config != destination.nic_config
+
+
+def _lacks_nic_features(traits: Traits) -> bool:
+    source, destination = traits.source.hardware, traits.destination.hardware
+    return source.nic and destination.nic and bool(source.nic_features - destination.nic_features)
+
+
+def _is_unmigratable(side: SideTraits) -> bool:
+    drivers = {driver for driver, _ in side.hardware.devices}
+    return bool(drivers & _UNMIGRATABLE) or side.hardware.iommu == "amd-iommu"
+
+
+HARDWARE_REFUSED = (
+    make_rule(
+        "interrupt-remapping-in-kernel",
+        "The guest has an emulated IOMMU with intremap=on, and KVM's own interrupt chip.",
+        V.REFUSED,
+        says="Interrupt Remapping cannot work with kernel-irqchip=on",
+        because="interrupts that KVM delivers by itself pass no emulated IOMMU; the machine needs kernel-irqchip=split",
+        source="QEMU 10.0, hw/i386/x86-iommu.c: x86_iommu_realize",
+        when=lambda traits: any(_remaps_in_kernel(side.hardware) for side in traits.sides()),
+    ),
+    make_rule(
+        "viommu-with-enabled-migration",
+        "The guest has an emulated IOMMU, and a device with enable-migration=on.",
+        V.REFUSED,
+        says="Migration is currently not supported with vIOMMU enabled",
+        because="what would block the migration of another device makes realize of this one fail; 11.0 and newer look "
+        "at how dirty pages are tracked instead",
+        source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_realize",
+        when=lambda traits: any(_forbids_iommu(side) and _has_enabled_device(side) for side in traits.sides()),
+    ),
+    make_rule(
+        "viommu-without-caching-mode",
+        "The guest has an intel-iommu without caching-mode=on, and a VFIO device.",
+        V.REFUSED,
+        says="We need to set caching-mode=on for intel-iommu to enable device assignment with IOMMU protection",
+        because="without it the guest's kernel need not tell of mappings that it adds, which VFIO has to follow",
+        source="QEMU 10.0, hw/i386/intel_iommu.c: vtd_machine_done_notify_one",
+        when=lambda traits: any(_lacks_caching_mode(side) for side in traits.sides()),
+    ),
+)
+"""In the order in which QEMU meets them: the IOMMU is made first, devices next, and then the machine is done."""
+
+HARDWARE_BLOCKED = (
+    make_rule(
+        "unmigratable-device",
+        "The source has a device whose state cannot be saved, such as nvme or amd-iommu.",
+        V.BLOCKED,
+        "source",
+        says="State blocked by non-migratable device",
+        because="the device's VMState is marked as one that cannot migrate",
+        source="QEMU, migration/savevm.c: qemu_savevm_state_blocked",
+        when=lambda traits: _is_unmigratable(traits.source),
+    ),
+)
+
+HARDWARE_DIFFERENCES = (
+    make_rule(
+        "other-firmware",
+        "One side has OVMF in flash, and the other one has not.",
+        V.FAILED,
+        "destination",
+        says='Unknown ramblock "%s", cannot accept migration',
+        because="flash and BIOS are blocks of RAM of other names, which the stream lists first",
+        source=_PARSE_BLOCK,
+        when=_has_other_firmware,
+    ),
+    make_rule(
+        "nic-rom-at-source-only",
+        "The NIC has a ROM at the source, and none at the destination.",
+        V.FAILED,
+        "destination",
+        says='Unknown ramblock "%s", cannot accept migration',
+        because="a ROM is a block of RAM, which the stream lists first",
+        source=_PARSE_BLOCK,
+        when=_lacks_rom,
+    ),
+    make_rule(
+        "other-iommu",
+        "The source has an emulated IOMMU that the destination has not, or only the latter has a virtio-iommu-pci.",
+        V.FAILED,
+        "destination",
+        says=_NO_SECTION,
+        because="the stream has a section for the IOMMU; a virtio-iommu-pci takes the slot of another device besides",
+        source=_LOAD_SECTION,
+        when=_has_other_iommu,
+    ),
+    make_rule(
+        "other-topology",
+        "The vCPUs of the two sides are arranged so that they have other APIC ids.",
+        V.FAILED,
+        "destination",
+        says=f"{_NO_SECTION} 'apic'",
+        because="the section of an APIC is known by its id, in which each level of the topology has bits of its own",
+        source="QEMU, hw/intc/apic_common.c: apic_common_realize",
+        when=_has_other_apic_ids,
+    ),
+    make_rule(
+        "other-slots",
+        "Only one side has the NIC or the disk, or the NIC has another slot.",
+        V.FAILED,
+        "destination",
+        says=_NO_SECTION,
+        because="sections of PCI devices are named by their slots, and a device in between moves all after it",
+        source=_LOAD_SECTION,
+        when=_has_other_slots,
+    ),
+    make_rule(
+        "device-at-source-only",
+        "The source has a further device that the destination has not.",
+        V.FAILED,
+        "destination",
+        reason="Unknown (savevm section or instance|ramblock)",
+        because="the stream has a section for the device, and blocks of RAM if it has a ROM; a device that only the "
+        "destination has is not missed",
+        source=_LOAD_SECTION,
+        when=_lacks_devices,
+    ),
+    make_rule(
+        "other-nic-configuration",
+        "The NIC's PCI configuration differs: vectors, queues, page-per-vq, ats or one of virtio's interfaces.",
+        V.FAILED,
+        "destination",
+        says="get_pci_config_device: Bad config data",
+        because="what a guest cannot write in the configuration space must be the same",
+        source="QEMU, hw/pci/pci.c: get_pci_config_device",
+        when=_has_other_nic_config,
+    ),
+    make_rule(
+        "nic-features-at-source-only",
+        "The NIC offers a feature at the source that it does not offer at the destination.",
+        V.FAILED,
+        "destination",
+        reason="Features 0x[0-9a-f]+ unsupported",
+        because="the guest has taken what it was offered, and a device must have all that it has taken; features that "
+        "only the destination offers are not missed",
+        source="QEMU, hw/virtio/virtio.c: virtio_load",
+        when=_lacks_nic_features,
+    ),
+)
+"""In the order of the stream: blocks of RAM, the IOMMU, vCPUs, then devices."""

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hardware of the guest, alike on both sides or on one only, by QMP and through libvirt; a device behind an IOMMU.
+
+Cases of the catalogue's scenarios ``guest-hardware`` and ``viommu``. Left to ``switchover run`` is what is like its
+neighbours.
+"""
+
+import pytest
+from tests.lab.case_runner import CaseRunner
+from tests.lab.standard import load_quiet
+from tests.lab.verdicts import require_right
+
+from switchover import GuestSpec, VerdictName, build_case
+
+LEFT_OUT = ("csum-at-source", "packed-at-source", "host_mtu-at-source", "page-per-vq-at-source", "topology-alike")
+CASES = {
+    identity: case
+    for identity, case in load_quiet("guest-hardware", "viommu").items()
+    if not identity.endswith(tuple(f"={name}" for name in LEFT_OUT))
+}
+pytestmark = pytest.mark.toolchains("ovmf", "qemu-11.1")
+
+
+@pytest.mark.parametrize("identity", CASES)
+def test_case(run_case: CaseRunner, identity: str) -> None:
+    """The verdict is the expected one for the expected reason."""
+    require_right(CASES[identity], run_case(CASES[identity]))
+
+
+def test_a_disk_that_lab_hosts_do_not_share(run_case: CaseRunner) -> None:
+    """A file of each lab host is on a file system of its own: what stands in the way is told, with what to use."""
+    case = build_case("disk", guest=GuestSpec(disk="/etc/hostname"), device=())
+    record = run_case(case)
+    assert record.verdict.name is VerdictName.NOT_SUPPORTED
+    assert "storage that is not shared is not supported: use a path" in record.verdict.reason
+
+
+def test_guests_that_were_saved_have_their_hardware(run_case: CaseRunner) -> None:
+    """A guest is restored with the NIC and the vCPUs that it was saved with; with a device more it is booted, and why
+    is told.
+    """
+    saved = GuestSpec(nic={"host_uso": "off"}, nic_queues=2, vcpus=2, topology={"cores": 2})
+    record = run_case(build_case("saved", guest=saved))
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    assert record.fingerprint["guest"]["start"] == "warm"
+    record = run_case.alone(build_case("booted", guest=GuestSpec(qemu_devices=("virtio-balloon-pci",))))
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    assert record.fingerprint["guest"]["start"] == "cold"
+    assert "devices or objects of its own" in record.fingerprint["guest"]["reason"]

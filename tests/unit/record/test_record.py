@@ -155,9 +155,7 @@ def test_the_golden_record_can_be_read() -> None:
 
 
 def test_a_record_of_version_7_can_be_read() -> None:
-    """In version 7 nobody told of downtime limits, guests had less hardware of their own, and libvirt's part did not tell
-    what it had set by itself.
-    """
+    """In version 7 nobody told of downtime limits, nor what libvirt sets by itself; guests had less hardware."""
     assert read_record(DATA / "record-7.json") == replace(OF_VERSION_7, schema_version=7)
 
 

@@ -203,30 +203,40 @@ def find_side(knob: str, value: object) -> str:
 def find_problems(case: Case) -> Iterator[Problem]:
     """Every value of a case that cannot be, by itself or beside the others."""
     yield from _find_own_problems(case)
+    if case.then:
+        yield from find_chain_contradictions(case)
+        return
     yield from find_contradictions(case.settings, case.faults, case.source)
     yield from find_side_contradictions(case.source, case.destination)
 
 
 def _find_own_problems(case: Case) -> Iterator[Problem]:
     yield from _check_fields(case, ("probes",))
-    for side in ("source", "destination"):
-        spec: SideSpec = getattr(case, side)
-        yield from _check_fields(spec.guest, (side, "guest"))
+    places: list[Target] = [("source",), ("destination",)]
+    places += [("then", number, "destination") for number in range(len(case.then))]
+    for place, spec in zip(places, case.sides, strict=True):
+        yield from _check_fields(spec.guest, (*place, "guest"))
         for device in spec.devices:
-            yield from _check_fields(device, (side, "devices", device.id))
+            yield from _check_fields(device, (*place, "devices", device.id))
             if isinstance(device, DeviceSpec):
-                yield from _check_fields(device.knobs, (side, "devices", device.id))
-    yield from _check_fields(case.settings, ("settings",))
-    for name in case.settings.parameters:
-        if own := OWN_PARAMETERS.get(name):
-            yield (
-                ("settings", "parameters", name),
-                f"has a field of its own, which it would silently override: write {own}",
-            )
+                yield from _check_fields(device.knobs, (*place, "devices", device.id))
+    yield from _find_setting_problems(case.settings, ())
+    for number, hop in enumerate(case.then):
+        yield from _find_setting_problems(hop.settings, ("then", number))
     for number, fault in enumerate(case.faults):
         yield from _check_fields(fault, ("faults", number))
     if text := find_expectation_problem(case.expectation):
         yield ("expectation",), text
+
+
+def _find_setting_problems(settings: MigrationSettings, place: Target) -> Iterator[Problem]:
+    yield from _check_fields(settings, (*place, "settings"))
+    for name in settings.parameters:
+        if own := OWN_PARAMETERS.get(name):
+            yield (
+                (*place, "settings", "parameters", name),
+                f"has a field of its own, which it would silently override: write {own}",
+            )
 
 
 def _check_fields(value: Any, place: Target) -> Iterator[Problem]:
@@ -249,8 +259,13 @@ def find_expectation_problem(expectation: Expectation) -> str:
     return ""
 
 
-def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], source: SideSpec) -> Iterator[Problem]:
-    """Settings and faults that cannot be together, or not with this source, whatever QEMU makes of them."""
+def find_contradictions(
+    settings: MigrationSettings, faults: Sequence[Fault], source: SideSpec, *, many: bool = False
+) -> Iterator[Problem]:
+    """Settings and faults that cannot be together, or not with this source, whatever QEMU makes of them.
+
+    ``many``: it is one migration of a chain.
+    """
     for name in ("hang_s", "settle_timeout_s"):
         value = getattr(settings, name)
         given = name in settings.given_bounds or value != getattr(MigrationSettings, name)
@@ -258,6 +273,8 @@ def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], so
             text = f"{value:g} s is above timeout_s ({settings.timeout_s:g} s): it would never be reached"
             yield ("settings", name), text
     for number, fault in enumerate(faults):
+        if not many and fault.hop != 1:
+            yield ("faults", number, "hop"), f"there is no hop {fault.hop}: the scenario has no [[hops]]"
         if fault.phase == Phase.PRE_SWITCHOVER and not settings.all_capabilities("source")["pause-before-switchover"]:
             text = 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
             yield ("faults", number, "phase"), text
@@ -266,6 +283,24 @@ def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], so
         ):
             text = 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
             yield ("faults", number, "phase"), text
+
+
+def find_chain_contradictions(case: Case) -> Iterator[Problem]:
+    """The same of each hop of a chain. What a device does at one end only, it may do in another hop."""
+    hops = case.list_hops()
+    for number, hop in enumerate(hops):
+        yield from find_contradictions(hop.settings, (), hop.source, many=True)
+        for (side, *rest), text in find_side_contradictions(hop.source, hop.destination):
+            if (side, number) in (("source", 0), ("destination", len(hops) - 1)):
+                yield (side, *rest), text
+    for number, fault in enumerate(case.faults):
+        if not 1 <= fault.hop <= len(hops):
+            yield ("faults", number, "hop"), f"must be 1 to {len(hops)}, the number of [[hops]]"
+            continue
+        hop = hops[fault.hop - 1]
+        for target, text in find_contradictions(hop.settings, (fault,), hop.source, many=True):
+            if target[0] == "faults":
+                yield ("faults", number, *target[2:]), text
 
 
 def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterator[Problem]:

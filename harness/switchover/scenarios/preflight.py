@@ -5,7 +5,7 @@ What is missing is named. It is never derived from version numbers, and what nob
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from switchover.devices.abilities import Ability, QemuAbilities
 from switchover.devices.binding import find_lack
@@ -85,7 +85,13 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     """``hosts``: names for source and destination, empty: those of the pair. ``known``: None if no host was asked.
 
     A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
+    Of a chain every hop must be possible, between hosts that alternate.
     """
+    if case.then:
+        hops = enumerate(case.list_hops())
+        decisions = [_decide_hop(hop, hosts, known, back=bool(number % 2)) for number, hop in hops]
+        lacks = dict.fromkeys(text for decision in decisions for text in decision.missing)
+        return Decision(tuple(lacks), all(decision.asked for decision in decisions))
     missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
     missing += _missing_in_driver(case, hosts, known)
     if known is None:
@@ -110,6 +116,13 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
                 f"{spec.guest.qemu} of {facts.name} has no {lack}" for lack in binary.missing(list_needs(case, side))
             ]
     return Decision(tuple(dict.fromkeys(missing)), asked)
+
+
+def _decide_hop(hop: Case, hosts: tuple[str, str], known: Known | None, *, back: bool) -> Decision:
+    if not back:
+        return decide(hop, hosts, known)
+    swapped = known and replace(known, pair=(known.pair[1], known.pair[0]))
+    return decide(hop, (hosts[1], hosts[0]), swapped)
 
 
 def _list_ends(hosts: tuple[str, str], known: Known) -> list[HostFacts | None]:

@@ -4,8 +4,10 @@
 A rule is an entry of the module that is about its subject. What it looks at in a case are the traits.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from switchover.record.record import VerdictName
+from switchover.scenarios.case import Case
 from switchover.scenarios.oracle.blocked import BLOCKED
 from switchover.scenarios.oracle.differences import DIFFERENCES
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
@@ -24,6 +26,7 @@ __all__ = [
     "Rule",
     "SideTraits",
     "Traits",
+    "choose_chain_rule",
     "choose_rule",
     "find_rule",
     "find_scenario_rule",
@@ -59,6 +62,15 @@ ORACLE = tuple(rule for group in GROUPS for rule in group.rules)
 def choose_rule(traits: Traits) -> Rule:
     """The first rule of the oracle that fits, else :data:`DEFAULT`."""
     return next((rule for rule in ORACLE if rule.automatic and rule.condition(traits)), DEFAULT)
+
+
+def choose_chain_rule(case: Case) -> Rule:
+    """Of a chain: the rule of the first hop that is not to complete, with its number; else that of the first hop."""
+    rules = [choose_rule(make_traits(hop)) for hop in case.list_hops()]
+    for number, rule in enumerate(rules, start=1):
+        if rule.expectation.verdict is not VerdictName.COMPLETED:
+            return replace(rule, expectation=replace(rule.expectation, hop=number))
+    return DEFAULT if len({rule.name for rule in rules}) > 1 else rules[0]
 
 
 def find_rule(name: str) -> Rule | None:

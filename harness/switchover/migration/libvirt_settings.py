@@ -26,6 +26,10 @@ DECIDES = ("return-path", "switchover-ack", "pause-before-switchover", "events")
 def find_unsettable(settings: MigrationSettings) -> list[str]:
     """What of the settings libvirt has no way to tell QEMU, in words; pure."""
     found = []
+    if settings.transport != "tcp":
+        found.append(f"the harness has no way to migrate over {settings.transport!r} by libvirt")
+    if settings.tls:
+        found.append("the harness has no way to give libvirt certificates for TLS")
     for capability, state in {**settings.capabilities, **settings.destination_capabilities}.items():
         if capability not in FLAGS and (state or capability in DECIDES):
             found.append(f"libvirt has no way to set the migration capability {capability!r}")

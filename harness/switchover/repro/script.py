@@ -294,5 +294,7 @@ def _command(fault: Fault) -> str:
             return f"disturb_link rate {fault.rate_bit}bit"
         case Action.PAUSE_GUEST:
             return "pause_guest"
+        case Action.KILL_PROXY:
+            return "kill_proxy"
         case Action.PANIC_GUEST:
             return 'give_up "$IMPOSSIBLE"'

@@ -11,7 +11,7 @@ from typing import Any
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
@@ -272,9 +272,13 @@ def find_contradictions(
         if given and value > settings.timeout_s:
             text = f"{value:g} s is above timeout_s ({settings.timeout_s:g} s): it would never be reached"
             yield ("settings", name), text
+    yield from find_transport_contradictions(settings)
     for number, fault in enumerate(faults):
         if not many and fault.hop != 1:
             yield ("faults", number, "hop"), f"there is no hop {fault.hop}: the scenario has no [[hops]]"
+        if fault.action is Action.KILL_PROXY and settings.transport != "unix":
+            text = 'there are proxies only with migration.transport = "unix"'
+            yield ("faults", number, "action"), text
         if fault.phase == Phase.PRE_SWITCHOVER and not settings.all_capabilities("source")["pause-before-switchover"]:
             text = 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
             yield ("faults", number, "phase"), text
@@ -283,6 +287,37 @@ def find_contradictions(
         ):
             text = 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
             yield ("faults", number, "phase"), text
+
+
+_LONGEST_SOCKET = 107
+"""Bytes of the path of a unix socket: ``sun_path`` has 108 (unix(7)), the last of them for the end of the text."""
+_TLS_KEYS = ("tls_hostname", "tls_source", "tls_destination", "tls_verify_peer", "tls_sanity_check")
+
+
+def find_transport_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
+    """What of the way of the stream has no effect, or cannot be."""
+    transport, path = settings.transport, settings.path
+    size = len(path.encode())
+    if path and transport == "tcp":
+        yield ("settings", "path"), 'has no effect with the transport "tcp", which has no path'
+    elif path and (not path.startswith("/") or path.endswith("/")):
+        yield ("settings", "path"), "must be the absolute path of a file, such as /run/migrate.sock"
+    elif path and re.search(r"[\s,:!\"'\\\\]", path):
+        yield ("settings", "path"), "must have no blanks, quotes, ',', ':' and '!', which socat and QEMU read otherwise"
+    elif transport == "unix" and size > _LONGEST_SOCKET:
+        text = f"is too long for a unix socket: it has {size} bytes, and must have at most {_LONGEST_SOCKET}"
+        yield ("settings", "path"), text
+    if settings.file_is_shared and (transport != "file" or not path):
+        yield ("settings", "file_is_shared"), 'has no effect without transport = "file" and a path'
+    for name in _TLS_KEYS:
+        if not settings.tls and getattr(settings, name) != getattr(MigrationSettings, name):
+            yield ("settings", name), 'has no effect without tls = "on"'
+    for name in ("tls-creds", "tls-hostname", "tls-authz") if settings.tls else ():
+        if name in settings.parameters:
+            yield (
+                ("settings", "parameters", name),
+                'with tls = "on" the harness sets it: write tls_hostname, or leave it out',
+            )
 
 
 def find_chain_contradictions(case: Case) -> Iterator[Problem]:

@@ -73,8 +73,8 @@ class MigrationSettings:
     """whether the stream is encrypted: both QEMUs get an object `tls-creds-x509`, with certificates of an authority
     that the harness makes"""
     tls_hostname: str = ""
-    """QEMU's `tls-hostname` at the source: the name that the destination's certificate must have, which has the names
-    `destination` and that of its host, and its address; if it is empty, QEMU takes the address that it connects to"""
+    """QEMU's `tls-hostname` at the source: the name that the destination's certificate must have, which is for the word
+    `destination` and its address; if it is empty, QEMU takes the address that it connects to"""
     tls_source: CertificateState = "right"
     """the certificate of the source: as it should be, not there, expired, or of another authority"""
     tls_destination: CertificateState = "right"

@@ -79,10 +79,10 @@ class _Credentials:
 def put_credentials(guest: QemuGuest, directory: str, side: str, state: CertificateState, address: str) -> None:
     """Files as QEMU wants them in a directory of a guest's host; what is there from before goes.
 
-    The certificate is for the word ``source`` or ``destination``, for the host's name, and the destination's also for
-    the address at which it is reached.
+    The certificate is for the word ``source`` or ``destination``, and the destination's also for the address at which
+    it is reached.
     """
-    names = [side, guest.host.name, *([address] if side == "destination" else [])]
+    names = [side, *([address] if side == "destination" else [])]
     authority = other_authority() if state == "other-ca" else own_authority()
     made = authority.issue(f"{side} on {guest.host.name}", names, expired=state == "expired")
     files = {"ca-cert.pem": own_authority().pem}

@@ -39,6 +39,7 @@ from switchover.scenarios.oracle import (
     find_scenario_rule,
     list_capabilities,
     make_side_traits,
+    make_stream_traits,
 )
 from switchover.scenarios.scenario import Scenario
 from switchover.scenarios.schema import GUEST_BOUNDS, SETTINGS_BOUNDS, SIDES
@@ -197,7 +198,8 @@ class _Parts:
         if self._scenario.hops:
             return self._build_chain(identity, point, values, rule)
         if rule is None:
-            rule = self._choose_rule(Traits(of_source, of_destination, capabilities, faults, settings.settle))
+            stream = make_stream_traits(settings)
+            rule = self._choose_rule(Traits(of_source, of_destination, capabilities, faults, settings.settle, stream))
         probes = self._make("probes", point, _probes)
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
         return PlannedCase(identity, case, values, self._make("hosts", point, _hosts), rule)

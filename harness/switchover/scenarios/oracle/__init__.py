@@ -16,7 +16,20 @@ from switchover.scenarios.oracle.pre_copy import PRE_COPY
 from switchover.scenarios.oracle.refused import REFUSED
 from switchover.scenarios.oracle.rule import DEFAULT, Rule, find_scenario_rule
 from switchover.scenarios.oracle.switchover_ack import SWITCHOVER_ACK
-from switchover.scenarios.oracle.traits import SideTraits, Traits, list_capabilities, make_side_traits, make_traits
+from switchover.scenarios.oracle.traits import (
+    SideTraits,
+    Traits,
+    list_capabilities,
+    make_side_traits,
+    make_stream_traits,
+    make_traits,
+)
+from switchover.scenarios.oracle.transports import (
+    TLS_REFUSED,
+    TRANSPORTS_BLOCKED,
+    TRANSPORTS_FAILED,
+    TRANSPORTS_REFUSED,
+)
 
 __all__ = [
     "DEFAULT",
@@ -32,6 +45,7 @@ __all__ = [
     "find_scenario_rule",
     "list_capabilities",
     "make_side_traits",
+    "make_stream_traits",
     "make_traits",
 ]
 
@@ -46,7 +60,10 @@ class Group:
 
 GROUPS = (
     Group("Rejected before migrate", REFUSED),
-    Group("migrate is rejected", BLOCKED),
+    Group("TLS: credentials are rejected", TLS_REFUSED),
+    Group("The stream has no such way", TRANSPORTS_REFUSED),
+    Group("migrate is rejected", (*BLOCKED, *TRANSPORTS_BLOCKED)),
+    Group("The way of the stream ends", TRANSPORTS_FAILED),
     Group("The two sides differ", DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
     Group("The device fails", DEVICE_FAULTS),

@@ -81,6 +81,19 @@ class SideTraits:
 
 
 @dataclass(frozen=True)
+class StreamTraits:
+    """What rules look at in the way of the stream. ``certificates``: of the source and the destination; with no TLS
+    there are none.
+    """
+
+    transport: str = "tcp"
+    certificates: tuple[str, str] | None = None
+    hostname: str = ""
+    verify_peer: bool = True
+    sanity_check: bool = True
+
+
+@dataclass(frozen=True)
 class Traits:
     """What rules look at in a case."""
 
@@ -91,6 +104,7 @@ class Traits:
     faults: tuple[Fault, ...] = ()
     settles: bool = True
     """Whether the switchover is held back until the devices' pre-copy is drained."""
+    stream: StreamTraits = StreamTraits()
 
     def sides(self) -> tuple[SideTraits, SideTraits]:
         return self.source, self.destination
@@ -142,6 +156,16 @@ def list_capabilities(settings: MigrationSettings) -> tuple[frozenset[str], froz
     return source, destination
 
 
+def make_stream_traits(settings: MigrationSettings) -> StreamTraits:
+    return StreamTraits(
+        settings.transport,
+        (settings.tls_source, settings.tls_destination) if settings.tls else None,
+        settings.tls_hostname,
+        settings.tls_verify_peer,
+        settings.tls_sanity_check,
+    )
+
+
 def make_traits(case: Case) -> Traits:
     return Traits(
         make_side_traits(case.source),
@@ -149,6 +173,7 @@ def make_traits(case: Case) -> Traits:
         list_capabilities(case.settings),
         case.faults,
         case.settings.settle,
+        make_stream_traits(case.settings),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.waiting import stretch, wait_until
+from switchover.migration.phases import TERMINAL, last_status
 from switchover.migration.proxies import find_port, start_places, start_proxy
 from switchover.migration.settings import MigrationSettings, TransportName
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
@@ -47,11 +48,17 @@ class _FileStream:
         if not self.shared and self.source.host.name != self.destination.host.name:
             restored = self.path or f"{self.destination.files.directory}/saved"
             self._copy(restored)
+        seen = len(self.destination.qmp.events)
+
+        def find_status() -> str | None:
+            status = last_status(self.destination.qmp.events[seen:])
+            return status if status in TERMINAL else None
+
         try:
             self.destination.qmp.execute("migrate-incoming", {"uri": f"file:{restored}"}, timeout=self.timeout_s)
             status = wait_until(
                 "the saved guest to be restored",
-                self._find_status,
+                find_status,
                 timeout=self.timeout_s,
                 invariants=[self.destination.require_alive],
                 exact=True,
@@ -59,8 +66,8 @@ class _FileStream:
         except Refused as error:
             return error.why
         except (Deadline, GuestCrashed) as error:
-            return self.destination.last_words() or error.why or error.what
-        return "" if status == "completed" else self._find_error()
+            return self._find_last_words() or error.why or error.what
+        return "" if status == "completed" else self._find_last_words() or "the saved guest was not taken"
 
     def _copy(self, restored: str) -> None:
         """With zeros where the file has holes. :raises NotReady: not all of it is there"""
@@ -80,12 +87,14 @@ class _FileStream:
                 fix="is there room on that file system?",
             )
 
-    def _find_status(self) -> str | None:
-        status = str(self.destination.qmp.execute("query-migrate", timeout=self.timeout_s).get("status"))
-        return status if status in ("completed", "failed") else None
-
-    def _find_error(self) -> str:
-        return str(self.destination.qmp.execute("query-migrate").get("error-desc", "the saved guest was not taken"))
+    def _find_last_words(self) -> str:
+        """Of a QEMU that did not take what was saved: it ends then, unless it was told to stay (exit-on-error)."""
+        with contextlib.suppress(GuestCrashed, NotReady):
+            if words := self.destination.qmp.execute("query-migrate").get("error-desc"):
+                return str(words)
+        with contextlib.suppress(GuestCrashed):
+            self.destination.explain_silence()
+        return self.destination.last_words()
 
 
 class FileTransport:

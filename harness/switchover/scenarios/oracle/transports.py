@@ -174,10 +174,10 @@ TRANSPORTS_FAILED = (
     ),
     make_rule(
         "tls-source-not-trusted",
-        "The destination asks the source for a certificate, and that is missing, has expired, or is of another authority.",
+        "The destination asks for a certificate of the source, which is missing, expired, or of another authority.",
         V.FAILED,
         "source",
-        reason="Unable to write to socket|TLS handshake failed|Unable to read from socket",
+        reason="Unable to (write to|read from) socket|TLS handshake failed|ram_save_setup failed: Input/output error",
         because="the destination closes the connection, says why on its standard error only, and goes on listening",
         source=_SESSION,
         when=lambda traits: traits.stream.verify_peer and _source_has(traits, "missing", "other-ca", "expired"),

@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The seam between a migration and the way that its stream goes from one QEMU to the other."""
 
+import re
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from switchover.guests.qemu import QemuGuest
 from switchover.migration.settings import MigrationSettings, TransportName
+
+
+def find_file_problem(path: str) -> str:
+    """What is wrong with a path that QEMU and socat are to take, in words; empty: nothing. Pure."""
+    if not path.startswith("/") or path.endswith("/"):
+        return "must be the absolute path of a file, such as /run/migrate.sock"
+    if re.search(r"[\s,:!\"'\\]", path):
+        return "must have no blanks, quotes, backslashes, ',', ':' and '!', which socat or QEMU read otherwise"
+    return ""
 
 
 class Stream(Protocol):
@@ -36,6 +46,13 @@ class Transport(Protocol):
     name: TransportName
     has_no_downtime: str
     """Why the time for which the guest is stopped is no downtime of a migration, a clause; empty: it is one."""
+    has_proxies: bool
+    """Whether proxies are between the hosts."""
+    has_file: bool
+    """Whether the guest is saved to a file, which the destination reads."""
+
+    def find_path_problem(self, path: str) -> str:
+        """What is wrong with a path that is set, in words; empty: nothing. Pure."""
 
     def start(
         self, source: QemuGuest, destination: QemuGuest, listen: str, settings: MigrationSettings

@@ -14,6 +14,7 @@ from switchover.hosts.waiting import stretch, wait_until
 from switchover.migration.phases import TERMINAL, last_status
 from switchover.migration.proxies import find_port, start_places, start_proxy
 from switchover.migration.settings import MigrationSettings, TransportName
+from switchover.migration.transport import find_file_problem
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 
 _COPY_S = 600.0
@@ -102,6 +103,11 @@ class FileTransport:
 
     name: TransportName = "file"
     has_no_downtime = "the guest was saved, and stood still until it was restored"
+    has_proxies = False
+    has_file = True
+
+    def find_path_problem(self, path: str) -> str:
+        return find_file_problem(path)
 
     @contextlib.contextmanager
     def start(

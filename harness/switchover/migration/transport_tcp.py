@@ -32,6 +32,11 @@ class TcpTransport:
 
     name: TransportName = "tcp"
     has_no_downtime = ""
+    has_proxies = False
+    has_file = False
+
+    def find_path_problem(self, path: str) -> str:
+        return 'has no effect with the transport "tcp", which has no path'
 
     @contextlib.contextmanager
     def start(

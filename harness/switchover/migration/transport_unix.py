@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from switchover.guests.qemu import QemuGuest
 from switchover.migration.proxies import find_port, start_places, start_proxy, wait_until_listening
 from switchover.migration.settings import MigrationSettings, TransportName
+from switchover.migration.transport import find_file_problem
+
+_LONGEST = 107
+"""Bytes of the path of a unix socket: ``sun_path`` has 108 (unix(7)), the last of them for the end of the text."""
 
 
 @dataclass
@@ -51,6 +55,13 @@ class UnixTransport:
 
     name: TransportName = "unix"
     has_no_downtime = ""
+    has_proxies = True
+    has_file = False
+
+    def find_path_problem(self, path: str) -> str:
+        if (size := len(path.encode())) > _LONGEST:
+            return f"is too long for a unix socket: it has {size} bytes, and must have at most {_LONGEST}"
+        return find_file_problem(path)
 
     @contextlib.contextmanager
     def start(

@@ -13,6 +13,7 @@ from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
+from switchover.migration.transports import TRANSPORTS
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
@@ -276,7 +277,7 @@ def find_contradictions(
     for number, fault in enumerate(faults):
         if not many and fault.hop != 1:
             yield ("faults", number, "hop"), f"there is no hop {fault.hop}: the scenario has no [[hops]]"
-        if fault.action is Action.KILL_PROXY and settings.transport != "unix":
+        if fault.action is Action.KILL_PROXY and not TRANSPORTS[settings.transport].has_proxies:
             text = 'there are proxies only with migration.transport = "unix"'
             yield ("faults", number, "action"), text
         if fault.phase == Phase.PRE_SWITCHOVER and not settings.all_capabilities("source")["pause-before-switchover"]:
@@ -289,25 +290,15 @@ def find_contradictions(
             yield ("faults", number, "phase"), text
 
 
-_LONGEST_SOCKET = 107
-"""Bytes of the path of a unix socket: ``sun_path`` has 108 (unix(7)), the last of them for the end of the text."""
 _TLS_KEYS = ("tls_hostname", "tls_source", "tls_destination", "tls_verify_peer", "tls_sanity_check")
 
 
 def find_transport_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
     """What of the way of the stream has no effect, or cannot be."""
-    transport, path = settings.transport, settings.path
-    size = len(path.encode())
-    if path and transport == "tcp":
-        yield ("settings", "path"), 'has no effect with the transport "tcp", which has no path'
-    elif path and (not path.startswith("/") or path.endswith("/")):
-        yield ("settings", "path"), "must be the absolute path of a file, such as /run/migrate.sock"
-    elif path and re.search(r"[\s,:!\"'\\\\]", path):
-        yield ("settings", "path"), "must have no blanks, quotes, ',', ':' and '!', which socat and QEMU read otherwise"
-    elif transport == "unix" and size > _LONGEST_SOCKET:
-        text = f"is too long for a unix socket: it has {size} bytes, and must have at most {_LONGEST_SOCKET}"
+    transport = TRANSPORTS[settings.transport]
+    if settings.path and (text := transport.find_path_problem(settings.path)):
         yield ("settings", "path"), text
-    if settings.file_is_shared and (transport != "file" or not path):
+    if settings.file_is_shared and not (transport.has_file and settings.path):
         yield ("settings", "file_is_shared"), 'has no effect without transport = "file" and a path'
     for name in _TLS_KEYS:
         if not settings.tls and getattr(settings, name) != getattr(MigrationSettings, name):

@@ -303,6 +303,9 @@ class _Checks:
             for table, word in (("bounds", "settle_timeout_s"), ("migration", "settle_vfio_bytes")):
                 if ("settings", word) in fixed:
                     self.complain([table, word], 'has no effect with migration.settle = "off"')
+        for target in [one for one in fixed if one[0] in ("destination", "settings") and self.hops]:
+            if all(("hops", number, *target) in {*fixed, *by_axes} for number in range(self.hops)):
+                self.problems.append(f"{self.places[target]}: has no effect: each of [[hops]] sets it too")
         self._check_guest(fixed, by_axes)
         self._check_irq_probe({**dict.fromkeys(by_axes), **fixed})
         for number, fault in enumerate(file.faults):

@@ -22,6 +22,7 @@ from switchover.record.mismatch import Mismatch, MismatchKind
 from switchover.record.record import (
     SCHEMA_VERSION,
     Death,
+    HopRecord,
     Race,
     Record,
     Verdict,
@@ -43,9 +44,24 @@ EARLIER = ({"verdict": "infrastructure-error", "reason": "hosta does not answer"
 MISMATCHES = (Mismatch(MismatchKind.FAULT, members=("migration.faults, cut link in active",)),)
 DEATHS = (Death("destination", -6),)
 OLDER = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
-WHOLE = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
+SEVENTH = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
+HOP = HopRecord(
+    1,
+    Verdict(VerdictName.COMPLETED),
+    {"source": "hosta", "destination": "hostb"},
+    {"source": {"package": "Debian"}},
+    OLDER.measurements,
+    OLDER.checks,
+    OLDER.downtime,
+    OLDER.states,
+    PROPERTIES,
+    OLDER.clocks,
+    OLDER.interventions,
+    NOT_CHECKED,
+)
+WHOLE = replace(SEVENTH, hops=(HOP,))
 INTERVENTION = {"name": "cancel", "phase": "active", "status": "active", "began_ns": 1, "ended_ns": 2}
-SCHEMA = DATA / "record-7.json"
+SCHEMA = DATA / "record-8.json"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | FINITE | st.text(),
@@ -107,6 +123,20 @@ RECORDS = st.builds(
     alone=st.just({}) | OBJECTS.map(ALONE.__or__),
     earlier=st.lists(OBJECTS, max_size=2).map(tuple),
     ending=st.sampled_from(Ending),
+    hops=st.lists(
+        st.builds(
+            HopRecord,
+            st.integers(),
+            st.builds(Verdict, st.sampled_from(VerdictName), st.text()),
+            st.dictionaries(st.text(), st.text(), max_size=2),
+            OBJECTS,
+            downtime=OBJECTS,
+            checks=st.lists(
+                st.builds(Check, st.sampled_from(CheckId), st.text(), st.booleans(), st.text(), st.text()), max_size=2
+            ).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 
@@ -143,12 +173,26 @@ def test_the_schema_is_the_golden_one() -> None:
 
 
 def test_the_golden_record_can_be_read() -> None:
-    """A record that was written by version 7 is read for good."""
+    """A record that was written by version 8 is read for good."""
     record = read_record(SCHEMA)
     assert record == WHOLE
     assert record.measured("downtime.qemu") == 0.256
     assert record.measured("bytes.wire") is None
     assert record.measured("no such") is None
+
+
+def test_a_record_of_version_7_can_be_read() -> None:
+    """In version 7 there were no chains of migrations."""
+    assert read_record(DATA / "record-7.json") == replace(SEVENTH, schema_version=7)
+
+
+def test_a_hop_is_read_as_a_record() -> None:
+    """Of a single migration: its numbers are found by their names. One that was not tried has no record."""
+    hop = WHOLE.at_hop(1)
+    assert hop.measured("downtime.qemu") == 0.256
+    assert (hop.case, hop.verdict, hop.checks) == (f"{WHOLE.case}, hop 1", HOP.verdict, HOP.checks)
+    with pytest.raises(UsageError, match="has no hop 2"):
+        WHOLE.at_hop(2)
 
 
 def test_a_record_of_version_6_can_be_read() -> None:

@@ -48,6 +48,8 @@ def test_every_class_that_is_written_has_a_table() -> None:
         "statistics",
         "versions",
         "alone",
+        "hosts",
+        "qemu",
     }
 
 

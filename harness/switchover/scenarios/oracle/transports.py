@@ -177,7 +177,7 @@ TRANSPORTS_FAILED = (
         "The destination asks for a certificate of the source, which is missing, expired, or of another authority.",
         V.FAILED,
         "source",
-        reason="Unable to (write to|read from) socket|TLS handshake failed|ram_save_setup failed: Input/output error",
+        reason="socket|TLS|ram_save_setup failed",
         because="the destination closes the connection, says why on its standard error only, and goes on listening",
         source=_SESSION,
         when=lambda traits: traits.stream.verify_peer and _source_has(traits, "missing", "other-ca", "expired"),

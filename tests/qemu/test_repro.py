@@ -108,6 +108,12 @@ KILLED = {
 }
 
 
+UNIX = replace(PLAIN, transport="unix")
+FILE = replace(PLAIN, transport="file", return_path=False)
+MAPPED = replace(PLAIN, capabilities={"mapped-ram": True})
+KILLED_PROXY = Fault(Action.KILL_PROXY, Phase.BEFORE)
+
+
 def quick(*values: Any) -> Any:
     """Parameters of a test that are in the quick set."""
     return pytest.param(*values, marks=pytest.mark.quick)
@@ -122,6 +128,11 @@ def quick(*values: Any) -> Any:
         quick(Verdict(VerdictName.CANCELLED), ONE_WAY, (CANCELLED,), {}, "source cancelled"),
         quick(Verdict(VerdictName.CRASHED, "destination"), SLOW, (KILLED["destination"],), {}, "source failed"),
         quick(Verdict(VerdictName.CRASHED, "source"), SLOW, (KILLED["source"],), {}, "QEMU of the source ended"),
+        (Verdict(VerdictName.COMPLETED), UNIX, (), {}, RUNS),
+        (Verdict(VerdictName.COMPLETED), FILE, (), {}, RUNS),
+        (Verdict(VerdictName.FAILED, "source"), UNIX, (KILLED_PROXY,), {}, "kill the source's proxy"),
+        (Verdict(VerdictName.FAILED, "destination"), FILE, (), {"memory_mib": 128}, "Size mismatch"),
+        (Verdict(VerdictName.REFUSED), MAPPED, (), {}, "Migration requires seekable transport"),
         (Verdict(VerdictName.HUNG, "source"), SLOW, (), {}, "after 16 s the status is 'active'"),
         quick(Verdict(VerdictName.REFUSED), replace(PLAIN, capabilities={"nonsense": True}), (), {}, "nonsense"),
     ],
@@ -165,9 +176,7 @@ def test_a_migration_that_is_blocked(scripts: Scripts) -> None:
     """``migrate`` itself is rejected: the source was given an address that is none."""
     script = scripts.make(Verdict(VerdictName.BLOCKED))
     text = script.path.read_text()
-    script.path.write_text(
-        text.replace('"uri\\": \\"tcp:$DESTINATION:$PORT\\"}}" || {', '"uri\\": \\"nonsense\\"}}" || {')
-    )
+    script.path.write_text(text.replace('"uri\\": \\"$way_out\\"}}" || {', '"uri\\": \\"nonsense\\"}}" || {'))
     ran = script.run("all")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "verdict: blocked, as recorded" in ran.stdout

@@ -177,8 +177,8 @@ def list_scenario_cases(scenario: Scenario, place: Path) -> Iterator[CatalogueCa
 
 def find_needs(planned: PlannedCase) -> Needs:
     """What a scenario's case needs, from its two sides."""
-    guests = (planned.case.source.guest, planned.case.destination.guest)
-    devices = [device for side in (planned.case.source, planned.case.destination) for device in side.devices]
+    guests = [side.guest for side in planned.case.sides]
+    devices = [device for side in planned.case.sides for device in side.devices]
     kinds = ["pci" if isinstance(device, FunctionSpec) else device.type for device in devices]
     return Needs(
         hosts=2,
@@ -193,7 +193,8 @@ def find_needs(planned: PlannedCase) -> Needs:
 def _longest(planned: PlannedCase) -> float:
     """All of its own bounds, one after the other, twice: a second migration may come of the first."""
     settings, guest = planned.case.settings, planned.case.source.guest
-    return 2 * (guest.boot_timeout_s + settings.timeout_s + settings.settle_timeout_s + settings.hang_s)
+    bounds = guest.boot_timeout_s + settings.timeout_s + settings.settle_timeout_s + settings.hang_s
+    return bounds * (2 + len(planned.case.then))
 
 
 def with_parameters(case: CatalogueCase, words: Mapping[str, str]) -> CatalogueCase:

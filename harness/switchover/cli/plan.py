@@ -55,7 +55,7 @@ def _ask(plans: Sequence[Plan], inventory: Path | None, lab: str | None) -> Know
         lab = DEFAULT
     cases = [entry.planned for plan in plans for entry in plan.entries]
     wanted = {name for planned in cases for name in planned.hosts}
-    qemus = sorted({side.guest.qemu for planned in cases for side in (planned.case.source, planned.case.destination)})
+    qemus = sorted({side.guest.qemu for planned in cases for side in planned.case.sides})
     with open_sources(inventory, lab) as sources:
         there = sources.lab.file.hosts if sources.lab else LAB_HOSTS
         pair = there[:2]

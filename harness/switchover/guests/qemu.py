@@ -95,6 +95,8 @@ class QemuGuest:
         self.qmp: QmpSession
         self.killed = False
         """Whether the harness ended it, while it lived, as a crash would."""
+        self.told: dict[str, object] = {}
+        """Migration parameters that it was given, with the values that it had before."""
 
     @property
     def spec(self) -> GuestSpec:

@@ -37,6 +37,10 @@ is in the record.
 def find_unsettable(settings: MigrationSettings) -> list[str]:
     """What of the settings libvirt has no way to tell QEMU, in words; pure."""
     found = []
+    if settings.transport != "tcp":
+        found.append(f"the harness has no way to migrate over {settings.transport!r} by libvirt")
+    if settings.tls:
+        found.append("the harness has no way to give libvirt certificates for TLS")
     for capability, state in {**settings.capabilities, **settings.destination_capabilities}.items():
         if state and capability not in (*FLAGS, *DECIDES):
             found.append(f"libvirt has no way to set the migration capability {capability!r}")

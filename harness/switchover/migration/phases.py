@@ -28,6 +28,8 @@ class Phase(StrEnum):
 class Action(StrEnum):
     """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``).
 
+    ``kill proxy``: the one on the source's host, of a stream that goes through proxies.
+
     ``pause guest``: QMP's ``stop``; the guest is to arrive paused, and is let run again then, or where it stayed.
     """
 
@@ -38,6 +40,7 @@ class Action(StrEnum):
     SLOW_LINK = "slow link"
     PANIC_GUEST = "panic guest"
     PAUSE_GUEST = "pause guest"
+    KILL_PROXY = "kill proxy"
 
 
 class NotMade(SwitchoverError):

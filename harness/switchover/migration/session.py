@@ -34,6 +34,9 @@ from switchover.migration.phases import (
 )
 from switchover.migration.progress import Hang, HangKind
 from switchover.migration.settings import MigrationSettings, apply_settings
+from switchover.migration.tls import start_tls
+from switchover.migration.transport import Stream
+from switchover.migration.transports import TRANSPORTS
 from switchover.migration.watch import HangWatch
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
 from switchover.record.log import LOG
@@ -113,7 +116,8 @@ def migrate(
 ) -> MigrationResult:
     """Migrate ``source`` into ``destination``, which was started with ``-incoming defer`` and listens on ``listen``.
 
-    Settings go to both sides, the destination first; the destination listens before the source is told to start;
+    Settings go to both sides, the destination first; the destination listens before the source is told to start, or is
+    restored from what the source has saved, as the transport of the settings has it;
     events are kept from before the start; the last sample is kept whatever happens. A guest that was paused and arrives
     so is let run. A migration that hangs is
     cancelled before this returns, and its result says that it hung; ``on_hang`` is called before, to take away what
@@ -124,19 +128,45 @@ def migrate(
     :raises GuestCrashed: the source's QEMU or its guest ended, or the destination's after the migration completed
     """
     settings = settings.stretched(pace())
-    apply_settings(destination.qmp, settings, "destination")
-    apply_settings(source.qmp, settings, "source")
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(TRANSPORTS[settings.transport].start(source, destination, listen, settings))
+        for side, guest in (("destination", destination), ("source", source)):
+            guest.told = apply_settings(guest.qmp, settings, side, guest.told)
+        stack.enter_context(start_tls(source, destination, listen, settings))
+        watchers: Watchers = {
+            "interventions": interventions,
+            "on_sample": on_sample,
+            "on_hang": on_hang,
+            "on_intervened": on_intervened,
+            "on_arrived": on_arrived,
+        }
+        return _migrate_over(stream, source, destination, settings, loop, **watchers)
+
+
+def _migrate_over(
+    stream: Stream,
+    source: QemuGuest,
+    destination: QemuGuest,
+    settings: MigrationSettings,
+    loop: LoopThread,
+    *,
+    interventions: Sequence[Intervention],
+    on_sample: Callable[[Sample], None],
+    on_hang: Callable[[], None],
+    on_intervened: Callable[[Intervened], None],
+    on_arrived: Callable[[], None],
+) -> MigrationResult:
+    """Both sides have their settings."""
     sides = {"source": source, "destination": destination}
     clocks_before = measure_clocks(source.host, destination.host)
-    destination.qmp.execute("migrate-incoming", {"uri": f"tcp:{listen}:0"})
-    port = _find_port(destination.qmp)
+    stream.listen()
     seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
     course = Course(source, destination, settings, sampler, interventions, seen["source"], on_intervened)
     start = time.monotonic()
     try:
         course.intervene()
-        source.qmp.execute("migrate", {"uri": f"tcp:{listen}:{port}"})
+        source.qmp.execute("migrate", {"uri": stream.outgoing})
         hang = course.follow(start + settings.timeout_s)
         wall = time.monotonic() - start
         if hang:
@@ -144,8 +174,10 @@ def migrate(
             _end_hung(source, destination, course)
             if hang.kind is HangKind.NO_PROGRESS and course.status() != "completed":
                 destination.kill()  # it may be stuck in its device, and would answer nothing that it is asked
-        arrived = ""
-        if course.status() == "completed":
+        arrived = lost = ""
+        if course.status() == "completed" and (lost := _deliver(stream, source)):
+            hang = None
+        elif course.status() == "completed":
             arrived = wait_until_arrived(destination)
             hang, wall = None, time.monotonic() - start  # also if it completed just before it was cancelled
             if arrived == "running":
@@ -163,22 +195,35 @@ def migrate(
     clocks = {side: combine_offsets(clocks_before[side], clocks_after[side]) for side in sides}
     events = {side: guest.qmp.events[seen[side] :] for side, guest in sides.items()}
     return MigrationResult(
-        status=None if hang else source_reply.get("status"),
+        status=None if hang else "failed" if lost else source_reply.get("status"),
         error=source_reply.get("error-desc", ""),
-        destination_status=destination_reply.get("status"),
-        destination_error=destination_reply.get("error-desc", "") or destination.last_words(),
+        destination_status="failed" if lost else destination_reply.get("status"),
+        destination_error=lost or destination_reply.get("error-desc", "") or destination.last_words(),
         samples=samples,
         source=source_reply,
         destination=destination_reply,
         clocks=clocks,
         wall_seconds=wall,
         hang=hang,
-        failed_first=find_failed_first(events, clocks, ended=destination.exit_status() is not None),
+        failed_first="destination"
+        if lost
+        else find_failed_first(events, clocks, ended=destination.exit_status() is not None),
         interventions=tuple(course.made),
         statuses={side: list_statuses(told) for side, told in events.items()},
         arrived=arrived,
         limits=course.limits.told,
     )
+
+
+def _deliver(stream: Stream, source: QemuGuest) -> str:
+    """As :meth:`Stream.deliver`; a source that has completed for nothing goes on."""
+    lost = "it was not tried"
+    try:
+        lost = stream.deliver()
+    finally:
+        if lost:
+            source.resume()
+    return lost
 
 
 def measure_clocks(source: Host, destination: Host) -> dict[str, ClockOffset]:
@@ -384,15 +429,6 @@ def _ask_destination(destination: QemuGuest) -> Mapping[str, Any]:
     except (GuestCrashed, NotReady):
         return {}
     return reply
-
-
-def _find_port(destination: QmpSession) -> int:
-    """The port that QEMU listens on, from its own ``socket-address``."""
-    addresses = destination.execute("query-migrate").get("socket-address", [])
-    for address in addresses:
-        if address.get("type") == "inet":
-            return int(address["port"])
-    raise NotReady(f"{destination.name} does not tell where it listens.", why=str(addresses))
 
 
 def is_settled(samples: Sequence[Sample], vfio_bytes: int = 0) -> bool:

@@ -3,11 +3,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from switchover.hosts.qmp import QmpSession
 from switchover.record.errors import Refused
 from switchover.record.units import MIB
 
+TransportName = Literal["tcp", "unix", "file"]
+"""Those of ``TRANSPORTS`` in :mod:`switchover.migration.transports`."""
+CertificateState = Literal["right", "missing", "expired", "other-ca"]
 HOLD_LIMIT_MS = 1
 """Downtime limit with which nothing but an empty guest switches over."""
 BOUNDS = ("timeout_s", "settle_timeout_s", "hang_s")
@@ -65,6 +69,28 @@ class MigrationSettings:
     drain"""
     hang_s: float = 30
     """the time without progress after which a migration hangs, in seconds"""
+    transport: TransportName = "tcp"
+    """how the stream goes: `tcp`, from QEMU to QEMU; `unix`, from a unix socket of the source's host to one of the
+    destination's, with a proxy between the hosts; `file`, saved to a file, from which the destination is restored"""
+    path: str = ""
+    """with `unix`, the path of the sockets on both hosts, with `file` that of the file; if it is empty, each is in a
+    directory of the guest's own"""
+    file_is_shared: bool = False
+    """with `file`, whether both hosts see the same file at `path`; if not, it is copied to the destination's host"""
+    tls: bool = False
+    """whether the stream is encrypted: both QEMUs get an object `tls-creds-x509`, with certificates of an authority
+    that the harness makes"""
+    tls_hostname: str = ""
+    """QEMU's `tls-hostname` at the source: the name that the destination's certificate must have, which is for the word
+    `destination` and its address; if it is empty, QEMU takes the address that it connects to"""
+    tls_source: CertificateState = "right"
+    """the certificate of the source: as it should be, not there, expired, or of another authority"""
+    tls_destination: CertificateState = "right"
+    """the same of the destination"""
+    tls_verify_peer: bool = True
+    """the property `verify-peer` of both objects: whether the destination asks for a certificate of the source"""
+    tls_sanity_check: bool = True
+    """the property `sanity-check` of both objects: whether QEMU looks at its own certificate when it gets it"""
     given_bounds: tuple[str, ...] = field(default=(), compare=False)
     """which of `timeout_s`, `settle_timeout_s` and `hang_s` the scenario sets; on a slow lab only defaults are
     stretched"""
@@ -112,9 +138,14 @@ class MigrationSettings:
         }
 
 
-def apply_settings(qmp: QmpSession, settings: MigrationSettings, side: str) -> None:
-    """Set capabilities and parameters on one ``side``, read them back and compare. A capability that an earlier
-    migration of this QEMU had, and this one does not ask for, is switched off.
+def apply_settings(
+    qmp: QmpSession, settings: MigrationSettings, side: str, told: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """Set capabilities and parameters on one ``side``, read them back and compare. What an earlier migration of this
+    QEMU had, and this one does not ask for, is as it was before that: a capability is off.
+
+    ``told``: parameters that this QEMU was given for earlier migrations, with their values before that; returned with
+    those that it is given now.
 
     :raises Refused: QEMU rejects one, or holds another value than it was given
     """
@@ -126,7 +157,10 @@ def apply_settings(qmp: QmpSession, settings: MigrationSettings, side: str) -> N
     listed = [{"capability": name, "state": state} for name, state in wanted.items()]
     qmp.execute("migrate-set-capabilities", {"capabilities": listed})
     _compare(qmp.name, wanted, _read_capabilities(qmp))
-    set_parameters(qmp, settings.first_parameters())
+    parameters, told = settings.first_parameters(), dict(told or {})
+    held = qmp.execute("query-migrate-parameters")
+    set_parameters(qmp, {name: value for name, value in told.items() if name not in parameters} | parameters)
+    return {**{name: held[name] for name in parameters if name in held}, **told}
 
 
 def _read_capabilities(qmp: QmpSession) -> dict[str, object]:

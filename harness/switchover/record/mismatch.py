@@ -15,6 +15,8 @@ class MismatchKind(StrEnum):
     """Another verdict than the expected one."""
     SIDE = "side"
     """The expected verdict, by another side."""
+    HOP = "hop"
+    """Of a chain of migrations, the expected verdict in another hop."""
     REASON = "reason"
     """The expected verdict, in other words than the expected ones."""
     CHECKS = "checks"
@@ -35,9 +37,9 @@ class Mismatch:
     kind: MismatchKind
     """in which way"""
     expected: str = ""
-    """what was to be: a verdict, a side, or the regular expression of a reason"""
+    """what was to be: a verdict, a side, the number of a hop, or the regular expression of a reason"""
     was: str = ""
-    """what was instead: a verdict, a side (empty: none in particular), or a reason"""
+    """what was instead: a verdict, a side (empty: none in particular), the number of a hop, or a reason"""
     verdict: str = ""
     """the verdict, where it is the expected one"""
     members: tuple[str, ...] = ()
@@ -58,6 +60,8 @@ def _render(mismatch: Mismatch) -> str:
         case MismatchKind.SIDE:
             was = f"the {mismatch.was}" if mismatch.was else "no side in particular"
             return f"expected {mismatch.verdict} by the {mismatch.expected}, was by {was}"
+        case MismatchKind.HOP:
+            return f"expected {mismatch.verdict} in hop {mismatch.expected}, was in hop {mismatch.was}"
         case MismatchKind.REASON:
             return f"expected a reason with {mismatch.expected!r}, was: {mismatch.was or 'none'}"
         case MismatchKind.CHECKS:

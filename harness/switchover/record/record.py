@@ -4,7 +4,7 @@
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypedDict
@@ -61,10 +61,14 @@ class Verdict:
     """why, in the words of that side; may be empty"""
     race: Race = Race.NONE
     """the way in which [QEMU's own race of a cancel](concepts.md#faults) decided it; empty: it did not"""
+    hop: int = 0
+    """of a chain of migrations, the number of the hop that ended so, from 1; 0: there is no chain, or all of it
+    completed"""
 
     def __str__(self) -> str:
-        """``failed (destination)``: without the reason."""
-        return f"{self.name} ({self.side})" if self.side else str(self.name)
+        """``failed (destination) in hop 2``: without the reason."""
+        side, hop = f" ({self.side})" if self.side else "", f" in hop {self.hop}" if self.hop else ""
+        return f"{self.name}{side}{hop}"
 
     @property
     def first_line(self) -> str:
@@ -82,6 +86,38 @@ class Death:
     """exit status; negative: ended by this signal, or, over SSH and with libvirt, -1: by a signal that is not known"""
     made: bool = False
     """whether it is the death of a fault that the case made"""
+
+
+@dataclass(frozen=True)
+class HopRecord:
+    """One migration of a chain: what a record of a single one has of its own."""
+
+    number: int
+    """the number of the hop, from 1"""
+    verdict: Verdict
+    """what happened in it"""
+    hosts: Mapping[str, str]
+    """the names of its hosts, by `source` and `destination`"""
+    qemu: Mapping[str, Any] = field(default_factory=dict)
+    """the answers of its QEMUs to `query-version`, by side; without one that could not be asked"""
+    measurements: tuple[Measurement, ...] = ()
+    """its numbers; empty if it did not complete"""
+    checks: tuple[Check, ...] = ()
+    """the checks that were made after it"""
+    downtime: Mapping[str, Any] = field(default_factory=dict)
+    """its explained downtime"""
+    states: Mapping[str, list[str]] = field(default_factory=dict)
+    """the VFIO states in it, as `states` of a record"""
+    properties: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """the properties of vfio-pci, as `properties` of a record"""
+    clocks: Mapping[str, Any] = field(default_factory=dict)
+    """by side, how the host's real-time clock relates to the controller's"""
+    interventions: tuple[Mapping[str, Any], ...] = ()
+    """what was done to it on purpose"""
+    not_checked: tuple[NotChecked, ...] = ()
+    """checks that were not made after it"""
+    driver: Mapping[str, Any] = field(default_factory=dict)
+    """with libvirt: as `driver` of a record"""
 
 
 @dataclass(frozen=True)
@@ -143,8 +179,20 @@ class Record:
     """with libvirt: what it was told, what it set in QEMU by itself, and its own statistics; empty: QMP only"""
     ending: Ending = Ending.BY_ITSELF
     """how it came to its verdict, where that is known as an id; empty: by itself, and the verdict tells all"""
+    hops: tuple[HopRecord, ...] = ()
+    """of a chain of migrations, each that was tried, in order; empty if there is no chain. The chain itself has no
+    `measurements`, `states`, `properties` and `clocks`, and its `checks` are those of all hops"""
     schema_version: int = SCHEMA_VERSION
     """the version of the run directory"""
+
+    def at_hop(self, number: int) -> "Record":
+        """A hop as the record of a single migration. :raises UsageError: it was not tried"""
+        hop = next((hop for hop in self.hops if hop.number == number), None)
+        if hop is None:
+            raise UsageError(f"The record of {self.case} has no hop {number}.", why=f"it has {len(self.hops)}")
+        fields = ("verdict", "measurements", "checks", "downtime", "states", "properties", "clocks", "interventions")
+        own = {name: getattr(hop, name) for name in (*fields, "not_checked", "driver")}
+        return replace(self, case=f"{self.case}, hop {number}", hops=(), deaths=(), mismatch="", mismatches=(), **own)
 
     @property
     def was_run(self) -> bool:
@@ -236,12 +284,8 @@ def parse_record(text: str) -> Record:
             fields[name] = [_add_id(entry, sentence, older) for entry in fields.get(name, ())]
         require_shape(fields, Record, "")
         _require_parts(fields)
-        verdict = {**fields["verdict"], "race": Race(fields["verdict"].get("race", ""))}
-        fields["verdict"] = Verdict(VerdictName(verdict.pop("name")), **verdict)
-        fields["measurements"] = tuple(Measurement(**entry) for entry in fields.get("measurements", ()))
-        fields["checks"] = tuple(Check(**entry) for entry in fields["checks"])
-        fields["not_checked"] = tuple(NotChecked(**entry) for entry in fields["not_checked"])
-        fields["interventions"] = tuple(fields.get("interventions", ()))
+        fields |= _parse_values(fields)
+        fields["hops"] = tuple(_parse_hop(entry) for entry in fields.get("hops", ()))
         fields["limits"] = tuple(fields.get("limits", ()))
         fields["earlier"] = tuple(fields.get("earlier", ()))
         fields["ending"] = (
@@ -259,6 +303,29 @@ def parse_record(text: str) -> Record:
         return Record(**fields)
     except ValueError as error:
         raise UsageError("This is not a record of switchover.", why=str(error)) from error
+
+
+def _parse_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record and a hop of one have alike. ``fields``: of the right shape, checks with their ids."""
+    verdict = {**fields["verdict"], "race": Race(fields["verdict"].get("race", ""))}
+    return {
+        "verdict": Verdict(VerdictName(verdict.pop("name")), **verdict),
+        "measurements": tuple(Measurement(**entry) for entry in fields.get("measurements", ())),
+        "checks": tuple(Check(**entry) for entry in fields["checks"]),
+        "not_checked": tuple(NotChecked(**entry) for entry in fields["not_checked"]),
+        "interventions": tuple(fields.get("interventions", ())),
+    }
+
+
+def _parse_hop(entry: Mapping[str, Any]) -> HopRecord:
+    """:raises ValueError: it is none"""
+    fields = dict(entry)
+    for name, sentence in (("checks", "name"), ("not_checked", "check")):
+        fields[name] = [_add_id(one, sentence, older=False) for one in fields.get(name, ())]
+    downtime = fields.get("downtime", {})
+    require_shape(downtime, _Explained if "parts" in downtime else _Unexplained, "downtime")
+    require_shape(fields.get("interventions", []), list[_Intervention], "interventions")
+    return HopRecord(**{**fields, **_parse_values(fields)})
 
 
 class _Versioned(TypedDict):

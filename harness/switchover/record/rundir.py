@@ -27,13 +27,22 @@ from switchover.record.shape import parse_json
 
 @dataclass(frozen=True)
 class RepeatDirectory:
-    """Files of one repeat, ``CASE/NN/`` in the run directory, and ``CASE/NN/alone/`` of one that was repeated alone."""
+    """Files of one repeat, ``CASE/NN/`` in the run directory, and ``CASE/NN/alone/`` of one that was repeated alone.
+
+    Files of each migration of a chain are below, in ``hop-N/``.
+    """
 
     path: Path
 
     def alone(self) -> "RepeatDirectory":
         """For the same repeat with a guest of its own, after one with a guest that cases share."""
         path = self.path / "alone"
+        path.mkdir(exist_ok=True)
+        return RepeatDirectory(path)
+
+    def hop(self, number: int) -> "RepeatDirectory":
+        """For a migration of a chain, by its number from 1."""
+        path = self.path / hop_folder(number)
         path.mkdir(exist_ok=True)
         return RepeatDirectory(path)
 
@@ -80,6 +89,11 @@ class RepeatDirectory:
     def find_record(self) -> Record | None:
         """None: the repeat has none. :raises UsageError: it cannot be read"""
         return read_record(self.record_path) if self.record_path.exists() else None
+
+
+def hop_folder(number: int) -> str:
+    """Name of the folder of a migration of a chain, in that of the repeat."""
+    return f"hop-{number}"
 
 
 _EARLIER = "earlier-"

@@ -99,10 +99,22 @@ def compare_axis(run: RunData, scenario: str, asked: PlannedComparison) -> list[
             arm = values.pop(asked.axis)
             groups.setdefault(render_id(values), {})[arm] = case
     return [
-        _compare(scenario, asked, among, arms)
+        _compare(scenario, asked, among_hop, of_hop)
         for among, arms in groups.items()
         if asked.baseline in arms and len(arms) > 1
+        for among_hop, of_hop in _split_hops(among, arms)
     ]
+
+
+def _split_hops(among: str, arms: Mapping[str, CaseResult]) -> Iterator[tuple[str, Mapping[str, CaseResult]]]:
+    """Cases whose migrations are chains are compared hop by hop, as far as each of them came."""
+    hops = {name: case.list_hops() for name, case in arms.items()}
+    common = sorted(set.intersection(*(set(found) for found in hops.values())))
+    if not common:
+        yield among, arms
+    for number in common:
+        place = f"{among}, hop {number}" if among else f"hop {number}"
+        yield place, {name: replace(case, records=hops[name][number]) for name, case in arms.items()}
 
 
 def require_comparison(run: RunData, axis: str = "", baseline: str = "") -> list[Comparison]:
@@ -139,10 +151,9 @@ def compare_runs(first: RunData, second: RunData) -> list[Comparison]:
     for case in first.cases:
         if (other := others.get(case.id)) is not None:
             notes = tuple(_list_changes(case, other))
-            made = _compare(
-                case.line.scenario, asked, case.id, dict(zip(names, (case, other), strict=True)), apart=True
-            )
-            found.append(replace(made, notes=notes))
+            for among, arms in _split_hops(case.id, dict(zip(names, (case, other), strict=True))):
+                made = _compare(case.line.scenario, asked, among, arms, apart=True)
+                found.append(replace(made, notes=notes))
     if not found or names[0] == names[1]:
         raise UsageError("The runs have no case in common." if not found else "RUN and RUN2 are the same run.")
     return found

@@ -37,12 +37,12 @@ def render_failure(run: RunData, record: Record) -> str:
     rows = [
         ("claim", _describe_claim(record)),
         ("observed", _describe_observed(record)),
-        ("when", _describe_moment(run.repeat_path(record), record)),
+        ("when", _describe_moment(run.evidence_path(record), record)),
         *(
             ("cause", f"{cause.likely}\n{f'→ {cause.change}' if cause.change else ''}".strip())
             for cause in find_causes(collect_evidence(run, record)) or ()
         ),
-        ("evidence", "\n".join(_list_files(run.repeat_path(record)))),
+        ("evidence", "\n".join(_list_evidence(run, record))),
         ("repeat", "\n".join(_list_repeats(run, record))),
         ("look", _describe_look(run, record)),
     ]
@@ -62,7 +62,7 @@ def render_headline(record: Record) -> str:
 
 def collect_evidence(run: RunData, record: Record) -> Evidence:
     """What rules look at; a file that is not there says nothing, and warnings do not count."""
-    path = run.repeat_path(record)
+    path = run.evidence_path(record)
     said = [
         line for name in _SAID for line in _read_end(path / name).splitlines() if not re.search(r"\bwarning: ", line)
     ]
@@ -83,6 +83,7 @@ def _describe_claim(record: Record) -> str:
     if not expected:
         return "completed, with all checks"
     side = f" by the {expected['side']}" if expected.get("side") else ""
+    side += f" in hop {expected['hop']}" if expected.get("hop") else ""
     reason = f", with the words {expected['reason']!r}" if expected.get("reason") else ""
     reason += f", with pre-copy {expected['pre_copy']}" if expected.get("pre_copy") else ""
     reason += f", where these checks may fail: {'; '.join(expected['checks'])}" if expected.get("checks") else ""
@@ -93,6 +94,7 @@ def _describe_claim(record: Record) -> str:
 def _describe_observed(record: Record) -> str:
     verdict = record.verdict
     side = f" by the {verdict.side}" if verdict.side else ""
+    side += f" in hop {verdict.hop}" if verdict.hop else ""
     lines = [f"{verdict.name}{side}", *verdict.reason.splitlines()]
     lines += [
         f"check failed: {check.name} [{check.label}]: expected {check.expected}, observed {check.observed}"
@@ -104,7 +106,7 @@ def _describe_observed(record: Record) -> str:
 def _describe_moment(path: Path, record: Record) -> str:
     if not record.was_run:
         return "never"
-    moment = read_moment(path)
+    moment = read_moment(path, came=len(record.hops) > 1)
     last = list(record.seconds)[-1:]
     if moment is None:
         step = f"in the step {last[0]!r}" if last else "before its first step"
@@ -115,6 +117,12 @@ def _describe_moment(path: Path, record: Record) -> str:
     if record.verdict.name in (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED):
         text += "; the checks that failed were made after that"
     return text
+
+
+def _list_evidence(run: RunData, record: Record) -> Iterator[str]:
+    yield from _list_files(run.repeat_path(record))
+    if record.hops:
+        yield from _list_files(run.evidence_path(record))
 
 
 def _list_files(path: Path) -> Iterator[str]:

@@ -27,11 +27,11 @@ from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Measurement, NotChecked
 from switchover.record.mismatch import Mismatch
 from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
-from switchover.record.record import SCHEMA_VERSION, Death, Record, Verdict
+from switchover.record.record import SCHEMA_VERSION, Death, HopRecord, Record, Verdict
 from switchover.record.rundir import RunHead
 from switchover.runner.hold_on_failure import Held, HeldSide
 from switchover.runner.measurements import measure
-from switchover.scenarios.case import AnyDevice, Case, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, Hop, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import DEVICE_FIELDS, Settings
@@ -73,6 +73,7 @@ SECTIONS = (
     Section("record.json", Record, "One repeat.", inside=False),
     Section("verdict", Verdict, "Which verdict means what: [concepts.md](concepts.md#verdicts)."),
     Section("expectation", Expectation),
+    Section("hops", HopRecord, "Of a chain of migrations only."),
     Section("mismatches", Mismatch),
     Section("deaths", Death),
     Section("checks", Check),
@@ -94,6 +95,7 @@ SECTIONS = (
     Section("knobs", Knobs, "Ranges, and what exactly they do: [reference-device.md](reference-device.md)."),
     Section("migration", MigrationSettings),
     Section("faults", Fault),
+    Section("then", Hop),
     Section(
         "outside.jsonl",
         Arrival,
@@ -205,7 +207,7 @@ def _render_measurement(entry: Measurement) -> str:
 def _describe_field(section: Section, name: str, hint: Any) -> str:
     if section.of is Record and name in _ELSEWHERE:
         return f"[object]({_ELSEWHERE[name]})"
-    if section.of in (Record, PlanLine) and name in _FREE:
+    if section.of in (Record, HopRecord, PlanLine) and name in _FREE:
         kind = {"interventions": "list of objects", "limits": "list of objects", "clocks": "object of objects"}.get(
             name, "object"
         )

@@ -31,8 +31,11 @@ class Moment:
         return f"{self.seconds:.1f} s after migrate, {what}{device}"
 
 
-def find_moment(events: Iterable[Mapping[str, Any]]) -> Moment | None:
-    """From lines of ``source.events.jsonl``, of the first migration in them; None if none began."""
+def find_moment(events: Iterable[Mapping[str, Any]], *, came: bool = False) -> Moment | None:
+    """From lines of ``source.events.jsonl``, of the first migration in them; None if none began.
+
+    ``came``: the guest had come to this QEMU by a migration, and the one after that is meant.
+    """
     start: int | None = None
     status = device = ""
     last = 0
@@ -41,6 +44,9 @@ def find_moment(events: Iterable[Mapping[str, Any]]) -> Moment | None:
             at, name, data = int(event["arrived_ns"]), event["event"], event["data"]
             if name == "MIGRATION":
                 word = str(data["status"])
+                if came:
+                    came = word not in _TERMINAL
+                    continue
                 if start is None:
                     start = at
                 if word in (*_TERMINAL, *_ENDING):
@@ -54,9 +60,12 @@ def find_moment(events: Iterable[Mapping[str, Any]]) -> Moment | None:
     return None if start is None else Moment((last - start) / 1e9, status, "", device)
 
 
-def read_moment(repeat: Path) -> Moment | None:
-    """Of a repeat's directory; None if the migration did not begin, or the file is not there."""
-    return find_moment(_read_lines(repeat / "source.events.jsonl"))
+def read_moment(repeat: Path, *, came: bool = False) -> Moment | None:
+    """Of a repeat's directory, or that of a hop; None if the migration did not begin, or the file is not there.
+
+    ``came``: as for :func:`find_moment`.
+    """
+    return find_moment(_read_lines(repeat / "source.events.jsonl"), came=came)
 
 
 def _read_lines(path: Path) -> Iterable[Mapping[str, Any]]:

@@ -60,10 +60,11 @@ def _render_outlook(entry: Entry) -> str:
 
 
 def render_expected(expectation: Expectation) -> str:
-    """``failed (destination)``, or ``completed, pre-copy off``."""
+    """``failed (destination)``, ``failed (destination) in hop 2``, or ``completed, pre-copy off``."""
+    hop = f" in hop {expectation.hop}" if expectation.hop else ""
     side = f" ({expectation.side})" if expectation.side else ""
     pre_copy = f", pre-copy {expectation.pre_copy}" if expectation.pre_copy else ""
-    return f"{expectation.verdict}{side}{pre_copy}"
+    return f"{expectation.verdict}{side}{hop}{pre_copy}"
 
 
 def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
             "reason": expectation.reason,
             "pre_copy": expectation.pre_copy,
             "checks": list(expectation.checks),
+            "hop": expectation.hop,
             "because": expectation.because,
             "rule": planned.rule.name,
             "place": planned.rule.place,

@@ -9,7 +9,7 @@ from pathlib import Path
 from switchover.record.errors import UsageError
 from switchover.record.planfile import PlanLine, PlannedScenario, find_plan, make_unrun
 from switchover.record.record import Record, VerdictName, make_unreadable
-from switchover.record.rundir import RunDirectory, RunHead, UnreadableRecord, folder_of
+from switchover.record.rundir import RunDirectory, RunHead, UnreadableRecord, folder_of, hop_folder
 
 NO_RECORD = "it has no record: the run goes on, or was killed before"
 
@@ -32,6 +32,17 @@ class CaseResult:
     def names(self) -> tuple[str, ...]:
         """Its id, and what else it may be called."""
         return (self.line.id, self.line.case, f"{self.line.case}@{self.line.scenario}")
+
+    def list_hops(self) -> dict[int, tuple[Record, ...]]:
+        """Of a chain, by the number of each hop, the records of repeats that came to it, each as of a single migration.
+
+        Empty: it is no chain.
+        """
+        numbers = sorted({hop.number for record in self.records for hop in record.hops})
+        return {
+            number: tuple(record.at_hop(number) for record in self.records if len(record.hops) >= number)
+            for number in numbers
+        }
 
     @property
     def mismatches(self) -> list[Record]:
@@ -59,6 +70,11 @@ class RunData:
 
     def repeat_path(self, record: Record) -> Path:
         return self.directory.repeat_path(record.case, record.repeat)
+
+    def evidence_path(self, record: Record) -> Path:
+        """Where files of the migration are that a record's verdict is about: of a chain, those of its last hop."""
+        path = self.repeat_path(record)
+        return path / hop_folder(record.hops[-1].number) if record.hops else path
 
     def select(self, pattern: str) -> list[CaseResult]:
         """Cases with this id, or that fit a pattern: with ``*`` or ``?`` the whole id, else any part of it.

@@ -70,17 +70,26 @@ def _word_for(case: CaseResult) -> str:
 def render_case(case: CaseResult) -> list[str]:
     """The verdict; of completed repeats downtime, its parts in percent, what the outside saw, and bytes."""
     lines = [f"{case.id}  {_render_verdicts(case)}"]
-    good = [record for record in case.records if record.measured("downtime.explained") is not None]
-    if good:
-        lines.append(f"  downtime {_spread(good, 'downtime.explained')}: {_render_parts(good)}{_render_others(good)}")
-    if any(record.measured("bytes.vfio.stop_copy") is not None for record in case.records):
-        lines.append(f"  bytes    {_render_bytes(case.records)}")
+    if chain := case.list_hops():
+        for number, records in chain.items():
+            lines += [f"  hop {number}  {line.strip()}" for line in _render_numbers(records)]
+    else:
+        lines += _render_numbers(case.records)
     if unmade := next((record for record in case.records if record.not_checked), None):
         lacking = "; ".join(dict.fromkeys(entry.lacking for entry in unmade.not_checked if entry.lacking))
         reasons = dict.fromkeys(entry.reason for entry in unmade.not_checked if entry.reason)
         words = "; ".join([*([f"it lacks {lacking}"] if lacking else []), *reasons])
         lines.append(f"  guest    {count_not_checked(unmade)}; {words}")
     return lines
+
+
+def _render_numbers(records: Sequence[Record]) -> Iterator[str]:
+    """Downtime and bytes of migrations of one kind; nothing where none has them."""
+    good = [record for record in records if record.measured("downtime.explained") is not None]
+    if good:
+        yield f"  downtime {_spread(good, 'downtime.explained')}: {_render_parts(good)}{_render_others(good)}"
+    if any(record.measured("bytes.vfio.stop_copy") is not None for record in records):
+        yield f"  bytes    {_render_bytes(records)}"
 
 
 def _render_verdicts(case: CaseResult) -> str:
@@ -177,7 +186,7 @@ def list_run(run: RunData, cases: Sequence[CaseResult]) -> dict[str, Any]:
 def _list_repeat(run: RunData, record: Record) -> dict[str, Any]:
     found: dict[str, Any] = {"directory": str(run.repeat_path(record)), "record": asdict(record)}
     if record.mismatch:
-        moment = read_moment(run.repeat_path(record))
+        moment = read_moment(run.evidence_path(record), came=len(record.hops) > 1)
         found["moment"] = asdict(moment) if moment else None
         found["causes"] = [asdict(cause) for cause in find_causes(collect_evidence(run, record))]
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from switchover.irq.across import PLACES
-from switchover.record.record import Record, VerdictName, list_measured
+from switchover.record.record import HopRecord, Record, VerdictName, list_measured
 from switchover.record.units import format_bytes, format_count, format_median, format_seconds, format_spread
 
 _BAR = 30
@@ -14,9 +14,11 @@ _BAR = 30
 
 def render_repeat(record: Record) -> str:
     """One line for a repeat, as it ends."""
-    downtime = record.measured("downtime.explained")
+    migrations = [record.at_hop(hop.number) for hop in record.hops] or [record]
+    downtimes = list_measured(migrations, "downtime.explained")
     total = sum(record.seconds.values())
-    numbers = f"downtime {format_seconds(downtime)}, " if downtime is not None else ""
+    word = "downtimes" if record.hops else "downtime"
+    numbers = f"{word} {', '.join(map(format_seconds, downtimes))}, " if downtimes else ""
     guest = "warm guest, " if is_warm(record) else ""
     unmade = f"{count_not_checked(record)}, " if record.not_checked else ""
     return f"{record.case} #{record.repeat}: {_render_verdict(record)} ({numbers}{guest}{unmade}took {total:.1f} s)"
@@ -46,6 +48,33 @@ def render_record(record: Record) -> str:
     asked = {"start": "warm"} if is_warm(record) else {}
     if words := _render_guest(record.fingerprint.get("guest", asked)):
         lines.append(f"  {'guest':<12} {words}")
+    for hop in record.hops:
+        lines.append(f"  hop {hop.number}: {_render_way(hop)}, {hop.verdict}")
+        lines += [f"  {line}" for line in _render_migration(record.at_hop(hop.number))]
+    lines += [] if record.hops else _render_migration(record)
+    passed = sum(check.passed for check in record.checks)
+    lines.append(f"  checks       {passed} of {len(record.checks)} passed")
+    lines += [
+        f"    FAILED {check.name}: expected {check.expected}, observed {check.observed}"
+        for check in record.failed_checks
+    ]
+    lines += _render_not_checked(record)
+    return "\n".join(lines)
+
+
+def _render_way(hop: HopRecord) -> str:
+    """From which host and QEMU to which."""
+    ends = []
+    for side, host in hop.hosts.items():
+        version = hop.qemu.get(side, {}).get("qemu", {})
+        numbers = ".".join(str(version[part]) for part in ("major", "minor", "micro") if part in version)
+        ends.append(f"{host} (QEMU {numbers})" if numbers else host)
+    return " → ".join(ends)
+
+
+def _render_migration(record: Record) -> list[str]:
+    """Of a single migration, or of a hop: what was done to it, states, bytes, downtimes."""
+    lines = []
     for made in record.interventions:
         seconds = (made["ended_ns"] - made["began_ns"]) / 1e9
         lines.append(
@@ -62,15 +91,7 @@ def render_record(record: Record) -> str:
     outside, resolution = record.measured("downtime.outside"), record.measured("outside.resolution")
     if outside is not None and resolution is not None:
         lines.append(f"  outside sees {format_seconds(outside)}   (resolution {format_seconds(resolution)})")
-    lines += _render_irq_threads(record)
-    passed = sum(check.passed for check in record.checks)
-    lines.append(f"  checks       {passed} of {len(record.checks)} passed")
-    lines += [
-        f"    FAILED {check.name}: expected {check.expected}, observed {check.observed}"
-        for check in record.failed_checks
-    ]
-    lines += _render_not_checked(record)
-    return "\n".join(lines)
+    return [*lines, *_render_irq_threads(record)]
 
 
 def _render_limit(record: Record) -> list[str]:

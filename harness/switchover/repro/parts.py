@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the scripts of all drivers are made of, and the seam for what one has of its own. Pure."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from switchover.devices.binding import GENERIC
 from switchover.devices.reference import render_knob
 from switchover.guests.spec import GuestFiles, GuestSpec
 from switchover.migration.phases import Action
-from switchover.migration.settings import MigrationSettings
+from switchover.migration.settings import MigrationSettings, TransportName
 from switchover.record.record import Record
 from switchover.repro.shell import quote
 from switchover.scenarios.case import AnyDevice, FunctionSpec, SideSpec
@@ -24,6 +24,8 @@ class DriverScript(Protocol):
 
     BODY: str
     """The file beside this one with what comes after ``script-common.sh``."""
+    WAYS: Mapping[TransportName, str]
+    """Files beside this one with the way of the stream, by transport, which come before that; none: the body has it."""
     MEANS: str
     """What the migration is repeated with."""
     USAGE: str

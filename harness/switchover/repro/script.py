@@ -36,24 +36,32 @@ _NO_VERDICT = (VerdictName.INFRASTRUCTURE_ERROR, VerdictName.NOT_SUPPORTED)
 
 def render_script(record: Record) -> str:
     """The script. :raises UsageError: the record does not say all that is needed"""
-    case = parse_case(record)
+    whole = parse_case(record)
+    case = whole.list_hops()[_choose_hop(record, whole) - 1]
     own = SCRIPTS[case.source.guest.driver]
     ident = uuid.uuid5(_NAMESPACE, f"{record.case} {record.repeat} {record.started}").hex[:8]
     parts = (
-        *_describe(record, case, own),
+        *_describe(record, whole, case, own),
         *_variables(record, case, ident, own),
         *_recorded(record, case, ident, own),
         *_faults(case),
         *own.render_side("source", case.source, ident),
         *own.render_side("destination", case.destination, ident),
     )
-    files = ("script-common.sh", own.BODY)
+    ways = [own.WAYS[case.settings.transport]] if own.WAYS else []
+    files = ("script-common.sh", *ways, own.BODY)
     body = "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
     return "\n".join(parts) + "\n" + body
 
 
-def _describe(record: Record, case: Case, own: DriverScript) -> Iterator[str]:
-    verdict, expected = record.verdict, case.expectation
+def _choose_hop(record: Record, whole: Case) -> int:
+    """The migration that is repeated, from 1: of a chain the one that ended it, or the first."""
+    return record.verdict.hop if 0 < record.verdict.hop <= len(whole.list_hops()) else 1
+
+
+def _describe(record: Record, whole: Case, case: Case, own: DriverScript) -> Iterator[str]:
+    """``case``: the migration that is repeated, which may be one of the ``whole``'s."""
+    verdict, expected = record.verdict, whole.expectation
     because = f", because {expected.because}" if expected.because else ""
     reason = f": {expected.reason or ', '.join(expected.checks)}" if expected.reason or expected.checks else ""
     yield "#!/bin/sh"
@@ -78,6 +86,8 @@ def _describe(record: Record, case: Case, own: DriverScript) -> Iterator[str]:
     yield from _needs(case, own)
     yield "#"
     yield from _not_done(record, case)
+    if whole.then:
+        yield from _hops_not_done(record, whole)
     yield "#"
     yield from render_comment(own.USAGE)
 
@@ -164,6 +174,8 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
         yield from render_comment("  the guest does not let its device do DMA, which it did in the record")
     if any(fault.action is Action.PANIC_GUEST for fault in case.faults):
         yield from render_comment("  nothing makes the guest panic: this case cannot be repeated by a script")
+    if case.settings.path:
+        yield from render_comment(f"  the stream goes by a path in WORK, not by {case.settings.path}")
     if case.heartbeat_us:
         yield from render_comment("  the guest sends no heartbeats")
     if case.irq_seconds:
@@ -182,6 +194,17 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
         yield from render_comment(
             f"the record has no verdict on QEMU: this script looks for {case.expectation.verdict}"
         )
+
+
+def _hops_not_done(record: Record, whole: Case) -> Iterator[str]:
+    number, count = _choose_hop(record, whole), len(whole.list_hops())
+    yield from render_comment(
+        f"in the record there was a chain of {count} migrations; this script repeats hop {number} of it:"
+    )
+    if number > 1:
+        yield from render_comment(f"  the guest boots in the source's QEMU, where it had come by {number - 1} before")
+    if number < count:
+        yield from render_comment(f"  the {count - number} after it are left out")
 
 
 def _variables(record: Record, case: Case, ident: str, own: DriverScript) -> Iterator[str]:
@@ -241,6 +264,7 @@ def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iter
         deadline = min(deadline, 2 * record.seconds.get("migrate", deadline) + 10)
     actions = {fault.action for fault in case.faults}
     impossible = "no shell can panic the guest: one has to log in" if Action.PANIC_GUEST in actions else ""
+    impossible = impossible or ("certificates are secrets, and not in this script" if settings.tls else "")
     values = [
         ("RECORDED", verdict, "verdict of the record"),
         (
@@ -300,5 +324,7 @@ def _command(fault: Fault) -> str:
             return f"disturb_link rate {fault.rate_bit}bit"
         case Action.PAUSE_GUEST:
             return "pause_guest"
+        case Action.KILL_PROXY:
+            return "kill_proxy"
         case Action.PANIC_GUEST:
             return 'give_up "$IMPOSSIBLE"'

@@ -43,6 +43,7 @@ release_side() { # SIDE: its QEMU first
     # another shell may do the same now: the one that started this side, whose QEMU ended, and one with "clean"
     [ -d "$WORK/$1" ] || return 0
     end_qemu "$1"
+    [ ! -s "$WORK/$1/proxy" ] || kill -KILL -- "-$(cat "$WORK/$1/proxy")" 2>/dev/null || :
     remove_devices "$1"
     for tap in $(cat "$WORK/$1/tap" 2>/dev/null); do
         ip link delete dev "$tap" 2>/dev/null || :
@@ -172,7 +173,7 @@ check_faults() {
     [ -z "$IMPOSSIBLE" ] || give_up "$IMPOSSIBLE"
     [ -z "$NEEDS_LINK" ] || [ -n "$LINK" ] || give_up "set LINK to the network interface that is to be disturbed"
     [ -z "$NEEDS_DESTINATION" ] || [ -d "$WORK/destination" ] ||
-        give_up "this case kills the destination's QEMU, which must be on this host: sh $0 all"
+        give_up "$NEEDS_DESTINATION, which must be on this host: sh $0 all"
 }
 
 # --- The migration
@@ -193,10 +194,15 @@ listen() {
     side=destination
     open_monitor
     set_up "$DESTINATION_CAPABILITIES" "$PARAMETERS"
-    ask "{\"execute\": \"migrate-incoming\", \"arguments\": {\"uri\": \"tcp:$DESTINATION:$PORT\"}}" ||
-        give_up "the destination does not listen: $error"
+    if [ -n "$way_in" ]; then
+        ask "{\"execute\": \"migrate-incoming\", \"arguments\": {\"uri\": \"$way_in\"}}" || {
+            case $error in *'Address already in use'* | *'Failed to bind'*) give_up "it cannot listen: $error" ;; esac
+            conclude refused
+        }
+        open_way destination
+        say "the destination listens on $way_in"
+    fi
     close_monitor
-    say "the destination listens on $DESTINATION:$PORT"
 }
 
 follow() { # the source, until the migration has ended; fails as next_line does
@@ -244,9 +250,10 @@ migrate() {
     side=source
     open_monitor
     set_up "$SOURCE_CAPABILITIES" "$PARAMETERS"
+    open_way source
     limit=$DEADLINE seconds=0 status=''
     enter before
-    ask "{\"execute\": \"migrate\", \"arguments\": {\"uri\": \"tcp:$DESTINATION:$PORT\"}}" || {
+    ask "{\"execute\": \"migrate\", \"arguments\": {\"uri\": \"$way_out\"}}" || {
         [ ! -e "$here/exit" ] || conclude crashed
         [ "$seconds" -ge "$limit" ] || conclude blocked
     }
@@ -266,6 +273,10 @@ migrate() {
         error=$(find_text error-desc)
         say "query-migrate: $line"
     fi
+    [ "$status" != completed ] || {
+        close_monitor
+        deliver
+    }
     conclude "$status"
 }
 

@@ -6,20 +6,21 @@ The body is ``script-libvirt.sh`` beside this file. libvirt does not migrate wit
 
 import re
 import uuid
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 
 from switchover.guests.domain import DomainIdentity, build_domain
 from switchover.guests.spec import GuestFiles, Kernel, Launch
 from switchover.migration.libvirt_settings import list_flags, make_parameters
 from switchover.migration.phases import Action
-from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
+from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings, TransportName
 from switchover.record.record import Record
 from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices, render_variables
 from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.scenarios.case import FunctionSpec, SideSpec
 
 BODY = "script-libvirt.sh"
+WAYS: Mapping[TransportName, str] = {}
 MEANS = "libvirt's virsh and a shell"
 PROGRAMS = "libvirtd, virsh"
 MORE_ROOM = ""

@@ -5,19 +5,21 @@ The body is ``script.sh`` beside this file.
 """
 
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, Kernel, Launch
 from switchover.migration.phases import Action
-from switchover.migration.settings import MigrationSettings
+from switchover.migration.settings import MigrationSettings, TransportName
+from switchover.migration.transports import TRANSPORTS
 from switchover.record.record import Record
 from switchover.repro.parts import Row, has_initramfs, name_variable, render_devices, render_variables
 from switchover.repro.shell import quote, render_variable, render_words
 from switchover.scenarios.case import AnyDevice, FunctionSpec, SideSpec
 
 BODY = "script.sh"
+WAYS: Mapping[TransportName, str] = {"tcp": "way-tcp.sh", "unix": "way-unix.sh", "file": "way-file.sh"}
 MEANS = "QEMU, a shell and socat"
 PROGRAMS = "QEMU, socat"
 MORE_ROOM = "; for the verb all, twice that"
@@ -56,7 +58,17 @@ def _capabilities(settings: MigrationSettings, side: str) -> str:
 
 
 def list_recorded(settings: MigrationSettings, actions: Set[Action], ident: str) -> list[Row]:
-    return [("NEEDS_DESTINATION", "yes" if Action.KILL_DESTINATION in actions else "", "")]
+    reasons = [
+        "this case kills the destination's QEMU" if Action.KILL_DESTINATION in actions else "",
+        "the destination is restored from a file of the source" if TRANSPORTS[settings.transport].has_file else "",
+    ]
+    return [
+        (
+            "NEEDS_DESTINATION",
+            next(filter(None, reasons), ""),
+            "why both sides must be on one host; empty: they need not",
+        )
+    ]
 
 
 def render_side(side: str, spec: SideSpec, ident: str) -> Iterator[str]:

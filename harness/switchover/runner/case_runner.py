@@ -24,6 +24,14 @@ from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
 from switchover.repro.script import SCRIPT, render_script
 from switchover.runner.attempt import Attempt
+from switchover.runner.chain import (
+    TriedHop,
+    expect_of_hop,
+    find_chain_mismatches,
+    judge_chain,
+    merge_attempts,
+    render_hops,
+)
 from switchover.runner.ending import find_ending
 from switchover.runner.guest_session import GuestSession, migrate_again, start_guest_session
 from switchover.runner.hold_on_failure import HoldOnFailure
@@ -39,21 +47,27 @@ from switchover.scenarios.recorded import render_settings
 
 @dataclass
 class Stopwatch:
-    """Where the time goes: seconds by step, one after the other, and the step that is going on."""
+    """Where the time goes: seconds by step, one after the other, and the step that is going on.
+
+    ``hop``: of a chain, the number of the hop that is going on; the steps of the second one on have it in their names.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     step: str = ""
+    hop: int = 1
+    _name: str = ""
     _since: float = 0.0
 
     def begin(self, step: str) -> None:
         """End the step before and begin another."""
         self.end()
         self.step, self._since = step, time.monotonic()
+        self._name = f"hop {self.hop}: {step}" if self.hop > 1 else step
         LOG.debug("step: %s", step)
 
     def end(self) -> None:
         if self.step:
-            self.seconds[self.step] = round(time.monotonic() - self._since, 3)
+            self.seconds[self._name] = round(time.monotonic() - self._since, 3)
 
 
 @dataclass(frozen=True)
@@ -109,16 +123,19 @@ def run_repeat(
         return words
 
     placed = in_place(case, place) if place else case
+    tried: list[TriedHop] = []
+    verdicts: list[Verdict] = []
     try:
         context = context or RunContext()
         try:
-            attempt = _execute(placed, pair, watch, directory, found, context)
+            _execute(placed, pair, watch, directory, found, context, tried)
         except NotRestored as error:
             say(f"{error.what} It is made again, once. {error.why}")
             _forget_saved(error, pair, context)
             found["guest_made_again"] = str(error)
-            attempt = _execute(placed, pair, watch, directory, found, context)
-        verdict = judge_attempt(attempt, find_starved, began_s)
+            _execute(placed, pair, watch, directory, found, context, tried)
+        verdicts = [judge_attempt(hop.attempt, find_starved, began_s) for hop in tried]
+        verdict = judge_chain(verdicts) if case.then else verdicts[-1]
     except SwitchoverError as error:
         verdict, ended_by = judge_error(error, watch.step, find_starved), error
     except BaseException as error:
@@ -127,6 +144,12 @@ def run_repeat(
     finally:
         meter.close()
         watch.end()
+        if tried:
+            attempt = merge_attempts(tried) if case.then else tried[-1].attempt
+        if case.then and len(verdicts) < len(tried):  # an error came after them
+            verdicts = [judge_attempt(hop.attempt) for hop in tried]
+        if case.then and ended_by is not None:
+            verdict = replace(verdict, hop=watch.hop)
         result = attempt.result
         record = Record(
             case=case.id,
@@ -134,7 +157,7 @@ def run_repeat(
             started=started,
             verdict=verdict,
             expectation=asdict(case.expectation),
-            mismatch=render_mismatches(mismatches := _find_mismatches(case, verdict, attempt)),
+            mismatch=render_mismatches(mismatches := _find_mismatches(case, verdict, attempt, tried, verdicts)),
             mismatches=mismatches,
             deaths=attempt.deaths,
             settings=render_settings(case),
@@ -146,25 +169,30 @@ def run_repeat(
             downtime=attempt.downtime,
             states=attempt.states,
             properties=attempt.properties,
-            clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result else {},
+            clocks={side: asdict(clock) for side, clock in result.clocks.items()} if result and not case.then else {},
             interventions=tuple(asdict(intervened) for intervened in attempt.interventions),
             limits=tuple(asdict(limit) for limit in result.limits) if result else (),
             driver=result.driver if result else {},
             ending=find_ending(verdict.name, attempt, ended_by, starved=bool(starved)),
+            hops=render_hops(tried, verdicts) if case.then else (),
         )
-        if result and result.job_samples:
-            directory.write_lines(
-                "job.jsonl", ({"at_ns": one.at_ns, "job": dict(one.reply)} for one in result.job_samples)
-            )
+        for number, hop in enumerate(tried, start=1):
+            if hop.attempt.result and (samples := hop.attempt.result.job_samples):
+                of_hop = directory.hop(number) if case.then else directory
+                of_hop.write_lines("job.jsonl", ({"at_ns": one.at_ns, "job": dict(one.reply)} for one in samples))
         directory.write_record(record)
         _write_script(record, directory)
     return record
 
 
-def _find_mismatches(case: Case, verdict: Verdict, attempt: Attempt) -> tuple[Mismatch, ...]:
+def _find_mismatches(
+    case: Case, verdict: Verdict, attempt: Attempt, tried: Sequence[TriedHop], verdicts: Sequence[Verdict]
+) -> tuple[Mismatch, ...]:
     """A case that its guest cannot take part in is like one that the preflight leaves out: neither right nor wrong."""
     if verdict.name is VerdictName.NOT_SUPPORTED:
         return ()
+    if case.then:
+        return find_chain_mismatches(case, verdict, tried, verdicts)
     return find_mismatches(
         case.expectation, verdict, attempt.checks, list_faults(case), attempt.deaths, attempt.not_checked
     )
@@ -187,8 +215,25 @@ class _Keeping(RunListener):
     ) -> None:
         self._case, self._pair, self._watch, self._directory = case, pair, watch, directory
         self._found, self._context = found, context
-        self.samples: list[Sample] = []
+        self._place = directory
+        self._samples: list[Sample] = []
+        self.qemu: dict[str, Any] = {}
         self.is_second = False
+
+    @property
+    def place(self) -> RepeatDirectory:
+        """Where files of the migration that goes on are kept."""
+        return self._place
+
+    def begin_hop(self, number: int) -> None:
+        """Of a chain: what comes from here on is of this hop, whose files are in a directory of its own."""
+        self.keep_samples()
+        self._place, self._watch.hop = self._directory.hop(number), number
+
+    def keep_samples(self) -> None:
+        if self._samples or not self._case.then:
+            self._place.write_lines("samples.jsonl", _render_samples(self._samples))
+        self._samples = []
 
     def step(self, step: str) -> None:
         if not self.is_second:
@@ -197,16 +242,14 @@ class _Keeping(RunListener):
 
     def sample(self, sample: Sample) -> None:
         if not self.is_second:
-            self.samples.append(sample)
+            self._samples.append(sample)
             self._context.listener.sample(sample)
 
     def sides_started(self, source: Side, destination: Side) -> None:
         """The versions of both QEMUs, and the functions, are facts of the repeat."""
         sides = (("source", source), ("destination", destination))
-        self._found.setdefault(
-            "qemu",
-            {name: side.guest.qmp.execute("query-version") for name, side in sides if side.guest.has_begun},
-        )
+        self.qemu = {name: side.guest.qmp.execute("query-version") for name, side in sides if side.guest.has_begun}
+        self._found.setdefault("qemu", self.qemu)
         for name, side in sides:
             for device, function in side.functions.items():
                 self._found.setdefault("functions", {}).setdefault(f"{name} {device}", function.describe())
@@ -215,26 +258,36 @@ class _Keeping(RunListener):
         """Its evidence is kept, also of a migration that did not complete."""
         if not self.is_second:
             for name, lines in probe.collect().items():
-                self._directory.write_lines(name, lines)
+                self._place.write_lines(name, lines)
 
     def attempted(self, case: Case, source: Side, destination: Side | None, came_to: Attempt | SwitchoverError) -> None:
         if self._context.keeper is not None:
             # of a second migration, too, what is kept belongs to the case
             tried = replace(case, id=self._case.id)
+            if self._case.then:
+                completed = isinstance(came_to, Attempt) and judge_attempt(came_to).name is VerdictName.COMPLETED
+                tried = replace(tried, expectation=expect_of_hop(self._case, self._watch.hop, completed=completed))
             self._context.keeper.keep_if_wrong(tried, source, destination, came_to, self._pair, self._directory)
 
     def release(self, guest: QemuGuest, name: str) -> None:
-        _keep_evidence(guest, name, self._directory)
+        _keep_evidence(guest, name, self._place)
 
 
 def _execute(
-    case: Case, pair: HostPair, watch: Stopwatch, directory: RepeatDirectory, found: dict[str, Any], context: RunContext
-) -> Attempt:
+    case: Case,
+    pair: HostPair,
+    watch: Stopwatch,
+    directory: RepeatDirectory,
+    found: dict[str, Any],
+    context: RunContext,
+    tried: list[TriedHop],
+) -> None:
+    """``tried``: gets each migration that was tried, of a chain or a single one."""
     pair = pair.for_guest(case.source.guest)
     keeper = context.keeper
     listener = _Keeping(case, pair, watch, directory, found, context)
     with contextlib.ExitStack() as stack:
-        stack.callback(lambda: directory.write_lines("samples.jsonl", _render_samples(listener.samples)))
+        stack.callback(listener.keep_samples)
         shared = context.shared
         if shared is not None and not shared.accepts(case.source):
             shared = context.alone().shared
@@ -248,19 +301,35 @@ def _execute(
                 start_guest_session(case.source, pair, loop, listener, context.snapshots)
             )
         found["guest"] = _describe_guest(guest_session, case)
-        attempt = guest_session.attempt(case, recordings=directory.path)
+        for number, hop in enumerate(case.list_hops(), start=1):
+            wanted = hop
+            if case.then:
+                listener.begin_hop(number)
+                wanted = replace(hop, expectation=expect_of_hop(case, number))
+            _try_hop(wanted, guest_session, listener, tried)
+            if judge_attempt(tried[-1].attempt).name is not VerdictName.COMPLETED:
+                break
+        attempt = tried[-1].attempt
         kept = keeper is not None and keeper.used
         subject = shared is not None and shared.is_subject
         if not kept and not subject and _calls_for_another(attempt):
             listener.step("second migration")
             listener.is_second = True
-            again = migrate_again(guest_session, case, "second destination")
+            again = migrate_again(guest_session, tried[-1].case, "second destination")
             attempt = replace(attempt, checks=(*attempt.checks, again))
+            tried[-1] = replace(tried[-1], attempt=attempt)
         listener.is_second = False
         listener.step("release")
         if shared is not None:
-            _leave(shared, guest_session, attempt, directory)
-        return attempt
+            _leave(shared, guest_session, attempt, listener.place)
+
+
+def _try_hop(hop: Case, guest_session: GuestSession, listener: _Keeping, tried: list[TriedHop]) -> None:
+    """One migration, and what came of it among those that were tried."""
+    ends = guest_session.pair
+    hosts = {"source": ends.source.host.name, "destination": ends.destination.host.name}
+    attempt = guest_session.attempt(hop, recordings=listener.place.path)
+    tried.append(TriedHop(hop, attempt, hosts, listener.qemu))
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from switchover.migration.drivers import DRIVERS
 from switchover.migration.limits import find_limit_at_switchover
 from switchover.migration.phases import Intervened
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
+from switchover.migration.transports import TRANSPORTS
 from switchover.probes.probe import Ended
 from switchover.probes.table import RunningProbes, find_all
 from switchover.record.checks import CheckId
@@ -85,8 +86,9 @@ def examine(departure: Departure, migrated: Migrated, probes: RunningProbes) -> 
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
     paused = result.arrived == "paused" or case.pauses
-    explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED)
-    if not paused:
+    untimed = TRANSPORTS[case.settings.transport].has_no_downtime
+    explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED if paused else untimed)
+    if not paused and not untimed:
         explained = explain_downtime(traces[0], traces[1], clocks[0], clocks[1])
     beside, first = (find_all(seen, Ended(case, explained, paused)) for seen in (seen_beside, seen_first))
     moved = account_bytes(count_device_bytes(traces[0]), result.source)
@@ -109,7 +111,7 @@ def examine(departure: Departure, migrated: Migrated, probes: RunningProbes) -> 
             paused=paused,
             limit_ms=find_limit_at_switchover(result.limits, result.statuses.get("source", ())),
             own=driver.measure(result.driver),
-            note=driver.not_in_downtime,
+            note=f"of the saving alone: {untimed}" if untimed else driver.not_in_downtime,
         ),
         *beside.measurements,
         *first.measurements,

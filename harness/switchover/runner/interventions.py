@@ -9,7 +9,8 @@ from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.host import Host
 from switchover.hosts.journal import own_journal
 from switchover.migration.phases import Action, Intervention, NotMade
-from switchover.record.errors import NotReady, SwitchoverError
+from switchover.migration.proxies import kill_proxy
+from switchover.record.errors import CommandFailed, NotReady, SwitchoverError
 from switchover.scenarios.faults import Fault
 
 
@@ -68,6 +69,8 @@ def make_intervention(
                 _panic(source, keys)
             case Action.PAUSE_GUEST:
                 source.pause()
+            case Action.KILL_PROXY:
+                _kill_proxy(source)
 
     return Intervention(fault.action, fault.phase, act)
 
@@ -77,6 +80,14 @@ def _kill(guest: QemuGuest) -> None:
     if (status := guest.exit_status()) is not None:
         raise NotMade(f"{guest.label} had ended with exit status {status} before it was to be killed.")
     guest.kill()
+
+
+def _kill_proxy(source: QemuGuest) -> None:
+    """:raises NotMade: it has none"""
+    try:
+        kill_proxy(source)
+    except CommandFailed as error:
+        raise NotMade(f"{source.label} has no proxy that could be killed.", why=error.why) from error
 
 
 def _panic(guest: QemuGuest, keys: GuestKeys) -> None:

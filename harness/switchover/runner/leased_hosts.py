@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where the cases of a run take place: hosts that are leased, until they are given back or lost."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -68,10 +69,12 @@ class LeasedLab:
         hosts: dict[str, Host] = {name: self._lab.host(name) for name in self._lab.file.hosts}
         guests: dict[str, list[GuestSpec]] = {name: [] for name in hosts}
         for case, names in cases:
-            ends = zip(names, (default.source, default.destination), (case.source, case.destination), strict=True)
-            for name, end, side in ends:
-                if (name or end.host.name) in guests:
-                    guests[name or end.host.name].append(side.guest)
+            ends = [
+                name or end.host.name for name, end in zip(names, (default.source, default.destination), strict=True)
+            ]
+            for name, side in zip(itertools.cycle(ends), case.sides, strict=False):
+                if name in guests:
+                    guests[name].append(side.guest)
         for name, specs in guests.items():
             for toolchain in find_toolchains(sorted({program for spec in specs for program in spec.programs})):
                 provide_toolchain(self._lab, name, toolchain)
@@ -92,7 +95,7 @@ class LeasedLab:
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)
-        kernels = sorted({guest.named_kernel for guest in guests} - {""})
+        kernels = sorted({side.guest.named_kernel for side in case.sides} - {""})
         key = (*hosts, *(guest.qemu for guest in guests), *kernels)
         if key not in self._fingerprints:
             qemus = (guest.qemu for guest in guests)

@@ -2,6 +2,7 @@
 """Hosts of an inventory as the place where cases run: real machines, reached by SSH, of which nothing is taken away."""
 
 import contextlib
+import itertools
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -64,7 +65,7 @@ class LeasedInventory:
         """
         guests: dict[str, list[GuestSpec]] = {name: [] for name in self._hosts}
         for case, hosts in cases:
-            for name, side in zip(self._fill(hosts), (case.source, case.destination), strict=True):
+            for name, side in zip(itertools.cycle(self._fill(hosts)), case.sides, strict=False):
                 guests.get(name, []).append(side.guest)
         facts = {name: ask_host(host, guests[name]) for name, host in self._hosts.items()}
         unknown = HostFacts("", asked=False)
@@ -86,7 +87,8 @@ class LeasedInventory:
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)
-        files = sorted({file for guest in guests for file in (guest.kernel_file, guest.initramfs_file) if file})
+        every = [side.guest for side in case.sides]
+        files = sorted({file for guest in every for file in (guest.kernel_file, guest.initramfs_file) if file})
         key = (*self._fill(hosts), *(guest.qemu for guest in guests), *files)
         if key not in self._fingerprints:
             pair = self.pair(hosts)

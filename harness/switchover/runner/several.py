@@ -124,9 +124,9 @@ def _make_setup(turn: Turn) -> tuple[object, ...]:
     """What of a host is the same for cases that had better follow one another: binaries, kernel, driver, devices."""
     if turn.apart is not None:
         return ("apart",)
-    sides = (turn.case.source, turn.case.destination)
     return tuple(
-        (*side.guest.programs, side.guest.driver, *(device.type for device in side.references)) for side in sides
+        (*side.guest.programs, side.guest.driver, *(device.type for device in side.references))
+        for side in turn.case.sides
     )
 
 

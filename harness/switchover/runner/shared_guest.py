@@ -63,7 +63,7 @@ class SharedGuest:
             start = start_guest_session(source, pair, loop, listener, snapshots)
             guest_session = self._guest_session = self._stack.enter_context(start)
             self._began = source.guest
-        self._set = name_extras(case.settings)
+        self._set = frozenset(name for hop in case.list_hops() for name in name_extras(hop.settings))
         return guest_session
 
     def leave(self) -> None:

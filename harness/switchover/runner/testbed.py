@@ -147,7 +147,7 @@ class Testbed:
 
     def _find_missing(self, case: Case, hosts: HostNames) -> str:
         # by the whole guests: hosts are asked for their kernels' files, disks and bridges too
-        key = (hosts, case.source.guest, case.destination.guest)
+        key = (hosts, *(side.guest for side in case.sides))
         if key not in self._known:
             self._known[key] = self._leased.ask([(case, hosts)])
         return "; ".join(decide(case, hosts, self._known[key]).missing)

@@ -53,13 +53,18 @@ def flatten(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
             yield (*path, name), value
 
 
-def read_axes(document: TomlText, table: object, devices: Sequence[str], problems: list[str]) -> tuple[Axis, ...]:
-    """The axes of a scenario with ``devices``; what is wrong with them goes to ``problems``, a line each."""
+def read_axes(
+    document: TomlText, table: object, devices: Sequence[str], problems: list[str], hops: int = 0
+) -> tuple[Axis, ...]:
+    """The axes of a scenario with ``devices`` and so many ``hops``.
+
+    What is wrong with them goes to ``problems``, a line each.
+    """
     if not isinstance(table, Mapping):
         return ()
     axes = []
     for path, values in flatten(table):
-        axis = _Reader(document, ("axes", *path), devices, problems).read(values)
+        axis = _Reader(document, ("axes", *path), devices, problems, hops).read(values)
         if axis is not None:
             axes.append(axis)
     names: dict[str, Axis] = {}
@@ -79,6 +84,7 @@ class _Reader:
     path: tuple[str | int, ...]
     devices: Sequence[str]
     problems: list[str]
+    hops: int
 
     @property
     def name(self) -> str:
@@ -117,7 +123,7 @@ class _Reader:
 
     def _read_values(self, values: Sequence[object]) -> tuple[list[AxisValue], list[Key]]:
         try:
-            key = require_key(self.name, self.devices)
+            key = require_key(self.name, self.devices, self.hops)
         except KeyProblem as problem:
             self.complain(str(problem))
             return [], []
@@ -149,7 +155,7 @@ class _Reader:
             for path, value in flatten(variant.set):
                 name = ".".join(path)
                 try:
-                    key = keys.setdefault(name, require_key(name, self.devices))
+                    key = keys.setdefault(name, require_key(name, self.devices, self.hops))
                     held = key.read(value)
                 except KeyProblem as problem:
                     self.complain(f"{name}: {problem}", number, "set", *path)

@@ -8,12 +8,12 @@ from pathlib import Path
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.case import HEARTBEAT_US, AnyDevice, Case, DeviceSpec, IrqLoad, SideSpec, VfioDeviceSpec
+from switchover.scenarios.case import HEARTBEAT_US, AnyDevice, Case, DeviceSpec, Hop, IrqLoad, SideSpec, VfioDeviceSpec
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.limits import find_problems
-from switchover.scenarios.oracle import choose_rule, make_traits
+from switchover.scenarios.oracle import choose_chain_rule, choose_rule, make_traits
 from switchover.scenarios.scenario import list_scenarios, load_scenario
 
 Devices = AnyDevice | Sequence[AnyDevice]
@@ -48,6 +48,7 @@ def build_case(
     login_after: bool = False,
     irq_seconds: float = 0,
     irq_load: IrqLoad = "none",
+    then: Sequence[Hop] = (),
 ) -> Case:
     """A case: a guest with its devices, what is otherwise at the destination, and how it migrates.
 
@@ -55,7 +56,7 @@ def build_case(
     as at the source. ``expectation``: default: what the oracle expects of it. ``heartbeat_us``: period of heartbeats
     that tell the downtime from outside, microseconds; 0: none. ``outside_needed``: the case is not right without that
     downtime's check. ``irq_seconds``: so long, before and after, is recorded
-    where IRQ threads run, seconds.
+    where IRQ threads run, seconds. ``then``: the migrations after the first one, of a chain.
 
     :raises UsageError: a value is out of its range, or contradicts another one; all of them, a line each
     """
@@ -72,6 +73,7 @@ def build_case(
         login_after=login_after,
         irq_seconds=irq_seconds,
         irq_load=irq_load,
+        then=tuple(then),
     )
     case = replace(case, expectation=expectation or find_expectation(case))
     check_case(case)
@@ -90,7 +92,7 @@ def check_case(case: Case) -> None:
 
 def find_expectation(case: Case) -> Expectation:
     """What the oracle expects of a case (docs/oracle.md)."""
-    return choose_rule(make_traits(case)).expectation
+    return (choose_chain_rule(case) if case.then else choose_rule(make_traits(case))).expectation
 
 
 def _list(given: Devices | None, otherwise: tuple[AnyDevice, ...]) -> tuple[AnyDevice, ...]:

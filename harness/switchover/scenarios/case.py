@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A case with all its values fixed. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -133,9 +133,19 @@ class SideSpec:
 
 
 @dataclass(frozen=True)
+class Hop:
+    """A migration of a guest that came by another one before: from there to the other host."""
+
+    destination: SideSpec = field(default_factory=SideSpec)
+    """the guest and the devices of the destination of this hop"""
+    settings: MigrationSettings = field(default_factory=MigrationSettings)
+    """the settings of this hop"""
+
+
+@dataclass(frozen=True)
 class Case:
     """One point of the axes of a scenario, with all values fixed. ``id`` is derived from the values that distinguish
-    it.
+    it. ``destination`` and ``settings`` are those of the first migration; of a chain, ``then`` has the others.
     """
 
     id: str
@@ -157,6 +167,32 @@ class Case:
     irq_load: IrqLoad = "none"
     """with `irq_seconds`, a task in the guest that keeps the CPU of the device's first interrupt busy all the time: of
     the fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
+    then: tuple[Hop, ...] = ()
+    """the migrations after the first one, in their order"""
+
+    @property
+    def sides(self) -> tuple[SideSpec, ...]:
+        """Where the guest begins, then the destination of each migration."""
+        return (self.source, self.destination, *(hop.destination for hop in self.then))
+
+    def list_hops(self) -> tuple["Case", ...]:
+        """Each migration as a case of its own, with the faults that are made in it; of a single one, the case."""
+        if not self.then:
+            return (self,)
+        settings = (self.settings, *(hop.settings for hop in self.then))
+        return tuple(
+            replace(
+                self,
+                source=source,
+                destination=destination,
+                settings=of_hop,
+                faults=tuple(fault for fault in self.faults if fault.hop == number),
+                then=(),
+            )
+            for number, (source, destination, of_hop) in enumerate(
+                zip(self.sides[:-1], self.sides[1:], settings, strict=True), start=1
+            )
+        )
 
     @property
     def bound_settings(self) -> MigrationSettings:
@@ -209,26 +245,24 @@ def with_one_device(knobs: Knobs, **others: object) -> SideSpec:
 
 def with_start(case: Case, start: Start) -> Case:
     """The same case with its guest booted (``cold``) or restored (``warm``)."""
-    source, destination = (
-        replace(side, guest=replace(side.guest, start=start)) for side in (case.source, case.destination)
-    )
-    return replace(case, source=source, destination=destination)
+    return _with_guests(case, lambda guest: replace(guest, start=start))
 
 
 def in_place(case: Case, place: GuestPlace) -> Case:
     """The same case with its guest where no other one is, but for addresses that the case names itself."""
-    source, destination = (
-        replace(side, guest=put_in_place(side.guest, place)) for side in (case.source, case.destination)
-    )
-    return replace(case, source=source, destination=destination)
+    return _with_guests(case, lambda guest: put_in_place(guest, place))
 
 
 def with_driver(case: Case, driver: DriverName) -> Case:
     """The same case, its guest started and migrated by another driver."""
-    source, destination = (
-        replace(side, guest=replace(side.guest, driver=driver)) for side in (case.source, case.destination)
-    )
-    return replace(case, source=source, destination=destination)
+    return _with_guests(case, lambda guest: replace(guest, driver=driver))
+
+
+def _with_guests(case: Case, change: Callable[[GuestSpec], GuestSpec]) -> Case:
+    """The same case, with the guest of each side changed."""
+    source, destination, *others = (replace(side, guest=change(side.guest)) for side in case.sides)
+    then = tuple(replace(hop, destination=side) for hop, side in zip(case.then, others, strict=True))
+    return replace(case, source=source, destination=destination, then=then)
 
 
 def in_order(case: Case) -> Case:

@@ -20,17 +20,25 @@ from switchover.scenarios.case import (
     Case,
     DeviceSpec,
     FunctionSpec,
+    Hop,
     SideSpec,
 )
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.forecast import Forecast, Stream, Terms, forecast, make_terms
 from switchover.scenarios.ids import Values, make_ids, render_id
-from switchover.scenarios.limits import Problem, Target, find_contradictions, find_side_contradictions
+from switchover.scenarios.limits import (
+    Problem,
+    Target,
+    find_chain_contradictions,
+    find_contradictions,
+    find_side_contradictions,
+)
 from switchover.scenarios.oracle import (
     Rule,
     SettingsTraits,
     SideTraits,
     Traits,
+    choose_chain_rule,
     choose_rule,
     find_scenario_rule,
     join_traits,
@@ -181,7 +189,7 @@ class _Parts:
         targets = [axis.targets() for axis in scenario.axes]
         self._axes = {
             part: [number for number, found in enumerate(targets) if any(target[0] == part for target in found)]
-            for part in (*SIDES, "settings", "faults", "probes", "hosts")
+            for part in (*SIDES, "settings", "faults", "probes", "hosts", "hops")
         }
         self._looks = [
             (look, parts, [number for part in parts for number in self._axes[part]]) for look, parts in _LOOKS
@@ -202,6 +210,8 @@ class _Parts:
         terms = self._share("terms", ("settings", "faults"), point, lambda: make_terms(settings, faults))
         outlook = self._forecast(streams, terms)
         rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
+        if self._scenario.hops:
+            return self._build_chain(identity, point, values, rule, outlook)
         if rule is None:
             here, there = _at(of_source, hosts[0]), _at(of_destination, hosts[1])
             traits = join_traits(here, there, of_settings, faults)
@@ -217,6 +227,28 @@ class _Parts:
             outlook = self._outlooks[streams, terms] = forecast(streams, terms)
         return outlook
 
+    def _build_chain(
+        self, identity: str, point: Point, values: Values, rule: Rule | None, outlook: Forecast
+    ) -> PlannedCase:
+        """Each hop has what the tables for all hops set, and its own on top."""
+        own = self._values("hops", point)
+        hops = []
+        for number in range(self._scenario.hops):
+            of_hop = {target[1:]: value for target, value in own.items() if target[0] == number}
+
+            def merge(part: str, of_hop: Mapping[Target, Any] = of_hop) -> dict[Target, Any]:
+                return self._values(part, point) | {
+                    path[1:]: value for path, value in of_hop.items() if path[0] == part
+                }
+
+            hops.append(Hop(self._side(merge("destination"))[0], self._settings(merge("settings"))[0]))
+        source, _ = self._make("source", point, self._side)
+        faults, probes = self._make("faults", point, self._faults), self._make("probes", point, _probes)
+        case = Case(identity, source, hops[0].destination, hops[0].settings, faults, then=tuple(hops[1:]), **probes)
+        rule = rule or choose_chain_rule(case)
+        case = replace(case, expectation=rule.expectation)
+        return PlannedCase(identity, case, values, self._make("hosts", point, _hosts), rule, outlook)
+
     def _choose_rule(self, traits: Traits) -> Rule:
         """Many cases have few traits."""
         rule = self._rules.get(traits)
@@ -226,6 +258,8 @@ class _Parts:
 
     def find_contradictions(self, case: Case, point: Point) -> list[Problem]:
         """What cannot be in a case; looked for once for parts that many cases have."""
+        if case.then:
+            return list(find_chain_contradictions(case))
         found: list[Problem] = []
         for look, parts, numbers in self._looks:
             key = (look, *[point[number] for number in numbers])
@@ -247,12 +281,16 @@ class _Parts:
         key = (part, *[point[number] for number in self._axes[part]])
         made = self._made.get(key)
         if made is None:
-            given = {target[1:]: value for target, value in self._scenario.fixed.items() if target[0] == part}
-            for number in self._axes[part]:
-                changes = self._scenario.axes[number].values[point[number]].changes
-                given |= {target[1:]: value for target, value in changes.items() if target[0] == part}
-            made = self._made[key] = make(given)
+            made = self._made[key] = make(self._values(part, point))
         return made
+
+    def _values(self, part: str, point: Point) -> dict[Target, Any]:
+        """What tables and axes set in a part."""
+        given = {target[1:]: value for target, value in self._scenario.fixed.items() if target[0] == part}
+        for number in self._axes[part]:
+            changes = self._scenario.axes[number].values[point[number]].changes
+            given |= {target[1:]: value for target, value in changes.items() if target[0] == part}
+        return given
 
     def _settings(self, values: Mapping[Target, Any]) -> tuple[MigrationSettings, SettingsTraits]:
         settings = _settings(values)

@@ -31,6 +31,9 @@ class Expectation:
     checks: tuple[str, ...] = ()
     """with checks-failed, the checks that may fail, each by `id`, whatever its subject, or by `id, subject`; any other
     failed check is not as expected. Empty: those that `reason` is found in"""
+    hop: int = 0
+    """of a chain of migrations, the number of the hop that must end so, from 1; 0: there is no chain, or whichever
+    it is"""
 
 
 COMPLETES = Expectation(VerdictName.COMPLETED)
@@ -82,6 +85,8 @@ def _compare_verdict(expectation: Expectation, verdict: Verdict, checks: Sequenc
         return Mismatch(MismatchKind.VERDICT, str(expectation.verdict), str(name))
     if expectation.side and verdict.side != expectation.side:
         return Mismatch(MismatchKind.SIDE, expectation.side, verdict.side, name)
+    if expectation.hop and verdict.hop != expectation.hop:
+        return Mismatch(MismatchKind.HOP, str(expectation.hop), str(verdict.hop), name)
     reasons = [verdict.reason]
     if name is VerdictName.CHECKS_FAILED:
         reasons += [check.label for check in checks if not check.passed]

@@ -19,6 +19,8 @@ class Fault:
     """the phase in which it is done: as soon as the migration is seen in this phase"""
     rate_bit: int = 8_000_000
     """of a slowed link, bits per second"""
+    hop: int = 1
+    """of a chain of migrations, the number of the hop in which it is done, from 1"""
 
     @property
     def label(self) -> str:

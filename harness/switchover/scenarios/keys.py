@@ -18,6 +18,7 @@ from switchover.scenarios.schema import (
     Device,
     FaultTable,
     Guest,
+    Hop,
     Migration,
     Probes,
     Side,
@@ -66,9 +67,14 @@ class Key:
         return read[self.words[1]] if self.words[1:] else read
 
 
-def require_key(name: str, devices: Sequence[str]) -> Key:
-    """The key that an axis names, of a scenario with ``devices``. :raises KeyProblem: there is no such key"""
+def require_key(name: str, devices: Sequence[str], hops: int = 0) -> Key:
+    """The key that an axis names, of a scenario with ``devices`` and so many ``hops``.
+
+    :raises KeyProblem: there is no such key
+    """
     words = tuple(name.split("."))
+    if words[0] == "hops":
+        return _hop_key(name, words[1:], devices, hops)
     sides: tuple[str, ...] = SIDES
     if words[0] in SIDES and len(words) > 1:
         sides, rest = (words[0],), words[1:]
@@ -111,6 +117,19 @@ def require_key(name: str, devices: Sequence[str]) -> Key:
     raise KeyProblem(f"unknown key{close} Allowed: {', '.join(Guest.model_fields)}, and keys in {', '.join(allowed)}")
 
 
+def _hop_key(name: str, words: Sequence[str], devices: Sequence[str], hops: int) -> Key:
+    """A key of one hop: what it sets in a case with one migration, of that hop."""
+    if not hops:
+        raise KeyProblem("the scenario has no [[hops]]")
+    if len(words) < 2 or words[0] not in (numbers := [str(number) for number in range(1, hops + 1)]):
+        raise KeyProblem(f"a key of a hop has the form hops.NUMBER.KEY, with a number from 1 to {hops}")
+    _require_first(words[1], Hop, f"hops.{words[0]}")
+    number = numbers.index(words[0])
+    inner = words[1:] if words[1] == "migration" else ("destination", *words[1:])
+    key = require_key(".".join(inner), devices)
+    return Key(name, tuple(("hops", number, *target) for target in key.targets), key.table, key.words)
+
+
 def _device_key(name: str, sides: Sequence[str], devices: Sequence[str], inner: Sequence[str]) -> Key:
     if not devices:
         raise KeyProblem("the guest has no device")
@@ -125,14 +144,18 @@ def _require_word(
     words: Sequence[str], table: type[pydantic.BaseModel], place: str, others: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """``words`` as the way to one value in a table. :raises KeyProblem: there is none there"""
-    if not words or words[0] not in table.model_fields:
-        word = words[0] if words else ""
-        raise KeyProblem(f"unknown key in {place}{suggest(word, [*table.model_fields, *others])}")
+    _require_first(words[0] if words else "", table, place, others)
     wanted = 2 if is_mapping(table, words[0]) else 1
     if len(words) != wanted:
         form = f"{place}.{words[0]}" + (".NAME" if wanted == 2 else "")
         raise KeyProblem(f"one value has the form {form}")
     return tuple(words)
+
+
+def _require_first(word: str, table: type[pydantic.BaseModel], place: str, others: Sequence[str] = ()) -> None:
+    """:raises KeyProblem: a table has no such field"""
+    if word not in table.model_fields:
+        raise KeyProblem(f"unknown key in {place}{suggest(word, [*table.model_fields, *others])}")
 
 
 def _reject_second_way(path: Sequence[str]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
-from switchover.migration.phases import Phase
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
+from switchover.migration.transports import TRANSPORTS
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
@@ -221,30 +222,40 @@ def find_side(knob: str, value: object) -> str:
 def find_problems(case: Case) -> Iterator[Problem]:
     """Every value of a case that cannot be, by itself or beside the others."""
     yield from _find_own_problems(case)
+    if case.then:
+        yield from find_chain_contradictions(case)
+        return
     yield from find_contradictions(case.settings, case.faults, case.source)
     yield from find_side_contradictions(case.source, case.destination)
 
 
 def _find_own_problems(case: Case) -> Iterator[Problem]:
     yield from _check_fields(case, ("probes",))
-    for side in ("source", "destination"):
-        spec: SideSpec = getattr(case, side)
-        yield from _check_fields(spec.guest, (side, "guest"))
+    places: list[Target] = [("source",), ("destination",)]
+    places += [("then", number, "destination") for number in range(len(case.then))]
+    for place, spec in zip(places, case.sides, strict=True):
+        yield from _check_fields(spec.guest, (*place, "guest"))
         for device in spec.devices:
-            yield from _check_fields(device, (side, "devices", device.id))
+            yield from _check_fields(device, (*place, "devices", device.id))
             if isinstance(device, DeviceSpec):
-                yield from _check_fields(device.knobs, (side, "devices", device.id))
-    yield from _check_fields(case.settings, ("settings",))
-    for name in case.settings.parameters:
-        if own := OWN_PARAMETERS.get(name):
-            yield (
-                ("settings", "parameters", name),
-                f"has a field of its own, which it would silently override: write {own}",
-            )
+                yield from _check_fields(device.knobs, (*place, "devices", device.id))
+    yield from _find_setting_problems(case.settings, ())
+    for number, hop in enumerate(case.then):
+        yield from _find_setting_problems(hop.settings, ("then", number))
     for number, fault in enumerate(case.faults):
         yield from _check_fields(fault, ("faults", number))
     if text := find_expectation_problem(case.expectation):
         yield ("expectation",), text
+
+
+def _find_setting_problems(settings: MigrationSettings, place: Target) -> Iterator[Problem]:
+    yield from _check_fields(settings, (*place, "settings"))
+    for name in settings.parameters:
+        if own := OWN_PARAMETERS.get(name):
+            yield (
+                (*place, "settings", "parameters", name),
+                f"has a field of its own, which it would silently override: write {own}",
+            )
 
 
 def _check_fields(value: Any, place: Target) -> Iterator[Problem]:
@@ -267,8 +278,13 @@ def find_expectation_problem(expectation: Expectation) -> str:
     return ""
 
 
-def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], source: SideSpec) -> Iterator[Problem]:
-    """Settings and faults that cannot be together, or not with this source, whatever QEMU makes of them."""
+def find_contradictions(
+    settings: MigrationSettings, faults: Sequence[Fault], source: SideSpec, *, many: bool = False
+) -> Iterator[Problem]:
+    """Settings and faults that cannot be together, or not with this source, whatever QEMU makes of them.
+
+    ``many``: it is one migration of a chain.
+    """
     yield from find_storage_problems(settings)
     for name in ("hang_s", "settle_timeout_s"):
         value = getattr(settings, name)
@@ -277,7 +293,13 @@ def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], so
             text = f"{value:g} s is above timeout_s ({settings.timeout_s:g} s): it would never be reached"
             yield ("settings", name), text
     yield from _find_step_contradictions(settings)
+    yield from find_transport_contradictions(settings)
     for number, fault in enumerate(faults):
+        if not many and fault.hop != 1:
+            yield ("faults", number, "hop"), f"there is no hop {fault.hop}: the scenario has no [[hops]]"
+        if fault.action is Action.KILL_PROXY and not TRANSPORTS[settings.transport].has_proxies:
+            text = 'there are proxies only with migration.transport = "unix"'
+            yield ("faults", number, "action"), text
         if fault.phase == Phase.PRE_SWITCHOVER and not settings.all_capabilities("source")["pause-before-switchover"]:
             text = 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
             yield ("faults", number, "phase"), text
@@ -299,6 +321,45 @@ def _find_step_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
     if steps and len(steps) * step_s >= settings.timeout_s:
         late = f"the last limit would come after {len(steps) * step_s:g} s"
         yield ("settings", "downtime_steps_ms"), f"{late}, and timeout_s is {settings.timeout_s:g} s"
+
+
+_TLS_KEYS = ("tls_hostname", "tls_source", "tls_destination", "tls_verify_peer", "tls_sanity_check")
+
+
+def find_transport_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
+    """What of the way of the stream has no effect, or cannot be."""
+    transport = TRANSPORTS[settings.transport]
+    if settings.path and (text := transport.find_path_problem(settings.path)):
+        yield ("settings", "path"), text
+    if settings.file_is_shared and not (transport.has_file and settings.path):
+        yield ("settings", "file_is_shared"), 'has no effect without transport = "file" and a path'
+    for name in _TLS_KEYS:
+        if not settings.tls and getattr(settings, name) != getattr(MigrationSettings, name):
+            yield ("settings", name), 'has no effect without tls = "on"'
+    for name in ("tls-creds", "tls-hostname", "tls-authz") if settings.tls else ():
+        if name in settings.parameters:
+            yield (
+                ("settings", "parameters", name),
+                'with tls = "on" the harness sets it: write tls_hostname, or leave it out',
+            )
+
+
+def find_chain_contradictions(case: Case) -> Iterator[Problem]:
+    """The same of each hop of a chain. What a device does at one end only, it may do in another hop."""
+    hops = case.list_hops()
+    for number, hop in enumerate(hops):
+        yield from find_contradictions(hop.settings, (), hop.source, many=True)
+        for (side, *rest), text in find_side_contradictions(hop.source, hop.destination):
+            if (side, number) in (("source", 0), ("destination", len(hops) - 1)):
+                yield (side, *rest), text
+    for number, fault in enumerate(case.faults):
+        if not 1 <= fault.hop <= len(hops):
+            yield ("faults", number, "hop"), f"must be 1 to {len(hops)}, the number of [[hops]]"
+            continue
+        hop = hops[fault.hop - 1]
+        for target, text in find_contradictions(hop.settings, (fault,), hop.source, many=True):
+            if target[0] == "faults":
+                yield ("faults", number, *target[2:]), text
 
 
 def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterator[Problem]:

@@ -45,7 +45,7 @@ def _choose(axis: Axis, word: str, scenario: Scenario) -> Axis:
 
 def _make_axis(name: str, word: str, scenario: Scenario) -> Axis:
     try:
-        key = require_key(name, scenario.devices)
+        key = require_key(name, scenario.devices, scenario.hops)
         held = _read(key, word)
     except KeyProblem as problem:
         raise UsageError(f"{scenario.name} cannot have {name} = {word!r}.", why=str(problem)) from problem

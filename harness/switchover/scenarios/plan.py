@@ -19,6 +19,8 @@ CASE_S = 18.0
 """One more case in a running lab under TCG, guest booted cold; seconds, as ``switchover bench next`` measures."""
 WARM_CASE_S = 10.0
 """The same without the boot, for a guest that is restored."""
+HOP_S = 8.0
+"""Each migration of a chain after the first: another destination, migration and checks."""
 SECOND_MIGRATION_S = 10.0
 """A second migration of the guest that stayed, on top of that."""
 _WENT_ON = (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED, VerdictName.FAILED)
@@ -76,7 +78,7 @@ def estimate_seconds(case: Case, outlook: Forecast) -> float:
     is_warm = guest.start == "warm" or (
         guest.start == "auto" and not DRIVERS[guest.driver].cannot_restore and not find_obstacle(guest)
     )
-    seconds = WARM_CASE_S if is_warm else CASE_S
+    seconds = (WARM_CASE_S if is_warm else CASE_S) + HOP_S * len(case.then)
     if expectation.verdict in _TRIED_AGAIN and (expectation.verdict, expectation.side) != _ENDED:
         seconds += SECOND_MIGRATION_S
     if expectation.verdict is VerdictName.HUNG:
@@ -92,7 +94,7 @@ def list_programs(plans: Iterable[Plan]) -> list[str]:
     """What cases name which are run, each once: QEMUs, and kernels that have a name."""
     entries = [entry for plan in plans for entry in plan.entries]
     cases = [entry.planned.case for entry in entries if entry.decision.runs or entry.decision.by_name]
-    guests = [side.guest for case in cases for side in (case.source, case.destination)]
+    guests = [side.guest for case in cases for side in case.sides]
     return list(dict.fromkeys(name for guest in guests for name in guest.programs))
 
 
@@ -102,10 +104,11 @@ def list_starts(case: Case) -> dict[str, list[str] | str]:
     What a run decides stands in capitals: directory, tap, UUIDs of devices, addresses of virtual functions.
     """
     driver = DRIVERS[case.source.guest.driver]
-    return {
-        "source": driver.render_start(*_launch(case.source, "source"), incoming=False),
-        "destination": driver.render_start(*_launch(case.destination, "destination"), incoming=True),
-    }
+    starts = {"source": driver.render_start(*_launch(case.source, "source"), incoming=False)}
+    for number, side in enumerate(case.sides[1:], start=1):
+        name = f"destination of hop {number}" if case.then else "destination"
+        starts[name] = driver.render_start(*_launch(side, "destination"), incoming=True)
+    return starts
 
 
 def _launch(side: SideSpec, name: str) -> tuple[Launch, GuestFiles]:

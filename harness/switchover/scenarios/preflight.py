@@ -22,7 +22,7 @@ from switchover.migration.drivers import DRIVERS
 from switchover.record.record import Verdict, VerdictName
 from switchover.scenarios.case import Case, SideSpec
 from switchover.scenarios.hardware import SHARED
-from switchover.scenarios.oracle import Qemus, choose_rule, find_rule, make_traits
+from switchover.scenarios.oracle import Qemus, choose_chain_rule, choose_rule, find_rule, make_traits
 from switchover.scenarios.schema import SIDES
 
 
@@ -96,7 +96,13 @@ def decide(case: Case, hosts: tuple[str, str], known: Known | None) -> Decision:
     """``hosts``: names for source and destination, empty: those of the pair. ``known``: None if no host was asked.
 
     A case that expects to be refused is run although QEMU lacks a property or the like: that is its question.
+    Of a chain every hop must be possible, between hosts that alternate.
     """
+    if case.then:
+        hops = enumerate(case.list_hops())
+        decisions = [decide(hop, *_swap_back(hosts, known, back=bool(number % 2))) for number, hop in hops]
+        lacking = dict.fromkeys(text for decision in decisions for text in decision.missing)
+        return Decision(tuple(lacking), all(decision.asked for decision in decisions))
     missing = [WARM_DISK] if case.source.guest.start == "warm" and case.source.guest.disk else []
     missing += _missing_in_driver(case, hosts, known)
     lacks = _list_lacks(case, hosts, known)
@@ -156,8 +162,17 @@ def foresee(case: Case, rule: str, hosts: tuple[str, str], known: Known) -> tupl
     """
     if rule and find_rule(rule) is None:
         return case, rule
-    chosen = choose_rule(make_traits(case, find_qemus(case, hosts, known)))
+    hops = case.list_hops()
+    qemus = [find_qemus(hop, *_swap_back(hosts, known, back=bool(number % 2))) for number, hop in enumerate(hops)]
+    chosen = choose_chain_rule(case, qemus) if case.then else choose_rule(make_traits(case, qemus[0]))
     return replace(case, expectation=chosen.expectation), chosen.name
+
+
+def _swap_back(hosts: tuple[str, str], known: Known | None, *, back: bool) -> tuple[tuple[str, str], Known | None]:
+    """The hosts of a hop: of every second one of a chain the other way round."""
+    if not back:
+        return hosts, known
+    return (hosts[1], hosts[0]), known and replace(known, pair=(known.pair[1], known.pair[0]))
 
 
 def _list_ends(hosts: tuple[str, str], known: Known) -> list[HostFacts | None]:

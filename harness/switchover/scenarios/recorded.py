@@ -10,7 +10,7 @@ import pydantic
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record
-from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, IrqLoad, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, Hop, IrqLoad, SideSpec
 from switchover.scenarios.faults import Fault
 
 _CASE = pydantic.TypeAdapter(Case)
@@ -47,6 +47,8 @@ class Settings:
     """the settings that QEMU was given, and the bounds of the harness"""
     faults: list[Fault]
     """what was to be done to the migration on purpose; what was done is in `interventions`"""
+    then: list[Hop]
+    """of a chain, the migrations after the first one, which `destination` and `migration` are about"""
     heartbeat_us: int
     """period of the guest's heartbeats to the outside, microseconds; 0: none"""
     outside_needed: bool
@@ -66,10 +68,11 @@ def render_settings(case: Case) -> dict[str, Any]:
             case.destination,
             case.settings,
             list(case.faults),
+            list(case.then),
             **{name: getattr(case, name) for name in _PROBES},
         )
     )
-    for side in (settings["source"], settings["destination"]):
+    for side in (settings["source"], settings["destination"], *(hop["destination"] for hop in settings["then"])):
         side["guest"]["devices"] = ()  # as it always was in records: the devices are beside the guest
         side["devices"] = tuple(
             {name: {**_OTHERS, **device}[name] for name in DEVICE_FIELDS} for device in side["devices"]
@@ -84,7 +87,8 @@ def _parse_side(side: Any) -> Any:
     return {**side, "devices": _DEVICES.validate_python(side["devices"])}
 
 
-_PROBES = [one.name for one in fields(Settings) if one.name not in ("source", "destination", "migration", "faults")]
+_NO_PROBES = ("source", "destination", "migration", "faults", "then")
+_PROBES = [one.name for one in fields(Settings) if one.name not in _NO_PROBES]
 """Keys that are called alike in a case."""
 
 
@@ -107,7 +111,8 @@ def parse_case(record: Record) -> Case:
     }
     try:
         sides = {name: _parse_side(settings[name]) for name in ("source", "destination")}
-        return _CASE.validate_python({**given, **sides})
+        then = [{**hop, "destination": _parse_side(hop["destination"])} for hop in settings.get("then", ())]
+        return _CASE.validate_python({**given, **sides, "then": then})
     except pydantic.ValidationError as error:
         why = "; ".join(
             f"{'.'.join(str(key) for key in problem['loc'])}: {problem['msg']}" for problem in error.errors()

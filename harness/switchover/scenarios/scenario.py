@@ -37,6 +37,7 @@ class Exclusion:
 class Scenario:
     """One question. ``name``: the file's, without its suffix. ``devices``: their ids, in the order of their slots.
 
+    ``hops``: how many migrations a chain has; 0: there is no chain.
     ``fixed``: values that do not vary; ``rules``: its own expectations, the first that fits holds; ``compare``: what
     the report compares. ``tags``: by which its cases are chosen.
     """
@@ -56,6 +57,7 @@ class Scenario:
     tags: frozenset[str] = frozenset()
     places: Mapping[Target, str] = field(default_factory=dict)
     """Where its tables set a value, ``FILE:LINE: KEY``."""
+    hops: int = 0
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -94,14 +96,14 @@ def list_scenarios(place: Path) -> list[Path]:
 def make_scenario(document: TomlText) -> Scenario:
     """:raises UsageError: as :func:`load_scenario`"""
     problems: list[str] = []
-    devices = _list_devices(document.data)
+    devices, hops = _list_devices(document.data), _count_hops(document.data)
     problems += _find_controls(document)
     file: Any
     file, wrong, found = load_partly(document, ScenarioFile)
     problems += found
     problems += [f"{document.place(path)}: {'.'.join(path)}: {SHARED}" for path in list_storage_keys(document.data)]
-    axes = read_axes(document, document.data.get("axes"), devices, problems)
-    checks = _Checks(document, devices, axes, problems, wrong)
+    axes = read_axes(document, document.data.get("axes"), devices, problems, hops)
+    checks = _Checks(document, devices, axes, problems, wrong, hops=hops)
     if file is None:
         checks.check_conditions()
         raise _as_error(problems)
@@ -126,6 +128,7 @@ def make_scenario(document: TomlText) -> Scenario:
         compare,
         frozenset(about.tags),
         checks.places,
+        hops,
     )
     if problems:
         from switchover.scenarios.expand import list_contradictions
@@ -179,6 +182,12 @@ def _list_devices(data: Mapping[str, Any]) -> list[str]:
     return [str(table["id"]) for table in tables if isinstance(table, Mapping) and "id" in table]
 
 
+def _count_hops(data: Mapping[str, Any]) -> int:
+    """Of the chain of a file that may be wrong."""
+    tables = data.get("hops")
+    return len(tables) if isinstance(tables, list) else 0
+
+
 @dataclass
 class _Checks:
     """What pydantic cannot see: keys that do not go together. Problems are collected."""
@@ -190,6 +199,7 @@ class _Checks:
     wrong: Sequence[tuple[str | int, ...]] = ()
     """Ways to values that cannot be read, and are told already."""
     places: dict[Target, str] = field(default_factory=dict)
+    hops: int = 0
 
     def find_varied(self) -> set[Target]:
         """What axes set, and what is set to something that cannot be read: nobody can say what it is."""
@@ -202,7 +212,7 @@ class _Checks:
                 varied |= {("faults", number, word) for number in path[1:2] for word in ("action", "phase")}
                 continue
             with contextlib.suppress(KeyProblem):
-                varied |= set(require_key(".".join(words), self.devices).targets)
+                varied |= set(require_key(".".join(words), self.devices, self.hops).targets)
         return varied
 
     def complain(self, path: Sequence[str | int], text: str) -> None:
@@ -228,7 +238,7 @@ class _Checks:
                 if path[0] == "devices" and inner == ["id"]:
                     continue
                 try:
-                    key = require_key(name, self.devices)
+                    key = require_key(name, self.devices, self.hops)
                     if path == ["migration"] and len(inner) == 2:
                         check_own_key(*inner)
                 except KeyProblem as problem:
@@ -295,6 +305,9 @@ class _Checks:
             for table, word in (("bounds", "settle_timeout_s"), ("migration", "settle_vfio_bytes")):
                 if ("settings", word) in fixed:
                     self.complain([table, word], 'has no effect with migration.settle = "off"')
+        for target in [one for one in fixed if one[0] in ("destination", "settings") and self.hops]:
+            if all(("hops", number, *target) in {*fixed, *by_axes} for number in range(self.hops)):
+                self.problems.append(f"{self.places[target]}: has no effect: each of [[hops]] sets it too")
         self._check_guest(fixed, by_axes)
         self._check_irq_probe({**dict.fromkeys(by_axes), **fixed})
         for number, fault in enumerate(file.faults):
@@ -365,10 +378,12 @@ class _Checks:
     def _read_expect(
         self, path: Sequence[str | int], expect: Expect, name: str, when: Mapping[str, frozenset[str]]
     ) -> Rule:
-        place = self.document.place(path[:2])
+        place, hop = self.document.place(path[:2]), expect.hop or 0
+        if hop > self.hops:
+            self.complain([*path, "hop"], f"the scenario has {self.hops} [[hops]]")
         if expect.verdict is not None:
             expectation = Expectation(
-                expect.verdict, expect.side, expect.reason, expect.because, expect.pre_copy, expect.checks
+                expect.verdict, expect.side, expect.reason, expect.because, expect.pre_copy, expect.checks, hop
             )
             return Rule(name, expectation, axes=when, place=place)
         known = find_rule(expect.oracle or "")
@@ -378,7 +393,7 @@ class _Checks:
             known = ORACLE[0]
         told = known.expectation
         because = f"{expect.because} (oracle {known.name}: {told.because})"
-        expectation = replace(told, because=because)
+        expectation = replace(told, because=because, hop=hop)
         return Rule(name, expectation, axes=when, place=place)
 
     def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:
@@ -409,6 +424,8 @@ def _tables(file: Any) -> Iterator[tuple[list[str | int], str, Any]]:
     for side in SIDES:
         yield [side], f"{side}.", getattr(file, side)
     yield ["migration"], "migration.", file.migration
+    for number, hop in enumerate(file.hops):
+        yield ["hops", number], f"hops.{number + 1}.", hop
     yield ["bounds"], "bounds.", file.bounds
     yield ["probes"], "probes.", file.probes
     for number, fault in enumerate(file.faults):

@@ -73,7 +73,7 @@ CheckName = Annotated[str, AfterValidator(_check_check)]
 
 SETTINGS_BOUNDS = BOUNDS
 GUEST_BOUNDS = ("boot_timeout_s",)
-PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expectation")
+PROBES = _names(Case, "id", "source", "destination", "settings", "faults", "expectation", "then")
 """What is left of a case are its probes."""
 
 GUEST_KEYS = _names(GuestSpec, "name", "given_bounds", *GUEST_BOUNDS)
@@ -117,18 +117,29 @@ _ID = (
     Field(description="what QEMU and the keys `devices.ID.…` call it"),
 )
 NamedDevice: Any = make_table("NamedDevice", Knobs, _names(Knobs), id=_ID, **_DEVICE)
-Side: Any = make_table(
-    "Side",
-    GuestSpec,
-    [key for key in GUEST_KEYS if key not in GUEST_ONLY],
-    host=(str, Field(default="", description="the host of this side; if empty, the one that the run was given")),
-    device=(Device, Field(default=None, description="settings of this side's devices that differ from `[device]`")),
-    devices=(
+_SIDE_KEYS = [key for key in GUEST_KEYS if key not in GUEST_ONLY]
+_SIDE: dict[str, Any] = {
+    "device": (Device, Field(default=None, description="settings of this side's devices that differ from `[device]`")),
+    "devices": (
         dict[str, Device],
         Field(default={}, description="for each device id, settings that differ from `[[devices]]`"),
     ),
+}
+Side: Any = make_table(
+    "Side",
+    GuestSpec,
+    _SIDE_KEYS,
+    host=(str, Field(default="", description="the host of this side; if empty, the one that the run was given")),
+    **_SIDE,
 )
 Migration: Any = make_table("Migration", MigrationSettings, _names(MigrationSettings, "given_bounds", *SETTINGS_BOUNDS))
+Hop: Any = make_table(
+    "Hop",
+    GuestSpec,
+    _SIDE_KEYS,
+    **_SIDE,
+    migration=(Migration, Field(default=None, description="settings of this hop that differ from `[migration]`")),
+)
 FaultTable: Any = make_table("Fault", Fault, _names(Fault))
 Probes: Any = make_table("Probes", Case, PROBES)
 _SETTINGS_BOUNDS_TABLE: Any = make_table("SettingsBounds", MigrationSettings, SETTINGS_BOUNDS)
@@ -177,6 +188,8 @@ class Expect(Table):
     """a regular expression that is searched for in the verdict's reason"""
     pre_copy: Literal["on", "off", ""] = ""
     """of a migration that completes: whether the source's devices must have gone through PRE_COPY"""
+    hop: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """of a chain: the number of the hop, from 1, that must end so; if it is not set, it may be any hop"""
     checks: tuple[CheckName, ...] = ()
     """with `checks-failed`: ids of the checks that may fail, each alone or as `id, subject`; without it, those that
     `reason` is found in. Any other failed check is not as expected"""
@@ -195,6 +208,8 @@ class Expect(Table):
             raise ValueError("needs checks, the ids of those that may fail")
         if self.pre_copy and self.verdict is not VerdictName.COMPLETED:
             raise ValueError("pre_copy is told of migrations that complete")
+        if self.hop and self.verdict is VerdictName.COMPLETED:
+            raise ValueError("hop is told of a chain that does not complete: else all hops do")
         if self.verdict is not None:
             expectation = Expectation(self.verdict, self.side, self.reason, self.because, self.pre_copy)
             if text := find_expectation_problem(expectation):
@@ -239,6 +254,9 @@ class ScenarioFile(Table):
     """several devices, instead of `[device]`; with `devices = []` the guest has none, and only its memory migrates"""
     migration: Migration = Field(default=None)
     """settings of the migration"""
+    hops: tuple[Hop, ...] = ()
+    """a chain of migrations of one guest, a table for each in its order: the hosts alternate, and what a hop's table
+    does not set is as in the other tables, `[destination]` and `[migration]` among them"""
     faults: tuple[FaultTable, ...] = ()
     """what is done to the migration on purpose"""
     probes: Probes = Field(default=None)

@@ -22,6 +22,7 @@ from switchover.record.mismatch import Mismatch, MismatchKind
 from switchover.record.record import (
     SCHEMA_VERSION,
     Death,
+    HopRecord,
     Race,
     Record,
     Verdict,
@@ -44,8 +45,22 @@ MISMATCHES = (Mismatch(MismatchKind.FAULT, members=("migration.faults, cut link 
 DEATHS = (Death("destination", -6),)
 OLDER = replace(make_record(), not_checked=NOT_CHECKED, properties=PROPERTIES, alone=ALONE, earlier=EARLIER)
 LIMITS = ({"limit_ms": 300, "told_ns": 1, "taken_ns": 1}, {"limit_ms": 1050, "told_ns": 5, "taken_ns": 7})
-OF_VERSION_7 = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
-WHOLE = replace(OF_VERSION_7, limits=LIMITS)
+SEVENTH = replace(OLDER, mismatches=MISMATCHES, deaths=DEATHS)
+HOP = HopRecord(
+    1,
+    Verdict(VerdictName.COMPLETED),
+    {"source": "hosta", "destination": "hostb"},
+    {"source": {"package": "Debian"}},
+    OLDER.measurements,
+    OLDER.checks,
+    OLDER.downtime,
+    OLDER.states,
+    PROPERTIES,
+    OLDER.clocks,
+    OLDER.interventions,
+    NOT_CHECKED,
+)
+WHOLE = replace(SEVENTH, limits=LIMITS, hops=(HOP,))
 INTERVENTION = {"name": "cancel", "phase": "active", "status": "active", "began_ns": 1, "ended_ns": 2}
 SCHEMA = DATA / "record-8.json"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -110,6 +125,20 @@ RECORDS = st.builds(
     alone=st.just({}) | OBJECTS.map(ALONE.__or__),
     earlier=st.lists(OBJECTS, max_size=2).map(tuple),
     ending=st.sampled_from(Ending),
+    hops=st.lists(
+        st.builds(
+            HopRecord,
+            st.integers(),
+            st.builds(Verdict, st.sampled_from(VerdictName), st.text()),
+            st.dictionaries(st.text(), st.text(), max_size=2),
+            OBJECTS,
+            downtime=OBJECTS,
+            checks=st.lists(
+                st.builds(Check, st.sampled_from(CheckId), st.text(), st.booleans(), st.text(), st.text()), max_size=2
+            ).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 
 
@@ -155,8 +184,17 @@ def test_the_golden_record_can_be_read() -> None:
 
 
 def test_a_record_of_version_7_can_be_read() -> None:
-    """In version 7 nobody told of downtime limits, nor what libvirt sets by itself; guests had less hardware."""
-    assert read_record(DATA / "record-7.json") == replace(OF_VERSION_7, schema_version=7)
+    """In version 7 there were no chains, downtime limits, nor what libvirt sets by itself; guests had less hardware."""
+    assert read_record(DATA / "record-7.json") == replace(SEVENTH, schema_version=7)
+
+
+def test_a_hop_is_read_as_a_record() -> None:
+    """Of a single migration: its numbers are found by their names. One that was not tried has no record."""
+    hop = WHOLE.at_hop(1)
+    assert hop.measured("downtime.qemu") == 0.256
+    assert (hop.case, hop.verdict, hop.checks) == (f"{WHOLE.case}, hop 1", HOP.verdict, HOP.checks)
+    with pytest.raises(UsageError, match="has no hop 2"):
+        WHOLE.at_hop(2)
 
 
 def test_a_record_of_version_6_can_be_read() -> None:

@@ -51,6 +51,8 @@ def test_every_class_that_is_written_has_a_table() -> None:
         "statistics",
         "versions",
         "alone",
+        "hosts",
+        "qemu",
     }
 
 

@@ -91,6 +91,7 @@ def test_for_programs() -> None:
         "reason": "",
         "pre_copy": "",
         "checks": [],
+        "hop": 0,
         "because": "of that",
         "rule": "rules[0]",
         "place": "scenario.toml:7",

@@ -31,6 +31,7 @@ from switchover.record.rundir import RepeatDirectory
 from switchover.runner import case_runner
 from switchover.runner.attempt import Attempt, make_failed
 from switchover.runner.case_runner import RunContext, Stopwatch, run_repeat
+from switchover.runner.chain import TriedHop
 from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.listener import RunListener
 from switchover.scenarios.case import Case, SideSpec, in_order, make_case, with_one_device
@@ -54,14 +55,20 @@ def run_with(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outcome: Attempt | BaseException, case: Case = CASE
 ) -> Any:
     def execute(
-        case: Case, pair: HostPair, watch: Stopwatch, directory: Any, found: dict[str, Any], _: object
-    ) -> Attempt:
+        case: Case,
+        pair: HostPair,
+        watch: Stopwatch,
+        directory: Any,
+        found: dict[str, Any],
+        _: object,
+        tried: list[TriedHop],
+    ) -> None:
         watch.begin("start source")
         found["qemu"] = {"source": "10.0.2"}
         watch.begin("migrate")
         if isinstance(outcome, BaseException):
             raise outcome
-        return outcome
+        tried.append(TriedHop(case, outcome, {}, {}))
 
     monkeypatch.setattr(case_runner, "_execute", execute)
     return run_repeat(case, 3, PAIR, RepeatDirectory(tmp_path), {"switchover": "0.1.0"})
@@ -90,6 +97,7 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "because": "nothing is in its way",
         "pre_copy": "",
         "checks": (),
+        "hop": 0,
     }
     assert record.mismatch == ""
     assert record.interventions == (
@@ -107,9 +115,10 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "login_after",
         "irq_seconds",
         "irq_load",
+        "then",
     }
     assert set(record.settings) == named
-    assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
+    assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000, "hop": 1}]
     on_disk = read_record(tmp_path / "record.json")
     assert on_disk.verdict == record.verdict
     assert on_disk.measurements == record.measurements
@@ -213,6 +222,7 @@ class FakeGuestSession:
         self.saved = saved
         self.beginning = Beginning("warm" if saved else "cold", reason)
         self.migrations = 0
+        self.pair = PAIR
         self.starts: list[Snapshots | None] = []
 
     def attempt(self, case: Case, name: str = "destination", recordings: Path | None = None) -> Attempt:

@@ -358,7 +358,10 @@ def test_a_case_that_differs_alone(world: World, directory: RunDirectory, name: 
     (record,) = [record for record in records if record.mismatch]
     assert record.verdict.name is name
     assert record.mismatch.startswith(f"expected completed, was {name}; differs alone: ")
-    assert record.alone == {"verdict": {"name": "completed", "side": "", "reason": "", "race": ""}, "mismatch": ""}
+    assert record.alone == {
+        "verdict": {"name": "completed", "side": "", "reason": "", "race": "", "hop": 0},
+        "mismatch": "",
+    }
     assert record.differs_alone
     assert sharing.places[2] == sharing.places[1] / "alone"
     assert read_record(sharing.places[2] / "record.json").verdict.name is VerdictName.COMPLETED

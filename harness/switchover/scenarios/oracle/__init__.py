@@ -4,8 +4,11 @@
 A rule is an entry of the module that is about its subject. What it looks at in a case are the traits.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from switchover.record.record import VerdictName
+from switchover.scenarios.case import Case
 from switchover.scenarios.oracle.blocked import BLOCKED
 from switchover.scenarios.oracle.capabilities import BLOCKED_CAPABILITIES, REFUSED_CAPABILITIES, UNLIKE_CAPABILITIES
 from switchover.scenarios.oracle.convergence import CONVERGENCE
@@ -34,6 +37,12 @@ from switchover.scenarios.oracle.traits import (
     make_traits,
     with_forecast,
 )
+from switchover.scenarios.oracle.transports import (
+    TLS_REFUSED,
+    TRANSPORTS_BLOCKED,
+    TRANSPORTS_FAILED,
+    TRANSPORTS_REFUSED,
+)
 
 __all__ = [
     "DEFAULT",
@@ -46,6 +55,7 @@ __all__ = [
     "SettingsTraits",
     "SideTraits",
     "Traits",
+    "choose_chain_rule",
     "choose_rule",
     "find_rule",
     "find_scenario_rule",
@@ -70,9 +80,12 @@ GROUPS = (
     Group("A QEMU does not start", (*REFUSED_MACHINES, *REFUSED_CPUS)),
     Group("Rejected before migrate: hardware of the guest", HARDWARE_REFUSED),
     Group("Rejected before migrate", (*REFUSED, *REFUSED_CAPABILITIES)),
+    Group("TLS: credentials are rejected", TLS_REFUSED),
+    Group("The stream has no such way", TRANSPORTS_REFUSED),
     Group("libvirt compares the two sides", STABLE_ABI),
     Group("migrate is rejected: hardware of the guest", HARDWARE_BLOCKED),
-    Group("migrate is rejected", (*BLOCKED, *BLOCKED_CAPABILITIES)),
+    Group("migrate is rejected", (*BLOCKED, *BLOCKED_CAPABILITIES, *TRANSPORTS_BLOCKED)),
+    Group("The way of the stream ends", TRANSPORTS_FAILED),
     Group("Settings of the two sides do not fit", UNLIKE_CAPABILITIES),
     Group(
         "The two sides differ",
@@ -96,6 +109,21 @@ ORACLE = tuple(rule for group in GROUPS for rule in group.rules)
 def choose_rule(traits: Traits) -> Rule:
     """The first rule of the oracle that fits, else :data:`DEFAULT`."""
     return next((rule for rule in ORACLE if rule.automatic and rule.condition(traits)), DEFAULT)
+
+
+def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
+    """Of a chain: the rule of the first hop that is not to complete, with its number; else that of the first hop.
+
+    ``qemus``: those of each hop, as in :func:`make_traits`.
+    """
+    hops = case.list_hops()
+    rules = [
+        choose_rule(make_traits(hop, of_hop)) for hop, of_hop in zip(hops, qemus or [None] * len(hops), strict=True)
+    ]
+    for number, rule in enumerate(rules, start=1):
+        if rule.expectation.verdict is not VerdictName.COMPLETED:
+            return replace(rule, expectation=replace(rule.expectation, hop=number))
+    return DEFAULT if len({rule.name for rule in rules}) > 1 else rules[0]
 
 
 def find_rule(name: str) -> Rule | None:

@@ -137,6 +137,19 @@ class SideTraits:
 
 
 @dataclass(frozen=True)
+class StreamTraits:
+    """What rules look at in the way of the stream. ``certificates``: of the source and the destination; with no TLS
+    there are none.
+    """
+
+    transport: str = "tcp"
+    certificates: tuple[str, str] | None = None
+    hostname: str = ""
+    verify_peer: bool = True
+    sanity_check: bool = True
+
+
+@dataclass(frozen=True)
 class Traits:
     """What rules look at in a case."""
 
@@ -149,6 +162,7 @@ class Traits:
     """Whether the switchover is held back until the devices' pre-copy is drained."""
     parameters: frozenset[tuple[str, str]] = frozenset()
     """Migration parameters without a key of their own, by QEMU's names."""
+    stream: StreamTraits = StreamTraits()
     ending: Ending = Ending.OPEN
     """Whether the migration can come to its end."""
 
@@ -237,17 +251,36 @@ class SettingsTraits:
     capabilities: tuple[frozenset[str], frozenset[str]]
     parameters: frozenset[tuple[str, str]]
     settles: bool
+    stream: StreamTraits
 
 
 def make_settings_traits(settings: MigrationSettings) -> SettingsTraits:
     parameters = frozenset((name, str(value)) for name, value in settings.parameters.items())
-    return SettingsTraits(list_capabilities(settings), parameters, settings.settle)
+    return SettingsTraits(list_capabilities(settings), parameters, settings.settle, make_stream_traits(settings))
+
+
+def make_stream_traits(settings: MigrationSettings) -> StreamTraits:
+    return StreamTraits(
+        settings.transport,
+        (settings.tls_source, settings.tls_destination) if settings.tls else None,
+        settings.tls_hostname,
+        settings.tls_verify_peer,
+        settings.tls_sanity_check,
+    )
 
 
 def join_traits(
     source: SideTraits, destination: SideTraits, settings: SettingsTraits, faults: tuple[Fault, ...]
 ) -> Traits:
-    return Traits(source, destination, settings.capabilities, faults, settings.settles, parameters=settings.parameters)
+    return Traits(
+        source,
+        destination,
+        settings.capabilities,
+        faults,
+        settings.settles,
+        parameters=settings.parameters,
+        stream=settings.stream,
+    )
 
 
 def make_streams(

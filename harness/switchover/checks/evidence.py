@@ -88,6 +88,8 @@ class Asked:
 
     reply: GuestReply | None = None
     """What it said; None: it could not be asked."""
+    present: tuple[int, ...] = ()
+    """The reference devices that it has now, of which it said something: which they are of all that the case has."""
     broken: str = ""
     """Why it could not be asked over the connection from before the migration."""
     login: str | None = None

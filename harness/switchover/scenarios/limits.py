@@ -5,13 +5,12 @@ import dataclasses
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
-from switchover.migration.phases import Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
@@ -90,7 +89,11 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "hang_s": _BOUND,
     },
     FunctionSpec: {"vf": Limit(0, 65_534), "vfs": Limit(0, 65_535)},
-    Fault: {"rate_bit": Limit(1_000, 10**12, "bits per second")},
+    Fault: {
+        "rate_bit": Limit(1_000, 10**12, "bits per second"),
+        "at_s": _BOUND,
+        "seconds": _BOUND,
+    },
     Case: {
         "heartbeat_us": Limit(100, 10_000_000, "microseconds", or_zero=True),
         "irq_seconds": Limit(0, 3600, "seconds"),
@@ -203,7 +206,7 @@ def find_side(knob: str, value: object) -> str:
 def find_problems(case: Case) -> Iterator[Problem]:
     """Every value of a case that cannot be, by itself or beside the others."""
     yield from _find_own_problems(case)
-    yield from find_contradictions(case.settings, case.faults, case.source)
+    yield from find_contradictions(case.settings)
     yield from find_side_contradictions(case.source, case.destination)
 
 
@@ -249,23 +252,14 @@ def find_expectation_problem(expectation: Expectation) -> str:
     return ""
 
 
-def find_contradictions(settings: MigrationSettings, faults: Sequence[Fault], source: SideSpec) -> Iterator[Problem]:
-    """Settings and faults that cannot be together, or not with this source, whatever QEMU makes of them."""
+def find_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
+    """Settings that cannot be together, whatever QEMU makes of them."""
     for name in ("hang_s", "settle_timeout_s"):
         value = getattr(settings, name)
         given = name in settings.given_bounds or value != getattr(MigrationSettings, name)
         if given and value > settings.timeout_s:
             text = f"{value:g} s is above timeout_s ({settings.timeout_s:g} s): it would never be reached"
             yield ("settings", name), text
-    for number, fault in enumerate(faults):
-        if fault.phase == Phase.PRE_SWITCHOVER and not settings.all_capabilities("source")["pause-before-switchover"]:
-            text = 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
-            yield ("faults", number, "phase"), text
-        if fault.phase == Phase.DEVICE_PRE_COPY and not any(
-            isinstance(device, FunctionSpec) or device.knobs.pre_copy for device in source.devices
-        ):
-            text = 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
-            yield ("faults", number, "phase"), text
 
 
 def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterator[Problem]:

@@ -35,9 +35,10 @@ def _compare(evidence: Evidence) -> Iterator[Check]:
     if evidence.asked.reply is None:
         return
     loads = 1 if evidence.guest is Whereabouts.ARRIVED else 0
-    renewed = [spec.id in evidence.case.renewed for spec in evidence.case.source.references]
-    for number, new in zip(evidence.asked.present, evidence.asked.reply.answers.devices, strict=True):
-        is_new = evidence.asked.was_reset or renewed[number]
+    views = evidence.asked.reply.answers.devices
+    numbers = range(len(views)) if evidence.asked.present is None else evidence.asked.present
+    for number, new in zip(numbers, views, strict=True):
+        is_new = evidence.asked.was_reset or number in evidence.asked.renewed
         for check in compare_views(evidence.before.devices[number], new, number, loads=loads):
             if check.id not in _LOST_BY_RESET or not is_new:
                 yield check

@@ -4,6 +4,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from switchover.checks.evidence import Evidence, SideEvidence, Whereabouts
 from switchover.checks.rule import ANYWHERE, CheckRule
@@ -40,7 +41,7 @@ def _list_places(side: str, spec: SideSpec) -> list[str]:
 
 
 def is_shown_by_devices(case: Case) -> bool:
-    """Whether the devices have to be asked, whatever the migration came to, for what is to be shown to have happened."""
+    """Whether the devices have to be asked, whatever the migration came to, to show that faults have happened."""
     return bool(list_device_faults(case)) or case.does(Action.RESET_DEVICE)
 
 
@@ -54,9 +55,9 @@ def check_faults(
     """A case whose fault did not happen says nothing about it.
 
     A kill is shown by the exit that it causes, of that QEMU and after it; a panic by what a kernel writes that is told
-    to panic; a link that comes back by having done so while the migration went on; a device that is plugged or unplugged
-    meanwhile by the words that reject it; everything else by the answer of QEMU, libvirt, tc or the guest to whoever did
-    it, and by what the guest or its device says afterwards (``missing``: by the action, what they do not say).
+    to panic; a link that comes back by having done so while the migration went on; a device that is to be plugged or
+    unplugged meanwhile by the words that reject it; everything else by the answer of QEMU, libvirt, tc or the guest to
+    whoever did it, and by what the guest or its device says afterwards (``missing``: by the action, what they do not).
     """
     wanted, done = Counter(fault.label for fault in case.faults), Counter(one.label for one in made)
     for label, fault in {fault.label: fault for fault in case.faults}.items():
@@ -80,7 +81,8 @@ def check_faults(
 def _check_devices(evidence: Evidence) -> Iterator[Check]:
     if not evidence.blocked:
         for side, spec in zip(evidence.sides, (evidence.case.source, evidence.case.destination), strict=True):
-            yield from check_device_faults(side, spec)
+            left = tuple(device for device in spec.devices if device.id not in evidence.case.unplugged)
+            yield from check_device_faults(side, replace(spec, devices=left))
 
 
 def check_device_faults(side: SideEvidence, spec: SideSpec) -> Iterator[Check]:
@@ -88,9 +90,8 @@ def check_device_faults(side: SideEvidence, spec: SideSpec) -> Iterator[Check]:
 
     ``spec``: the case's: a device that was put in order for a second migration has a case without faults.
     """
-    wanted = {one.id: one for one in spec.references}
-    for device in side.devices:
-        if asks_for_fault(wanted[device.spec.id].knobs, side.name):
+    for device, wanted in zip(side.devices, spec.references, strict=bool(side.devices)):
+        if asks_for_fault(wanted.knobs, side.name):
             count = device.grown("faults")
             yield make_check(CheckId.DEVICE_FAULT, count > 0, "at least once", f"{count} times", device.place)
 
@@ -112,10 +113,9 @@ def _find_missing(evidence: Evidence) -> dict[Action, str]:
         elif after == evidence.before.boot_id:
             missing[Action.REBOOT_GUEST] = "the guest is the same boot as before"
     for fault in evidence.case.faults:
-        ids = [evidence.case.find_device(fault)]
-        if fault.action is Action.RESET_DEVICE and not any(
-            device.spec.id in ids and device.grown("resets") for device in evidence.source.devices
-        ):
+        named = zip(evidence.source.devices, evidence.case.source.references, strict=False)
+        reset = [device for device, spec in named if spec.id == evidence.case.find_device(fault)]
+        if fault.action is Action.RESET_DEVICE and not any(device.grown("resets") for device in reset):
             missing[Action.RESET_DEVICE] = "the device counts no reset"
     return missing
 

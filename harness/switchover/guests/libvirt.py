@@ -211,13 +211,15 @@ class LibvirtGuest(QemuGuest):
 
     def plug(self, device: VfioDevice, number: int) -> None:
         with self.libvirtd.calls(f"the device {device.id}"):
-            self.domain.attachDeviceFlags(render_hostdev(self.launch, device), self.libvirtd.module.VIR_DOMAIN_AFFECT_LIVE)
+            live = self.libvirtd.module.VIR_DOMAIN_AFFECT_LIVE
+            self.domain.attachDeviceFlags(render_hostdev(self.launch, device), live)
 
     def unplug(self, device_id: str) -> None:
         device = next(one for one in self.launch.devices if one.id == device_id)
         seen = len(self.qmp.events)
         with self.libvirtd.calls(f"to take the device {device_id}"):
-            self.domain.detachDeviceFlags(render_hostdev(self.launch, device), self.libvirtd.module.VIR_DOMAIN_AFFECT_LIVE)
+            live = self.libvirtd.module.VIR_DOMAIN_AFFECT_LIVE
+            self.domain.detachDeviceFlags(render_hostdev(self.launch, device), live)
         wait_until_deleted(self.qmp, alias_of(device_id), seen, [self.require_alive])
 
     def destroy(self) -> None:

@@ -236,7 +236,7 @@ def _gather_side(
 def _ask_arrived(departure: Departure) -> Asked:
     """:raises HostLost: the guest's host is lost; :raises GuestCrashed: its QEMU ended"""
     side, login, case = departure.destination, departure.connection, departure.case
-    asked = Asked(present=_number_present(side))
+    asked = _begin_asking(side, case)
     if not case.does(Action.REBOOT_GUEST):  # the connection from before ends with the boot
         try:
             asked = replace(asked, reply=_mend_and_ask(side, departure, mend=case.does(Action.SUSPEND_GUEST)))
@@ -252,8 +252,11 @@ def _ask_arrived(departure: Departure) -> Asked:
     return _stop_rates(side, login.host, asked)
 
 
-def _number_present(side: Side) -> tuple[int, ...]:
-    return tuple(number for number, spec in enumerate(side.spec.references) if spec.id not in side.absent)
+def _begin_asking(side: Side, case: Case) -> Asked:
+    """With which devices the guest has now, and which of them have another state than before."""
+    numbered = list(enumerate(side.spec.references))
+    present = tuple(number for number, spec in numbered if spec.id not in side.absent)
+    return Asked(present=present, renewed=frozenset(number for number, spec in numbered if spec.id in case.renewed))
 
 
 def _ask_stayed(departure: Departure) -> Asked:
@@ -264,7 +267,7 @@ def _ask_stayed(departure: Departure) -> Asked:
             side.guest.resume()
         if case.does(Action.SUSPEND_GUEST):
             side.guest.wake()
-    asked = Asked(present=_number_present(side))
+    asked = _begin_asking(side, case)
     try:
         wait_until(
             CheckId.GUEST_ON_SOURCE.claim,

@@ -23,7 +23,7 @@ from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.fault_limits import find_fault_contradictions
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.limits import find_problems
-from switchover.scenarios.oracle import Traits, choose_rule, list_capabilities, make_side_traits
+from switchover.scenarios.oracle import choose_rule, make_traits
 from switchover.scenarios.scenario import list_scenarios, load_scenario
 
 Devices = AnyDevice | Sequence[AnyDevice]
@@ -101,14 +101,7 @@ def check_case(case: Case) -> None:
 
 def find_expectation(case: Case) -> Expectation:
     """What the oracle expects of a case (docs/oracle.md)."""
-    traits = Traits(
-        make_side_traits(case.source),
-        make_side_traits(case.destination),
-        list_capabilities(case.settings),
-        case.faults,
-        case.settings.settle,
-    )
-    return choose_rule(traits).expectation
+    return choose_rule(make_traits(case)).expectation
 
 
 def _list(given: Devices | None, otherwise: tuple[AnyDevice, ...]) -> tuple[AnyDevice, ...]:

@@ -190,7 +190,8 @@ class _Parts:
         faults = self._make("faults", point, self._faults)
         rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
         if rule is None:
-            rule = self._choose_rule(Traits(of_source, of_destination, capabilities, faults, settings.settle))
+            traits = Traits(of_source, of_destination, capabilities, faults, settings.settle, settings.hang_s)
+            rule = self._choose_rule(traits)
         probes = self._make("probes", point, _probes)
         source, destination = (with_reboots(side, faults) for side in (source, destination))
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)

@@ -69,7 +69,10 @@ def _check_device(fault: Fault, source: SideSpec, unplugged: Sequence[Fault]) ->
     ids = [device.id for device in source.devices]
     which = find_device(fault, source)
     if which not in ids:
-        yield ("device" if fault.device else "action"), f"there is no device {which!r}; there are: {_join(ids) or 'none'}"
+        yield (
+            ("device" if fault.device else "action"),
+            f"there is no device {which!r}; there are: {_join(ids) or 'none'}",
+        )
         return
     away = which in {find_device(one, source) for one in unplugged}
     if fault.action is Action.PLUG_DEVICE and not away:

@@ -284,8 +284,9 @@ class _Checks:
             place = self.document.place(["faults", number]) if file.faults else varied[0].place
             for words in (("action",), ("phase", "at_s")):
                 if not {("faults", number, word) for word in words} & {*fixed, *by_axes}:
-                    named = " or ".join(words)
-                    self.problems.append(f"{place}: faults[{number}].{named}: is missing, and no axis sets it")
+                    others = "".join(f", nor {word}" for word in words[1:])
+                    text = f"is missing, and no axis sets it{others}"
+                    self.problems.append(f"{place}: faults[{number}].{words[0]}: {text}")
 
     def _check_effects(self, file: Any, fixed: Mapping[Target, object]) -> None:
         """Values that another value switches off, where no axis switches that on."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from switchover.scenarios.oracle.blocked import BLOCKED
 from switchover.scenarios.oracle.differences import DIFFERENCES
+from switchover.scenarios.oracle.doings import DOINGS
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.multifd import MULTIFD
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
@@ -46,6 +47,7 @@ GROUPS = (
     Group("migrate is rejected", BLOCKED),
     Group("The two sides differ", DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
+    Group("The guest and its device do something meanwhile", DOINGS),
     Group("The device fails", DEVICE_FAULTS),
     Group("switchover-ack", SWITCHOVER_ACK),
     Group("State of devices over multifd", MULTIFD),
@@ -57,8 +59,12 @@ ORACLE = tuple(rule for group in GROUPS for rule in group.rules)
 
 
 def choose_rule(traits: Traits) -> Rule:
-    """The first rule of the oracle that fits, else :data:`DEFAULT`."""
-    return next((rule for rule in ORACLE if rule.automatic and rule.condition(traits)), DEFAULT)
+    """The first rule of the oracle that fits, else :data:`DEFAULT`. What is rejected before ``migrate`` is so of all
+    devices, all else depends on those that the guest still has then.
+    """
+    left = traits.on_the_way()
+    told = ((rule, traits if group.title == GROUPS[0].title else left) for group in GROUPS for rule in group.rules)
+    return next((rule for rule, seen in told if rule.automatic and rule.condition(seen)), DEFAULT)
 
 
 def find_rule(name: str) -> Rule | None:

@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
@@ -27,6 +27,7 @@ class DeviceTraits:
     type: str
     properties: frozenset[tuple[str, str]]
     """Names and values of those that vfio-pci is given."""
+    id: str = ""
     by_machine: str = ""
     """If ``x-allow-pre-copy`` is left to the machine type: what that makes of it, ``on`` or ``off``."""
 
@@ -46,6 +47,7 @@ class FunctionTraits:
     driver: str
     """Its driver on the host; empty: the case leaves that to the host."""
     properties: frozenset[tuple[str, str]]
+    id: str = ""
 
     def property_of(self, name: str, default: str) -> str:
         return dict(self.properties).get(name, default)
@@ -61,6 +63,15 @@ class SideTraits:
     """Reference devices, which the case itself describes."""
     functions: tuple[FunctionTraits, ...] = ()
     driver: str = "qmp"
+    on_reboot: str = "auto"
+    first: str = ""
+    """The id of its first device, of whichever kind."""
+
+    def without(self, ids: frozenset[str]) -> "SideTraits":
+        """With the devices that are left of it."""
+        devices = tuple(device for device in self.devices if device.id not in ids)
+        functions = tuple(function for function in self.functions if function.id not in ids)
+        return replace(self, devices=devices, functions=functions)
 
     @property
     def pre_copy(self) -> bool:
@@ -92,8 +103,26 @@ class Traits:
     settles: bool = True
     """Whether the switchover is held back until the devices' pre-copy is drained."""
 
+    hang_s: float = MigrationSettings.hang_s
+    """The time without progress after which the harness says that it hangs, seconds."""
+
     def sides(self) -> tuple[SideTraits, SideTraits]:
         return self.source, self.destination
+
+    def does(self, action: Action) -> bool:
+        """Whether that is done in the case, whenever."""
+        return any(fault.action is action for fault in self.faults)
+
+    def on_the_way(self) -> "Traits":
+        """The same, with the devices that the guest has when it is told to migrate."""
+        unplugged = frozenset(
+            fault.device or self.source.first
+            for fault in self.faults
+            if fault.action is Action.UNPLUG_DEVICE and fault.phase is Phase.BEFORE
+        )
+        if not unplugged:
+            return self
+        return replace(self, source=self.source.without(unplugged), destination=self.destination.without(unplugged))
 
 
 def make_side_traits(side: SideSpec) -> SideTraits:
@@ -107,12 +136,13 @@ def make_side_traits(side: SideSpec) -> SideTraits:
             corrupt=device.knobs.corrupt,
             type=device.type,
             properties=frozenset(device.given_properties().items()),
+            id=device.id,
             by_machine=_by_machine(side.guest.machine, device),
         )
         for device in side.references
     )
     functions = tuple(
-        FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()))
+        FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()), device.id)
         for device in side.devices
         if isinstance(device, FunctionSpec)
     )
@@ -122,6 +152,8 @@ def make_side_traits(side: SideSpec) -> SideTraits:
         devices=devices,
         functions=functions,
         driver=side.guest.driver,
+        on_reboot=side.guest.on_reboot,
+        first=next((device.id for device in side.devices), ""),
     )
 
 
@@ -149,6 +181,7 @@ def make_traits(case: Case) -> Traits:
         list_capabilities(case.settings),
         case.faults,
         case.settings.settle,
+        case.settings.hang_s,
     )
 
 

@@ -65,7 +65,7 @@ class Rejected(SwitchoverError):
     """An intervention that QEMU or libvirt was asked for, and rejected; ``why``: in its own words."""
 
 
-def name_moment(phase: Phase | None, at_s: float | None) -> str:
+def name_moment(phase: str | None, at_s: float | None) -> str:
     """When something is done.
 
     >>> name_moment(Phase.ACTIVE, None), name_moment(None, 2.5)

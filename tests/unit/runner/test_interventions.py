@@ -50,12 +50,12 @@ def make_guest(side: str, log: list[str], shell: Any = None, ended: int | None =
 
 
 def make_scene(log: list[str], *hosts: FaultyHost, shell: Any = None, ended: str = "") -> Scene:
-    sides = (
+    source, destination = (
         cast(Side, SimpleNamespace(guest=make_guest(name, log, shell, ended=-11 if name == ended else None)))
         for name in ("source", "destination")
     )
     links = tuple(Link(host, "link0") for host in hosts)
-    return Scene(*sides, links, KEYS, FaultyHost(lambda *words: " ".join(words), ""))
+    return Scene(source, destination, links, KEYS, FaultyHost(lambda _, argument: argument, ""))
 
 
 def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from switchover.checks.evidence import Evidence, Whereabouts
-from switchover.checks.rule import LIVES, STAYED, CheckRule
+from switchover.checks.rule import LIVES, CheckRule
 from switchover.devices.reference import GuestView, InterruptCounts, parse_fired
 from switchover.guests.capabilities import DEVICE
 from switchover.hosts.questions import Answer
@@ -31,13 +31,16 @@ _LOST_BY_RESET = (CheckId.DEVICE_GENERATION, CheckId.DEVICE_SCRATCH, CheckId.DEV
 
 
 def _compare(evidence: Evidence) -> Iterator[Check]:
+    """Of a device that the guest has. One that was reset, or unplugged and plugged in, has another state."""
     if evidence.asked.reply is None:
         return
     loads = 1 if evidence.guest is Whereabouts.ARRIVED else 0
-    views = zip(evidence.before.devices, evidence.asked.reply.answers.devices, strict=True)
-    for number, (old, new) in enumerate(views):
-        for check in compare_views(old, new, number, loads=loads):
-            if check.id not in _LOST_BY_RESET or not evidence.asked.was_reset:
+    views = evidence.asked.reply.answers.devices
+    numbers = range(len(views)) if evidence.asked.present is None else evidence.asked.present
+    for number, new in zip(numbers, views, strict=True):
+        is_new = evidence.asked.was_reset or number in evidence.asked.renewed
+        for check in compare_views(evidence.before.devices[number], new, number, loads=loads):
+            if check.id not in _LOST_BY_RESET or not is_new:
                 yield check
 
 
@@ -85,7 +88,7 @@ def _interrupts(case: Case) -> bool:
 
 
 CHECKS = (
-    CheckRule((CheckId.DEVICE_REINITIALISED,), _check_mended, STAYED),
+    CheckRule((CheckId.DEVICE_REINITIALISED,), _check_mended, LIVES),
     CheckRule(
         (*_LOST_BY_RESET, CheckId.DEVICE_CHECKSUM_BY_GUEST),
         _compare,

@@ -88,6 +88,10 @@ class Asked:
 
     reply: GuestReply | None = None
     """What it said; None: it could not be asked."""
+    present: tuple[int, ...] | None = None
+    """Numbers, from 0, of the reference devices that it has now, of which it said something; None: it has all."""
+    renewed: frozenset[int] = frozenset()
+    """Numbers of those whose state begins anew by what the case does."""
     broken: str = ""
     """Why it could not be asked over the connection from before the migration."""
     login: str | None = None

@@ -3,16 +3,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from switchover.checks.evidence import Evidence, SideEvidence
+from switchover.checks.evidence import Evidence, SideEvidence, Whereabouts
 from switchover.checks.rule import ANYWHERE, CheckRule
-from switchover.migration.phases import Action, Intervened
+from switchover.migration.phases import RESTORED, Action, Intervened
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import Death
 from switchover.scenarios.case import Case, name_references
-from switchover.scenarios.faults import KILLED
+from switchover.scenarios.faults import HOTPLUG, KILLED
 from switchover.scenarios.forecast import Ending
 from switchover.scenarios.oracle import Reach, make_traits
 
@@ -66,27 +66,47 @@ def find_device_faults(case: Case) -> dict[str, Reach]:
             ("source", case.source, traits.source),
             ("destination", case.destination, traits.destination),
         )
-        for place, device in zip(name_references(side, spec), of_side.devices, strict=True)
+        for place, wanted, device in zip(name_references(side, spec), spec.references, of_side.devices, strict=True)
+        if wanted.id not in case.unplugged
     }
 
 
-def check_faults(case: Case, made: Sequence[Intervened], deaths: Sequence[Death], console: str) -> Iterator[Check]:
+def is_shown_by_devices(case: Case) -> bool:
+    """Whether the devices have to be asked, whatever the migration came to, to show that faults have happened."""
+    return bool(list_device_faults(case)) or case.does(Action.RESET_DEVICE)
+
+
+def check_faults(
+    case: Case,
+    made: Sequence[Intervened],
+    deaths: Sequence[Death],
+    console: str,
+    missing: Mapping[Action, str] | None = None,
+) -> Iterator[Check]:
     """A case whose fault did not happen says nothing about it.
 
     A kill is shown by the exit that it causes, of that QEMU and after it; a panic by what a kernel writes that is told
-    to panic; everything else by the answer of QEMU, libvirt or tc to whoever did it.
+    to panic; a link that comes back by having done so while the migration went on; a device that is to be plugged or
+    unplugged meanwhile by the words that reject it; everything else by the answer of QEMU, libvirt, tc or the guest to
+    whoever did it, and by what the guest or its device says afterwards (``missing``: by the action, what they do not).
     """
-    wanted, done = Counter(fault.label for fault in case.faults), Counter(f"{one.name} in {one.phase}" for one in made)
-    actions = {fault.label: fault.action for fault in case.faults}
-    for label, action in actions.items():
-        observed = "made"
+    wanted, done = Counter(fault.label for fault in case.faults), Counter(one.label for one in made)
+    for label, fault in {fault.label: fault for fault in case.faults}.items():
+        action, rejected = fault.action, [one.rejected for one in made if one.label == label and one.rejected]
+        expected = "rejected" if action in HOTPLUG and fault.is_on_the_way else "made"
+        observed = f"rejected: {rejected[0]}" if rejected else "made"
+        passed = bool(rejected) is (expected == "rejected")
         if done[label] < wanted[label]:
-            observed = f"not made: {label}"
+            passed, observed = False, f"not made: {label}"
         elif action in KILLED and not any(death.made and death.side == KILLED[action] for death in deaths):
-            observed = f"the {KILLED[action]}'s QEMU did not end by it"
+            passed, observed = False, f"the {KILLED[action]}'s QEMU did not end by it"
         elif action is Action.PANIC_GUEST and not _PANIC.search(console):
-            observed = "the guest's kernel did not panic by it"
-        yield make_check(CheckId.MIGRATION_FAULTS, observed == "made", "made", observed, label)
+            passed, observed = False, "the guest's kernel did not panic by it"
+        elif fault.seconds is not None and not any(one.name == RESTORED for one in made):
+            passed, observed = False, "the link did not come back while the migration went on"
+        elif text := (missing or {}).get(action, ""):
+            passed, observed = False, text
+        yield make_check(CheckId.MIGRATION_FAULTS, passed, expected, observed, label)
 
 
 def _check_devices(evidence: Evidence) -> Iterator[Check]:
@@ -126,7 +146,26 @@ def _check_versions(evidence: Evidence) -> Iterator[Check]:
 
 def _check_made(evidence: Evidence) -> Iterator[Check]:
     if not evidence.blocked:
-        yield from check_faults(evidence.case, evidence.interventions, evidence.deaths, evidence.source.console)
+        made, deaths, console = evidence.interventions, evidence.deaths, evidence.source.console
+        yield from check_faults(evidence.case, made, deaths, console, _find_missing(evidence))
+
+
+def _find_missing(evidence: Evidence) -> dict[Action, str]:
+    """What guest and device do not say of what was done to them, by the action; where nobody could be asked, either."""
+    reply, missing = evidence.asked.reply, {}
+    ended = evidence.guest is Whereabouts.ENDED  # a QEMU that ends with a guest that reboots
+    if evidence.before.boot_id and not ended:
+        after = reply.answers.boot_id if reply else ""
+        if not after:
+            missing[Action.REBOOT_GUEST] = "the guest could not be asked which boot it is"
+        elif after == evidence.before.boot_id:
+            missing[Action.REBOOT_GUEST] = "the guest is the same boot as before"
+    for fault in evidence.case.faults:
+        named = zip(evidence.source.devices, evidence.case.source.references, strict=False)
+        reset = [device for device, spec in named if spec.id == evidence.case.find_device(fault)]
+        if fault.action is Action.RESET_DEVICE and not any(device.grown("resets") for device in reset):
+            missing[Action.RESET_DEVICE] = "the device counts no reset"
+    return missing
 
 
 CHECKS = (

@@ -9,6 +9,7 @@ from switchover.guests.capabilities import CANARY, CONSOLE, Need
 from switchover.guests.console import find_trouble
 from switchover.guests.questions import GuestAnswers
 from switchover.migration.drivers import DRIVERS
+from switchover.migration.phases import Action
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, check_equal, make_check
 from switchover.scenarios.case import Case
@@ -23,11 +24,12 @@ def _check_arrival(evidence: Evidence) -> Iterator[Check]:
 def check_arrival(case: Case, arrived: str) -> Check:
     """A guest that was paused at its source is so at its destination, unless its driver resumes it.
 
-    ``arrived``: ``running`` or ``paused``, by the destination's QEMU.
+    ``arrived``: ``running``, ``paused`` or ``suspended``, by the destination's QEMU.
     """
     if case.pauses_on_the_way and (claim := DRIVERS[case.source.guest.driver].resumes):
         return check_equal(CheckId.GUEST_RUN_STATE, "running", arrived, claim=claim)
-    return check_equal(CheckId.GUEST_RUN_STATE, "paused" if case.pauses else "running", arrived)
+    state = "suspended" if case.does(Action.SUSPEND_GUEST) else "paused" if case.pauses else "running"
+    return check_equal(CheckId.GUEST_RUN_STATE, state, arrived)
 
 
 def _check_not_on_source(evidence: Evidence) -> Iterator[Check]:
@@ -43,7 +45,7 @@ def _check_connection(evidence: Evidence) -> Iterator[Check]:
     """Of a guest that stayed only that it broke is told: nothing has moved."""
     if evidence.asked.broken:
         yield make_check(CheckId.GUEST_CONNECTION_SURVIVES, False, "yes", evidence.asked.broken)
-    elif evidence.guest is Whereabouts.ARRIVED:
+    elif evidence.guest is Whereabouts.ARRIVED and not evidence.case.does(Action.REBOOT_GUEST):
         yield check_equal(CheckId.GUEST_CONNECTION_SURVIVES, "yes", "yes")
 
 
@@ -57,12 +59,15 @@ def _check_on_source(evidence: Evidence) -> Iterator[Check]:
 
 
 def _check_boot(evidence: Evidence) -> Iterator[Check]:
-    if evidence.asked.reply is not None and evidence.before.boot_id:
-        yield check_equal(CheckId.GUEST_BOOT_ID, evidence.before.boot_id, evidence.asked.reply.answers.boot_id)
+    """One that was told to reboot is another boot; that is among its faults."""
+    if evidence.asked.reply is None or not evidence.before.boot_id or evidence.case.does(Action.REBOOT_GUEST):
+        return
+    yield check_equal(CheckId.GUEST_BOOT_ID, evidence.before.boot_id, evidence.asked.reply.answers.boot_id)
 
 
 def _check_canary(evidence: Evidence) -> Iterator[Check]:
-    if evidence.asked.reply is not None and evidence.before.canary:
+    rebooted = evidence.case.does(Action.REBOOT_GUEST)
+    if evidence.asked.reply is not None and evidence.before.canary and not rebooted:
         yield check_equal(CheckId.GUEST_CANARY, evidence.before.canary, evidence.asked.reply.answers.canary)
 
 

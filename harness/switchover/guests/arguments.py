@@ -51,7 +51,8 @@ def build_arguments(
     return [
         spec.qemu,
         *("-name", f"{spec.name},debug-threads=on"),
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *(() if spec.on_reboot == "reset" else ("-no-reboot",)),
         *("-machine", spec.machine, "-accel", spec.accel, "-cpu", spec.cpu),
         *("-smp", render_smp(spec), "-m", f"{spec.memory_mib}M"),
         *render_firmware(spec, files),
@@ -65,7 +66,7 @@ def build_arguments(
         *(render_network(spec, files) if spec.bridge else ()),
         *("-device", "virtio-rng-pci"),
         *_fw_cfg(files, *GIVEN),
-        *(_devices(launch.devices) if empty_ports is None else _ports(empty_ports)),
+        *(_devices(launch) if empty_ports is None else _ports(empty_ports)),
         *render_late(spec),
         *("-msg", "timestamp=on", "-D", files.log),
         *(word for pattern in TRACE_PATTERNS if spec.traced for word in ("-trace", pattern)),
@@ -97,11 +98,14 @@ def _fw_cfg(files: GuestFiles, *names: str) -> list[str]:
     return [word for pair in pairs for word in pair]
 
 
-def _devices(devices: tuple[VfioDevice, ...]) -> list[str]:
-    """Each behind a root port of its own, as a physical device would be, and as hot-plug needs it."""
+def _devices(launch: Launch) -> list[str]:
+    """Each behind a root port of its own, as a physical device would be, and as hot-plug needs it; that of an absent
+    device is empty.
+    """
     words = []
-    for number, device in enumerate(devices, start=1):
-        words += [*_port(number), "-device", render_device(device, number)]
+    for number, device in enumerate(launch.devices, start=1):
+        words += _port(number)
+        words += () if device.id in launch.absent else ("-device", render_device(device, number))
     return words
 
 

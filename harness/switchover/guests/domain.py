@@ -103,7 +103,8 @@ def build_domain(launch: Launch, files: GuestFiles, identity: DomainIdentity, *,
     add_irqchip(features, spec)
     _add_cpu(domain, spec)
     for event in ("poweroff", "reboot", "crash"):
-        SubElement(domain, f"on_{event}").text = "destroy"
+        restarts = event == "reboot" and spec.on_reboot == "reset"
+        SubElement(domain, f"on_{event}").text = "restart" if restarts else "destroy"
     _add_devices(domain, launch, files)
     _add_commandline(domain, spec, files)
     _add_overrides(domain, launch)
@@ -156,8 +157,10 @@ def _add_devices(domain: Element, launch: Launch, files: GuestFiles) -> None:
         _add_interface(devices, spec, files)
     serial = SubElement(devices, "serial", type="file")
     SubElement(serial, "source", path=files.console)
-    for device in launch.devices:
-        _add_hostdev(devices, device)
+    for number in range(1, _first_port(spec) + len(launch.devices) if launch.devices else 1):
+        SubElement(devices, "controller", type="pci", index=str(number), model="pcie-root-port")
+    for device in launch.present:
+        _add_hostdev(devices, device, _port_of(launch, device))
     SubElement(devices, "memballoon", model="none")
     rng = SubElement(devices, "rng", model="virtio")
     SubElement(rng, "backend", model="random").text = "/dev/urandom"
@@ -185,8 +188,28 @@ def _add_interface(devices: Element, spec: GuestSpec, files: GuestFiles) -> None
     SubElement(interface, "rom", enabled="no")
 
 
-def _add_hostdev(devices: Element, device: VfioDevice) -> None:
-    """A PCI function by its address, or a mediated device by its UUID; which one, its path in sysfs tells."""
+def _first_port(spec: GuestSpec) -> int:
+    """The root port of the first VFIO device. libvirt gives all others the lowest that are free, so theirs come before:
+    then each has the same one whether a VFIO device is there or not.
+    """
+    return 2 + bool(spec.disk) + bool(spec.bridge)
+
+
+def _port_of(launch: Launch, device: VfioDevice) -> int:
+    return _first_port(launch.spec) + launch.devices.index(device)
+
+
+def render_hostdev(launch: Launch, device: VfioDevice) -> str:
+    """One of the launch's devices by itself, as libvirt takes and gives it back in a domain that runs."""
+    devices = Element("devices")
+    _add_hostdev(devices, device, _port_of(launch, device))
+    return ElementTree.tostring(devices[0], encoding="unicode")
+
+
+def _add_hostdev(devices: Element, device: VfioDevice, port: int) -> None:
+    """A PCI function by its address, or a mediated device by its UUID; which one, its path in sysfs tells. Each has a
+    root port of its own, as with :mod:`arguments`.
+    """
     name = PurePosixPath(device.sysfsdev).name
     if function := _FUNCTION.fullmatch(name):
         managed = "yes" if device.managed else "no"
@@ -202,6 +225,7 @@ def _add_hostdev(devices: Element, device: VfioDevice) -> None:
         raise ValueError(f"{device.sysfsdev} names neither a PCI function nor a mediated device")
     SubElement(SubElement(hostdev, "source"), "address", words)
     SubElement(hostdev, "alias", name=alias_of(device.id))
+    SubElement(hostdev, "address", type="pci", domain="0x0000", bus=f"0x{port:02x}", slot="0x00", function="0x0")
 
 
 def _add_commandline(domain: Element, spec: GuestSpec, files: GuestFiles) -> None:
@@ -223,7 +247,7 @@ def _add_overrides(domain: Element, launch: Launch) -> None:
         **({NIC_ALIAS: nic} if nic else {}),
         **{
             alias_of(device.id): [_type_property(*pair) for pair in device.properties.items()]
-            for device in launch.devices
+            for device in launch.present
             if device.properties
         },
     }

@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from switchover.guests.console import Console
-from switchover.guests.domain import DomainIdentity, alias_of, build_domain
+from switchover.guests.domain import DomainIdentity, alias_of, build_domain, render_hostdev
+from switchover.guests.hotplug import wait_until_deleted
 from switchover.guests.libvirtd import START, DomainEvent, Libvirtd, connect_libvirtd
 from switchover.guests.qemu import GuestEvidence, GuestKeys, QemuGuest, prepare_files, removal_of_files
-from switchover.guests.spec import GuestFiles, GuestSpec, Launch
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 from switchover.hosts.host import UNKNOWN_SIGNAL, Host, paste
 from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
@@ -203,6 +204,23 @@ class LibvirtGuest(QemuGuest):
             domain = self.domain
             if domain.state()[0] == self.libvirtd.module.VIR_DOMAIN_PAUSED:
                 domain.resume()
+
+    def wake(self) -> None:
+        with self.libvirtd.calls("to wake the domain"):
+            self.domain.pMWakeup()
+
+    def plug(self, device: VfioDevice, number: int) -> None:
+        with self.libvirtd.calls(f"the device {device.id}"):
+            live = self.libvirtd.module.VIR_DOMAIN_AFFECT_LIVE
+            self.domain.attachDeviceFlags(render_hostdev(self.launch, device), live)
+
+    def unplug(self, device_id: str) -> None:
+        device = next(one for one in self.launch.devices if one.id == device_id)
+        seen = len(self.qmp.events)
+        with self.libvirtd.calls(f"to take the device {device_id}"):
+            live = self.libvirtd.module.VIR_DOMAIN_AFFECT_LIVE
+            self.domain.detachDeviceFlags(render_hostdev(self.launch, device), live)
+        wait_until_deleted(self.qmp, alias_of(device_id), seen, [self.require_alive])
 
     def destroy(self) -> None:
         """End the domain, if there is one, and see that it is gone; its QEMU also where libvirt does not."""

@@ -13,8 +13,9 @@ from typing import Any
 
 from switchover.guests.arguments import build_arguments
 from switchover.guests.console import Console, find_fatal, find_trouble
+from switchover.guests.hotplug import plug_device, unplug_device
 from switchover.guests.login import read_host_key, read_private_key
-from switchover.guests.spec import OVMF_VARIABLES, GuestFiles, GuestSpec, Launch
+from switchover.guests.spec import OVMF_VARIABLES, GuestFiles, GuestSpec, Launch, VfioDevice
 from switchover.hosts.host import Host, Running, paste
 from switchover.hosts.journal import own_journal
 from switchover.hosts.loop import LoopThread
@@ -136,6 +137,24 @@ class QemuGuest:
     def resume(self) -> None:
         """Let a guest run that was paused; one that runs is left as it is."""
         self.qmp.execute("cont")
+
+    def wake(self) -> None:
+        """Let a guest go on that has suspended itself."""
+        self.qmp.execute("system_wakeup")
+
+    def plug(self, device: VfioDevice, number: int) -> None:
+        """Give the guest a device, in the root port with this number, from 1.
+
+        :raises Refused: QEMU, or libvirt, rejected it, in its own words
+        """
+        plug_device(self.qmp, device, number)
+
+    def unplug(self, device_id: str) -> None:
+        """Take a device from the guest, and wait until it has let it go.
+
+        :raises Refused: QEMU, or libvirt, rejected it, in its own words; :raises Deadline: the guest does not let it go
+        """
+        unplug_device(self.qmp, device_id, [self.require_alive])
 
     def reboot(self, guest: Host) -> None:
         """Let the guest reboot by its own means, and wait until it can be reached again. ``guest``: a login to it.

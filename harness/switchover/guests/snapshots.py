@@ -8,7 +8,6 @@ own before the one that a case is about, with their history, and a device that d
 import contextlib
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Self
 
 from switchover.devices.abilities import read_abilities
-from switchover.guests.arguments import build_arguments, render_device
+from switchover.guests.arguments import build_arguments
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.snapshot_images import (
     SAVE_CAPABILITY,
@@ -28,7 +27,7 @@ from switchover.guests.snapshot_images import (
     set_mapped_ram,
     start_file,
 )
-from switchover.guests.spec import GuestFiles, GuestSpec, Launch, Start, VfioDevice, with_lab_words
+from switchover.guests.spec import GuestFiles, GuestSpec, Launch, Start, with_lab_words
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.waiting import wait_until
@@ -41,7 +40,6 @@ KEPT = 3
 """Saved guests of one host at a time; each takes about 80 MiB, of memory where /tmp is in memory."""
 _FORMAT = 1  # raised when what is saved changes without a change in the arguments
 _RESTORE_TIMEOUT_S = 120
-_UNPLUG_S = 30
 
 
 class NotRestored(NotReady):
@@ -265,46 +263,13 @@ def finish_restore(guest: QemuGuest, saved: Snapshot) -> None:
     except (GuestCrashed, Refused, Deadline) as error:
         raise _not_restored(guest, saved, error) from error
     for number, device in enumerate(guest.launch.devices, start=1):
-        plug_device(guest, device, number)
+        guest.plug(device, number)
     guest.qmp.execute("cont")
     if saved.held:
         try:
             guest.wait_until_reachable(_RESTORE_TIMEOUT_S)
         except (GuestCrashed, Deadline) as error:
             raise _not_restored(guest, saved, error) from error
-
-
-def plug_device(guest: QemuGuest, device: VfioDevice, number: int) -> None:
-    """Into the root port with this number, from 1. :raises Refused: QEMU rejected it, in its own words"""
-    # QMP's own device_add wants each property in its type; this one reads them as the command line does
-    line = {"command-line": f"device_add {render_device(device, number)}"}
-    if words := find_error(guest.qmp.execute("human-monitor-command", line)):
-        raise Refused(f"{guest.label} rejected the device {device.id}.", why=words)
-
-
-def unplug_device(guest: QemuGuest, device_id: str) -> None:
-    """Until QEMU has a device no more, which the guest has to let go.
-
-    :raises Deadline: it does not
-    """
-    seen = len(guest.qmp.events)
-    guest.qmp.execute("device_del", {"id": device_id})
-
-    def is_gone() -> bool:
-        events = guest.qmp.events[seen:]
-        return any(one.name == "DEVICE_DELETED" and one.data.get("device") == device_id for one in events)
-
-    wait_until(f"the guest to let {device_id} go", is_gone, timeout=_UNPLUG_S, invariants=[guest.require_alive])
-
-
-def find_error(answer: str) -> str:
-    """What the human monitor says after ``Error: ``, to the end; empty if it only warns, or says nothing.
-
-    >>> find_error("warning: slow\\r\\nError: vfio x: no such device\\r\\n")
-    'vfio x: no such device'
-    """
-    found = re.search(r"^Error: (.*)", answer, re.MULTILINE | re.DOTALL)
-    return found[1].replace("\r", "").strip() if found else ""
 
 
 def _not_restored(guest: QemuGuest, saved: Snapshot, error: Exception) -> NotRestored:

@@ -15,6 +15,7 @@ DriverName = Literal["qmp", "libvirt"]
 """Those of ``DRIVERS`` in :mod:`switchover.migration.drivers`."""
 Start = Literal["auto", "cold", "warm"]
 DiskFormat = Literal["raw", "qcow2"]
+OnReboot = Literal["auto", "reset", "shutdown"]
 KeyFile = NewType("KeyFile", str)
 """Path of a private SSH key on the controller; empty: none."""
 HostKey = NewType("HostKey", str)
@@ -115,6 +116,9 @@ class GuestSpec:
     start: Start = "auto"
     """how the source gets its guest: `cold` boots it for each case; `warm` restores a guest that was booted and saved
     once without its devices, and plugs them in; `auto` is warm on lab hosts, unless something prevents it"""
+    on_reboot: OnReboot = "auto"
+    """what QEMU does when the guest reboots: `reset` boots it again, `shutdown` ends the guest (QEMU's `-no-reboot`,
+    libvirt's `destroy`); `auto` is `reset` in a case whose guest is to reboot, else `shutdown`"""
     boot_timeout_s: float = 180
     """the longest time until a guest answers over SSH, in seconds"""
     given_bounds: tuple[str, ...] = field(default=(), compare=False)
@@ -201,6 +205,12 @@ class Launch:
 
     spec: GuestSpec
     devices: tuple[VfioDevice, ...] = ()
+    absent: frozenset[str] = frozenset()
+    """Ids of those that it does not have now: their slots are empty."""
+
+    @property
+    def present(self) -> tuple[VfioDevice, ...]:
+        return tuple(device for device in self.devices if device.id not in self.absent)
 
 
 @dataclass(frozen=True)

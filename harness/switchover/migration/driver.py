@@ -72,7 +72,7 @@ class Driver(Protocol):
         self,
         guests: Sequence[GuestSpec],
         settings: MigrationSettings,
-        faults: Sequence[tuple[Action, Phase]],
+        faults: Sequence[tuple[Action, Phase | None]],
         *,
         managed: bool,
     ) -> list[str]:

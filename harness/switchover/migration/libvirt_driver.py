@@ -70,7 +70,7 @@ class LibvirtDriver:
         self,
         guests: Sequence[GuestSpec],
         settings: MigrationSettings,
-        faults: Sequence[tuple[Action, Phase]],
+        faults: Sequence[tuple[Action, Phase | None]],
         *,
         managed: bool,
     ) -> list[str]:
@@ -125,7 +125,7 @@ _NO_DESTINATION = "libvirt starts the destination's QEMU as part of the migratio
 _NOT_HELD = "libvirt itself lets QEMU go on from pre-switchover, at once: nothing can be done in that phase"
 
 
-def _list_untimely(faults: Sequence[tuple[Action, Phase]]) -> Iterator[str]:
+def _list_untimely(faults: Sequence[tuple[Action, Phase | None]]) -> Iterator[str]:
     """Faults in a phase that libvirt does not have, or does not leave to others."""
     for action, phase in faults:
         if phase is Phase.PRE_SWITCHOVER:

@@ -14,7 +14,8 @@ TERMINAL = ("completed", "failed", "cancelled")
 class Phase(StrEnum):
     """``before``: the destination listens, the source was not told yet. ``setup``, ``active``, ``pre-switchover``:
     QEMU's status. ``device pre-copy``: active, and VFIO bytes were moved. ``device stop-copy``: a device saves with
-    the guest stopped. ``pre-switchover`` exists with the capability ``pause-before-switchover`` only.
+    the guest stopped. ``pre-switchover`` exists with the capability ``pause-before-switchover`` only. ``after``: the
+    migration has ended, and the guest is on the destination, or stayed on the source.
     """
 
     BEFORE = "before"
@@ -23,14 +24,20 @@ class Phase(StrEnum):
     DEVICE_PRE_COPY = "device pre-copy"
     PRE_SWITCHOVER = "pre-switchover"
     DEVICE_STOP_COPY = "device stop-copy"
+    AFTER = "after"
 
 
 class Action(StrEnum):
     """``cut link``: all packets between the hosts are lost. ``slow link``: they pass at a rate (``rate_bit``).
 
-    ``kill proxy``: the one on the source's host, of a stream that goes through proxies.
+    With ``seconds`` the link is whole again after that time. ``kill proxy``: the one on the source's host, of a stream
+    that goes through proxies.
 
     ``pause guest``: QMP's ``stop``; the guest is to arrive paused, and is let run again then, or where it stayed.
+    ``reboot guest``: by the guest itself. ``suspend guest``: by the guest itself, to memory (S3); it is woken where it
+    arrived, or stayed. ``reset device``: the guest resets a device, and its driver sets it up again.
+    ``unplug device``: the guest is made to give a device back, to be without it; ``plug device``: it gets that device
+    where it is then.
     """
 
     CANCEL = "cancel"
@@ -41,26 +48,53 @@ class Action(StrEnum):
     PANIC_GUEST = "panic guest"
     PAUSE_GUEST = "pause guest"
     KILL_PROXY = "kill proxy"
+    REBOOT_GUEST = "reboot guest"
+    SUSPEND_GUEST = "suspend guest"
+    RESET_DEVICE = "reset device"
+    UNPLUG_DEVICE = "unplug device"
+    PLUG_DEVICE = "plug device"
+
+
+RESTORED = "restore link"
+"""What is made of a link by itself, once the time is over for which it was cut or slow."""
 
 
 class NotMade(SwitchoverError):
     """An intervention that could not be made, such as the kill of a QEMU that had ended before."""
 
 
+class Rejected(SwitchoverError):
+    """An intervention that QEMU or libvirt was asked for, and rejected; ``why``: in its own words."""
+
+
+def name_moment(phase: str | None, at_s: float | None) -> str:
+    """When something is done.
+
+    >>> name_moment(Phase.ACTIVE, None), name_moment(None, 2.5)
+    ('in active', 'at 2.5 s')
+    """
+    return f"in {phase}" if phase is not None else f"at {at_s:g} s"
+
+
 @dataclass(frozen=True)
 class Intervention:
-    """Something done to a migration once, as soon as it is seen in a phase. ``act`` raises :class:`NotMade` where it
-    cannot be done.
+    """Something done to a migration once, as soon as it is seen in a phase, or ``at_s`` seconds after QEMU began it.
+
+    ``act`` raises :class:`NotMade` where it cannot be done, :class:`Rejected` where somebody does not let it be done.
+    ``end``: undoes it, ``seconds`` later.
     """
 
     name: str
-    phase: Phase
+    phase: Phase | None
     act: Callable[[], None]
+    at_s: float | None = None
+    seconds: float | None = None
+    end: Callable[[], None] = lambda: None
 
     @property
     def label(self) -> str:
         """``cancel in active``."""
-        return f"{self.name} in {self.phase}"
+        return f"{self.name} {name_moment(self.phase, self.at_s)}"
 
 
 @dataclass(frozen=True)
@@ -69,14 +103,23 @@ class Intervened:
 
     name: str
     """what was done"""
-    phase: Phase
-    """the phase of the migration in which it was to be done"""
+    phase: Phase | None
+    """the phase of the migration in which it was to be done; null: it was to be done at a time"""
     status: str | None
     """QEMU's migration status when it began; null if there was none yet"""
     began_ns: int
     """when it began, by the controller's monotonic clock"""
     ended_ns: int
     """when it was done, by the controller's monotonic clock"""
+    at_s: float | None = None
+    """how long after the migration began it was to be done, in seconds; null: it was to be done in a phase"""
+    rejected: str = ""
+    """what QEMU or libvirt said that did not let it be done; empty: it was done"""
+
+    @property
+    def label(self) -> str:
+        """As that of the intervention."""
+        return f"{self.name} {name_moment(self.phase, self.at_s)}"
 
 
 @dataclass(frozen=True)
@@ -120,3 +163,10 @@ def is_in(phase: Phase, events: Sequence[Event], vfio_transferred: int) -> bool:
             return status not in (None, *TERMINAL) and list_device_states(events)[-1:] == ["stop-copy"]
         case Phase.BEFORE:
             return status is None
+        case Phase.AFTER:
+            return False
+
+
+def find_begin(events: Sequence[Event]) -> int | None:
+    """When the source began to migrate: its first status, nanoseconds of the controller's clock; None: not yet."""
+    return next((event.arrived_ns for event in events if event.name == "MIGRATION"), None)

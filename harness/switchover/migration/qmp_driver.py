@@ -60,7 +60,7 @@ class QmpDriver:
         self,
         guests: Sequence[GuestSpec],
         settings: MigrationSettings,
-        faults: Sequence[tuple[Action, Phase]],
+        faults: Sequence[tuple[Action, Phase | None]],
         *,
         managed: bool,
     ) -> list[str]:

@@ -22,12 +22,15 @@ from switchover.hosts.qmp import Event, QmpSession
 from switchover.hosts.waiting import pace, wait_until
 from switchover.migration.limits import DowntimeLimit, Limits
 from switchover.migration.phases import (
+    RESTORED,
     TERMINAL,
     Intervened,
     Intervention,
     NotMade,
     Phase,
+    Rejected,
     Said,
+    find_begin,
     is_in,
     last_status,
     list_statuses,
@@ -92,7 +95,8 @@ class MigrationResult:
     statuses: Mapping[str, tuple[Said, ...]] = field(default_factory=dict)
     """By side, all statuses of this migration that its QEMU told by events, in order."""
     arrived: str = ""
-    """The destination's run state when the migration had completed, ``running`` or ``paused``; empty: it did not."""
+    """The destination's run state when the migration had completed, ``running``, ``paused`` or ``suspended``; empty: it
+    did not."""
     driver: Mapping[str, Any] = field(default_factory=dict)
     """What a driver between the harness and QEMU was told, what it set by itself, and what it counted."""
     limits: tuple[DowntimeLimit, ...] = ()
@@ -284,6 +288,7 @@ class Course:
         self._sampler = sampler
         self._first = first_event
         self.due = list(interventions)
+        self._ending: list[tuple[int, Intervention]] = []
         self._held = settings.settle
         self._continued = False
         self._submitted: list[tuple[str, Future[Any]]] = []
@@ -383,21 +388,51 @@ class Course:
                 raise Refused(f"{self.source.qmp.name} rejected {command}.", why=str(error), command=command)
 
     def intervene(self) -> None:
-        """Make the interventions that are due now; each is made once."""
+        """Make the interventions that are due now, each once, and end those whose time is over."""
+        for end_ns, intervention in [one for one in self._ending if one[0] <= time.monotonic_ns()]:
+            self._ending.remove((end_ns, intervention))
+            self._make(replace(intervention, name=RESTORED, act=intervention.end, seconds=None))
         if not self.due:
             return
-        samples = self._sampler.samples
-        moved = samples[-1].reply.get("vfio", {}).get("transferred", 0) if samples else 0
-        for intervention in [one for one in self.due if is_in(one.phase, self.events(), moved)]:
+        for intervention in [one for one in self.due if self._is_due(one)]:
             self.due.remove(intervention)
-            status, began = self.status(), time.monotonic_ns()
-            try:
-                intervention.act()
-            except NotMade as error:
-                LOG.debug("%s: %s", intervention.label, error)
-                continue
-            self.made.append(Intervened(intervention.name, intervention.phase, status, began, time.monotonic_ns()))
-            self._on_intervened(self.made[-1])
+            if self._make(intervention) and intervention.seconds is not None:
+                self._ending.append((time.monotonic_ns() + round(intervention.seconds * 1e9), intervention))
+
+    def _is_due(self, intervention: Intervention) -> bool:
+        events = self.events()
+        if intervention.phase is not None:
+            samples = self._sampler.samples
+            moved = samples[-1].reply.get("vfio", {}).get("transferred", 0) if samples else 0
+            return is_in(intervention.phase, events, moved)
+        began = find_begin(events)
+        if began is None or intervention.at_s is None or last_status(events) in TERMINAL:
+            return False
+        return time.monotonic_ns() - began >= intervention.at_s * 1e9
+
+    def _make(self, intervention: Intervention) -> bool:
+        """Whether it was made, or rejected."""
+        status = self.status()
+        if (made := carry_out(intervention, status)) is None:
+            return False
+        self.made.append(made)
+        self._on_intervened(made)
+        return not made.rejected
+
+
+def carry_out(intervention: Intervention, status: str | None) -> Intervened | None:
+    """Make an intervention now; ``status``: QEMU's. None: it could not be made."""
+    began, rejected = time.monotonic_ns(), ""
+    try:
+        intervention.act()
+    except Rejected as error:
+        rejected = error.why or error.what
+    except NotMade as error:
+        LOG.debug("%s: %s", intervention.label, error)
+        return None
+    return Intervened(
+        intervention.name, intervention.phase, status, began, time.monotonic_ns(), intervention.at_s, rejected
+    )
 
 
 def _end_hung(source: QemuGuest, destination: QemuGuest, course: Course) -> None:
@@ -443,19 +478,21 @@ def is_settled(samples: Sequence[Sample], vfio_bytes: int = 0) -> bool:
 
 
 def wait_until_arrived(destination: QemuGuest) -> str:
-    """Until the guest runs; one that arrives paused is let run. Returns the run state that it arrived in."""
+    """Until the guest runs; one that arrives paused is let run, one that arrives suspended is woken. Returns the run
+    state that it arrived in.
+    """
 
     def status() -> str:
         return str(destination.qmp.execute("query-status")["status"])
 
     def arrived() -> str | None:
-        return found if (found := status()) in ("running", "paused") else None
+        return found if (found := status()) in ("running", "paused", "suspended") else None
 
     state = wait_until("the destination's guest to run", arrived, timeout=60, invariants=[destination.require_alive])
-    if state == "paused":
-        destination.resume()
+    if state != "running":
+        destination.resume() if state == "paused" else destination.wake()
         wait_until(
-            "the guest that arrived paused to run",
+            f"the guest that arrived {state} to run",
             lambda: status() == "running",
             timeout=60,
             invariants=[destination.require_alive],

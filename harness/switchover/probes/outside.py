@@ -30,6 +30,7 @@ from switchover.migration.outside import (
     find_silence,
     tolerance,
 )
+from switchover.migration.phases import Action
 from switchover.probes.probe import Ended, Given, Probe, RunningProbe
 from switchover.record.checks import CheckId
 from switchover.record.errors import Deadline, NotReady
@@ -150,7 +151,8 @@ class Outside(Probe):
     off = Heard(UnseenDowntime("the probe is off"))
 
     def is_wanted(self, case: Case) -> bool:
-        return bool(case.heartbeat_us)
+        """A guest that reboots sends nothing any more, and one that is suspended nothing that tells a downtime."""
+        return bool(case.heartbeat_us) and not (case.does(Action.REBOOT_GUEST) or case.does(Action.SUSPEND_GUEST))
 
     def is_needed(self, case: Case) -> bool:
         return case.outside_needed

@@ -359,8 +359,8 @@ class _Unexplained(TypedDict, total=False):
 
 class _Intervention(TypedDict):
     name: str
-    phase: str
-    status: str
+    phase: str | None
+    status: str | None
     began_ns: int
     ended_ns: int
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from switchover.irq.across import PLACES
+from switchover.migration.phases import name_moment
 from switchover.record.record import HopRecord, Record, VerdictName, list_measured
 from switchover.record.units import format_bytes, format_count, format_median, format_seconds, format_spread
 
@@ -77,8 +78,10 @@ def _render_migration(record: Record) -> list[str]:
     lines = []
     for made in record.interventions:
         seconds = (made["ended_ns"] - made["began_ns"]) / 1e9
+        moment = name_moment(made["phase"], made.get("at_s"))
+        rejected = f"; rejected: {made['rejected']}" if made.get("rejected") else ""
         lines.append(
-            f"  {made['name']:<12} in {made['phase']} (status {made['status']}), took {format_seconds(seconds)}"
+            f"  {made['name']:<12} {moment} (status {made['status']}), took {format_seconds(seconds)}{rejected}"
         )
     for side, states in record.states.items():
         lines.append(f"  {side:<12} {' → '.join(states) or 'no state change'}")

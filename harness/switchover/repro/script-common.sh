@@ -6,6 +6,7 @@ LC_ALL=C
 export LC_ALL
 MDEV=/sys/bus/mdev/devices
 mine='' disturbed='' # what this shell has to end
+restore_at='' # the second in which the link is whole again
 status='' entered='' seconds=0 held=$SETTLE quiet=0 remaining=0 moved=0 step_due='' # how far the migration is
 
 say() { echo "repro: $*"; }
@@ -77,6 +78,18 @@ disturb_link() { # queueing discipline, as tc-netem(8) has it
     say "$seconds s: $LINK: netem $*"
     disturbed=yes
     tc qdisc replace dev "$LINK" root netem "$@" || give_up "$LINK cannot be disturbed"
+}
+
+restore_in() { # SECONDS: the link is whole again then
+    restore_at=$((seconds + $1))
+}
+
+do_timed() { # what is due by this second of the migration
+    timed_faults
+    [ "$restore_at" = "$seconds" ] || return 0
+    say "$seconds s: $LINK is whole again"
+    disturbed='' restore_at=''
+    tc qdisc del dev "$LINK" root || give_up "$LINK cannot be restored"
 }
 
 note_progress() { # BYTES of RAM that remain, BYTES of devices that were moved

@@ -124,6 +124,7 @@ follow() { # until virsh migrate has ended; fails if it does not in the time tha
             # what QEMU said before it ended is read first: the next tick is the last
             if [ -e "$here/ended" ]; then ended=yes && continue; fi
             [ "$seconds" -lt "$DEADLINE" ] || return 1
+            do_timed
             look
             [ "$seconds" -lt "$SETTLE_SECONDS" ] || let_go
             step_limit

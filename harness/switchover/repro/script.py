@@ -31,6 +31,16 @@ SCRIPT = "repro.sh"
 _NAMESPACE = uuid.UUID("5c0f7b5e-7d0b-4c3c-9a53-6a0d2f6a7d11")
 SCRIPTS: Mapping[DriverName, DriverScript] = {"qmp": script_qmp, "libvirt": script_libvirt}
 """What a driver has of its own, by its name."""
+_LOGIN = "one has to log in to it"
+_IMPOSSIBLE = {
+    Action.PANIC_GUEST: f"no shell can panic the guest: {_LOGIN}",
+    Action.REBOOT_GUEST: f"no shell can make the guest reboot: {_LOGIN}",
+    Action.SUSPEND_GUEST: f"no shell can make the guest suspend itself: {_LOGIN}",
+    Action.RESET_DEVICE: f"no shell can make the guest reset its device: {_LOGIN}",
+    Action.UNPLUG_DEVICE: "this script takes no device from a guest that runs",
+    Action.PLUG_DEVICE: "this script plugs no device into a guest that runs",
+}
+"""What a script does not do of a case, and why."""
 _NO_VERDICT = (VerdictName.INFRASTRUCTURE_ERROR, VerdictName.NOT_SUPPORTED)
 
 
@@ -78,7 +88,8 @@ def _describe(record: Record, whole: Case, case: Case, own: DriverScript) -> Ite
     for check in record.failed_checks:
         yield from render_comment(f"check: {check.name}: expected {check.expected}, observed {check.observed}")
     for fault in case.faults:
-        yield from render_comment(f"on purpose: {fault.action} in {fault.phase}")
+        lasts = "" if fault.seconds is None else f", for {fault.seconds:g} s"
+        yield from render_comment(f"on purpose: {fault.label}{lasts}")
     yield from _difference(case)
     yield "#"
     yield from _versions(record.fingerprint)
@@ -172,8 +183,8 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
         yield from render_comment("  no second migration of the guest that stayed")
     if any(device.knobs.dma_pages_per_sec for device in devices):
         yield from render_comment("  the guest does not let its device do DMA, which it did in the record")
-    if any(fault.action is Action.PANIC_GUEST for fault in case.faults):
-        yield from render_comment("  nothing makes the guest panic: this case cannot be repeated by a script")
+    if undoable := [why for action, why in _IMPOSSIBLE.items() if case.does(action)]:
+        yield from render_comment(f"  {'; '.join(undoable)}: this case cannot be repeated by a script")
     if case.settings.path:
         yield from render_comment(f"  the stream goes by a path in WORK, not by {case.settings.path}")
     if case.heartbeat_us:
@@ -263,7 +274,7 @@ def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iter
     if verdict is VerdictName.HUNG:
         deadline = min(deadline, 2 * record.seconds.get("migrate", deadline) + 10)
     actions = {fault.action for fault in case.faults}
-    impossible = "no shell can panic the guest: one has to log in" if Action.PANIC_GUEST in actions else ""
+    impossible = "; ".join(why for action, why in _IMPOSSIBLE.items() if action in actions)
     impossible = impossible or ("certificates are secrets, and not in this script" if settings.tls else "")
     values = [
         ("RECORDED", verdict, "verdict of the record"),
@@ -302,29 +313,45 @@ def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iter
 def _faults(case: Case) -> Iterator[str]:
     yield "\nfaults() { # PHASE: what is done on purpose in it"
     yield "    case $1 in"
-    for phase in dict.fromkeys(fault.phase for fault in case.faults):
+    for phase in dict.fromkeys(fault.phase for fault in case.faults if fault.phase is not None):
         yield f"    {quote(phase)})"
-        yield from (f"        {_command(fault)}" for fault in case.faults if fault.phase is phase)
+        yield from (f"        {line}" for fault in case.faults if fault.phase is phase for line in _commands(fault))
+        yield "        ;;"
+    yield "    esac"
+    yield "}"
+    yield "\ntimed_faults() { # what is done on purpose in this second of the migration"
+    yield "    case $seconds in"
+    for second in dict.fromkeys(_second_of(fault) for fault in case.faults if fault.at_s is not None):
+        yield f"    {second})"
+        timed = [fault for fault in case.faults if fault.at_s is not None and _second_of(fault) == second]
+        yield from (f"        {line}" for fault in timed for line in _commands(fault))
         yield "        ;;"
     yield "    esac"
     yield "}"
 
 
-def _command(fault: Fault) -> str:
+def _second_of(fault: Fault) -> int:
+    """The script's clock has whole seconds."""
+    return math.ceil(fault.at_s or 0)
+
+
+def _commands(fault: Fault) -> Iterator[str]:
     match fault.action:
         case Action.CANCEL:
-            return "cancel"
+            yield "cancel"
         case Action.KILL_SOURCE:
-            return "kill_side source"
+            yield "kill_side source"
         case Action.KILL_DESTINATION:
-            return "kill_side destination"
+            yield "kill_side destination"
         case Action.CUT_LINK:
-            return "disturb_link loss 100%"
+            yield "disturb_link loss 100%"
         case Action.SLOW_LINK:
-            return f"disturb_link rate {fault.rate_bit}bit"
+            yield f"disturb_link rate {fault.rate_bit}bit"
         case Action.PAUSE_GUEST:
-            return "pause_guest"
+            yield "pause_guest"
         case Action.KILL_PROXY:
-            return "kill_proxy"
-        case Action.PANIC_GUEST:
-            return 'give_up "$IMPOSSIBLE"'
+            yield "kill_proxy"
+        case _:
+            yield 'give_up "$IMPOSSIBLE"'
+    if fault.seconds is not None:
+        yield f"restore_in {math.ceil(fault.seconds)}"

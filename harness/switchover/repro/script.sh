@@ -214,6 +214,7 @@ follow() { # the source, until the migration has ended; fails as next_line does
             case $line in *'"ram": {'*) note_counters ;; esac
             ;;
         tick)
+            do_timed
             if [ "$status" = pre-switchover ] && [ -z "$continued" ]; then
                 continued=yes
                 tell '{"execute": "migrate-continue", "arguments": {"state": "pre-switchover"}}'

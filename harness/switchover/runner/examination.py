@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 from switchover.checks.evidence import Asked, DeviceEvidence, Evidence, SideEvidence, Truths, Whereabouts, count_since
-from switchover.checks.faults import list_device_faults
+from switchover.checks.faults import is_shown_by_devices
 from switchover.checks.table import make_checks
-from switchover.devices.reference import InterruptCounts, Truth
+from switchover.devices.reference import InterruptCounts, Truth, ask_devices_taken
+from switchover.guests.capabilities import CANARY
 from switchover.guests.connection import GuestConnection
 from switchover.guests.questions import (
+    TAKEN,
     GuestAnswers,
     GuestReply,
     ask_guest,
@@ -28,7 +30,7 @@ from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import PAUSED, ExplainedDowntime, UnexplainedDowntime, explain_downtime
 from switchover.migration.drivers import DRIVERS
 from switchover.migration.limits import find_limit_at_switchover
-from switchover.migration.phases import Intervened
+from switchover.migration.phases import Action, Intervened
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
 from switchover.migration.transports import TRANSPORTS
 from switchover.probes.probe import Ended
@@ -85,7 +87,7 @@ def examine(departure: Departure, migrated: Migrated, probes: RunningProbes) -> 
     clocks = [result.clocks[name] for name in ("source", "destination")]
     if source.guest.host is destination.guest.host:
         clocks = [ClockOffset(clocks[0].offset_ns, 0, 0)] * 2  # one clock: whatever its offset, spans are exact
-    paused = result.arrived == "paused" or case.pauses
+    paused = result.arrived in ("paused", "suspended") or case.pauses or case.does(Action.SUSPEND_GUEST)
     untimed = TRANSPORTS[case.settings.transport].has_no_downtime
     explained: ExplainedDowntime | UnexplainedDowntime = UnexplainedDowntime(PAUSED if paused else untimed)
     if not paused and not untimed:
@@ -142,7 +144,7 @@ def examine_stayed(
     asked = Asked() if guest is Whereabouts.ENDED else _ask_stayed(departure)
     blocked = isinstance(error, Refused)
     truths: Truths = ((), ())
-    if not blocked and list_device_faults(departure.case):  # the devices outlive their QEMU
+    if not blocked and is_shown_by_devices(departure.case):  # the devices outlive their QEMU
         truths = do_both(departure.source.read_truths, departure.destination.read_truths)
     evidence = _gather(departure, guest, asked, truths, migrated=migrated, blocked=blocked)
     return make_failed(
@@ -184,8 +186,10 @@ def _gather(
     return Evidence(
         departure.case,
         guest,
-        _gather_side("source", source, departure.truths[0], truths[0], logs[0], migrated),
-        _gather_side("destination", destination, departure.truths[1], truths[1], logs[1], migrated),
+        _gather_side("source", source, departure.truths[0], truths[0], logs[0], migrated, departure.case.unplugged),
+        _gather_side(
+            "destination", destination, departure.truths[1], truths[1], logs[1], migrated, departure.case.unplugged
+        ),
         before=departure.before,
         asked=asked,
         function_numbers=tuple(now_at.function_numbers),
@@ -205,8 +209,11 @@ def _gather_side(
     after: tuple[Truth, ...],
     log: list[TraceEvent],
     migrated: Migrated | None,
+    unplugged: frozenset[str],
 ) -> SideEvidence:
-    """``after``: what its reference devices say now; none if they were not asked."""
+    """``after``: what its reference devices say now; none if they were not asked. ``unplugged``: ids of those that did
+    not take part.
+    """
     traced = side.guest.spec.traced
     states = migrated.states if migrated else {}
     properties = migrated.properties if migrated else {}
@@ -224,6 +231,7 @@ def _gather_side(
         for place, spec, device, old, new in zip(
             name_references(name, side.spec), side.spec.references, side.devices, before, after, strict=False
         )
+        if spec.id not in unplugged
     ]
     functions = [function.function.address for function in side.functions.values()] if traced else []
     return SideEvidence(name, _runs(side), side.guest.console.text(), tuple(devices), tuple(functions))
@@ -231,28 +239,39 @@ def _gather_side(
 
 def _ask_arrived(departure: Departure) -> Asked:
     """:raises HostLost: the guest's host is lost; :raises GuestCrashed: its QEMU ended"""
-    side, login, asked = departure.destination, departure.connection, Asked()
-    try:
-        asked = Asked(_ask(side, departure.before, login))
-    except (HostLost, CommandFailed) as error:
-        asked = Asked(broken=str(error))
-    if asked.reply is None or departure.case.login_after:
+    side, login, case = departure.destination, departure.connection, departure.case
+    asked = _begin_asking(side, case)
+    if not case.does(Action.REBOOT_GUEST):  # the connection from before ends with the boot
+        try:
+            asked = replace(asked, reply=_mend_and_ask(side, departure, mend=case.does(Action.SUSPEND_GUEST)))
+        except (HostLost, CommandFailed) as error:
+            asked = replace(asked, broken=str(error))
+    if asked.reply is None or case.login_after:
         try:
             login.open(side.guest)
             with _answering(side):
-                asked = replace(asked, reply=asked.reply or _ask(side, departure.before, login), login="")
+                asked = replace(asked, reply=asked.reply or _mend_and_ask(side, departure), login="")
         except (GuestSilent, CommandFailed) as error:
             return replace(asked, reply=None, login=str(error))
     return _stop_rates(side, login.host, asked)
 
 
+def _begin_asking(side: Side, case: Case) -> Asked:
+    """With which devices the guest has now, and which of them have another state than before."""
+    numbered = list(enumerate(side.spec.references))
+    present = tuple(number for number, spec in numbered if spec.id not in side.absent)
+    return Asked(present=present, renewed=frozenset(number for number, spec in numbered if spec.id in case.renewed))
+
+
 def _ask_stayed(departure: Departure) -> Asked:
     """Once the guest goes on. :raises HostLost: its host is lost"""
-    side, login = departure.source, departure.connection
-    if departure.case.pauses:
-        with contextlib.suppress(GuestCrashed, Refused):  # it ended, which the checks find
+    side, login, case = departure.source, departure.connection, departure.case
+    with contextlib.suppress(GuestCrashed, Refused):  # it ended, which the checks find
+        if case.pauses:
             side.guest.resume()
-    asked = Asked()
+        if case.does(Action.SUSPEND_GUEST):
+            side.guest.wake()
+    asked = _begin_asking(side, case)
     try:
         wait_until(
             CheckId.GUEST_ON_SOURCE.claim,
@@ -260,34 +279,45 @@ def _ask_stayed(departure: Departure) -> Asked:
             timeout=15,
             invariants=[side.guest.require_alive],
         )
-        login.require(side.guest)
-        asked = Asked(was_reset=count_since(departure.truths[0], side.read_truths()).get("resets", 0) > 0)
+        login.open(side.guest) if case.does(Action.REBOOT_GUEST) else login.require(side.guest)
+        resets = count_since(departure.truths[0], side.read_truths()).get("resets", 0)
+        asked = replace(asked, was_reset=resets > 0)
         try:
-            asked = replace(asked, reply=_mend_and_ask(side, departure.before, login, mend=asked.was_reset))
+            asked = replace(asked, reply=_mend_and_ask(side, departure, mend=asked.was_reset))
         except HostLost as error:
             asked = replace(asked, broken=str(error))
             login.open(side.guest)
             with _answering(side):
-                asked = replace(asked, reply=_mend_and_ask(side, departure.before, login, mend=asked.was_reset))
+                asked = replace(asked, reply=_mend_and_ask(side, departure, mend=asked.was_reset))
     except (Deadline, GuestSilent, GuestCrashed, CommandFailed) as error:
         return replace(asked, reply=None, stuck=str(error))
     return _stop_rates(side, login.host, asked)
 
 
-def _mend_and_ask(side: Side, before: GuestAnswers, login: GuestConnection, *, mend: bool) -> GuestReply:
+def _mend_and_ask(side: Side, departure: Departure, *, mend: bool = False) -> GuestReply:
     """``mend``: its driver sets the devices up again, which were reset."""
-    numbers = range(len(side.devices) if mend and before.capabilities.has_device else 0)
+    login, capabilities = departure.connection, departure.before.capabilities
+    numbers = range(len(side.present) if mend and capabilities.has_device else 0)
     failed = {number: why for number in numbers if (why := reinitialise(login.host, number))}
-    return replace(_ask(side, before, login), not_mended=failed)
+    return replace(_ask(side, departure), not_mended=failed)
 
 
-def _ask(side: Side, before: GuestAnswers, login: GuestConnection) -> GuestReply:
+def _ask(side: Side, departure: Departure) -> GuestReply:
     """A device that raises interrupts at a rate is not asked for one: which is which could not be told."""
-    specs = list(enumerate(side.spec.references))
+    specs = [(number, spec) for number, (spec, _) in enumerate(side.present)]
     dma = [number for number, spec in specs if spec.knobs.dma_pages_per_sec]
     fire = [number for number, spec in specs if not spec.knobs.irq_rates]
-    numbers = side.function_numbers
-    return ask_guest(login.host, len(side.devices), before.capabilities, numbers, fire=fire, dma=dma)
+    capabilities, case = departure.before.capabilities, departure.case
+    if case.does(Action.REBOOT_GUEST):
+        capabilities = capabilities.without(*CANARY)  # it was in the memory of the boot before
+    plugged = capabilities.has_device and case.does(Action.PLUG_DEVICE)
+    first = {TAKEN: ask_devices_taken(len(specs), _TAKEN_S)} if plugged else {}
+    return ask_guest(
+        departure.connection.host, len(specs), capabilities, side.function_numbers, fire=fire, dma=dma, first=first
+    )
+
+
+_TAKEN_S = 30.0
 
 
 def _stop_rates(side: Side, guest: Host, asked: Asked) -> Asked:
@@ -296,7 +326,7 @@ def _stop_rates(side: Side, guest: Host, asked: Asked) -> Asked:
         return asked
     counts: dict[int, InterruptCounts] = {}
     fired: dict[int, Answer] = {}
-    for number, (device, spec) in enumerate(zip(side.devices, side.spec.references, strict=True)):
+    for number, (spec, device) in enumerate(side.present):
         if spec.knobs.irq_rates:
             counts[number] = stop_interrupts(guest, device, [side.guest.require_alive], number)
             fired[number] = fire_interrupt(guest, number)

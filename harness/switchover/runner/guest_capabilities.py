@@ -11,7 +11,12 @@ from switchover.scenarios.case import Case
 
 LOADS = {"dma_pages_per_sec": DEVICE, "irq_rates": DEVICE}
 """Knobs of the device that put a load on the guest, which has to take part."""
-FAULTS = {Action.PANIC_GUEST: (Need.SYSRQ,)}
+FAULTS = {
+    Action.PANIC_GUEST: (Need.SYSRQ,),
+    Action.REBOOT_GUEST: (Need.ROOT, Need.BOOT_ID),
+    Action.SUSPEND_GUEST: (Need.ROOT,),
+    Action.RESET_DEVICE: DEVICE,
+}
 """Faults that are made inside the guest."""
 WARM = (Need.CLOCK, Need.ROOT)
 """Of a guest that is restored, whose clock is set."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from switchover.devices.passthrough import start_virtual_functions
-from switchover.devices.reference import Knobs
+from switchover.devices.reference import Knobs, ask_devices_taken
 from switchover.guests.capabilities import GuestCapabilities, Need, find_capabilities
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import QemuGuest
@@ -25,6 +25,8 @@ from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_r
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.parallel import do_both
 from switchover.migration.drivers import DRIVERS
+from switchover.migration.phases import Action, Phase
+from switchover.migration.session import carry_out
 from switchover.probes.probe import Given
 from switchover.probes.table import start_probes
 from switchover.record.checks import CheckId
@@ -35,12 +37,13 @@ from switchover.runner.attempt import Attempt, migrate_sides
 from switchover.runner.examination import Departure, examine, examine_stayed
 from switchover.runner.guest_capabilities import list_not_checked, require_capabilities
 from switchover.runner.host_pair import HostPair
-from switchover.runner.interventions import make_intervention, start_link
+from switchover.runner.interventions import Scene, make_intervention, make_last, start_link
 from switchover.runner.listener import RunListener
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, SideSpec, in_order
 
+_TAKEN_S = 30.0
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""
 
@@ -64,6 +67,9 @@ class GuestSession:
     _trips: contextlib.ExitStack
     before: GuestAnswers | None = field(default=None)
     migrations: int = 0
+    _is_stale: bool = False
+    """Whether a case has changed what the guest says of itself and of its devices."""
+    _lost_canary: bool = False
 
     def attempt(self, case: Case, name: str = "destination", recordings: Path | None = None) -> Attempt:
         """Migrate to the other end, as the case says, and look at the guest where it then is.
@@ -80,13 +86,16 @@ class GuestSession:
                 self.listener.step(f"start {name}")
                 # a guest that boots does so by itself; one that is restored is given its devices meanwhile
                 with ThreadPoolExecutor(1, name) as aside:
-                    starting = aside.submit(self._start_arrival, there, case.destination, name)
+                    starting = aside.submit(self._start_arrival, there, case, name)
                     if self.before is None:
                         self.settle_in()
                 arrival = starting.result()
                 self.listener.sides_started(self.side, arrival)
                 before = self._meet(case)
+                self._is_stale = bool(case.renewed) or case.does(Action.REBOOT_GUEST)
                 attempt = self._pass(case, arrival, before, recordings)
+                if case.does(Action.REBOOT_GUEST):
+                    self._forget_boot()
                 lacking = list_not_checked(case, before.capabilities)
                 others = [entry for entry in attempt.not_checked if entry.id not in {lack.id for lack in lacking}]
                 attempt = replace(attempt, not_checked=(*lacking, *others))
@@ -100,7 +109,8 @@ class GuestSession:
                 self._move(there, arrival, before)
             return attempt
 
-    def _start_arrival(self, there: contextlib.ExitStack, spec: SideSpec, name: str) -> Side:
+    def _start_arrival(self, there: contextlib.ExitStack, case: Case, name: str) -> Side:
+        spec = case.destination
         # until the guest session's end: the guest may come back, or be on the same host
         self._trips.enter_context(start_virtual_functions(self.pair.destination.host, spec.functions))
         return there.enter_context(
@@ -113,8 +123,15 @@ class GuestSession:
                 incoming=True,
                 keep=self._release,
                 words=self.pair.destination.guest_words,
+                absent=case.unplugged,
             )
         )
+
+    def _forget_boot(self) -> None:
+        """What runs now was booted, and has nothing of what was put into the memory of the boot before."""
+        self._lost_canary = True
+        self.saved = None
+        self.side = replace(self.side, saved=None)
 
     def _release(self, guest: QemuGuest) -> None:
         """A QEMU that is about to go: one that the guest has come to by a migration before is the source by now."""
@@ -143,19 +160,22 @@ class GuestSession:
         """
         spec, guest = self.side.spec, self.connection.host
         restored = self.side.saved is not None
+        canary = canary or self._lost_canary
         if restored and canary and self.side.functions and Need.PCI in capabilities.has:
             wait_for_functions(guest, self.side.function_numbers, [self.side.guest.require_alive])
         while True:
             try:
-                return prepare_guest(
+                answers = prepare_guest(
                     guest,
-                    [device.knobs for device in spec.references],
+                    [device.knobs for device, _ in self.side.present],
                     capabilities,
                     self.side.function_numbers,
                     restored=restored and canary,
                     awaits=awaits or restored or not spec.guest.is_of_lab,
                     canary=canary,
                 ).answers
+                self._is_stale = self._lost_canary = False
+                return answers
             except Unanswered as failed:
                 needs = _NEEDED_BY.get(failed.question)
                 if needs is None or needs not in capabilities.has or spec.guest.is_of_lab:
@@ -171,7 +191,24 @@ class GuestSession:
             self.connection.open(self.side.guest)
         if self.before is None:
             raise AssertionError("the guest has not settled in")
+        if self.side.absent or self._is_stale:
+            self.connection.require(self.side.guest)
+            self._plug_absent(self.before.capabilities)
+            self.before = self._prepare(self.before.capabilities, awaits=True)
         return self.before
+
+    def _plug_absent(self, capabilities: GuestCapabilities) -> None:
+        """Give the guest back what a case has taken from it, until its driver has it.
+
+        :raises Refused: QEMU rejects a device; :raises CommandFailed: the guest's driver does not take it
+        """
+        if not self.side.absent:
+            return
+        for device_id in self.side.absent:
+            self.side.plug(device_id)
+        if capabilities.has_device:
+            script = ask_devices_taken(len(self.side.present), _TAKEN_S)
+            self.connection.host.run(["sh", "-c", script], timeout=2 * _TAKEN_S)
 
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers, recordings: Path | None) -> Attempt:
         require_capabilities(case, before.capabilities)
@@ -184,8 +221,9 @@ class GuestSession:
                 for end in (self.pair.source, self.pair.destination)
                 if case.disturbs_link
             )
+            scene = Scene(self.side, arrival, links, self.pair.keys, login)
             interventions = [
-                make_intervention(fault, self.side.guest, arrival.guest, links, self.pair.keys) for fault in case.faults
+                make_intervention(fault, scene, case) for fault in case.faults if fault.phase is not Phase.AFTER
             ]
             given = Given(
                 case,
@@ -219,10 +257,13 @@ class GuestSession:
             else:
                 self.listener.step("ask after")
                 faults.close()  # the guest is reached over the link too
-                if migrated.migration.status == "completed":
+                status = migrated.migration.status
+                _make_last(departure, scene, status)
+                if status == "completed":
                     return examine(departure, migrated, running)
                 return examine_stayed(departure, migrated)
         self.listener.step("ask after")
+        _make_last(departure, scene, None)
         return examine_stayed(departure, error=error)
 
     def _move(self, there: contextlib.ExitStack, arrival: Side, before: GuestAnswers) -> None:
@@ -241,6 +282,7 @@ class GuestSession:
             device.set_live_knobs(spec.knobs.in_order())
         guest = self.connection.require(self.side.guest)
         capabilities = self.before.capabilities if self.before else find_capabilities(guest, self.side.spec.guest)
+        self._plug_absent(capabilities)
         for number in range(len(self.side.devices) if capabilities.has_device else 0):
             mend_device(guest, number)
         self.before = self._prepare(capabilities)
@@ -298,6 +340,18 @@ class GuestSession:
             # a state of another size is another state, with another checksum
             self.connection.require(self.side.guest)
             self.before = self._prepare(self.before.capabilities)
+
+
+def _make_last(departure: Departure, scene: Scene, status: str | None) -> None:
+    """The faults of the phase ``after``, where the guest is now; nobody gets a device whose QEMU has ended.
+
+    ``status``: QEMU's, in the end; None: the migration was rejected, or a QEMU ended.
+    """
+    for fault in departure.case.faults:
+        if fault.phase is Phase.AFTER and not scene.find_place(completed=status == "completed").guest.is_dead():
+            last = make_last(fault, scene, departure.case, completed=status == "completed")
+            if (made := carry_out(last, status)) is not None:
+                departure.made.append(made)
 
 
 def migrate_again(guest_session: GuestSession, case: Case, name: str = "destination") -> Check:

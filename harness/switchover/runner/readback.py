@@ -24,7 +24,7 @@ def read_back(side: Side, name: str) -> Held:
     found: Held = {}
     if not side.guest.has_begun:
         return found
-    for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True):
+    for place, device in _list_present(side, name):
         held = _ask(side, device)
         for word, wanted, why in _list_wanted(side, device):
             if (value := held.get(word)) != wanted:
@@ -36,10 +36,16 @@ def read_back(side: Side, name: str) -> Held:
 def read_back_late(side: Side, name: str) -> tuple[Held, Held]:
     """The same of a QEMU that could be asked only after the migration, and what it had to hold: a check then."""
     found, wanted = Held(), Held()
-    for place, device in zip(name_devices(name, side.spec), side.spec.devices, strict=True):
+    for place, device in _list_present(side, name):
         found[place] = _ask(side, device)
         wanted[place] = {word: value for word, value, _ in _list_wanted(side, device)}
     return found, wanted
+
+
+def _list_present(side: Side, name: str) -> list[tuple[str, AnyDevice]]:
+    """The devices that QEMU has, by their places."""
+    pairs = zip(name_devices(name, side.spec), side.spec.devices, strict=True)
+    return [(place, device) for place, device in pairs if device.id not in side.absent]
 
 
 def _ask(side: Side, device: AnyDevice) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from switchover.devices.passthrough import PassedFunction, start_function
 from switchover.devices.reference import ReferenceDevice, Truth, parse_truth, start_reference_device
 from switchover.guests.qemu import GuestKeys, QemuGuest
-from switchover.guests.snapshots import Snapshot, begin_restore, plug_device, unplug_device
+from switchover.guests.snapshots import Snapshot, begin_restore
 from switchover.guests.spec import Launch, VfioDevice, with_lab_words
 from switchover.hosts.host import Host
 from switchover.hosts.loop import LoopThread
@@ -36,9 +36,32 @@ class Side:
     """What ends each device of the spec, once QEMU has it no more."""
 
     @property
+    def absent(self) -> frozenset[str]:
+        """Ids of the devices that are ready on the host, and that the guest does not have now."""
+        return self.guest.launch.absent
+
+    @property
+    def present(self) -> list[tuple[DeviceSpec, ReferenceDevice]]:
+        """The reference devices that the guest has now, in the order of their slots."""
+        pairs = zip(self.spec.references, self.devices, strict=True)
+        return [(spec, device) for spec, device in pairs if spec.id not in self.absent]
+
+    @property
     def function_numbers(self) -> list[str]:
-        """Vendor and device ids of the PCI functions, by which the guest knows them too."""
-        return [function.function.numbers for function in self.functions.values()]
+        """Vendor and device ids of the PCI functions that the guest has, by which it knows them too."""
+        return [function.function.numbers for name, function in self.functions.items() if name not in self.absent]
+
+    def unplug(self, device_id: str) -> None:
+        """Take a device from the guest, which stays ready on its host. Raises as :meth:`QemuGuest.unplug`."""
+        self.guest.unplug(device_id)
+        self.guest.launch = replace(self.guest.launch, absent=self.absent | {device_id})
+
+    def plug(self, device_id: str) -> None:
+        """Give the guest a device that it does not have, in its own slot. Raises as :meth:`QemuGuest.plug`."""
+        numbered = enumerate(self.guest.launch.devices, start=1)
+        number, device = next(pair for pair in numbered if pair[1].id == device_id)
+        self.guest.plug(device, number)
+        self.guest.launch = replace(self.guest.launch, absent=self.absent - {device_id})
 
     def read_truths(self) -> tuple[Truth, ...]:
         """What its reference devices know, in one exchange with the host.
@@ -79,12 +102,14 @@ def start_side(
     saved: Snapshot | None = None,
     keep: Callable[[QemuGuest], None] = lambda guest: None,
     words: str = "",
+    absent: frozenset[str] = frozenset(),
 ) -> Iterator[Side]:
     """Devices and QEMU for the time of a ``with`` block; QEMU ends first, since removing an open device would wait.
 
     ``keep``: see :func:`switchover.guests.qemu.start_guest`.
     ``saved``: the guest that QEMU is to begin with, instead of booting one.
     ``words``: those of the host for the lab's guests, see :class:`switchover.runner.host_pair.Endpoint`.
+    ``absent``: ids of devices that are made ready, and plugged in later, if at all.
     """
     with contextlib.ExitStack() as stack:
         devices: list[ReferenceDevice] = []
@@ -100,7 +125,7 @@ def start_side(
                 functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.request))
                 sysfs = functions[wanted.id].sysfs
             passed.append(wanted.at(sysfs))
-        launch = Launch(with_lab_words(spec.guest, words), tuple(passed))
+        launch = Launch(with_lab_words(spec.guest, words), tuple(passed), absent)
         guest = stack.enter_context(
             DRIVERS[spec.guest.driver].start(
                 launch,
@@ -126,11 +151,12 @@ def exchange_devices(side: Side, wanted: SideSpec) -> Side:
     """
     guest, devices, passed = side.guest, list(side.devices), list(side.guest.launch.devices)
     for old, slot in zip(side.spec.devices, side.slots, strict=True):
-        unplug_device(guest, old.id)
+        if old.id not in side.absent:
+            guest.unplug(old.id)
         slot.close()
     for number, spec in enumerate(wanted.references):
         devices[number] = side.slots[number].enter_context(start_reference_device(guest.host, spec.knobs, spec.type))
         passed[number] = spec.at(devices[number].mediated.sysfs)
-        plug_device(guest, passed[number], number + 1)
-    guest.launch = replace(guest.launch, devices=tuple(passed))
+        guest.plug(passed[number], number + 1)
+    guest.launch = replace(guest.launch, devices=tuple(passed), absent=frozenset())
     return replace(side, spec=replace(side.spec, devices=wanted.devices), devices=tuple(devices))

@@ -8,9 +8,21 @@ from pathlib import Path
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.case import HEARTBEAT_US, AnyDevice, Case, DeviceSpec, Hop, IrqLoad, SideSpec, VfioDeviceSpec
+from switchover.scenarios.case import (
+    HEARTBEAT_US,
+    AnyDevice,
+    Case,
+    DeviceSpec,
+    Hop,
+    IrqLoad,
+    SideSpec,
+    VfioDeviceSpec,
+    with_reboots,
+)
+from switchover.scenarios.chain_limits import find_chain_contradictions
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.fault_limits import find_fault_contradictions
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.limits import find_problems
 from switchover.scenarios.oracle import choose_chain_rule, choose_rule, make_traits
@@ -64,8 +76,8 @@ def build_case(
     destination = SideSpec(destination_guest or source.guest, _list(destination_device, source.devices))
     case = Case(
         identity,
-        source,
-        destination,
+        with_reboots(source, faults),
+        with_reboots(destination, faults),
         migration or MigrationSettings(),
         tuple(faults),
         heartbeat_us=heartbeat_us,
@@ -85,7 +97,9 @@ def check_case(case: Case) -> None:
 
     :raises UsageError: it does not; every value that is wrong, with what is allowed, a line each
     """
-    problems = dict.fromkeys(f"{case.id}: {'.'.join(map(str, target))}: {text}" for target, text in find_problems(case))
+    of_faults = find_fault_contradictions(case.settings, case.faults, case.source)
+    found = (*find_problems(case), *(find_chain_contradictions(case) if case.then else of_faults))
+    problems = dict.fromkeys(f"{case.id}: {'.'.join(map(str, target))}: {text}" for target, text in found)
     if problems:
         raise UsageError("\n".join(problems))
 

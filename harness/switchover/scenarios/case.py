@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A case with all its values fixed. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +13,7 @@ from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import BOUNDS, MigrationSettings
 from switchover.record.record import VerdictName
 from switchover.scenarios.expectation import COMPLETES, Expectation
-from switchover.scenarios.faults import Fault
+from switchover.scenarios.faults import HOTPLUG, LINK, Fault
 
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
@@ -219,7 +219,36 @@ class Case:
     @property
     def disturbs_link(self) -> bool:
         """Whether the case cuts or slows the link between the hosts."""
-        return any(fault.action in (Action.CUT_LINK, Action.SLOW_LINK) for fault in self.faults)
+        return any(fault.action in LINK for fault in self.faults)
+
+    def does(self, action: Action) -> bool:
+        """Whether that is done in the case, whenever."""
+        return any(fault.action is action for fault in self.faults)
+
+    @property
+    def unplugged(self) -> frozenset[str]:
+        """Ids of the devices that the guest is without while it migrates."""
+        return frozenset(
+            self.find_device(fault)
+            for fault in self.faults
+            if fault.action is Action.UNPLUG_DEVICE and fault.phase is Phase.BEFORE
+        )
+
+    @property
+    def renewed(self) -> frozenset[str]:
+        """Ids of the devices whose state is lost by what the case does to them, and begins anew."""
+        if self.does(Action.REBOOT_GUEST) or self.does(Action.SUSPEND_GUEST):
+            return frozenset(device.id for device in self.source.devices)
+        reset = (self.find_device(fault) for fault in self.faults if fault.action is Action.RESET_DEVICE)
+        return self.unplugged | frozenset(reset)
+
+    def find_device(self, fault: Fault) -> str:
+        return find_device(fault, self.source)
+
+
+def find_device(fault: Fault, source: SideSpec) -> str:
+    """The id of the device that a fault is about; empty: there is none."""
+    return fault.device or next((device.id for device in source.devices), "")
 
 
 def name_devices(side: str, spec: SideSpec) -> list[str]:
@@ -266,8 +295,8 @@ def _with_guests(case: Case, change: Callable[[GuestSpec], GuestSpec]) -> Case:
 
 
 def in_order(case: Case) -> Case:
-    """A migration that can complete with the guest of this one's source: nothing done to it on purpose, both sides as
-    the source is, and time enough.
+    """A migration that can complete with the guest of this one's source: nothing done to it on purpose but that a
+    device is unplugged before it, which may not be able to migrate, both sides as the source is, and time enough.
     """
     devices = (
         replace(device, knobs=device.knobs.in_order()) if isinstance(device, DeviceSpec) else device
@@ -275,4 +304,12 @@ def in_order(case: Case) -> Case:
     )
     healthy = replace(case.source, devices=tuple(devices))
     settings = MigrationSettings(downtime_limit_ms=120_000)
-    return Case(f"{case.id}, in order", healthy, healthy, settings, heartbeat_us=0)
+    plugging = tuple(fault for fault in case.faults if fault.action in HOTPLUG and not fault.is_on_the_way)
+    return Case(f"{case.id}, in order", healthy, healthy, settings, plugging, heartbeat_us=0)
+
+
+def with_reboots(side: SideSpec, faults: Sequence[Fault]) -> SideSpec:
+    """A side whose QEMU boots the guest again where the case lets it reboot, unless that was said otherwise."""
+    if side.guest.on_reboot != "auto" or not any(fault.action is Action.REBOOT_GUEST for fault in faults):
+        return side
+    return replace(side, guest=replace(side.guest, on_reboot="reset"))

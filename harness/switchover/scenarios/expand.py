@@ -22,14 +22,16 @@ from switchover.scenarios.case import (
     FunctionSpec,
     Hop,
     SideSpec,
+    with_reboots,
 )
-from switchover.scenarios.faults import Fault
+from switchover.scenarios.chain_limits import find_chain_contradictions
+from switchover.scenarios.fault_limits import find_fault_contradictions
+from switchover.scenarios.faults import MOMENT, Fault
 from switchover.scenarios.forecast import Forecast, Stream, Terms, forecast, make_terms
 from switchover.scenarios.ids import Values, make_ids, render_id
 from switchover.scenarios.limits import (
     Problem,
     Target,
-    find_chain_contradictions,
     find_contradictions,
     find_side_contradictions,
 )
@@ -175,7 +177,8 @@ def _and_more(ids: Sequence[str]) -> str:
 
 
 _LOOKS: tuple[tuple[Callable[..., Iterable[Problem]], tuple[str, ...]], ...] = (
-    (find_contradictions, ("settings", "faults", "source")),
+    (find_contradictions, ("settings",)),
+    (find_fault_contradictions, ("settings", "faults", "source")),
     (find_side_contradictions, ("source", "destination")),
 )
 """What looks for contradictions, and in which parts of a case."""
@@ -217,6 +220,7 @@ class _Parts:
             traits = join_traits(here, there, of_settings, faults)
             rule = self._choose_rule(with_forecast(traits, source, destination, streams, terms, outlook))
         probes = self._make("probes", point, _probes)
+        source, destination = (with_reboots(side, faults) for side in (source, destination))
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
         return PlannedCase(identity, case, values, hosts, rule, outlook)
 
@@ -309,7 +313,7 @@ class _Parts:
         faults = []
         for number in sorted({int(path[0]) for path in values}):
             fields = {str(path[1]): value for path, value in values.items() if path[0] == number}
-            missing = [name for name in ("action", "phase") if name not in fields]
+            missing = [*(["action"] if "action" not in fields else []), *([] if fields.keys() & MOMENT else ["phase"])]
             if missing:
                 # only some variants of an axis set them
                 place = self._scenario.axes[self._axes["faults"][0]].place

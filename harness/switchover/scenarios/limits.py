@@ -6,13 +6,12 @@ import ipaddress
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
-from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.transports import TRANSPORTS
 from switchover.record.record import VerdictName
@@ -106,7 +105,11 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "hang_s": _BOUND,
     },
     FunctionSpec: {"vf": Limit(0, 65_534), "vfs": Limit(0, 65_535)},
-    Fault: {"rate_bit": Limit(1_000, 10**12, "bits per second")},
+    Fault: {
+        "rate_bit": Limit(1_000, 10**12, "bits per second"),
+        "at_s": _BOUND,
+        "seconds": _BOUND,
+    },
     Case: {
         "heartbeat_us": Limit(100, 10_000_000, "microseconds", or_zero=True),
         "irq_seconds": Limit(0, 3600, "seconds"),
@@ -222,11 +225,9 @@ def find_side(knob: str, value: object) -> str:
 def find_problems(case: Case) -> Iterator[Problem]:
     """Every value of a case that cannot be, by itself or beside the others."""
     yield from _find_own_problems(case)
-    if case.then:
-        yield from find_chain_contradictions(case)
-        return
-    yield from find_contradictions(case.settings, case.faults, case.source)
-    yield from find_side_contradictions(case.source, case.destination)
+    if not case.then:
+        yield from find_contradictions(case.settings)
+        yield from find_side_contradictions(case.source, case.destination)
 
 
 def _find_own_problems(case: Case) -> Iterator[Problem]:
@@ -278,13 +279,8 @@ def find_expectation_problem(expectation: Expectation) -> str:
     return ""
 
 
-def find_contradictions(
-    settings: MigrationSettings, faults: Sequence[Fault], source: SideSpec, *, many: bool = False
-) -> Iterator[Problem]:
-    """Settings and faults that cannot be together, or not with this source, whatever QEMU makes of them.
-
-    ``many``: it is one migration of a chain.
-    """
+def find_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
+    """Settings that cannot be together, whatever QEMU makes of them."""
     yield from find_storage_problems(settings)
     for name in ("hang_s", "settle_timeout_s"):
         value = getattr(settings, name)
@@ -294,20 +290,6 @@ def find_contradictions(
             yield ("settings", name), text
     yield from _find_step_contradictions(settings)
     yield from find_transport_contradictions(settings)
-    for number, fault in enumerate(faults):
-        if not many and fault.hop != 1:
-            yield ("faults", number, "hop"), f"there is no hop {fault.hop}: the scenario has no [[hops]]"
-        if fault.action is Action.KILL_PROXY and not TRANSPORTS[settings.transport].has_proxies:
-            text = 'there are proxies only with migration.transport = "unix"'
-            yield ("faults", number, "action"), text
-        if fault.phase == Phase.PRE_SWITCHOVER and not settings.all_capabilities("source")["pause-before-switchover"]:
-            text = 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
-            yield ("faults", number, "phase"), text
-        if fault.phase == Phase.DEVICE_PRE_COPY and not any(
-            isinstance(device, FunctionSpec) or device.knobs.pre_copy for device in source.devices
-        ):
-            text = 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
-            yield ("faults", number, "phase"), text
 
 
 def _find_step_contradictions(settings: MigrationSettings) -> Iterator[Problem]:
@@ -342,24 +324,6 @@ def find_transport_contradictions(settings: MigrationSettings) -> Iterator[Probl
                 ("settings", "parameters", name),
                 'with tls = "on" the harness sets it: write tls_hostname, or leave it out',
             )
-
-
-def find_chain_contradictions(case: Case) -> Iterator[Problem]:
-    """The same of each hop of a chain. What a device does at one end only, it may do in another hop."""
-    hops = case.list_hops()
-    for number, hop in enumerate(hops):
-        yield from find_contradictions(hop.settings, (), hop.source, many=True)
-        for (side, *rest), text in find_side_contradictions(hop.source, hop.destination):
-            if (side, number) in (("source", 0), ("destination", len(hops) - 1)):
-                yield (side, *rest), text
-    for number, fault in enumerate(case.faults):
-        if not 1 <= fault.hop <= len(hops):
-            yield ("faults", number, "hop"), f"must be 1 to {len(hops)}, the number of [[hops]]"
-            continue
-        hop = hops[fault.hop - 1]
-        for target, text in find_contradictions(hop.settings, (fault,), hop.source, many=True):
-            if target[0] == "faults":
-                yield ("faults", number, *target[2:]), text
 
 
 def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterator[Problem]:

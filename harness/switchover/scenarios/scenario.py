@@ -286,7 +286,7 @@ class _Checks:
                 self.problems.append(f"{place}: has no effect on a PCI function: only reference devices have it")
 
     def _check_faults(self, file: Any, fixed: Mapping[Target, object]) -> None:
-        """Each fault has an action and a phase, from its table or from an axis."""
+        """Each fault has an action, and a phase or a time, from its table or from an axis."""
         varied = [axis for axis in self.axes if any(target[0] == "faults" for target in axis.targets())]
         if varied and len(file.faults) > 1:
             text = f"there are {len(file.faults)} [[faults]]; an axis varies the only one"
@@ -294,9 +294,11 @@ class _Checks:
         by_axes = self.find_varied()
         for number in range(max(len(file.faults), bool(varied))):
             place = self.document.place(["faults", number]) if file.faults else varied[0].place
-            for word in ("action", "phase"):
-                if ("faults", number, word) not in {*fixed, *by_axes}:
-                    self.problems.append(f"{place}: faults[{number}].{word}: is missing, and no axis sets it")
+            for words in (("action",), ("phase", "at_s")):
+                if not {("faults", number, word) for word in words} & {*fixed, *by_axes}:
+                    others = "".join(f", nor {word}" for word in words[1:])
+                    text = f"is missing, and no axis sets it{others}"
+                    self.problems.append(f"{place}: faults[{number}].{words[0]}: {text}")
 
     def _check_effects(self, file: Any, fixed: Mapping[Target, object]) -> None:
         """Values that another value switches off, where no axis switches that on."""

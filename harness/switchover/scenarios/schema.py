@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.hosts.inventory import PciAddress
+from switchover.migration.phases import Phase
 from switchover.migration.settings import BOUNDS, MigrationSettings
 from switchover.record.checks import CheckId, parse_check_id
 from switchover.record.record import VerdictName
@@ -19,7 +20,16 @@ from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, VfioDevice
 from switchover.scenarios.expectation import FAULT_CHECKS, Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.limits import find_expectation_problem
-from switchover.scenarios.tables import OnOff, PropertyValue, Table, Whole, find_meanings, limited, make_table
+from switchover.scenarios.tables import (
+    Number,
+    OnOff,
+    PropertyValue,
+    Table,
+    Whole,
+    find_meanings,
+    limited,
+    make_table,
+)
 
 VERSION = 1
 SIDES = ("source", "destination")
@@ -112,6 +122,12 @@ _DEVICE: dict[str, Any] = {
 FUNCTION_KEYS = _names(FunctionSpec, "pci", *_names(VfioDeviceSpec))
 """Keys of devices that are about PCI functions, besides ``pci`` itself."""
 Device: Any = make_table("Device", Knobs, _names(Knobs), **_DEVICE)
+_FAULT: dict[str, Any] = {
+    "phase": Phase,
+    "at_s": limited(Number, Fault, "at_s"),
+    "seconds": limited(Number, Fault, "seconds"),
+}
+"""Keys of faults that need not be there, with no value of their own then."""
 _ID = (
     Annotated[str, AfterValidator(_check_name)],
     Field(description="what QEMU and the keys `devices.ID.…` call it"),
@@ -140,7 +156,12 @@ Hop: Any = make_table(
     **_SIDE,
     migration=(Migration, Field(default=None, description="settings of this hop that differ from `[migration]`")),
 )
-FaultTable: Any = make_table("Fault", Fault, _names(Fault))
+FaultTable: Any = make_table(
+    "Fault",
+    Fault,
+    _names(Fault, *_FAULT),
+    **{name: (hint, Field(default=None, description=find_meanings(Fault)[name])) for name, hint in _FAULT.items()},
+)
 Probes: Any = make_table("Probes", Case, PROBES)
 _SETTINGS_BOUNDS_TABLE: Any = make_table("SettingsBounds", MigrationSettings, SETTINGS_BOUNDS)
 _GUEST_BOUNDS_TABLE: Any = make_table("GuestBounds", GuestSpec, GUEST_BOUNDS)

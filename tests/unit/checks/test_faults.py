@@ -5,14 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.builders import make_truth
+from tests.unit.builders import make_answers, make_truth
 from tests.unit.checks.evidences import make_evidence, make_some
 
 from switchover.checks import faults
 from switchover.checks.evidence import DeviceEvidence, SideEvidence
 from switchover.checks.faults import check_device_faults, check_faults, list_faults
 from switchover.devices.reference import Knobs
-from switchover.migration.phases import Action, Intervened, Phase
+from switchover.migration.phases import RESTORED, Action, Intervened, Phase
+from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, in_order, with_one_device
 from switchover.scenarios.faults import Fault
@@ -51,6 +52,50 @@ def test_each_fault_of_a_case_is_shown() -> None:
     assert passed([]) == {"cancel in setup": False, "cut link in active": False}
     assert passed([make(Action.CUT_LINK)]) == {"cancel in setup": False, "cut link in active": False}
     assert passed([make(Action.CUT_LINK)] * 2) == {"cancel in setup": False, "cut link in active": True}
+
+
+@pytest.mark.parametrize(("rejected", "passed"), [("device_del not allowed while migrating", True), ("", False)])
+def test_a_device_that_is_to_be_unplugged_meanwhile(rejected: str, passed: bool) -> None:
+    """QEMU has to reject it; before the migration it must not."""
+    meanwhile = Case("x", faults=(Fault(Action.UNPLUG_DEVICE, Phase.ACTIVE),))
+    before = Case("x", faults=(Fault(Action.UNPLUG_DEVICE, Phase.BEFORE),))
+    made = Intervened(Action.UNPLUG_DEVICE, Phase.ACTIVE, "active", 1, 2, rejected=rejected)
+    (check,) = check_faults(meanwhile, [made], (), "")
+    assert (check.passed, check.expected) == (passed, "rejected")
+    (check,) = check_faults(before, [replace(made, phase=Phase.BEFORE)], (), "")
+    assert (check.passed, check.expected) == (not passed, "made")
+
+
+def test_a_link_that_has_to_come_back() -> None:
+    """It did while the migration went on, or the case says nothing about it."""
+    fault = Fault(Action.CUT_LINK, at_s=2, seconds=10)
+    cut = Intervened(Action.CUT_LINK, None, "active", 1, 2, at_s=2)
+    case = Case("x", faults=(fault,))
+    (check,) = check_faults(case, [cut], (), "")
+    assert (check.passed, check.subject) == (False, "cut link at 2 s")
+    assert "did not come back" in check.observed
+    (check,) = check_faults(case, [cut, replace(cut, name=RESTORED)], (), "")
+    assert check.passed
+
+
+@pytest.mark.parametrize(("boot", "shown"), [("another", True), (make_answers(1).boot_id, False), ("", False)])
+def test_a_reboot_is_shown_by_another_boot(boot: str, shown: bool) -> None:
+    """A guest that says the same one, or cannot be asked, has not shown that it rebooted."""
+    case = Case("x", faults=(Fault(Action.REBOOT_GUEST, Phase.ACTIVE),))
+    evidence = make_evidence(case=case, after=replace(make_answers(2), boot_id=boot))
+    (check,) = make_some(replace(evidence, interventions=(make(Action.REBOOT_GUEST),)), CheckId.MIGRATION_FAULTS)
+    assert check.passed is shown
+
+
+@pytest.mark.parametrize("resets", [0, 1])
+def test_a_reset_is_shown_by_the_devices_count(resets: int) -> None:
+    """Of the device that was to be reset."""
+    case = Case("x", faults=(Fault(Action.RESET_DEVICE, Phase.ACTIVE),))
+    device = DeviceEvidence("source", DeviceSpec(), make_truth(resets=3), make_truth(resets=3 + resets))
+    source = SideEvidence("source", devices=(device,))
+    evidence = replace(make_evidence(case=case), source=source, interventions=(make(Action.RESET_DEVICE),))
+    (check,) = make_some(evidence, CheckId.MIGRATION_FAULTS)
+    assert check.passed is bool(resets)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.fakes import Answer, FakeMonitor, FaultyHost, ScriptedQmp
 
 from switchover.guests import snapshot_images, snapshots
+from switchover.guests.hotplug import plug_device
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.snapshots import (
     Beginning,
@@ -18,10 +19,8 @@ from switchover.guests.snapshots import (
     Snapshot,
     Snapshots,
     begin_restore,
-    find_error,
     finish_restore,
     make_key,
-    unplug_device,
 )
 from switchover.guests.spec import GuestSpec, Launch, VfioDevice
 from switchover.hosts.host import Host
@@ -59,20 +58,6 @@ def test_guests_that_differ_are_not_taken_for_each_other(
     assert make_key(spec, ports, keys, digests) != make_key(SPEC, 1, KEYS, DIGESTS)
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        ("", ""),
-        ("warning: vfio x: Could not enable error recovery for the device\r\n", ""),
-        ("warning: slow\r\nError: vfio x: no such device\r\n", "vfio x: no such device"),
-        ("Error: one\r\ntwo\r\n", "one\ntwo"),
-    ],
-)
-def test_errors_of_the_human_monitor(answer: str, error: str) -> None:
-    """A warning is no error; an error is told in QEMU's words."""
-    assert find_error(answer) == error
-
-
 class Guest:
     """A guest whose QEMU answers as it is told."""
 
@@ -86,11 +71,13 @@ class Guest:
             "cont": lambda _: {},
         }
         self.scripted = ScriptedQmp(usual | given)
+        session = self.scripted.session()
         devices = (VfioDevice("dut", "/sys/a", {"enable-migration": "on"}), VfioDevice("other", "/sys/b"))
         self.guest = cast(
             QemuGuest,
             SimpleNamespace(
-                qmp=self.scripted.session(),
+                qmp=session,
+                plug=lambda device, number: plug_device(session, device, number),
                 launch=Launch(GuestSpec(), devices),
                 label="the source QEMU on a",
                 require_alive=lambda: None,
@@ -477,28 +464,3 @@ def test_a_file_that_is_forgotten_is_made_again(
         snapshots.require(SPEC, 1, host, KEYS, loop)
         assert host.log[before : before + 2] == ["identify files", "make place"]
     assert store.log == []
-
-
-def test_unplugging_waits_for_the_guest() -> None:
-    """QEMU says that a device is gone when the guest has let it go; what it said before, or of another, is not it."""
-    made = Guest(device_del=lambda _: {})
-    scripted = cast(Any, made.scripted)
-    scripted.answers["device_del"] = lambda _: scripted.events.extend([event("other"), event("dut")])
-    scripted.events = [event("dut")]
-    unplug_device(made.guest, "dut")
-    assert made.scripted.commands == [("device_del", {"id": "dut"})]
-
-
-def test_a_device_that_the_guest_does_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is told when time is over."""
-    monkeypatch.setattr(snapshots, "_UNPLUG_S", 0.1)
-    made = Guest(device_del=lambda _: {})
-    scripted = cast(Any, made.scripted)
-    scripted.answers["device_del"] = lambda _: {}
-    scripted.events = [event("dut")]
-    with pytest.raises(Deadline, match="let dut go"):
-        unplug_device(made.guest, "dut")
-
-
-def event(device: str) -> Any:
-    return SimpleNamespace(name="DEVICE_DELETED", data={"device": device})

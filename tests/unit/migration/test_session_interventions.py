@@ -2,13 +2,14 @@
 """Interventions in a migration, each in its phase, and the pause before the switchover; the QEMUs are scripted."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.unit.migration.scripted import NOW, HostPair, intervene
 
 from switchover.hosts.qmp import Event
-from switchover.migration.phases import Intervened, NotMade, Phase
+from switchover.migration.phases import RESTORED, Intervened, Intervention, NotMade, Phase, Rejected
 from switchover.record.errors import GuestCrashed
 
 
@@ -48,6 +49,50 @@ def test_an_intervention_that_cannot_be_made_is_none() -> None:
 
     result = pair.migrate(NOW, interventions=[intervene(pair, Phase.ACTIVE, fail)])
     assert (result.status, result.interventions, tried) == ("completed", (), ["kill"])
+
+
+def test_an_intervention_by_time() -> None:
+    """Is made so long after the source said that it begins, whatever the phase, and is told so."""
+    pair = HostPair("setup", *["active"] * 40, "completed")
+    late, never = (
+        Intervention(f"at {at_s}", None, partial(pair.log.append, f"at {at_s}"), at_s=at_s) for at_s in (0.5, 1000.0)
+    )
+    (made,) = pair.migrate(NOW, interventions=[late, never]).interventions
+    began = next(one.arrived_ns for one in pair.source.events if one.name == "MIGRATION")
+    assert (made.name, made.phase, made.at_s, made.label) == ("at 0.5", None, 0.5, "at 0.5 at 0.5 s")
+    assert 0.5 <= (made.began_ns - began) / 1e9 < 2
+    assert "at 1000.0" not in pair.log
+
+
+def test_an_intervention_that_ends() -> None:
+    """It is undone after its time, while the migration goes on, and that is told as well."""
+    pair = HostPair("setup", *["active"] * 40, "completed")
+    cut = replace(intervene(pair, Phase.ACTIVE), seconds=0.5, end=partial(pair.log.append, "whole again"))
+    made = pair.migrate(NOW, interventions=[cut]).interventions
+    assert [(one.name, one.phase) for one in made] == [("in active", Phase.ACTIVE), (RESTORED, Phase.ACTIVE)]
+    assert 0.5 <= (made[1].began_ns - made[0].ended_ns) / 1e9 < 2
+    assert pair.log.count("whole again") == 1
+
+
+def test_an_intervention_whose_end_does_not_come() -> None:
+    """A migration that is over before it leaves the end to whoever made it: nothing is told of it."""
+    pair = HostPair("setup", "active", "completed")
+    cut = replace(intervene(pair, Phase.ACTIVE), seconds=60, end=partial(pair.log.append, "whole again"))
+    assert [one.name for one in pair.migrate(NOW, interventions=[cut]).interventions] == ["in active"]
+    assert "whole again" not in pair.log
+
+
+def test_an_intervention_that_is_rejected() -> None:
+    """It is told with the words that reject it, is tried once, and has no end."""
+    pair = HostPair("setup", *["active"] * 10, "completed")
+
+    def reject() -> None:
+        raise Rejected("not now", why="device_del not allowed while migrating")
+
+    tried = replace(intervene(pair, Phase.ACTIVE, reject), seconds=0.1, end=partial(pair.log.append, "undone"))
+    (made,) = pair.migrate(NOW, interventions=[tried]).interventions
+    assert made.rejected == "device_del not allowed while migrating"
+    assert "undone" not in pair.log
 
 
 def test_interventions_before_a_crash_are_told() -> None:

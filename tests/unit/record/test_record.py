@@ -60,7 +60,8 @@ HOP = HopRecord(
     OLDER.interventions,
     NOT_CHECKED,
 )
-WHOLE = replace(SEVENTH, limits=LIMITS, hops=(HOP,))
+INTERVENTIONS = tuple({**one, "at_s": None, "rejected": ""} for one in OLDER.interventions)
+WHOLE = replace(SEVENTH, limits=LIMITS, hops=(HOP,), interventions=INTERVENTIONS)
 INTERVENTION = {"name": "cancel", "phase": "active", "status": "active", "began_ns": 1, "ended_ns": 2}
 SCHEMA = DATA / "record-8.json"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

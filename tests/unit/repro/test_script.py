@@ -193,7 +193,10 @@ def test_what_is_not_as_in_the_record_is_said() -> None:
     in_lab = render_script(replace(record_of(PRE_COPY_ON), fingerprint=lab))
     assert "had more words, for the lab's sake: pci=lastbus=0" in in_lab
     panicked = render_script(record_of(with_faults(Action.PANIC_GUEST)))
-    assert "#   nothing makes the guest panic: this case cannot be repeated by a script\n" in panicked
+    assert (
+        "#   no shell can panic the guest: one has to log in to it: this case cannot be repeated by a script\n"
+        in panicked
+    )
     again = Check(CheckId.MIGRATION_AGAIN, "a second migration completes, with all its checks", True, "yes", "yes")
     stayed = render_script(record_of(PRE_COPY_ON, checks=(again,)))
     assert "#   no checks after the migration (1 in the record)\n#   no second migration of the guest" in stayed
@@ -281,7 +284,7 @@ def test_limits_that_follow_each_other() -> None:
         (
             Action.PANIC_GUEST,
             'give_up "$IMPOSSIBLE"',
-            {"IMPOSSIBLE": "no shell can panic the guest: one has to log in"},
+            {"IMPOSSIBLE": "no shell can panic the guest: one has to log in to it"},
         ),
     ],
 )

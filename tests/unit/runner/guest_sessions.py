@@ -17,7 +17,7 @@ from switchover.devices.reference import Knobs, Truth
 from switchover.guests import questions
 from switchover.guests.qemu import GuestEvidence, GuestKeys
 from switchover.guests.snapshots import Beginning, Snapshot, Snapshots
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestSpec, Launch, VfioDevice
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer
 from switchover.migration.downtime import UnexplainedDowntime
@@ -50,6 +50,7 @@ class TravellingGuest:
         self.host = host
         self.spec = spec
         self.has_begun = True
+        self.launch = Launch(spec)
         self.qmp = SimpleNamespace(execute=self.execute, transcript=[], events=[])
 
     def execute(self, command: str) -> dict[str, str]:
@@ -86,6 +87,12 @@ class TravellingGuest:
 
     def resume(self) -> None:
         self.world.note(f"cont {self.name}")
+
+    def plug(self, device: VfioDevice, number: int) -> None:
+        self.world.note(f"plug {device.id} into port {number} of {self.name}")
+
+    def unplug(self, device_id: str) -> None:
+        self.world.note(f"unplug {device_id} of {self.name}")
 
 
 @dataclass
@@ -155,6 +162,7 @@ class World:
         keep: Callable[[Any], None],
         saved: Any = None,
         words: str = "",
+        absent: frozenset[str] = frozenset(),
     ) -> Iterator[Side]:
         try:
             self.note(f"start {name} on {host.name}")
@@ -163,6 +171,8 @@ class World:
         assert incoming is (name != "source")
         self.devices = len(spec.references)
         guest = TravellingGuest(self, name, host, spec.guest)
+        passed = tuple(VfioDevice(device.id, "/sys/x") for device in spec.devices)
+        guest.launch = Launch(spec.guest, passed, absent)
         try:
             yield Side(spec, self.make_devices(name, self.devices), cast(Any, guest), saved)
         finally:

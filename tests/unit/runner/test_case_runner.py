@@ -101,7 +101,15 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     }
     assert record.mismatch == ""
     assert record.interventions == (
-        {"name": "slow link", "phase": "active", "status": "active", "began_ns": 5, "ended_ns": 6},
+        {
+            "name": "slow link",
+            "phase": "active",
+            "status": "active",
+            "began_ns": 5,
+            "ended_ns": 6,
+            "at_s": None,
+            "rejected": "",
+        },
     )
     (device,) = record.settings["destination"]["devices"]
     assert device["properties"] == {"enable-migration": "on", "migration-events": "on"}

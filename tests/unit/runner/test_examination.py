@@ -19,6 +19,7 @@ from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.guests.questions import GuestAnswers
+from switchover.guests.spec import GuestSpec, Launch
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Completed
 from switchover.hosts.qmp import Event
@@ -128,6 +129,7 @@ class FakeQemu:
         self.host_error: Exception | None = None
         self.files = SimpleNamespace(log=name)
         self.spec = SimpleNamespace(traced=True)
+        self.launch = Launch(GuestSpec())
         self.console = SimpleNamespace(text=lambda: console)
         self.shell = shell
         self.refuses: Exception | None = None

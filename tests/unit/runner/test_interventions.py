@@ -11,10 +11,13 @@ from tests.unit.fakes import FaultyHost
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.migration.phases import Action, NotMade, Phase
 from switchover.record.errors import CommandFailed, GuestSilent, HostLost, NotReady
-from switchover.runner.interventions import Link, make_intervention, start_link
+from switchover.runner.interventions import Link, Scene, make_intervention, start_link
+from switchover.runner.side import Side
+from switchover.scenarios.case import Case
 from switchover.scenarios.faults import Fault
 
 KEYS = GuestKeys("", "", "", "")
+CASE = Case("case")
 RESTORED = "tc qdisc del dev link0 root"
 
 
@@ -46,12 +49,18 @@ def make_guest(side: str, log: list[str], shell: Any = None, ended: int | None =
     )
 
 
+def make_scene(log: list[str], *hosts: FaultyHost, shell: Any = None, ended: str = "") -> Scene:
+    source, destination = (
+        cast(Side, SimpleNamespace(guest=make_guest(name, log, shell, ended=-11 if name == ended else None)))
+        for name in ("source", "destination")
+    )
+    links = tuple(Link(host, "link0") for host in hosts)
+    return Scene(source, destination, links, KEYS, FaultyHost(lambda _, argument: argument, ""))
+
+
 def act(fault: Fault, *hosts: FaultyHost, shell: Any = None) -> list[str]:
     log: list[str] = []
-    links = tuple(Link(host, "link0") for host in hosts)
-    intervention = make_intervention(
-        fault, make_guest("source", log, shell), make_guest("destination", log), links, KEYS
-    )
+    intervention = make_intervention(fault, make_scene(log, *hosts, shell=shell), CASE)
     assert (intervention.name, intervention.phase) == (fault.action, fault.phase)
     assert log == [], "nothing is done before its phase"
     intervention.act()
@@ -102,11 +111,28 @@ def test_a_panic() -> None:
 def test_a_qemu_that_ended_before_is_not_killed(action: Action, side: str) -> None:
     """Whatever ended it, the fault did not."""
     log: list[str] = []
-    guests = {name: make_guest(name, log, ended=-11 if name == side else None) for name in ("source", "destination")}
-    intervention = make_intervention(Fault(action, Phase.ACTIVE), guests["source"], guests["destination"], (), KEYS)
+    intervention = make_intervention(Fault(action, Phase.ACTIVE), make_scene(log, ended=side), CASE)
     with pytest.raises(NotMade, match=f"the {side} QEMU had ended with exit status -11"):
         intervention.act()
     assert log == []
+
+
+@pytest.mark.parametrize(("dropped", "made"), [(3, True), (0, False)])
+def test_a_link_that_comes_back(dropped: int, made: bool) -> None:
+    """At its end a link has its own discipline again at both ends; one that lost no packet was not cut."""
+
+    class Hosts(FaultyHost):
+        def run(self, argv: Any, **others: Any) -> Any:
+            shown = super().run(argv, **others)
+            return SimpleNamespace(text=f" Sent 0 bytes (dropped {dropped}, overlimits 0)") if "-s" in argv else shown
+
+    hosts = [Hosts(lambda _, argument: argument, "") for _ in range(2)]
+    fault = Fault(Action.CUT_LINK, Phase.ACTIVE, seconds=2)
+    intervention = make_intervention(fault, make_scene([], *hosts), CASE)
+    assert intervention.seconds == 2
+    with contextlib.nullcontext() if made else pytest.raises(NotMade, match="No packet was lost"):
+        intervention.end()
+    assert [host.log for host in hosts] == [["tc -s qdisc show dev link0 root", RESTORED]] * 2
 
 
 @pytest.mark.parametrize("error", [None, ValueError("in use"), KeyboardInterrupt()])

@@ -13,7 +13,7 @@ from tests.unit.surveys import ABILITIES
 from switchover.checks.properties import check_properties
 from switchover.checks.states import allows_pre_copy
 from switchover.devices.abilities import MachineType
-from switchover.guests.spec import GuestSpec
+from switchover.guests.spec import GuestSpec, Launch
 from switchover.record.errors import Refused
 from switchover.runner import readback
 from switchover.runner.readback import normalise, read_back, read_back_late
@@ -34,7 +34,12 @@ def make_side(held: dict[str, Any], *devices: DeviceSpec, machine: str = "pc-q35
         return held[arguments["property"]]
 
     guest = SimpleNamespace(
-        label="the source QEMU", host=None, qmp=ScriptedQmp({"qom-get": get}), has_begun=True, name_device=lambda id: id
+        label="the source QEMU",
+        host=None,
+        qmp=ScriptedQmp({"qom-get": get}),
+        has_begun=True,
+        name_device=lambda id: id,
+        launch=Launch(GuestSpec()),
     )
     return Side(SideSpec(GuestSpec(machine=machine), devices), (), cast(Any, guest))
 

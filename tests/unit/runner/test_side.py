@@ -163,15 +163,13 @@ class Exchange:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
         self.fail = ""
-        monkeypatch.setattr(side_module, "unplug_device", lambda guest, name: self.note(f"unplug {name}"))
         monkeypatch.setattr(side_module, "start_reference_device", self.start)
-        monkeypatch.setattr(
-            side_module,
-            "plug_device",
-            lambda guest, device, number: self.note(f"plug {device.sysfsdev} as {device.id} into port {number}"),
-        )
         self.made = 0
-        guest = SimpleNamespace(host="hosta")
+        guest = SimpleNamespace(
+            host="hosta",
+            unplug=lambda name: self.note(f"unplug {name}"),
+            plug=lambda device, number: self.note(f"plug {device.sysfsdev} as {device.id} into port {number}"),
+        )
         spec = SideSpec(devices=(DeviceSpec("dut"), DeviceSpec("second")))
         self.slots = tuple(contextlib.ExitStack() for _ in spec.devices)
         devices = [slot.enter_context(self.start("hosta", Knobs(), "a-type")) for slot in self.slots]

@@ -14,6 +14,7 @@ from switchover.scenarios.oracle.capabilities import BLOCKED_CAPABILITIES, REFUS
 from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.cpus import CPUS, REFUSED_CPUS
 from switchover.scenarios.oracle.differences import DEVICE_SECTIONS, OTHER_SECTIONS, STREAM_HEADS
+from switchover.scenarios.oracle.doings import DOINGS
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.hardware import HARDWARE_BLOCKED, HARDWARE_DIFFERENCES, HARDWARE_REFUSED
 from switchover.scenarios.oracle.machines import MACHINE_PARTS, MACHINE_RAM, REFUSED_MACHINES
@@ -74,12 +75,14 @@ class Group:
 
     title: str
     rules: tuple[Rule, ...]
+    of_all_devices: bool = False
+    """Whether they are about all devices that the guest begins with, also those that it has no more when it migrates."""
 
 
 GROUPS = (
-    Group("A QEMU does not start", (*REFUSED_MACHINES, *REFUSED_CPUS)),
-    Group("Rejected before migrate: hardware of the guest", HARDWARE_REFUSED),
-    Group("Rejected before migrate", (*REFUSED, *REFUSED_CAPABILITIES)),
+    Group("A QEMU does not start", (*REFUSED_MACHINES, *REFUSED_CPUS), of_all_devices=True),
+    Group("Rejected before migrate: hardware of the guest", HARDWARE_REFUSED, of_all_devices=True),
+    Group("Rejected before migrate", (*REFUSED, *REFUSED_CAPABILITIES), of_all_devices=True),
     Group("TLS: credentials are rejected", TLS_REFUSED),
     Group("The stream has no such way", TRANSPORTS_REFUSED),
     Group("libvirt compares the two sides", STABLE_ABI),
@@ -93,6 +96,7 @@ GROUPS = (
     ),
     Group("The two sides differ: hardware of the guest", HARDWARE_DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
+    Group("The guest and its device do something meanwhile", DOINGS),
     Group("The device fails", DEVICE_FAULTS),
     Group("The device's stream has another version", REFUSED_VERSIONS),
     Group("switchover-ack", SWITCHOVER_ACK),
@@ -107,8 +111,12 @@ ORACLE = tuple(rule for group in GROUPS for rule in group.rules)
 
 
 def choose_rule(traits: Traits) -> Rule:
-    """The first rule of the oracle that fits, else :data:`DEFAULT`."""
-    return next((rule for rule in ORACLE if rule.automatic and rule.condition(traits)), DEFAULT)
+    """The first rule of the oracle that fits, else :data:`DEFAULT`. What is rejected before ``migrate`` is so of all
+    devices, all else depends on those that the guest still has then.
+    """
+    left = traits.on_the_way()
+    told = ((rule, traits if group.of_all_devices else left) for group in GROUPS for rule in group.rules)
+    return next((rule for rule, seen in told if rule.automatic and rule.condition(seen)), DEFAULT)
 
 
 def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:

@@ -41,6 +41,7 @@ class DeviceTraits:
     type: str
     properties: frozenset[tuple[str, str]]
     """Names and values of those that vfio-pci is given."""
+    id: str = ""
     by_machine: str = ""
     """If ``x-allow-pre-copy`` is left to the machine type: what that makes of it, ``on`` or ``off``."""
     stream_version: int = Knobs.stream_version
@@ -69,6 +70,7 @@ class FunctionTraits:
     driver: str
     """Its driver on the host; empty: the case leaves that to the host."""
     properties: frozenset[tuple[str, str]]
+    id: str = ""
 
     def property_of(self, name: str, default: str) -> str:
         return dict(self.properties).get(name, default)
@@ -88,6 +90,7 @@ class GuestTraits:
     memory_mib: int
     has_disk: bool
     has_nic: bool
+    on_reboot: str
     mac: str
     driver: str = "qmp"
 
@@ -115,8 +118,16 @@ class SideTraits:
     """Reference devices, which the case itself describes."""
     functions: tuple[FunctionTraits, ...] = ()
     hardware: HardwareTraits = field(default_factory=HardwareTraits)
+    first: str = ""
+    """The id of its first device, of whichever kind."""
     qemu: QemuTraits | None = None
     """None: nobody knows what its QEMU is."""
+
+    def without(self, ids: frozenset[str]) -> "SideTraits":
+        """With the devices that are left of it."""
+        devices = tuple(device for device in self.devices if device.id not in ids)
+        functions = tuple(function for function in self.functions if function.id not in ids)
+        return replace(self, devices=devices, functions=functions)
 
     @property
     def pre_copy(self) -> bool:
@@ -165,6 +176,8 @@ class Traits:
     stream: StreamTraits = StreamTraits()
     ending: Ending = Ending.OPEN
     """Whether the migration can come to its end."""
+    hang_s: float = MigrationSettings.hang_s
+    """The time without progress after which the harness says that it hangs, seconds."""
 
     def parameter(self, name: str, default: str = "") -> str:
         return dict(self.parameters).get(name, default)
@@ -176,6 +189,21 @@ class Traits:
 
     def sides(self) -> tuple[SideTraits, SideTraits]:
         return self.source, self.destination
+
+    def does(self, action: Action) -> bool:
+        """Whether that is done in the case, whenever."""
+        return any(fault.action is action for fault in self.faults)
+
+    def on_the_way(self) -> "Traits":
+        """The same, with the devices that the guest has when it is told to migrate."""
+        unplugged = frozenset(
+            fault.device or self.source.first
+            for fault in self.faults
+            if fault.action is Action.UNPLUG_DEVICE and fault.phase is Phase.BEFORE
+        )
+        if not unplugged:
+            return self
+        return replace(self, source=self.source.without(unplugged), destination=self.destination.without(unplugged))
 
 
 def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideTraits:
@@ -193,12 +221,13 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
             other_version=device.knobs.other_version,
             type=device.type,
             properties=frozenset(device.given_properties().items()),
+            id=device.id,
             by_machine=_by_machine(side.guest.machine, device, asked),
         )
         for device in side.references
     )
     functions = tuple(
-        FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()))
+        FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()), device.id)
         for device in side.devices
         if isinstance(device, FunctionSpec)
     )
@@ -207,6 +236,7 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
         devices=devices,
         functions=functions,
         hardware=make_hardware_traits(side.guest),
+        first=next((device.id for device in side.devices), ""),
         qemu=asked,
     )
 
@@ -220,6 +250,7 @@ def make_guest_traits(guest: GuestSpec) -> GuestTraits:
         memory_mib=guest.memory_mib,
         has_disk=bool(guest.disk),
         has_nic=bool(guest.bridge),
+        on_reboot=guest.on_reboot,
         mac=guest.mac.lower(),
         driver=guest.driver,
     )
@@ -251,12 +282,15 @@ class SettingsTraits:
     capabilities: tuple[frozenset[str], frozenset[str]]
     parameters: frozenset[tuple[str, str]]
     settles: bool
+    hang_s: float
     stream: StreamTraits
 
 
 def make_settings_traits(settings: MigrationSettings) -> SettingsTraits:
     parameters = frozenset((name, str(value)) for name, value in settings.parameters.items())
-    return SettingsTraits(list_capabilities(settings), parameters, settings.settle, make_stream_traits(settings))
+    return SettingsTraits(
+        list_capabilities(settings), parameters, settings.settle, settings.hang_s, make_stream_traits(settings)
+    )
 
 
 def make_stream_traits(settings: MigrationSettings) -> StreamTraits:
@@ -280,6 +314,7 @@ def join_traits(
         settings.settles,
         parameters=settings.parameters,
         stream=settings.stream,
+        hang_s=settings.hang_s,
     )
 
 

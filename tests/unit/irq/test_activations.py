@@ -4,7 +4,7 @@
 from collections import Counter
 
 from hypothesis import given
-from tests.unit.irq.made import IRQS, Made, activations, apart, line, render_trace, switch, wake
+from tests.unit.irq.made import COLUMNS, IRQS, Made, activations, apart, line, render_trace, switch, wake
 
 from switchover.irq.activations import RAN, Activation, Class, Joiner, Tally
 from switchover.irq.events import TraceReader
@@ -14,7 +14,7 @@ THREADS = {pid: irq for irq, pid in IRQS.items()}
 
 def join(text: str, masks: dict[int, str] | None = None) -> tuple[dict[int, Tally], list[Activation]]:
     seen: list[Activation] = []
-    joiner, reader = Joiner(THREADS, masks, notice=seen.append), TraceReader()
+    joiner, reader = Joiner(THREADS, masks, notice=seen.append), TraceReader(COLUMNS)
     for batch in reader.read([text.encode()]):
         joiner.consume(batch, reader.marks)
     joiner.finish()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.irq.made import IRQS, Made, render_trace
+from tests.unit.irq.made import HEADER, IRQS, Made, render_trace
 from tests.unit.irq.test_recording import AROUND
 
 from switchover.irq.activations import Class
@@ -39,7 +39,7 @@ def make_analysis(
     counted = Counters({25: {1: trace.count("irq_handler_entry")}}, {IRQS[25]: runs})
     interrupt = Interrupt(25, "MSI virtio0", {1: 0}, "0-3", effective, ("virtio0",), "PCI-MSIX")
     state = IrqState("6.12.0 #1", "threadirqs", "0-3", (interrupt,), (thread(25, cpus),), nothing)
-    start = RecordingStart("guest", "2026-01-01T00:00:00+00:00", 1.0, "mono", 1024, (25,), state)
+    start = RecordingStart("guest", "2026-01-01T00:00:00+00:00", 1.0, "mono", 1024, (25,), state, (), tuple(HEADER.splitlines()))
     around = end(RecordingEnd(state, Around(nothing, nothing), Around(counted, counted), (Loss(0, 0, 0, 0),)))
     lines = [json.dumps({"irq_recording": 1, "start": asdict(start)}), trace.rstrip("\n")]
     if around is not None:

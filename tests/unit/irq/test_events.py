@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.irq.made import COLUMNS
 
-from switchover.irq.events import Event, Kind, TraceReader
+from switchover.irq.events import HOLD_US, WAKES, Event, Kind, TraceReader
 
 # as printed by a 6.12 guest
 LINES = b"""\
@@ -24,19 +25,19 @@ prev_state=S ==> next_comm=dropbear next_pid=192 next_prio=120
 orig_cpu=1 dest_cpu=2
 """
 EVENTS: list[Event] = [
-    (75587241, 2, False, (Kind.MARK, 0, 0)),
-    (75590110, 0, True, (Kind.ENTRY, 26, 0)),
-    (75590302, 0, True, (Kind.EXIT, 26, 0)),
-    (75590323, 0, True, (Kind.WAKING, 176, 0)),
-    (75590341, 0, True, (Kind.WAKEUP, 176, 3)),
-    (75590368, 0, False, (Kind.PREEMPT, 18, 176)),
-    (75592909, 0, False, (Kind.SWITCH, 176, 192)),
-    (224656077, 1, False, (Kind.MIGRATE, 175, 2)),
+    (75587241, (2, False, 316, "sh"), (Kind.MARK, 0, 0)),
+    (75590110, (0, True, 0, "<idle>"), (Kind.ENTRY, 26, 0)),
+    (75590302, (0, True, 0, "<idle>"), (Kind.EXIT, 26, WAKES)),
+    (75590323, (0, True, 0, "<idle>"), (Kind.WAKING, 176, 0)),
+    (75590341, (0, True, 0, "<idle>"), (Kind.WAKEUP, 176, 3)),
+    (75590368, (0, False, 18, "rcu_preempt"), (Kind.PREEMPT, 18, 176)),
+    (75592909, (0, False, 176, "irq/26-virtio0-"), (Kind.SWITCH, 176, 192)),
+    (224656077, (1, False, 26, "migration/1"), (Kind.MIGRATE, 175, 2)),
 ]
 
 
 def read(*chunks: bytes) -> tuple[list[Event], TraceReader]:
-    reader = TraceReader()
+    reader = TraceReader(COLUMNS)
     return [event for batch in reader.read(chunks) for event in batch], reader
 
 
@@ -52,9 +53,9 @@ def test_what_is_in_the_table_is_read_alike() -> None:
     """The second line of a kind, which is looked up, gives what the first gave."""
     later = LINES.replace(b"    75.", b"   375.").replace(b" 224.", b" 524.")
     events, reader = read(LINES, later)
-    again = [(time + 300_000_000, cpu, hard, event) for time, cpu, hard, event in EVENTS]
+    again = [(time + 300_000_000, place, event) for time, place, event in EVENTS]
     assert events[9:] == again[1:]
-    assert (events[8][3], reader.marks) == ((Kind.MARK, 1, 0), ["switchover: begin"] * 2)
+    assert (events[8][2], reader.marks) == ((Kind.MARK, 1, 0), ["switchover: begin"] * 2)
 
 
 @given(st.lists(st.integers(1, len(LINES) - 1), max_size=12))
@@ -69,17 +70,19 @@ def test_cpus_out_of_order() -> None:
     """trace_pipe may print one CPU's event before an earlier one of another CPU, across pieces too."""
     lines = LINES.splitlines(keepends=True)
     shuffled = [lines[4], lines[3], lines[1], lines[2], lines[0], *lines[5:]]
-    assert [event[:3] for event in read(*shuffled)[0]] == [event[:3] for event in EVENTS]
+    found, reader = read(*shuffled)
+    assert [event[:2] for event in found] == [event[:2] for event in EVENTS]
+    assert reader.reading.disordered == 0
 
 
 @pytest.mark.parametrize(
     ("flags", "hard"),
-    [("d.h1.", True), ("dNH2", True), ("d.Z1.", True), ("d.s3.", False), ("d..2.", False), (".....", False)],
+    [("d.h1.", True), ("dNH2.", True), ("d.Z1.", True), ("d.s3.", False), ("d..2.", False), (".....", False)],
 )
 def test_hard_interrupt_context(flags: str, hard: bool) -> None:
-    """The third flag, of four or five: h, H inside a softirq, Z with an NMI inside."""
+    """The third letter: h, H inside a softirq, Z with an NMI inside."""
     line = f"          <idle>-0       [113] {flags}    75.590302: irq_handler_exit: irq=26 ret=handled\n"
-    assert read(line.encode())[0] == [(75590302, 113, hard, (Kind.EXIT, 26, 0))]
+    assert read(line.encode())[0] == [(75590302, (113, hard, 0, "<idle>"), (Kind.EXIT, 26, WAKES))]
 
 
 def test_names_with_anything_in_them() -> None:
@@ -88,7 +91,7 @@ def test_names_with_anything_in_them() -> None:
         b"   a: [9] x=1: b-4194304 [001] d.h3.     1.000002: sched_waking: comm=x pid=7 prio=1 pid=176 prio=49 "
         b"target_cpu=000\n"
     )
-    assert read(line)[0] == [(1000002, 1, True, (Kind.WAKING, 176, 0))]
+    assert read(line)[0] == [(1000002, (1, True, 4194304, "a: [9] x=1: b"), (Kind.WAKING, 176, 0))]
 
 
 def test_lost_events_are_counted() -> None:
@@ -98,7 +101,8 @@ def test_lost_events_are_counted() -> None:
 
 
 def test_what_is_no_event_is_told() -> None:
-    """Half a line at the end and foreign lines are counted, the first is shown, and the others are read."""
-    events, reader = read(b"hello\n", LINES + LINES[:70])
+    """Foreign lines are counted, the first is shown, the others are read; half a line at the end is none of them."""
+    events, reader = read(b"hello\nworld\n", LINES + LINES[:70])
     assert events == EVENTS
     assert (reader.reading.strange, reader.reading.strange_line) == (2, "hello")
+    assert reader.reading.half_line == LINES[:70].decode()

@@ -208,6 +208,8 @@ class Joiner:
         masks = masks or {}
         self.tallies: dict[int, Tally] = {irq: Tally() for irq in sorted({*threads.values(), *others})}
         self.marks: list[tuple[int, str]] = []
+        self.uncertain = 0
+        """handlers without a wake-up that may have asked for their thread: whether they are coalesced nobody knows"""
         self.first_us: int | None = None
         self.last_us: int | None = None
         self._notice = notice
@@ -320,6 +322,7 @@ class Joiner:
         the trace. Without being ``certain`` the handler may not have asked for it.
         """
         counted = False
+        self.uncertain += not certain
         for thread in self._threads.values():
             if thread.irq == irq:
                 if certain and not counted:

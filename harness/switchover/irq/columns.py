@@ -46,13 +46,15 @@ class Columns:
     """The columns of a trace, from the left, in the kernel's words; none: the trace has none (option ``irq-info``)."""
 
     names: tuple[str, ...]
+    open: bool = False
+    """further depths may follow"""
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         # depths have two digits from 16 on, in kernels before 5.13; what is not known may be any letter
         kinds = {HARD: _HARD_PATTERN, **dict.fromkeys(_DEPTHS, _DEPTH_PATTERN)}
         known = {name: kinds.get(name, _OTHER_PATTERN) for name in KNOWN}
-        return re.compile("".join(known.get(name, "[^ ]") for name in self.names))
+        return re.compile("".join(known.get(name, "[^ ]") for name in self.names) + (f"{_DEPTH_PATTERN}*" * self.open))
 
     def fits(self, flags: str) -> bool:
         """Whether the letters of an event can be of these columns.
@@ -78,6 +80,11 @@ LAYOUTS = {
     "with need-resched-lazy only": Columns((IRQS_OFF, RESCHED, LAZY, HARD, DEPTH)),
 }
 """What kernels have that are known; for advice, never to be guessed from."""
+
+
+TRACE_CMD = Columns((IRQS_OFF, RESCHED, HARD, DEPTH), open=True)
+"""What ``trace-cmd report`` prints, if it prints any: by itself, whatever the kernel has (libtraceevent,
+data_latency_format)."""
 
 
 class LatencyFormat(UsageError):

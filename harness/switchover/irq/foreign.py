@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 
-from switchover.irq.columns import HEADER_LINES, LAYOUTS, Columns, LatencyFormat, parse_header
+from switchover.irq.columns import HEADER_LINES, TRACE_CMD, Columns, LatencyFormat, parse_header
 from switchover.irq.events import looks_like_event
 from switchover.irq.recording import RecordingEnd, RecordingStart
 from switchover.irq.state import Counters, IrqState, IrqThread, tell_secondary
@@ -121,8 +121,7 @@ def _find_kind(header: list[bytes], name: str) -> tuple[str, Columns | None]:
         raise UsageError(f"{name} is in the kernel's latency format.", why=error.why, fix=error.fix) from error
     events = [line for line in lines if not line.startswith(b"#")]
     if events and _TRACE_CMD.match(events[0]):
-        # it prints these letters in an order of its own, if it prints them at all (libtraceevent, data_latency_format)
-        return "trace-cmd report", LAYOUTS["5.15 and newer"]
+        return "trace-cmd report", TRACE_CMD
     if any(map(looks_like_event, events)) or (text[:1] and text[0].startswith("# tracer:")):
         if not any(map(looks_like_event, events)) and any(map(_COUNTED.match, events)):
             raise UsageError(

@@ -88,6 +88,11 @@ def _find_missing(source: TraceSource, reading: Reading, joiner: Joiner) -> Iter
 def _find_reading_notes(source: TraceSource, reading: Reading, joiner: Joiner) -> Iterator[str]:
     if source.foreign and reading.half_line:
         yield f"the last line is not whole and not counted: {reading.half_line[:80]!r}"
+    if joiner.uncertain:
+        yield (
+            f"{joiner.uncertain} handlers woke no thread: whether they asked for one that ran already (coalesced) is "
+            "not in the text"
+        )
     for irq, tally in joiner.tallies.items():
         if tally.unseen_wakings:
             yield (

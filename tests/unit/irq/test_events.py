@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Lines of the kernel's trace become events in the order of time, whatever the pieces they come in."""
 
+import gzip
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.irq.made import COLUMNS
 
-from switchover.irq.events import HOLD_US, WAKES, Event, Kind, TraceReader
+from switchover.irq.columns import TRACE_CMD
+from switchover.irq.events import HANDLED, HOLD_US, WAKES, Event, Kind, TraceReader
+from switchover.record.errors import UsageError
 
 # as printed by a 6.12 guest
 LINES = b"""\
@@ -106,3 +110,96 @@ def test_what_is_no_event_is_told() -> None:
     assert events == EVENTS
     assert (reader.reading.strange, reader.reading.strange_line) == (2, "hello")
     assert reader.reading.half_line == LINES[:70].decode()
+
+
+@pytest.mark.parametrize("time", ["12.", "-1.0", "-1.000000", "12.3456", "1.2.345678", "12", "1_0.000000", "12.00000x"])
+def test_what_is_no_time(time: str) -> None:
+    """Also of a line whose other parts are known: it is never read as another time."""
+    line = "          <idle>-0       [001] d.h1.   {}: irq_handler_exit: irq=26 ret=handled\n"
+    events, reader = read(line.format("100.000001").encode(), line.format(time).encode())
+    assert [event[0] for event in events] == [100_000_001]
+    assert (reader.reading.strange, reader.reading.events) == (1, 1)
+
+
+def test_letters_of_other_columns() -> None:
+    """They are not understood, instead of understood wrong."""
+    line = b"          <idle>-0       [001] d..h1    75.590302: irq_handler_exit: irq=26 ret=handled\n"
+    events, reader = read(line)
+    assert (events, reader.reading.strange, reader.reading.strange_line) == ([], 1, line[:-1].decode())
+
+
+def test_nobody_knows_the_columns() -> None:
+    """Asked for where they decide, which is at wake-ups; a trace without any is read."""
+    reader = TraceReader(name="x.trace")
+    with pytest.raises(UsageError, match=r"x\.trace does not say which latency columns") as caught:
+        list(reader.read([LINES]))
+    assert str(COLUMNS) in caught.value.fix
+    rest = b"".join(line for line in LINES.splitlines(keepends=True) if b"sched_waking" not in line)
+    assert [event[1][1] for batch in TraceReader().read([rest]) for event in batch] == [None] * 7
+
+
+def late_lines(times: list[int]) -> bytes:
+    text = "          <idle>-0       [00{}] d.h1.   {:5}.{:06}: irq_handler_exit: irq=26 ret=handled\n"
+    return "".join(text.format(n % 4, time // 1_000_000, time % 1_000_000) for n, time in enumerate(times)).encode()
+
+
+@given(st.lists(st.integers(0, 1_000_000), min_size=1, max_size=40))
+def test_events_that_come_too_late(times: list[int]) -> None:
+    """In the order of time, or told: how many, and by how much the latest came after what had been given away."""
+    reader = TraceReader(COLUMNS)
+    lines = late_lines(times).splitlines(keepends=True)
+    found = [event[0] for batch in reader.read(lines) for event in batch]
+    assert sorted(found) == sorted(times)
+    assert (found == sorted(times)) == (reader.reading.disordered == 0)
+    late = max(max(times[: n + 1]) - time for n, time in enumerate(times))
+    assert reader.reading.latest_us <= late
+    if late <= HOLD_US:
+        assert reader.reading.disordered == 0
+
+
+DATA = Path(__file__).parents[1] / "data" / "irq"
+
+
+@pytest.mark.parametrize("name", ["report", "raw", "latency", "plugin"])
+def test_what_trace_cmd_prints(name: str) -> None:
+    """The same trace as ``report`` prints it, with -R -t, with -l, and with its plugin: the same events in all."""
+    chunks = [gzip.decompress((DATA / f"trace-cmd-{name}.txt.gz").read_bytes())]
+    reader = TraceReader(TRACE_CMD, foreign=True)
+    events = [event for batch in reader.read(chunks) for event in batch]
+    assert (reader.reading.strange, reader.reading.strange_line, len(events)) == (0, "", 55)
+    returned = {event[2][2] for event in events if event[2][0] is Kind.EXIT}
+    assert returned == {WAKES if name == "raw" else HANDLED}
+    assert {event[1][1] for event in events} == ({True, False} if name == "latency" else {None})
+    base = TraceReader(TRACE_CMD, foreign=True)
+    text = gzip.decompress((DATA / "trace-cmd-report.txt.gz").read_bytes())
+    for one, other in zip(events, (event for batch in base.read([text]) for event in batch), strict=True):
+        assert abs(one[0] - other[0]) <= 1, "six digits are rounded, nine are cut"
+        assert (one[1][0], one[1][2], one[2][:2]) == (other[1][0], other[1][2], other[2][:2])
+
+
+def test_what_others_traced_besides() -> None:
+    """Events that are none of ours, stacks, and headers are passed over; what has no shape of a trace is told."""
+    lines = (
+        b"# tracer: function\n"
+        b"          <idle>-0       [001] d.h1.   100.000001: softirq_raise: vec=1 [action=TIMER]\n"
+        b"          <idle>-0       [001] d.h1.   100.000001: vfs_read <-ksys_read\n"
+        b"          <idle>-0       [001] d.h1.   100.000001: <stack trace>\n"
+        b" => vfs_read\n"
+        b"##### CPU 2 buffer started ####\n"
+        b"CPU:2 [LOST 7 EVENTS]\n"
+        b"          <idle>-0       [001] d.h1.   100.000002: irq_handler_exit: irq=26 ret=unhandled\r\n"
+    )
+    reader = TraceReader(COLUMNS, foreign=True)
+    (event,) = (event for batch in reader.read([lines]) for event in batch)
+    assert event[2] == (Kind.EXIT, 26, 0)
+    assert (reader.reading.strange, reader.reading.lost) == (0, 7)
+    assert not list(reader.read([b"hello\n", b"   <idle>-0 [001] d.h1. 1.000002: sched_waking: comm=x\n"]))
+    assert reader.reading.strange == 2
+
+
+def test_a_last_line_without_its_end() -> None:
+    """Of a trace that somebody copied: whole, it counts; cut, it is told apart from what is not understood."""
+    for cut, count in ((1, 8), (30, 7)):
+        reader = TraceReader(COLUMNS, foreign=True)
+        assert sum(map(len, reader.read([LINES[:-cut]]))) == count
+        assert (reader.reading.strange, bool(reader.reading.half_line)) == (0, count == 7)

@@ -23,6 +23,8 @@ from switchover.record.log import say, step
 from switchover.report.irq import render_analysis, render_analysis_json, render_forbidden
 from switchover.report.irqpage import render_page
 
+_CPUS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True)
@@ -99,13 +101,10 @@ def _parse_percent(text: str) -> float:
 
 
 def _parse_cpus(text: str) -> frozenset[int]:
-    try:
-        cpus = parse_cpus(text)
-    except ValueError:
-        cpus = frozenset()
-    if not cpus:
+    parts = [_CPUS.fullmatch(part) for part in text.split(",")]
+    if not all(part and int(part[1]) <= int(part[2] or part[1]) for part in parts):
         raise argparse.ArgumentTypeError(f"a list of CPUs such as 2-3,5 (it is {text!r})")
-    return cpus
+    return parse_cpus(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -109,7 +109,7 @@ def test_a_recording_that_was_cut_off_is_not_ready(tmp_path: Path) -> None:
         ["--seconds", "0"],
         ["--require-local", "101"],
         ["--seconds", "x"],
-        *(["--forbid-cpus", word] for word in ("", "2-", "x", "3-2")),
+        *(["--forbid-cpus", word] for word in ("", "2-", "x", "3-2", "0,3-2", "-1")),
     ],
 )
 def test_numbers_out_of_range(option: list[str]) -> None:

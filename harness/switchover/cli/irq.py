@@ -5,6 +5,7 @@
 """
 
 import argparse
+import itertools
 import json
 import re
 from datetime import UTC, datetime
@@ -13,11 +14,16 @@ from pathlib import Path
 from switchover.cli import irqconditions
 from switchover.cli.hosts import add_login_arguments, open_named_host
 from switchover.irq.analysis import Analysis, Placement, analyse_file
+from switchover.irq.columns import HEADER_LINES, KNOWN, Columns, parse_columns, parse_header
+from switchover.irq.forbidden import Forbidden, find_forbidden
 from switchover.irq.recorder import Subject, record
+from switchover.irq.state import parse_cpus
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.log import say, step
-from switchover.report.irq import render_analysis, render_analysis_json
+from switchover.report.irq import render_analysis, render_analysis_json, render_forbidden
 from switchover.report.irqpage import render_page
+
+_CPUS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recorder.add_argument(
         "--output", type=Path, metavar="FILE", help="write the recording here; default: irq-HOST-TIME.trace.gz"
     )
-    reporter = kinds.add_parser("report", help="explain a recording again; needs no host")
-    reporter.add_argument("file", type=Path, metavar="FILE", help="a recording that irq record wrote")
+    reporter = kinds.add_parser("report", help="explain a recording, or a trace that others made; needs no host")
+    reporter.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="a recording that irq record wrote; or the text of the kernel's trace or trace_pipe, or of trace-cmd "
+        "report; or a trace.dat, if trace-cmd is installed",
+    )
+    reporter.add_argument(
+        "--columns",
+        metavar="NAME,NAME…|FILE",
+        help="latency columns of a trace without a header, as the header of the kernel's trace has them from top to "
+        f"bottom, of {', '.join(KNOWN)}; or a file that begins with that header",
+    )
     irqconditions.add_arguments(
         kinds.add_parser("conditions", help="boot guests, bring them into conditions that are known, and judge each")
     )
@@ -58,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=_parse_percent,
             metavar="PERCENT",
             help="exit with 1 unless at least this percentage of the activations of each interrupt that fired is local",
+        )
+        verb.add_argument(
+            "--forbid-cpus",
+            type=_parse_cpus,
+            metavar="LIST",
+            help="exit with 1 if a hard handler or a thread of these interrupts was on one of these CPUs, such as 2-3; "
+            "--irq may then name interrupts without a thread",
         )
 
 
@@ -75,18 +100,43 @@ def _parse_percent(text: str) -> float:
     return value
 
 
+def _parse_cpus(text: str) -> frozenset[int]:
+    parts = [_CPUS.fullmatch(part) for part in text.split(",")]
+    if not all(part and int(part[1]) <= int(part[2] or part[1]) for part in parts):
+        raise argparse.ArgumentTypeError(f"a list of CPUs such as 2-3,5 (it is {text!r})")
+    return parse_cpus(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.kind == "conditions":
         return irqconditions.run(arguments)
-    path: Path = arguments.file if arguments.kind == "report" else _record(arguments)
-    analysis = analyse_file(path)
+    if arguments.kind == "report":
+        analysis = analyse_file(arguments.file, columns=_read_columns(arguments.columns))
+    else:
+        analysis = analyse_file(_record(arguments))
+    forbidden = find_forbidden(analysis, arguments.forbid_cpus) if arguments.forbid_cpus else None
     if arguments.html:
         _write_page(arguments.html, analysis)
     if arguments.json:
-        print(json.dumps(render_analysis_json(analysis), indent=1))
+        print(json.dumps(render_analysis_json(analysis, forbidden), indent=1))
     else:
         print(render_analysis(analysis))
-    return judge(analysis, arguments.require_local)
+        if forbidden:
+            print(f"\n{render_forbidden(forbidden)}")
+    return judge(analysis, arguments.require_local, forbidden)
+
+
+def _read_columns(word: str | None) -> Columns | None:
+    if word is None:
+        return None
+    path = Path(word)
+    if not path.is_file():
+        return parse_columns(word)
+    with path.open(encoding="utf-8", errors="replace") as file:
+        columns = parse_header(line.rstrip() for line in itertools.islice(file, HEADER_LINES))
+    if columns is None:
+        raise UsageError(f"--columns: {path} has no header of the kernel's trace that says it.")
+    return columns
 
 
 def _record(arguments: argparse.Namespace) -> Path:
@@ -96,7 +146,15 @@ def _record(arguments: argparse.Namespace) -> Path:
 
     with open_named_host(arguments) as host, step(f"recording {host.name} for {arguments.seconds:g} s"):
         path: Path = arguments.output or Path(_name_file(host.name))
-        record(host, path, arguments.seconds, arguments.irq, buffer_kib=arguments.buffer, attempt=tell)
+        record(
+            host,
+            path,
+            arguments.seconds,
+            arguments.irq,
+            buffer_kib=arguments.buffer,
+            unthreaded=bool(arguments.forbid_cpus),
+            attempt=tell,
+        )
     say(f"the recording is {path}; again: switchover irq report {path}")
     return path
 
@@ -113,15 +171,20 @@ def _write_page(path: Path, analysis: Analysis) -> None:
     say(f"the page is {path}")
 
 
-def judge(analysis: Analysis, percent: float | None) -> int:
-    """3: no number of the recording counts, or nothing can be said; 1: less local than was required."""
+def judge(analysis: Analysis, percent: float | None, forbidden: Forbidden | None = None) -> int:
+    """3: no number of the recording counts, or nothing can be said; 1: less local than was required, or on CPUs that
+    were forbidden.
+    """
     if analysis.verdict is Placement.INVALID:
         return ExitCode.NOT_READY
-    if percent is None:
-        return ExitCode.AS_EXPECTED
-    if analysis.verdict is Placement.STARVED:
+    if forbidden and forbidden.trespassers:
+        return ExitCode.NOT_AS_EXPECTED
+    if percent is not None and analysis.verdict is Placement.STARVED:
         return ExitCode.NOT_AS_EXPECTED
     parts = [result.local_part for result in analysis.interrupts if result.local_part is not None]
-    if not parts:
+    if percent is not None and parts and min(parts) * 100 < percent:
+        return ExitCode.NOT_AS_EXPECTED
+    fired = any(result.tally.handlers for result in analysis.interrupts)
+    if (percent is not None and not parts) or (forbidden and not fired):
         return ExitCode.NOT_READY
-    return ExitCode.AS_EXPECTED if min(parts) * 100 >= percent else ExitCode.NOT_AS_EXPECTED
+    return ExitCode.AS_EXPECTED

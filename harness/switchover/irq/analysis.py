@@ -2,15 +2,20 @@
 """What a recording says: placement of each interrupt's thread, checked against counters, with a verdict. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from switchover.irq.activations import Activation, Class, Counts, Joiner, Tally
+from switchover.irq.columns import Columns
+from switchover.irq.crosschecks import CrossCheck, check_counters
 from switchover.irq.events import BEGIN, END, Reading, TraceReader
-from switchover.irq.recording import RecordingEnd, RecordingReader, RecordingStart, open_recording
-from switchover.irq.state import Interrupt, IrqState, IrqThread, parse_cpus
+from switchover.irq.opening import TraceSource, start_source
+from switchover.irq.problems import find_notes, find_problems
+from switchover.irq.recording import RecordingEnd, RecordingStart
+from switchover.irq.state import Interrupt, IrqThread, parse_cpus
+from switchover.record.errors import UsageError
 
 
 class Placement(StrEnum):
@@ -22,27 +27,11 @@ class Placement(StrEnum):
     """none did"""
     MIXED = "mixed"
     STARVED = "starved"
-    """the thread was woken and did not run in the window"""
+    """the thread was woken, or driven off its CPU, and did not run for long: never local, wherever else it ran"""
     NO_ACTIVATIONS = "no activations"
     """nothing can be said: the interrupt did not fire, or its thread was never woken by it"""
     INVALID = "invalid"
     """events are missing, so that no number of the recording counts"""
-
-
-@dataclass(frozen=True)
-class CrossCheck:
-    """A count of the trace and the bounds that counters of the kernel set for it; None: they are not known."""
-
-    what: str
-    traced: int
-    least: int | None
-    most: int | None
-
-    @property
-    def agrees(self) -> bool | None:
-        if self.least is None or self.most is None:
-            return None
-        return self.least <= self.traced <= self.most
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,9 @@ class Analysis:
     problems: tuple[str, ...]
     notes: tuple[str, ...]
     seconds: float | None
-    """between the marks of the window"""
+    """between the marks of the window; of a trace that others made from its first event to its last"""
+    foreign: str = ""
+    """whose text it is, if it is no recording: what such a text cannot tell is empty in ``start``"""
     verdict: Placement = field(default=Placement.NO_ACTIVATIONS)
     reason: str = ""
 
@@ -93,139 +84,93 @@ class Analysis:
         return whole
 
 
-def analyse_file(path: Path, *, notice: Callable[[Activation], None] | None = None) -> Analysis:
-    """:raises UsageError: it cannot be read, or is no recording"""
-    with open_recording(path) as file:
-        return analyse(RecordingReader(file, str(path)), path.name, notice=notice)
+def analyse_file(
+    path: Path, *, columns: Columns | None = None, notice: Callable[[Activation], None] | None = None
+) -> Analysis:
+    """``columns``: latency columns of a trace that does not say which it has.
+
+    :raises UsageError: it cannot be read, is no trace, or its columns are not known
+    :raises NotReady: it needs trace-cmd, which is not there
+    """
+    with start_source(path) as source:
+        return analyse(source, path.name, columns=columns, notice=notice)
 
 
-def analyse(recording: RecordingReader, name: str, *, notice: Callable[[Activation], None] | None = None) -> Analysis:
-    """In one pass. ``notice`` is called with each activation that ran."""
-    start = recording.start
+def analyse(
+    source: TraceSource,
+    name: str,
+    *,
+    columns: Columns | None = None,
+    notice: Callable[[Activation], None] | None = None,
+) -> Analysis:
+    """In one pass; arguments as :func:`analyse_file`. ``notice`` is called with each activation that ran."""
+    start = source.start
     threads = {
         thread.pid: thread.irq for thread in start.before.threads if thread.irq in start.chosen and not thread.secondary
     }
     masks = {interrupt.number: interrupt.asked for interrupt in start.before.interrupts}
-    joiner, reader = Joiner(threads, masks, notice=notice), TraceReader()
-    for batch in reader.read(recording.chunks()):
+    joiner = Joiner(threads, masks, others=start.chosen, notice=notice)
+    reader = TraceReader(_choose_columns(source, name, columns), foreign=bool(source.foreign), name=name)
+    for batch in reader.read(source.chunks()):
         joiner.consume(batch, reader.marks)
     joiner.finish()
-    checks = {irq: _check_counters(irq, tally, start, recording.end) for irq, tally in joiner.tallies.items()}
-    problems = tuple(_find_problems(recording, reader.reading, joiner, checks))
+    checks = {irq: check_counters(irq, tally, start, source.end) for irq, tally in joiner.tallies.items()}
+    problems = tuple(find_problems(source, reader.reading, joiner, checks))
     interrupts = tuple(
-        _judge_interrupt(irq, tally, start, recording.end, checks[irq], problems)
-        for irq, tally in joiner.tallies.items()
+        _judge_interrupt(irq, tally, source, checks[irq], problems) for irq, tally in joiner.tallies.items()
     )
     verdict, reason = _judge(interrupts, problems)
     return Analysis(
         name,
         start,
-        recording.end,
+        source.end,
         reader.reading,
         interrupts,
         problems,
-        (*start.notes, *_find_notes(start, recording.end)),
-        _find_seconds(joiner),
+        tuple(find_notes(source, reader.reading, joiner)),
+        _find_seconds(source, joiner),
+        source.foreign,
         verdict,
         reason,
     )
 
 
-def _find_seconds(joiner: Joiner) -> float | None:
+def _choose_columns(source: TraceSource, name: str, columns: Columns | None) -> Columns | None:
+    if columns is not None and source.columns is not None and columns != source.columns:
+        raise UsageError(
+            f"--columns contradicts {name}.",
+            why=f"the trace says that its columns are {str(source.columns) or 'none'}",
+            fix="leave out --columns",
+        )
+    return source.columns if columns is None else columns
+
+
+def _find_seconds(source: TraceSource, joiner: Joiner) -> float | None:
     times = {text: time for time, text in joiner.marks}
+    if source.foreign and joiner.first_us is not None and joiner.last_us is not None:
+        return (joiner.last_us - joiner.first_us) / 1e6
     if BEGIN in times and END in times:
         return (times[END] - times[BEGIN]) / 1e6
     return None
 
 
-def _find_problems(
-    recording: RecordingReader, reading: Reading, joiner: Joiner, checks: dict[int, tuple[CrossCheck, ...]]
-) -> list[str]:
-    problems = []
-    marks = [text for _, text in joiner.marks]
-    if BEGIN not in marks:
-        problems.append("the trace has no beginning")
-    if END not in marks or recording.end is None:
-        problems.append(f"the recording did not end{f' ({recording.damage})' if recording.damage else ''}")
-    lost = {loss.cpu: loss.events for loss in (recording.end.losses if recording.end else ()) if loss.events}
-    if lost:
-        where = ", ".join(f"{count} on CPU {cpu}" for cpu, count in lost.items())
-        problems.append(f"the kernel lost events for want of room: {where}")
-    elif reading.lost:
-        problems.append(f"the kernel says in the trace that it lost {reading.lost} events")
-    if reading.strange:
-        problems.append(f"{reading.strange} lines of the trace are not understood, first: {reading.strange_line!r}")
-    for irq, tally in joiner.tallies.items():
-        if unmatched := tally.total().classes[Class.UNMATCHED]:
-            problems.append(f"interrupt {irq}: events of {unmatched} activations do not fit together")
-    for irq, found in checks.items():
-        problems += [
-            f"interrupt {irq}: {check.what}: {check.traced} in the trace, {check.least} to {check.most} counted"
-            for check in found
-            if check.agrees is False
-        ]
-    return problems
-
-
-def _check_counters(irq: int, tally: Tally, start: RecordingStart, end: RecordingEnd | None) -> tuple[CrossCheck, ...]:
-    """Hard handlers against /proc/interrupts, runs of the threads against their scheduler's own count.
-
-    An edge that comes while the handler runs on another CPU is counted there and handled here, and several such edges
-    are handled once (kernel/irq/chip.c, handle_edge_irq): so where interrupts came on several CPUs all that is known
-    from below is that some were handled, and where they came on one CPU, that each was. CPUs that went offline are not
-    in /proc/interrupts any more: only the others are compared.
-    """
-    opened, closed = (end.opened, end.closed) if end else (None, None)
-    checks = []
-    interrupt = start.before.find_interrupt(irq)
-    sharers = max(1, len(interrupt.actions)) if interrupt else 1
-    least = most = None
-    handlers = tally.handlers.total()
-    if opened and closed:
-        first, last = (one.interrupts.get(irq, {}) for one in (opened.before, closed.after))
-        outer = _subtract(first, last)
-        within = _subtract(*(one.interrupts.get(irq, {}) for one in (opened.after, closed.before)))
-        most, surely = sum(outer.values()), max(0, sum(within.values()))
-        least = surely if sum(count > 0 for count in outer.values()) == 1 else min(1, surely)
-        if first.keys() ^ last.keys():
-            handlers = sum(tally.handlers[cpu] for cpu in first.keys() & last.keys())
-    checks.append(CrossCheck("hard handlers against /proc/interrupts", -(-handlers // sharers), least, most))
-    for thread in start.before.threads_of(irq):
-        if thread.secondary:
-            continue
-        least = most = None
-        if opened and closed and all(thread.pid in one.runs for one in (opened.before, closed.after)):
-            inner = closed.before.runs.get(thread.pid, 0) - opened.after.runs.get(thread.pid, 0)
-            least, most = max(0, inner), closed.after.runs[thread.pid] - opened.before.runs[thread.pid]
-        checks.append(CrossCheck(f"runs of thread {thread.pid}", tally.runs[thread.pid], least, most))
-    return tuple(checks)
-
-
-def _subtract(first: Mapping[int, int], last: Mapping[int, int]) -> dict[int, int]:
-    """How much each CPU's count grew, of those that have one at both times."""
-    return {cpu: last[cpu] - first[cpu] for cpu in first.keys() & last.keys()}
-
-
 def _judge_interrupt(
-    irq: int,
-    tally: Tally,
-    start: RecordingStart,
-    end: RecordingEnd | None,
-    checks: tuple[CrossCheck, ...],
-    problems: Sequence[str],
+    irq: int, tally: Tally, source: TraceSource, checks: tuple[CrossCheck, ...], problems: Sequence[str]
 ) -> InterruptResult:
+    start, end = source.start, source.end
     before = start.before.find_interrupt(irq)
     after = end.after.find_interrupt(irq) if end else None
     threads = tuple(thread for thread in start.before.threads_of(irq) if not thread.secondary)
     total = tally.total()
-    verdict, reason = _judge_counts(total, tally)
+    verdict, reason = _judge_counts(total, tally) if threads else (Placement.NO_ACTIVATIONS, _tell_unthreaded(tally))
     if problems:
         verdict, reason = Placement.INVALID, problems[0]
     elif verdict in (Placement.REMOTE, Placement.MIXED):
         reason += "; " + _explain(before, threads, total, tally)
+    names = before.actions if before else tuple(thread.name.partition("-")[2] for thread in threads)
     return InterruptResult(
         irq,
-        ", ".join(before.actions) or before.description if before else "",
+        ", ".join(names) or (before.description if before else ""),
         before,
         after,
         threads,
@@ -238,14 +183,32 @@ def _judge_interrupt(
     )
 
 
+def _tell_unthreaded(tally: Tally) -> str:
+    return f"it has no thread; {tally.handlers.total()} hard handlers"
+
+
+STARVED_AT_END_US = 100_000
+STARVED_US = 1_000_000
+"""A thread starves that waits so long: at the end of a window, after which nobody knows how long it went on, or before
+it ran after all. Emulated guests of a busy machine have latencies of some 50 ms (docs/irq.md).
+"""
+
+
 def _judge_counts(total: Counts, tally: Tally) -> tuple[Placement, str]:
+    waiting = total.classes[Class.WAITING]
+    waited = tally.longest_wait_us / 1e6
     if not total.ran:
-        if waiting := total.classes[Class.WAITING]:
-            waited = tally.longest_wait_us / 1e6
+        if waiting:
             return Placement.STARVED, f"woken {waiting} times and never run; the longest wait is {waited:.2f} s"
         if not tally.handlers:
             return Placement.NO_ACTIVATIONS, "the interrupt did not fire in the window"
         return Placement.NO_ACTIVATIONS, f"{tally.handlers.total()} hard handlers, none of which woke its thread"
+    where = f"{total.local} of {total.ran} activations before that were local"
+    if tally.longest_wait_us >= STARVED_AT_END_US:
+        return Placement.STARVED, f"it waited for its CPU at the end, and had not run for {waited:.2f} s; {where}"
+    longest = total.all_latencies.maximum or 0
+    if longest >= STARVED_US:
+        return Placement.STARVED, f"it waited {longest / 1e6:.2f} s until it ran, the longest time; {where}"
     if total.local == total.ran:
         return Placement.LOCAL, f"all {total.ran} activations ran where the hard handler ran"
     if not total.local:
@@ -266,7 +229,7 @@ def _explain(before: Interrupt | None, threads: Sequence[IrqThread], total: Coun
         return "the thread's own affinity leaves out the CPU of the hard handler: somebody set it"
     if any(len(cpus) > 1 for cpus in allowed):
         return "the thread may run on several CPUs, and another was chosen: a real-time task may have been in its way"
-    return "masks before and after do not explain it"
+    return "masks before and after do not explain it" if before else "its masks are not known"
 
 
 def _judge(interrupts: Sequence[InterruptResult], problems: Sequence[str]) -> tuple[Placement, str]:
@@ -284,30 +247,3 @@ def _judge(interrupts: Sequence[InterruptResult], problems: Sequence[str]) -> tu
     local, count = sum(result.total.local for result in ran), sum(result.total.ran for result in ran)
     kind = Placement.LOCAL if local == count else Placement.MIXED if local else Placement.REMOTE
     return kind, f"{local} of {count} activations local; interrupts: {told}"
-
-
-def _find_notes(start: RecordingStart, end: RecordingEnd | None) -> list[str]:
-    if end is None:
-        return []
-    notes = []
-    before, after = start.before, end.after
-    if before.online != after.online:
-        notes.append(f"CPUs online changed in the window: {before.online} before, {after.online} after")
-    notes += _compare_threads(before, after, start.chosen)
-    for number in start.chosen:
-        first, last = before.find_interrupt(number), after.find_interrupt(number)
-        if first is None or last is None:
-            continue
-        for name in ("asked", "effective"):
-            one, other = getattr(first, name), getattr(last, name)
-            if one != other:
-                notes.append(f"interrupt {number}: mask {name} {one or 'none'} before, {other or 'none'} after")
-    return notes
-
-
-def _compare_threads(before: IrqState, after: IrqState, chosen: Sequence[int]) -> list[str]:
-    """Threads that came or went in the window: new ones were not traced."""
-    first = {thread.pid for thread in before.threads if thread.irq in chosen}
-    last = {thread.pid for thread in after.threads if thread.irq in chosen}
-    notes = [f"thread {pid} ended in the window" for pid in sorted(first - last)]
-    return notes + [f"thread {pid} came in the window and was not traced" for pid in sorted(last - first)]

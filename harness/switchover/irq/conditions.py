@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from switchover.irq.expectation import Expected, Line, Outcome, expect
+from switchover.irq.programs import GPIO, HOG
 from switchover.record.errors import UsageError
 from switchover.record.toml import suggest
 
@@ -143,6 +144,8 @@ class Condition:
 
 LOCAL = expect(Outcome.LOCAL)
 REMOTE = expect(Outcome.REMOTE)
+REMOTE_UNDER_LOAD = expect(Outcome.REMOTE, under=HOG)
+REMOTE_UNDER_GPIO = expect(Outcome.REMOTE, under=GPIO)
 STARVED = expect(Outcome.STARVED)
 STAYS_LOCAL = expect(Outcome.LOCAL, free=True)
 STAYS_REMOTE = expect(Outcome.REMOTE, free=True)
@@ -257,7 +260,7 @@ CONDITIONS: tuple[Condition, ...] = (
             Place(PIC),
             Window("before it", STAYS_LOCAL),
             Load("fifo", 40, "0"),
-            Window("under it", REMOTE),
+            Window("under it", REMOTE_UNDER_LOAD),
             Unload(),
             Window("after it", IS_LEFT_REMOTE),
         ),
@@ -270,7 +273,13 @@ CONDITIONS: tuple[Condition, ...] = (
         "6",
         "the same with FIFO 50, the thread's own priority",
         _PIC,
-        (Place(PIC), Load("fifo", 50, "0"), Window("under it", REMOTE), Unload(), Window("after it", IS_LEFT_REMOTE)),
+        (
+            Place(PIC),
+            Load("fifo", 50, "0"),
+            Window("under it", REMOTE_UNDER_LOAD),
+            Unload(),
+            Window("after it", IS_LEFT_REMOTE),
+        ),
         _PINNED,
         other={Line.PATCHED: {"after it": LOCAL}},
         other_because={Line.PATCHED: f"{_PATCH}: not under the load, but after it"},
@@ -421,7 +430,7 @@ CONDITIONS: tuple[Condition, ...] = (
         (
             Place(1),
             Window("before it", STAYS_LOCAL, (Fire(20, (1,)),)),
-            Window("under it", REMOTE, (Fire(20, (1,), 40),)),
+            Window("under it", REMOTE_UNDER_GPIO, (Fire(20, (1,), 40),)),
             Window("after it", IS_LEFT_REMOTE, (Fire(20, (1,)),)),
         ),
         _PINNED,

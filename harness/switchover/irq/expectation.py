@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from switchover.irq.activations import RAN, Class
 from switchover.irq.analysis import InterruptResult, Placement
+
+UNNAMED = "<...>"
+"""Of a task whose name the kernel does not remember (kernel/trace/trace.c, trace_find_cmdline)."""
 
 
 class Line(StrEnum):
@@ -61,8 +65,21 @@ class Outcome(StrEnum):
     """no number of the recording counts"""
 
 
-def find_outcome(result: InterruptResult) -> Outcome:
-    total = result.total
+def count_under(result: InterruptResult, task: str) -> tuple[int, int]:
+    """Local activations, and all that ran, of those whose hard handler interrupted a task; without one: of all. A task
+    whose name the kernel had forgotten (``<...>``) may be any.
+    """
+    if not task:
+        return result.total.local, result.total.ran
+    found = {key: count for key, count in result.tally.found.items() if key[0] in (task, UNNAMED)}
+    return sum(count for (_, kind), count in found.items() if kind is Class.LOCAL), sum(found.values())
+
+
+def find_outcome(result: InterruptResult, under: str = "") -> Outcome:
+    """``under``: a task that is the load of the window, so that only what it was interrupted for counts. Where it was
+    not there for half of it, the window was not what it was to be.
+    """
+    local, ran = count_under(result, under)
     match result.verdict:
         case Placement.INVALID:
             return Outcome.INVALID
@@ -70,11 +87,13 @@ def find_outcome(result: InterruptResult) -> Outcome:
             return Outcome.STARVED
         case Placement.NO_ACTIVATIONS:
             return Outcome.NOTHING
-        case Placement.LOCAL:
-            return Outcome.LOCAL
-    if result.tally.follows == total.ran - total.local:
+    if 2 * ran < result.total.ran:
+        return Outcome.INVALID
+    if local == ran:
+        return Outcome.LOCAL
+    if result.tally.follows == ran - local:
         return Outcome.FOLLOWED
-    return Outcome.REMOTE if not total.local else Outcome.MIXED
+    return Outcome.REMOTE if not local else Outcome.MIXED
 
 
 MOST_MOVED = {Line.STOCK: 0.05, Line.PATCHED: 0.05, Line.NEW: 0.1, Line.RT: 0.2}
@@ -90,7 +109,13 @@ class Expected:
     """One of some outcomes. ``remote``: of how many activations exactly, if that is known.
 
     ``free``: of a thread that may run anywhere and stays where it ran; ``after``: other windows came before, so that
-    it is where they left it. ``moved``: of how many activations, as a part, it may run elsewhere than the time before.
+    it is where they left it. ``moved``: of how many activations, as a part, it may run elsewhere than the time before
+    (rounded: once in 10 of one in 20). ``under``: the task that is the load: what is expected is of activations whose
+    hard handler interrupted it.
+
+    A load has gaps: a fair task that waits for its CPU gets 50 ms of each second, whatever real-time task is there
+    (6.12 and newer, kernel/sched/deadline.c, fair_server; before that RT throttling, as long). An interrupt that comes
+    then finds no load, and its thread may run where it is.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -98,10 +123,12 @@ class Expected:
     free: bool = False
     after: bool = False
     moved: float | None = None
+    under: str = ""
 
     def __str__(self) -> str:
         text = " or ".join(self.outcomes) + (f", {self.remote} remote" if self.remote is not None else "")
-        return text + (f", moved in {self.moved:.0%} at most" if self.moved is not None else "")
+        text += f", moved in {self.moved:.0%} at most" if self.moved is not None else ""
+        return text + (" where it finds the load" if self.under else "")
 
     def on(self, line: Line) -> "Expected":
         """With what may drive a free thread away there."""
@@ -113,9 +140,14 @@ class Expected:
 
 
 def expect(
-    *outcomes: Outcome, remote: int | None = None, free: bool = False, after: bool = False, moved: float | None = None
+    *outcomes: Outcome,
+    remote: int | None = None,
+    free: bool = False,
+    after: bool = False,
+    moved: float | None = None,
+    under: str = "",
 ) -> Expected:
-    return Expected(outcomes, remote, free, after, moved)
+    return Expected(outcomes, remote, free, after, moved, under)
 
 
 @dataclass(frozen=True)
@@ -145,12 +177,41 @@ class WindowResult:
     """the file"""
 
     @property
+    def under(self) -> str:
+        return self.expected.under if self.expected else ""
+
+    @property
     def ran(self) -> int:
-        return self.result.total.ran if self.result else 0
+        """Activations that count."""
+        return count_under(self.result, self.under)[1] if self.result else 0
 
     @property
     def local(self) -> int:
-        return self.result.total.local if self.result else 0
+        """Of these."""
+        return count_under(self.result, self.under)[0] if self.result else 0
+
+    @property
+    def gaps(self) -> Mapping[str, int]:
+        """Activations that do not count since the load was not there, by the task that the hard handler found."""
+        if not self.result or not self.under:
+            return {}
+        names = (self.under, UNNAMED)
+        return {task: count for task, count in self._count_tasks(RAN).items() if task not in names}
+
+    @property
+    def odd(self) -> Mapping[str, int]:
+        """Of a mixed outcome, the fewer ones of local and remote activations that count, by the task that was found."""
+        if not self.result or self.outcome is not Outcome.MIXED:
+            return {}
+        kinds = (Class.LOCAL,) if 2 * self.local <= self.ran else tuple(kind for kind in RAN if kind is not Class.LOCAL)
+        return {task: count for task, count in self._count_tasks(kinds).items() if task not in self.gaps}
+
+    def _count_tasks(self, kinds: Sequence[Class]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for (task, kind), count in self.result.tally.found.items() if self.result else ():
+            if kind in kinds:
+                found[task] = found.get(task, 0) + count
+        return found
 
     @property
     def moves(self) -> int:
@@ -162,7 +223,7 @@ class WindowResult:
             return True
         if self.outcome not in self.expected.outcomes:
             return False
-        if self.expected.moved is not None and self.moves > self.expected.moved * self.ran:
+        if self.expected.moved is not None and self.moves > int(self.expected.moved * self.ran + 0.5):
             return False
         return self.expected.remote in (None, self.ran - self.local)
 
@@ -206,8 +267,7 @@ def judge(windows: Sequence[WindowResult]) -> tuple[Agreement, str]:
     """Of a condition that was run to its end."""
     invalid = [one for one in windows if one.outcome is Outcome.INVALID]
     if invalid:
-        reason = invalid[0].result.reason if invalid[0].result else "it was not recorded"
-        return Agreement.INVALID, f"{invalid[0].name}: {reason}"
+        return Agreement.INVALID, f"{invalid[0].name}: {_explain_invalid(invalid[0])}"
     wrong = [one for one in windows if not one.agrees]
     if wrong:
         return Agreement.NOT_AS_EXPECTED, "; ".join(
@@ -218,6 +278,18 @@ def judge(windows: Sequence[WindowResult]) -> tuple[Agreement, str]:
     return Agreement.AS_EXPECTED, ""
 
 
+def _explain_invalid(window: WindowResult) -> str:
+    if window.result is None:
+        return "it was not recorded"
+    if window.result.verdict is Placement.INVALID:
+        return window.result.reason
+    return f"{window.under} was interrupted for {window.ran} of {window.result.total.ran} activations only"
+
+
+ODD = 3
+"""Activations that are otherwise than the rest of their window, up to which each is told."""
+
+
 def describe_window(window: WindowResult) -> str:
     """Its outcome in words and numbers.
 
@@ -226,5 +298,15 @@ def describe_window(window: WindowResult) -> str:
     """
     if window.result is None or window.outcome in (Outcome.STARVED, Outcome.NOTHING, Outcome.INVALID):
         return str(window.outcome)
-    moved = f", moved {window.moves} times" if window.expected and window.expected.moved and window.moves else ""
-    return f"{window.outcome}, {window.local} of {window.ran} local{moved}"
+    text = f"{window.outcome}, {window.local} of {window.ran} local"
+    if window.expected and window.expected.moved and window.moves:
+        text += f", moved {window.moves} times"
+    if window.gaps:
+        text += f", {_tell_tasks(window.gaps)} instead of the load"
+    if 0 < sum(window.odd.values()) <= ODD:
+        text += f", odd where a hard handler found {_tell_tasks(window.odd)}"
+    return text
+
+
+def _tell_tasks(tasks: Mapping[str, int]) -> str:
+    return ", ".join(f"{task} ({count} times)" for task, count in sorted(tasks.items()))

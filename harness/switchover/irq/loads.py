@@ -13,12 +13,11 @@ from typing import Literal
 
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until
+from switchover.irq.programs import HOG
 from switchover.irq.state import parse_cpus
 from switchover.irq.tracing import change_host
 from switchover.record.errors import Deadline, NotReady, NotSupported
 
-PROGRAM = "switchover-hog"
-"""In the guest image (images/guest/hog.c)."""
 Policy = Literal["other", "fifo", "rr"]
 _TIMEOUT_S = 120.0
 _SPUN = re.compile(r"spun (\d+) moved (\d+) woken (\d+) late (\d+)")
@@ -54,7 +53,7 @@ def start_hog(
     :raises NotReady: it does not start, or did not get to run at all, or ended before it was told to
     """
     hog = Hog(policy, priority, cpus, period_us)
-    words = [PROGRAM, policy, str(priority), cpus, *([str(period_us)] if period_us else [])]
+    words = [HOG, policy, str(priority), cpus, *([str(period_us)] if period_us else [])]
     needs = priority if policy != "other" and not period_us else 0
     with _spare_kernel_threads(host, needs, cpus), start_program(host, words, f"The load {hog}") as stream:
         yield hog
@@ -89,9 +88,9 @@ def _spare_kernel_threads(host: Host, priority: int, cpus: str) -> Iterator[None
     if not threads:
         yield
         return
-    undo = [PROGRAM, "priority", *(f"{pid}={old}" for pid, old in threads)]
+    undo = [HOG, "priority", *(f"{pid}={old}" for pid, old in threads)]
     with change_host(host, f"priority of kernel threads on CPUs {cpus}", undo, ["true"]):
-        host.run([PROGRAM, "priority", *(f"{pid}={priority + 1}" for pid, _ in threads)])
+        host.run([HOG, "priority", *(f"{pid}={priority + 1}" for pid, _ in threads)])
         yield
 
 
@@ -135,9 +134,9 @@ def start_detached_hog(host: Host, cpus: str, *, policy: Policy, priority: int =
 
     :raises NotSupported: the guest has no such program; :raises NotReady: it does not start
     """
-    if host.run(["sh", "-c", f"command -v {PROGRAM}"], check=False).returncode:
-        raise NotSupported(f"{host.name} has no {PROGRAM}.", fix="use a guest of switchover's own image")
-    place = f"/tmp/{PROGRAM}-{secrets.token_hex(4)}"
+    if host.run(["sh", "-c", f"command -v {HOG}"], check=False).returncode:
+        raise NotSupported(f"{host.name} has no {HOG}.", fix="use a guest of switchover's own image")
+    place = f"/tmp/{HOG}-{secrets.token_hex(4)}"
     hog = DetachedHog(host, place)
     undo = ["sh", "-c", _REMOVE, "sh", place]
     gone = ["test", "!", "-e", place]
@@ -145,7 +144,7 @@ def start_detached_hog(host: Host, cpus: str, *, policy: Policy, priority: int =
         _spare_kernel_threads(host, priority, cpus),
         change_host(host, f"load {policy} {priority} on CPUs {cpus}", undo, gone),
     ):
-        host.run(["sh", "-c", _DETACH, "sh", place, PROGRAM, policy, str(priority), cpus])
+        host.run(["sh", "-c", _DETACH, "sh", place, HOG, policy, str(priority), cpus])
         try:
             wait_until("the load", lambda: hog._say().startswith("running"), timeout=_TIMEOUT_S)
         except Deadline as error:

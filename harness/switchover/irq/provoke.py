@@ -39,8 +39,9 @@ from switchover.irq.expectation import (
     find_outcome,
     judge,
 )
-from switchover.irq.loads import PROGRAM, Hog, Repeated, start_churn, start_hog, start_hotplug, start_offline
+from switchover.irq.loads import Hog, Repeated, start_churn, start_hog, start_hotplug, start_offline
 from switchover.irq.placement import set_mask, set_thread_affinity
+from switchover.irq.programs import HOG
 from switchover.irq.recorder import start_recording, survey_subject
 from switchover.irq.sources import (
     InterruptSource,
@@ -88,8 +89,8 @@ class LeasedHosts:
 
 def read_stage(host: Host, directory: Path) -> LeasedHosts:
     """:raises NotSupported: the program that makes loads is not there"""
-    if host.run(["sh", "-c", f"command -v {PROGRAM}"], check=False).returncode:
-        raise NotSupported(f"{host.name} has no {PROGRAM}.", fix="use a guest of switchover's own image")
+    if host.run(["sh", "-c", f"command -v {HOG}"], check=False).returncode:
+        raise NotSupported(f"{host.name} has no {HOG}.", fix="use a guest of switchover's own image")
     state = read_state(host)
     return LeasedHosts(host, directory, state.kernel, state.cmdline, state.online)
 
@@ -292,7 +293,7 @@ class _Run:
             with start_recording(survey_subject(self.host, [str(self._source.number)]), path):
                 self._do_all(window.during)
             result = analyse_file(path).interrupts[0]
-            outcome, attempts = find_outcome(result), attempts - 1
+            outcome, attempts = find_outcome(result, expected.under if expected else ""), attempts - 1
             if outcome is not Outcome.INVALID or not attempts:
                 break
         self.windows.append(WindowResult(window.name, outcome, expected, result, path.name))
@@ -301,13 +302,13 @@ class _Run:
         """:raises NotReady: a load is still there"""
         script = (
             "for path in /proc/[0-9]*/comm; do read -r name <$path && "
-            f'case $name in {PROGRAM[:15]}) echo "${{path%/comm}}" ;; esac; done 2>/dev/null; true'
+            f'case $name in {HOG[:15]}) echo "${{path%/comm}}" ;; esac; done 2>/dev/null; true'
         )
 
         def is_gone() -> bool:
             return not self.host.run(["sh", "-c", script], timeout=60).text.split()
 
-        wait_until(f"the end of {PROGRAM}", is_gone, timeout=_SETTLE_S)
+        wait_until(f"the end of {HOG}", is_gone, timeout=_SETTLE_S)
 
 
 def _is_repeatable(window: Window) -> bool:

@@ -60,8 +60,9 @@ class Subject:
         return tuple(thread.pid for thread in self.state.threads if thread.irq in numbers and not thread.secondary)
 
 
-def survey_subject(host: Host, words: Sequence[str] = ()) -> Subject:
+def survey_subject(host: Host, words: Sequence[str] = (), *, unthreaded: bool = False) -> Subject:
     """Which interrupts of a host can be recorded: those of ``words`` (numbers, parts of names), or all threaded ones.
+    With ``unthreaded`` words may mean others, of which only hard handlers are recorded.
 
     :raises NotSupported: it cannot be traced, or none of its interrupts is threaded
     :raises UsageError: no threaded interrupt is meant by a word
@@ -69,17 +70,16 @@ def survey_subject(host: Host, words: Sequence[str] = ()) -> Subject:
     tracefs = require_tracefs(host)
     began = time.monotonic()
     state = read_state(host)
-    if not state.threaded:
+    if not state.threaded and not (unthreaded and words):
         raise NotSupported(
             f"No interrupt of {host.name} is threaded.",
             why=f"its kernel was booted with: {state.cmdline}",
             fix="boot it with threadirqs on the kernel command line, or use a PREEMPT_RT kernel",
         )
     for word in words:
-        if not choose_interrupts(state, [word]):
-            threaded = ", ".join(f"{one.number} ({','.join(one.actions)})" for one in state.threaded)
-            raise UsageError(f"{host.name} has no threaded interrupt {word!r}.", why=f"threaded ones: {threaded}")
-    chosen = tuple(choose_interrupts(state, words))
+        if not choose_interrupts(state, [word], unthreaded=unthreaded):
+            raise _explain_word(host, state, word)
+    chosen = tuple(choose_interrupts(state, words, unthreaded=unthreaded))
     later = parse_counters(host.run(["sh", "-c", counters_script([])], timeout=60).text)
     seconds = max(0.01, time.monotonic() - began)
     numbers = {interrupt.number for interrupt in chosen}
@@ -88,6 +88,20 @@ def survey_subject(host: Host, words: Sequence[str] = ()) -> Subject:
         for cpu, count in later.interrupts.get(number, {}).items():
             by_cpu[cpu] = by_cpu.get(cpu, 0) + count - state.counters.interrupts.get(number, {}).get(cpu, 0)
     return Subject(host, tracefs, state, chosen, max(by_cpu.values(), default=0) / seconds)
+
+
+def _explain_word(host: Host, state: IrqState, word: str) -> UsageError:
+    threaded = ", ".join(f"{one.number} ({','.join(one.actions)})" for one in state.threaded)
+    others = choose_interrupts(state, [word], unthreaded=True)
+    if not others:
+        return UsageError(f"{host.name} has no interrupt {word!r}.", why=f"threaded ones: {threaded}")
+    name = f"interrupt {others[0].number} ({','.join(others[0].actions) or others[0].description})"
+    return UsageError(
+        f"{host.name} has no threaded interrupt {word!r}.",
+        why=f"{name} has no thread of its own: its handler runs in hard interrupt context, or, behind a slow bus, in "
+        f"the thread of the interrupt it hangs on; threaded ones: {threaded}",
+        fix="where it arrives can be looked at with --forbid-cpus",
+    )
 
 
 class OpenRecording:
@@ -199,6 +213,7 @@ def open_window(
             numbers,
             subject.state,
             (*notes, *(f"others trace there too: {other}" for other in tracefs.others)),
+            instance.header,
         )
         with contextlib.closing(RecordingWriter(path, start)) as writer:
             yield Window(instance, instance.switch_on(), writer)
@@ -228,15 +243,17 @@ def record(
     words: Sequence[str] = (),
     *,
     buffer_kib: int = 0,
+    unthreaded: bool = False,
     attempt: Callable[[Subject], None] = lambda subject: None,
 ) -> tuple[Loss, ...]:
     """Record a window of some seconds. If events are lost, again with a larger buffer; what the last window lost is
-    returned and in the file, which then says that it is invalid. ``attempt`` is called before each window.
+    returned and in the file, which then says that it is invalid. ``unthreaded``: as :func:`survey_subject` has it.
+    ``attempt`` is called before each window.
     """
     notes: list[str] = []
     losses: tuple[Loss, ...] = ()
     for number in range(1, ATTEMPTS + 1):
-        subject = survey_subject(host, words)
+        subject = survey_subject(host, words, unthreaded=unthreaded)
         attempt(subject)
         with start_recording(subject, path, window_s=seconds, buffer_kib=buffer_kib, notes=notes) as recording:
             used = recording.buffer_kib

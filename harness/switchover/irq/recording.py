@@ -4,7 +4,8 @@
 Readable with zcat. A line of the trace never begins with a brace: the kernel prints a task's name of up to 15
 characters in a column of 16. In order::
 
-    {"irq_recording": 1, "start": {…}}     host, kernel, what was traced, interrupts and threads before
+    {"irq_recording": 1, "start": {…}}     host, kernel, what was traced, interrupts and threads before, the header
+                                           that the kernel prints above a trace
     … lines of trace_pipe …
     {"end": {…}}                           interrupts and threads after, counters around the window, what was lost
 
@@ -15,13 +16,14 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BufferedIOBase
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from switchover.irq.state import Counters, IrqState
+from switchover.irq.columns import Columns, parse_header
+from switchover.irq.state import Counters, IrqState, tell_secondary
 from switchover.record.errors import UsageError
 
 VERSION = 1
@@ -42,6 +44,13 @@ class RecordingStart:
     """numbers of the interrupts that were traced"""
     before: IrqState
     notes: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    """lines with which the kernel's ``trace`` begins: what its latency columns are; recordings of old have none"""
+
+    @property
+    def columns(self) -> Columns | None:
+        """None: nobody knows."""
+        return parse_header(self.header)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,9 @@ class RecordingWriter:
 class RecordingReader:
     """One pass over a recording: ``start`` at once, then :meth:`chunks`, then ``end``, None if the file has none."""
 
+    foreign = ""
+    """Whose text it is, if it is not ours."""
+
     def __init__(self, file: BufferedIOBase, name: str) -> None:
         """:raises UsageError: it is no recording, or of another version"""
         self._file = file
@@ -123,12 +135,29 @@ class RecordingReader:
             raise UsageError(
                 f"{name} is not a recording of interrupts.", fix="make one: switchover irq record HOST"
             ) from None
+        if type(version) is not int:
+            what = f"irq_recording is {json.dumps(version)}, not a number"
+            raise UsageError(f"The first line of {name} is wrong.", why=what, fix=f"recordings have {VERSION} there")
         if version != VERSION:
             raise UsageError(f"{name} is of version {version}; this switchover reads version {VERSION}.")
+        if not isinstance(fields.get("start"), dict):
+            why = (
+                f"start is {json.dumps(fields['start'])[:80]}, not a table" if "start" in fields else "it has no start"
+            )
+            raise UsageError(
+                f"The first line of {name} is wrong.",
+                why=f"{why}: the host, its interrupts and threads before the trace",
+                fix="the file is not whole; make another one: switchover irq record HOST",
+            )
         try:
-            self.start = _START.validate_python(fields.get("start"))
+            start = _START.validate_python(fields["start"])
         except ValidationError as error:
-            raise UsageError(f"The first line of {name} is wrong.", why=_first_problem(error)) from error
+            raise UsageError(f"The first line of {name} is wrong.", why=f"start.{_first_problem(error)}") from error
+        self.start = replace(start, before=tell_secondary(start.before))
+
+    @property
+    def columns(self) -> Columns | None:
+        return self.start.columns
 
     def chunks(self) -> Iterator[bytes]:
         """The trace, in pieces."""
@@ -157,7 +186,8 @@ class RecordingReader:
 
     def _parse_end(self, line: bytes) -> None:
         try:
-            self.end = _END.validate_python(json.loads(line)["end"])
+            end = _END.validate_python(json.loads(line)["end"])
+            self.end = replace(end, after=tell_secondary(end.after))
         except (ValueError, TypeError, KeyError) as error:
             self.damage = f"the last line is wrong: {error}".splitlines()[0]
 

@@ -10,13 +10,12 @@ from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until
 from switchover.irq.conditions import HOUSE
 from switchover.irq.loads import start_program
+from switchover.irq.programs import GPIO
 from switchover.irq.state import Interrupt, IrqThread, counters_script, parse_counters, read_state
 from switchover.record.errors import CommandFailed, NotReady, NotSupported
 
 _TIMEOUT_S = 180.0
 _HOLD_S = 0.5
-GPIO_PROGRAM = "switchover-gpio"
-"""In the guest image (images/guest/gpio.c)."""
 
 
 class InterruptSource(Protocol):
@@ -60,7 +59,7 @@ class GpioLine:
     def fire(self, host: Host, count: int, cpus: Sequence[int], priority: int) -> None:
         # an even number: the first of the next time is a change again
         words = [self._path, str(count + count % 2), str(priority), *(str(cpu) for cpu in cpus)]
-        host.run([GPIO_PROGRAM, "pull", *words], timeout=_TIMEOUT_S)
+        host.run([GPIO, "pull", *words], timeout=_TIMEOUT_S)
 
     def fire_once(self, host: Host) -> None:
         host.run(["sh", "-c", 'echo pull-up >"$1"', "sh", self._path])
@@ -97,8 +96,8 @@ def start_gpio_line(host: Host) -> Iterator[GpioLine]:
     :raises NotSupported: the kernel has no gpio-sim, or the guest not our program
     """
     try:
-        if host.run(["sh", "-c", f"command -v {GPIO_PROGRAM}"], check=False).returncode:
-            raise NotSupported(f"{host.name} has no {GPIO_PROGRAM}.", fix="use a guest of switchover's own image")
+        if host.run(["sh", "-c", f"command -v {GPIO}"], check=False).returncode:
+            raise NotSupported(f"{host.name} has no {GPIO}.", fix="use a guest of switchover's own image")
         text = host.run(["sh", "-c", _GPIO_SET_UP, "sh", _GPIO_NAME], timeout=60).text.split()
     except CommandFailed as error:
         if error.returncode == 9:
@@ -107,7 +106,7 @@ def start_gpio_line(host: Host) -> Iterator[GpioLine]:
         raise
     device, chip = text[-2:]
     try:
-        with start_program(host, [GPIO_PROGRAM, f"/dev/{chip}", "0"], "The GPIO line"):
+        with start_program(host, [GPIO, f"/dev/{chip}", "0"], "The GPIO line"):
             interrupt = _find_interrupt(host)
             if interrupt is None:
                 raise NotReady(f"The interrupt of the GPIO line of {host.name} did not appear.")

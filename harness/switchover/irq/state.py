@@ -6,15 +6,16 @@ Read by one shell script with nothing but cat, so that any guest can answer it.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from switchover.hosts.host import Host
+from switchover.irq.secondary import find_secondary
 
 POLICIES = {0: "OTHER", 1: "FIFO", 2: "RR", 3: "BATCH", 5: "IDLE", 6: "DEADLINE", 7: "EXT"}
 """include/uapi/linux/sched.h"""
 _NO_SETAFFINITY = 0x04000000
 """PF_NO_SETAFFINITY (include/linux/sched.h): nobody may set the thread's affinity; IRQ threads have it from 6.19 on."""
-_IRQ_THREAD = re.compile(r"irq/(\d+)-(s-)?")
+_IRQ_THREAD = re.compile(r"irq/(\d+)-")
 
 _COUNTERS = """
 counters() {
@@ -157,7 +158,8 @@ def parse_state(text: str) -> IrqState:
                 values.setdefault(name, rest)
     counters = parse_counters(text)
     descriptions = _parse_descriptions(text)
-    return IrqState(
+    actions = {number: _split_actions(names) for number, names in by_irq["actions"].items()}
+    state = IrqState(
         values.get("kernel", ""),
         values.get("cmdline", ""),
         values.get("online", ""),
@@ -168,7 +170,7 @@ def parse_state(text: str) -> IrqState:
                 counts,
                 by_irq["asked"].get(number, ""),
                 by_irq["effective"].get(number, ""),
-                tuple(name for name in by_irq["actions"].get(number, "").split(",") if name and name != "(null)"),
+                actions.get(number, ()),
                 by_irq["chip"].get(number, ""),
             )
             for number, counts in sorted(counters.interrupts.items())
@@ -176,6 +178,19 @@ def parse_state(text: str) -> IrqState:
         tuple(thread for stat in stats if (thread := _parse_thread(stat, cpus)) is not None),
         counters,
     )
+    return tell_secondary(state)
+
+
+def tell_secondary(state: IrqState) -> IrqState:
+    """The same, each thread with whether it is a secondary one, which shows beside the others only."""
+    actions = {interrupt.number: interrupt.actions for interrupt in state.interrupts}
+    secondary = find_secondary({thread.pid: thread.name for thread in state.threads}, actions)
+    threads = tuple(replace(thread, secondary=thread.pid in secondary) for thread in state.threads)
+    return replace(state, threads=threads)
+
+
+def _split_actions(names: str) -> tuple[str, ...]:
+    return tuple(name for name in names.split(",") if name and name != "(null)")
 
 
 def _parse_thread(stat: str, cpus: Mapping[str, str]) -> IrqThread | None:
@@ -190,7 +205,7 @@ def _parse_thread(stat: str, cpus: Mapping[str, str]) -> IrqThread | None:
         int(pid),
         name,
         int(match[1]),
-        bool(match[2]),
+        False,
         cpus.get(pid, ""),
         POLICIES.get(int(fields[38]), fields[38]),
         int(fields[37]),
@@ -260,14 +275,15 @@ def render_cpus(cpus: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def choose_interrupts(state: IrqState, words: Sequence[str]) -> list[Interrupt]:
-    """Threaded interrupts by number, or by a part of an action's or the description's text; all without ``words``."""
-    threaded = state.threaded
+def choose_interrupts(state: IrqState, words: Sequence[str], *, unthreaded: bool = False) -> list[Interrupt]:
+    """Threaded interrupts by number, or by a part of an action's or the description's text; all without ``words``.
+    With ``unthreaded`` words may mean others, too.
+    """
     if not words:
-        return list(threaded)
+        return list(state.threaded)
     chosen = {}
     for word in words:
-        for interrupt in threaded:
+        for interrupt in state.interrupts if unthreaded else state.threaded:
             by_text = not word.isdigit() and word in " ".join((*interrupt.actions, interrupt.description))
             if by_text or word == str(interrupt.number):
                 chosen[interrupt.number] = interrupt

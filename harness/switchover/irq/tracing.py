@@ -158,6 +158,8 @@ put "$wakes" events/irq/irq_handler_exit/filter
 for event in sched_waking sched_wakeup sched_migrate_task; do put "$threads" "events/sched/$event/filter"; done
 put "$switches" events/sched/sched_switch/filter
 for event in EVENTS; do put 1 "events/$event/enable"; done
+while read -r line; do case $line in "#"*) echo "$line" ;; *) break ;; esac; done <"$instance/trace"
+true
 """
 # Whoever reads the instance keeps it from being removed. The reader is known by its command line, in which the path
 # ends otherwise than in this one's; a guest may have neither pkill nor fuser.
@@ -198,6 +200,8 @@ class TraceInstance:
     buffer_kib: int
     """for each CPU"""
     pids: tuple[int, ...]
+    header: tuple[str, ...] = ()
+    """lines with which the kernel's ``trace`` begins"""
 
     @property
     def reader(self) -> list[str]:
@@ -244,7 +248,8 @@ def start_instance(
     with change_host(host, f"trace instance {path}", undo, gone):
         try:
             script = _SET_UP.replace("EVENTS", " ".join(EVENTS))
-            host.run(["sh", "-c", script, "sh", path, tracefs.clock, str(buffer_kib), *filters], timeout=60)
+            words = [path, tracefs.clock, str(buffer_kib), *filters]
+            header = host.run(["sh", "-c", script, "sh", *words], timeout=60).text
         except CommandFailed as error:
             raise NotReady(
                 f"Tracing could not be set up on {host.name}.",
@@ -252,7 +257,7 @@ def start_instance(
                 fix="--buffer with a smaller number, if it says that memory is short; others that trace there: "
                 + (", ".join(tracefs.others) or "none"),
             ) from error
-        yield TraceInstance(host, path, tracefs.clock, buffer_kib, tuple(pids))
+        yield TraceInstance(host, path, tracefs.clock, buffer_kib, tuple(pids), tuple(header.splitlines()))
 
 
 # what is changed here is in the kernel's memory: another boot of the host has nothing of it
@@ -291,8 +296,9 @@ def render_filters(irqs: Sequence[int], pids: Sequence[int]) -> tuple[str, str, 
     def any_of(field: str, values: Sequence[int]) -> str:
         return " || ".join(f"{field} == {value}" for value in values)
 
-    numbers, threads = any_of("irq", irqs), any_of("pid", pids)
-    switches = f"{any_of('prev_pid', pids)} || {any_of('next_pid', pids)}"
+    # without threads what is never so: no task has a pid below 0
+    numbers, threads = any_of("irq", irqs), any_of("pid", pids or [-1])
+    switches = f"{any_of('prev_pid', pids or [-1])} || {any_of('next_pid', pids or [-1])}"
     return numbers, f"({numbers}) && ret == {IRQ_WAKE_THREAD}", threads, switches
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from switchover.irq.activations import RAN, Class, Counts
-from switchover.irq.analysis import Analysis, CrossCheck, InterruptResult
+from switchover.irq.analysis import Analysis, InterruptResult
+from switchover.irq.crosschecks import CrossCheck
+from switchover.irq.forbidden import Forbidden
 from switchover.irq.latency import Latencies
-from switchover.irq.state import IrqThread
+from switchover.irq.state import IrqThread, render_cpus
 from switchover.record.units import format_seconds
 
 _BAR = 20
@@ -18,12 +20,8 @@ JSON_VERSION = 1
 
 def render_analysis(analysis: Analysis) -> str:
     """Verdict, what speaks against it, and each interrupt that fired."""
-    start = analysis.start
-    window = f"{analysis.seconds:.1f} s" if analysis.seconds is not None else "no whole window"
-    kernel = start.before.kernel.split()[0] if start.before.kernel else "unknown"
     lines = [
-        f"{analysis.name}: {start.host}, kernel {kernel}, {start.started}",
-        f"{window}, clock {start.clock}, {analysis.reading.events:,} events, buffers of {start.buffer_kib} KiB",
+        *_render_origin(analysis),
         f"verdict: {analysis.verdict}: {analysis.reason}",
         *(f"invalid: {problem}" for problem in analysis.problems),
         *(f"note: {note}" for note in analysis.notes),
@@ -36,6 +34,20 @@ def render_analysis(analysis: Analysis) -> str:
         names = ", ".join(f"{result.number} ({result.name})" for result in quiet)
         lines += ["", f"did not fire in the window: {names}"]
     return "\n".join(lines)
+
+
+def _render_origin(analysis: Analysis) -> list[str]:
+    """Where it was recorded, and how."""
+    start = analysis.start
+    window = f"{analysis.seconds:.1f} s" if analysis.seconds is not None else "no whole window"
+    if analysis.foreign:
+        host = f"text of {analysis.foreign}, host, kernel and clock unknown"
+        return [f"{analysis.name}: {host}", f"{window}, {analysis.reading.events:,} events"]
+    kernel = start.before.kernel.split()[0] if start.before.kernel else "unknown"
+    return [
+        f"{analysis.name}: {start.host}, kernel {kernel}, {start.started}",
+        f"{window}, clock {start.clock}, {analysis.reading.events:,} events, buffers of {start.buffer_kib} KiB",
+    ]
 
 
 def _render_interrupt(result: InterruptResult) -> list[str]:
@@ -56,6 +68,24 @@ def _render_interrupt(result: InterruptResult) -> list[str]:
     return [*lines, f"  {others}", *(f"  check    {check.what}: {render_check(check)}" for check in result.checks)]
 
 
+def render_forbidden(forbidden: Forbidden) -> str:
+    """Who was on forbidden CPUs, and who may go there."""
+    cpus = render_cpus(forbidden.cpus)
+    lines = [f"forbidden CPUs {cpus}: {'used' if forbidden.trespassers else 'no traced interrupt was there'}"]
+    for one in forbidden.interrupts:
+        name = f"  interrupt {one.irq}, {one.name}"
+        did = [f"{count} hard handlers on CPU {cpu}" for cpu, count in one.handlers.items()]
+        did += [f"its thread came to run {count} times on CPU {cpu}" for cpu, count in one.runs.items()]
+        if did:
+            lines.append(f"{name}: {', '.join(did)}")
+        elif one.allowed:
+            lines.append(f"{name}: was not there; its masks let it go to CPUs {render_cpus(one.allowed)}")
+    if forbidden.others:
+        told = ", ".join(f"{irq} ({count} times)" for irq, count in forbidden.others.items())
+        lines.append(f"  there too, and not traced: interrupts {told}")
+    return "\n".join(lines)
+
+
 def render_masks(result: InterruptResult) -> str:
     """Masks before the window, and who may run where."""
     masks = "masks unknown"
@@ -66,7 +96,7 @@ def render_masks(result: InterruptResult) -> str:
 
 def render_thread(thread: IrqThread) -> str:
     fixed = "" if thread.settable else ", fixed by the kernel"
-    return f"thread {thread.pid} {thread.policy} {thread.priority} on {thread.cpus}{fixed}"
+    return f"thread {thread.pid} {thread.policy} {thread.priority} on {thread.cpus or 'unknown CPUs'}{fixed}"
 
 
 def render_part(counts: Counts) -> str:
@@ -135,25 +165,43 @@ def render_check(check: CrossCheck) -> str:
     return f"{check.traced} in the trace, {bounds} counted{'' if check.agrees else ': DISAGREES'}"
 
 
-def render_analysis_json(analysis: Analysis) -> dict[str, object]:
+def render_analysis_json(analysis: Analysis, forbidden: Forbidden | None = None) -> dict[str, object]:
     """All of it for programs. Latencies in µs; what is not known is null."""
     return {
+        "forbidden": _forbidden_json(forbidden) if forbidden else None,
         "version": JSON_VERSION,
         "name": analysis.name,
         "verdict": analysis.verdict,
         "reason": analysis.reason,
         "problems": list(analysis.problems),
         "notes": list(analysis.notes),
-        "host": analysis.start.host,
-        "kernel": analysis.start.before.kernel,
-        "cmdline": analysis.start.before.cmdline,
-        "started": analysis.start.started,
-        "clock": analysis.start.clock,
+        "foreign": analysis.foreign or None,
+        "host": analysis.start.host or None,
+        "kernel": analysis.start.before.kernel or None,
+        "cmdline": None if analysis.foreign else analysis.start.before.cmdline,
+        "started": analysis.start.started or None,
+        "clock": analysis.start.clock or None,
         "window_s": analysis.seconds,
         "events": analysis.reading.events,
         "losses": [asdict(loss) for loss in analysis.end.losses] if analysis.end else None,
         "total": _counts_json(analysis.total),
         "interrupts": [_interrupt_json(result) for result in analysis.interrupts],
+    }
+
+
+def _forbidden_json(forbidden: Forbidden) -> dict[str, object]:
+    return {
+        "cpus": render_cpus(forbidden.cpus),
+        "interrupts": [
+            {
+                "number": one.irq,
+                "hard_handlers": dict(one.handlers),
+                "thread_runs": dict(one.runs),
+                "allowed": render_cpus(one.allowed),
+            }
+            for one in forbidden.interrupts
+        ],
+        "others": dict(forbidden.others),
     }
 
 

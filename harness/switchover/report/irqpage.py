@@ -39,16 +39,20 @@ def render_page(analysis: Analysis) -> str:
     fired = [result for result in analysis.interrupts if result.tally.handlers]
     quiet = [f"{result.number} ({result.name})" for result in analysis.interrupts if not result.tally.handlers]
     window = f"{analysis.seconds:.1f} s" if analysis.seconds is not None else "no whole window"
+    host = start.host or "an unknown machine"
+    tracing = f"clock {start.clock}, buffers of {start.buffer_kib} KiB for each CPU"
+    if analysis.foreign:
+        tracing = f"text of {analysis.foreign}, made by others"
     parts = [
-        f"<h1>IRQ threads of {escape(start.host)}</h1>",
+        f"<h1>IRQ threads of {escape(host)}</h1>",
         _render_verdict(analysis.verdict, analysis.reason),
         *(f'<p class="verdict invalid">{escape(problem)}</p>' for problem in analysis.problems),
         _render_list(
             {
-                "recorded": f"{start.started}, {window}, {analysis.reading.events:,} events",
-                "kernel": start.before.kernel,
+                "recorded": f"{start.started or 'at an unknown time'}, {window}, {analysis.reading.events:,} events",
+                "kernel": start.before.kernel or "unknown",
                 "command line": start.before.cmdline,
-                "tracing": f"clock {start.clock}, buffers of {start.buffer_kib} KiB for each CPU",
+                "tracing": tracing,
                 "file": analysis.name,
             }
         ),
@@ -57,7 +61,7 @@ def render_page(analysis: Analysis) -> str:
         *(_render_interrupt(result) for result in fired),
         f"<p>Did not fire in the window: {escape(', '.join(quiet))}.</p>" if quiet else "",
     ]
-    title = escape(f"IRQ threads of {start.host}: {analysis.verdict}")
+    title = escape(f"IRQ threads of {host}: {analysis.verdict}")
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width">\n'

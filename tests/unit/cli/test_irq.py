@@ -12,7 +12,12 @@ from switchover.cli.main import main
 from switchover.irq.conditions import CONDITIONS
 from switchover.record.errors import UsageError
 
-LOCAL, MIXED = (str(DATA / f"6.12-{name}.trace.gz") for name in ("virtio", "virtio-mask-changes"))
+LOCAL, MIXED, STARVED, QUIET = (
+    str(DATA / f"6.12-{name}.trace.gz")
+    for name in ("virtio", "virtio-mask-changes", "fifo-60-on-the-only-cpu-0", "one-effective-cpu-0")
+)
+FOREIGN, LAZY = str(DATA / "foreign-trace.txt"), str(DATA / "lazy-letters.trace.gz")
+COLUMNS = "irqs-off,need-resched,need-resched-lazy,hardirq/softirq,preempt-depth"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,19 @@ def test_a_host_key_as_it_is_or_in_a_file(tmp_path: Path) -> None:
         (["irq", "report", MIXED], 0),
         (["irq", "report", MIXED, "--require-local", "80"], 0),
         (["irq", "report", MIXED, "--require-local", "81"], 1),
+        (["irq", "report", MIXED, "--forbid-cpus", "3"], 0),
+        (["irq", "report", MIXED, "--forbid-cpus", "2-3"], 1),
+        (["irq", "report", MIXED, "--forbid-cpus", "3", "--require-local", "81"], 1),
+        (["irq", "report", STARVED, "--require-local", "0"], 1),
+        (["irq", "report", STARVED], 0),
+        (["irq", "report", QUIET, "--forbid-cpus", "3"], 0),
+        (["irq", "report", FOREIGN], 0),
+        (["irq", "report", FOREIGN, "--require-local", "1"], 1),
+        (["irq", "report", LAZY], 2),
+        (["irq", "report", LAZY, "--columns", COLUMNS], 0),
+        (["irq", "report", LAZY, "--columns", "irqs-off,need-resched,hardirq/softirq,preempt-depth"], 3),
+        (["irq", "report", LAZY, "--columns", "irqs-off,hardirk"], 2),
+        (["irq", "report", LOCAL, "--columns", COLUMNS], 2),
         (["irq", "report", "/none"], 2),
         (["irq", "report", __file__], 2),
         (["irq", "record", "nowhere"], 2),
@@ -85,7 +103,15 @@ def test_a_recording_that_was_cut_off_is_not_ready(tmp_path: Path) -> None:
     assert main(["irq", "report", str(path), "--require-local", "0"]) == 3
 
 
-@pytest.mark.parametrize("option", [["--seconds", "0"], ["--require-local", "101"], ["--seconds", "x"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--seconds", "0"],
+        ["--require-local", "101"],
+        ["--seconds", "x"],
+        *(["--forbid-cpus", word] for word in ("", "2-", "x", "3-2", "0,3-2", "-1")),
+    ],
+)
 def test_numbers_out_of_range(option: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["irq", "record", "local", *option])
@@ -133,3 +159,27 @@ def test_conditions_that_cannot_be_run(words: list[str], message: str, capsys: p
     """Said at once, before anything is built or booted."""
     assert main(["irq", "conditions", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_forbidden_cpus_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who was there, how often, and who may go there; in JSON too."""
+    assert main(["irq", "report", MIXED, "--forbid-cpus", "2-3"]) == 1
+    assert (
+        "  interrupt 25, virtio0-input.0: 9 hard handlers on CPU 2, its thread came to run " in capsys.readouterr().out
+    )
+    assert main(["irq", "report", MIXED, "--forbid-cpus", "2-3", "--json"]) == 1
+    (one,) = json.loads(capsys.readouterr().out)["forbidden"]["interrupts"]
+    assert (one["number"], one["hard_handlers"]) == (25, {"2": 9})
+
+
+def test_columns_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that begins with the header of the kernel that was traced."""
+    path = tmp_path / "trace"
+    path.write_text(
+        "# tracer: nop\n#  _----=> irqs-off\n#  / _----=> need-resched\n#  |/ _----=> need-resched-lazy\n"
+        "#  ||/ _----=> hardirq/softirq\n#  |||/ _---=> preempt-depth\n#           TASK-PID     CPU#  |||||\n"
+    )
+    assert main(["irq", "report", LAZY, "--columns", str(path)]) == 0
+    assert "13 of 28 activations local" in capsys.readouterr().out
+    assert main(["irq", "report", LAZY, "--columns", __file__]) == 2
+    assert "has no header of the kernel's trace" in capsys.readouterr().err

@@ -7,11 +7,29 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from switchover.irq.activations import Class
+from switchover.irq.columns import LAYOUTS
 from switchover.irq.events import BEGIN, END
 
 IRQS = {24: 101, 25: 102, 26: 103}
 """Interrupts and their threads."""
 CPUS = 4
+HEADER = """\
+# tracer: nop
+#
+# entries-in-buffer/entries-written: 0/0   #P:4
+#
+#                                _-----=> irqs-off/BH-disabled
+#                               / _----=> need-resched
+#                              | / _---=> hardirq/softirq
+#                              || / _--=> preempt-depth
+#                              ||| / _-=> migrate-disable
+#                              |||| /     delay
+#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
+#              | |         |   |||||     |         |
+"""
+"""As guests of 6.12, with and without PREEMPT_RT, and of 7.3 print it."""
+COLUMNS = LAYOUTS["5.15 and newer"]
+"""What it says."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 """Events joined to activations: known answers, from traces that are made and from pieces of real ones."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
-from tests.unit.irq.made import IRQS, Made, activations, apart, line, render_trace, switch, wake
+from tests.unit.irq.made import COLUMNS, IRQS, Made, activations, apart, line, render_trace, switch, wake
 
 from switchover.irq.activations import RAN, Activation, Class, Joiner, Tally
 from switchover.irq.events import TraceReader
@@ -14,7 +15,7 @@ THREADS = {pid: irq for irq, pid in IRQS.items()}
 
 def join(text: str, masks: dict[int, str] | None = None) -> tuple[dict[int, Tally], list[Activation]]:
     seen: list[Activation] = []
-    joiner, reader = Joiner(THREADS, masks, notice=seen.append), TraceReader()
+    joiner, reader = Joiner(THREADS, masks, notice=seen.append), TraceReader(COLUMNS)
     for batch in reader.read([text.encode()]):
         joiner.consume(batch, reader.marks)
     joiner.finish()
@@ -120,3 +121,86 @@ def test_masks_are_counted_apart() -> None:
     tallies, _ = join(render_trace([one], marks=False) + mark + late, {25: "0-3"})
     assert {mask: counts.local for mask, counts in tallies[25].by_mask.items()} == {"0-3": 1, "0-1": 1}
     assert tallies[25].total().local == 2
+
+
+def leave_out(text: str, *events: str) -> str:
+    return "".join(one for one in text.splitlines(keepends=True) if not any(event in one for event in events))
+
+
+OWN_WAKE_UPS = activations().map(lambda made: [replace(one, foreign=False) for one in apart(made)])
+
+
+@given(OWN_WAKE_UPS)
+def test_a_trace_without_sched_waking(made: list[Made]) -> None:
+    """The first wake-up of a sleeping thread after its handler stands for it: each activation in its cell and class."""
+    tallies, _ = join(leave_out(render_trace(made), "sched_waking"))
+    for irq, tally in tallies.items():
+        ours = [one for one in made if one.irq == irq]
+        assert tally.total().matrix == Counter((one.hard, one.ran) for one in ours)
+        expected = Counter(one.kind for one in ours)
+        expected[Class.COALESCED] += sum(one.coalesced for one in ours)
+        assert +tally.total().classes == +expected
+        assert (tally.unseen_wakings, tally.unseen_wakeups) == (len(ours), 0)
+
+
+@given(OWN_WAKE_UPS)
+def test_a_trace_without_wake_ups(made: list[Made]) -> None:
+    """Nothing is joined, and each run that a handler had asked for is counted as unseen."""
+    tallies, seen = join(leave_out(render_trace(made), "sched_waking", "sched_wakeup"))
+    assert seen == []
+    assert sum(tally.unseen_wakeups for tally in tallies.values()) == len(made)
+
+
+def test_no_wake_up_is_taken_for_one_that_is_missing() -> None:
+    """A thread that is woken by somebody else after a handler that found it running: with sched_waking it is known."""
+    text = (
+        line(5, 1, "d..2.", switch(0, "R", IRQS[25])) + handler(10, 2) + line(15, 1, "d..2.", switch(IRQS[25], "S", 0))
+    )
+    text += line(20, 3, "d..3.", wake(25, "sched_waking", 1), "tee", 9) + line(
+        21, 1, "dN.4.", wake(25, "sched_wakeup", 1)
+    )
+    text += line(22, 1, "d..2.", switch(0, "R", IRQS[25]))
+    tallies, seen = join(text)
+    tally = tallies[25]
+    assert seen == []
+    assert (tally.total().classes[Class.COALESCED], tally.unseen_wakings, tally.other_wakeups) == (1, 0, 1)
+
+
+def test_a_handler_that_runs_in_the_thread_of_its_parent() -> None:
+    """Outside hard interrupt context, on whatever CPU that thread is: the wake-up follows it in the same context."""
+    where = ("irq/24-expander", 101)
+    text = line(10, 2, "d..1.", "irq_handler_entry: irq=25 name=x", *where) + line(11, 2, "d..1.", EXIT, *where)
+    text += line(12, 2, "d..3.", wake(25, "sched_waking", 2), *where) + line(
+        13, 2, "d..4.", wake(25, "sched_wakeup", 3)
+    )
+    text += line(20, 3, "d..2.", switch(0, "R", IRQS[25])) + line(30, 3, "d..2.", switch(IRQS[25], "S", 0))
+    tallies, (one,) = join(text)
+    assert (one.kind, one.hard_cpu, one.thread_cpu) == (Class.PLACED_REMOTE, 2, 3)
+    assert (tallies[25].nested, tallies[25].other_wakeups) == (1, 0)
+    assert tallies[25].found == {("irq/24-expander", Class.PLACED_REMOTE): 1}
+
+
+def test_a_wake_up_in_another_context_is_not_the_handlers() -> None:
+    """A lock that a task hands over right after the interrupt that it was in."""
+    text = handler(10, 1) + line(12, 1, "d..3.", wake(25, "sched_waking", 1), "tee", 9)
+    tallies, seen = join(text + line(20, 1, "d..2.", switch(0, "R", IRQS[25])))
+    assert (seen, tallies[25].other_wakeups) == ([], 1)
+
+
+def test_a_thread_that_is_driven_off_its_cpu_waits() -> None:
+    """It had come to run, and was preempted for good: how long it waited at the end is known."""
+    text = (
+        handler(10, 1)
+        + line(12, 1, "d.h3.", wake(25, "sched_waking", 1))
+        + line(13, 1, "dNh4.", wake(25, "sched_wakeup", 1))
+    )
+    text += line(20, 1, "d..2.", switch(0, "R", IRQS[25])) + line(30, 1, "d..2.", switch(IRQS[25], "R+", 77))
+    tallies, (one,) = join(text + line(10_000_030, 0, HARD, EXIT))
+    assert (one.kind, tallies[25].longest_wait_us) == (Class.LOCAL, 10_000_000)
+
+
+def test_which_task_a_handler_interrupted() -> None:
+    """Counted with what became of its activation."""
+    tallies, _ = join(render_trace([Made(25, 1, 1, 1, 10), Made(25, 1, 2, 2, 10)]))
+    assert tallies[25].found == {("<idle>", Class.LOCAL): 1, ("<idle>", Class.PLACED_REMOTE): 1}
+    assert tallies[25].thread_cpus == {1: 1, 2: 1}

@@ -3,6 +3,7 @@
 
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.irq.made import IRQS, Made, render_trace
+from tests.unit.irq.made import COLUMNS, HEADER, IRQS, Made, render_trace
+from tests.unit.irq.made import line as made_line
 from tests.unit.irq.test_recording import AROUND
 
-from switchover.irq.activations import Class
+from switchover.irq.activations import Class, Joiner
 from switchover.irq.analysis import Analysis, Placement, analyse, analyse_file
+from switchover.irq.columns import parse_columns
+from switchover.irq.events import TraceReader
 from switchover.irq.recording import Around, Loss, RecordingEnd, RecordingReader, RecordingStart
 from switchover.irq.state import Counters, Interrupt, IrqState, IrqThread
+from switchover.record.errors import UsageError
 
 DATA = Path(__file__).parents[1] / "data" / "irq"
 
@@ -39,7 +44,9 @@ def make_analysis(
     counted = Counters({25: {1: trace.count("irq_handler_entry")}}, {IRQS[25]: runs})
     interrupt = Interrupt(25, "MSI virtio0", {1: 0}, "0-3", effective, ("virtio0",), "PCI-MSIX")
     state = IrqState("6.12.0 #1", "threadirqs", "0-3", (interrupt,), (thread(25, cpus),), nothing)
-    start = RecordingStart("guest", "2026-01-01T00:00:00+00:00", 1.0, "mono", 1024, (25,), state)
+    start = RecordingStart(
+        "guest", "2026-01-01T00:00:00+00:00", 1.0, "mono", 1024, (25,), state, (), tuple(HEADER.splitlines())
+    )
     around = end(RecordingEnd(state, Around(nothing, nothing), Around(counted, counted), (Loss(0, 0, 0, 0),)))
     lines = [json.dumps({"irq_recording": 1, "start": asdict(start)}), trace.rstrip("\n")]
     if around is not None:
@@ -285,3 +292,124 @@ def test_what_changed_in_the_window_is_noted() -> None:
     assert "0-3 before, 0-2 after" in notes
     assert "effective 1 before, 2 after" in notes
     assert "thread 999 came" in notes
+
+
+RT_LAZY = "irqs-off,need-resched,need-resched-lazy,hardirq/softirq,preempt-depth"
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "like"),
+    [
+        ("lazy-letters", RT_LAZY, "6.12-rt-no-effective-cpu-0"),
+        ("seven-letters", f"{RT_LAZY},preempt-lazy-depth,migrate-disable", "6.12-rt-one-effective-cpu-0"),
+    ],
+)
+def test_recordings_without_a_header(name: str, columns: str, like: str) -> None:
+    """Not read by guesswork; with the columns that somebody says, all is as in the same trace of another kernel."""
+    path = DATA / f"{name}.trace.gz"
+    with pytest.raises(UsageError, match="does not say which latency columns") as caught:
+        analyse_file(path)
+    assert f"--columns {columns}  " in caught.value.fix
+    found, same = analyse_file(path, columns=parse_columns(columns)), analyse_file(DATA / f"{like}.trace.gz")
+    assert (found.verdict, found.reason) == (same.verdict, same.reason)
+    assert found.total.matrix == same.total.matrix
+
+
+def test_columns_that_are_others_than_the_traces() -> None:
+    """Said wrong: the result is invalid, and the line that was not understood is what is told first."""
+    analysis = analyse_file(DATA / "seven-letters.trace.gz", columns=parse_columns(RT_LAZY))
+    assert analysis.verdict is Placement.INVALID
+    assert analysis.reason.startswith("226 lines of the trace are not understood, first: '              sh-245 ")
+    with pytest.raises(UsageError, match="--columns contradicts"):
+        analyse_file(DATA / "6.12-virtio.trace.gz", columns=parse_columns(RT_LAZY))
+
+
+@pytest.mark.parametrize("line", ["hello", "  <idle>-0 [001] d.h1. 12.: irq_handler_exit: irq=25 ret=handled"])
+def test_a_line_that_is_not_understood_is_the_headline(line: str) -> None:
+    """Whatever else is wrong with a trace."""
+    analysis = make_analysis(f"{line}\n", end=lambda end: None)
+    assert analysis.verdict is Placement.INVALID
+    assert analysis.reason == f"1 lines of the trace are not understood, first: {line!r}"
+    assert any("no beginning" in problem for problem in analysis.problems)
+
+
+def test_no_sched_waking() -> None:
+    """A recording whose threads run, and which has only sched_wakeup of them: joined by that, and said; without that,
+    too, invalid, with the names of what is missing.
+    """
+    path = DATA / "no-waking.trace"
+    analysis = analyse_file(path)
+    assert (analysis.problems, analysis.verdict) == ((), Placement.REMOTE)
+    assert analysis.interrupts[0].total.matrix == {(0, 3): 1}
+    assert any("no sched_waking of 1 activations" in note for note in analysis.notes)
+
+
+def test_no_wake_up_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    path.write_text("".join(one for one in (DATA / "no-waking.trace").open() if "sched_wakeup" not in one))
+    analysis = analyse_file(path)
+    assert analysis.verdict is Placement.INVALID
+    assert "the events sched_waking and sched_wakeup are missing" in analysis.reason
+
+
+def starve(seconds: float, *, runs: bool = False, made: list[Made] | None = None) -> str:
+    """Activations, then one of which the thread waits so long, at the end or until it runs."""
+    text = render_trace(made if made is not None else local(1))
+    *lines, end = text.splitlines(keepends=True)
+    last = render_trace(local(1), marks=False).splitlines(keepends=True)
+    at = 2_000_000
+    parts = [*last[:4], last[4]] if runs else last[:4]
+    for number, one in enumerate(parts):
+        time = at + (int(seconds * 1_000_000) if number == 4 else number)
+        lines.append(re.sub(r"\d+\.\d{6}", f"{time // 1_000_000}.{time % 1_000_000:06}", one, count=1))
+    time = at + int(seconds * 1_000_000) + 5
+    return "".join(lines) + re.sub(r"\d+\.\d{6}", f"{time // 1_000_000}.{time % 1_000_000:06}", end, count=1)
+
+
+@pytest.mark.parametrize(
+    ("trace", "verdict"),
+    [
+        (starve(10), Placement.STARVED),
+        (starve(10, made=remote(3)), Placement.STARVED),
+        (starve(10, made=[]), Placement.STARVED),
+        (starve(0.0001), Placement.LOCAL),
+        (starve(10, runs=True), Placement.STARVED),
+        (starve(0.05, runs=True), Placement.LOCAL),
+    ],
+)
+def test_starvation_is_never_local(trace: str, verdict: Placement) -> None:
+    """A thread that ran once and then waits for ten seconds starves, wherever it ran; one under way does not."""
+    analysis = make_analysis(trace)
+    assert (analysis.problems, analysis.verdict) == ((), verdict)
+
+
+def test_a_thread_that_was_replaced() -> None:
+    """Of the new one nothing was traced: no number counts."""
+
+    def change(end: RecordingEnd) -> RecordingEnd:
+        return replace(end, after=replace(end.after, threads=(replace(thread(25), pid=999),)))
+
+    analysis = make_analysis(render_trace(local(3)), end=change)
+    assert analysis.verdict is Placement.INVALID
+    assert f"its thread {IRQS[25]} was replaced by 999" in analysis.reason
+
+
+def test_events_out_of_order() -> None:
+    """One comes so late that others after it have been counted: invalid, with how much too late it came."""
+    slow = [Made(25, 1, 1, 1, 5000) for _ in range(1000)]
+    *lines, end = render_trace(slow).splitlines(keepends=True)
+    late = made_line(1_000_000, 1, "d..3.", f"sched_migrate_task: comm=x pid={IRQS[25]} prio=49 orig_cpu=1 dest_cpu=1")
+    assert make_analysis("".join([*lines, end])).problems == ()
+    analysis = make_analysis("".join([*lines, late, end]))
+    assert analysis.verdict is Placement.INVALID
+    assert re.match(r"1 events came up to \d\.\d{3} s too late; beyond 0\.1 s they cannot", analysis.reason)
+
+
+def test_an_interrupt_without_a_thread() -> None:
+    """Its handlers are counted, and it is told that it has no thread."""
+    joiner = Joiner({}, others=[9])
+    reader = TraceReader(COLUMNS)
+    text = render_trace(local(2)).replace("irq=25", "irq=9")
+    for batch in reader.read([text.encode()]):
+        joiner.consume(batch, reader.marks)
+    assert joiner.tallies[9].handlers == {1: 2}

@@ -267,3 +267,71 @@ def test_json() -> None:
 )
 def test_exit_codes(agreements: list[Agreement], code: int) -> None:
     assert exit_code([condition("a", agreement) for agreement in agreements]) == code
+
+
+def under_load(tasks: list[tuple[str, bool]]) -> InterruptResult:
+    """Activations of which each hard handler interrupted a task, and was local or not."""
+    made = [Made(25, 1, *((1, 1) if is_local else (2, 2)), 10) for _, is_local in tasks]
+    lines = render_trace(made).splitlines(keepends=True)
+    names = iter([name for name, _ in tasks for _ in range(3)])
+    for number, text in enumerate(lines):
+        if any(event in text for event in ("irq_handler_", "sched_waking")):
+            lines[number] = text.replace(f"{'<idle>':>16}-0", f"{next(names):>16}-0", 1)
+    return make_analysis("".join(lines)).interrupts[0]
+
+
+HOG_REMOTE = expect(Outcome.REMOTE, under="switchover-hog")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "outcome", "agrees", "told"),
+    [
+        ([("switchover-hog", False)] * 5, Outcome.REMOTE, True, "remote, 0 of 5 local"),
+        (
+            [("kworker/1:1", True), *[("switchover-hog", False)] * 37],
+            Outcome.REMOTE,
+            True,
+            "remote, 0 of 37 local, kworker/1:1 (1 times) instead of the load",
+        ),
+        (
+            [("switchover-hog", True), *[("switchover-hog", False)] * 37],
+            Outcome.MIXED,
+            False,
+            "mixed, 1 of 38 local, odd where a hard handler found switchover-hog (1 times)",
+        ),
+        ([("<...>", True), *[("switchover-hog", False)] * 3], Outcome.MIXED, False, "mixed, 1 of 4 local, odd where"),
+        ([("<idle>", True), ("<idle>", True), ("switchover-hog", False)], Outcome.INVALID, False, "invalid"),
+    ],
+)
+def test_a_load_has_gaps(tasks: list[tuple[str, bool]], outcome: Outcome, agrees: bool, told: str) -> None:
+    """Only what interrupts the load counts for what is expected under it, and what came in a gap is told; a window in
+    which the load was hardly there is none.
+    """
+    result = under_load(tasks)
+    window = WindowResult("x", find_outcome(result, HOG_REMOTE.under), HOG_REMOTE, result)
+    assert (window.outcome, window.agrees) == (outcome, agrees)
+    assert describe_window(window).startswith(told)
+    if outcome is Outcome.INVALID:
+        told = "x: switchover-hog was interrupted for 1 of 3 activations only"
+        assert judge([window]) == (Agreement.INVALID, told)
+
+
+def test_the_windows_of_a_load_on_the_hard_cpu_are_under_it() -> None:
+    """Each window that is strict about a pinned load counts only what interrupts it."""
+    strict = {
+        (one.name, step.name)
+        for one in CONDITIONS
+        for step in flatten(one.steps)
+        if isinstance(step, Window) and step.expected.under
+    }
+    assert strict == {(f"{name}-on-the-hard-cpu", "under it") for name in ("fifo-40", "fifo-50")} | {
+        ("gpio-fifo-40", "under it")
+    }
+
+
+@pytest.mark.parametrize(("name", "number"), [("6.12", 19), ("6.12-rt", 33), ("7.x", 30)])
+def test_recordings_of_a_load_on_the_hard_cpu(name: str, number: int) -> None:
+    """What the load was interrupted for, in recordings of each line: all of it remote."""
+    result = analyse_file(DATA / f"{name}-fifo-40-on-the-hard-cpu-1.trace.gz").interrupts[0]
+    window = WindowResult("x", find_outcome(result, HOG_REMOTE.under), HOG_REMOTE, result)
+    assert (window.outcome, window.agrees, window.ran) == (Outcome.REMOTE, True, number)

@@ -259,7 +259,7 @@ DIFFERING = [
       )),
     ("no-stop-copy-in-kernel", 'device.properties.enable-migration = "auto", device.stop_copy = "off"', "", V.BLOCKED,
      "source", "d: Migration couldn't be initialized for VFIO device, err: -95 (Operation not supported)"),
-    ("other-devices-on-the-bus", 'source.disk = "/d", kernel = "/k"', 'disk = "/d", kernel = "/k"', V.FAILED,
+    ("other-slots", 'source.disk = "/d", kernel = "/k"', 'disk = "/d", kernel = "/k"', V.FAILED,
      "destination", unknown("0000:00:01.0/virtio-blk")[0]),
     *(("other-machine", f'source.machine = "{here}", destination.machine = "{there}"', f'machine = "{here}"',
        V.FAILED, "destination", "Machine type received is 'pc-q35-10.0' and local is 'pc-i440fx-10.0'")
@@ -302,7 +302,7 @@ SETTINGS = [
     *(("mapped-ram-over-a-socket", setting, "", V.REFUSED, "",
        f"migrate: the destination rejected migrate-incoming. {SEEKABLE}")
       for setting in (f'{CAPABILITY}mapped-ram = "on"', f'{ONLY_THERE}mapped-ram = "on"')),
-    ("mapped-ram-over-a-socket-at-source", f'{CAPABILITY}mapped-ram = "on", {ONLY_THERE}mapped-ram = "off"', "",
+    ("mapped-ram-of-a-source-over-a-socket", f'{CAPABILITY}mapped-ram = "on", {ONLY_THERE}mapped-ram = "off"', "",
      V.BLOCKED,
      "source", SEEKABLE),
     ("tls-creds-without-an-object", CREDS, 'migration.parameters.tls-creds = ""', V.FAILED, "source",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case
 from switchover.scenarios.oracle.blocked import BLOCKED
-from switchover.scenarios.oracle.capabilities import BLOCKED_CAPABILITIES, REFUSED_CAPABILITIES, UNLIKE_CAPABILITIES
+from switchover.scenarios.oracle.capabilities import REFUSED_CAPABILITIES, UNLIKE_CAPABILITIES
 from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.cpus import CPUS, REFUSED_CPUS
 from switchover.scenarios.oracle.differences import DEVICE_SECTIONS, OTHER_SECTIONS, STREAM_HEADS
@@ -76,7 +76,7 @@ class Group:
     title: str
     rules: tuple[Rule, ...]
     of_all_devices: bool = False
-    """Whether they are about all devices that the guest begins with, also those that it has no more when it migrates."""
+    """Whether they are about all devices that a guest begins with, also those that it has no more when it migrates."""
 
 
 GROUPS = (
@@ -87,7 +87,7 @@ GROUPS = (
     Group("The stream has no such way", TRANSPORTS_REFUSED),
     Group("libvirt compares the two sides", STABLE_ABI),
     Group("migrate is rejected: hardware of the guest", HARDWARE_BLOCKED),
-    Group("migrate is rejected", (*BLOCKED, *BLOCKED_CAPABILITIES, *TRANSPORTS_BLOCKED)),
+    Group("migrate is rejected", (*BLOCKED, *TRANSPORTS_BLOCKED)),
     Group("The way of the stream ends", TRANSPORTS_FAILED),
     Group("Settings of the two sides do not fit", UNLIKE_CAPABILITIES),
     Group(

@@ -17,7 +17,6 @@ V = VerdictName
 _CAPS_CHECK = "QEMU, migration/options.c: migrate_caps_check"
 _PARAMS_CHECK = "QEMU, migration/options.c: migrate_params_check"
 _ZERO_COPY = "Zero copy only available for non-compressed non-TLS multifd migration"
-_NOT_SEEKABLE = "Migration requires seekable transport (e.g. file)"
 Names = frozenset[str]
 
 RANGES: Mapping[str, tuple[int, int]] = {
@@ -58,7 +57,8 @@ def compresses(traits: Traits) -> bool:
 def _cannot_zero_copy(traits: Traits) -> bool:
     def lacks(capabilities: Names) -> bool:
         alone = "multifd" not in capabilities or "xbzrle" in capabilities
-        return "zero-copy-send" in capabilities and (alone or compresses(traits) or bool(traits.parameter("tls-creds")))
+        with_tls = bool(traits.parameter("tls-creds")) or traits.stream.certificates is not None
+        return "zero-copy-send" in capabilities and (alone or with_tls or compresses(traits))
 
     return any(lacks(capabilities) for capabilities in traits.capabilities)
 
@@ -140,28 +140,6 @@ REFUSED_CAPABILITIES = (
         because="parameters are checked when they are set",
         source=_PARAMS_CHECK,
         when=_is_out_of_range,
-    ),
-    make_rule(
-        "mapped-ram-over-a-socket",
-        "mapped-ram is on at the destination, and the stream comes over a socket.",
-        V.REFUSED,
-        says=_NOT_SEEKABLE,
-        because="pages are written to their places in a file; the destination rejects migrate-incoming",
-        source="QEMU, migration/migration.c: migration_channels_and_transport_compatible",
-        when=lambda traits: "mapped-ram" in traits.capabilities[1],
-    ),
-)
-
-BLOCKED_CAPABILITIES = (
-    make_rule(
-        "mapped-ram-over-a-socket-at-source",
-        "mapped-ram is on at the source only, and the stream goes over a socket.",
-        V.BLOCKED,
-        "source",
-        says=_NOT_SEEKABLE,
-        because="pages are written to their places in a file",
-        source="QEMU, migration/migration.c: migration_channels_and_transport_compatible",
-        when=lambda traits: "mapped-ram" in traits.capabilities[0],
     ),
 )
 

@@ -80,16 +80,6 @@ DEVICE_SECTIONS = (
 
 OTHER_SECTIONS = (
     make_rule(
-        "other-devices-on-the-bus",
-        "One side has a disk or a NIC, and the other has not.",
-        V.FAILED,
-        "destination",
-        reason=f"{UNKNOWN_SECTION} '0000:",
-        because="the section of a device is named after its place, and all behind the one that is missing have moved",
-        source=_NO_SECTION,
-        when=lambda traits: len({(side.guest.has_disk, side.guest.has_nic) for side in traits.sides()}) > 1,
-    ),
-    make_rule(
         "other-virtio-queue-size",
         "The source's QEMU gives virtio queues more entries than the destination's.",
         V.FAILED,

@@ -3,7 +3,7 @@
 
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.hardware_traits import HardwareTraits
-from switchover.scenarios.oracle.rule import make_rule
+from switchover.scenarios.oracle.rule import UNKNOWN_SECTION, make_rule
 from switchover.scenarios.oracle.traits import SideTraits, Traits
 
 V = VerdictName
@@ -13,7 +13,6 @@ _STATELESS = frozenset({"edu", "pvpanic", "isa-debug-exit", "isa-debugcon"})
 """Devices without a section in the stream."""
 _LOAD_SECTION = "QEMU, migration/savevm.c: qemu_loadvm_section_start_full"
 _PARSE_BLOCK = "QEMU, migration/ram.c: ram_block_from_stream"
-_NO_SECTION = "Unknown savevm section or instance"
 
 
 def _has_enabled_device(side: SideTraits, *, migrates: bool = True) -> bool:
@@ -167,7 +166,7 @@ HARDWARE_DIFFERENCES = (
         "The source has an emulated IOMMU that the destination has not, or only the latter has a virtio-iommu-pci.",
         V.FAILED,
         "destination",
-        says=_NO_SECTION,
+        reason=UNKNOWN_SECTION,
         because="the stream has a section for the IOMMU; a virtio-iommu-pci takes the slot of another device besides",
         source=_LOAD_SECTION,
         when=_has_other_iommu,
@@ -177,7 +176,7 @@ HARDWARE_DIFFERENCES = (
         "The vCPUs of the two sides are arranged so that they have other APIC ids.",
         V.FAILED,
         "destination",
-        says=f"{_NO_SECTION} 'apic'",
+        reason=f"{UNKNOWN_SECTION} 'apic'",
         because="the section of an APIC is known by its id, in which each level of the topology has bits of its own",
         source="QEMU, hw/intc/apic_common.c: apic_common_realize",
         when=_has_other_apic_ids,
@@ -187,7 +186,7 @@ HARDWARE_DIFFERENCES = (
         "Only one side has the NIC or the disk, or the NIC has another slot.",
         V.FAILED,
         "destination",
-        says=_NO_SECTION,
+        reason=f"{UNKNOWN_SECTION} '0000:",
         because="sections of PCI devices are named by their slots, and a device in between moves all after it",
         source=_LOAD_SECTION,
         when=_has_other_slots,

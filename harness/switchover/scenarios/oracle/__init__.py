@@ -79,8 +79,8 @@ ORACLE = tuple(rule for group in GROUPS for rule in group.rules)
 
 
 def choose_rule(traits: Traits) -> Rule:
-    """The first rule of the oracle that fits, else :data:`DEFAULT`."""
-    return next((rule for rule in ORACLE if rule.automatic and rule.condition(traits)), DEFAULT)
+    """The first rule of the oracle that fits, with its expectation of such a case, else :data:`DEFAULT`."""
+    return next((rule.of(traits) for rule in ORACLE if rule.automatic and rule.condition(traits)), DEFAULT)
 
 
 def find_rule(name: str) -> Rule | None:

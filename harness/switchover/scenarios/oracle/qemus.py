@@ -22,8 +22,8 @@ class QemuTraits:
     """A QEMU that was asked, with what it makes of the machine type of its guest."""
 
     version: str
-    machine: str
-    """The versioned name of the machine type; empty: this QEMU has no such type."""
+    aliases: tuple[tuple[str, str], ...]
+    """Of machine types, each with the versioned name that it stands for."""
     properties: frozenset[str]
     """Of its vfio-pci."""
     speaks_version_2: bool
@@ -40,7 +40,6 @@ class QemuTraits:
 
 def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
     """``machine``: a machine type or an alias of one."""
-    found = abilities.find_machine(machine)
 
     def compat(qom_type: str, name: str) -> str | None:
         return abilities.compat_value(machine, qom_type, name)
@@ -52,7 +51,7 @@ def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
     can_pre_copy = abilities.can(Ability.PROPERTY, "x-allow-pre-copy")
     return QemuTraits(
         version=abilities.version,
-        machine=found.name if found else "",
+        aliases=tuple((one.alias, one.name) for one in abilities.machines if one.alias),
         properties=frozenset(abilities.vfio_pci),
         speaks_version_2=abilities.can(Ability.TRACE, _SPEAKS_VERSION_2),
         reusable_ack=knows_legacy_ack and compat(*_LEGACY_ACK) is None,

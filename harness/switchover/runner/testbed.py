@@ -115,7 +115,7 @@ class Testbed:
         self._leased = leased
         self._directory = directory
         self._context = context
-        self._known: dict[tuple[object, ...], Any] = {}
+        self._known: dict[tuple[object, ...], Known] = {}
         self._place: RepeatDirectory | None = None
         self._lock = threading.Lock()
         self._snapshots = context.snapshots or Snapshots()

@@ -11,7 +11,7 @@ from tests.lab.verdicts import require_right
 
 SCENARIOS = (
     "unlike-guests", "cpu-models", "machine-options", "unlike-settings", "multifd-device-state",
-    "cannot-migrate",
+    "cannot-migrate", "libvirt-compares",
 )  # fmt: skip
 OTHER_QEMUS = ("unlike-by-qemu", "unlike-qemu-7.2")
 CASES = load_quiet(*SCENARIOS)

@@ -15,12 +15,13 @@ _INTRODUCTION = """\
 What QEMU, libvirt, VFIO and the kernel are known to make of a migration. Made by `switchover schema --oracle`; what
 the verdicts mean: [concepts.md](concepts.md#verdicts). A case has the expectation of the first rule that is about it,
 in the order of this page; a case without one completes. A rule that holds *only where it is named* is about what a case
-does not say of itself, such as what a binary can do: a scenario [names it](scenarios.md#what-must-happen),
-`oracle = "NAME"`.
+does not say of itself: a scenario [names it](scenarios.md#what-must-happen), `oracle = "NAME"`. Rules that depend on a
+QEMU look at what that binary said of itself, or hold for the binaries with which it was seen
+([scenarios.md](scenarios.md#which-qemu-it-is)).
 
-*Seen* are the programs with which a rule was seen to hold, the cases in which it was, and the day when it was last;
-they are taken from the records of runs (`switchover oracle seen RUN…`). A rule without was read in the source only. The
-version of a source is the one that was read.
+*Seen* are the programs with which a rule was seen to hold, the cases in which it was, and the day when it was last:
+from records of runs (`switchover oracle seen RUN…`). A rule without was read in the source only. The version of a
+source is the one that was read.
 """
 
 

@@ -33,7 +33,7 @@ from switchover.runner.shared_guest import SharedGuest
 from switchover.runner.subject_guest import SubjectGuest, start_subject_guest
 from switchover.scenarios.case import Case, in_place
 from switchover.scenarios.expand import PlannedCase
-from switchover.scenarios.preflight import decide
+from switchover.scenarios.preflight import Known, decide, foresee
 
 ALONE = RunContext()
 """Who watches runs that nobody watches."""
@@ -115,7 +115,7 @@ class Testbed:
         self._leased = leased
         self._directory = directory
         self._context = context
-        self._known: dict[tuple[object, ...], Any] = {}
+        self._known: dict[tuple[object, ...], Known] = {}
         self._place: RepeatDirectory | None = None
         self._lock = threading.Lock()
         self._snapshots = context.snapshots or Snapshots()
@@ -146,11 +146,14 @@ class Testbed:
         return self._find_missing(*_split(case))
 
     def _find_missing(self, case: Case, hosts: HostNames) -> str:
+        return "; ".join(decide(case, hosts, self._ask(case, hosts)).missing)
+
+    def _ask(self, case: Case, hosts: HostNames) -> Known:
         # by the whole guests: hosts are asked for their kernels' files, disks and bridges too
         key = (hosts, *(side.guest for side in case.sides))
         if key not in self._known:
             self._known[key] = self._leased.ask([(case, hosts)])
-        return "; ".join(decide(case, hosts, self._known[key]).missing)
+        return self._known[key]
 
     def run(self, case: Case | PlannedCase, *, alone: bool = False) -> Record:
         """Run a case once, and leave its record in the run directory, whatever happens. A case that cannot be run here
@@ -167,7 +170,10 @@ class Testbed:
         self, case: Case | PlannedCase, number: int, repeat: RepeatDirectory, *, alone: bool = False
     ) -> Record:
         """Run a case as :meth:`run` does, as a repeat with a directory that the caller chooses."""
+        rule = case.rule if isinstance(case, PlannedCase) else None
         case, hosts = _split(case)
+        if rule is not None and not rule.place:
+            case, _ = foresee(case, rule.name, hosts, self._ask(case, hosts))
         if missing := self._find_missing(case, hosts):
             return _leave_out(case, number, missing, repeat)
         context = self._context.alone() if alone or any(hosts) else self._context

@@ -81,7 +81,7 @@ def test_an_expectation_of_then_does_not_count() -> None:
 
 
 def test_programs() -> None:
-    """Both QEMUs where they differ; libvirt's from any case of the run; one that did not start by its digest."""
+    """Both QEMUs where they differ; libvirt's version from any case; by its digest a QEMU that did not start."""
     different = record_of(MEMORY + ', destination.qemu = "/q", machine = "pc-q35-10.0"', SIZE, ("10.0.13", "11.1.3"))
     blocked = Verdict(V.BLOCKED, "source", "Target domain max memory 131072 does not match source 262144")
     by_libvirt = record_of(f'driver = "libvirt", {MEMORY}', blocked)

@@ -13,7 +13,17 @@ from switchover.hosts.kvm import KvmProbe
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case
 from switchover.scenarios.hardware import SHARED
-from switchover.scenarios.preflight import NOT_ASKED, HostFacts, Known, decide, list_needs, list_places, make_facts
+from switchover.scenarios.preflight import (
+    NOT_ASKED,
+    HostFacts,
+    Known,
+    decide,
+    find_qemus,
+    foresee,
+    list_needs,
+    list_places,
+    make_facts,
+)
 
 QEMU = "qemu-system-x86_64"
 ABLE: QemuAbilities = replace(
@@ -286,3 +296,41 @@ def test_hosts_without_libvirt_and_one_host() -> None:
     assert missing('[guest]\ndriver = "libvirt"\n', PAIR) == ()
     (one,) = missing('[guest]\ndriver = "libvirt"\n', Known((GOOD, GOOD)))
     assert one == "libvirt does not migrate a domain from hosta to itself"
+
+
+def test_what_a_named_qemu_lacks_is_known_before_a_host_is_asked() -> None:
+    """By what is kept of its name; it is told apart from what was asked, and of another's host nothing is known."""
+    text = '[migration]\ncapabilities.compress = "on"\n'
+    (planned,) = plan(text)
+    decision = decide(planned.case, planned.hosts, None)
+    assert decision.missing == (f"{QEMU} has no migration capability 'compress'",)
+    assert (decision.asked, decision.by_name) == (False, True)
+    (elsewhere,) = plan(f'{text}[source]\nhost = "rack1"\n[destination]\nhost = "rack2"\n')
+    assert decide(elsewhere.case, elsewhere.hosts, None).runs
+    (unknown,) = plan(f'{text}[guest]\nqemu = "/my/qemu"\n')
+    assert decide(unknown.case, unknown.hosts, None).runs
+    (asked,) = plan(text)
+    able = {QEMU: replace(ABLE, capabilities={**ABLE.capabilities, "compress": False})}
+    known = Known((replace(GOOD, binaries=able), replace(GOOD, name="hostb", binaries=able)))
+    assert decide(asked.case, asked.hosts, known).runs
+
+
+def test_what_is_expected_once_qemus_were_asked() -> None:
+    """A rule of the oracle is chosen again by what the binaries say; one of the scenario stays, whatever they are."""
+    text = '[guest]\nqemu = "/my/qemu"\nmachine = "pc-q35-10.0"\n'
+    (planned,) = plan(text)
+    assert planned.rule.name == ""
+    old = replace(ABLE, version="10.0.13")
+    new = replace(ABLE, version="11.1.3")
+    known = Known((replace(GOOD, binaries={"/my/qemu": old}), replace(GOOD, name="hostb", binaries={"/my/qemu": new})))
+    case, rule = foresee(planned.case, planned.rule.name, planned.hosts, known)
+    assert (rule, case.expectation.verdict) == ("other-virtio-queue-size", VerdictName.FAILED)
+    assert find_qemus(planned.case, planned.hosts, known) == (old, new)
+    (own,) = plan(f'{text}[expect]\nverdict = "completed"\nbecause = "x"\n')
+    assert foresee(own.case, own.rule.name, own.hosts, known) == (own.case, own.rule.name)
+    (again,) = plan(
+        text.replace('"/my/qemu"', '"qemu-11.1"') + 'source.qemu = "qemu-10.0"\n'.replace("source.", "\n[source]\n")
+    )
+    assert again.rule.name == "other-virtio-queue-size"
+    alike = Known(tuple(replace(GOOD, binaries={"qemu-10.0": old, "qemu-11.1": old}) for _ in range(2)))  # type: ignore[arg-type]
+    assert foresee(again.case, again.rule.name, again.hosts, alike)[1] == ""

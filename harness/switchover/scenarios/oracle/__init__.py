@@ -111,12 +111,12 @@ ORACLE = tuple(rule for group in GROUPS for rule in group.rules)
 
 
 def choose_rule(traits: Traits) -> Rule:
-    """The first rule of the oracle that fits, else :data:`DEFAULT`. What is rejected before ``migrate`` is so of all
-    devices, all else depends on those that the guest still has then.
+    """The first rule of the oracle that fits, with its expectation of such a case, else :data:`DEFAULT`. What is
+    rejected before ``migrate`` is so of all devices, all else depends on those that the guest still has then.
     """
     left = traits.on_the_way()
     told = ((rule, traits if group.of_all_devices else left) for group in GROUPS for rule in group.rules)
-    return next((rule for rule, seen in told if rule.automatic and rule.condition(seen)), DEFAULT)
+    return next((rule.of(seen) for rule, seen in told if rule.automatic and rule.condition(seen)), DEFAULT)
 
 
 def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
@@ -125,9 +125,8 @@ def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
     ``qemus``: those of each hop, as in :func:`make_traits`.
     """
     hops = case.list_hops()
-    rules = [
-        choose_rule(make_traits(hop, of_hop)) for hop, of_hop in zip(hops, qemus or [None] * len(hops), strict=True)
-    ]
+    known = qemus or (None,) * len(hops)
+    rules = [choose_rule(make_traits(hop, of_hop)) for hop, of_hop in zip(hops, known, strict=True)]
     for number, rule in enumerate(rules, start=1):
         if rule.expectation.verdict is not VerdictName.COMPLETED:
             return replace(rule, expectation=replace(rule.expectation, hop=number))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What becomes of a migration that is disturbed on purpose: from outside, or by a knob of the device. Pure."""
 
+import os
 from collections.abc import Callable
 
 from switchover.migration.phases import Action, Phase
@@ -50,6 +51,12 @@ def _fails_before_it_is_saved(device: DeviceTraits) -> bool:
     return device.fail_at in ("PRE_COPY", "PRE_COPY_P2P", "RUNNING_P2P", "STOP_COPY") or (
         device.fail_at == "STOP" and not device.pre_copy
     )
+
+
+def _name_errno(traits: Traits) -> str:
+    """What the errno is called that the driver gave; empty: several devices fail, each with one of its own."""
+    numbers = {device.fail_errno for device in traits.source.devices if _fails_before_it_is_saved(device)}
+    return os.strerror(numbers.pop()) if len(numbers) == 1 else ""
 
 
 def _fails_at(side: SideTraits, *points: str) -> bool:
@@ -128,6 +135,7 @@ DEVICE_FAULTS = (
         "migration fails",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_set_state",
         when=lambda traits: traits.source.any_device(_fails_before_it_is_saved),
+        words=_name_errno,
     ),
     make_rule(
         "device-fails-read",

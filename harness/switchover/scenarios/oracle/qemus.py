@@ -11,8 +11,8 @@ from switchover.devices.abilities import Ability, QemuAbilities
 
 TRANSFER = "x-migration-multifd-transfer"
 """Of vfio-pci: whether the state of a device goes over multifd's channels."""
-_SPEAKS_VERSION_2 = "vfio_save_block"
-"""A trace event of saving by version 2 of VFIO's protocol; with version 1 it is ``vfio_save_buffer``."""
+_BY_VERSION_1 = "vfio_save_buffer"
+"""A trace event of saving by version 1 of VFIO's protocol; with version 2 it is ``vfio_save_block``."""
 _LEGACY_ACK = ("migration", "switchover-ack-legacy")
 _SWITCHOVER_START = ("migration", "send-switchover-start")
 
@@ -22,8 +22,8 @@ class QemuTraits:
     """A QEMU that was asked, with what it makes of the machine type of its guest."""
 
     version: str
-    machine: str
-    """The versioned name of the machine type; empty: this QEMU has no such type."""
+    aliases: tuple[tuple[str, str], ...]
+    """Of machine types, each with the versioned name that it stands for."""
     properties: frozenset[str]
     """Of its vfio-pci."""
     speaks_version_2: bool
@@ -40,7 +40,6 @@ class QemuTraits:
 
 def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
     """``machine``: a machine type or an alias of one."""
-    found = abilities.find_machine(machine)
 
     def compat(qom_type: str, name: str) -> str | None:
         return abilities.compat_value(machine, qom_type, name)
@@ -52,9 +51,9 @@ def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
     can_pre_copy = abilities.can(Ability.PROPERTY, "x-allow-pre-copy")
     return QemuTraits(
         version=abilities.version,
-        machine=found.name if found else "",
+        aliases=tuple((one.alias, one.name) for one in abilities.machines if one.alias),
         properties=frozenset(abilities.vfio_pci),
-        speaks_version_2=abilities.can(Ability.TRACE, _SPEAKS_VERSION_2),
+        speaks_version_2=not abilities.can(Ability.TRACE, _BY_VERSION_1),
         reusable_ack=knows_legacy_ack and compat(*_LEGACY_ACK) is None,
         switchover_start=has_transfer and compat(*_SWITCHOVER_START) is None,
         transfer=(compat("vfio-pci", TRANSFER) or "auto") if has_transfer else "",

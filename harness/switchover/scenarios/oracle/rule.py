@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from switchover.record.checks import CheckId
@@ -42,6 +42,15 @@ class Rule:
     """Of the oracle, where the fact is written: a file and function of a program, or a mail."""
     aliases: tuple[str, ...] = ()
     """Other names by which scenarios may name the rule."""
+    words: Callable[[Traits], str] | None = None
+    """Of the oracle, what is said besides, after the text of the expectation, of a case that it depends on."""
+
+    def of(self, traits: Traits) -> "Rule":
+        """The rule with the expectation of a case that it is for."""
+        said = self.words(traits) if self.words is not None else ""
+        if not said:
+            return self
+        return replace(self, expectation=replace(self.expectation, reason=f"{self.expectation.reason}.*{quote(said)}"))
 
     def fits(self, values: Mapping[str, str]) -> bool:
         """``values``: the words of a case's values, by the name of the axis."""
@@ -67,12 +76,13 @@ def make_rule(
     pre_copy: Literal["on", "off", ""] = "",
     when: Callable[[Traits], bool] = _always,
     automatic: bool = True,
+    words: Callable[[Traits], str] | None = None,
 ) -> Rule:
     """A rule of the oracle. ``says``: the text that QEMU or libvirt prints, with ``%s`` for what varies in it;
     ``reason``: instead of it, a regular expression, as in :class:`Expectation`, which also tells what ``checks`` are.
     """
     expectation = Expectation(verdict, side, reason or quote(says), f"{because} ({source})", pre_copy, checks)
-    return Rule(name, expectation, when, automatic=automatic, about=about, source=source, aliases=aliases)
+    return Rule(name, expectation, when, automatic=automatic, about=about, source=source, aliases=aliases, words=words)
 
 
 def quote(text: str) -> str:

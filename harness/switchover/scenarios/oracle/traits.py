@@ -36,6 +36,7 @@ class DeviceTraits:
     p2p: bool
     fail_at: str
     """The point of failure without its byte, ``none`` where the migration is not known to come to it."""
+    fail_errno: int
     corrupt: str
     """``none`` where the migration is not known to come to that."""
     type: str
@@ -216,6 +217,7 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
             offers_pre_copy=device.knobs.pre_copy,
             p2p=device.knobs.p2p,
             fail_at=device.knobs.fail_at,
+            fail_errno=device.knobs.fail_errno,
             corrupt=device.knobs.corrupt,
             stream_version=device.knobs.stream_version,
             other_version=device.knobs.other_version,
@@ -399,7 +401,9 @@ def _pauses_first(faults: Sequence[Fault]) -> bool:
 
 def has_other_machine(traits: Traits) -> bool:
     """Whether the two sides have machine types that differ, as far as is known what an alias stands for."""
-    source, destination = (_versioned(side) for side in traits.sides())
+    # libvirt of the source makes a version of an alias, on both sides
+    asked = traits.source.qemu if is_by_libvirt(traits) else None
+    source, destination = (_versioned(side, asked or side.qemu) for side in traits.sides())
     if source and destination:
         return source != destination
     families = [_FAMILIES.get(word.rpartition("-")[0] or word) for word in _types(traits)]
@@ -418,9 +422,11 @@ def _types(traits: Traits) -> Iterator[str]:
     return (side.guest.machine_type for side in traits.sides())
 
 
-def _versioned(side: SideTraits) -> str:
-    """``pc-q35-10.0`` of ``pc-q35-10.0,usb=off``, and of an alias, if its QEMU is known; else empty: it may stand for
-    any version.
+def _versioned(side: SideTraits, qemu: QemuTraits | None) -> str:
+    """``pc-q35-10.0`` of ``pc-q35-10.0,usb=off``, and of an alias, if the QEMU that knows it is; else empty: it may
+    stand for any version.
     """
     name = side.guest.machine_type
-    return (side.qemu.machine if side.qemu else "") or (name if name.startswith("pc-") else "")
+    if name.startswith("pc-"):
+        return name
+    return dict(qemu.aliases).get(name, "") if qemu else ""

@@ -84,8 +84,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class InForce:
-    """The limit with which QEMU decided to switch over. ``since_s``: how long it had been acknowledged by then; infinite:
-    there was none before it.
+    """The limit with which QEMU decided to switch over. ``since_s``: how long it had been acknowledged by then;
+    infinite: there was none before it.
     """
 
     limit_ms: int

@@ -3,6 +3,7 @@
 the clock is pure.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -14,6 +15,8 @@ from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
 
 _SWITCHES_OVER = ("pre-switchover", "device", "completed")
 """Statuses of a source that has decided to switch over."""
+_COUNTED_BY_S = 0.2
+"""QEMU computes its threshold every 100 ms (BUFFER_DELAY, migration/migration.c)."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,28 @@ class Limits:
         tell(limit_ms).add_done_callback(note)
 
 
-def find_limit_at_switchover(limits: Sequence[DowntimeLimit], statuses: Sequence[Said]) -> int | None:
-    """The limit in milliseconds that was in force when QEMU decided to switch over, by the statuses of the source; None
-    if it never did.
+@dataclass(frozen=True)
+class InForce:
+    """The limit with which QEMU decided to switch over. ``since_s``: how long it had been acknowledged by then;
+    infinite: there was none before it.
     """
+
+    limit_ms: int
+    since_s: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether QEMU may have decided with the one before it."""
+        return self.since_s < _COUNTED_BY_S
+
+
+def find_in_force(limits: Sequence[DowntimeLimit], statuses: Sequence[Said]) -> InForce | None:
+    """The limit at the switchover, by the statuses of the source; None if there was none."""
     decided = next((said.arrived_ns for said in statuses if said.status in _SWITCHES_OVER), None)
     if decided is None:
         return None
     taken = [limit for limit in limits if limit.taken_ns is not None and limit.taken_ns <= decided]
-    return taken[-1].limit_ms if taken else None
+    if not taken:
+        return None
+    last = taken[-1]
+    return InForce(last.limit_ms, (decided - (last.taken_ns or 0)) / 1e9 if len(taken) > 1 else math.inf)

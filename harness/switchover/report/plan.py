@@ -4,9 +4,11 @@
 import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from switchover.lab.toolchains import list_unbuilt
+from switchover.record.record import VerdictName
 from switchover.record.units import format_duration
 from switchover.scenarios.case import Case
 from switchover.scenarios.expectation import Expectation
@@ -56,7 +58,8 @@ def _render_outlook(entry: Entry) -> str:
     rule = entry.planned.rule
     name = f" [{rule.name}]" if rule.name and not rule.place else ""  # what has a place is in the scenario
     because = f": {expectation.because}" if expectation.because else ""
-    return f"{entry.seconds:4.0f} s  {render_expected(expectation)}{name}{because}"
+    why = entry.planned.outlook.why if expectation.verdict is VerdictName.HUNG else ""
+    return f"{entry.seconds:4.0f} s  {render_expected(expectation)}{name}{why and f', {why}'}{because}"
 
 
 def render_expected(expectation: Expectation) -> str:
@@ -112,6 +115,7 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
             "place": planned.rule.place,
         },
         "seconds": entry.seconds,
+        "outlook": asdict(planned.outlook),
         **(_describe_starts(planned.case) if commands else {}),
     }
 

@@ -29,7 +29,7 @@ from switchover.hosts.waiting import wait_until
 from switchover.migration.bytes import account_bytes
 from switchover.migration.downtime import PAUSED, ExplainedDowntime, UnexplainedDowntime, explain_downtime
 from switchover.migration.drivers import DRIVERS
-from switchover.migration.limits import find_limit_at_switchover
+from switchover.migration.limits import find_in_force
 from switchover.migration.phases import Action, Intervened
 from switchover.migration.traces import TraceEvent, count_device_bytes, parse_trace, take_last_migration
 from switchover.migration.transports import TRANSPORTS
@@ -111,7 +111,7 @@ def examine(departure: Departure, migrated: Migrated, probes: RunningProbes) -> 
             case.settings,
             wall_seconds=result.wall_seconds,
             paused=paused,
-            limit_ms=find_limit_at_switchover(result.limits, result.statuses.get("source", ())),
+            in_force=find_in_force(result.limits, result.statuses.get("source", ())),
             own=driver.measure(result.driver),
             note=f"of the saving alone: {untimed}" if untimed else driver.not_in_downtime,
         ),

@@ -6,6 +6,7 @@ from typing import Any
 
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.downtime import PAUSED, ExplainedDowntime, UnexplainedDowntime
+from switchover.migration.limits import InForce
 from switchover.migration.settings import MigrationSettings
 from switchover.record.measurement import Measurement
 from switchover.record.units import Direction, Unit
@@ -21,12 +22,12 @@ def measure(
     *,
     wall_seconds: float | None = None,
     paused: bool = False,
-    limit_ms: int | None = None,
+    in_force: InForce | None = None,
     own: Sequence[Measurement] = (),
     note: str = "",
 ) -> Sequence[Measurement]:
     """Downtime as explained and as QEMU reports it, times and bytes. ``reply``: the source's last ``query-migrate``.
-    ``wall_seconds``: from the call to its end. ``paused``: the guest was. ``limit_ms``: the downtime limit at the
+    ``wall_seconds``: from the call to its end. ``paused``: the guest was. ``in_force``: the downtime limit at the
     switchover. ``own``: the driver's, and its ``note`` on
     QEMU's downtime.
     """
@@ -46,7 +47,7 @@ def measure(
             "from migrate, or libvirt's call, until the guest runs on the destination and a call has returned",
             "monotonic clock of the controller",
         ),
-        _limit(limit_ms),
+        _limit(in_force),
         *_bytes(moved),
     ]
 
@@ -83,15 +84,18 @@ def _reported(reply: Mapping[str, Any], note: str) -> Measurement:
     )
 
 
-def _limit(limit_ms: int | None) -> Measurement:
+def _limit(in_force: InForce | None) -> Measurement:
+    note = "no status told of the switchover"
+    if in_force is not None:
+        note = "taken just before: QEMU may have decided with the one before it" if in_force.is_fresh else ""
     return Measurement(
         "downtime.limit",
-        None if limit_ms is None else limit_ms / 1000,
+        None if in_force is None else in_force.limit_ms / 1000,
         Unit.SECONDS,
         Direction.NEITHER,
         "the downtime limit that was in force when QEMU decided to switch over",
         "the last that QEMU, or libvirt, had acknowledged before the source's status said so",
-        note="no status told of the switchover" if limit_ms is None else "",
+        note=note,
     )
 
 

@@ -40,7 +40,7 @@ from enum import StrEnum
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
-from switchover.record.units import MIB
+from switchover.record.units import MIB, format_bytes, format_duration
 from switchover.scenarios.faults import Fault
 
 BLOCK = 1 * MIB
@@ -100,6 +100,8 @@ class Stream:
     load_arcs_s: float = 0.0
     """The same of the destination's device, until the stream can be loaded: one call."""
     load_initial_s: float = 0.0
+    silent: bool = False
+    """Whether no QEMU writes to its log while the device is saved or loaded: nothing is traced."""
 
     @property
     def all_bytes(self) -> int:
@@ -158,17 +160,35 @@ class Terms:
 
 @dataclass(frozen=True)
 class Forecast:
-    """``seconds``: an estimate of the time from ``migrate`` to the end, or until the hang is told, on top of the second
-    or two that a small guest with a quick device takes. ``limit``: which of the limits the switchover comes with, from
-    0; None: it does not come.
+    """What becomes of a migration. ``limit``: the number, from 0, of the downtime limit with which the switchover may
+    come; None: it does not.
     """
 
     ending: Ending
     seconds: float
+    """An estimate of the time from ``migrate`` to the end, or until the hang is told, on top of the second or two that
+    a small guest with a quick device takes."""
     limit: int | None = 0
+    least_pending: int = 0
+    threshold: int | None = None
+    """The highest that there ever is; None: nobody knows."""
+    least_seconds: float = 0.0
+    """From ``migrate`` to its end, if nothing ended it before."""
+
+    @property
+    def why(self) -> str:
+        """In words, with numbers; empty: nothing keeps it from its end."""
+        match self.ending:
+            case Ending.NOT_CONVERGING if self.threshold is not None:
+                pending, threshold = format_bytes(self.least_pending), format_bytes(self.threshold)
+                return f"at least {pending} pending, and a threshold of at most {threshold}"
+            case Ending.OUT_OF_TIME if self.limit is not None:
+                return f"takes at least {format_duration(self.least_seconds)}"
+            case _:
+                return ""
 
 
-def make_stream(source: Knobs, destination: Knobs | None, *, pre_copy: bool) -> Stream:
+def make_stream(source: Knobs, destination: Knobs | None, *, pre_copy: bool, silent: bool = False) -> Stream:
     """Of a device whose pre-copy QEMU uses or not, and of that which loads its state (None: nothing is known of it)."""
     loading = destination or Knobs()
     saving_arcs = 2 + source.p2p  # PRE_COPY, PRE_COPY_P2P, STOP_COPY; or RUNNING_P2P, STOP, STOP_COPY
@@ -184,6 +204,7 @@ def make_stream(source: Knobs, destination: Knobs | None, *, pre_copy: bool) -> 
         arc,
         loading_arc * (2 + loading.p2p),  # RUNNING_P2P, STOP, RESUMING
         loading.load_initial_ms / 1000,
+        silent,
     )
 
 
@@ -241,6 +262,13 @@ def find_limit(least: int, terms: Terms) -> int | None:
     return None
 
 
+def find_highest_threshold(terms: Terms) -> int | None:
+    """Of all limits; None: it depends on what QEMU measures."""
+    thresholds = [find_threshold(limit, terms) for limit in terms.limits_ms]
+    known = [threshold for threshold in thresholds if threshold is not None]
+    return max(known) if len(known) == len(thresholds) else None
+
+
 def find_least_seconds(streams: Sequence[Stream], terms: Terms) -> float:
     """How long a migration takes that can switch over, at least."""
     limit = find_limit(find_least_pending(streams, terms), terms) or 0
@@ -252,6 +280,9 @@ def find_least_seconds(streams: Sequence[Stream], terms: Terms) -> float:
         if terms.settle_s and _never_settles(stream, terms):
             left = _take(stream.stop_copy_bytes - AHEAD, stream.save_rate)
             times.append(terms.settle_s + limit * terms.step_s + left)
+    threshold = find_highest_threshold(terms)
+    if threshold is not None:  # RAM in pre-copy; in stop-copy there is no limit of the bandwidth
+        times.append(_take(RAM_LEAST - threshold, terms.most_bandwidth))
     if terms.link_rate:
         sent = sum(stream.all_bytes for stream in streams) + RAM_LEAST - BUFFERED
         times.append(_take(sent, terms.link_rate))
@@ -265,6 +296,8 @@ def find_longest_call(streams: Iterable[Stream], terms: Terms) -> float:
     times = [0.0]
     for stream in streams:
         times += [stream.longest_save_arc_s, _take(stream.block, stream.save_rate)]
+        if stream.silent:  # QEMU answers nothing while it saves a device, and its log is all that is seen of it
+            times.append(_take(stream.stop_copy_bytes - AHEAD, stream.save_rate))
         if terms.waits_for_load:
             times += [stream.load_arcs_s, stream.load_initial_s]
     return max(times)
@@ -280,7 +313,7 @@ def estimate_hold(streams: Iterable[Stream], terms: Terms) -> float:
             rate = stream.slowest_rate
             left = terms.settle_bytes if stream.dirty_rate and terms.settle_bytes else stream.initial_bytes
             seconds += _take(left, rate)
-    return min(seconds, terms.settle_s)
+    return min(seconds + _take(RAM_USUAL, terms.most_bandwidth), terms.settle_s)
 
 
 def estimate_seconds(streams: Sequence[Stream], terms: Terms, limit: int) -> float:
@@ -291,32 +324,36 @@ def estimate_seconds(streams: Sequence[Stream], terms: Terms, limit: int) -> flo
         left = stream.stop_copy_bytes if drained else stream.all_bytes
         seconds += _take(left, stream.slowest_rate) + stream.load_initial_s
         seconds += max(stream.save_arcs_s, stream.load_arcs_s)
-    rates = [rate for rate in (terms.most_bandwidth, terms.link_rate) if rate]
-    moved = RAM_USUAL + sum(stream.all_bytes for stream in streams)
-    return seconds + _take(moved, min(rates, default=0))
+    slow = _take(RAM_USUAL, 0 if terms.settle_s else terms.most_bandwidth)
+    return seconds + slow + _take(RAM_USUAL + sum(stream.all_bytes for stream in streams), terms.link_rate)
 
 
 def forecast(streams: Sequence[Stream], terms: Terms) -> Forecast:
     """What becomes of a migration with these devices. ``streams``: of its reference devices; of others nothing is known
     but that they make it longer.
     """
-    limit = find_limit(find_least_pending(streams, terms), terms)
+    least, threshold = find_least_pending(streams, terms), find_highest_threshold(terms)
+    limit, least_s = find_limit(least, terms), find_least_seconds(streams, terms)
+
+    def found(ending: Ending, seconds: float) -> Forecast:
+        return Forecast(ending, min(seconds, terms.timeout_s), limit, least, threshold, least_s)
+
     # without an end a device is read in pre-copy only
     read = streams if limit is not None else [stream for stream in streams if stream.pre_copy]
     told_s = terms.hang_s * SEEN_BY
     if find_longest_call(read, terms) > told_s + SENT_S and told_s < terms.timeout_s:
-        return Forecast(Ending.STUCK, terms.hang_s, None)
+        return found(Ending.STUCK, terms.hang_s)
     if limit is not None:
-        if find_least_seconds(streams, terms) > max(terms.timeout_s * CLEARLY, terms.timeout_s + CANCEL_S):
-            return Forecast(Ending.OUT_OF_TIME, terms.timeout_s, None)
-        return Forecast(Ending.OPEN, min(estimate_seconds(streams, terms, limit), terms.timeout_s), limit)
+        if least_s > max(terms.timeout_s * CLEARLY, terms.timeout_s + CANCEL_S):
+            return found(Ending.OUT_OF_TIME, terms.timeout_s)
+        return found(Ending.OPEN, estimate_seconds(streams, terms, limit))
     # a first pass through all initial bytes may be progress, and its second is none
     began = estimate_hold(streams, terms) + (len(terms.limits_ms) - 1) * terms.step_s
     passes = 2 * sum(_take(stream.initial_bytes, stream.slowest_rate) for stream in read)
     rounds = sum(_take(stream.block, stream.slowest_rate) for stream in read)
     if rounds < LOOK_S and began + passes + told_s < terms.timeout_s:
-        return Forecast(Ending.NOT_CONVERGING, began + passes + terms.hang_s, None)
-    return Forecast(Ending.OUT_OF_TIME, terms.timeout_s, None)
+        return found(Ending.NOT_CONVERGING, began + passes + terms.hang_s)
+    return found(Ending.OUT_OF_TIME, terms.timeout_s)
 
 
 def _take(count: int, rate: int) -> float:

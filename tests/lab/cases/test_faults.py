@@ -10,6 +10,7 @@ from tests.lab.case_runner import CaseRunner
 from tests.lab.standard import load_quiet
 from tests.lab.verdicts import require_right
 
+SCENARIOS = ("faults", "device-faults", "device-faults-never", "stream-versions", "hangs")
 LEFT_OUT = (
     "faults: fault.action=kill-destination,phase=active",
     "faults: fault.action=kill-destination,phase=pre-switchover",
@@ -26,20 +27,21 @@ LEFT_OUT = (
     "device-faults: failure=source-read-stop-copy-error",
     "device-faults: failure=destination-RUNNING_P2P",
     "device-faults: failure=destination-write-stop-copy",
+    "device-faults-never: failure=PRE_COPY_P2P-without-p2p",
+    "stream-versions: drivers=new-to-old,made-of-it=refused",
+    "stream-versions: drivers=new-to-old,made-of-it=misread",
 )
-CASES = {
-    identity: case
-    for identity, case in load_quiet("faults", "device-faults", "hangs").items()
-    if identity not in LEFT_OUT
-}
+CASES = {identity: case for identity, case in load_quiet(*SCENARIOS).items() if identity not in LEFT_OUT}
 
 
 QUICK = (
     "faults: fault.action=cancel,phase=active",
     "faults: fault.action=kill-destination,phase=device-pre-copy",
     "hangs: hang=limit-too-small",
+    "device-faults-never: failure=read-after-the-end",
+    "stream-versions: drivers=old-to-new,made-of-it=misread",
 )
-"""A cancel, a death and a hang."""
+"""A cancel, a death, a hang, a fault that never happens, and a state that is read wrong without a word."""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Downtime limits that follow each other, and which was in force at the switchover."""
 
+import math
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 from tests.unit.migration.scripted import HostPair
 
 from switchover.migration import limits, watch
-from switchover.migration.limits import DowntimeLimit, Limits, find_limit_at_switchover
+from switchover.migration.limits import DowntimeLimit, InForce, Limits, find_in_force
 from switchover.migration.phases import Said
 from switchover.migration.progress import HangKind
 from switchover.migration.session import SETTLED_SAMPLES
@@ -29,11 +30,15 @@ def test_one_limit_after_the_other() -> None:
     assert result.status == "completed"
     assert list_told(pair.log) == [f"downtime-limit {limit}" for limit in (150, 300, 600)]
     assert [limit.limit_ms for limit in result.limits] == [150, 300, 600]
-    assert find_limit_at_switchover(result.limits, result.statuses["source"]) == 600
+    in_force = find_in_force(result.limits, result.statuses["source"])
+    assert in_force is not None
+    assert in_force.limit_ms == 600
     quick = HostPair("active", "active", "device", *["device"] * 4, "completed")
     result = quick.migrate(STEPS)
     assert list_told(quick.log)[:1] == ["downtime-limit 150"]
-    assert find_limit_at_switchover(result.limits, result.statuses["source"]) in (150, 300)
+    in_force = find_in_force(result.limits, result.statuses["source"])
+    assert in_force is not None
+    assert in_force.limit_ms in (150, 300)
     assert "downtime-limit 600" not in list_told(quick.log)
 
 
@@ -53,12 +58,12 @@ def test_what_is_not_taken_is_not_in_force() -> None:
         DowntimeLimit(600, 12, None),
         DowntimeLimit(900, 20, 30),
     )
-    for at, limit in ((3, 150), (7, 150), (9, 300), (25, 300), (30, 900)):
+    for at, limit, since in ((3, 150, math.inf), (7, 150, math.inf), (9, 300, 1), (25, 300, 17), (30, 900, 0)):
         for status in ("pre-switchover", "device", "completed"):
             said = (Said("setup", 0), Said("active", 1), Said(status, at), Said("completed", 99))
-            assert find_limit_at_switchover(told, said) == limit
-    assert find_limit_at_switchover(told, (Said("active", 1), Said("cancelled", 9))) is None
-    assert find_limit_at_switchover((), (Said("device", 1),)) is None
+            assert find_in_force(told, said) == InForce(limit, since / 1e9)
+    assert find_in_force(told, (Said("active", 1), Said("cancelled", 9))) is None
+    assert find_in_force((), (Said("device", 1),)) is None
 
 
 def test_the_time_of_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,31 @@ def test_a_slow_link() -> None:
     assert look(faults=(replace(slow, phase=Phase.DEVICE_STOP_COPY),)).ending is Ending.OPEN
 
 
+def test_a_narrow_bandwidth() -> None:
+    """RAM has to pass before the switchover, and what is sent after it is not limited."""
+    narrow = MigrationSettings(settle=False, max_bandwidth=64 << 10, downtime_limit_ms=100)
+    assert look(settings=narrow).ending is Ending.OUT_OF_TIME
+    assert look(settings=replace(narrow, downtime_limit_ms=4000)).ending is Ending.OPEN
+    assert look(settings=replace(narrow, max_bandwidth=4 * MIB)).ending is Ending.OPEN
+
+
+def test_a_device_that_is_saved_without_a_word() -> None:
+    """Without traces nothing is seen of a device that is saved for longer than a migration may get nowhere."""
+    knobs = Knobs(stop_copy_bytes=64 * MIB, save_bytes_per_sec=1 * MIB)
+    for silent, ending in ((False, Ending.OPEN), (True, Ending.STUCK)):
+        stream = make_stream(knobs, knobs, pre_copy=True, silent=silent)
+        assert forecast([stream], make_terms(MigrationSettings())).ending is ending
+
+
+def test_in_words() -> None:
+    """With the numbers that decide."""
+    assert look(BUSY).why == ""
+    told = look(BUSY, settings=replace(SETTINGS, downtime_limit_ms=300)).why
+    assert told == "at least 68.0 MiB pending, and a threshold of at most 9.6 MiB"
+    slow = Knobs(initial_bytes=1 << 30, save_bytes_per_sec=1 * MIB)
+    assert look(slow).why == "takes at least 17 min 3 s"
+
+
 SIZES = st.integers(1, 1 << 20).map(lambda n: n * 4096)
 RATES = st.integers(1, 1 << 16).map(lambda n: n * 4096)
 KNOBS = st.builds(

@@ -189,29 +189,38 @@ def test_every_field_is_a_key() -> None:
 def test_every_knob_has_its_effect(knob: str, side: str) -> None:
     """Each knob changes exactly itself, on the sides that it is set for."""
     default = getattr(Knobs(), knob)
+    source: dict[str, object] = {}
+    others = ""
+    if knob in ("other_version", "version_errno"):  # they are about a stream of another version
+        source, others = {"stream_version": 1}, "source.device.stream_version = 1, "
     text: str
     expected: object
     match default:
         case bool():
             text, expected = '"off"', False
+        case int() if knob == "stream_version":
+            text, expected = "1", 1
         case int():
             text, expected = ("77", 77) if not knob.endswith("_bytes") else ("8192", 8192)
         case tuple():
             text, expected = "[7]", (7,)
         case _:
             words = {"fail_at": "load", "fail_times": "always", "fail_device": "error", "corrupt": "state"}
+            words["other_version"] = "read"
             text, expected = f'"{words[knob]}"', words[knob]
     if (acts := find_side(knob, expected)) and side not in ("", f"{acts}."):
         (told,) = fail(f"[{side}device]\n{knob} = {text}\n")
         assert told.startswith(f"5: {side}device.{knob}: ")
         assert f"it acts on the {acts}'s device only" in told
         return
-    case = only(f"[{side}device]\n{knob} = {text}\n")
+    variant = f'[axes]\n[[axes.it]]\nname = "x"\nset = {{ {others}{side}device.{knob} = {text} }}\n'
+    case = only(variant)
     for name, spec in (("source.", case.source), ("destination.", case.destination)):
         changed = {
             key: value for key, value in asdict(spec.references[0].knobs).items() if value != getattr(Knobs(), key)
         }
-        assert changed == ({knob: expected} if side in ("", name) else {})
+        given = {knob: expected} if side in ("", name) else {}
+        assert changed == given | (source if name == "source." else {})
 
 
 @pytest.mark.parametrize(

@@ -326,8 +326,9 @@ def make_streams(
     """The state of each reference device of the source, on its way."""
     there = {device.id: device.knobs for device in destination.references}
     runs = not _pauses_first(faults)
+    silent = not (source.guest.traced or destination.guest.traced)
     return tuple(
-        make_stream(device.knobs, there.get(device.id), pre_copy=of_device.pre_copy and runs)
+        make_stream(device.knobs, there.get(device.id), pre_copy=of_device.pre_copy and runs, silent=silent)
         for device, of_device in zip(source.references, of_source.devices, strict=True)
     )
 

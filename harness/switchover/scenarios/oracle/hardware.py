@@ -205,7 +205,7 @@ HARDWARE_DIFFERENCES = (
     ),
     make_rule(
         "other-nic-configuration",
-        "The NIC's PCI configuration differs: vectors, queues, page-per-vq, ats or one of virtio's interfaces.",
+        "The NIC's PCI configuration differs: vectors, queues, page-per-vq, disable-legacy or disable-modern.",
         V.FAILED,
         "destination",
         says="get_pci_config_device: Bad config data",

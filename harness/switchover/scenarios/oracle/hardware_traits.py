@@ -26,8 +26,10 @@ _USO = frozenset({"host_uso", "guest_uso4", "guest_uso6"})
 _LAST_WITHOUT_USO = (8, 1)
 _NIC_NUMBERS = ("host_mtu", "speed", "duplex")
 """Properties that offer a feature as soon as they are set."""
-_NIC_CONFIG = ("vectors", "page-per-vq", "disable-legacy", "disable-modern", "ats")
-"""Properties of the NIC that are seen in its PCI configuration space."""
+_NIC_CONFIG = ("page-per-vq", "disable-legacy", "disable-modern")
+"""Properties of the NIC that are seen in its PCI configuration space, besides ``vectors``; off, or by QEMU's choice as
+good as that on a root bus.
+"""
 _TRUE = frozenset({"on", "yes", "true", "y"})
 
 Driver = tuple[str, str]
@@ -69,7 +71,11 @@ def make_hardware_traits(guest: GuestSpec) -> HardwareTraits:
     return HardwareTraits(
         nic=bool(guest.bridge),
         nic_features=_list_features(nic, machine),
-        nic_config=(*((name, nic.get(name, "")) for name in _NIC_CONFIG), ("queues", str(guest.nic_queues))),
+        nic_config=(
+            # two for each pair of queues, for the control queue, and for changes of the configuration
+            ("vectors", nic.get("vectors", str(2 * guest.nic_queues + 2))),
+            *((name, _ON) for name in _NIC_CONFIG if nic.get(name) in _TRUE),
+        ),
         nic_slot=nic.get("addr", ""),
         nic_rom="romfile" in nic,
         disk=bool(guest.disk),

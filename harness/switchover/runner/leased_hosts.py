@@ -92,11 +92,11 @@ class LeasedLab:
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)
-        kernels = sorted({guest.named_kernel for guest in guests} - {""})
-        key = (*hosts, *(guest.qemu for guest in guests), *kernels)
+        named = sorted({name for guest in guests for name in (guest.named_kernel, guest.named_firmware) if name})
+        key = (*hosts, *(guest.qemu for guest in guests), *named)
         if key not in self._fingerprints:
             qemus = (guest.qemu for guest in guests)
-            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus, kernels=kernels)
+            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus, images=named)
         return self._fingerprints[key]
 
     def find_loss(self) -> str:

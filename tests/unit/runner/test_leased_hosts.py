@@ -107,7 +107,7 @@ def test_kernels_are_provided(world: World) -> None:
 
 
 def test_storage_that_lab_hosts_do_not_share(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is asked of the disks that a guest writes, and of nothing else: it has the rest, or QEMU says what it lacks."""
+    """Each is asked of the disks that a guest writes, and of nothing else: QEMU says what else it lacks."""
     asked: list[str] = []
 
     def find(host: Any, places: Sequence[str]) -> frozenset[str]:

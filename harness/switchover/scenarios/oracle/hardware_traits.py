@@ -30,6 +30,7 @@ _NIC_CONFIG = ("page-per-vq", "disable-legacy", "disable-modern")
 """Properties of the NIC that are seen in its PCI configuration space, besides ``vectors``; off, or by QEMU's choice as
 good as that on a root bus.
 """
+_NIC_OPTIONS = ("iommu_platform", "ats", "packed", "page-per-vq", "host_mtu")
 _TRUE = frozenset({"on", "yes", "true", "y"})
 
 Driver = tuple[str, str]
@@ -49,8 +50,11 @@ class HardwareTraits:
     nic_config: tuple[tuple[str, str], ...] = ()
     nic_slot: str = ""
     nic_rom: bool = False
+    nic_options: tuple[str, ...] = ()
+    """Values of properties that libvirt compares; empty: not given."""
     disk: bool = False
     iommu: str = ""
+    iommu_properties: tuple[tuple[str, str], ...] = ()
     caching_mode: bool = False
     intremap: bool = False
     irqchip: str = ""
@@ -78,8 +82,10 @@ def make_hardware_traits(guest: GuestSpec) -> HardwareTraits:
         ),
         nic_slot=nic.get("addr", ""),
         nic_rom="romfile" in nic,
+        nic_options=tuple(nic.get(name, "") for name in _NIC_OPTIONS),
         disk=bool(guest.disk),
         iommu=iommu.driver,
+        iommu_properties=tuple(sorted(iommu.properties.items())),
         caching_mode=iommu.properties.get("caching-mode") in _TRUE,
         intremap=iommu.properties.get("intremap") in _TRUE,
         irqchip=options.get("kernel-irqchip", options.get("kernel_irqchip", "")),

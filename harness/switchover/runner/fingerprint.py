@@ -19,16 +19,17 @@ def collect_fingerprint(
     qemu: str = "qemu-system-x86_64",
     destination_qemu: str = "",
     *,
-    kernels: Iterable[str] = (),
+    images: Iterable[str] = (),
 ) -> dict[str, object]:
     """Harness, controller, images, accelerator, the lab's pace, and each host's kernel, CPU and QEMU binary.
 
-    ``qemu``: of both sides, if the destination has none of its own. ``kernels``: those of guests that are images.
+    ``qemu``: of both sides, if the destination has none of its own. ``images``: kernels and
+    firmware of guests that are.
     """
-    images = {**lab.file.images, **{name: require_image(name).digest for name in kernels}}
+    digests = {**lab.file.images, **{name: require_image(name).digest for name in images}}
     return {
         **describe_pair(pair, qemu, destination_qemu),
-        "lab": {"images": images, "accelerator": lab.file.accelerator, "pace": lab.file.pace},
+        "lab": {"images": digests, "accelerator": lab.file.accelerator, "pace": lab.file.pace},
     }
 
 

@@ -95,11 +95,12 @@ class LeasedLab:
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)
-        kernels = sorted({side.guest.named_kernel for side in case.sides} - {""})
-        key = (*hosts, *(guest.qemu for guest in guests), *kernels)
+        images = {name for side in case.sides for name in (side.guest.named_kernel, side.guest.named_firmware)}
+        named = sorted(images - {""})
+        key = (*hosts, *(guest.qemu for guest in guests), *named)
         if key not in self._fingerprints:
             qemus = (guest.qemu for guest in guests)
-            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus, kernels=kernels)
+            self._fingerprints[key] = collect_fingerprint(self._lab, self.pair(hosts), *qemus, images=named)
         return self._fingerprints[key]
 
     def find_loss(self) -> str:

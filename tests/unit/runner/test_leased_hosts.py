@@ -59,9 +59,9 @@ class World:
             raise NotReady("there is none")
         return qemu
 
-    def collect(self, lab: Any, pair: Any, *qemus: str, kernels: Sequence[str]) -> dict[str, Any]:
+    def collect(self, lab: Any, pair: Any, *qemus: str, images: Sequence[str]) -> dict[str, Any]:
         self.log.append("fingerprint")
-        return {"source": pair.source.host.name, "qemu": qemus, "kernels": kernels}
+        return {"source": pair.source.host.name, "qemu": qemus, "images": images}
 
 
 @pytest.fixture
@@ -106,6 +106,21 @@ def test_kernels_are_provided(world: World) -> None:
     assert [entry for entry in world.log if " to " in entry] == ["kernel-6.12-rt to hosta", "kernel-6.12-rt to hostb"]
 
 
+def test_storage_that_lab_hosts_do_not_share(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is asked of the disks that a guest writes, and of nothing else: QEMU says what else it lacks."""
+    asked: list[str] = []
+
+    def find(host: Any, places: Sequence[str]) -> frozenset[str]:
+        asked.extend(places)
+        return frozenset(places)
+
+    monkeypatch.setattr(leased_hosts, "find_absent", find)
+    side = SideSpec(GuestSpec(qemu="qemu", disk="/d", firmware="/f"))
+    known = world.leased.ask([(Case("case", side, side), ("", ""))])
+    assert asked == ["shared:/d", "shared:/d"]
+    assert [facts.absent for facts in known.pair] == [frozenset({"shared:/d"})] * 2
+
+
 def test_pairs(world: World) -> None:
     """The lab's two hosts, unless a case names others of them."""
     pair = world.leased.pair(("", ""))
@@ -122,8 +137,8 @@ def test_fingerprints_are_taken_once(world: World) -> None:
     for hosts in (("", ""), ("", ""), ("hostb", "hosta")):
         assert world.leased.fingerprint(make_case(), hosts)["qemu"] == ("qemu", "qemu")
     assert world.log.count("fingerprint") == 2
-    assert world.leased.fingerprint(make_case(), ("", ""))["kernels"] == []
-    assert world.leased.fingerprint(make_case(kernel="kernel-7.x"), ("", ""))["kernels"] == ["kernel-7.x"]
+    assert world.leased.fingerprint(make_case(), ("", ""))["images"] == []
+    assert world.leased.fingerprint(make_case(kernel="kernel-7.x"), ("", ""))["images"] == ["kernel-7.x"]
     assert world.log.count("fingerprint") == 3
 
 

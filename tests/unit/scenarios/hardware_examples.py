@@ -7,6 +7,7 @@ from switchover.record.record import VerdictName
 
 V = VerdictName
 IOMMU = 'machine = "q35,kernel-irqchip=split", iommu = "intel-iommu,caching-mode=on"'
+LIBVIRT = 'driver = "libvirt"'
 AUTO = 'device.properties.enable-migration = "auto"'
 NO_SECTION = "Make sure that your current VM setup matches your saved VM setup, including any hotplugged devices"
 BAD_CONFIG = "get_pci_config_device: Bad config data: i=0x9a read: 5 device: 3 cmask: ff wmask: 0 w1cmask:0"
@@ -22,6 +23,19 @@ HARDWARE_EXAMPLES = [
      "vfio 0b6e: 0b6e: Migration is currently not supported with vIOMMU enabled"),
     ("viommu-without-caching-mode", f'iommu = "intel-iommu", {AUTO}', "", V.REFUSED, "",
      "We need to set caching-mode=on for intel-iommu to enable device assignment with IOMMU protection."),
+    ("libvirt-other-topology", f"{LIBVIRT}, vcpus = 2, source.topology.cores = 2, destination.topology.sockets = 2",
+     f"{LIBVIRT}, vcpus = 2, topology.sockets = 2", V.BLOCKED, "source",
+     "unsupported: Target CPU sockets 2 does not match source 1"),
+    ("libvirt-other-iommu", f'{LIBVIRT}, source.iommu = "intel-iommu,caching-mode=on", {AUTO}', LIBVIRT,
+     V.BLOCKED, "source", "unsupported: Target domain IOMMU device count does not match source"),
+    ("libvirt-other-interrupt-chip", f'{LIBVIRT}, source.machine = "q35,kernel-irqchip=split"', LIBVIRT, V.BLOCKED,
+     "source", "unsupported: State of feature 'ioapic' differs: source: 'ioapic=qemu', destination: 'ioapic=none'"),
+    ("libvirt-other-nic", f'{LIBVIRT}, source.nic.packed = "on"', LIBVIRT, V.BLOCKED, "source",
+     "unsupported: Target device packed option 'default' does not match source 'on'"),
+    ("libvirt-other-nic", f"{LIBVIRT}, source.nic.host_mtu = 1400", LIBVIRT, V.BLOCKED, "source",
+     "unsupported: Target network card MTU 0 does not match source 1400"),
+    ("libvirt-other-devices", f'{LIBVIRT}, destination.bridge = ""', LIBVIRT, V.BLOCKED, "source",
+     "unsupported: Target domain net card count 0 does not match source 1"),
     ("unmigratable-device", 'qemu_devices = ["nvme,serial=1"]', 'qemu_devices = ["virtio-rng-pci"]', V.BLOCKED,
      "source", "State blocked by non-migratable device '0000:00:02.0/nvme'"),
     ("other-firmware", 'source.firmware = "ovmf"', 'firmware = "ovmf"', V.FAILED, "destination",

@@ -26,8 +26,11 @@ _USO = frozenset({"host_uso", "guest_uso4", "guest_uso6"})
 _LAST_WITHOUT_USO = (8, 1)
 _NIC_NUMBERS = ("host_mtu", "speed", "duplex")
 """Properties that offer a feature as soon as they are set."""
-_NIC_CONFIG = ("vectors", "page-per-vq", "disable-legacy", "disable-modern", "ats")
-"""Properties of the NIC that are seen in its PCI configuration space."""
+_NIC_CONFIG = ("page-per-vq", "disable-legacy", "disable-modern")
+"""Properties of the NIC that are seen in its PCI configuration space, besides ``vectors``; off, or by QEMU's choice as
+good as that on a root bus.
+"""
+_NIC_OPTIONS = ("iommu_platform", "ats", "packed", "page-per-vq", "host_mtu")
 _TRUE = frozenset({"on", "yes", "true", "y"})
 
 Driver = tuple[str, str]
@@ -47,8 +50,11 @@ class HardwareTraits:
     nic_config: tuple[tuple[str, str], ...] = ()
     nic_slot: str = ""
     nic_rom: bool = False
+    nic_options: tuple[str, ...] = ()
+    """Values of properties that libvirt compares; empty: not given."""
     disk: bool = False
     iommu: str = ""
+    iommu_properties: tuple[tuple[str, str], ...] = ()
     caching_mode: bool = False
     intremap: bool = False
     irqchip: str = ""
@@ -69,11 +75,17 @@ def make_hardware_traits(guest: GuestSpec) -> HardwareTraits:
     return HardwareTraits(
         nic=bool(guest.bridge),
         nic_features=_list_features(nic, machine),
-        nic_config=(*((name, nic.get(name, "")) for name in _NIC_CONFIG), ("queues", str(guest.nic_queues))),
+        nic_config=(
+            # two for each pair of queues, for the control queue, and for changes of the configuration
+            ("vectors", nic.get("vectors", str(2 * guest.nic_queues + 2))),
+            *((name, _ON) for name in _NIC_CONFIG if nic.get(name) in _TRUE),
+        ),
         nic_slot=nic.get("addr", ""),
         nic_rom="romfile" in nic,
+        nic_options=tuple(nic.get(name, "") for name in _NIC_OPTIONS),
         disk=bool(guest.disk),
         iommu=iommu.driver,
+        iommu_properties=tuple(sorted(iommu.properties.items())),
         caching_mode=iommu.properties.get("caching-mode") in _TRUE,
         intremap=iommu.properties.get("intremap") in _TRUE,
         irqchip=options.get("kernel-irqchip", options.get("kernel_irqchip", "")),

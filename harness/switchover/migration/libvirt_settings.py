@@ -4,6 +4,7 @@
 from typing import Any
 
 from switchover.migration.settings import MigrationSettings
+from switchover.migration.transports import TRANSPORTS
 from switchover.record.units import MIB
 
 FLAGS = {
@@ -26,10 +27,10 @@ DECIDES = ("return-path", "switchover-ack", "pause-before-switchover", "events")
 def find_unsettable(settings: MigrationSettings) -> list[str]:
     """What of the settings libvirt has no way to tell QEMU, in words; pure."""
     found = []
-    if settings.transport != "tcp":
-        found.append(f"the harness has no way to migrate over {settings.transport!r} by libvirt")
+    if TRANSPORTS[settings.transport].has_file:
+        found.append("the harness has no way to save and restore a guest by libvirt")
     if settings.tls:
-        found.append("the harness has no way to give libvirt certificates for TLS")
+        found.append("libvirt has a directory for certificates (migrate_tls_x509_cert_dir) that the harness cannot set")
     for capability, state in {**settings.capabilities, **settings.destination_capabilities}.items():
         if capability not in FLAGS and (state or capability in DECIDES):
             found.append(f"libvirt has no way to set the migration capability {capability!r}")
@@ -50,9 +51,9 @@ def find_unsettable(settings: MigrationSettings) -> list[str]:
     return found
 
 
-def make_parameters(settings: MigrationSettings, listen: str, xml: str) -> dict[str, Any]:
-    """libvirt's typed parameters. Bandwidths there are in MiB per second."""
-    parameters: dict[str, Any] = {"migrate_uri": f"tcp://{listen}", "destination_xml": xml}
+def make_parameters(settings: MigrationSettings, uri: str, xml: str) -> dict[str, Any]:
+    """libvirt's typed parameters. ``uri``: the way of the stream. Bandwidths there are in MiB per second."""
+    parameters: dict[str, Any] = {"migrate_uri": uri, "destination_xml": xml}
     if settings.max_bandwidth:
         parameters["bandwidth"] = settings.max_bandwidth // MIB
     if settings.switchover_bandwidth:

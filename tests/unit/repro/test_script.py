@@ -230,7 +230,11 @@ def test_the_script_takes_as_long_as_the_lab_did() -> None:
         (Action.CANCEL, "cancel", {}),
         (Action.PAUSE_GUEST, "pause_guest", {}),
         (Action.KILL_SOURCE, "kill_side source", {}),
-        (Action.KILL_DESTINATION, "kill_side destination", {"NEEDS_DESTINATION": "yes"}),
+        (
+            Action.KILL_DESTINATION,
+            "kill_side destination",
+            {"NEEDS_DESTINATION": "this case kills the destination's QEMU"},
+        ),
         (Action.CUT_LINK, "disturb_link loss 100%", {"NEEDS_LINK": "yes"}),
         (Action.SLOW_LINK, "disturb_link rate 8000000bit", {"NEEDS_LINK": "yes"}),
         (

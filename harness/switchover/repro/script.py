@@ -264,7 +264,8 @@ def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iter
     crashed_there = verdict is VerdictName.CRASHED and record.verdict.side == "destination"
     deadline = settings.timeout_s
     if verdict is VerdictName.HUNG:
-        deadline = min(deadline, 2 * record.seconds.get("migrate", deadline) + 10)
+        step = f"hop {record.verdict.hop}: migrate" if record.verdict.hop > 1 else "migrate"
+        deadline = min(deadline, 2 * record.seconds.get(step, deadline) + 10)
     actions = {fault.action for fault in case.faults}
     impossible = "no shell can panic the guest: one has to log in" if Action.PANIC_GUEST in actions else ""
     impossible = impossible or ("certificates are secrets, and not in this script" if settings.tls else "")

@@ -71,10 +71,10 @@ def expect(settings: MigrationSettings, verdict: Verdict) -> str:
         pytest.param(replace(UNIX, capabilities=MULTIFD), id="unix-multifd"),
         pytest.param(TLS, id="tls"),
         pytest.param(replace(TLS, capabilities=MULTIFD), id="tls-multifd"),
-        pytest.param(NAMED, id="unix-tls"),
+        pytest.param(NAMED, id="unix-tls", marks=pytest.mark.quick),
         pytest.param(replace(NAMED, capabilities=MULTIFD), id="unix-tls-multifd"),
         pytest.param(replace(TLS, tls_source="missing", tls_verify_peer=False), id="tls-nobody-asks-the-source"),
-        pytest.param(FILE, id="file"),
+        pytest.param(FILE, id="file", marks=pytest.mark.quick),
         pytest.param(replace(FILE, capabilities=MAPPED), id="file-mapped-ram"),
         pytest.param(replace(FILE, capabilities={**MAPPED, **MULTIFD}), id="file-mapped-ram-multifd"),
     ],
@@ -99,7 +99,7 @@ def test_a_guest_goes_over(guests: Guests, loop: LoopThread, settings: Migration
         pytest.param(replace(UNCHECKED, tls_source="other-ca"), id="source-of-another-authority"),
         pytest.param(replace(UNCHECKED, tls_source="expired"), id="source-expired"),
         pytest.param(replace(TLS, tls_source="missing"), id="source-without"),
-        pytest.param(replace(TLS, tls_hostname="elsewhere.invalid"), id="other-name"),
+        pytest.param(replace(TLS, tls_hostname="elsewhere.invalid"), id="other-name", marks=pytest.mark.quick),
         pytest.param(replace(NAMED, tls_hostname=""), id="unix-without-name"),
         pytest.param(replace(FILE, return_path=True), id="file-return-path"),
         pytest.param(replace(FILE, tls=True, tls_hostname="destination"), id="file-tls"),
@@ -143,6 +143,7 @@ def test_a_migration_that_is_rejected(guests: Guests, loop: LoopThread, settings
     assert (raised.value.command == "migrate") is (case.expectation.verdict == "blocked")
 
 
+@pytest.mark.quick
 def test_a_proxy_that_dies(guests: Guests, loop: LoopThread) -> None:
     """Before the migration, and on its way; where there is none, that is told."""
     with start_pair(guests) as (source, destination):

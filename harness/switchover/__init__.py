@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from switchover.scenarios.case import Case as Case
     from switchover.scenarios.case import DeviceSpec as DeviceSpec
     from switchover.scenarios.case import FunctionSpec as FunctionSpec
+    from switchover.scenarios.case import Hop as Hop
     from switchover.scenarios.case import SideSpec as SideSpec
     from switchover.scenarios.expand import PlannedCase as PlannedCase
     from switchover.scenarios.expectation import Expectation as Expectation
@@ -91,7 +92,7 @@ _PLACES = {
     "record.version": ("__version__",),
     "runner.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
-    "scenarios.case": ("Case", "DeviceSpec", "FunctionSpec", "SideSpec"),
+    "scenarios.case": ("Case", "DeviceSpec", "FunctionSpec", "Hop", "SideSpec"),
     "scenarios.expand": ("PlannedCase",),
     "scenarios.expectation": ("Expectation",),
     "scenarios.faults": ("Fault",),
@@ -118,6 +119,7 @@ __all__ = [
     "Guest",
     "GuestCrashed",
     "GuestSpec",
+    "Hop",
     "Host",
     "HostKey",
     "HostLost",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.qemu.conftest import Guests
 
@@ -94,7 +95,10 @@ class Scripts:
 def scripts(guests: Guests, tmp_path: Path) -> Iterator[Scripts]:
     """What they leave in spite of their promise, the fixture ``clean`` of this tier finds."""
     yield Scripts(guests, tmp_path)
-    assert not (tmp_path / "work").exists()
+    work = tmp_path / "work"
+    assert not work.exists()
+    left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert [words for words in left if any(str(work) in word for word in words or ())] == []
 
 
 # with a return path QEMU may fail the stream that it is told to cancel (docs/concepts.md, Faults)

@@ -29,7 +29,8 @@ from switchover.runner.verdict import judge_result
 from switchover.scenarios.building import build_case
 from switchover.scenarios.expectation import find_mismatch
 
-PLAIN = MigrationSettings(settle=False, timeout_s=60, settle_timeout_s=30)
+# without what QEMU 7.2 does not know
+PLAIN = MigrationSettings(switchover_bandwidth=0, settle=False, timeout_s=60, settle_timeout_s=30)
 FILE = replace(PLAIN, transport="file", return_path=False)
 TLS = replace(PLAIN, tls=True)
 UNIX = replace(PLAIN, transport="unix")
@@ -70,10 +71,10 @@ def expect(settings: MigrationSettings, verdict: Verdict) -> str:
         pytest.param(replace(UNIX, capabilities=MULTIFD), id="unix-multifd"),
         pytest.param(TLS, id="tls"),
         pytest.param(replace(TLS, capabilities=MULTIFD), id="tls-multifd"),
-        pytest.param(NAMED, id="unix-tls"),
+        pytest.param(NAMED, id="unix-tls", marks=pytest.mark.quick),
         pytest.param(replace(NAMED, capabilities=MULTIFD), id="unix-tls-multifd"),
         pytest.param(replace(TLS, tls_source="missing", tls_verify_peer=False), id="tls-nobody-asks-the-source"),
-        pytest.param(FILE, id="file"),
+        pytest.param(FILE, id="file", marks=pytest.mark.quick),
         pytest.param(replace(FILE, capabilities=MAPPED), id="file-mapped-ram"),
         pytest.param(replace(FILE, capabilities={**MAPPED, **MULTIFD}), id="file-mapped-ram-multifd"),
     ],
@@ -98,7 +99,7 @@ def test_a_guest_goes_over(guests: Guests, loop: LoopThread, settings: Migration
         pytest.param(replace(UNCHECKED, tls_source="other-ca"), id="source-of-another-authority"),
         pytest.param(replace(UNCHECKED, tls_source="expired"), id="source-expired"),
         pytest.param(replace(TLS, tls_source="missing"), id="source-without"),
-        pytest.param(replace(TLS, tls_hostname="elsewhere.invalid"), id="other-name"),
+        pytest.param(replace(TLS, tls_hostname="elsewhere.invalid"), id="other-name", marks=pytest.mark.quick),
         pytest.param(replace(NAMED, tls_hostname=""), id="unix-without-name"),
         pytest.param(replace(FILE, return_path=True), id="file-return-path"),
         pytest.param(replace(FILE, tls=True, tls_hostname="destination"), id="file-tls"),
@@ -142,6 +143,7 @@ def test_a_migration_that_is_rejected(guests: Guests, loop: LoopThread, settings
     assert (raised.value.command == "migrate") is (case.expectation.verdict == "blocked")
 
 
+@pytest.mark.quick
 def test_a_proxy_that_dies(guests: Guests, loop: LoopThread) -> None:
     """Before the migration, and on its way; where there is none, that is told."""
     with start_pair(guests) as (source, destination):

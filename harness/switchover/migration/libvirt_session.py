@@ -26,6 +26,7 @@ from switchover.hosts.waiting import pace, wait_until
 from switchover.migration.libvirt_report import Held, LibvirtReport, ask_held
 from switchover.migration.libvirt_settings import list_flags, list_own, make_parameters
 from switchover.migration.phases import TERMINAL, Intervened, Intervention, last_status, list_statuses
+from switchover.migration.proxies import start_places, start_proxies
 from switchover.migration.session import (
     Course,
     MigrationResult,
@@ -36,6 +37,7 @@ from switchover.migration.session import (
     wait_until_arrived,
 )
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings
+from switchover.migration.transports import TRANSPORTS
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, NotSupported, Refused, SwitchoverError
 
 _ABORT_TIMEOUT_S = 30
@@ -68,6 +70,21 @@ def start_peer(host: Host, parent: str, address: str, login: SshLogin | None) ->
         yield f"qemu+ssh://{login.user}@{address}/system?command={directory}/ssh&no_tty=1"
     finally:
         host.run(["rm", "-rf", directory], check=False)
+
+
+@contextlib.contextmanager
+def start_way(
+    source: LibvirtGuest, destination: LibvirtGuest, listen: str, settings: MigrationSettings
+) -> Iterator[str]:
+    """Where libvirt lets QEMU listen and connect, for the time of a ``with`` block. A unix socket has one path on both
+    hosts: the proxies are there before libvirt has anybody listen.
+    """
+    if not TRANSPORTS[settings.transport].has_proxies:
+        yield f"tcp://{listen}"
+        return
+    path = settings.path or f"/run/switchover-{source.files.tap}.sock"
+    with start_places((source, destination), path), contextlib.ExitStack() as stack:
+        yield f"unix://{start_proxies(source, destination, listen, path, path, stack)}"
 
 
 def migrate_domain(
@@ -113,7 +130,8 @@ def migrate_domain(
         try:
             course.set_downtime(HOLD_LIMIT_MS if settings.settle else settings.downtime_limit_ms)
             course.intervene()
-            course.begin(make_parameters(settings, listen, destination.xml), list_flags(settings), peer)
+            uri = stack.enter_context(start_way(source, destination, listen, settings))
+            course.begin(make_parameters(settings, uri, destination.xml), list_flags(settings), peer)
             hang = course.follow(start + settings.timeout_s)
             if hang:
                 on_hang()

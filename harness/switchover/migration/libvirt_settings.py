@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from switchover.migration.settings import MigrationSettings
+from switchover.migration.transports import TRANSPORTS
 from switchover.record.units import MIB
 
 FLAGS = {
@@ -37,10 +38,10 @@ is in the record.
 def find_unsettable(settings: MigrationSettings) -> list[str]:
     """What of the settings libvirt has no way to tell QEMU, in words; pure."""
     found = []
-    if settings.transport != "tcp":
-        found.append(f"the harness has no way to migrate over {settings.transport!r} by libvirt")
+    if TRANSPORTS[settings.transport].has_file:
+        found.append("the harness has no way to save and restore a guest by libvirt")
     if settings.tls:
-        found.append("the harness has no way to give libvirt certificates for TLS")
+        found.append("libvirt has a directory for certificates (migrate_tls_x509_cert_dir) that the harness cannot set")
     for capability, state in {**settings.capabilities, **settings.destination_capabilities}.items():
         if state and capability not in (*FLAGS, *DECIDES):
             found.append(f"libvirt has no way to set the migration capability {capability!r}")
@@ -71,9 +72,9 @@ def list_own(settings: MigrationSettings, side: str, held: Sequence[str]) -> tup
     return tuple(name for name in held if not asked.get(name))
 
 
-def make_parameters(settings: MigrationSettings, listen: str, xml: str) -> dict[str, Any]:
-    """libvirt's typed parameters. Bandwidths there are in MiB per second."""
-    parameters: dict[str, Any] = {"migrate_uri": f"tcp://{listen}", "destination_xml": xml}
+def make_parameters(settings: MigrationSettings, uri: str, xml: str) -> dict[str, Any]:
+    """libvirt's typed parameters. ``uri``: the way of the stream. Bandwidths there are in MiB per second."""
+    parameters: dict[str, Any] = {"migrate_uri": uri, "destination_xml": xml}
     if settings.max_bandwidth:
         parameters["bandwidth"] = settings.max_bandwidth // MIB
     if settings.switchover_bandwidth:

@@ -64,6 +64,24 @@ def kill_proxy(guest: QemuGuest) -> None:
     guest.host.run(["sh", "-c", script, "sh", mark[:7], mark[7:]])
 
 
+def start_proxies(
+    source: QemuGuest, destination: QemuGuest, address: str, outer: str, inner: str, stack: contextlib.ExitStack
+) -> str:
+    """From the socket ``outer`` of the source's host to the socket ``inner`` of the destination's, over TCP to its
+    ``address``; they end with ``stack``. Returns the path to which the source connects.
+
+    :raises NotReady: one of them ended, in its own words; :raises Deadline: it does not listen
+    """
+    listen = f"TCP-LISTEN:0,bind={address},fork"
+    there = stack.enter_context(start_proxy(destination, listen, f"UNIX-CONNECT:{inner}"))
+    port = find_port(there, f"the proxy on {destination.host.name}")
+    # one that was killed may have left its socket
+    listen = f"UNIX-LISTEN:{outer},fork,unlink-early"
+    here = stack.enter_context(start_proxy(source, listen, f"TCP:{address}:{port}"))
+    wait_until_listening(here, f"the proxy on {source.host.name}")
+    return outer
+
+
 @contextlib.contextmanager
 def start_place(host: Host, path: str) -> Iterator[None]:
     """A path of a host for a ``with`` block, at which nothing is before and after it.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from switchover.guests.qemu import QemuGuest
-from switchover.migration.proxies import find_port, start_places, start_proxy, wait_until_listening
+from switchover.migration.proxies import start_places, start_proxies
 from switchover.migration.settings import MigrationSettings, TransportName
 from switchover.migration.transport import find_file_problem
 
@@ -36,14 +36,8 @@ class _UnixStream:
         if self.source.host.name == self.destination.host.name:
             self.outgoing = f"unix:{inner}"
             return
-        listen = f"TCP-LISTEN:0,bind={self.address},fork"
-        there = self.stack.enter_context(start_proxy(self.destination, listen, f"UNIX-CONNECT:{inner}"))
-        port = find_port(there, f"the proxy on {self.destination.host.name}")
         outer = self.path or f"{self.source.files.directory}/outgoing"
-        # one that was killed may have left its socket
-        listen = f"UNIX-LISTEN:{outer},fork,unlink-early"
-        here = self.stack.enter_context(start_proxy(self.source, listen, f"TCP:{self.address}:{port}"))
-        wait_until_listening(here, f"the proxy on {self.source.host.name}")
+        start_proxies(self.source, self.destination, self.address, outer, inner, self.stack)
         self.outgoing = f"unix:{outer}"
 
     def deliver(self) -> str:

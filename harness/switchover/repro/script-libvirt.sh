@@ -58,6 +58,8 @@ cancel() {
     virsh domjobabort "$DOMAIN" || :
 }
 
+kill_proxy() { give_up "this script has no proxy"; }
+
 pause_guest() { # libvirt resumes a guest on the destination that was suspended on the way
     say "$seconds s: suspend"
     virsh suspend "$DOMAIN" >/dev/null || :

@@ -17,6 +17,7 @@ from switchover.devices.reference import PARENT
 from switchover.guests.spec import DriverName, with_lab_words
 from switchover.migration.phases import Action
 from switchover.migration.session import SETTLED_RAM
+from switchover.migration.transports import TRANSPORTS
 from switchover.record.checks import CheckId
 from switchover.record.record import Record, VerdictName
 from switchover.repro import script_libvirt, script_qmp
@@ -96,7 +97,7 @@ def _describe(record: Record, whole: Case, case: Case, own: DriverScript) -> Ite
     yield "#"
     yield from _needs(case, own)
     yield "#"
-    yield from _not_done(record, case)
+    yield from _not_done(record, case, own)
     if whole.then:
         yield from _hops_not_done(record, whole)
     yield "#"
@@ -172,7 +173,7 @@ def _needs(case: Case, own: DriverScript) -> Iterator[str]:
     yield from render_comment(f"  for the guest {guest.memory_mib} MiB and {guest.vcpus} CPUs{own.MORE_ROOM}")
 
 
-def _not_done(record: Record, case: Case) -> Iterator[str]:
+def _not_done(record: Record, case: Case, own: DriverScript) -> Iterator[str]:
     """What the harness does and this script does not, since nobody logs in to its guest."""
     devices = [*case.source.references, *case.destination.references]
     yield from render_comment("not as in the record, since this script has no keys and nobody logs in to the guest:")
@@ -185,6 +186,8 @@ def _not_done(record: Record, case: Case) -> Iterator[str]:
         yield from render_comment("  the guest does not let its device do DMA, which it did in the record")
     if undoable := [why for action, why in _IMPOSSIBLE.items() if case.does(action)]:
         yield from render_comment(f"  {'; '.join(undoable)}: this case cannot be repeated by a script")
+    if not own.WAYS and TRANSPORTS[case.settings.transport].has_proxies:
+        yield from render_comment("  the stream goes over TCP, where the record has proxies between unix sockets")
     if case.settings.path:
         yield from render_comment(f"  the stream goes by a path in WORK, not by {case.settings.path}")
     if case.heartbeat_us:
@@ -272,7 +275,8 @@ def _recorded(record: Record, case: Case, ident: str, own: DriverScript) -> Iter
     crashed_there = verdict is VerdictName.CRASHED and record.verdict.side == "destination"
     deadline = settings.timeout_s
     if verdict is VerdictName.HUNG:
-        deadline = min(deadline, 2 * record.seconds.get("migrate", deadline) + 10)
+        step = f"hop {record.verdict.hop}: migrate" if record.verdict.hop > 1 else "migrate"
+        deadline = min(deadline, 2 * record.seconds.get(step, deadline) + 10)
     actions = {fault.action for fault in case.faults}
     impossible = "; ".join(why for action, why in _IMPOSSIBLE.items() if action in actions)
     impossible = impossible or ("certificates are secrets, and not in this script" if settings.tls else "")

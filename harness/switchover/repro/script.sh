@@ -43,7 +43,7 @@ release_side() { # SIDE: its QEMU first
     # another shell may do the same now: the one that started this side, whose QEMU ended, and one with "clean"
     [ -d "$WORK/$1" ] || return 0
     end_qemu "$1"
-    [ ! -s "$WORK/$1/proxy" ] || kill -KILL -- "-$(cat "$WORK/$1/proxy")" 2>/dev/null || :
+    [ ! -s "$WORK/$1/proxy" ] || kill -KILL "-$(cat "$WORK/$1/proxy")" 2>/dev/null || :
     remove_devices "$1"
     for tap in $(cat "$WORK/$1/tap" 2>/dev/null); do
         ip link delete dev "$tap" 2>/dev/null || :

@@ -59,7 +59,7 @@ def _capabilities(settings: MigrationSettings, side: str) -> str:
 
 def list_recorded(settings: MigrationSettings, actions: Set[Action], ident: str) -> list[Row]:
     reasons = [
-        "this case kills the destination's QEMU" if Action.KILL_DESTINATION in actions else "",
+        "this case kills the QEMU of the destination" if Action.KILL_DESTINATION in actions else "",
         "the destination is restored from a file of the source" if TRANSPORTS[settings.transport].has_file else "",
     ]
     return [

@@ -25,5 +25,5 @@ deliver() { :; } # once the source has completed
 
 kill_proxy() {
     say "$seconds s: kill the source's proxy"
-    kill -KILL -- "-$(cat "$WORK/source/proxy")"
+    kill -KILL "-$(cat "$WORK/source/proxy")"
 }

@@ -83,7 +83,7 @@ def find_chain_mismatches(
     found: list[Mismatch] = []
     ended = tried[-1] if len(tried) == len(verdicts) and tried and verdict.hop in (0, len(tried)) else None
     for number, (hop, of_hop) in enumerate(zip(tried, verdicts, strict=True), start=1):
-        wanted = case.expectation if hop is ended else expect_of_hop(case, number, completed=True)
+        wanted = case.expectation if hop is ended else COMPLETES
         found += _compare(number, hop, wanted, verdict if hop is ended else of_hop)
     if ended is None:
         hops = case.list_hops()

@@ -158,6 +158,7 @@ class Side:
             SimpleNamespace(
                 side=self.name,
                 host=LocalHost(),
+                told={},
                 qmp=Session(),
                 require_alive=require_alive,
                 explain_silence=explain_silence,

@@ -376,7 +376,7 @@ def test_typed_parameters() -> None:
         capabilities={"multifd": True},
         parameters={"multifd-channels": 4},
     )
-    assert make_parameters(settings, "10.0.0.2", "<domain/>") == {
+    assert make_parameters(settings, "tcp://10.0.0.2", "<domain/>") == {
         "migrate_uri": "tcp://10.0.0.2",
         "destination_xml": "<domain/>",
         "bandwidth": 8,
@@ -387,6 +387,13 @@ def test_typed_parameters() -> None:
     assert find_unsettable(settings) == []
     plain = MigrationSettings(switchover_bandwidth=0)
     assert set(make_parameters(plain, "a", "b")) == {"migrate_uri", "destination_xml"}
+
+
+def test_which_ways_libvirt_has() -> None:
+    """A unix socket, by the migration's URI; no file, and no certificates."""
+    assert find_unsettable(MigrationSettings(transport="unix")) == []
+    assert any("save and restore" in words for words in find_unsettable(MigrationSettings(transport="file")))
+    assert any("migrate_tls_x509_cert_dir" in words for words in find_unsettable(MigrationSettings(tls=True)))
 
 
 def test_what_libvirt_cannot_be_told() -> None:

@@ -52,6 +52,15 @@ def test_all_settings_reach_qemu() -> None:
     assert holder.parameters["avail-switchover-bandwidth"] == settings.switchover_bandwidth
 
 
+def test_what_one_migration_was_told_is_forgotten_in_the_next() -> None:
+    """A QEMU that was the destination before has its own values again for what it is not told now, however often."""
+    holder = Holder()
+    told: dict[str, object] = {}
+    for settings, channels in (({"multifd-channels": 7}, 7), ({"multifd-channels": 8}, 8), ({}, 2), ({}, 2)):
+        told = apply_settings(holder.qmp.session(), MigrationSettings(parameters=settings), "source", told)
+        assert holder.parameters["multifd-channels"] == channels
+
+
 def test_capabilities_before_parameters() -> None:
     """Some parameters need their capability first, and both are read back after they are set."""
     holder = Holder()

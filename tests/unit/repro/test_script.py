@@ -18,7 +18,7 @@ from switchover.guests.arguments import build_arguments
 from switchover.guests.spec import GuestFiles, GuestSpec, Kernel, Launch
 from switchover.migration.drivers import DRIVERS
 from switchover.migration.phases import Action, Phase
-from switchover.migration.settings import MigrationSettings
+from switchover.migration.settings import MigrationSettings, TransportName
 from switchover.record.checks import CheckId
 from switchover.record.errors import UsageError
 from switchover.record.measurement import Check
@@ -27,7 +27,7 @@ from switchover.repro import script as render_module
 from switchover.repro.script import render_script
 from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.runner.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, SideSpec, make_case, with_driver
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, Hop, SideSpec, make_case, with_driver
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import render_settings
@@ -107,6 +107,8 @@ SCRIPTS = {
     "disk": record_of(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME", disk_format="qcow2")))),
     "functions": record_of(make_case("functions", FUNCTIONS)),
     "every fault": record_of(with_faults(*Action)),
+    "unix": record_of(replace(with_faults(*Action), settings=MigrationSettings(transport="unix"))),
+    "file": record_of(replace(PRE_COPY_ON, settings=MigrationSettings(transport="file"))),
     "libvirt": record_of(by_libvirt(PRE_COPY_ON)),
     "libvirt, odd": record_of(by_libvirt(Case("odd", replace(ODD, guest=replace(ODD.guest, name="odd")), ODD))),
     "libvirt, functions": record_of(by_libvirt(make_case("functions", MANAGED))),
@@ -278,7 +280,11 @@ def test_limits_that_follow_each_other() -> None:
         (Action.CANCEL, "cancel", {}),
         (Action.PAUSE_GUEST, "pause_guest", {}),
         (Action.KILL_SOURCE, "kill_side source", {}),
-        (Action.KILL_DESTINATION, "kill_side destination", {"NEEDS_DESTINATION": "yes"}),
+        (
+            Action.KILL_DESTINATION,
+            "kill_side destination",
+            {"NEEDS_DESTINATION": "this case kills the QEMU of the destination"},
+        ),
         (Action.CUT_LINK, "disturb_link loss 100%", {"NEEDS_LINK": "yes"}),
         (Action.SLOW_LINK, "disturb_link rate 8000000bit", {"NEEDS_LINK": "yes"}),
         (
@@ -473,3 +479,44 @@ def test_usage(tmp_path: Path) -> None:
 def write_program(path: Path, text: str) -> None:
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "unix", "file"])
+def test_the_way_of_the_stream(transport: TransportName) -> None:
+    """Each is in the script of a case that has it, and no other; what is not as in the record is said."""
+    settings = MigrationSettings(transport=transport, path="" if transport == "tcp" else "/run/x")
+    text = render_script(record_of(replace(PRE_COPY_ON, settings=settings)))
+    assert {word for word in ("tcp:$DESTINATION", "TCP-LISTEN:$PORT", "file:$WORK") if f"{word}" in text} == {
+        {"tcp": "tcp:$DESTINATION", "unix": "TCP-LISTEN:$PORT", "file": "file:$WORK"}[transport]
+    }
+    assert ("not by /run/x" in text) is (transport != "tcp")
+    assert (head_of(text)["NEEDS_DESTINATION"] != "") is (transport == "file")
+
+
+def test_certificates_are_not_in_a_script() -> None:
+    """It says so before anything starts; by libvirt the way is another one, which is said too."""
+    text = render_script(record_of(replace(PRE_COPY_ON, settings=MigrationSettings(tls=True))))
+    assert "certificates" in head_of(text)["IMPOSSIBLE"]
+    unix = with_driver(replace(PRE_COPY_ON, settings=MigrationSettings(transport="unix")), "libvirt")
+    assert "the stream goes over TCP, where the record has proxies" in render_script(record_of(unix))
+
+
+@pytest.mark.parametrize(
+    ("hop", "qemus", "said"),
+    [
+        (0, ("first", "second"), ["repeats hop 1 of it", "the 2 after it are left out"]),
+        (2, ("second", "third"), ["repeats hop 2 of it", "had come by 1 before", "the 1 after it are left out"]),
+        (3, ("third", "fourth"), ["repeats hop 3 of it", "had come by 2 before"]),
+    ],
+)
+def test_one_migration_of_a_chain(hop: int, qemus: tuple[str, str], said: list[str]) -> None:
+    """The one that ended the chain, or the first; with what is left out."""
+    sides = [SideSpec(GuestSpec(qemu=name)) for name in ("first", "second", "third", "fourth")]
+    case = Case("x", sides[0], sides[1], then=(Hop(sides[2]), Hop(sides[3])))
+    verdict = Verdict(VerdictName.HUNG, "source", hop=hop) if hop else Verdict(VerdictName.COMPLETED)
+    record = replace(record_of(case, verdict), seconds={"migrate": 1.0, "hop 2: migrate": 20.0, "hop 3: migrate": 30.0})
+    text = render_script(record)
+    assert [name for name in ("first", "second", "third", "fourth") if f"QEMU:-{name}" in text] == list(qemus)
+    comments = " ".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
+    assert [words for words in said if words not in comments] == []
+    assert head_of(text)["DEADLINE"] == {0: "180", 2: "50", 3: "70"}[hop]

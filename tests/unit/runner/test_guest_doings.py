@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest is told to do meanwhile, and what counts as not done, or as rejected."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -66,7 +66,8 @@ def test_a_device_goes_and_comes() -> None:
     side, qemu = make_side()
     unplug(side, "dut")
     assert [spec.id for spec, _ in side.present] == ["other"]
-    assert (side.absent, side.guest.launch.present) == ({"dut"}, (VfioDevice("other", "/sys/x"),))
+    assert side.absent == {"dut"}
+    assert side.guest.launch.present == (VfioDevice("other", "/sys/x"),)
     plug(side, "dut")
     assert qemu.log == ["unplug dut", "plug dut into port 1"]
     assert (side.absent, len(side.present)) == (frozenset(), 2)
@@ -133,10 +134,8 @@ def test_the_device_that_is_reset() -> None:
 def test_a_guest_that_cannot_be_told(error: Exception) -> None:
     """The fault is not made, whatever is in the way."""
     side, qemu = make_side()
-    for act in (
-        lambda: reboot(cast(QemuGuest, qemu), cast(Any, make_shell(error))),
-        lambda: suspend(cast(QemuGuest, qemu), cast(Any, make_shell(error))),
-        lambda: reset_device(side, "dut", cast(Any, make_shell(error))),
-    ):
-        with pytest.raises(NotMade), contextlib.nullcontext():
-            act()
+    for act in (partial(reboot, cast(QemuGuest, qemu)), partial(suspend, cast(QemuGuest, qemu))):
+        with pytest.raises(NotMade):
+            act(cast(Any, make_shell(error)))
+    with pytest.raises(NotMade):
+        reset_device(side, "dut", cast(Any, make_shell(error)))

@@ -38,10 +38,14 @@ class Qemu:
         self.error = error
         self.label = "the source QEMU"
         self.qmp = SimpleNamespace(events=[])
+        self.code: int | None = None
         self.launch = Launch(GuestSpec(), tuple(VfioDevice(device.id, "/sys/x") for device in SPEC.devices))
 
     def require_alive(self) -> None:
         """It always is."""
+
+    def exit_status(self) -> int | None:
+        return self.code
 
     def unplug(self, device_id: str) -> None:
         self.note(f"unplug {device_id}")
@@ -92,12 +96,33 @@ def test_a_device_that_stays_as_it_is(act: Callable[[Side, str], None], error: E
     assert side.absent == before
 
 
-def test_a_guest_is_told_to_reboot() -> None:
-    """It answers first, and reboots then."""
-    shell = make_shell()
-    reboot(cast(QemuGuest, Qemu()), cast(Any, shell))
+@pytest.mark.parametrize("name", ["RESET", "SHUTDOWN"])
+def test_a_guest_is_told_to_reboot(name: str) -> None:
+    """It answers first, and has begun when QEMU says that the guest resets the machine, or ends with it."""
+    qemu = Qemu()
+    qemu.qmp.events.append(SimpleNamespace(name="RESET", data={"guest": True}))
+    by_guest = SimpleNamespace(name=name, data={"guest": True})
+    shell = make_shell(tell=lambda: qemu.qmp.events.append(by_guest))
+    reboot(cast(QemuGuest, qemu), cast(Any, shell))
     assert "reboot -f" in shell.log[0]
     assert shell.log[0].endswith("&")
+
+
+def test_a_guest_that_ends_with_its_reboot() -> None:
+    """Has rebooted, as far as it could, whether its QEMU said so or not."""
+    qemu = Qemu()
+    qemu.code = 0
+    reboot(cast(QemuGuest, qemu), cast(Any, make_shell()))
+
+
+def test_a_guest_that_does_not_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reset by somebody else is none of its own."""
+    monkeypatch.setattr(guest_doings, "_EVENT_S", 0.1)
+    qemu = Qemu()
+    by_host = SimpleNamespace(name="RESET", data={"guest": False})
+    shell = make_shell(tell=lambda: qemu.qmp.events.append(by_host))
+    with pytest.raises(NotMade, match="does not reboot"):
+        reboot(cast(QemuGuest, qemu), cast(Any, shell))
 
 
 def test_a_guest_that_suspends_itself() -> None:

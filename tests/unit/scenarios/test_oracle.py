@@ -142,12 +142,19 @@ EXAMPLES = [
     ("multifd-transfer-at-destination-only",
      f'destination.device.{TRANSFER} = "on", {MULTIFD}, source.device.{TRANSFER} = "off"', "", V.FAILED, "destination",
      "d: got DEV_CONFIG_STATE in main migration channel but doing multifd transfer"),
+    *(("device-reset-in-pre-copy", f"{does}, {when}", "", V.FAILED, "source", f"failed: {said}")
+      for does in ('fault.action = "reset device"', 'fault.action = "reboot guest"')
+      for when in ('fault.phase = "active"', "fault.at_s = 2")
+      for said in ("Channel error: No such device", "d: data_fd out of sync")),
+    ("guest-reboots-and-ends", 'fault.action = "reboot guest", fault.phase = "active", on_reboot = "shutdown"', "",
+     V.CRASHED, "source", "migrate: the source QEMU on hosta ended with exit status 0."),
 ]  # fmt: skip
 
 
 COMPLETING = (
     "device-fails-once-it-is-saved", "paused-before", "x-allow-pre-copy-of-old-machines",
-    "x-allow-pre-copy-of-new-machines",
+    "x-allow-pre-copy-of-new-machines", "device-reset-out-of-pre-copy", "guest-suspended", "device-unplugged-before",
+    "device-not-unplugged-meanwhile", "link-comes-back",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from switchover.scenarios.oracle.blocked import BLOCKED
 from switchover.scenarios.oracle.differences import DIFFERENCES
-from switchover.scenarios.oracle.doings import DOINGS
+from switchover.scenarios.oracle.doings import DOINGS, DONE_WITHOUT_HARM
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.multifd import MULTIFD
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
@@ -47,12 +47,13 @@ GROUPS = (
     Group("migrate is rejected", BLOCKED),
     Group("The two sides differ", DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
-    Group("The guest and its device do something meanwhile", DOINGS),
+    Group("Guest and device do something meanwhile", DOINGS),
     Group("The device fails", DEVICE_FAULTS),
     Group("switchover-ack", SWITCHOVER_ACK),
     Group("State of devices over multifd", MULTIFD),
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
     Group("Whether pre-copy is used", PRE_COPY),
+    Group("They do something meanwhile, and the migration completes", DONE_WITHOUT_HARM),
 )
 """In the order in which a case meets them."""
 ORACLE = tuple(rule for group in GROUPS for rule in group.rules)

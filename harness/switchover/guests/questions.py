@@ -202,7 +202,7 @@ def prepare_guest(
     if canary and capabilities.has_canary:
         first[PLACE_CANARY] = write_canary(capabilities)
     if capabilities.has_device and awaits:
-        first[TAKEN] = ask_devices_taken(len(devices), _PROBE_TIMEOUT_S)
+        first |= ask_until_taken(len(devices))
     for number, knobs in enumerate(devices if capabilities.has_device else ()):
         scratch = [generator.getrandbits(64) for _ in range(16)]
         first[f"seed-{number}"] = find_driven(number) + write_state(scratch, generator.getrandbits(64))
@@ -212,6 +212,18 @@ def prepare_guest(
 
 
 _PROBE_TIMEOUT_S = 30
+
+
+def ask_until_taken(count: int) -> dict[str, str]:
+    """A question that the guest answers once its driver has taken so many devices."""
+    return {TAKEN: ask_devices_taken(count, _PROBE_TIMEOUT_S)}
+
+
+def wait_until_taken(guest: Host, count: int) -> None:
+    """Until the guest's driver has taken so many devices. :raises Unanswered: it does not"""
+    told = ask_together(guest, ask_until_taken(count), timeout=_EXCHANGE_S)[TAKEN]
+    if not told.ok:
+        raise Unanswered(f"{guest.name} does not take its {count} devices.", told.text.strip()[-300:], TAKEN)
 
 
 def reinitialise(guest: Host, number: int = 0) -> str:

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass, replace
 from switchover.checks.evidence import Asked, DeviceEvidence, Evidence, SideEvidence, Truths, Whereabouts, count_since
 from switchover.checks.faults import is_shown_by_devices
 from switchover.checks.table import make_checks
-from switchover.devices.reference import InterruptCounts, Truth, ask_devices_taken
+from switchover.devices.reference import InterruptCounts, Truth
 from switchover.guests.capabilities import CANARY
 from switchover.guests.connection import GuestConnection
 from switchover.guests.questions import (
-    TAKEN,
     GuestAnswers,
     GuestReply,
     ask_guest,
+    ask_until_taken,
     fire_interrupt,
     reinitialise,
     stop_interrupts,
@@ -311,13 +311,10 @@ def _ask(side: Side, departure: Departure) -> GuestReply:
     if case.does(Action.REBOOT_GUEST):
         capabilities = capabilities.without(*CANARY)  # it was in the memory of the boot before
     plugged = capabilities.has_device and case.does(Action.PLUG_DEVICE)
-    first = {TAKEN: ask_devices_taken(len(specs), _TAKEN_S)} if plugged else {}
+    first = ask_until_taken(len(specs)) if plugged else {}
     return ask_guest(
         departure.connection.host, len(specs), capabilities, side.function_numbers, fire=fire, dma=dma, first=first
     )
-
-
-_TAKEN_S = 30.0
 
 
 def _stop_rates(side: Side, guest: Host, asked: Asked) -> Asked:

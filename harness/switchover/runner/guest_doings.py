@@ -21,12 +21,19 @@ _RESET = "echo 1 >../reset && echo 1 >reinit"
 
 
 def reboot(guest: QemuGuest, login: Host) -> None:
-    """Let the guest reboot by its own means. It may take until it is on the other side.
+    """Let the guest reboot by its own means, until QEMU resets the machine, or ends.
 
-    :raises NotMade: it cannot be told to
+    :raises NotMade: it cannot be told to, or does not
     """
-    with _telling(f"The guest of {guest.label} cannot be told to reboot."):
+    seen = len(guest.qmp.events)
+
+    def has_begun() -> bool:
+        told = [event.name for event in guest.qmp.events[seen:] if event.data.get("guest")]
+        return bool({"RESET", "SHUTDOWN"} & {*told}) or guest.exit_status() is not None
+
+    with _telling(f"The guest of {guest.label} does not reboot."):
         login.run(["sh", "-c", _REBOOT])
+        wait_until(f"the guest of {guest.label} to reset the machine", has_begun, timeout=_EVENT_S)
 
 
 def suspend(guest: QemuGuest, login: Host) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from switchover.devices.passthrough import start_virtual_functions
-from switchover.devices.reference import Knobs, ask_devices_taken
+from switchover.devices.reference import Knobs
 from switchover.guests.capabilities import GuestCapabilities, Need, find_capabilities
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import QemuGuest
@@ -20,6 +20,7 @@ from switchover.guests.questions import (
     mend_device,
     prepare_guest,
     wait_for_functions,
+    wait_until_taken,
 )
 from switchover.guests.snapshots import Beginning, Snapshot, Snapshots, finish_restore
 from switchover.hosts.loop import LoopThread
@@ -43,7 +44,6 @@ from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, SideSpec, in_order
 
-_TAKEN_S = 30.0
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""
 
@@ -200,15 +200,14 @@ class GuestSession:
     def _plug_absent(self, capabilities: GuestCapabilities) -> None:
         """Give the guest back what a case has taken from it, until its driver has it.
 
-        :raises Refused: QEMU rejects a device; :raises CommandFailed: the guest's driver does not take it
+        :raises Refused: QEMU rejects a device; :raises Unanswered: the guest's driver does not take it
         """
         if not self.side.absent:
             return
         for device_id in self.side.absent:
             self.side.plug(device_id)
         if capabilities.has_device:
-            script = ask_devices_taken(len(self.side.present), _TAKEN_S)
-            self.connection.host.run(["sh", "-c", script], timeout=2 * _TAKEN_S)
+            wait_until_taken(self.connection.host, len(self.side.present))
 
     def _pass(self, case: Case, arrival: Side, before: GuestAnswers, recordings: Path | None) -> Attempt:
         require_capabilities(case, before.capabilities)

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchover.guests.arguments import GIVEN, TRACE_PATTERNS, build_arguments
-from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, Launch, VfioDevice
+from switchover.guests.spec import (
+    LAB_INITRAMFS,
+    LAB_KERNEL,
+    GuestFiles,
+    GuestSpec,
+    Kernel,
+    Launch,
+    OnReboot,
+    VfioDevice,
+)
 from switchover.lab.labhost import KERNELS
 
 FILES = GuestFiles("/tmp/switchover-guest-source-0", "sw0")
@@ -50,6 +59,23 @@ def test_every_device_property_appears(devices: list[VfioDevice]) -> None:
         f"id={port}" for port in ports
     }
     assert len({option for word in roots for option in word.split(",") if option.startswith("chassis=")}) == len(roots)
+
+
+def test_an_absent_device_leaves_its_port_empty() -> None:
+    """All others stay where they are."""
+    launch = Launch(GuestSpec(), (VfioDevice("a", "/sys/a"), VfioDevice("b", "/sys/b")))
+    whole, without = (
+        values(build_arguments(one, FILES, incoming=True), "-device")
+        for one in (launch, replace(launch, absent=frozenset({"a"})))
+    )
+    assert without == [word for word in whole if not word.startswith("vfio-pci,id=a,")]
+    assert without[-1] == "vfio-pci,id=b,sysfsdev=/sys/b,bus=port2"
+
+
+@pytest.mark.parametrize(("on_reboot", "ends"), [("auto", True), ("shutdown", True), ("reset", False)])
+def test_what_a_reboot_comes_to(on_reboot: OnReboot, ends: bool) -> None:
+    """QEMU ends with it, unless the guest is to boot again."""
+    assert ("-no-reboot" in build(GuestSpec(on_reboot=on_reboot))) is ends
 
 
 def test_more_words() -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from switchover.guests.arguments import TRACE_PATTERNS, build_arguments
-from switchover.guests.domain import QEMU_NAMESPACE, DomainIdentity, build_domain, find_obstacles
+from switchover.guests.domain import QEMU_NAMESPACE, DomainIdentity, build_domain, find_obstacles, render_hostdev
 from switchover.guests.spec import LAB_INITRAMFS, LAB_KERNEL, GuestFiles, GuestSpec, Kernel, Launch, VfioDevice
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
@@ -153,6 +153,37 @@ def test_both_sides_are_one_domain() -> None:
     destination = build_domain(Launch(GuestSpec(), (there,)), GuestFiles("/tmp/other", "sw9"), IDENTITY)
     moved = destination.replace("/tmp/other", FILES.directory).replace('"sw9"', '"sw0"')
     assert moved.replace("000000000009", "000000000000") == source
+
+
+@pytest.mark.parametrize("spec", [GuestSpec(), GuestSpec(bridge=""), GuestSpec(disk="/images/a.raw")])
+def test_an_absent_device_changes_nothing_else(spec: GuestSpec) -> None:
+    """Its root port is there and empty, and comes after those that libvirt gives to all other devices; by itself, as it
+    is plugged in, the device is the same.
+    """
+    whole = Launch(spec, (MEDIATED, FUNCTION))
+    without = ElementTree.fromstring(build_domain(replace(whole, absent=frozenset({"dut"})), FILES, IDENTITY))
+    root = ElementTree.fromstring(build_domain(whole, FILES, IDENTITY))
+    (left,), both = without.findall("devices/hostdev"), root.findall("devices/hostdev")
+    assert ElementTree.tostring(left) == ElementTree.tostring(both[1])
+    ports = [int(one.get("index", "")) for one in root.findall("devices/controller") if one.get("type") == "pci"]
+    assert ports == list(range(1, len(ports) + 1))
+    assert [one.get("index") for one in without.findall("devices/controller")] == [
+        one.get("index") for one in root.findall("devices/controller")
+    ]
+    buses = [int(require(one, "address").get("bus", ""), 16) for one in both]
+    others = len(root.findall("devices/interface") + root.findall("devices/disk") + root.findall("devices/rng"))
+    assert buses == [others + 1, others + 2] == ports[-2:]
+    alone = ElementTree.fromstring(render_hostdev(whole, MEDIATED))
+    assert require(alone, "address").attrib == require(both[0], "address").attrib
+    assert require(alone, "alias").attrib == require(both[0], "alias").attrib
+    assert [one.get("alias") for one in without.findall(f"{QEMU}override/{QEMU}device")] == ["ua-fn"]
+
+
+def test_what_a_reboot_comes_to() -> None:
+    """A domain ends with it, unless it is to boot again; all else ends a domain."""
+    specs = (GuestSpec(), GuestSpec(on_reboot="shutdown"), GuestSpec(on_reboot="reset"))
+    assert [build(spec).findtext("on_reboot") for spec in specs] == ["destroy", "destroy", "restart"]
+    assert {build(spec).findtext(f"on_{event}") for spec in specs for event in ("poweroff", "crash")} == {"destroy"}
 
 
 def test_what_no_domain_can_be_made_for_is_told() -> None:

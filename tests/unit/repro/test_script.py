@@ -109,6 +109,7 @@ SCRIPTS = {
     "every fault": record_of(with_faults(*Action)),
     "unix": record_of(replace(with_faults(*Action), settings=MigrationSettings(transport="unix"))),
     "file": record_of(replace(PRE_COPY_ON, settings=MigrationSettings(transport="file"))),
+    "by time": record_of(replace(PRE_COPY_ON, faults=(Fault(Action.CUT_LINK, at_s=1.5, seconds=3),))),
     "libvirt": record_of(by_libvirt(PRE_COPY_ON)),
     "libvirt, odd": record_of(by_libvirt(Case("odd", replace(ODD, guest=replace(ODD.guest, name="odd")), ODD))),
     "libvirt, functions": record_of(by_libvirt(make_case("functions", MANAGED))),
@@ -300,6 +301,38 @@ def test_faults(action: Action, command: str, needs: dict[str, str]) -> None:
     assert f"    'device pre-copy')\n        {command}\n        ;;\n" in text
     names = ("NEEDS_LINK", "NEEDS_DESTINATION", "IMPOSSIBLE")
     assert {name: value for name, value in head_of(text).items() if name in names and value} == needs
+
+
+def test_faults_by_time() -> None:
+    """They come in their second, rounded up; a link that comes back has its time."""
+    faults = (
+        Fault(Action.CUT_LINK, at_s=1.5, seconds=9.5),
+        Fault(Action.PAUSE_GUEST, at_s=2),
+        Fault(Action.CANCEL, at_s=13),
+        Fault(Action.SLOW_LINK, Phase.ACTIVE, seconds=3),
+    )
+    record = record_of(replace(PRE_COPY_ON, faults=faults))
+    for text in (render_script(record), render_script(record_of(by_libvirt(replace(PRE_COPY_ON, faults=faults))))):
+        assert "    active)\n        disturb_link rate 8000000bit\n        restore_in 3\n        ;;\n" in text
+        timed = text[text.index("timed_faults() {") :].partition("\n}\n")[0]
+        assert (
+            "    2)\n        disturb_link loss 100%\n        restore_in 10\n        pause_guest\n        ;;\n" in timed
+        )
+        assert "    13)\n        cancel\n        ;;\n" in timed
+        assert text.count("            do_timed\n") == 1
+    assert "#   cut link at 1.5 s, for 9.5 s\n" in text.replace("# on purpose: ", "#   ")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [Action.REBOOT_GUEST, Action.SUSPEND_GUEST, Action.RESET_DEVICE, Action.UNPLUG_DEVICE, Action.PLUG_DEVICE],
+)
+def test_what_a_script_cannot_do(action: Action) -> None:
+    """It says so, before anything starts, and why."""
+    text = render_script(record_of(with_faults(action)))
+    assert "    'device pre-copy')\n        give_up \"$IMPOSSIBLE\"\n        ;;\n" in text
+    assert head_of(text)["IMPOSSIBLE"]
+    assert "this case cannot be repeated by a script" in " ".join(text.replace("\n#", "").split())
 
 
 def test_capabilities_by_side() -> None:

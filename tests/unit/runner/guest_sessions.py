@@ -248,8 +248,20 @@ def read_truths(side: Side) -> tuple[Truth, ...]:
     return (make_truth(),) * len(side.devices)
 
 
-def gather_side(name: str, _side: Side, before: tuple[Truth, ...], after: tuple[Truth, ...], *_: Any) -> SideEvidence:
-    devices = [DeviceEvidence(name, DeviceSpec(), old, new) for old, new in zip(before, after, strict=False)]
+def gather_side(
+    name: str,
+    side: Side,
+    before: tuple[Truth, ...],
+    after: tuple[Truth, ...],
+    _log: Any,
+    _migrated: Any,
+    unplugged: Any,
+) -> SideEvidence:
+    devices = [
+        DeviceEvidence(name, DeviceSpec(), old, new)
+        for spec, old, new in zip(side.spec.references, before, after, strict=False)
+        if spec.id not in unplugged
+    ]
     return SideEvidence(name, devices=tuple(devices))
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a guest is told to do meanwhile, and what counts as not done, or as rejected."""
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -38,10 +38,14 @@ class Qemu:
         self.error = error
         self.label = "the source QEMU"
         self.qmp = SimpleNamespace(events=[])
+        self.code: int | None = None
         self.launch = Launch(GuestSpec(), tuple(VfioDevice(device.id, "/sys/x") for device in SPEC.devices))
 
     def require_alive(self) -> None:
         """It always is."""
+
+    def exit_status(self) -> int | None:
+        return self.code
 
     def unplug(self, device_id: str) -> None:
         self.note(f"unplug {device_id}")
@@ -66,7 +70,8 @@ def test_a_device_goes_and_comes() -> None:
     side, qemu = make_side()
     unplug(side, "dut")
     assert [spec.id for spec, _ in side.present] == ["other"]
-    assert (side.absent, side.guest.launch.present) == ({"dut"}, (VfioDevice("other", "/sys/x"),))
+    assert side.absent == {"dut"}
+    assert side.guest.launch.present == (VfioDevice("other", "/sys/x"),)
     plug(side, "dut")
     assert qemu.log == ["unplug dut", "plug dut into port 1"]
     assert (side.absent, len(side.present)) == (frozenset(), 2)
@@ -91,12 +96,33 @@ def test_a_device_that_stays_as_it_is(act: Callable[[Side, str], None], error: E
     assert side.absent == before
 
 
-def test_a_guest_is_told_to_reboot() -> None:
-    """It answers first, and reboots then."""
-    shell = make_shell()
-    reboot(cast(QemuGuest, Qemu()), cast(Any, shell))
+@pytest.mark.parametrize("name", ["RESET", "SHUTDOWN"])
+def test_a_guest_is_told_to_reboot(name: str) -> None:
+    """It answers first, and has begun when QEMU says that the guest resets the machine, or ends with it."""
+    qemu = Qemu()
+    qemu.qmp.events.append(SimpleNamespace(name="RESET", data={"guest": True}))
+    by_guest = SimpleNamespace(name=name, data={"guest": True})
+    shell = make_shell(tell=lambda: qemu.qmp.events.append(by_guest))
+    reboot(cast(QemuGuest, qemu), cast(Any, shell))
     assert "reboot -f" in shell.log[0]
     assert shell.log[0].endswith("&")
+
+
+def test_a_guest_that_ends_with_its_reboot() -> None:
+    """Has rebooted, as far as it could, whether its QEMU said so or not."""
+    qemu = Qemu()
+    qemu.code = 0
+    reboot(cast(QemuGuest, qemu), cast(Any, make_shell()))
+
+
+def test_a_guest_that_does_not_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reset by somebody else is none of its own."""
+    monkeypatch.setattr(guest_doings, "_EVENT_S", 0.1)
+    qemu = Qemu()
+    by_host = SimpleNamespace(name="RESET", data={"guest": False})
+    shell = make_shell(tell=lambda: qemu.qmp.events.append(by_host))
+    with pytest.raises(NotMade, match="does not reboot"):
+        reboot(cast(QemuGuest, qemu), cast(Any, shell))
 
 
 def test_a_guest_that_suspends_itself() -> None:
@@ -133,10 +159,8 @@ def test_the_device_that_is_reset() -> None:
 def test_a_guest_that_cannot_be_told(error: Exception) -> None:
     """The fault is not made, whatever is in the way."""
     side, qemu = make_side()
-    for act in (
-        lambda: reboot(cast(QemuGuest, qemu), cast(Any, make_shell(error))),
-        lambda: suspend(cast(QemuGuest, qemu), cast(Any, make_shell(error))),
-        lambda: reset_device(side, "dut", cast(Any, make_shell(error))),
-    ):
-        with pytest.raises(NotMade), contextlib.nullcontext():
-            act()
+    for act in (partial(reboot, cast(QemuGuest, qemu)), partial(suspend, cast(QemuGuest, qemu))):
+        with pytest.raises(NotMade):
+            act(cast(Any, make_shell(error)))
+    with pytest.raises(NotMade):
+        reset_device(side, "dut", cast(Any, make_shell(error)))

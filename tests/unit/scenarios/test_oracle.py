@@ -180,6 +180,12 @@ EXAMPLES = [
      "device.stream_version = 1", V.FAILED, "destination", "failed: load of migration failed: Operation not supported"),
     ("stream-version-misread", 'source.device.stream_version = 1, destination.device.other_version = "misread"', "",
      V.CHECKS_FAILED, "", "device.scratch"),
+    *(("device-reset-in-pre-copy", f"{does}, {when}", "", V.FAILED, "source", f"failed: {said}")
+      for does in ('fault.action = "reset device"', 'fault.action = "reboot guest"')
+      for when in ('fault.phase = "active"', "fault.at_s = 2")
+      for said in ("Channel error: No such device", "d: data_fd out of sync")),
+    ("guest-reboots-and-ends", 'fault.action = "reboot guest", fault.phase = "active", on_reboot = "shutdown"', "",
+     V.CRASHED, "source", "migrate: the source QEMU on hosta ended with exit status 0."),
 ]  # fmt: skip
 
 
@@ -349,8 +355,8 @@ DOMAINS = [
 
 COMPLETING = (
     "device-fails-once-it-is-saved", "fault-that-never-happens", "paused-before", "stream-version-read",
-    "x-allow-pre-copy-of-old-machines",
-    "x-allow-pre-copy-of-new-machines",
+    "x-allow-pre-copy-of-old-machines", "x-allow-pre-copy-of-new-machines", "device-reset-out-of-pre-copy",
+    "guest-suspended", "device-unplugged-before", "device-not-unplugged-meanwhile", "link-comes-back",
 )  # fmt: skip
 
 

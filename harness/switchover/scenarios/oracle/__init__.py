@@ -14,7 +14,7 @@ from switchover.scenarios.oracle.capabilities import REFUSED_CAPABILITIES, UNLIK
 from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.cpus import CPUS, REFUSED_CPUS
 from switchover.scenarios.oracle.differences import DEVICE_SECTIONS, OTHER_SECTIONS, STREAM_HEADS
-from switchover.scenarios.oracle.doings import DOINGS
+from switchover.scenarios.oracle.doings import DOINGS, DONE_WITHOUT_HARM
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.hardware import HARDWARE_BLOCKED, HARDWARE_DIFFERENCES, HARDWARE_REFUSED
 from switchover.scenarios.oracle.machines import MACHINE_PARTS, MACHINE_RAM, REFUSED_MACHINES
@@ -96,7 +96,7 @@ GROUPS = (
     ),
     Group("The two sides differ: hardware of the guest", HARDWARE_DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
-    Group("The guest and its device do something meanwhile", DOINGS),
+    Group("Guest and device do something meanwhile", DOINGS),
     Group("The device fails", DEVICE_FAULTS),
     Group("The device's stream has another version", REFUSED_VERSIONS),
     Group("switchover-ack", SWITCHOVER_ACK),
@@ -105,6 +105,7 @@ GROUPS = (
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
     Group("The device's stream has another version, and is taken", READ_VERSIONS),
     Group("Whether pre-copy is used", PRE_COPY),
+    Group("They do something meanwhile, and the migration completes", DONE_WITHOUT_HARM),
 )
 """In the order in which a case meets them."""
 ORACLE = tuple(rule for group in GROUPS for rule in group.rules)

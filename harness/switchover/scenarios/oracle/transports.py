@@ -5,11 +5,10 @@ import ipaddress
 
 from switchover.migration.phases import Action, Phase
 from switchover.record.record import VerdictName
-from switchover.scenarios.oracle.rule import LAB, Seen, make_rule
+from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import Traits
 
 V = VerdictName
-SEEN: Seen = (*LAB, ("QEMU", "11.1.3"))
 """By ``tests/qemu/test_transports.py``, with both."""
 _CREDENTIALS = "QEMU, crypto/tlscredsx509.c"
 _SESSION = "QEMU, crypto/tlssession.c: qcrypto_tls_session_check_certificate"
@@ -54,7 +53,6 @@ TLS_REFUSED = (
         because="a server needs a certificate, and object-add fails without its file; the second text is that of 11.1",
         source=f"{_CREDENTIALS}: qcrypto_tls_creds_get_path",
         when=lambda traits: _destination_has(traits, "missing"),
-        seen=SEEN,
     ),
     make_rule(
         "tls-certificate-of-another-authority",
@@ -64,7 +62,6 @@ TLS_REFUSED = (
         because="object-add looks at QEMU's own certificate; the second text is that of 11.1",
         source=f"{_CREDENTIALS}: qcrypto_tls_creds_check_cert_pair",
         when=lambda traits: traits.stream.sanity_check and _has_certificate(traits, "other-ca"),
-        seen=SEEN,
     ),
     make_rule(
         "tls-certificate-expired",
@@ -74,7 +71,6 @@ TLS_REFUSED = (
         because="object-add looks at QEMU's own certificate",
         source=f"{_CREDENTIALS}: qcrypto_tls_creds_check_cert_times",
         when=lambda traits: traits.stream.sanity_check and _has_certificate(traits, "expired"),
-        seen=SEEN,
     ),
 )
 TRANSPORTS_REFUSED = (
@@ -86,7 +82,6 @@ TRANSPORTS_REFUSED = (
         because="each page has its place in a file, and a socket has no places; migrate-incoming is rejected",
         source=f"{_CHANNEL}: migration_channels_and_transport_compatible",
         when=lambda traits: traits.stream.transport != "file" and "mapped-ram" in traits.capabilities[1],
-        seen=SEEN,
     ),
 )
 TRANSPORTS_BLOCKED = (
@@ -99,7 +94,6 @@ TRANSPORTS_BLOCKED = (
         because="each page has its place in a file, and a socket has no places; migrate is rejected",
         source=f"{_CHANNEL}: migration_channels_and_transport_compatible",
         when=lambda traits: traits.stream.transport != "file" and "mapped-ram" in traits.capabilities[0],
-        seen=SEEN,
     ),
     make_rule(
         "multifd-over-a-file",
@@ -114,7 +108,6 @@ TRANSPORTS_BLOCKED = (
             and "multifd" in traits.capabilities[0]
             and "mapped-ram" not in traits.capabilities[0]
         ),
-        seen=SEEN,
     ),
 )
 TRANSPORTS_FAILED = (
@@ -127,7 +120,6 @@ TRANSPORTS_FAILED = (
         because="the source waits for the answer of a file that is open for writing",
         source="QEMU, migration/channel.c: migration_channel_connect",
         when=lambda traits: traits.stream.transport == "file" and traits.stream.certificates is not None,
-        seen=SEEN,
     ),
     make_rule(
         "return-path-over-a-file",
@@ -138,7 +130,6 @@ TRANSPORTS_FAILED = (
         because="the source reads answers from the file, which is open for writing: files need return_path = off",
         source=f"{_CHANNEL}: open_return_path_on_source",
         when=lambda traits: traits.stream.transport == "file" and "return-path" in traits.capabilities[0],
-        seen=SEEN,
     ),
     make_rule(
         "tls-without-hostname",
@@ -151,7 +142,6 @@ TRANSPORTS_FAILED = (
         when=lambda traits: (
             traits.stream.transport == "unix" and traits.stream.certificates is not None and not traits.stream.hostname
         ),
-        seen=SEEN,
     ),
     make_rule(
         "tls-destination-of-another-authority",
@@ -162,7 +152,6 @@ TRANSPORTS_FAILED = (
         because="the source verifies the destination's certificate",
         source=_SESSION,
         when=lambda traits: _destination_has(traits, "other-ca"),
-        seen=SEEN,
     ),
     make_rule(
         "tls-destination-expired",
@@ -173,7 +162,6 @@ TRANSPORTS_FAILED = (
         because="the source verifies the destination's certificate",
         source=_SESSION,
         when=lambda traits: _destination_has(traits, "expired"),
-        seen=SEEN,
     ),
     make_rule(
         "tls-other-hostname",
@@ -184,7 +172,6 @@ TRANSPORTS_FAILED = (
         because="the source verifies the name",
         source=_SESSION,
         when=_has_other_name,
-        seen=SEEN,
     ),
     make_rule(
         "tls-source-not-trusted",
@@ -195,7 +182,6 @@ TRANSPORTS_FAILED = (
         because="the destination closes the connection, says why on its standard error only, and goes on listening",
         source=_SESSION,
         when=lambda traits: traits.stream.verify_peer and _source_has(traits, "missing", "other-ca", "expired"),
-        seen=SEEN,
     ),
     make_rule(
         "proxy-killed-before-migrate",
@@ -206,7 +192,6 @@ TRANSPORTS_FAILED = (
         because="the socket is still there, and nobody listens",
         source="QEMU, util/qemu-sockets.c: unix_connect_saddr",
         when=lambda traits: _kills_proxy(traits, Phase.BEFORE),
-        seen=SEEN,
     ),
     make_rule(
         "proxy-killed",
@@ -216,7 +201,6 @@ TRANSPORTS_FAILED = (
         because="the stream ends, which both sides see",
         source="QEMU, io/channel-socket.c",
         when=lambda traits: _kills_proxy(traits, Phase.SETUP, Phase.ACTIVE, Phase.DEVICE_PRE_COPY),
-        seen=SEEN,
     ),
     make_rule(
         "mapped-ram-on-one-side",
@@ -230,7 +214,6 @@ TRANSPORTS_FAILED = (
             traits.stream.transport == "file"
             and ("mapped-ram" in traits.capabilities[0]) != ("mapped-ram" in traits.capabilities[1])
         ),
-        seen=SEEN,
     ),
 )
 """In the order in which a migration meets them: the connection, what goes over it, what is found in it."""

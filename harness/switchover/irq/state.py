@@ -77,8 +77,8 @@ class Interrupt:
     """names of its handlers; more than one: it is shared"""
     chip: str = ""
     fixed: bool = False
-    """nobody may set its mask, as the kernel says by the mode of its file: its driver spread it over the CPUs (managed),
-    or its chip sets none; False also where the kernel does not say"""
+    """nobody may set its mask, as the kernel says by the mode of its file: its driver spread it over the CPUs
+    (managed), or its chip sets none; False also where the kernel does not say"""
 
     @property
     def why_fixed(self) -> str:

@@ -8,7 +8,16 @@ from pathlib import Path
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
-from switchover.scenarios.case import HEARTBEAT_US, AnyDevice, Case, DeviceSpec, IrqLoad, SideSpec, VfioDeviceSpec
+from switchover.scenarios.case import (
+    HEARTBEAT_US,
+    AnyDevice,
+    Case,
+    DeviceSpec,
+    IrqLoad,
+    IrqPlacement,
+    SideSpec,
+    VfioDeviceSpec,
+)
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
@@ -48,14 +57,16 @@ def build_case(
     login_after: bool = False,
     irq_seconds: float = 0,
     irq_load: IrqLoad = "none",
+    irq_placement: IrqPlacement = "spread",
+    irq_forbid_cpus: str = "",
 ) -> Case:
     """A case: a guest with its devices, what is otherwise at the destination, and how it migrates.
 
     ``device``: one or several; default: one reference device. ``destination_guest``, ``destination_device``: default:
     as at the source. ``expectation``: default: what the oracle expects of it. ``heartbeat_us``: period of heartbeats
     that tell the downtime from outside, microseconds; 0: none. ``outside_needed``: the case is not right without that
-    downtime's check. ``irq_seconds``: so long, before and after, is recorded
-    where IRQ threads run, seconds.
+    downtime's check. ``irq_seconds``: so long, before and after, is recorded where IRQ threads run, seconds.
+    ``irq_forbid_cpus``: CPUs of the guest on which they and their interrupts may not be, such as ``2-3``.
 
     :raises UsageError: a value is out of its range, or contradicts another one; all of them, a line each
     """
@@ -72,6 +83,8 @@ def build_case(
         login_after=login_after,
         irq_seconds=irq_seconds,
         irq_load=irq_load,
+        irq_placement=irq_placement,
+        irq_forbid_cpus=irq_forbid_cpus,
     )
     case = replace(case, expectation=expectation or find_expectation(case))
     check_case(case)

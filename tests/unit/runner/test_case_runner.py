@@ -107,6 +107,8 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "login_after",
         "irq_seconds",
         "irq_load",
+        "irq_placement",
+        "irq_forbid_cpus",
     }
     assert set(record.settings) == named
     assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]

@@ -15,10 +15,11 @@ from switchover.hosts.waiting import wait_until
 from switchover.irq.activations import Class, Counts
 from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
 from switchover.irq.expectation import Expected, Outcome, WindowResult, describe_window, expect, find_outcome
+from switchover.irq.forbidden import find_forbidden
 from switchover.irq.loads import DetachedHog, Policy, start_detached_hog
 from switchover.irq.placement import set_mask
 from switchover.irq.recorder import OpenRecording, Window, open_window, start_recording, survey_subject
-from switchover.irq.state import parse_cpus, read_state
+from switchover.irq.state import parse_cpus, read_state, render_cpus
 from switchover.irq.tracing import EVENT_BYTES
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, Findings, Measurement, check_equal, make_check
@@ -47,6 +48,9 @@ class Across:
     _window: Window
     _hog: DetachedHog | None
     _spun: list[int] = field(default_factory=list)
+    load_cpu: int = 0
+    spread: bool = True
+    forbidden: frozenset[int] = frozenset()
 
     def finish(self, now: Host) -> Findings:
         """The migration has completed: look at the guest where it is ``now``."""
@@ -67,8 +71,9 @@ class Across:
             (
                 *compare_sides(found["source"], found["destination"]),
                 *self._judge(found),
+                *check_forbidden(found, self.forbidden),
                 *self.check_load(),
-                *self._check_changes(),
+                *(self._check_changes() if self.spread else ()),
             ),
             tuple(measure_places(found)),
         )
@@ -97,8 +102,8 @@ class Across:
 
     def _judge(self, found: Mapping[str, Analysis]) -> Iterator[Check]:
         for place, analysis in found.items():
-            for vector, result in enumerate(analysis.interrupts):
-                expected = self.expect(vector)
+            for result in analysis.interrupts:
+                expected = self.expect(parse_cpus(result.before.effective) if result.before else frozenset())
                 claim = f"IRQ thread of interrupt {result.number} runs as expected, {_WHERE[place]}"
                 yield judge_window(CheckId.IRQ_THREAD, claim, place, result, expected)
         for result in found["destination"].interrupts:
@@ -113,12 +118,12 @@ class Across:
                 claim=f"interrupt {result.number} arrives on its effective CPU on the destination",
             )
 
-    def expect(self, vector: int) -> Expected:
-        """By what decides it: one CPU is allowed, so the thread runs there as soon as priorities let it. One that was
-        woken before the window and waits is not woken again.
+    def expect(self, effective: frozenset[int]) -> Expected:
+        """By what decides it: the ``effective`` CPU is the one that the thread is allowed, so it runs there as soon as
+        priorities let it. One that was woken before the window and waits is not woken again.
         """
         policy, priority = LOADS.get(self.load, ("other", 0))
-        if vector == 0 and policy == "fifo" and priority >= THREAD_PRIORITY:
+        if effective == {self.load_cpu} and policy == "fifo" and priority >= THREAD_PRIORITY:
             return expect(Outcome.STARVED, Outcome.NOTHING)
         return expect(Outcome.LOCAL)
 
@@ -133,6 +138,21 @@ class Across:
         (result, *_) = analyse_file(self._path("changes")).interrupts
         claim = f"interrupt {number} follows {_CHANGES} changes of its mask on the destination"
         yield judge_window(CheckId.IRQ_MASK_CHANGES, claim, "destination", result, expect_changes(result))
+
+
+def check_forbidden(found: Mapping[str, Analysis], cpus: frozenset[int]) -> Iterator[Check]:
+    """Of each interrupt in each window; nothing if no CPUs are forbidden."""
+    for place, analysis in found.items() if cpus else ():
+        for one, result in zip(find_forbidden(analysis, cpus).interrupts, analysis.interrupts, strict=True):
+            where = sorted({*one.handlers, *one.runs})
+            yield make_check(
+                CheckId.IRQ_FORBIDDEN_CPUS,
+                bool(result.tally.handlers) and not where,
+                f"not on {render_cpus(cpus)}",
+                f"on {render_cpus(where)}" if where else "not there" if result.tally.handlers else "it did not fire",
+                name_interrupt(place, result),
+                claim=f"interrupt {one.irq} and its thread keep off CPUs {render_cpus(cpus)}, {_WHERE[place]}",
+            )
 
 
 def expect_changes(result: InterruptResult) -> Expected:
@@ -236,21 +256,34 @@ def _bring_into_effect(host: Host, masks: Mapping[int, int]) -> None:
 
 @contextlib.contextmanager
 def start_across(
-    host: Host, numbers: Sequence[int], directory: Path, *, seconds: float, load: str = ""
+    host: Host,
+    numbers: Sequence[int],
+    directory: Path,
+    *,
+    seconds: float,
+    load: str = "",
+    spread: bool = True,
+    forbidden: frozenset[int] = frozenset(),
 ) -> Iterator[Across]:
-    """Interrupts that fire at a rate, each on a CPU of its own as far as there are any: measured on the source, and
-    traced from then on. ``load``: of :data:`LOADS`; empty or another word: none.
+    """Interrupts that fire at a rate: measured on the source, and traced from then on. ``load``: of :data:`LOADS`;
+    empty or another word: none. ``spread``: each is given a CPU of its own first, as far as there are any; else they
+    are where the guest's kernel has put them. ``forbidden``: CPUs where they and their threads may not be.
 
     :raises NotSupported: the guest cannot be traced, or has no such load; :raises Deadline: an interrupt does not fire
     """
     guest = MigratingGuest(host)
     cpus = sorted(parse_cpus(read_state(guest).online))
-    _bring_into_effect(guest, {number: cpus[place % len(cpus)] for place, number in enumerate(numbers)})
+    if spread:
+        _bring_into_effect(guest, {number: cpus[place % len(cpus)] for place, number in enumerate(numbers)})
+        load_cpu = cpus[0]
+    else:
+        first = read_state(guest).find_interrupt(numbers[0])
+        load_cpu = min(parse_cpus(first.effective), default=cpus[0]) if first else cpus[0]
     with contextlib.ExitStack() as stack:
         hog = None
         if load in LOADS:
             policy, priority = LOADS[load]
-            hog = stack.enter_context(start_detached_hog(guest, str(cpus[0]), policy=policy, priority=priority))
+            hog = stack.enter_context(start_detached_hog(guest, str(load_cpu), policy=policy, priority=priority))
         words = [str(number) for number in numbers]
         path = directory / f"irq-{PLACES[0]}.trace.gz"
         with start_recording(survey_subject(guest, words), path, window_s=seconds) as recording:
@@ -261,6 +294,17 @@ def start_across(
         window = stack.enter_context(
             open_window(subject, directory / f"irq-{PLACES[1]}.trace.gz", buffer_kib=buffer_kib)
         )
-        across = Across(guest, tuple(numbers), directory, seconds, load, window, hog)
+        across = Across(
+            guest,
+            tuple(numbers),
+            directory,
+            seconds,
+            load,
+            window,
+            hog,
+            load_cpu=load_cpu,
+            spread=spread,
+            forbidden=forbidden,
+        )
         across._note_load()
         yield across

@@ -393,7 +393,7 @@ CONDITIONS: tuple[Condition, ...] = (
         "1",
         "irqaffinity= and isolcpus= on the kernel's command line, no mask set",
         f"{_APIC} irqaffinity=1 isolcpus=2",
-        (Window("as booted", LOCAL),),
+        (Window("as booted", expect(Outcome.LOCAL, arrives="1")),),
         "the mask is that of irqaffinity=, and the thread follows it",
     ),
     Condition(

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from switchover.irq.activations import RAN, Class
 from switchover.irq.analysis import InterruptResult, Placement
+from switchover.irq.state import parse_cpus, render_cpus
 
 UNNAMED = "<...>"
 """Of a task whose name the kernel does not remember (kernel/trace/trace.c, trace_find_cmdline)."""
@@ -111,7 +112,7 @@ class Expected:
     ``free``: of a thread that may run anywhere and stays where it ran; ``after``: other windows came before, so that
     it is where they left it. ``moved``: of how many activations, as a part, it may run elsewhere than the time before
     (rounded: once in 10 of one in 20). ``under``: the task that is the load: what is expected is of activations whose
-    hard handler interrupted it.
+    hard handler interrupted it. ``arrives``: CPUs on which all hard handlers are, a list; empty: any.
 
     A load has gaps: a fair task that waits for its CPU gets 50 ms of each second, whatever real-time task is there
     (6.12 and newer, kernel/sched/deadline.c, fair_server; before that RT throttling, as long). An interrupt that comes
@@ -124,10 +125,12 @@ class Expected:
     after: bool = False
     moved: float | None = None
     under: str = ""
+    arrives: str = ""
 
     def __str__(self) -> str:
         text = " or ".join(self.outcomes) + (f", {self.remote} remote" if self.remote is not None else "")
         text += f", moved in {self.moved:.0%} at most" if self.moved is not None else ""
+        text += f", arriving on CPUs {self.arrives}" if self.arrives else ""
         return text + (" where it finds the load" if self.under else "")
 
     def on(self, line: Line) -> "Expected":
@@ -146,8 +149,9 @@ def expect(
     after: bool = False,
     moved: float | None = None,
     under: str = "",
+    arrives: str = "",
 ) -> Expected:
-    return Expected(outcomes, remote, free, after, moved, under)
+    return Expected(outcomes, remote, free, after, moved, under, arrives)
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,11 @@ class WindowResult:
         return count_under(self.result, self.under)[0] if self.result else 0
 
     @property
+    def cpus(self) -> frozenset[int]:
+        """Where hard handlers were."""
+        return frozenset(self.result.tally.handlers) if self.result else frozenset()
+
+    @property
     def gaps(self) -> Mapping[str, int]:
         """Activations that do not count since the load was not there, by the task that the hard handler found."""
         if not self.result or not self.under:
@@ -224,6 +233,8 @@ class WindowResult:
         if self.outcome not in self.expected.outcomes:
             return False
         if self.expected.moved is not None and self.moves > int(self.expected.moved * self.ran + 0.5):
+            return False
+        if self.expected.arrives and not self.cpus <= parse_cpus(self.expected.arrives):
             return False
         return self.expected.remote in (None, self.ran - self.local)
 
@@ -299,6 +310,8 @@ def describe_window(window: WindowResult) -> str:
     if window.result is None or window.outcome in (Outcome.STARVED, Outcome.NOTHING, Outcome.INVALID):
         return str(window.outcome)
     text = f"{window.outcome}, {window.local} of {window.ran} local"
+    if window.expected and window.expected.arrives:
+        text += f", hard handlers on CPUs {render_cpus(window.cpus)}"
     if window.expected and window.expected.moved and window.moves:
         text += f", moved {window.moves} times"
     if window.gaps:

@@ -2,6 +2,7 @@
 """Masks of interrupts and of their threads, set and read back: state is made, not hoped for."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from switchover.hosts.host import Host
@@ -10,6 +11,26 @@ from switchover.irq.tracing import change_host
 from switchover.record.errors import CommandFailed, NotSupported
 
 _WRITE = 'printf %s "$1" >"$2"'
+# shells do not say what the kernel answered: dash calls all of it an I/O error, and printf of busybox none; dd does
+_WRITE_OR_SAY = f"""
+{{ {_WRITE}; }} 2>/dev/null || echo "$1" | LC_ALL=C dd of="$2" && exit 0
+echo "effective $(cat "${{2%/*}}/effective_affinity_list")" >&2
+exit 1
+"""
+_REFUSALS = (
+    (re.compile("Input/output error"), "EIO"),
+    (re.compile("Invalid argument"), "EINVAL"),
+    (re.compile("Value too large"), "EOVERFLOW"),
+    (re.compile("No space left"), "ENOSPC"),
+)
+"""What dd says of the kernel's answer."""
+_NO_CPU = "none of these CPUs is online"
+_REASONS = {
+    "EINVAL": _NO_CPU,
+    "EOVERFLOW": _NO_CPU,
+    "ENOSPC": "these CPUs have no vector left for it",
+}
+"""kernel/irq/proc.c, write_irq_affinity, and what sets a chip's affinity (arch/x86/kernel/apic/vector.c)."""
 
 
 def set_mask(host: Host, irq: int, cpus: str) -> None:
@@ -19,9 +40,12 @@ def set_mask(host: Host, irq: int, cpus: str) -> None:
     """
     path = _mask_path(irq)
     try:
-        host.run(["sh", "-c", _WRITE, "sh", cpus, path])
+        host.run(["sh", "-c", _WRITE_OR_SAY, "sh", cpus, path])
     except CommandFailed as error:
-        raise NotSupported(f"Interrupt {irq} of {host.name} cannot be sent to CPUs {cpus}.", why=error.why) from error
+        why, fix = explain_refusal(error.why)
+        raise NotSupported(
+            f"Interrupt {irq} of {host.name} cannot be sent to CPUs {cpus}.", why=why, fix=fix
+        ) from error
     asked = host.read_file(path).decode().strip()
     if parse_cpus(asked) != parse_cpus(cpus):
         raise NotSupported(f"Interrupt {irq} of {host.name} was sent to CPUs {cpus}; the kernel made {asked} of it.")
@@ -37,6 +61,27 @@ def start_mask(host: Host, irq: int, cpus: str) -> Iterator[None]:
     with change_host(host, f"mask of interrupt {irq}", undo, gone):
         set_mask(host, irq, cpus)
         yield
+
+
+def explain_refusal(said: str) -> tuple[str, str]:
+    """Why the kernel refuses a mask, and what to do: by what dd ``said`` of it, and by the effective mask behind
+    that, which an interrupt has whose chip can set one.
+
+    >>> explain_refusal("dd: error writing 'x': Input/output error\\neffective ")
+    ('its chip sets no mask: it arrives where the chip sends it (EIO)', '')
+    """
+    effective = "".join(re.findall(r"^\s*effective (\S+)$", said, re.MULTILINE))
+    code = next((code for pattern, code in _REFUSALS if pattern.search(said)), "")
+    if code in _REASONS:
+        return f"{_REASONS[code]} ({code})", ""
+    if code != "EIO":
+        return said, ""
+    if not effective:
+        return "its chip sets no mask: it arrives where the chip sends it (EIO)", ""
+    return (
+        f"it is managed: its driver spread it over the CPUs, and nobody else may set its mask, now {effective} (EIO)",
+        "where managed interrupts go is said at boot: isolcpus=managed_irq,LIST keeps them off CPUs",
+    )
 
 
 def _mask_path(irq: int) -> str:

@@ -46,6 +46,9 @@ for path in /proc/[0-9]*; do
         done <"$path/status" ;;
     esac
 done
+ls -l /proc/irq/[0-9]*/smp_affinity_list | while read -r mode line; do
+    case $mode in *w*) ;; *) line=${line##*/irq/}; echo "= fixed ${line%%/*} yes" ;; esac
+done
 for path in /proc/irq/[0-9]*; do
     number=${path##*/}
     tell asked "$number" "$path/smp_affinity_list"
@@ -73,6 +76,14 @@ class Interrupt:
     actions: tuple[str, ...] = ()
     """names of its handlers; more than one: it is shared"""
     chip: str = ""
+    fixed: bool = False
+    """nobody may set its mask, as the kernel says by the mode of its file: its driver spread it over the CPUs
+    (managed), or its chip sets none; False also where the kernel does not say"""
+
+    @property
+    def why_fixed(self) -> str:
+        """In words; a chip that can set a mask has an effective one (kernel/irq/manage.c, irq_can_set_affinity_usr)."""
+        return "managed by its driver" if self.effective else "its chip sets no mask"
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,7 @@ def counters_script(pids: Iterable[int]) -> str:
 def parse_state(text: str) -> IrqState:
     """Lines ``= NAME VALUE``, and /proc/interrupts. Never raises: what is not told is empty."""
     values: dict[str, str] = {}
-    by_irq: dict[str, dict[int, str]] = {"asked": {}, "effective": {}, "actions": {}, "chip": {}}
+    by_irq: dict[str, dict[int, str]] = {"asked": {}, "effective": {}, "actions": {}, "chip": {}, "fixed": {}}
     stats, cpus = [], {}
     for line in text.splitlines():
         match line.split(" ", 2):
@@ -172,6 +183,7 @@ def parse_state(text: str) -> IrqState:
                 by_irq["effective"].get(number, ""),
                 actions.get(number, ()),
                 by_irq["chip"].get(number, ""),
+                number in by_irq["fixed"],
             )
             for number, counts in sorted(counters.interrupts.items())
         ),

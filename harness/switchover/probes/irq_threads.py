@@ -11,6 +11,7 @@ from switchover.devices.reference import GuestDriver
 from switchover.guests.capabilities import DEVICE
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.irq.across import PLACES, Across, measure_places, start_across
+from switchover.irq.state import parse_cpus
 from switchover.probes.probe import Found, Given, Probe, RunningProbe, Seen
 from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported, SwitchoverError
@@ -66,7 +67,15 @@ class IrqThreads(Probe):
             ]
             # entered after the connection to where the guest arrives, since what is undone then is undone there
             across = stack.enter_context(
-                start_across(guest, numbers, place, seconds=case.irq_seconds, load=case.irq_load)
+                start_across(
+                    guest,
+                    numbers,
+                    place,
+                    seconds=case.irq_seconds,
+                    load=case.irq_load,
+                    spread=case.irq_placement == "spread",
+                    forbidden=parse_cpus(case.irq_forbid_cpus),
+                )
             )
             yield IrqWatch(across, given.keys, arrived)
 

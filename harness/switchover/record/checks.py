@@ -133,6 +133,7 @@ class CheckId(StrEnum):
     IRQ_THREAD_SCHEDULING = "irq.thread-scheduling", "affinity and priority of IRQ threads are kept"
     IRQ_THREAD = "irq.thread", "IRQ thread runs as expected", Subjects.INTERRUPT
     IRQ_ARRIVES = "irq.arrives", "interrupt arrives on its effective CPU", Subjects.INTERRUPT
+    IRQ_FORBIDDEN_CPUS = "irq.forbidden-cpus", "interrupt and its thread keep off forbidden CPUs", Subjects.INTERRUPT
     IRQ_MASK_CHANGES = "irq.mask-changes", "interrupt follows changes of its mask", Subjects.INTERRUPT
     CASE_CLAIM = "case.claim", "what a case in Python claims itself", Subjects.CLAIM
 

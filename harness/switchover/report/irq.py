@@ -91,6 +91,8 @@ def render_masks(result: InterruptResult) -> str:
     masks = "masks unknown"
     if result.before:
         masks = f"asked {result.before.asked or 'none'}, effective {result.before.effective or 'none'}"
+        if result.before.fixed:
+            masks += f" ({result.before.why_fixed}: nobody may set it)"
     return f"{masks}; {'; '.join(map(render_thread, result.threads_before)) or 'no thread'}"
 
 

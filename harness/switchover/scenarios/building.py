@@ -15,6 +15,7 @@ from switchover.scenarios.case import (
     DeviceSpec,
     Hop,
     IrqLoad,
+    IrqPlacement,
     SideSpec,
     VfioDeviceSpec,
     with_reboots,
@@ -60,6 +61,8 @@ def build_case(
     login_after: bool = False,
     irq_seconds: float = 0,
     irq_load: IrqLoad = "none",
+    irq_placement: IrqPlacement = "spread",
+    irq_forbid_cpus: str = "",
     then: Sequence[Hop] = (),
 ) -> Case:
     """A case: a guest with its devices, what is otherwise at the destination, and how it migrates.
@@ -67,8 +70,9 @@ def build_case(
     ``device``: one or several; default: one reference device. ``destination_guest``, ``destination_device``: default:
     as at the source. ``expectation``: default: what the oracle expects of it. ``heartbeat_us``: period of heartbeats
     that tell the downtime from outside, microseconds; 0: none. ``outside_needed``: the case is not right without that
-    downtime's check. ``irq_seconds``: so long, before and after, is recorded
-    where IRQ threads run, seconds. ``then``: the migrations after the first one, of a chain.
+    downtime's check. ``irq_seconds``: so long, before and after, is recorded where IRQ threads run, seconds.
+    ``irq_forbid_cpus``: CPUs of the guest on which they and their interrupts may not be, such as ``2-3``. ``then``: the
+    migrations after the first one, of a chain.
 
     :raises UsageError: a value is out of its range, or contradicts another one; all of them, a line each
     """
@@ -85,6 +89,8 @@ def build_case(
         login_after=login_after,
         irq_seconds=irq_seconds,
         irq_load=irq_load,
+        irq_placement=irq_placement,
+        irq_forbid_cpus=irq_forbid_cpus,
         then=tuple(then),
     )
     case = replace(case, expectation=expectation or find_expectation(case))

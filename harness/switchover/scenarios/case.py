@@ -27,6 +27,7 @@ PRE_COPY_PROPERTY = "x-allow-pre-copy"
 BY_MACHINE = "by-machine"
 AllowPreCopy = Literal["", "on", "off", "by-machine"]
 IrqLoad = Literal["none", "fair", "fifo-40", "fifo-60"]
+IrqPlacement = Literal["spread", "default"]
 
 HEARTBEAT_US = 10_000
 """Twice what the lab under TCG supports, as ``switchover bench outside`` finds."""
@@ -167,6 +168,13 @@ class Case:
     irq_load: IrqLoad = "none"
     """with `irq_seconds`, a task in the guest that keeps the CPU of the device's first interrupt busy all the time: of
     the fair class, or SCHED_FIFO with a priority below or above that of IRQ threads (50)"""
+    irq_placement: IrqPlacement = "spread"
+    """with `irq_seconds`, where the device's interrupts arrive: `spread` gives each a CPU of its own first, as far as
+    there are any; `default` leaves them where the guest's kernel has put them, as `isolcpus=` and `irqaffinity=` in the
+    guest's `append` have it, and no mask is changed on the destination"""
+    irq_forbid_cpus: str = ""
+    """with `irq_seconds`, CPUs of the guest, such as `2-3`, on which neither these interrupts nor their threads may be,
+    in any of the recordings; empty: they may be on all"""
     then: tuple[Hop, ...] = ()
     """the migrations after the first one, in their order"""
 

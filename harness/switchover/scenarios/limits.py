@@ -149,6 +149,12 @@ def _check_fault_byte(text: str) -> str:
     return ""
 
 
+def _check_cpus(text: str) -> str:
+    parts = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part) for part in text.split(",")] if text else []
+    right = all(part and int(part[1]) <= int(part[2] or part[1]) for part in parts)
+    return "" if right else "must be a list of CPUs, such as 2-3 or 0,2-3"
+
+
 FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
     GuestSpec: {
         "address": _check_address,
@@ -165,6 +171,7 @@ FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
     Knobs: {"fail_at": _check_fault_byte},
     DeviceSpec: {"type": _check_word, "id": _check_word},
     FunctionSpec: {"id": _check_word},
+    Case: {"irq_forbid_cpus": _check_cpus},
 }
 """By dataclass and field, what is wrong with a text; empty: nothing."""
 

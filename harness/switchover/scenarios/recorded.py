@@ -10,7 +10,7 @@ import pydantic
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record
-from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, Hop, IrqLoad, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, Hop, IrqLoad, IrqPlacement, SideSpec
 from switchover.scenarios.faults import Fault
 
 _CASE = pydantic.TypeAdapter(Case)
@@ -59,6 +59,10 @@ class Settings:
     """how long IRQ threads were recorded on each side, in seconds; 0 if they were not"""
     irq_load: IrqLoad
     """the load of the guest during these recordings"""
+    irq_placement: IrqPlacement
+    """whether each interrupt was given a CPU of its own first, or left where the guest's kernel had put it"""
+    irq_forbid_cpus: str
+    """CPUs of the guest on which neither these interrupts nor their threads were to be; empty: none"""
 
 
 def render_settings(case: Case) -> dict[str, Any]:

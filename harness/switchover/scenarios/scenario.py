@@ -319,8 +319,9 @@ class _Checks:
 
     def _check_irq_probe(self, given: Mapping[Target, object]) -> None:
         """``given``: what is set, and what an axis sets."""
-        if ("probes", "irq_load") in given and ("probes", "irq_seconds") not in given:
-            self.complain(["probes", "irq_load"], "has no effect without irq_seconds")
+        for word in ("irq_load", "irq_placement", "irq_forbid_cpus"):
+            if ("probes", word) in given and ("probes", "irq_seconds") not in given:
+                self.complain(["probes", word], "has no effect without irq_seconds")
         if ("probes", "irq_seconds") in given and not any(target[-1] == "irq_rates" for target in given):
             self.complain(["probes", "irq_seconds"], "needs device.irq_rates: no interrupt would fire")
 

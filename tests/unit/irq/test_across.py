@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from switchover.hosts.migrating_guest import MigratingGuest
-from switchover.irq.across import Across, compare_sides, expect_changes, judge_window, measure_places
-from switchover.irq.activations import Class
+from switchover.irq.across import Across, check_forbidden, compare_sides, expect_changes, judge_window, measure_places
+from switchover.irq.activations import Class, Tally
 from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
 from switchover.irq.expectation import Expected, Outcome, expect
 from switchover.record.checks import CheckId
@@ -114,16 +114,28 @@ def test_a_load_that_runs_all_the_time(spun: list[int], passed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "vector", "outcome"),
+    ("load", "cpu", "outcome"),
     [
-        ("none", 0, Outcome.LOCAL),
-        ("fair", 0, Outcome.LOCAL),
-        ("fifo-40", 0, Outcome.LOCAL),
-        ("fifo-60", 0, Outcome.STARVED),
-        ("fifo-60", 1, Outcome.LOCAL),
+        ("none", 1, Outcome.LOCAL),
+        ("fair", 1, Outcome.LOCAL),
+        ("fifo-40", 1, Outcome.LOCAL),
+        ("fifo-60", 1, Outcome.STARVED),
+        ("fifo-60", 0, Outcome.LOCAL),
     ],
 )
-def test_what_is_expected(load: str, vector: int, outcome: Outcome) -> None:
-    """A thread that may run on one CPU only is local, or waits for a task of higher priority."""
-    across = Across(cast(MigratingGuest, None), (4, 5), DATA, 1.0, load, cast(Any, None), None)
-    assert across.expect(vector).outcomes[0] is outcome
+def test_what_is_expected(load: str, cpu: int, outcome: Outcome) -> None:
+    """A thread that may run on one CPU only is local, or waits for a task of higher priority that is there."""
+    across = Across(cast(MigratingGuest, None), (4, 5), DATA, 1.0, load, cast(Any, None), None, load_cpu=1)
+    assert across.expect(frozenset({cpu})).outcomes[0] is outcome
+
+
+@pytest.mark.parametrize(("cpus", "observed"), [({0, 2}, "not there"), ({1, 2}, "on 1")])
+def test_cpus_that_are_forbidden(cpus: set[int], observed: str) -> None:
+    """A check of each interrupt in each window, which fails if it or its thread was there; without any CPU, none."""
+    (check,) = check_forbidden({"through": LOCAL}, frozenset(cpus))
+    assert (check.passed, check.observed) == (observed == "not there", observed)
+    assert (check.id, check.subject) == (CheckId.IRQ_FORBIDDEN_CPUS, "through interrupt 4")
+    assert list(check_forbidden({"through": LOCAL}, frozenset())) == []
+    silent = replace(LOCAL.interrupts[0], tally=Tally())
+    (check,) = check_forbidden({"through": replace(LOCAL, interrupts=(silent,))}, frozenset(cpus))
+    assert (check.passed, check.observed) == (False, "it did not fire")

@@ -335,3 +335,12 @@ def test_recordings_of_a_load_on_the_hard_cpu(name: str, number: int) -> None:
     result = analyse_file(DATA / f"{name}-fifo-40-on-the-hard-cpu-1.trace.gz").interrupts[0]
     window = WindowResult("x", find_outcome(result, HOG_REMOTE.under), HOG_REMOTE, result)
     assert (window.outcome, window.agrees, window.ran) == (Outcome.REMOTE, True, number)
+
+
+def test_where_hard_handlers_are_to_be() -> None:
+    """As expected only if all were on these CPUs, whatever else is right."""
+    result = make_analysis(render_trace(local(3))).interrupts[0]
+    for cpus, agrees in (("1", True), ("0-1", True), ("0,2", False), ("", True)):
+        window = WindowResult("x", find_outcome(result), expect(Outcome.LOCAL, arrives=cpus), result)
+        assert window.agrees is agrees
+        assert ("hard handlers on CPUs 1" in describe_window(window)) is bool(cpus)

@@ -31,9 +31,17 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
     @contextlib.contextmanager
     def start(
-        host: Host, numbers: Sequence[int], directory: Path, *, seconds: float, load: str
+        host: Host,
+        numbers: Sequence[int],
+        directory: Path,
+        *,
+        seconds: float,
+        load: str,
+        spread: bool,
+        forbidden: frozenset[int],
     ) -> Iterator[SimpleNamespace]:
-        world.note(f"watch {list(numbers)} on {host.name} for {seconds:g} s, load {load}")
+        more = f"{'' if spread else ', as they are'}{f', not on {sorted(forbidden)}' if forbidden else ''}"
+        world.note(f"watch {list(numbers)} on {host.name} for {seconds:g} s, load {load}{more}")
 
         def finish(now: Host) -> Findings:
             world.note(f"finish on {now.name}")
@@ -89,6 +97,13 @@ def test_a_guest_that_cannot_be_watched_any_more(world: World) -> None:
     (check,) = attempt(world, WATCHED).checks
     assert (check.passed, check.observed) == (False, "The trace broke off.")
     assert "examine destination" in world.log
+
+
+def test_where_interrupts_may_be(world: World) -> None:
+    """What the case says of their placement is what the probe is told."""
+    world.outcomes = [COMPLETED]
+    attempt(world, replace(WATCHED, irq_placement="default", irq_forbid_cpus="0,2-3"))
+    assert "watch [28] on a for 2 s, load fair, as they are, not on [0, 2, 3]" in world.log
 
 
 def test_without_the_probe_nothing_is_done(world: World) -> None:

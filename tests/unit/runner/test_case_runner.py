@@ -123,6 +123,8 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "login_after",
         "irq_seconds",
         "irq_load",
+        "irq_placement",
+        "irq_forbid_cpus",
         "then",
     }
     assert set(record.settings) == named

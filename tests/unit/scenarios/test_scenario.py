@@ -432,6 +432,8 @@ def test_contradictions(text: str, expected: str) -> None:
         ),
         ("[bounds]\nsettle_timeout_s = 1", []),
         ('[probes]\nirq_load = "fair"', ["5: probes.irq_load: has no effect without irq_seconds"]),
+        ('[probes]\nirq_placement = "default"', ["5: probes.irq_placement: has no effect without irq_seconds"]),
+        ('[probes]\nirq_forbid_cpus = "2-3"', ["5: probes.irq_forbid_cpus: has no effect without irq_seconds"]),
         ("[probes]\nirq_seconds = 1.0", ["5: probes.irq_seconds: needs device.irq_rates: no interrupt would fire"]),
         ('[probes]\nirq_load = "fair"\nirq_seconds = 1.0\n[axes]\ndevice.irq_rates = [[1], [2]]', []),
         (

@@ -9,7 +9,6 @@ from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import Traits
 
 V = VerdictName
-"""By ``tests/qemu/test_transports.py``, with both."""
 _CREDENTIALS = "QEMU, crypto/tlscredsx509.c"
 _SESSION = "QEMU, crypto/tlssession.c: qcrypto_tls_session_check_certificate"
 _CHANNEL = "QEMU, migration/migration.c"

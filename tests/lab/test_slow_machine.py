@@ -104,7 +104,7 @@ def test_a_lab_host_that_is_stopped_is_the_environments_doing(
 
 
 def _accept_lockup(host: Host) -> None:
-    """A kernel may find that it stood still, with a trace of where, and nothing else; the next test is not to find that."""
+    """A kernel may find that it stood still, and trace where; the next test is not to find that, nor anything else."""
     found = list_oopses(host)
     lockups = [line for line in found if "soft lockup" in line]
     assert sum("Call Trace" in line for line in found) <= len(lockups)

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 from switchover.hosts.qmp import QmpSession
 from switchover.record.errors import Refused
@@ -106,7 +107,7 @@ class MigrationSettings:
 
 def apply_settings(qmp: QmpSession, settings: MigrationSettings, side: str) -> None:
     """Set capabilities and parameters on one ``side``, read them back and compare. A capability that an earlier
-    migration of this QEMU had, and this one does not ask for, is switched off.
+    migration of this QEMU had, and this one does not ask for, is switched off; such a parameter is as it was before.
 
     :raises Refused: QEMU rejects one, or holds another value than it was given
     """
@@ -118,7 +119,20 @@ def apply_settings(qmp: QmpSession, settings: MigrationSettings, side: str) -> N
     listed = [{"capability": name, "state": state} for name, state in wanted.items()]
     qmp.execute("migrate-set-capabilities", {"capabilities": listed})
     _compare(qmp.name, wanted, _read_capabilities(qmp))
-    set_parameters(qmp, settings.first_parameters())
+    set_parameters(qmp, {**_list_left(qmp, settings.parameters), **settings.first_parameters()})
+
+
+_BEFORE: WeakKeyDictionary[QmpSession, dict[str, object]] = WeakKeyDictionary()
+"""By a QEMU's session, what it held of parameters that migrations were given besides those that all are given."""
+
+
+def _list_left(qmp: QmpSession, wanted: Mapping[str, object]) -> dict[str, object]:
+    """Parameters that an earlier migration of this QEMU was given, with the values that they had before it."""
+    before = _BEFORE.setdefault(qmp, {})
+    if unknown := wanted.keys() - before.keys():
+        held = qmp.execute("query-migrate-parameters")
+        before |= {name: held.get(name) for name in unknown}
+    return {name: value for name, value in before.items() if name not in wanted and value is not None}
 
 
 def _read_capabilities(qmp: QmpSession) -> dict[str, object]:

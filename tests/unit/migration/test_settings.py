@@ -144,7 +144,7 @@ def test_bounds_that_were_given_hold() -> None:
 
 
 def test_a_parameter_of_an_earlier_migration_does_not_stay() -> None:
-    """The next migration of the same QEMU that does not ask for it has what was held before; another one is not told."""
+    """The next migration of the same QEMU that does not ask for it has what was held before, another one nothing."""
     holder = Holder()
     session = holder.qmp.session()
     apply_settings(session, MigrationSettings(parameters={"multifd-channels": 7}), "source")

@@ -137,6 +137,10 @@ class LibvirtGuest(QemuGuest):
     def has_begun(self) -> bool:
         return self.qmp.opened
 
+    @property
+    def run_by(self) -> str:
+        return f"libvirt {self.libvirtd.version}"
+
     def name_device(self, device_id: str) -> str:
         return alias_of(device_id)
 

@@ -122,6 +122,11 @@ class QemuGuest:
         """Whether its QEMU was started: libvirt starts that of a destination in the migration."""
         return True
 
+    @property
+    def run_by(self) -> str:
+        """What runs its QEMU instead of the harness, with its version, as ``libvirt 11.3.0``; empty: nothing does."""
+        return ""
+
     def name_device(self, device_id: str) -> str:
         """What QEMU calls a device of the spec."""
         return device_id

@@ -88,9 +88,11 @@ def _find_qemus(record: Record, case: Case) -> Qemus:
 
 
 def _find_libvirt(records: Iterable[Record]) -> str:
-    """The version of a run's libvirt: a migration that it rejected has none in its record."""
-    told = (record.driver.get("versions", {}).get("source", "") for record in records if record.driver)
-    return next((version for version in told if version), "")
+    """libvirt of a run, with its version."""
+    told = (record.fingerprint.get("run by", {}).get("source", "") for record in records)
+    versions = (record.driver.get("versions", {}).get("source", "") for record in records if record.driver)
+    known = (*told, *(f"libvirt {version}" for version in versions if version))
+    return next((program for program in known if program), "libvirt")
 
 
 def describe_programs(record: Record, case: Case, libvirt: str) -> str:
@@ -99,5 +101,5 @@ def describe_programs(record: Record, case: Case, libvirt: str) -> str:
     patched = " with x-allow-pre-copy" if case.source.guest.qemu == "qemu-x-allow-pre-copy" else ""
     programs = [f"QEMU {source}{patched}" if source == destination else f"QEMU {source} to {destination}"]
     if case.source.guest.driver == "libvirt":
-        programs.append(f"libvirt {libvirt}".strip())
+        programs.append(libvirt)
     return ", ".join(programs)

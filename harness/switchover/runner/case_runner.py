@@ -246,10 +246,12 @@ class _Keeping(RunListener):
             self._context.listener.sample(sample)
 
     def sides_started(self, source: Side, destination: Side) -> None:
-        """The versions of both QEMUs, and the functions, are facts of the repeat."""
+        """The versions of both QEMUs, what runs them, and the functions are facts of the repeat."""
         sides = (("source", source), ("destination", destination))
         self.qemu = {name: side.guest.qmp.execute("query-version") for name, side in sides if side.guest.has_begun}
         self._found.setdefault("qemu", self.qemu)
+        if run_by := {name: side.guest.run_by for name, side in sides if side.guest.run_by}:
+            self._found.setdefault("run by", run_by)
         for name, side in sides:
             for device, function in side.functions.items():
                 self._found.setdefault("functions", {}).setdefault(f"{name} {device}", function.describe())

@@ -247,8 +247,9 @@ def find_least_pending(streams: Iterable[Stream], terms: Terms) -> int:
 
 def find_threshold(limit_ms: int, terms: Terms) -> int | None:
     """The most that the threshold is with a limit; None: it depends on what QEMU measures, and nothing bounds that."""
-    bandwidth = terms.bandwidth or terms.measured_most
-    return bandwidth // 1000 * limit_ms if bandwidth else None
+    if terms.bandwidth:
+        return terms.bandwidth // 1000 * limit_ms
+    return terms.measured_most * limit_ms // 1000 if terms.measured_most else None
 
 
 def find_limit(least: int, terms: Terms) -> int | None:

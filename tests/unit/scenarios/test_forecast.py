@@ -75,7 +75,7 @@ def test_the_threshold() -> None:
     assert find_threshold(300, make_terms(SETTINGS)) == 33554 * 300
     measured = replace(SETTINGS, switchover_bandwidth=0)
     assert find_threshold(300, make_terms(measured)) is None
-    assert find_threshold(300, make_terms(replace(measured, max_bandwidth=10 * MIB))) == 20 * MIB // 1000 * 300
+    assert find_threshold(300, make_terms(replace(measured, max_bandwidth=10 * MIB))) == 20 * MIB * 300 // 1000
 
 
 def test_without_a_bound_of_the_bandwidth_nothing_is_said() -> None:

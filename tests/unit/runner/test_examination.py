@@ -18,7 +18,7 @@ from switchover.devices.reference import InterruptCounts, Knobs, ReferenceDevice
 from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import GuestKeys, QemuGuest
-from switchover.guests.questions import GuestAnswers
+from switchover.guests.questions import TAKEN, GuestAnswers
 from switchover.guests.spec import GuestSpec, Launch
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Completed
@@ -102,6 +102,8 @@ class FakeGuest(ScriptedHost):
             return f"{self.answers.canary}  -\n"
         if name == "macs":
             return "\n".join(self.answers.macs)
+        if name == TAKEN:
+            return ""
         number = int(script.split("shift ")[1].split(";")[0])
         if ">reinit" in script:
             self.reinitialised.append(number)
@@ -578,6 +580,50 @@ def test_a_connection_that_does_not_survive(error: Exception) -> None:
     assert qemu.logins == 1
     assert LETS_IN in {check.label for check in found.checks}
     assert sum(check.id.startswith(("guest.", "device.")) for check in found.checks) >= 8
+
+
+def doing(action: Action) -> Case:
+    """With its one device under the id that it has here."""
+    return Case("x", SideSpec(devices=(DeviceSpec("dut0"),)), faults=(Fault(action, Phase.ACTIVE),))
+
+
+def test_a_guest_that_rebooted_is_logged_in_to() -> None:
+    """Its connection from before and its canary ended with the boot, and its device has another state."""
+    shell = FakeGuest(replace(make_answers(9), boot_id="another"))
+    destination, qemu = make_side("destination", AFTER[1], shell=shell)
+    found = run_examine(destination=destination, case=doing(Action.REBOOT_GUEST))
+    made = {check.id for check in found.checks}
+    assert qemu.logins == 1
+    assert "canary" not in shell.asked
+    assert not made & {CheckId.GUEST_CONNECTION_SURVIVES, CheckId.GUEST_BOOT_ID, CheckId.GUEST_CANARY}
+    assert not made & {CheckId.DEVICE_SEED, CheckId.DEVICE_GENERATION}
+    assert {CheckId.DEVICE_CHECKSUM_BY_GUEST, CheckId.DEVICE_INTERRUPT, CheckId.MIGRATION_FAULTS} <= made
+
+
+def test_a_guest_that_was_suspended_is_as_before() -> None:
+    """Over its connection, with its boot and its canary; its driver sets its device up again, which was reset."""
+    shell = FakeGuest(make_answers(2))
+    destination, qemu = make_side("destination", AFTER[1], shell=shell)
+    found = run_examine(destination=destination, case=doing(Action.SUSPEND_GUEST), arrived="suspended")
+    made = {check.id: check.passed for check in found.checks}
+    assert (qemu.logins, shell.reinitialised) == (0, [0])
+    assert made[CheckId.GUEST_RUN_STATE]
+    assert made[CheckId.GUEST_BOOT_ID]
+    assert made[CheckId.GUEST_CANARY]
+    assert CheckId.DEVICE_SEED not in made
+
+
+def test_a_device_that_the_guest_does_not_have() -> None:
+    """Is not asked for; one that was plugged in is waited for."""
+    away = replace(doing(Action.PLUG_DEVICE), faults=(Fault(Action.UNPLUG_DEVICE, Phase.BEFORE),))
+    for case, absent, asked in ((away, {"dut0"}, 0), (doing(Action.PLUG_DEVICE), set(), 1)):
+        shell = FakeGuest(make_answers(2))
+        destination, qemu = make_side("destination", AFTER[1], shell=shell)
+        qemu.launch = replace(qemu.launch, absent=frozenset(absent))
+        made = {check.id for check in run_examine(destination=destination, case=case).checks}
+        assert len([name for name in shell.asked if name.startswith("device-")]) == asked
+        assert (CheckId.DEVICE_INTERRUPT in made) is bool(asked)
+        assert (TAKEN in shell.asked) is bool(asked)
 
 
 def test_a_case_about_logins() -> None:

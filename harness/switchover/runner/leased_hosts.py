@@ -129,6 +129,8 @@ def _ask_host(host: Host, guests: Iterable[GuestSpec], *, link: bool) -> HostFac
     devices = read_devices(host)
     types = frozenset(entry.type for entry in devices.mdev_types)
     lacks = find_lacks(host, specs)
-    places = [place for spec in specs for place in list_places(spec) if place.startswith(SHARED_PLACE)]
-    absent = find_absent(host, places)  # other places a lab host has, or QEMU itself says what is not there
+    firmware = {f"file:{file}" for spec in specs for file in spec.firmware_files}
+    places = [place for spec in specs for place in list_places(spec)]
+    # other places a lab host has, or QEMU itself says what is not there
+    absent = find_absent(host, [place for place in places if place.startswith(SHARED_PLACE) or place in firmware])
     return HostFacts(host.name, binaries, types, link=link, devices=devices, drivers=lacks, absent=absent)

@@ -106,8 +106,10 @@ def test_kernels_are_provided(world: World) -> None:
     assert [entry for entry in world.log if " to " in entry] == ["kernel-6.12-rt to hosta", "kernel-6.12-rt to hostb"]
 
 
-def test_storage_that_lab_hosts_do_not_share(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is asked of the disks that a guest writes, and of nothing else: QEMU says what else it lacks."""
+def test_places_that_a_lab_host_may_lack(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is asked of the disks that a guest writes and of its firmware; of nothing else, since QEMU says what it
+    lacks.
+    """
     asked: list[str] = []
 
     def find(host: Any, places: Sequence[str]) -> frozenset[str]:
@@ -117,8 +119,8 @@ def test_storage_that_lab_hosts_do_not_share(world: World, monkeypatch: pytest.M
     monkeypatch.setattr(leased_hosts, "find_absent", find)
     side = SideSpec(GuestSpec(qemu="qemu", disk="/d", firmware="/f"))
     known = world.leased.ask([(Case("case", side, side), ("", ""))])
-    assert asked == ["shared:/d", "shared:/d"]
-    assert [facts.absent for facts in known.pair] == [frozenset({"shared:/d"})] * 2
+    assert asked == ["file:/f", "shared:/d"] * 2
+    assert [facts.absent for facts in known.pair] == [frozenset({"file:/f", "shared:/d"})] * 2
 
 
 def test_pairs(world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.scenarios.samples import plan
+from tests.unit.scenarios.transport_examples import TRANSPORT_EXAMPLES
 
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId, parse_check_id
@@ -34,6 +35,7 @@ FUNCTION = 'device.pci = "0000:01:00.0"'
 PLAIN, VARIANT = (f'{FUNCTION}, device.vfio_driver = "{driver}"' for driver in ("vfio-pci", "mlx5_vfio_pci"))
 
 EXAMPLES = [
+    *TRANSPORT_EXAMPLES,
     # rule, what the case sets, what puts it right, verdict, side, what QEMU or the harness would say
     ("enable-migration-on-without-migration", 'device.migration = "off"', 'device.migration = "on"', V.REFUSED, "",
      "d: VFIO migration is not supported in kernel"),

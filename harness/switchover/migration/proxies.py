@@ -33,7 +33,7 @@ def start_proxy(guest: QemuGuest, *words: str) -> Iterator[Running]:
     what = f"proxy of {guest.files.directory} ({' '.join(words)})"
     with own_journal().change(guest.host, what, undo=undo, gone=gone) as change:
         process = guest.host.start(["socat", "-d", "-d", "-lp", mark, *words])
-        change.release = process.kill
+        change.release = lambda: guest.host.run(undo)  # with the processes of its connections
         yield process
 
 

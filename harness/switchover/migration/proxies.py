@@ -33,7 +33,7 @@ def start_proxy(guest: QemuGuest, *words: str) -> Iterator[Running]:
     what = f"proxy of {guest.files.directory} ({' '.join(words)})"
     with own_journal().change(guest.host, what, undo=undo, gone=gone) as change:
         process = guest.host.start(["socat", "-d", "-d", "-lp", mark, *words])
-        change.release = process.kill
+        change.release = lambda: guest.host.run(undo)  # with the processes of its connections
         yield process
 
 
@@ -58,9 +58,12 @@ def find_port(proxy: Running, what: str) -> int:
 
 
 def kill_proxy(guest: QemuGuest) -> None:
-    """End the proxies of a guest, as a crash would. :raises CommandFailed: there is none"""
+    """End the proxies of a guest, as a crash would, and wait until they listen no more.
+
+    :raises CommandFailed: there is none
+    """
     mark = mark_of(guest)
-    script = 'pgrep -f -- "$1$2" >/dev/null || exit 3; pkill -KILL -f -- "$1$2"'
+    script = 'pgrep -f -- "$1$2" >/dev/null || exit 3; while pkill -KILL -f -- "$1$2"; do sleep 0.1; done'
     guest.host.run(["sh", "-c", script, "sh", mark[:7], mark[7:]])
 
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from switchover import Testbed, load_cases
+from switchover import PlannedCase, Testbed, load_cases
 
 NAMES = ("hops", "hops-settings", "hops-faults")
 CASES = [pytest.param(case, id=case.id) for name in NAMES for case in load_cases(name)]
@@ -11,9 +11,9 @@ CASES = [pytest.param(case, id=case.id) for name in NAMES for case in load_cases
 
 @pytest.mark.toolchains("qemu-11.1")
 @pytest.mark.parametrize("case", CASES)
-def test_each_chain(testbed: Testbed, case: object) -> None:
+def test_each_chain(testbed: Testbed, case: PlannedCase) -> None:
     """It comes to what is expected, in the hop that is expected, and each hop that completed has its numbers."""
-    record = testbed.run(case)  # type: ignore[arg-type]
+    record = testbed.run(case)
     assert record.mismatch == "", f"{record.verdict}: {record.verdict.reason}"
     wanted = len(record.hops) if record.verdict.name == "completed" else record.verdict.hop
     assert [hop.number for hop in record.hops] == list(range(1, wanted + 1))

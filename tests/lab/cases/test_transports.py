@@ -3,16 +3,16 @@
 
 import pytest
 
-from switchover import Testbed, VerdictName, load_cases
+from switchover import PlannedCase, Testbed, VerdictName, load_cases
 
 NAMES = ("transports", "transport-faults", "tls", "save-and-restore")
 CASES = [pytest.param(case, id=case.id) for name in NAMES for case in load_cases(name)]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_way(testbed: Testbed, case: object) -> None:
+def test_each_way(testbed: Testbed, case: PlannedCase) -> None:
     """It comes to what is expected; a guest that was saved has no downtime of a migration."""
-    record = testbed.run(case)  # type: ignore[arg-type]
+    record = testbed.run(case)
     assert record.mismatch == "", f"{record.verdict}: {record.verdict.reason}"
     if record.verdict.name is VerdictName.COMPLETED:
         saved = record.settings["migration"]["transport"] == "file"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.scenarios.hardware_examples import HARDWARE_EXAMPLES
 from tests.unit.scenarios.samples import plan
+from tests.unit.scenarios.transport_examples import TRANSPORT_EXAMPLES
 
 from switchover.devices.known_qemus import find_known_qemu
 from switchover.migration.settings import MigrationSettings
@@ -41,6 +42,7 @@ PLAIN, VARIANT = (f'{FUNCTION}, device.vfio_driver = "{driver}"' for driver in (
 
 EXAMPLES = [
     *HARDWARE_EXAMPLES,
+    *TRANSPORT_EXAMPLES,
     # rule, what the case sets, what puts it right, verdict, side, what QEMU or the harness would say
     ("enable-migration-on-without-migration", 'device.migration = "off"', 'device.migration = "on"', V.REFUSED, "",
      "d: VFIO migration is not supported in kernel"),

@@ -111,6 +111,8 @@ class Tally:
     by_mask: dict[str, Counts] = field(default_factory=dict)
     other_wakeups: int = 0
     """of its threads, not by its hard handler"""
+    hard_wakeups: int = 0
+    """of these, in hard interrupt context"""
     migrations: int = 0
     """of its threads, before or after they ran"""
     follows: int = 0
@@ -296,6 +298,7 @@ class Joiner:
         self._wakings = True
         thread.tally.other_wakeups += 1
         thread.asked = None
+        thread.tally.hard_wakeups += place[1] is True
         if thread.cpu < 0 and not thread.runnable:
             thread.early = (time, place) if place[1] is not False else None
             thread.placed = -1

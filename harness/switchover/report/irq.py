@@ -26,7 +26,7 @@ def render_analysis(analysis: Analysis) -> str:
         *(f"invalid: {problem}" for problem in analysis.problems),
         *(f"note: {note}" for note in analysis.notes),
     ]
-    quiet = [result for result in analysis.interrupts if not result.tally.handlers]
+    quiet = [result for result in analysis.interrupts if not result.fired]
     for result in analysis.interrupts:
         if result not in quiet:
             lines += ["", *_render_interrupt(result)]

@@ -36,8 +36,8 @@ svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 def render_page(analysis: Analysis) -> str:
     """The whole page."""
     start = analysis.start
-    fired = [result for result in analysis.interrupts if result.tally.handlers]
-    quiet = [f"{result.number} ({result.name})" for result in analysis.interrupts if not result.tally.handlers]
+    fired = [result for result in analysis.interrupts if result.fired]
+    quiet = [f"{result.number} ({result.name})" for result in analysis.interrupts if not result.fired]
     window = f"{analysis.seconds:.1f} s" if analysis.seconds is not None else "no whole window"
     host = start.host or "an unknown machine"
     tracing = f"clock {start.clock}, buffers of {start.buffer_kib} KiB for each CPU"

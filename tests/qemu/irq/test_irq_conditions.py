@@ -118,7 +118,7 @@ def test_cpus_that_are_not_there(guest: IrqGuest) -> None:
 
 
 def test_forbidden_cpus(guest: IrqGuest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The network's interrupts are on some CPU; an interrupt without a thread can be chosen for this, and only for it."""
+    """The network's interrupts are on some CPU; one without a thread can be chosen for this, and only for it."""
     words = [*login(guest), "--seconds", "1", "--output", str(tmp_path / "x.gz")]
     assert main(["irq", "record", *words, "--irq", "virtio", "--forbid-cpus", "0-3"]) == 1
     assert "hard handlers on CPU" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from switchover.report.irq import (
     render_classes,
     render_latencies,
     render_masks,
+    render_odd,
     render_part,
 )
 
@@ -99,6 +100,8 @@ def _render_interrupt(result: InterruptResult) -> str:
     if len(result.tally.by_mask) > 1:
         for mask, counts in result.tally.by_mask.items():
             values[f"mask {mask or '?'}"] = f"{render_part(counts)}: {render_classes(counts)}"
+    if odd := render_odd(result):
+        values["found"] = odd
     for check in result.checks:
         values[f"check: {check.what}"] = render_check(check)
     pictures = f'<div class="pictures">{render_heat_map(total)}{render_histogram(total)}</div>' if total.ran else ""

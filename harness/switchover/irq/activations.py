@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Joins events to activations of IRQ threads. Pure, streaming: memory depends on interrupts and CPUs, not on events.
+"""Joins events to activations of IRQ threads. Pure, streaming: memory depends on interrupts, CPUs and tasks that were
+interrupted, not on events.
 
 An activation is a hard handler that returned IRQ_WAKE_THREAD on CPU h, then the wake-up of its thread in hard interrupt
 context on h, then the thread that comes to run on CPU r. It is local if r is h. Other wake-ups of the thread (a change
@@ -18,7 +19,7 @@ is the next event of its CPU as well, in the same context.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -44,7 +45,8 @@ class Class(StrEnum):
     """events do not fit together: something of the activation is not in the trace"""
 
 
-RAN = (Class.LOCAL, Class.PLACED_REMOTE, Class.MOVED)
+REMOTE = (Class.PLACED_REMOTE, Class.MOVED)
+RAN = (Class.LOCAL, *REMOTE)
 """Activations in which the thread was seen to come to run: locality is a part of these."""
 PLACEMENT_MARK = "switchover: placement "
 """A mark with an interrupt and the mask that was asked for it: what comes after it is counted apart."""
@@ -111,6 +113,8 @@ class Tally:
     by_mask: dict[str, Counts] = field(default_factory=dict)
     other_wakeups: int = 0
     """of its threads, not by its hard handler"""
+    hard_wakeups: int = 0
+    """of these, in hard interrupt context"""
     migrations: int = 0
     """of its threads, before or after they ran"""
     follows: int = 0
@@ -139,6 +143,14 @@ class Tally:
         for key, count in self.runs_on.items():
             found[key[which]] += count
         return found
+
+    def count_found(self, kinds: Container[Class]) -> dict[str, int]:
+        """The tasks that hard handlers interrupted, of activations of these kinds."""
+        tasks: dict[str, int] = {}
+        for (task, kind), count in self.found.items():
+            if kind in kinds:
+                tasks[task] = tasks.get(task, 0) + count
+        return tasks
 
     def total(self) -> Counts:
         whole = Counts()
@@ -296,6 +308,7 @@ class Joiner:
         self._wakings = True
         thread.tally.other_wakeups += 1
         thread.asked = None
+        thread.tally.hard_wakeups += place[1] is True
         if thread.cpu < 0 and not thread.runnable:
             thread.early = (time, place) if place[1] is not False else None
             thread.placed = -1

@@ -51,6 +51,11 @@ class InterruptResult:
     reason: str
 
     @property
+    def fired(self) -> bool:
+        """Whether anything of it is in the trace; one that others made may have no entries of handlers."""
+        return bool(self.tally.handlers or self.total.ran)
+
+    @property
     def local_part(self) -> float | None:
         """0 to 1; None without an activation that ran."""
         return self.total.local / self.total.ran if self.total.ran else None

@@ -397,6 +397,14 @@ CONDITIONS: tuple[Condition, ...] = (
         "the mask is that of irqaffinity=, and the thread follows it",
     ),
     Condition(
+        "boot-isolcpus",
+        "1",
+        "isolcpus= alone on the kernel's command line, with the CPU where the interrupt is put by default",
+        f"{_APIC} isolcpus=1",
+        (Window("as booted", expect(Outcome.LOCAL, arrives="1")),),
+        "isolcpus= keeps tasks away and no interrupts: for these there are irqaffinity=, and isolcpus=managed_irq",
+    ),
+    Condition(
         "gpio-chip",
         "10",
         "a chip without an affinity, whose interrupts come on CPUs of our choice",

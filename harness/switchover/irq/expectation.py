@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from switchover.irq.activations import RAN, Class
+from switchover.irq.activations import RAN, REMOTE, Class
 from switchover.irq.analysis import InterruptResult, Placement
 from switchover.irq.state import parse_cpus, render_cpus
 
@@ -205,22 +205,15 @@ class WindowResult:
         if not self.result or not self.under:
             return {}
         names = (self.under, UNNAMED)
-        return {task: count for task, count in self._count_tasks(RAN).items() if task not in names}
+        return {task: count for task, count in self.result.tally.count_found(RAN).items() if task not in names}
 
     @property
     def odd(self) -> Mapping[str, int]:
         """Of a mixed outcome, the fewer ones of local and remote activations that count, by the task that was found."""
         if not self.result or self.outcome is not Outcome.MIXED:
             return {}
-        kinds = (Class.LOCAL,) if 2 * self.local <= self.ran else tuple(kind for kind in RAN if kind is not Class.LOCAL)
-        return {task: count for task, count in self._count_tasks(kinds).items() if task not in self.gaps}
-
-    def _count_tasks(self, kinds: Sequence[Class]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for (task, kind), count in self.result.tally.found.items() if self.result else ():
-            if kind in kinds:
-                found[task] = found.get(task, 0) + count
-        return found
+        kinds = (Class.LOCAL,) if 2 * self.local <= self.ran else REMOTE
+        return {task: count for task, count in self.result.tally.count_found(kinds).items() if task not in self.gaps}
 
     @property
     def moves(self) -> int:

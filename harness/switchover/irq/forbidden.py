@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Whether interrupts and their threads kept away from CPUs that are to be left alone. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,9 +47,12 @@ def find_forbidden(analysis: Analysis, cpus: frozenset[int]) -> Forbidden:
 
 
 def _find_presence(result: InterruptResult, cpus: frozenset[int]) -> Presence:
+    joined: Counter[int] = Counter()  # all that there is of a trace without entries of handlers
+    for (hard, _), count in result.total.matrix.items():
+        joined[hard] += count
     handlers, runs = (
         {cpu: counts[cpu] for cpu in sorted(cpus) if counts[cpu]}
-        for counts in (result.tally.handlers, result.tally.thread_cpus)
+        for counts in (result.tally.handlers or joined, result.tally.thread_cpus)
     )
     masks = [mask for one in (result.before, result.after) if one for mask in (one.effective or one.asked,)]
     masks += [thread.cpus for thread in (*result.threads_before, *result.threads_after)]

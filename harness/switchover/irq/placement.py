@@ -18,8 +18,10 @@ echo "effective $(cat "${{2%/*}}/effective_affinity_list")" >&2
 exit 1
 """
 _REFUSALS = (
+    (re.compile("Operation not permitted"), "EPERM"),
     (re.compile("Input/output error"), "EIO"),
     (re.compile("Invalid argument"), "EINVAL"),
+    (re.compile("Numerical result out of range"), "ERANGE"),
     (re.compile("Value too large"), "EOVERFLOW"),
     (re.compile("No space left"), "ENOSPC"),
 )
@@ -27,10 +29,13 @@ _REFUSALS = (
 _NO_CPU = "none of these CPUs is online"
 _REASONS = {
     "EINVAL": _NO_CPU,
+    "ERANGE": _NO_CPU,
     "EOVERFLOW": _NO_CPU,
     "ENOSPC": "these CPUs have no vector left for it",
 }
-"""kernel/irq/proc.c, write_irq_affinity, and what sets a chip's affinity (arch/x86/kernel/apic/vector.c)."""
+"""kernel/irq/proc.c, write_irq_affinity, with lib/bitmap-str.c and what sets a chip's affinity. A mask that nobody may
+set is EPERM in newer kernels (seen: 6.12.118), EIO in older ones.
+"""
 
 
 def set_mask(host: Host, irq: int, cpus: str) -> None:
@@ -74,12 +79,12 @@ def explain_refusal(said: str) -> tuple[str, str]:
     code = next((code for pattern, code in _REFUSALS if pattern.search(said)), "")
     if code in _REASONS:
         return f"{_REASONS[code]} ({code})", ""
-    if code != "EIO":
+    if code not in ("EPERM", "EIO"):
         return said, ""
     if not effective:
-        return "its chip sets no mask: it arrives where the chip sends it (EIO)", ""
+        return f"its chip sets no mask: it arrives where the chip sends it ({code})", ""
     return (
-        f"it is managed: its driver spread it over the CPUs, and nobody else may set its mask, now {effective} (EIO)",
+        f"it is managed: its driver spread it over CPUs, and nobody else may set its mask, now {effective} ({code})",
         "where managed interrupts go is said at boot: isolcpus=managed_irq,LIST keeps them off CPUs",
     )
 

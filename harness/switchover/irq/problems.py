@@ -59,30 +59,31 @@ _HANDLERS, _SWITCHES = {Kind.ENTRY, Kind.EXIT}, {Kind.SWITCH, Kind.PREEMPT}
 
 def _find_missing(source: TraceSource, reading: Reading, joiner: Joiner) -> Iterator[str]:
     """Kinds of events without which threads and handlers cannot be joined, where the others show that it should be."""
-    kinds = reading.kinds
-    ran = sum(tally.runs.total() for tally in joiner.tallies.values())
-    unseen = sum(tally.unseen_wakeups for tally in joiner.tallies.values())
+    kinds, tallies = reading.kinds, joiner.tallies.values()
+    ran = sum(tally.runs.total() for tally in tallies)
+    unseen = sum(tally.unseen_wakeups for tally in tallies)
     if not kinds & {Kind.WAKING, Kind.WAKEUP} and unseen:
         yield (
             f"threads came to run {ran} times, and no wake-up of them is in the trace: "
             "the events sched_waking and sched_wakeup are missing"
         )
+    if Kind.EXIT not in kinds and any(tally.hard_wakeups for tally in tallies):
+        yield f"threads came to run {ran} times, and nothing tells where from: the event irq_handler_exit is missing"
+    unmatched = any(tally.total().classes[Class.UNMATCHED] for tally in tallies)
+    if Kind.WAKING in kinds and Kind.WAKEUP not in kinds and unmatched:
+        yield "activations do not fit together: the event sched_wakeup is missing, which tells where threads were put"
+    if not kinds & _SWITCHES and unmatched:
+        yield "activations do not fit together: the event sched_switch is missing, which tells whether threads ran"
     if not source.foreign:
         return
     if not joiner.tallies:
         yield "no thread of an interrupt (irq/NUMBER-NAME) is in the trace"
         return
-    woken = any(tally.other_wakeups or tally.total().classes for tally in joiner.tallies.values())
-    if not kinds & _SWITCHES and (woken or kinds & _HANDLERS):
+    woken = any(tally.other_wakeups or tally.total().classes for tally in tallies)
+    if not kinds & _SWITCHES and not unmatched and (woken or kinds & _HANDLERS):
         yield "threads are woken, and nothing tells whether they ran: the event sched_switch is missing"
-    elif ran and Kind.EXIT not in kinds:
-        yield f"threads came to run {ran} times, and nothing tells where: the event irq_handler_exit is missing"
-    elif (
-        Kind.WAKING in kinds
-        and Kind.WAKEUP not in kinds
-        and any(tally.total().classes[Class.UNMATCHED] for tally in joiner.tallies.values())
-    ):
-        yield "threads ran elsewhere, and nothing tells where they were put: the event sched_wakeup is missing"
+    elif ran and Kind.EXIT not in kinds and not any(tally.hard_wakeups for tally in tallies):
+        yield f"threads came to run {ran} times, and nothing tells where from: the event irq_handler_exit is missing"
 
 
 def _find_reading_notes(source: TraceSource, reading: Reading, joiner: Joiner) -> Iterator[str]:

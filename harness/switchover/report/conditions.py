@@ -216,5 +216,7 @@ def _window_json(window: WindowResult) -> dict[str, object]:
                 "max": latencies.maximum,
             },
             "thread_migrations": window.result.tally.migrations,
+            "gaps": dict(window.gaps),
+            "odd": dict(window.odd),
         }
     return fields

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from switchover.irq.activations import RAN, Class, Counts
+from switchover.irq.activations import RAN, REMOTE, Class, Counts
 from switchover.irq.analysis import Analysis, InterruptResult
 from switchover.irq.crosschecks import CrossCheck
 from switchover.irq.forbidden import Forbidden
@@ -26,7 +26,7 @@ def render_analysis(analysis: Analysis) -> str:
         *(f"invalid: {problem}" for problem in analysis.problems),
         *(f"note: {note}" for note in analysis.notes),
     ]
-    quiet = [result for result in analysis.interrupts if not result.tally.handlers]
+    quiet = [result for result in analysis.interrupts if not result.fired]
     for result in analysis.interrupts:
         if result not in quiet:
             lines += ["", *_render_interrupt(result)]
@@ -63,6 +63,8 @@ def _render_interrupt(result: InterruptResult) -> list[str]:
             f"  mask {mask or '?':<8} {render_part(counts):>8}  {render_classes(counts)}"
             for mask, counts in result.tally.by_mask.items()
         ]
+    if odd := render_odd(result):
+        lines.append(f"  found    {odd}")
     lines += [f"  {line}" for line in render_matrix(total.matrix)]
     others = f"{result.tally.other_wakeups} other wake-ups, {result.tally.migrations} migrations of the thread"
     return [*lines, f"  {others}", *(f"  check    {check.what}: {render_check(check)}" for check in result.checks)]
@@ -84,6 +86,23 @@ def render_forbidden(forbidden: Forbidden) -> str:
         told = ", ".join(f"{irq} ({count} times)" for irq, count in forbidden.others.items())
         lines.append(f"  there too, and not traced: interrupts {told}")
     return "\n".join(lines)
+
+
+_TOLD = 5
+"""Tasks that are named."""
+
+
+def render_odd(result: InterruptResult) -> str:
+    """Where some activations are local and some are not: which tasks hard handlers of the fewer ones interrupted; empty
+    if changes of the mask explain them.
+    """
+    remote = result.total.ran - result.total.local
+    if not remote or not result.total.local or result.tally.follows == remote:
+        return ""
+    which, kinds = ("local", (Class.LOCAL,)) if result.total.local <= remote else ("remote", REMOTE)
+    tasks = sorted(result.tally.count_found(kinds).items(), key=lambda one: (-one[1], one[0]))
+    told = ", ".join(f"{task} ({count})" for task, count in tasks[:_TOLD])
+    return f"{which} where the hard handler interrupted {told}{', …' if len(tasks) > _TOLD else ''}"
 
 
 def render_masks(result: InterruptResult) -> str:
@@ -220,6 +239,11 @@ def _interrupt_json(result: InterruptResult) -> dict[str, object]:
         "hard_handlers": dict(sorted(result.tally.handlers.items())),
         "other_wakeups": result.tally.other_wakeups,
         "migrations": result.tally.migrations,
+        "waited_us": result.tally.longest_wait_us,
+        "interrupted": [
+            {"task": task, "class": str(kind), "count": count}
+            for (task, kind), count in sorted(result.tally.found.items())
+        ],
         **_counts_json(result.total),
         "by_mask": {mask: _counts_json(counts) for mask, counts in result.tally.by_mask.items()},
         "checks": [{**asdict(check), "agrees": check.agrees} for check in result.checks],

@@ -11,6 +11,7 @@ from switchover.report.irq import (
     render_classes,
     render_latencies,
     render_masks,
+    render_odd,
     render_part,
 )
 
@@ -36,8 +37,8 @@ svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 def render_page(analysis: Analysis) -> str:
     """The whole page."""
     start = analysis.start
-    fired = [result for result in analysis.interrupts if result.tally.handlers]
-    quiet = [f"{result.number} ({result.name})" for result in analysis.interrupts if not result.tally.handlers]
+    fired = [result for result in analysis.interrupts if result.fired]
+    quiet = [f"{result.number} ({result.name})" for result in analysis.interrupts if not result.fired]
     window = f"{analysis.seconds:.1f} s" if analysis.seconds is not None else "no whole window"
     host = start.host or "an unknown machine"
     tracing = f"clock {start.clock}, buffers of {start.buffer_kib} KiB for each CPU"
@@ -99,6 +100,8 @@ def _render_interrupt(result: InterruptResult) -> str:
     if len(result.tally.by_mask) > 1:
         for mask, counts in result.tally.by_mask.items():
             values[f"mask {mask or '?'}"] = f"{render_part(counts)}: {render_classes(counts)}"
+    if odd := render_odd(result):
+        values["found"] = odd
     for check in result.checks:
         values[f"check: {check.what}"] = render_check(check)
     pictures = f'<div class="pictures">{render_heat_map(total)}{render_histogram(total)}</div>' if total.ran else ""

@@ -20,7 +20,10 @@ from switchover.hosts.waiting import wait_until
 from switchover.irq.conditions import choose_conditions
 from switchover.irq.expectation import Agreement, ConditionResult
 from switchover.irq.guest import IrqGuest
+from switchover.irq.placement import set_mask
 from switchover.irq.provoke import LeasedHosts, run_condition
+from switchover.irq.state import read_state
+from switchover.record.errors import NotSupported
 from switchover.report.conditions import render_condition
 
 
@@ -104,3 +107,22 @@ def test_a_harness_that_is_killed(guest: IrqGuest, tmp_path: Path) -> None:
     assert list_instances(guest) == ["theirs"]
     assert reader() == ""
     guest.host.run(["rmdir", theirs])
+
+
+def test_cpus_that_are_not_there(guest: IrqGuest) -> None:
+    """A mask without a CPU that is online is refused, and told from one that nobody may set."""
+    interrupt = next(one for one in read_state(guest.host).threaded if not one.fixed)
+    with pytest.raises(NotSupported) as caught:
+        set_mask(guest.host, interrupt.number, "7")
+    assert caught.value.why.startswith("none of these CPUs is online")
+
+
+def test_forbidden_cpus(guest: IrqGuest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The network's interrupts are on some CPU; one without a thread can be chosen for this, and only for it."""
+    words = [*login(guest), "--seconds", "1", "--output", str(tmp_path / "x.gz")]
+    assert main(["irq", "record", *words, "--irq", "virtio", "--forbid-cpus", "0-3"]) == 1
+    assert "hard handlers on CPU" in capsys.readouterr().out
+    assert main(["irq", "report", str(tmp_path / "x.gz"), "--forbid-cpus", "4-7"]) == 0
+    assert main(["irq", "record", *words, "--irq", "timer", "--forbid-cpus", "0-3"]) == 3
+    assert "did not fire in the window: 0 (timer)" in capsys.readouterr().out
+    assert main(["irq", "record", *words, "--irq", "timer"]) == 2

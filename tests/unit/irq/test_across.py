@@ -10,7 +10,7 @@ import pytest
 
 from switchover.hosts.migrating_guest import MigratingGuest
 from switchover.irq.across import Across, check_forbidden, compare_sides, expect_changes, judge_window, measure_places
-from switchover.irq.activations import Class, Tally
+from switchover.irq.activations import Class, Counts, Tally
 from switchover.irq.analysis import Analysis, InterruptResult, analyse_file
 from switchover.irq.expectation import Expected, Outcome, expect
 from switchover.record.checks import CheckId
@@ -136,6 +136,6 @@ def test_cpus_that_are_forbidden(cpus: set[int], observed: str) -> None:
     assert (check.passed, check.observed) == (observed == "not there", observed)
     assert (check.id, check.subject) == (CheckId.IRQ_FORBIDDEN_CPUS, "through interrupt 4")
     assert list(check_forbidden({"through": LOCAL}, frozenset())) == []
-    silent = replace(LOCAL.interrupts[0], tally=Tally())
+    silent = replace(LOCAL.interrupts[0], tally=Tally(), total=Counts())
     (check,) = check_forbidden({"through": replace(LOCAL, interrupts=(silent,))}, frozenset(cpus))
     assert (check.passed, check.observed) == (False, "it did not fire")

@@ -413,3 +413,23 @@ def test_an_interrupt_without_a_thread() -> None:
     for batch in reader.read([text.encode()]):
         joiner.consume(batch, reader.marks)
     assert joiner.tallies[9].handlers == {1: 2}
+
+
+@pytest.mark.parametrize(
+    ("event", "made", "words"),
+    [
+        ("irq_handler_exit", local(3), "the event irq_handler_exit is missing"),
+        ("sched_wakeup:", remote(3), "the event sched_wakeup is missing"),
+        ("sched_switch", local(3), "the event sched_switch is missing"),
+        ("sched_switch", local(1), f"runs of thread {IRQS[25]}: 0 in the trace"),
+        ("irq_handler_entry", local(3), "hard handlers against /proc/interrupts: 0 in the trace"),
+    ],
+)
+def test_a_recording_that_lacks_an_event(event: str, made: list[Made], words: str) -> None:
+    """Whatever is missing of a recording, no number of it counts, and the reason says what it is about."""
+    whole = make_analysis(render_trace(made))
+    assert whole.end is not None
+    text = "".join(one for one in render_trace(made).splitlines(keepends=True) if event not in one)
+    analysis = make_analysis(text, end=lambda _: whole.end)
+    assert analysis.verdict is Placement.INVALID
+    assert words in analysis.reason

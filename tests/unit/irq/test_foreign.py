@@ -12,6 +12,7 @@ from tests.unit.irq.made import COLUMNS, HEADER, Made, render_trace
 
 from switchover.irq.activations import Class
 from switchover.irq.analysis import Placement, analyse_file
+from switchover.irq.forbidden import find_forbidden
 from switchover.record.errors import NotReady, UsageError
 
 DATA = Path(__file__).parents[1] / "data" / "irq"
@@ -93,6 +94,16 @@ def test_only_wake_ups_are_missing(tmp_path: Path) -> None:
     text = "".join(line for line in lines if "sched_wakeup" not in line)
     analysis = analyse_file(write(tmp_path / "x", text))
     assert (analysis.verdict, "sched_wakeup is missing" in analysis.reason) == (Placement.INVALID, True)
+
+
+def test_entries_of_handlers_are_not_needed(tmp_path: Path) -> None:
+    """Their returns tell where they were; the interrupt is not said to have been silent."""
+    text = "".join(line for line in TRACE.splitlines(keepends=True) if "irq_handler_entry" not in line)
+    analysis = analyse_file(write(tmp_path / "x", text))
+    (result,) = analysis.interrupts
+    assert (analysis.verdict, result.fired) == (Placement.REMOTE, True)
+    (one,) = find_forbidden(analysis, frozenset({0, 3})).interrupts
+    assert (one.handlers, one.runs) == ({0: 1}, {3: 1})
 
 
 def test_a_buffer_that_was_full(tmp_path: Path) -> None:

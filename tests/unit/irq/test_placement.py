@@ -70,7 +70,12 @@ def test_an_affinity_of_a_thread() -> None:
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ("dd: error writing: Input/output error\neffective 2", "it is managed: .* now 2 "),
+        ("dd: error writing: Input/output error\neffective 2", r"it is managed: .* now 2 \(EIO"),
+        ("dd: error writing: Operation not permitted\neffective 2", r"it is managed: .* now 2 \(EPERM"),
+        (
+            "dd: error writing '/proc/irq/4/smp_affinity_list': Numerical result out of range\neffective 1",
+            "none of these",
+        ),
         ("dd: error writing: Input/output error\n       effective ", "its chip sets no mask"),
         ("dd: error writing: Invalid argument\neffective 2", "none of these CPUs is online"),
         ("dd: error writing: Value too large for defined data type\neffective 0", "none of these CPUs"),

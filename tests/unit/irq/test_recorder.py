@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.unit.irq.made import line
+from tests.unit.irq.made import COLUMNS, HEADER, line
 from tests.unit.irq.test_state import TEXT
 from tests.unit.irq.test_tracing import PROBE
 from tests.unit.scripted_host import ScriptedHost
@@ -31,6 +31,7 @@ class TracedHost(ScriptedHost):
         self._breaks = breaks
         self._ends: list[socket.socket] = []
         self.buffers: list[str] = []
+        self.filters: Sequence[str] = ()
 
     def _reply(self, argv: Sequence[str]) -> str | int:
         script = argv[2] if len(argv) > 2 else ""
@@ -38,6 +39,8 @@ class TracedHost(ScriptedHost):
             return self._probe
         if "mkdir" in script:
             self.buffers.append(argv[6])
+            self.filters = argv[7:]
+            return HEADER
         if "= moment" in script:
             if END in script:
                 self._ends[-1].sendall(MARKS[1])
@@ -66,6 +69,31 @@ def test_a_window(tmp_path: Path) -> None:
     analysis = analyse_file(tmp_path / "x.gz")
     assert (analysis.problems, analysis.start.chosen) == ((), (4, 25))
     assert analysis.verdict is Placement.NO_ACTIVATIONS
+
+
+def test_the_header_is_kept(tmp_path: Path) -> None:
+    """What the latency columns are stands in the recording, as the kernel printed it."""
+    record(TracedHost(), tmp_path / "x.gz", 0.01)
+    start = analyse_file(tmp_path / "x.gz").start
+    assert (start.header, start.columns) == (tuple(HEADER.splitlines()), COLUMNS)
+
+
+def test_an_interrupt_without_a_thread(tmp_path: Path) -> None:
+    """It can be chosen only where that is asked for; its filters let no task through."""
+    host = TracedHost()
+    with pytest.raises(UsageError, match="no threaded interrupt '26'") as caught:
+        record(host, tmp_path / "x.gz", 0.01, ["26"])
+    assert "interrupt 26 (PCI-MSIX-0000:00:01.0 2-edge) has no thread of its own" in caught.value.why
+    assert "--forbid-cpus" in caught.value.fix
+    record(host, tmp_path / "x.gz", 0.01, ["26"], unthreaded=True)
+    assert list(host.filters) == [
+        "irq == 26",
+        "(irq == 26) && ret == 2",
+        "pid == -1",
+        "prev_pid == -1 || next_pid == -1",
+    ]
+    (result,) = analyse_file(tmp_path / "x.gz").interrupts
+    assert (result.number, result.reason) == (26, "it has no thread; 0 hard handlers")
 
 
 def analyse_losses(path: Path) -> object:

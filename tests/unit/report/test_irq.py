@@ -13,7 +13,7 @@ from tests.unit.irq.test_analysis import DATA, local, make_analysis, remote
 
 from switchover.irq.activations import Class, Counts
 from switchover.irq.analysis import analyse_file
-from switchover.report.irq import render_analysis, render_analysis_json, render_bar
+from switchover.report.irq import render_analysis, render_analysis_json, render_bar, render_odd
 from switchover.report.irqpage import render_heat_map, render_histogram, render_page
 
 MASKS = analyse_file(DATA / "6.12-virtio-mask-changes.trace.gz")
@@ -102,3 +102,12 @@ def test_pictures_show_each_count() -> None:
     assert "8 µs to 16 µs, local: 3" in histogram
     assert f"64 µs to 128 µs, {Class.PLACED_REMOTE}: 2" in histogram
     assert render_histogram(Counts()) == ""
+
+
+def test_what_the_fewer_ones_found() -> None:
+    """Of a mixed interrupt, which tasks the hard handlers of the fewer ones interrupted; of others nothing."""
+    (result,) = make_analysis(render_trace([*local(1), *remote(3)])).interrupts
+    assert render_odd(result) == "local where the hard handler interrupted <idle> (1)"
+    (result,) = make_analysis(render_trace([*local(3), *remote(1)])).interrupts
+    assert render_odd(result) == "remote where the hard handler interrupted <idle> (1)"
+    assert render_odd(make_analysis(render_trace(local(3))).interrupts[0]) == ""

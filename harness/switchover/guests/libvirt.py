@@ -17,7 +17,14 @@ from switchover.guests.console import Console
 from switchover.guests.domain import DomainIdentity, alias_of, build_domain, render_hostdev
 from switchover.guests.hotplug import wait_until_deleted
 from switchover.guests.libvirtd import START, DomainEvent, Libvirtd, connect_libvirtd
-from switchover.guests.qemu import GuestEvidence, GuestKeys, QemuGuest, prepare_files, removal_of_files
+from switchover.guests.qemu import (
+    GuestEvidence,
+    GuestKeys,
+    QemuGuest,
+    condense_words,
+    prepare_files,
+    removal_of_files,
+)
 from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 from switchover.hosts.host import UNKNOWN_SIGNAL, Host, paste
 from switchover.hosts.journal import own_journal
@@ -148,6 +155,10 @@ class LibvirtGuest(QemuGuest):
         """libvirt does not tell the status of a QEMU that ended by itself: one that said why has not crashed."""
         code = super().exit_status()
         return 1 if code == UNKNOWN_SIGNAL and not self.killed and self.last_words() else code
+
+    def last_words(self) -> str:
+        """Also of one that runs, as one that has failed does until libvirt ends it: they are in libvirt's log."""
+        return condense_words(self._domain_process.stderr())
 
     @property
     def domain(self) -> Any:

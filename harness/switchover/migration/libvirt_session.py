@@ -159,7 +159,7 @@ def migrate_domain(
         status=None if hang else status,
         error="" if status == "completed" else error or reply.get("error-desc", ""),
         destination_status=_ask(destination.qmp).get("status"),
-        destination_error="" if status == "completed" else course.failure or destination.last_words(),
+        destination_error="" if status == "completed" else join_words(destination.last_words(), course.failure),
         samples=samples,
         source=reply,
         destination=_ask(destination.qmp),
@@ -344,6 +344,16 @@ class _Course(Course):
         if status is None:
             return None
         return "cancelled" if status == "cancelled" else "failed"
+
+
+def join_words(said: str, failure: str) -> str:
+    """What the destination's QEMU wrote, and the error that it told its monitor. By libvirt it does not end with that
+    error, and does not write it.
+
+    >>> join_words("Features 0x7 unsupported", "load of migration failed: Operation not permitted")
+    'Features 0x7 unsupported; load of migration failed: Operation not permitted'
+    """
+    return "; ".join(words for words in (said, failure if failure not in said else "") if words)
 
 
 def _make_refusal(source: LibvirtGuest, destination: LibvirtGuest, error: str) -> Refused:

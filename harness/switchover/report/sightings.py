@@ -13,6 +13,7 @@ from switchover.scenarios.case import Case
 from switchover.scenarios.expectation import find_mismatches
 from switchover.scenarios.oracle import DEFAULT, ORACLE, Qemus, Rule, choose_rule, make_traits
 from switchover.scenarios.oracle.seen import Sighting
+from switchover.scenarios.oracle.traits import is_by_libvirt
 from switchover.scenarios.recorded import parse_case
 
 SIDES = ("source", "destination")
@@ -100,6 +101,6 @@ def describe_programs(record: Record, case: Case, libvirt: str) -> str:
     source, destination = (version or "?" for version in list_versions(record, case))
     patched = " with x-allow-pre-copy" if case.source.guest.qemu == "qemu-x-allow-pre-copy" else ""
     programs = [f"QEMU {source}{patched}" if source == destination else f"QEMU {source} to {destination}"]
-    if case.source.guest.driver == "libvirt":
+    if is_by_libvirt(make_traits(case)):
         programs.append(libvirt)
     return ", ".join(programs)

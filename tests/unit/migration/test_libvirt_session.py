@@ -21,7 +21,7 @@ from switchover.hosts.qmp import Event
 from switchover.hosts.ssh import SshLogin
 from switchover.hosts.waiting import wait_until
 from switchover.migration import libvirt_session, session, watch
-from switchover.migration.libvirt_session import find_words_of_start, migrate_domain, start_peer
+from switchover.migration.libvirt_session import find_words_of_start, join_words, migrate_domain, start_peer
 from switchover.migration.libvirt_settings import (
     find_unsettable,
     list_flags,
@@ -219,6 +219,18 @@ def test_held_back_then_let_go() -> None:
     assert result.driver["by_itself"] == {"source": (), "destination": ()}
     assert result.driver["statistics"]["destination"] == {"downtime": 9}
     assert result.driver["held"]["source"] == {"downtime-limit": 1, "avail-switchover-bandwidth": 64 * MIB}
+
+
+def test_what_the_destination_says() -> None:
+    """What its QEMU wrote has the cause, what it told its monitor only that the load failed."""
+    world = World(error="operation failed: job failed")
+    world.destination.last_words = lambda: "Features 0x7 unsupported; Failed to load virtio-net:virtio"
+    result = world.run(MigrationSettings())
+    assert result.status == "failed"
+    assert result.destination_error == "Features 0x7 unsupported; Failed to load virtio-net:virtio"
+    assert join_words("Features 0x7 unsupported", "load failed") == "Features 0x7 unsupported; load failed"
+    assert join_words("x: load failed", "load failed") == "x: load failed"
+    assert join_words("", "load failed") == "load failed"
 
 
 def test_without_settle_the_limit_is_the_real_one_from_the_start() -> None:

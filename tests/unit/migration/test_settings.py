@@ -150,19 +150,3 @@ def test_bounds_that_were_given_hold() -> None:
     """Whether they are other values than the defaults, or the same ones by name."""
     settings = MigrationSettings(timeout_s=5, hang_s=30, given_bounds=("hang_s",)).stretched(2)
     assert (settings.timeout_s, settings.settle_timeout_s, settings.hang_s) == (5, 240, 30)
-
-
-def test_a_parameter_of_an_earlier_migration_does_not_stay() -> None:
-    """The next migration of the same QEMU that does not ask for it has what was held before, another one nothing."""
-    holder = Holder()
-    session = holder.qmp.session()
-    apply_settings(session, MigrationSettings(parameters={"multifd-channels": 7}), "source")
-    apply_settings(session, MigrationSettings(parameters={"multifd-channels": 9}), "source")
-    assert dict(holder.parameters)["multifd-channels"] == 9
-    apply_settings(session, MigrationSettings(), "source")
-    assert holder.parameters["multifd-channels"] == 2
-    told = [arguments for name, arguments in holder.qmp.commands if name == "migrate-set-parameters"]
-    assert ["multifd-channels" in arguments for arguments in told] == [True, True, True]
-    other = Holder()
-    apply_settings(other.qmp.session(), MigrationSettings(), "source")
-    assert all("multifd-channels" not in (arguments or {}) for _, arguments in other.qmp.commands)

@@ -50,6 +50,7 @@ class TravellingGuest:
         self.host = host
         self.spec = spec
         self.has_begun = True
+        self.run_by = ""
         self.launch = Launch(spec)
         self.qmp = SimpleNamespace(execute=self.execute, transcript=[], events=[])
 

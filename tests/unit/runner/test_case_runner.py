@@ -128,7 +128,8 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "then",
     }
     assert set(record.settings) == named
-    assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000, "hop": 1}]
+    slow = {"action": "slow link", "phase": "active", "rate_bit": 8_000_000, "hop": 1}
+    assert record.settings["faults"] == [{**slow, "at_s": None, "seconds": None, "device": ""}]
     on_disk = read_record(tmp_path / "record.json")
     assert on_disk.verdict == record.verdict
     assert on_disk.measurements == record.measurements

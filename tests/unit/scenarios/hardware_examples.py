@@ -35,7 +35,7 @@ HARDWARE_EXAMPLES = [
     ("libvirt-other-nic", f"{LIBVIRT}, source.nic.host_mtu = 1400", LIBVIRT, V.BLOCKED, "source",
      "unsupported: Target network card MTU 0 does not match source 1400"),
     ("libvirt-other-devices", f'{LIBVIRT}, destination.bridge = ""', LIBVIRT, V.BLOCKED, "source",
-     "unsupported: Target domain net card count 0 does not match source 1"),
+     "unsupported configuration: Target domain controller count 5 does not match source 6"),
     ("unmigratable-device", 'qemu_devices = ["nvme,serial=1"]', 'qemu_devices = ["virtio-rng-pci"]', V.BLOCKED,
      "source", "State blocked by non-migratable device '0000:00:02.0/nvme'"),
     ("other-firmware", 'source.firmware = "ovmf"', 'firmware = "ovmf"', V.FAILED, "destination",

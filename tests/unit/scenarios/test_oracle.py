@@ -337,8 +337,8 @@ DOMAINS = [
          "CPU feature count 0 does not match source 1"),
         ("libvirt-other-mac", 'destination.mac = "52:54:00:53:67:02"',
          "network card mac 52:54:00:53:67:02 does not match source 52:54:00:53:67:01"),
-        ("libvirt-other-disks", 'source.disk = "/d", kernel = "/k"', "domain disk count 0 does not match source 1"),
-        ("libvirt-other-nics", 'destination.bridge = ""', "domain net card count 0 does not match source 1"),
+        ("libvirt-other-devices", 'source.disk = "/d", kernel = "/k"', "domain disk count 0 does not match source 1"),
+        ("libvirt-other-devices", 'destination.bridge = ""', "domain controller count 5 does not match source 6"),
         # the first of several that libvirt comes to
         ("libvirt-other-accelerator", 'destination = { accel = "tcg", memory_mib = 128 }',
          "domain virt type qemu does not "

@@ -337,6 +337,14 @@ def test_recordings_of_a_load_on_the_hard_cpu(name: str, number: int) -> None:
     assert (window.outcome, window.agrees, window.ran) == (Outcome.REMOTE, True, number)
 
 
+def test_a_recording_in_which_the_load_has_a_gap() -> None:
+    """The kernel let ksoftirqd run in between: one activation was not under the load, and does not count."""
+    result = analyse_file(DATA / "6.12-fifo-40-on-the-hard-cpu-with-a-gap.trace.gz").interrupts[0]
+    window = WindowResult("x", find_outcome(result, HOG_REMOTE.under), HOG_REMOTE, result)
+    assert (result.total.ran, window.ran, window.gaps) == (38, 37, {"ksoftirqd/0": 1})
+    assert describe_window(window) == "remote, 0 of 37 local, ksoftirqd/0 (1 times) instead of the load"
+
+
 def test_where_hard_handlers_are_to_be() -> None:
     """As expected only if all were on these CPUs, whatever else is right."""
     result = make_analysis(render_trace(local(3))).interrupts[0]

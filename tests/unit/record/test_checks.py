@@ -106,7 +106,13 @@ def test_every_check_of_older_records_is_known() -> None:
         CheckId.IRQ_ARRIVES: "interrupt 4 arrives on its effective CPU on the destination",
         CheckId.IRQ_MASK_CHANGES: "interrupt 4 follows 2 changes of its mask on the destination",
     }
-    since = {CheckId.CASE_CLAIM, CheckId.GUEST_NOT_ON_SOURCE, CheckId.GUEST_ONE_PLACE, CheckId.DEVICE_FAULT}
+    since = {
+        CheckId.CASE_CLAIM,
+        CheckId.GUEST_NOT_ON_SOURCE,
+        CheckId.GUEST_ONE_PLACE,
+        CheckId.GUEST_MAC,
+        CheckId.DEVICE_FAULT,
+    }
     for one in set(ALL) - since:
         subject = "source" if one.subjects in (Subjects.SIDE, Subjects.PLACE) else ""
         assert find_by_sentence(renamed.get(one, one.say(subject)))[0] is one

@@ -50,6 +50,7 @@ class TravellingGuest:
         self.host = host
         self.spec = spec
         self.has_begun = True
+        self.run_by = ""
         self.qmp = SimpleNamespace(execute=self.execute, transcript=[], events=[])
 
     def execute(self, command: str) -> dict[str, str]:

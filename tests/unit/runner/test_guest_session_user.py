@@ -63,7 +63,7 @@ def test_a_driver_that_takes_no_device_is_lacking(world: World, monkeypatch: pyt
     world.unable = {"1 devices taken", "canary"}
     (attempt,) = travel_with(world, monkeypatch, OWN, LAB_CAPABILITIES)
     assert {entry.lacking for entry in attempt.not_checked} == {Need.DRIVER, Need.MEMORY}
-    assert world.asked_last == {"boot"}, "nothing is told or asked that it lacks the means for"
+    assert world.asked_last == {"boot", "macs"}, "nothing is told or asked that it lacks the means for"
     for line, words in (("canary", "no canary"), ("1 devices taken", "no 1 devices taken")):
         world.unable = {line}
         with pytest.raises(Unanswered) as caught:

@@ -231,14 +231,19 @@ def with_driver(case: Case, driver: DriverName) -> Case:
     return replace(case, source=source, destination=destination)
 
 
+def side_in_order(side: SideSpec) -> SideSpec:
+    """The same side with devices in which nothing fails, stalls or takes its time."""
+    devices = (
+        replace(device, knobs=device.knobs.in_order()) if isinstance(device, DeviceSpec) else device
+        for device in side.devices
+    )
+    return replace(side, devices=tuple(devices))
+
+
 def in_order(case: Case) -> Case:
     """A migration that can complete with the guest of this one's source: nothing done to it on purpose, both sides as
     the source is, and time enough.
     """
-    devices = (
-        replace(device, knobs=device.knobs.in_order()) if isinstance(device, DeviceSpec) else device
-        for device in case.source.devices
-    )
-    healthy = replace(case.source, devices=tuple(devices))
+    healthy = side_in_order(case.source)
     settings = MigrationSettings(downtime_limit_ms=120_000)
     return Case(f"{case.id}, in order", healthy, healthy, settings, heartbeat_us=0)

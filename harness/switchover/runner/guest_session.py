@@ -42,7 +42,7 @@ from switchover.runner.interventions import Scene, make_intervention, make_last,
 from switchover.runner.listener import RunListener
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
-from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, SideSpec, in_order
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, SideSpec, in_order, side_in_order
 
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""
@@ -277,8 +277,9 @@ class GuestSession:
         """Take the faults from the devices where the guest lives, and what the guest says now as what it is to say
         after the next migration: a device that was reset has lost its state.
         """
+        self.side = replace(self.side, spec=side_in_order(self.side.spec))
         for device, spec in zip(self.side.devices, self.side.spec.references, strict=True):
-            device.set_live_knobs(spec.knobs.in_order())
+            device.set_live_knobs(spec.knobs)
         guest = self.connection.require(self.side.guest)
         capabilities = self.before.capabilities if self.before else find_capabilities(guest, self.side.spec.guest)
         self._plug_absent(capabilities)

@@ -302,15 +302,20 @@ def _with_guests(case: Case, change: Callable[[GuestSpec], GuestSpec]) -> Case:
     return replace(case, source=source, destination=destination, then=then)
 
 
+def side_in_order(side: SideSpec) -> SideSpec:
+    """The same side with devices in which nothing fails, stalls or takes its time."""
+    devices = (
+        replace(device, knobs=device.knobs.in_order()) if isinstance(device, DeviceSpec) else device
+        for device in side.devices
+    )
+    return replace(side, devices=tuple(devices))
+
+
 def in_order(case: Case) -> Case:
     """A migration that can complete with the guest of this one's source: nothing done to it on purpose but that a
     device is unplugged before it, which may not be able to migrate, both sides as the source is, and time enough.
     """
-    devices = (
-        replace(device, knobs=device.knobs.in_order()) if isinstance(device, DeviceSpec) else device
-        for device in case.source.devices
-    )
-    healthy = replace(case.source, devices=tuple(devices))
+    healthy = side_in_order(case.source)
     settings = MigrationSettings(downtime_limit_ms=120_000)
     plugging = tuple(fault for fault in case.faults if fault.action in HOTPLUG and not fault.is_on_the_way)
     return Case(f"{case.id}, in order", healthy, healthy, settings, plugging, heartbeat_us=0)

@@ -72,6 +72,20 @@ def test_it_stays_without_completion(world: World, status: str | None) -> None:
     assert world.log == [*FIRST, *stayed, "in use", "keep source", "end source"]
 
 
+def test_devices_that_were_put_in_order_are_told_as_that(world: World) -> None:
+    """What is claimed of a second migration is claimed of devices in order: they make nothing dirty any more."""
+    world.outcomes = [FAILED]
+    dirty = with_one_device(Knobs(dirty_bytes_per_sec=1 << 20, fail_at="STOP"))
+
+    def use(made: GuestSession) -> None:
+        made.attempt(replace(CASE, source=dirty))
+        made.heal()
+        assert made.side.spec.references[0].knobs == Knobs()
+
+    travel(world, use, source=dirty)
+    assert "knobs of source: fail_at none" in world.log
+
+
 def test_there_and_back_and_there(world: World) -> None:
     """It boots once; each time the guest is to say what it said first, one generation later for each move."""
     world.outcomes = [COMPLETED, FAILED, COMPLETED]

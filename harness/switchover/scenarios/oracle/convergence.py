@@ -6,7 +6,7 @@ from collections.abc import Callable
 from switchover.migration.progress import HangKind
 from switchover.record.record import VerdictName
 from switchover.scenarios.forecast import Ending
-from switchover.scenarios.oracle.rule import LAB, make_rule
+from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import Traits
 
 V = VerdictName
@@ -27,7 +27,6 @@ CONVERGENCE = (
         source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_set_state, vfio_save_block, vfio_load_buffer; "
         "images/modules/refdev/stream.c",
         when=_ends(Ending.STUCK),
-        seen=LAB,
     ),
     make_rule(
         "never-converges",
@@ -41,7 +40,6 @@ CONVERGENCE = (
         source="QEMU 10.0, migration/migration.c: migration_iteration_run; hw/vfio/migration.c: "
         "vfio_state_pending_exact",
         when=_ends(Ending.NOT_CONVERGING),
-        seen=LAB,
     ),
     make_rule(
         "longer-than-timeout",
@@ -51,6 +49,5 @@ CONVERGENCE = (
         because="devices save and load no faster than their rates, and a migration is given up after timeout_s",
         source="images/modules/refdev/stream.c: refdev_stream_pace; harness/switchover/migration/session.py",
         when=_ends(Ending.OUT_OF_TIME),
-        seen=LAB,
     ),
 )

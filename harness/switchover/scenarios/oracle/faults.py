@@ -233,6 +233,5 @@ FOUND_BY_CHECKS = (
         source="QEMU 10.0, hw/vfio/migration.c: vfio_save_setup, vfio_vmstate_change_prepare; "
         "images/modules/refdev/fault.c",
         when=lambda traits: any(side.any_device(lambda device: device.reach is Reach.NEVER) for side in traits.sides()),
-        seen=LAB,
     ),
 )

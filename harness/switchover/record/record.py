@@ -195,6 +195,11 @@ class Record:
         return replace(self, case=f"{self.case}, hop {number}", hops=(), deaths=(), mismatch="", mismatches=(), **own)
 
     @property
+    def last_hop(self) -> int:
+        """Of a chain, the number of the hop that came last, whether it was tried to its end or not; 0: it is none."""
+        return self.verdict.hop or (self.hops[-1].number if self.hops else 0)
+
+    @property
     def was_run(self) -> bool:
         """Whether it was begun; not where the run ended before it."""
         return self.ending not in (Ending.NOT_RUN, Ending.CALLED_OFF)

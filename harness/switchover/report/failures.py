@@ -106,7 +106,7 @@ def _describe_observed(record: Record) -> str:
 def _describe_moment(path: Path, record: Record) -> str:
     if not record.was_run:
         return "never"
-    moment = read_moment(path, came=len(record.hops) > 1)
+    moment = read_moment(path, came=record.last_hop > 1)
     last = list(record.seconds)[-1:]
     if moment is None:
         step = f"in the step {last[0]!r}" if last else "before its first step"
@@ -121,7 +121,7 @@ def _describe_moment(path: Path, record: Record) -> str:
 
 def _list_evidence(run: RunData, record: Record) -> Iterator[str]:
     yield from _list_files(run.repeat_path(record))
-    if record.hops:
+    if record.last_hop:
         yield from _list_files(run.evidence_path(record))
 
 

@@ -74,7 +74,7 @@ class RunData:
     def evidence_path(self, record: Record) -> Path:
         """Where files of the migration are that a record's verdict is about: of a chain, those of its last hop."""
         path = self.repeat_path(record)
-        return path / hop_folder(record.hops[-1].number) if record.hops else path
+        return path / hop_folder(record.last_hop) if record.last_hop else path
 
     def select(self, pattern: str) -> list[CaseResult]:
         """Cases with this id, or that fit a pattern: with ``*`` or ``?`` the whole id, else any part of it.

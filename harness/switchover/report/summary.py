@@ -186,7 +186,7 @@ def list_run(run: RunData, cases: Sequence[CaseResult]) -> dict[str, Any]:
 def _list_repeat(run: RunData, record: Record) -> dict[str, Any]:
     found: dict[str, Any] = {"directory": str(run.repeat_path(record)), "record": asdict(record)}
     if record.mismatch:
-        moment = read_moment(run.evidence_path(record), came=len(record.hops) > 1)
+        moment = read_moment(run.evidence_path(record), came=record.last_hop > 1)
         found["moment"] = asdict(moment) if moment else None
         found["causes"] = [asdict(cause) for cause in find_causes(collect_evidence(run, record))]
     return found

@@ -104,6 +104,17 @@ def test_evidence_is_that_of_the_last_hop(tmp_path: Path) -> None:
     assert "5.0 s after migrate, failed after active" in render_run(run)
 
 
+def test_evidence_of_a_hop_that_was_not_tried_to_its_end(tmp_path: Path) -> None:
+    """An error ended the chain in a hop of which the record has nothing."""
+    record = make_chain("chain", 0.25)
+    lost = replace(record, verdict=Verdict(VerdictName.INFRASTRUCTURE_ERROR, hop=2), mismatch="was lost")
+    directory = make_run(tmp_path, [lost], [make_line("chain")])
+    assert read_run(directory).evidence_path(lost).name == "hop-2"
+    first = replace(lost, hops=(), verdict=replace(lost.verdict, hop=1))
+    assert read_run(directory).evidence_path(first).name == "hop-1"
+    assert read_run(directory).evidence_path(make_record()).name == "01"
+
+
 def test_the_migration_by_which_the_guest_came_is_passed_over() -> None:
     """Of a source that was the destination before."""
     events = [

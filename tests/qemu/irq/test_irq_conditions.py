@@ -17,9 +17,9 @@ from tests.qemu.irq.conftest import list_instances
 import switchover
 from switchover.cli.main import main
 from switchover.hosts.waiting import wait_until
+from switchover.irq.across import start_across
 from switchover.irq.conditions import choose_conditions
 from switchover.irq.expectation import Agreement, ConditionResult
-from switchover.irq.across import start_across
 from switchover.irq.guest import IrqGuest
 from switchover.irq.placement import set_mask
 from switchover.irq.provoke import LeasedHosts, run_condition
@@ -131,7 +131,7 @@ def test_forbidden_cpus(guest: IrqGuest, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_interrupts_that_are_left_where_they_are(guest: IrqGuest, tmp_path: Path) -> None:
-    """What watches a migration changes no mask then, and tells who was on forbidden CPUs; here of a guest that stays."""
+    """What watches a migration changes no mask then, and tells who was on forbidden CPUs; of a guest that stays."""
     before = next(one for one in read_state(guest.host).threaded if any("input" in name for name in one.actions))
     forbidden = frozenset(range(4)) - parse_cpus(before.effective)
     with start_across(guest.host, [before.number], tmp_path, seconds=1.0, spread=False, forbidden=forbidden) as across:

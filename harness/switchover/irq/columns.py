@@ -96,7 +96,7 @@ def parse_header(lines: Iterable[str]) -> Columns | None:
 
     :raises LatencyFormat: it is the header of another format
     """
-    columns: list[str] = []
+    words: list[str] = []
     titled = False
     for line in lines:
         if _LATENCY_FORMAT.match(line):
@@ -105,12 +105,12 @@ def parse_header(lines: Iterable[str]) -> Columns | None:
                 why=line.strip(),
                 fix="print it again after: echo 0 >/sys/kernel/tracing/options/latency-format",
             )
-        if column := _LABEL.match(line):
-            columns.append(column[1])
+        if word := _LABEL.match(line):
+            words.append(word[1])
         titled = titled or bool(_TITLE.match(line))
-    if not columns:
+    if not words:
         return Columns(()) if titled else None
-    return _make_columns(columns) if any(_find_name(column) == HARD for column in columns) else None
+    return _make_columns(words) if any(_find_name(word) == HARD for word in words) else None
 
 
 def parse_columns(text: str) -> Columns:
@@ -146,16 +146,16 @@ def require_columns(name: str, flags: str) -> UsageError:
     )
 
 
-def _make_columns(columns: Sequence[str]) -> Columns:
+def _make_columns(words: Sequence[str]) -> Columns:
     """Without what is no letter: the CPU of the latency format, and the delay, which is a mark behind the letters."""
-    return Columns(tuple(_find_name(column) or column for column in columns if column not in ("CPU", "delay")))
+    return Columns(tuple(_find_name(word) or word for word in words if word not in ("CPU", "delay")))
 
 
-def _find_name(column: str) -> str | None:
+def _find_name(word: str) -> str | None:
     """The name as it is known here of what a kernel prints.
 
     >>> _find_name("irqs-off/BH-disabled"), _find_name("need-resched_lazy"), _find_name("hardirq")
     ('irqs-off', 'need-resched-lazy', 'hardirq/softirq')
     """
-    words = [word.replace("_", "-") for word in column.split("/")]
-    return next((name for name in KNOWN if words[0] == name.partition("/")[0]), None)
+    first = word.partition("/")[0].replace("_", "-")
+    return next((name for name in KNOWN if first == name.partition("/")[0]), None)

@@ -189,13 +189,13 @@ def render_check(check: CrossCheck) -> str:
 def render_analysis_json(analysis: Analysis, forbidden: Forbidden | None = None) -> dict[str, object]:
     """All of it for programs. Latencies in µs; what is not known is null."""
     return {
-        "forbidden": _forbidden_json(forbidden) if forbidden else None,
         "version": JSON_VERSION,
         "name": analysis.name,
         "verdict": analysis.verdict,
         "reason": analysis.reason,
         "problems": list(analysis.problems),
         "notes": list(analysis.notes),
+        "forbidden": _forbidden_json(forbidden) if forbidden else None,
         "foreign": analysis.foreign or None,
         "host": analysis.start.host or None,
         "kernel": analysis.start.before.kernel or None,

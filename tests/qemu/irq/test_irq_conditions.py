@@ -17,12 +17,14 @@ from tests.qemu.irq.conftest import list_instances
 import switchover
 from switchover.cli.main import main
 from switchover.hosts.waiting import wait_until
+from switchover.irq.across import start_across
 from switchover.irq.conditions import choose_conditions
 from switchover.irq.expectation import Agreement, ConditionResult
 from switchover.irq.guest import IrqGuest
 from switchover.irq.placement import set_mask
 from switchover.irq.provoke import LeasedHosts, run_condition
-from switchover.irq.state import read_state
+from switchover.irq.state import parse_cpus, read_state
+from switchover.record.checks import CheckId
 from switchover.record.errors import NotSupported
 from switchover.report.conditions import render_condition
 
@@ -126,3 +128,17 @@ def test_forbidden_cpus(guest: IrqGuest, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["irq", "record", *words, "--irq", "timer", "--forbid-cpus", "0-3"]) == 3
     assert "did not fire in the window: 0 (timer)" in capsys.readouterr().out
     assert main(["irq", "record", *words, "--irq", "timer"]) == 2
+
+
+def test_interrupts_that_are_left_where_they_are(guest: IrqGuest, tmp_path: Path) -> None:
+    """What watches a migration changes no mask then, and tells who was on forbidden CPUs; of a guest that stays."""
+    before = next(one for one in read_state(guest.host).threaded if any("input" in name for name in one.actions))
+    forbidden = frozenset(range(4)) - parse_cpus(before.effective)
+    with start_across(guest.host, [before.number], tmp_path, seconds=1.0, spread=False, forbidden=forbidden) as across:
+        found = across.finish(guest.host)
+    after = read_state(guest.host).find_interrupt(before.number)
+    assert after is not None
+    assert (after.asked, after.effective) == (before.asked, before.effective)
+    checks = [check for check in found.checks if check.id is CheckId.IRQ_FORBIDDEN_CPUS]
+    assert [(check.passed, check.observed) for check in checks] == [(True, "not there")] * 3
+    assert CheckId.IRQ_MASK_CHANGES not in {check.id for check in found.checks}

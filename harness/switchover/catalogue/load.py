@@ -97,29 +97,34 @@ def list_places(more: Sequence[Path] = ()) -> list[Path]:
     :raises UsageError: there is no such file, or it is none of a case
     """
     own = data_directory("testcases")
-    places = [*sorted((own / "scenarios").glob("*.toml")), *sorted((own / "cases").glob("[!_]*.py"))]
-    for place in more:
+    shipped = (*sorted((own / "scenarios").glob("*.toml")), *sorted((own / "cases").glob("[!_]*.py")))
+    return list(dict.fromkeys([*(place.absolute() for place in shipped), *_list_named(more)]))
+
+
+def _list_named(places: Sequence[Path]) -> list[Path]:
+    """:raises UsageError: as :func:`list_places`"""
+    files: list[Path] = []
+    for place in places:
         if place.is_dir():
             found = [*sorted(place.glob("*.toml")), *sorted(place.glob("[!_]*.py"))]
             if not found:
                 raise UsageError(f"{place} holds no case.", fix="name a directory with *.toml or *.py files")
-            places += found
+            files += found
         elif place.suffix in (".toml", ".py") and place.exists():
-            places.append(place)
+            files.append(place)
         else:
             raise UsageError(f"There is no file of cases {place}.")
-    return list(dict.fromkeys(place.absolute() for place in places))
+    return list(dict.fromkeys(file.absolute() for file in files))
 
 
 def load_catalogue(more: Sequence[Path] = (), *, only: bool = False) -> Catalogue:
     """Read the cases that ship with the project, and those of the files and directories in ``more``.
 
-    With ``only``, the cases that ship with the project are left out.
+    With ``only``, those of ``more`` alone, also where they are files of the project.
 
     :raises UsageError: files are wrong, all of which are named, or two cases have the same id
     """
-    own = set(list_places()) if only else set()
-    places = [place for place in list_places(more) if place not in own]
+    places = _list_named(more) if only else list_places(more)
     cases: list[CatalogueCase] = []
     problems: list[str] = []
     for place in places:

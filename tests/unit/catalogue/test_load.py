@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.unit.scenarios.samples import HEAD
 
-from switchover.catalogue.load import Catalogue, load_catalogue, load_file, with_parameters
+from switchover.catalogue.load import Catalogue, list_places, load_catalogue, load_file, with_parameters
 from switchover.record.errors import UsageError
 
 PYTHON = "from switchover import Context, Needs, case\n"
@@ -134,6 +134,13 @@ def test_places_that_are_none(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=told):
             load_catalogue([place], only=True)
+
+
+def test_files_alone() -> None:
+    """Those that are named and no others, also of the catalogue that ships with the project."""
+    place = next(one for one in list_places() if one.name == "precopy.toml")
+    assert {case.source for case in load_catalogue([place], only=True).cases} == {place}
+    assert len(load_catalogue([place.parent], only=True).cases) > 100
 
 
 def test_the_one_that_ships() -> None:

@@ -13,7 +13,6 @@ from switchover.scenarios.case import Case
 from switchover.scenarios.expectation import find_mismatches
 from switchover.scenarios.oracle import DEFAULT, ORACLE, Qemus, Rule, choose_rule, make_traits
 from switchover.scenarios.oracle.seen import Sighting
-from switchover.scenarios.oracle.traits import is_by_libvirt
 from switchover.scenarios.recorded import parse_case
 
 SIDES = ("source", "destination")
@@ -24,7 +23,7 @@ def find_sightings(records: Sequence[Record]) -> Iterator[tuple[str, Sighting]]:
     """Of the records of a run, by the name of a rule, each case in which it held. A case is judged again, by the rules
     of today: one whose expectation was another one then may be right by them.
     """
-    libvirt = _find_libvirt(records)
+    run_by = _find_run_by(records)
     for record in records:
         try:
             case = parse_case(record)
@@ -32,7 +31,7 @@ def find_sightings(records: Sequence[Record]) -> Iterator[tuple[str, Sighting]]:
             continue  # it was not run, or is of an older version
         rule = find_rule_of(record, case)
         if rule is not DEFAULT and _holds(rule, record):
-            yield rule.name, Sighting(record.case, describe_programs(record, case, libvirt), record.started[:10])
+            yield rule.name, Sighting(record.case, describe_programs(record, case, run_by), record.started[:10])
 
 
 def find_rule_of(record: Record, case: Case) -> Rule:
@@ -88,19 +87,24 @@ def _find_qemus(record: Record, case: Case) -> Qemus:
     return source, destination
 
 
-def _find_libvirt(records: Iterable[Record]) -> str:
-    """libvirt of a run, with its version."""
-    told = (record.fingerprint.get("run by", {}).get("source", "") for record in records)
-    versions = (record.driver.get("versions", {}).get("source", "") for record in records if record.driver)
-    known = (*told, *(f"libvirt {version}" for version in versions if version))
-    return next((program for program in known if program), "libvirt")
+def _find_run_by(records: Iterable[Record]) -> dict[str, str]:
+    """By the driver that has them, what runs QEMUs in a run, with its version, as far as a record of it says so."""
+    found: dict[str, str] = {}
+    for record in records:
+        name = (record.settings.get("source", {}).get("guest") or {}).get("driver", "")
+        version = (record.driver or {}).get("versions", {}).get("source", "")
+        told = record.fingerprint.get("run by", {}).get("source", "") or (f"{name} {version}" if version else "")
+        if told:
+            found[name] = told
+    return found
 
 
-def describe_programs(record: Record, case: Case, libvirt: str) -> str:
+def describe_programs(record: Record, case: Case, run_by: Mapping[str, str]) -> str:
     """``QEMU 10.0.13``, or ``QEMU 10.0.13 to 11.1.3, libvirt 11.3.0``."""
     source, destination = (version or "?" for version in list_versions(record, case))
     patched = " with x-allow-pre-copy" if case.source.guest.qemu == "qemu-x-allow-pre-copy" else ""
     programs = [f"QEMU {source}{patched}" if source == destination else f"QEMU {source} to {destination}"]
-    if is_by_libvirt(make_traits(case)):
-        programs.append(libvirt)
+    driver = case.source.guest.driver
+    if driver != GuestSpec.driver:
+        programs.append(run_by.get(driver, driver))
     return ", ".join(programs)

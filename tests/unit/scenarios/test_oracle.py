@@ -746,16 +746,67 @@ def test_cases_of_the_catalogue() -> None:
 
 
 def test_what_was_seen() -> None:
-    """What ships with the rules is of rules that there are, and of cases of the catalogue and of tests; a rule that was
-    not seen is one that is known not to have been.
+    """What ships with the rules is of rules that there are, and of cases of the catalogue; a rule that was not seen is
+    one whose case was not run since it is noted.
     """
     seen = read_seen()
+    ids = {entry.id for entry in plan_catalogue()}
     assert seen.keys() <= {rule.name for rule in ORACLE}
-    assert {rule.name for rule in ORACLE} - seen.keys() == UNSEEN.keys()
+    assert {one.case for found in seen.values() for one in found} <= ids
+    assert {rule.name for rule in ORACLE} - seen.keys() == NOT_RUN_YET
 
 
-UNSEEN: dict[str, str] = {}
-"""Rules that were not seen yet, and why."""
+NOT_RUN_YET = {
+    "ack-at-source-only",
+    "ack-at-source-only-without-pre-copy",
+    "ack-with-pre-copy-at-destination-only",
+    "ack-with-pre-copy-at-source-only",
+    "ack-without-return-path",
+    "background-snapshot-with-return-path",
+    "background-snapshot-with-vfio",
+    "blank-in-machine",
+    "cancelled",
+    "destination-killed",
+    "device-fails-once-it-is-loaded",
+    "device-fails-once-it-is-saved",
+    "device-fails-read",
+    "device-fails-state-change-at-destination",
+    "device-fails-state-change-at-source",
+    "device-fails-write",
+    "device-refuses-stream",
+    "device-state-corrupt",
+    "enable-migration-off",
+    "enable-migration-on-with-generic-driver",
+    "enable-migration-on-without-migration",
+    "enable-migration-on-without-stop-copy",
+    "generic-vfio-pci-driver",
+    "guest-panics",
+    "libvirt-other-disks",
+    "libvirt-other-memory",
+    "libvirt-other-nics",
+    "link-cut",
+    "multifd-at-destination-only",
+    "multifd-at-source-only",
+    "multifd-transfer-at-destination-only",
+    "multifd-transfer-at-source-only",
+    "multifd-transfer-without-multifd",
+    "multifd-transfer-without-multifd-at-source",
+    "no-dirty-tracking",
+    "old-protocol-at-destination",
+    "old-protocol-at-source",
+    "other-device-type",
+    "other-memory",
+    "other-virtio-queue-size",
+    "paused-before",
+    "postcopy-with-vfio",
+    "several-devices-one-without-p2p",
+    "source-killed",
+    "tls-creds-without-an-object",
+    "x-allow-pre-copy-of-new-machines",
+    "x-allow-pre-copy-of-old-machines",
+    "x-allow-pre-copy-on-a-release",
+}
+"""Rules whose cases were not run since sightings are noted: the next runs of the catalogue take them from here."""
 
 
 @given(st.text(st.characters(exclude_characters="\n%")), st.text(st.characters(exclude_characters="\n")))

@@ -31,7 +31,7 @@ def test_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(tmp_path), str(tmp_path / "a.toml"), "precopy"]) == 0
     text = capsys.readouterr().out
     assert text.count("vcpus=1") == 1
-    assert "6 cases, about 1 min 0 s" in text
+    assert "6 cases, about 1 min 2 s" in text
     assert main(["plan", str(tmp_path), "--only", "vcpus=2", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [case["id"] for entry in listed["scenarios"] for case in entry["cases"]] == ["vcpus=2"]

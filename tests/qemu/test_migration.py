@@ -14,6 +14,7 @@ from switchover.guests.qemu import QemuGuest
 from switchover.hosts.loop import LoopThread
 from switchover.migration.bytes import RESIDUAL_BOUND, account_bytes
 from switchover.migration.downtime import ExplainedDowntime, UnexplainedDowntime, explain_downtime
+from switchover.migration.limits import find_in_force
 from switchover.migration.session import SETTLED_RAM, MigrationResult, Sample, migrate
 from switchover.migration.settings import HOLD_LIMIT_MS, MigrationSettings, apply_settings
 from switchover.migration.traces import parse_trace, take_last_migration
@@ -235,6 +236,21 @@ def test_a_migration_without_an_end(guests: Guests, loop: LoopThread) -> None:
 
 
 @pytest.mark.quick
+def test_a_limit_that_is_raised(guests: Guests, loop: LoopThread) -> None:
+    """A migration that would take minutes switches over with the limit that lets it, and that one is told."""
+    with guests.start("source") as source, guests.start("destination", incoming=True) as destination:
+        wait_until_idle(source)
+        settings = replace(SLOW, downtime_steps_ms=(2, 1_000_000), downtime_step_s=2)
+        result = migrate(source, destination, LOOPBACK, settings, loop)
+        assert result.status == "completed"
+        assert [limit.limit_ms for limit in result.limits] == [1, 2, 1_000_000]
+        in_force = find_in_force(result.limits, result.statuses["source"])
+        assert in_force is not None
+        assert in_force.limit_ms == 1_000_000
+        first, second = result.limits[1:]
+        assert (second.told_ns - first.told_ns) / 1e9 == pytest.approx(2, abs=0.5)
+
+
 def test_another_machine_is_no_destination(guests: Guests, loop: LoopThread) -> None:
     """A destination with less RAM rejects the stream: a failure, and the guest goes on at the source."""
     with (

@@ -117,7 +117,9 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "irq_load",
     }
     assert set(record.settings) == named
-    assert record.settings["faults"] == [{"action": "slow link", "phase": "active", "rate_bit": 8_000_000}]
+    assert record.settings["faults"] == [
+        {"action": "slow link", "phase": "active", "rate_bit": 8_000_000, "at_s": None, "seconds": None, "device": ""}
+    ]
     on_disk = read_record(tmp_path / "record.json")
     assert on_disk.verdict == record.verdict
     assert on_disk.measurements == record.measurements

@@ -16,10 +16,10 @@ from switchover.guests.questions import (
     GuestAnswers,
     GuestReply,
     ask_guest,
-    ask_until_taken,
     fire_interrupt,
     reinitialise,
     stop_interrupts,
+    wait_until_taken,
 )
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Host
@@ -295,8 +295,10 @@ def _ask_stayed(departure: Departure) -> Asked:
 
 
 def _mend_and_ask(side: Side, departure: Departure, *, mend: bool = False) -> GuestReply:
-    """``mend``: its driver sets the devices up again, which were reset."""
+    """``mend``: its driver sets the devices up again, which were reset. It has to have those that were plugged in."""
     login, capabilities = departure.connection, departure.before.capabilities
+    if capabilities.has_device and departure.case.does(Action.PLUG_DEVICE):
+        wait_until_taken(login.host, len(side.present))
     numbers = range(len(side.present) if mend and capabilities.has_device else 0)
     failed = {number: why for number in numbers if (why := reinitialise(login.host, number))}
     return replace(_ask(side, departure), not_mended=failed)
@@ -307,14 +309,10 @@ def _ask(side: Side, departure: Departure) -> GuestReply:
     specs = [(number, spec) for number, (spec, _) in enumerate(side.present)]
     dma = [number for number, spec in specs if spec.knobs.dma_pages_per_sec]
     fire = [number for number, spec in specs if not spec.knobs.irq_rates]
-    capabilities, case = departure.before.capabilities, departure.case
-    if case.does(Action.REBOOT_GUEST):
+    capabilities = departure.before.capabilities
+    if departure.case.does(Action.REBOOT_GUEST):
         capabilities = capabilities.without(*CANARY)  # it was in the memory of the boot before
-    plugged = capabilities.has_device and case.does(Action.PLUG_DEVICE)
-    first = ask_until_taken(len(specs)) if plugged else {}
-    return ask_guest(
-        departure.connection.host, len(specs), capabilities, side.function_numbers, fire=fire, dma=dma, first=first
-    )
+    return ask_guest(departure.connection.host, len(specs), capabilities, side.function_numbers, fire=fire, dma=dma)
 
 
 def _stop_rates(side: Side, guest: Host, asked: Asked) -> Asked:

@@ -216,7 +216,7 @@ TRANSPORTS_FAILED = (
         reason="Unable to (write to|read from) socket|Broken pipe|Connection reset|unexpected EOF|Input/output error",
         because="the stream ends, which both sides see",
         source="QEMU, io/channel-socket.c",
-        when=lambda traits: _kills_proxy(traits, Phase.SETUP, Phase.ACTIVE, Phase.DEVICE_PRE_COPY),
+        when=lambda traits: _kills_proxy(traits, *(set(Phase) - {Phase.BEFORE})),
         seen=SEEN_ALL,
     ),
     make_rule(

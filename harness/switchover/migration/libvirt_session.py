@@ -129,8 +129,8 @@ def migrate_domain(
         course = _Course(source, destination, settings, sampler, interventions, seen, on_intervened, threads)
         try:
             course.set_downtime(HOLD_LIMIT_MS if settings.settle else settings.downtime_limit_ms)
-            course.intervene()
             uri = stack.enter_context(start_way(source, destination, listen, settings))
+            course.intervene()
             course.begin(make_parameters(settings, uri, destination.xml), list_flags(settings), peer)
             hang = course.follow(start + settings.timeout_s)
             if hang:

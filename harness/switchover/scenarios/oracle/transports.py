@@ -3,7 +3,7 @@
 
 import ipaddress
 
-from switchover.migration.phases import Action, Phase
+from switchover.migration.phases import Action
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import Traits
@@ -39,8 +39,8 @@ def _has_other_name(traits: Traits) -> bool:
     return False
 
 
-def _kills_proxy(traits: Traits, *phases: Phase) -> bool:
-    return any(fault.action is Action.KILL_PROXY and fault.phase in phases for fault in traits.faults)
+def _kills_proxy(traits: Traits, *, on_the_way: bool) -> bool:
+    return any(fault.action is Action.KILL_PROXY and fault.is_on_the_way is on_the_way for fault in traits.faults)
 
 
 TLS_REFUSED = (
@@ -190,7 +190,7 @@ TRANSPORTS_FAILED = (
         says="Failed to connect to '%s': Connection refused",
         because="the socket is still there, and nobody listens",
         source="QEMU, util/qemu-sockets.c: unix_connect_saddr",
-        when=lambda traits: _kills_proxy(traits, Phase.BEFORE),
+        when=lambda traits: _kills_proxy(traits, on_the_way=False),
     ),
     make_rule(
         "proxy-killed",
@@ -199,7 +199,7 @@ TRANSPORTS_FAILED = (
         reason="Unable to (write to|read from) socket|Broken pipe|Connection reset|unexpected EOF|Input/output error",
         because="the stream ends, which both sides see",
         source="QEMU, io/channel-socket.c",
-        when=lambda traits: _kills_proxy(traits, Phase.SETUP, Phase.ACTIVE, Phase.DEVICE_PRE_COPY),
+        when=lambda traits: _kills_proxy(traits, on_the_way=True),
     ),
     make_rule(
         "mapped-ram-on-one-side",

@@ -59,6 +59,9 @@ def parse_known(kept: Mapping[str, Any]) -> QemuAbilities:
         events=(),
         traces=tuple(kept["traces"]),
         accelerators=tuple(kept["accelerators"]),
+        nic=tuple(kept["virtio_net_pci"]),
+        devices=tuple(kept["devices"]),
+        objects=tuple(kept["objects"]),
     )
 
 
@@ -72,6 +75,9 @@ def render_known(abilities: QemuAbilities) -> dict[str, Any]:
         "capabilities": sorted(abilities.capabilities),
         "parameters": sorted(abilities.parameters),
         "accelerators": sorted(abilities.accelerators),
+        "virtio_net_pci": sorted(abilities.nic),
+        "devices": sorted(abilities.devices),
+        "objects": sorted(abilities.objects),
         "traces": [name for name in abilities.traces if name.startswith("vfio_")],
         "machines": [_render_machine(machine) for machine in abilities.machines],
     }

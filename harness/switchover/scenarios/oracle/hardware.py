@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.hardware_traits import HardwareTraits
+from switchover.scenarios.oracle.qemus import is_one_of
 from switchover.scenarios.oracle.rule import UNKNOWN_SECTION, make_rule
 from switchover.scenarios.oracle.traits import SideTraits, Traits, is_by_libvirt
 
 V = VerdictName
 _UNMIGRATABLE = frozenset({"nvme", "ufs", "virtio-crypto-pci", "virtio-sound-pci", "vhost-user-vsock-pci", "usb-uas"})
 """Devices that a user may add whose state cannot be saved (``unmigratable`` in hw/ of QEMU 10.0)."""
+_TRACKS_BY_IOMMU = is_one_of("11.1.3")
+"""QEMUs that let a device migrate beside an emulated IOMMU if dirty pages are tracked somehow."""
 _STATELESS = frozenset({"edu", "pvpanic", "isa-debug-exit", "isa-debugcon"})
 """Devices without a section in the stream."""
 _LOAD_SECTION = "QEMU, migration/savevm.c: qemu_loadvm_section_start_full"
@@ -33,9 +36,8 @@ def _has_enabled_device(side: SideTraits, *, migrates: bool = True) -> bool:
 
 
 def _forbids_iommu(side: SideTraits) -> bool:
-    """Whether its QEMU takes no IOMMU beside a device that is to migrate; 11.0 and newer look at dirty tracking."""
-    hardware = side.hardware
-    return bool(hardware.iommu) and (hardware.release is None or hardware.release < (11, 0))
+    """Whether its QEMU takes no IOMMU beside a device that is to migrate; newer ones look at dirty tracking."""
+    return bool(side.hardware.iommu) and not _TRACKS_BY_IOMMU(side.qemu)
 
 
 def _lacks_caching_mode(side: SideTraits) -> bool:
@@ -44,8 +46,8 @@ def _lacks_caching_mode(side: SideTraits) -> bool:
     return lacks and side.has_device and not _has_enabled_device(side, migrates=False)
 
 
-def _remaps_in_kernel(hardware: HardwareTraits) -> bool:
-    return hardware.intremap and hardware.accel == "kvm" and hardware.irqchip not in ("split", "off")
+def _remaps_in_kernel(side: SideTraits) -> bool:
+    return side.hardware.intremap and side.guest.accel == "kvm" and side.hardware.irqchip not in ("split", "off")
 
 
 def _list_sections(hardware: HardwareTraits) -> set[tuple[str, str]]:
@@ -59,10 +61,17 @@ def _lacks_devices(traits: Traits) -> bool:
 
 def _has_other_slots(traits: Traits) -> bool:
     """Whether a device that the harness makes is on one side only: all that come after it have other slots then."""
-    source, destination = traits.source.hardware, traits.destination.hardware
-    if (source.nic, source.disk) != (destination.nic, destination.disk):
-        return True
-    return source.nic and source.nic_slot != destination.nic_slot
+    return _has_other_standard_devices(traits) or (
+        traits.source.guest.has_nic and traits.source.hardware.nic_slot != traits.destination.hardware.nic_slot
+    )
+
+
+def _has_other_standard_devices(traits: Traits) -> bool:
+    return len({(side.guest.has_nic, side.guest.has_disk) for side in traits.sides()}) > 1
+
+
+def _have_nics(traits: Traits) -> bool:
+    return all(side.guest.has_nic for side in traits.sides())
 
 
 def _has_other_iommu(traits: Traits) -> bool:
@@ -74,7 +83,8 @@ def _has_other_iommu(traits: Traits) -> bool:
 
 def _has_other_apic_ids(traits: Traits) -> bool:
     source, destination = traits.source.hardware, traits.destination.hardware
-    return source.vcpus == destination.vcpus and bool(source.apic_ids - destination.apic_ids)
+    same_number = traits.source.guest.vcpus == traits.destination.guest.vcpus
+    return same_number and bool(source.apic_ids - destination.apic_ids)
 
 
 def _has_other_firmware(traits: Traits) -> bool:
@@ -84,17 +94,17 @@ def _has_other_firmware(traits: Traits) -> bool:
 
 def _lacks_rom(traits: Traits) -> bool:
     source, destination = traits.source.hardware, traits.destination.hardware
-    return source.nic and destination.nic and source.nic_rom and not destination.nic_rom
+    return _have_nics(traits) and source.nic_rom and not destination.nic_rom
 
 
 def _has_other_nic_config(traits: Traits) -> bool:
     source, destination = traits.source.hardware, traits.destination.hardware
-    return source.nic and destination.nic and source.nic_config != destination.nic_config
+    return _have_nics(traits) and source.nic_config != destination.nic_config
 
 
 def _lacks_nic_features(traits: Traits) -> bool:
     source, destination = traits.source.hardware, traits.destination.hardware
-    return source.nic and destination.nic and bool(source.nic_features - destination.nic_features)
+    return _have_nics(traits) and bool(source.nic_features - destination.nic_features)
 
 
 def _is_unmigratable(side: SideTraits) -> bool:
@@ -110,7 +120,7 @@ HARDWARE_REFUSED = (
         says="Interrupt Remapping cannot work with kernel-irqchip=on",
         because="interrupts that KVM delivers by itself pass no emulated IOMMU; the machine needs kernel-irqchip=split",
         source="QEMU 10.0, hw/i386/x86-iommu.c: x86_iommu_realize",
-        when=lambda traits: any(_remaps_in_kernel(side.hardware) for side in traits.sides()),
+        when=lambda traits: any(_remaps_in_kernel(side) for side in traits.sides()),
     ),
     make_rule(
         "viommu-with-enabled-migration",
@@ -185,7 +195,7 @@ HARDWARE_BLOCKED = (
         reason="Target domain (controller|net card|disk) count .* does not match source",
         because="libvirt compares what the guest sees of the two domains before it migrates, root ports too",
         source=_STABLE_ABI,
-        when=lambda traits: is_by_libvirt(traits) and _differs(traits, lambda hardware: (hardware.nic, hardware.disk)),
+        when=lambda traits: is_by_libvirt(traits) and _has_other_standard_devices(traits),
     ),
     make_rule(
         "unmigratable-device",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What rules look at in a guest's hardware, but for its memory and VFIO devices. Pure."""
+"""What rules look at in a guest's hardware besides what all guests are told of (``GuestTraits``) and VFIO. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -39,33 +39,27 @@ Driver = tuple[str, str]
 
 @dataclass(frozen=True)
 class HardwareTraits:
-    """``nic``: whether there is one; ``nic_features``: properties by which it offers what Linux accepts;
-    ``nic_config``: of what is seen in its PCI configuration; ``nic_slot``: empty: the next one; ``nic_rom``: whether it
-    has one. ``iommu``: its driver, empty: none. ``apic_ids``: of the vCPUs. ``firmware``: ``ovmf``, a path, or empty.
-    ``qemu``: the program, by its release where its name has one.
+    """``nic_features``: properties by which the NIC offers what Linux accepts; ``nic_config``: of what is seen in its
+    PCI configuration; ``nic_slot``: empty: the next one; ``nic_rom``: whether it has one. ``iommu``: its driver, empty:
+    none. ``apic_ids``: of the vCPUs. ``firmware``: ``ovmf``, a path, or empty.
     """
 
-    nic: bool = True
     nic_features: frozenset[str] = frozenset()
     nic_config: tuple[tuple[str, str], ...] = ()
     nic_slot: str = ""
     nic_rom: bool = False
     nic_options: tuple[str, ...] = ()
     """Values of properties that libvirt compares; empty: not given."""
-    disk: bool = False
     iommu: str = ""
     iommu_properties: tuple[tuple[str, str], ...] = ()
     caching_mode: bool = False
     intremap: bool = False
     irqchip: str = ""
     """``kernel-irqchip`` of the machine, empty: QEMU's choice."""
-    accel: str = "kvm"
-    vcpus: int = 1
     apic_ids: frozenset[int] = frozenset({0})
     topology: tuple[tuple[str, int], ...] = ()
     firmware: str = ""
     devices: tuple[Driver, ...] = ()
-    release: tuple[int, int] | None = None
 
 
 def make_hardware_traits(guest: GuestSpec) -> HardwareTraits:
@@ -73,7 +67,6 @@ def make_hardware_traits(guest: GuestSpec) -> HardwareTraits:
     nic = list_nic(guest)
     iommu = _read_option(guest.iommu) if guest.iommu else Option("", {})
     return HardwareTraits(
-        nic=bool(guest.bridge),
         nic_features=_list_features(nic, machine),
         nic_config=(
             # two for each pair of queues, for the control queue, and for changes of the configuration
@@ -83,30 +76,16 @@ def make_hardware_traits(guest: GuestSpec) -> HardwareTraits:
         nic_slot=nic.get("addr", ""),
         nic_rom="romfile" in nic,
         nic_options=tuple(nic.get(name, "") for name in _NIC_OPTIONS),
-        disk=bool(guest.disk),
         iommu=iommu.driver,
         iommu_properties=tuple(sorted(iommu.properties.items())),
         caching_mode=iommu.properties.get("caching-mode") in _TRUE,
         intremap=iommu.properties.get("intremap") in _TRUE,
         irqchip=options.get("kernel-irqchip", options.get("kernel_irqchip", "")),
-        accel=guest.accel.partition(",")[0],
-        vcpus=guest.vcpus,
         apic_ids=list_apic_ids(guest.vcpus, guest.topology),
         topology=tuple(sorted(guest.topology.items())),
         firmware=guest.firmware,
         devices=tuple((option.driver, option.id) for option in map(_read_option, guest.qemu_devices)),
-        release=read_release(guest.qemu),
     )
-
-
-def read_release(qemu: str) -> tuple[int, int] | None:
-    """Of a QEMU whose name says it; None: it does not, as that of the lab host, which is 10.0.
-
-    >>> read_release("qemu-11.1"), read_release("qemu-system-x86_64")
-    ((11, 1), None)
-    """
-    found = re.fullmatch(r"(?:.*/)?qemu-(\d+)\.(\d+)", qemu)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 def list_apic_ids(vcpus: int, topology: Mapping[str, int]) -> frozenset[int]:

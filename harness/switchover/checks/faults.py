@@ -12,7 +12,7 @@ from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, make_check
 from switchover.record.record import Death
 from switchover.scenarios.case import Case, name_references
-from switchover.scenarios.faults import HOTPLUG, KILLED
+from switchover.scenarios.faults import HOTPLUG, KILLED, Fault
 from switchover.scenarios.forecast import Ending
 from switchover.scenarios.oracle import Reach, make_traits
 
@@ -86,9 +86,10 @@ def check_faults(
     """A case whose fault did not happen says nothing about it.
 
     A kill is shown by the exit that it causes, of that QEMU and after it; a panic by what a kernel writes that is told
-    to panic; a link that comes back by having done so while the migration went on; a device that is to be plugged or
-    unplugged meanwhile by the words that reject it; everything else by the answer of QEMU, libvirt, tc or the guest to
-    whoever did it, and by what the guest or its device says afterwards (``missing``: by the action, what they do not).
+    to panic; a link that comes back before a migration hangs by having done so while it went on; a device that is to be
+    plugged or unplugged meanwhile by the words that reject it; everything else by the answer of QEMU, libvirt, tc or
+    the guest to whoever did it, and by what the guest or its device says afterwards (``missing``: by the action, what
+    they do not).
     """
     wanted, done = Counter(fault.label for fault in case.faults), Counter(one.label for one in made)
     for label, fault in {fault.label: fault for fault in case.faults}.items():
@@ -102,11 +103,16 @@ def check_faults(
             passed, observed = False, f"the {KILLED[action]}'s QEMU did not end by it"
         elif action is Action.PANIC_GUEST and not _PANIC.search(console):
             passed, observed = False, "the guest's kernel did not panic by it"
-        elif fault.seconds is not None and not any(one.name == RESTORED for one in made):
+        elif _comes_back(fault, case) and not any(one.name == RESTORED for one in made):
             passed, observed = False, "the link did not come back while the migration went on"
         elif text := (missing or {}).get(action, ""):
             passed, observed = False, text
         yield make_check(CheckId.MIGRATION_FAULTS, passed, expected, observed, label)
+
+
+def _comes_back(fault: Fault, case: Case) -> bool:
+    """Whether a link is whole again before nobody waits for it any more."""
+    return fault.seconds is not None and fault.seconds <= case.settings.hang_s
 
 
 def _check_devices(evidence: Evidence) -> Iterator[Check]:

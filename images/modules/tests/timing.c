@@ -12,27 +12,47 @@
 
 #include "refdev_vfio_test.h"
 
-static void expect_time(uint64_t start, uint64_t expected, const char *what)
+/*
+ * A rate or a delay makes things take so long, and no less; a machine that is
+ * busy with other things makes one try take longer. So what counts of several
+ * tries is the quickest, which must be neither too quick nor too slow.
+ */
+#define TRIES 5
+
+struct timed {
+	const char *what;
+	uint64_t expected, took;
+};
+
+enum {
+	PRE_COPY_READ,
+	STOP_COPY_READ,
+	FIRST_WRITE,
+	WRITE,
+	ARCS,
+	TIMED
+};
+
+static uint64_t most_ms(const struct timed *timed)
+{
+	return timed->expected * 108 / 100 + 20;
+}
+
+static void keep_quickest(struct timed *timed, uint64_t start)
 {
 	uint64_t took = now_ms() - start;
 
-	check(took >= expected * 95 / 100 && took <= expected * 108 / 100 + 20,
-	      "%s: %llu ms, expected %llu", what, (unsigned long long)took,
-	      (unsigned long long)expected);
+	if (took < timed->took)
+		timed->took = took;
 }
 
-static void test_times(void)
+static void try_times(struct timed *timed, uint8_t *buf)
 {
-	uint8_t *buf = malloc(64 * MIB);
-	int error, fd, none;
 	struct device dev;
+	int error, fd, none;
 	uint64_t start;
 	size_t size;
 
-	if (!buf)
-		die("malloc");
-	/* Page faults are not to be timed. */
-	memset(buf, 0, 24 * MIB);
 	default_knobs();
 	set_knob("initial_bytes", 10000000);
 	set_knob("stop_copy_bytes", 10000000);
@@ -41,13 +61,13 @@ static void test_times(void)
 	start = now_ms();
 	must(&dev, STATE(PRE_COPY), &fd);
 	size = read_all(fd, buf, 64 * MIB, MIB, &error);
-	expect_time(start, 500, "10 MB at 20 MB/s in pre-copy");
+	keep_quickest(&timed[PRE_COPY_READ], start);
 	set_knob("save_bytes_per_sec", 50000000);
 	usleep(200000);
 	must(&dev, STATE(STOP_COPY), &none);
 	start = now_ms();
 	size += read_all(fd, buf + size, 64 * MIB, 65536, &error);
-	expect_time(start, 200, "10 MB at 50 MB/s in stop-copy, after a pause");
+	keep_quickest(&timed[STOP_COPY_READ], start);
 	close(fd);
 
 	set_knob("load_bytes_per_sec", 40000000);
@@ -55,16 +75,16 @@ static void test_times(void)
 	must(&dev, STATE(RESUMING), &fd);
 	start = now_ms();
 	write_all(fd, buf, 10000000, 50000);
-	expect_time(start, 550, "10 MB at 40 MB/s and 300 ms to load them");
+	keep_quickest(&timed[FIRST_WRITE], start);
 	start = now_ms();
 	write_all(fd, buf + 10000000, 10000000, 300000);
-	expect_time(start, 250, "10 MB at 40 MB/s");
+	keep_quickest(&timed[WRITE], start);
 	close(fd);
 
 	set_knob("state_change_ms", 50);
 	start = now_ms();
 	must(&dev, STATE(RUNNING), &none);
-	expect_time(start, 150, "three arcs of 50 ms");
+	keep_quickest(&timed[ARCS], start);
 	set_knob("state_change_ms", 0);
 
 	set_knob("save_bytes_per_sec", 0);
@@ -82,8 +102,54 @@ static void test_times(void)
 	printf("# unlimited load: %zu bytes in %llu ms\n", size,
 	       (unsigned long long)(now_ms() - start));
 	close(fd);
-	free(buf);
 	close_device(&dev);
+}
+
+static void test_times(void)
+{
+	struct timed timed[TIMED] = {
+		[PRE_COPY_READ] = {
+			.what = "10 MB at 20 MB/s in pre-copy",
+			.expected = 500,
+		},
+		[STOP_COPY_READ] = {
+			.what = "10 MB at 50 MB/s in stop-copy, after a pause",
+			.expected = 200,
+		},
+		[FIRST_WRITE] = {
+			.what = "10 MB at 40 MB/s and 300 ms to load them",
+			.expected = 550,
+		},
+		[WRITE] = {
+			.what = "10 MB at 40 MB/s",
+			.expected = 250,
+		},
+		[ARCS] = {
+			.what = "three arcs of 50 ms",
+			.expected = 150,
+		},
+	};
+	uint8_t *buf = malloc(64 * MIB);
+	int i, left, tries;
+
+	if (!buf)
+		die("malloc");
+	/* Page faults are not to be timed. */
+	memset(buf, 0, 24 * MIB);
+	for (i = 0; i < TIMED; i++)
+		timed[i].took = UINT64_MAX;
+	for (tries = 0, left = 1; left && tries < TRIES; tries++) {
+		try_times(timed, buf);
+		for (i = 0, left = 0; i < TIMED; i++)
+			left += timed[i].took > most_ms(&timed[i]);
+	}
+	for (i = 0; i < TIMED; i++)
+		check(timed[i].took >= timed[i].expected * 95 / 100 &&
+		      timed[i].took <= most_ms(&timed[i]),
+		      "%s: %llu ms, expected %llu", timed[i].what,
+		      (unsigned long long)timed[i].took,
+		      (unsigned long long)timed[i].expected);
+	free(buf);
 }
 
 static void test_file_outlives_device(void)

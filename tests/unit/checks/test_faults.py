@@ -13,6 +13,7 @@ from switchover.checks.evidence import DeviceEvidence, SideEvidence
 from switchover.checks.faults import check_device_faults, check_faults, list_faults
 from switchover.devices.reference import Knobs
 from switchover.migration.phases import RESTORED, Action, Intervened, Phase
+from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check
 from switchover.scenarios.case import Case, DeviceSpec, SideSpec, in_order, with_one_device
@@ -76,6 +77,9 @@ def test_a_link_that_has_to_come_back() -> None:
     assert "did not come back" in check.observed
     (check,) = check_faults(case, [cut, replace(cut, name=RESTORED)], (), "")
     assert check.passed
+    late = replace(case, settings=MigrationSettings(hang_s=5))
+    (check,) = check_faults(late, [cut], (), "")
+    assert check.passed, "the migration hangs before"
 
 
 @pytest.mark.parametrize(("boot", "shown"), [("another", True), (make_answers(1).boot_id, False), ("", False)])

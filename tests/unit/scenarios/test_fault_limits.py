@@ -38,7 +38,7 @@ def find(
         [UNPLUG, Fault(A.PLUG_DEVICE, Phase.ACTIVE)],
         [Fault(A.UNPLUG_DEVICE, Phase.BEFORE, device="other"), Fault(A.RESET_DEVICE, Phase.DEVICE_PRE_COPY)],
         [Fault(A.UNPLUG_DEVICE, Phase.ACTIVE), Fault(A.UNPLUG_DEVICE, Phase.DEVICE_STOP_COPY)],
-        [Fault(A.REBOOT_GUEST, Phase.BEFORE), Fault(A.SUSPEND_GUEST, Phase.SETUP)],
+        [Fault(A.REBOOT_GUEST, Phase.ACTIVE), Fault(A.SUSPEND_GUEST, Phase.SETUP)],
     ],
 )
 def test_what_can_be(faults: list[Fault]) -> None:
@@ -54,6 +54,7 @@ def test_what_can_be(faults: list[Fault]) -> None:
         ([Fault(A.CANCEL, at_s=181)], "0.at_s: 181 s is above timeout_s (180 s): it would never be made"),
         ([Fault(A.CANCEL, Phase.AFTER)], '0.phase: "cancel" makes no sense in the phase "after"; allowed: "before", '),
         ([Fault(A.REBOOT_GUEST, Phase.DEVICE_STOP_COPY)], '0.phase: "reboot guest" makes no sense in the phase '),
+        ([Fault(A.REBOOT_GUEST, Phase.BEFORE)], '0.phase: "reboot guest" makes no sense in the phase "before"'),
         ([Fault(A.SUSPEND_GUEST, Phase.AFTER)], '0.phase: "suspend guest" makes no sense in the phase "after"'),
         ([Fault(A.UNPLUG_DEVICE, Phase.AFTER)], '0.phase: "unplug device" makes no sense in the phase "after"'),
         ([UNPLUG, Fault(A.PLUG_DEVICE, Phase.BEFORE)], '1.phase: "plug device" makes no sense in the phase "before"'),

@@ -26,7 +26,6 @@ def case_with(changes: str, tables: str = "") -> tuple[Case, Rule]:
          "device-reset-out-of-pre-copy"),
         ('fault.action = "reboot guest", fault.at_s = 2, source.device.pre_copy = "off"',
          "device-reset-out-of-pre-copy"),
-        ('fault.action = "reboot guest", fault.phase = "before"', "device-reset-out-of-pre-copy"),
         ('fault.action = "suspend guest", fault.phase = "active"', "guest-suspended"),
         ('fault.action = "unplug device", fault.phase = "before"', "device-unplugged-before"),
         ('fault.action = "unplug device", fault.phase = "active"', "device-not-unplugged-meanwhile"),

@@ -45,8 +45,18 @@ def _pairs(traits: Traits) -> Iterator[tuple[bool, bool]]:
 MULTIFD = (
     make_rule(
         "multifd-transfer-without-multifd",
-        "A device of the destination has x-migration-multifd-transfer=on, and its side has no multifd, or with "
-        "compression or mapped-ram, or a machine type of 9.2 or older.",
+        "Devices of both sides have x-migration-multifd-transfer=on, and there is no multifd, or with compression or "
+        "mapped-ram, or a machine type of 9.2 or older.",
+        V.FAILED,
+        says=_UNSUPPORTED,
+        because="with on, and not auto, there is no other way for the state; both sides find that as soon as they are "
+        "connected, and which says it first is a race",
+        source=_SETUP,
+        when=lambda traits: _lacks_transfer(traits, 0) and _lacks_transfer(traits, 1),
+    ),
+    make_rule(
+        "multifd-transfer-without-multifd-at-destination",
+        "The same of a device of the destination, and of none of the source.",
         V.FAILED,
         "destination",
         aliases=("C1",),

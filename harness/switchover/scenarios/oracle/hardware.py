@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What QEMU and libvirt make of a guest's hardware: its NIC, IOMMU, vCPUs, firmware and further devices. Pure."""
-
-from collections.abc import Callable
+"""What QEMU makes of a guest's hardware: its NIC, IOMMU, vCPUs, firmware and further devices. Pure."""
 
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.hardware_traits import HardwareTraits
 from switchover.scenarios.oracle.qemus import is_one_of
 from switchover.scenarios.oracle.rule import UNKNOWN_SECTION, make_rule
-from switchover.scenarios.oracle.traits import SideTraits, Traits, is_by_libvirt
+from switchover.scenarios.oracle.traits import SideTraits, Traits, has_other_standard_devices
 
 V = VerdictName
 _UNMIGRATABLE = frozenset({"nvme", "ufs", "virtio-crypto-pci", "virtio-sound-pci", "vhost-user-vsock-pci", "usb-uas"})
@@ -18,11 +16,6 @@ _STATELESS = frozenset({"edu", "pvpanic", "isa-debug-exit", "isa-debugcon"})
 """Devices without a section in the stream."""
 _LOAD_SECTION = "QEMU, migration/savevm.c: qemu_loadvm_section_start_full"
 _PARSE_BLOCK = "QEMU, migration/ram.c: ram_block_from_stream"
-_STABLE_ABI = "libvirt 11.3, conf/domain_conf.c: virDomainDefCheckABIStability"
-
-
-def _differs(traits: Traits, look: Callable[[HardwareTraits], object]) -> bool:
-    return look(traits.source.hardware) != look(traits.destination.hardware)
 
 
 def _has_enabled_device(side: SideTraits, *, migrates: bool = True) -> bool:
@@ -61,13 +54,9 @@ def _lacks_devices(traits: Traits) -> bool:
 
 def _has_other_slots(traits: Traits) -> bool:
     """Whether a device that the harness makes is on one side only: all that come after it have other slots then."""
-    return _has_other_standard_devices(traits) or (
+    return has_other_standard_devices(traits) or (
         traits.source.guest.has_nic and traits.source.hardware.nic_slot != traits.destination.hardware.nic_slot
     )
-
-
-def _has_other_standard_devices(traits: Traits) -> bool:
-    return len({(side.guest.has_nic, side.guest.has_disk) for side in traits.sides()}) > 1
 
 
 def _have_nics(traits: Traits) -> bool:
@@ -145,58 +134,6 @@ HARDWARE_REFUSED = (
 """In the order in which QEMU meets them: the IOMMU is made first, devices next, and then the machine is done."""
 
 HARDWARE_BLOCKED = (
-    make_rule(
-        "libvirt-other-topology",
-        "libvirt migrates, and the vCPUs of the two sides have different topologies.",
-        V.BLOCKED,
-        "source",
-        says="Target CPU %s does not match source %s",
-        because="libvirt compares each level of the two topologies before it migrates",
-        source="libvirt 11.3, conf/cpu_conf.c: virCPUDefIsEqual",
-        when=lambda traits: is_by_libvirt(traits) and _differs(traits, lambda hardware: hardware.topology),
-    ),
-    make_rule(
-        "libvirt-other-iommu",
-        "libvirt migrates, and the two sides have different emulated IOMMUs, or one of them has none.",
-        V.BLOCKED,
-        "source",
-        says="Target domain IOMMU device %s does not match source",
-        because="libvirt compares what the guest sees of the two domains before it migrates",
-        source=_STABLE_ABI,
-        when=lambda traits: (
-            is_by_libvirt(traits) and _differs(traits, lambda hardware: (hardware.iommu, hardware.iommu_properties))
-        ),
-    ),
-    make_rule(
-        "libvirt-other-interrupt-chip",
-        "libvirt migrates, and the two sides have different values of kernel-irqchip.",
-        V.BLOCKED,
-        "source",
-        says="State of feature 'ioapic' differs",
-        because="libvirt compares the features of the two domains before it migrates",
-        source="libvirt 11.3, conf/domain_conf.c: virDomainDefFeaturesCheckABIStability",
-        when=lambda traits: is_by_libvirt(traits) and _differs(traits, lambda hardware: hardware.irqchip),
-    ),
-    make_rule(
-        "libvirt-other-nic",
-        "libvirt migrates, and host_mtu, packed, ats, page-per-vq or iommu_platform of the NIC differs.",
-        V.BLOCKED,
-        "source",
-        reason="Target (device .* option|network card MTU) .* does not match source",
-        because="libvirt compares what the guest sees of the two domains before it migrates; of a NIC that is little",
-        source="libvirt 11.3, conf/domain_conf.c: virDomainNetDefCheckABIStability",
-        when=lambda traits: is_by_libvirt(traits) and _differs(traits, lambda hardware: hardware.nic_options),
-    ),
-    make_rule(
-        "libvirt-other-devices",
-        "libvirt migrates, and only one of the two sides has the NIC or the disk.",
-        V.BLOCKED,
-        "source",
-        reason="Target domain (controller|net card|disk) count .* does not match source",
-        because="libvirt compares what the guest sees of the two domains before it migrates, root ports too",
-        source=_STABLE_ABI,
-        when=lambda traits: is_by_libvirt(traits) and _has_other_standard_devices(traits),
-    ),
     make_rule(
         "unmigratable-device",
         "The source has a device whose state cannot be saved, such as nvme or amd-iommu.",

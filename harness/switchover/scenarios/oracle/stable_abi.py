@@ -9,8 +9,16 @@ from collections.abc import Callable
 
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.cpus import find_mode, list_features
+from switchover.scenarios.oracle.hardware_traits import HardwareTraits
 from switchover.scenarios.oracle.rule import Rule, make_rule
-from switchover.scenarios.oracle.traits import GuestTraits, Traits, has_other_machine, has_other_memory, is_by_libvirt
+from switchover.scenarios.oracle.traits import (
+    GuestTraits,
+    Traits,
+    has_other_machine,
+    has_other_memory,
+    has_other_standard_devices,
+    is_by_libvirt,
+)
 
 _STABLE_ABI = "libvirt 11.3, conf/domain_conf.c: virDomainDefCheckABIStability"
 _CPU_EQUAL = "libvirt 11.3, conf/cpu_conf.c: virCPUDefIsEqual"
@@ -23,6 +31,7 @@ def _compare(
     says: str,
     differ: Callable[[Traits], bool],
     *,
+    reason: str = "",
     source: str = _STABLE_ABI,
     aliases: tuple[str, ...] = (),
 ) -> Rule:
@@ -34,6 +43,7 @@ def _compare(
         "source",
         aliases=aliases,
         says=says,
+        reason=reason,
         because=_BECAUSE,
         source=source,
         when=lambda traits: is_by_libvirt(traits) and differ(traits),
@@ -43,6 +53,10 @@ def _compare(
 def differ_in(part: Callable[[GuestTraits], object]) -> Callable[[Traits], bool]:
     """Whether a part of the two guests differs."""
     return lambda traits: part(traits.source.guest) != part(traits.destination.guest)
+
+
+def _differ_in_hardware(part: Callable[[HardwareTraits], object]) -> Callable[[Traits], bool]:
+    return lambda traits: part(traits.source.hardware) != part(traits.destination.hardware)
 
 
 STABLE_ABI = (
@@ -100,5 +114,40 @@ STABLE_ABI = (
         lambda traits: (
             all(side.guest.has_nic for side in traits.sides()) and differ_in(lambda guest: guest.mac)(traits)
         ),
+    ),
+    _compare(
+        "libvirt-other-topology",
+        "vCPUs of different topologies",
+        "Target CPU %s does not match source %s",
+        _differ_in_hardware(lambda hardware: hardware.topology),
+        source=_CPU_EQUAL,
+    ),
+    _compare(
+        "libvirt-other-iommu",
+        "different emulated IOMMUs, or one of them none",
+        "Target domain IOMMU device %s does not match source",
+        _differ_in_hardware(lambda hardware: (hardware.iommu, hardware.iommu_properties)),
+    ),
+    _compare(
+        "libvirt-other-interrupt-chip",
+        "different values of kernel-irqchip",
+        "State of feature 'ioapic' differs",
+        _differ_in_hardware(lambda hardware: hardware.irqchip),
+        source="libvirt 11.3, conf/domain_conf.c: virDomainDefFeaturesCheckABIStability",
+    ),
+    _compare(
+        "libvirt-other-nic",
+        "NICs of which host_mtu, packed, ats, page-per-vq or iommu_platform differs; nothing else of a NIC is compared",
+        "",
+        _differ_in_hardware(lambda hardware: hardware.nic_options),
+        reason="Target (device .* option|network card MTU) .* does not match source",
+        source="libvirt 11.3, conf/domain_conf.c: virDomainNetDefCheckABIStability",
+    ),
+    _compare(
+        "libvirt-other-devices",
+        "not both the NIC, or not both the disk; root ports are counted too",
+        "",
+        has_other_standard_devices,
+        reason="Target domain (controller|net card|disk) count .* does not match source",
     ),
 )

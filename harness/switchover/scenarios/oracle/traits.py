@@ -411,6 +411,11 @@ def has_other_machine(traits: Traits) -> bool:
     return None not in families and len(set(families)) > 1
 
 
+def has_other_standard_devices(traits: Traits) -> bool:
+    """Whether only one of the sides has the NIC or the disk that the harness makes."""
+    return len({(side.guest.has_nic, side.guest.has_disk) for side in traits.sides()}) > 1
+
+
 def has_other_memory(traits: Traits) -> bool:
     return traits.source.guest.memory_mib != traits.destination.guest.memory_mib
 

@@ -5,6 +5,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from switchover.catalogue.load import load_catalogue
 from switchover.devices import known_qemus
 from switchover.devices.abilities import QemuAbilities, read_abilities
 from switchover.devices.known_qemus import NAMED, render_file
@@ -17,7 +18,7 @@ from switchover.record.rundir import find_run
 from switchover.report.rundata import read_run
 from switchover.report.sightings import find_sightings
 from switchover.scenarios.oracle import seen
-from switchover.scenarios.oracle.seen import Sighting, add_seen, parse_seen, render_seen
+from switchover.scenarios.oracle.seen import Sighting, add_seen, keep_cases, parse_seen, render_seen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +37,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _note_seen(runs: list[str], output: Path | None) -> int:
-    """What is noted already stays. :raises UsageError: there is no such run"""
+    """What is noted already stays. Only cases of the catalogue count, which everybody can run: no others are noted, and
+    those of cases that it has no more go. :raises UsageError: there is no such run
+    """
     file = output or seen.FILE
     known = parse_seen(file.read_text(encoding="utf-8")) if file.exists() else {}
     found = list(_find_in(runs))
-    _write(file, render_seen(add_seen(known, found)))
+    ids = {case.id for case in load_catalogue().cases}
+    _write(file, render_seen(keep_cases(add_seen(known, found), ids)))
+    if others := sorted({one.case for _, one in found if one.case not in ids}):
+        print(f"not in the catalogue, and not noted: {', '.join(others)}")
+    found = [(rule, one) for rule, one in found if one.case in ids]
     print(f"{file}: {len(found)} cases with {len({rule for rule, _ in found})} rules")
     return ExitCode.AS_EXPECTED
 

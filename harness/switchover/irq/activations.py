@@ -48,8 +48,6 @@ class Class(StrEnum):
 REMOTE = (Class.PLACED_REMOTE, Class.MOVED)
 RAN = (Class.LOCAL, *REMOTE)
 """Activations in which the thread was seen to come to run: locality is a part of these."""
-PLACEMENT_MARK = "switchover: placement "
-"""A mark with an interrupt and the mask that was asked for it: what comes after it is counted apart."""
 
 
 @dataclass(frozen=True)
@@ -395,10 +393,6 @@ class Joiner:
     def _mark(self, time: int, text: str) -> None:
         if text in (BEGIN, END):
             self.marks.append((time, text))
-        elif text.startswith(PLACEMENT_MARK):
-            number, _, mask = text.removeprefix(PLACEMENT_MARK).partition(" ")
-            if number.isdigit() and int(number) in self.tallies:
-                self._set_mask(int(number), self.tallies[int(number)], mask.strip())
 
     def finish(self) -> None:
         """The trace is over: what is open is counted as such."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import stretch
-from switchover.irq.activations import PLACEMENT_MARK
 from switchover.irq.recording import Around, Loss, RecordingEnd, RecordingStart, RecordingWriter
 from switchover.irq.state import (
     Interrupt,
@@ -143,10 +142,6 @@ class OpenRecording:
         """
         if self._over.wait(seconds):
             self._raise_broken()
-
-    def mark_placement(self, irq: int, mask: str) -> None:
-        """From here on the mask of an interrupt is another one: what comes is counted apart."""
-        self._instance.mark(f"{PLACEMENT_MARK}{irq} {mask}")
 
     def _raise_broken(self) -> None:
         if self._problem:

@@ -226,10 +226,6 @@ class TraceInstance:
         before, _, after = text.partition("= moment\n")
         return Around(parse_counters(before), parse_counters(after))
 
-    def mark(self, text: str) -> None:
-        """Write a line into the trace."""
-        self.host.run(["sh", "-c", 'printf "%s\\n" "$1" >"$2"', "sh", text, f"{self.path}/trace_marker"])
-
     def read_losses(self) -> tuple[Loss, ...]:
         return parse_losses(self.host.run(["sh", "-c", _STATS, "sh", self.path], timeout=60).text)
 

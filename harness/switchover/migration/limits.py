@@ -50,11 +50,6 @@ class Limits:
         return bool(self._steps)
 
     @property
-    def latest_ms(self) -> int:
-        """The last that it was given."""
-        return self._told[-1].limit_ms
-
-    @property
     def told(self) -> tuple[DowntimeLimit, ...]:
         return tuple(self._told)
 

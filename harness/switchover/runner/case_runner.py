@@ -19,6 +19,7 @@ from switchover.migration.session import Sample
 from switchover.probes.probe import RunningProbe
 from switchover.record.errors import Refused, SwitchoverError
 from switchover.record.log import LOG, say
+from switchover.record.measurement import NotChecked
 from switchover.record.mismatch import Mismatch, render_mismatches
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
@@ -318,7 +319,10 @@ def _execute(
             listener.step("second migration")
             listener.is_second = True
             again = migrate_again(guest_session, tried[-1].case, "second destination")
-            attempt = replace(attempt, checks=(*attempt.checks, again))
+            if isinstance(again, NotChecked):
+                attempt = replace(attempt, not_checked=(*attempt.not_checked, again))
+            else:
+                attempt = replace(attempt, checks=(*attempt.checks, again))
             tried[-1] = replace(tried[-1], attempt=attempt)
         listener.is_second = False
         listener.step("release")

@@ -32,7 +32,7 @@ from switchover.probes.probe import Given
 from switchover.probes.table import start_probes
 from switchover.record.checks import CheckId
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost, Refused, SwitchoverError, UsageError
-from switchover.record.measurement import Check, make_check
+from switchover.record.measurement import Check, NotChecked, make_check
 from switchover.record.record import VerdictName
 from switchover.runner.attempt import Attempt, migrate_sides
 from switchover.runner.examination import Departure, examine, examine_stayed
@@ -43,6 +43,7 @@ from switchover.runner.listener import RunListener
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, SideSpec, in_order, side_in_order
+from switchover.scenarios.oracle import choose_rule, make_traits
 
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""
@@ -354,13 +355,21 @@ def _make_last(departure: Departure, scene: Scene, status: str | None) -> None:
                 departure.made.append(made)
 
 
-def migrate_again(guest_session: GuestSession, case: Case, name: str = "destination") -> Check:
+def find_why_not_again(case: Case) -> str:
+    """Why the guest of a case cannot migrate even if all is in order, as far as the oracle knows; empty: it can."""
+    expectation = choose_rule(make_traits(in_order(case))).expectation
+    return "" if expectation.verdict is VerdictName.COMPLETED else f"it cannot complete: {expectation.because}"
+
+
+def migrate_again(guest_session: GuestSession, case: Case, name: str = "destination") -> Check | NotChecked:
     """After a case that did not complete: whether the guest migrates once all is in order, to a side as the source of
-    ``case`` is.
+    ``case`` is. Not checked where even such a migration cannot complete.
     """
     again = CheckId.MIGRATION_AGAIN
     try:
         guest_session.heal()
+        if why := find_why_not_again(case):
+            return NotChecked(again, again.claim, reason=why)
         verdict = judge_attempt(guest_session.attempt(in_order(case), name))
     except SwitchoverError as error:
         return make_check(again, False, "yes", str(error))

@@ -314,9 +314,11 @@ def side_in_order(side: SideSpec) -> SideSpec:
 def in_order(case: Case) -> Case:
     """A migration that can complete with the guest of this one's source: nothing done to it on purpose but that a
     device is unplugged before it, which may not be able to migrate, both sides as the source is, and time enough.
+    Multifd stays, without which a device may have no way for its state.
     """
     healthy = side_in_order(case.source)
-    settings = MigrationSettings(downtime_limit_ms=120_000)
+    multifd = all(case.settings.all_capabilities(side).get("multifd", False) for side in ("source", "destination"))
+    settings = MigrationSettings(downtime_limit_ms=120_000, capabilities={"multifd": True} if multifd else {})
     plugging = tuple(fault for fault in case.faults if fault.action in HOTPLUG and not fault.is_on_the_way)
     return Case(f"{case.id}, in order", healthy, healthy, settings, plugging, heartbeat_us=0)
 

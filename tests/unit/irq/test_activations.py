@@ -113,16 +113,6 @@ def test_a_thread_that_runs_is_not_placed() -> None:
         assert join(text)[0][25].total().classes == {Class.COALESCED: 1}
 
 
-def test_masks_are_counted_apart() -> None:
-    """What comes after a mark belongs to the mask that it names; the total is of both."""
-    one, other = Made(25, 1, 1, 1, 5), Made(25, 1, 1, 1, 7)
-    mark = line(1_500_000, 0, ".....", "tracing_mark_write: switchover: placement 25 0-1", "sh", 9)
-    late = render_trace([other], marks=False).replace(" 1.00", " 1.60")
-    tallies, _ = join(render_trace([one], marks=False) + mark + late, {25: "0-3"})
-    assert {mask: counts.local for mask, counts in tallies[25].by_mask.items()} == {"0-3": 1, "0-1": 1}
-    assert tallies[25].total().local == 2
-
-
 def leave_out(text: str, *events: str) -> str:
     return "".join(one for one in text.splitlines(keepends=True) if not any(event in one for event in events))
 

@@ -87,7 +87,7 @@ def test_an_answer_that_is_an_error() -> None:
     given.give(300, lambda _: answer)
     answer.set_exception(Refused("no"))
     assert given.told[-1].taken_ns is None
-    assert given.latest_ms == 300
+    assert given.told[-1].limit_ms == 300
 
 
 def test_a_hang_is_one_of_the_last_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from tests.unit.builders import make_answers
 from tests.unit.runner.guest_sessions import CASE, COMPLETED, CUT, FAILED, World, make_world, travel
 
 from switchover.record.errors import CommandFailed, GuestCrashed, HostLost
-from switchover.record.measurement import Check
+from switchover.record.measurement import Check, NotChecked
 from switchover.runner.attempt import Attempt
 from switchover.runner.guest_session import GuestSession, migrate_again
 from switchover.scenarios.case import Case, in_order
@@ -46,7 +46,7 @@ def test_healing(world: World) -> None:
 def test_migrating_again(world: World, outcome: Any, passed: bool, observed: str) -> None:
     """The guest that stayed is healed and migrates in order; what it comes to is one check."""
     world.outcomes = [FAILED, outcome]
-    checks: list[Check] = []
+    checks: list[Check | NotChecked] = []
 
     def use(made: GuestSession) -> None:
         made.attempt(CASE)
@@ -54,6 +54,7 @@ def test_migrating_again(world: World, outcome: Any, passed: bool, observed: str
 
     travel(world, use)
     (check,) = checks
+    assert isinstance(check, Check)
     assert (check.passed, check.observed) == (passed, observed)
     after = world.log[world.log.index("end destination") + 1 :]
     assert after[:4] == ["knobs of source: fail_at none", "mend 0", "seed 0", "start second destination on b"]
@@ -64,14 +65,16 @@ def test_a_guest_that_cannot_be_healed(world: World) -> None:
     """A device that does not take its knobs is a failed check, and no destination is started."""
     world.outcomes = [FAILED]
     world.fail = {"knobs of source: fail_at none": CommandFailed("device busy")}
-    checks: list[Check] = []
+    checks: list[Check | NotChecked] = []
 
     def use(made: GuestSession) -> None:
         made.attempt(CASE)
         checks.append(migrate_again(made, CASE))
 
     travel(world, use)
-    assert (checks[0].passed, checks[0].observed) == (False, "device busy")
+    (check,) = checks
+    assert isinstance(check, Check)
+    assert (check.passed, check.observed) == (False, "device busy")
     assert world.log.count("start destination on b") == 1
 
 

@@ -10,7 +10,8 @@ from tests.unit.runner.guest_sessions import CASE, COMPLETED, World, make_world,
 
 from switchover.migration.phases import Action, Intervened, Phase
 from switchover.record.errors import GuestCrashed, Refused
-from switchover.runner.guest_session import GuestSession, migrate_again
+from switchover.record.measurement import Check, NotChecked
+from switchover.runner.guest_session import GuestSession, find_why_not_again, migrate_again
 from switchover.scenarios.case import Case
 from switchover.scenarios.faults import Fault
 
@@ -111,7 +112,9 @@ def test_a_second_migration_is_without_the_device_too(world: World) -> None:
 
     def use(guest: GuestSession) -> None:
         guest.attempt(AWAY)
-        assert migrate_again(guest, AWAY, "second").passed
+        again = migrate_again(guest, AWAY, "second")
+        assert isinstance(again, Check)
+        assert again.passed
 
     travel(world, use)
     lines = [line for line in world.log if "plug" in line or line.startswith("migrate ")]
@@ -121,6 +124,25 @@ def test_a_second_migration_is_without_the_device_too(world: World) -> None:
         "migrate source to second at at b",
         "plug dut into port 1 of second",
     ]
+
+
+def test_no_second_migration_of_a_guest_that_cannot(world: World) -> None:
+    """Where the oracle knows that even one in order does not complete, that is told, and nothing is tried."""
+    properties = {**CASE.source.references[0].properties, "x-migration-multifd-transfer": "on"}
+    side = replace(CASE.source, devices=(replace(CASE.source.references[0], properties=properties),))
+    cannot = replace(CASE, source=side, destination=side)
+    world.outcomes = [make_result("cancelled")]
+
+    def use(guest: GuestSession) -> None:
+        guest.attempt(cannot)
+        again = migrate_again(guest, cannot, "second")
+        assert isinstance(again, NotChecked)
+        assert again.reason.startswith("it cannot complete: with on, and not auto, there is no other way for the state")
+
+    travel(world, use)
+    assert not any(line.startswith("migrate") and "second" in line for line in world.log)
+    with_multifd = replace(cannot, settings=replace(CASE.settings, capabilities={"multifd": True}))
+    assert not find_why_not_again(with_multifd)
 
 
 @pytest.mark.parametrize(("case", "canary"), [(REBOOTS, True), (RESETS, False)])

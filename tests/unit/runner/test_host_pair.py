@@ -128,7 +128,9 @@ def test_a_case_with_sides_alike() -> None:
 
 
 def test_a_migration_in_order() -> None:
-    """The guest is the source's, both sides are alike, nothing fails on purpose, and the switchover may take long."""
+    """The guest is the source's, both sides are alike, nothing fails on purpose, and the switchover may take long.
+    What a stream needs stays, if both sides have it.
+    """
     source = with_one_device(
         Knobs(fail_at="STOP_COPY", corrupt="stream", state_change_ms=7, initial_bytes=5), properties={"x-y": "1"}
     )
@@ -137,7 +139,7 @@ def test_a_migration_in_order() -> None:
         "x",
         source,
         SideSpec(devices=()),
-        MigrationSettings(switchover_ack=True, capabilities={"multifd": True}),
+        MigrationSettings(switchover_ack=True, capabilities={"multifd": True, "zero-blocks": True}),
         (Fault(Action.KILL_DESTINATION, Phase.ACTIVE),),
         Expectation(VerdictName.FAILED, reason="because"),
     )
@@ -150,5 +152,7 @@ def test_a_migration_in_order() -> None:
     assert (device.knobs.fail_at, device.knobs.corrupt, device.knobs.state_change_ms) == ("none", "none", 0)
     assert device.knobs.initial_bytes == 5
     assert (healthy.faults, healthy.expectation) == ((), COMPLETES)
-    assert healthy.settings == MigrationSettings(downtime_limit_ms=120_000)
+    assert healthy.settings == MigrationSettings(downtime_limit_ms=120_000, capabilities={"multifd": True})
+    on_one_side = replace(case, settings=replace(case.settings, destination_capabilities={"multifd": False}))
+    assert in_order(on_one_side).settings == MigrationSettings(downtime_limit_ms=120_000)
     assert in_order(healthy).source == healthy.source

@@ -6,7 +6,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -50,6 +50,12 @@ def add_seen(known: Sightings, found: Iterable[tuple[str, Sighting]]) -> Sightin
         before = seen.get((one.programs, one.case))
         seen[one.programs, one.case] = one if before is None else replace(one, day=max(one.day, before.day))
     return {rule: tuple(seen[key] for key in sorted(seen)) for rule, seen in merged.items()}
+
+
+def keep_cases(sightings: Sightings, ids: Container[str]) -> Sightings:
+    """Without those of other cases than ``ids``."""
+    kept = {rule: tuple(one for one in seen if one.case in ids) for rule, seen in sightings.items()}
+    return {rule: seen for rule, seen in kept.items() if seen}
 
 
 @functools.cache

@@ -10,7 +10,6 @@ from tests.unit.report.test_sightings import MEMORY, SIZE, record_of
 from switchover.cli.main import main
 from switchover.record.rundir import make_run_directory
 
-
 CASE = "unlike-guests.driver-qmp.change-mac"
 
 
@@ -19,7 +18,9 @@ def test_what_was_seen_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[st
     run = make_run_directory("unlike", tmp_path)
     run.repeat(CASE, 1).write_record(record_of(MEMORY, SIZE, case=CASE))
     file = tmp_path / "seen.json"
-    file.write_text('{"cancelled": [{"case": "faults.fault.action-cancel.phase-active", "programs": "QEMU 1", "day": "2026-01-01"}]}')
+    file.write_text(
+        '{"cancelled": [{"case": "faults.fault.action-cancel.phase-active", "programs": "Q", "day": "2026-01-01"}]}'
+    )
     assert main(["oracle", "seen", str(run.path), "--output", str(file)]) == 0
     noted = file.read_text()
     assert list(json.loads(noted)) == ["cancelled", "other-memory"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Examples of rules about the way of the stream, as :data:`tests.unit.scenarios.test_oracle.EXAMPLES` has them."""
+"""Examples of rules about the way of the stream, as :data:`tests.unit.scenarios.oracle_examples.EXAMPLES` has them."""
 
 from switchover.record.record import VerdictName as V
 

@@ -10,6 +10,7 @@ from switchover.guests.hardware import (
     render_late,
     render_network,
     render_smp,
+    render_standbys,
 )
 from switchover.guests.spec import GuestFiles, GuestSpec, Launch, VfioDevice
 
@@ -65,6 +66,7 @@ def build_arguments(
         *("-qmp", f"unix:{files.monitor},server=on,wait=off"),
         *(render_network(spec, files) if spec.bridge else ()),
         *("-device", "virtio-rng-pci"),
+        *render_standbys(spec),
         *_fw_cfg(files, *GIVEN),
         *(_devices(launch) if empty_ports is None else _ports(empty_ports)),
         *render_late(spec),

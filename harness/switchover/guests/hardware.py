@@ -110,14 +110,30 @@ def render_objects(spec: GuestSpec) -> list[str]:
     return [word for text in spec.qemu_objects for word in ("-object", text)]
 
 
+def is_standby(text: str) -> bool:
+    """Whether a further device is the standby NIC of a failover pair (QEMU, docs/system/virtio-net-failover.rst).
+
+    >>> is_standby("virtio-net-pci,id=s,failover=on"), is_standby("virtio-net-pci")
+    (True, False)
+    """
+    return parse_option(text).properties.get("failover") == "on"
+
+
 def render_early(spec: GuestSpec) -> list[str]:
     """Objects, which devices name, and the IOMMU: devices that are made before it are not behind it."""
     return [*render_objects(spec), *(("-device", spec.iommu) if spec.iommu else ())]
 
 
+def render_standbys(spec: GuestSpec) -> list[str]:
+    """After the NIC that the guest is asked by, and before devices to pass through: QEMU holds a primary back only if
+    its standby is there.
+    """
+    return [word for text in spec.qemu_devices if is_standby(text) for word in ("-device", text)]
+
+
 def render_late(spec: GuestSpec) -> list[str]:
     """Further devices: after all others, whose slots QEMU gives in their order."""
-    return [word for text in spec.qemu_devices for word in ("-device", text)]
+    return [word for text in spec.qemu_devices if not is_standby(text) for word in ("-device", text)]
 
 
 def render_network(spec: GuestSpec, files: GuestFiles) -> list[str]:

@@ -79,7 +79,7 @@ def migrate_sides(
         source.guest.qmp.execute(
             "trace-event-set-state", {"name": BITMAP_EVENTS, "enable": True, "ignore-unavailable": True}
         )
-    asks_late = not destination.guest.has_begun
+    asks_late = not destination.guest.has_begun or any(device.is_primary for device in destination.spec.devices)
     sides = {"source": source, "destination": destination}
     seen = {name: len(side.guest.qmp.events) for name, side in sides.items()}
     watchers: Watchers = {
@@ -96,7 +96,7 @@ def migrate_sides(
         states |= _states_by_device(name, side, side.guest.qmp.events[seen[name] :])
     wanted: Mapping[str, Mapping[str, str]] = {}
     if asks_late and result.status == "completed":
-        found, wanted = read_back_late(destination, "destination")
+        found, wanted = read_back_late(destination, "destination", properties)
         properties |= found
     return Migrated(result, states, properties, wanted)
 

@@ -10,7 +10,7 @@ from switchover.checks.evidence import Asked, DeviceEvidence, Evidence, SideEvid
 from switchover.checks.faults import is_shown_by_devices
 from switchover.checks.table import make_checks
 from switchover.devices.reference import InterruptCounts, Truth
-from switchover.guests.capabilities import CANARY
+from switchover.guests.capabilities import CANARY, Need
 from switchover.guests.connection import GuestConnection
 from switchover.guests.questions import (
     GuestAnswers,
@@ -19,6 +19,7 @@ from switchover.guests.questions import (
     fire_interrupt,
     reinitialise,
     stop_interrupts,
+    wait_for_functions,
     wait_until_taken,
 )
 from switchover.hosts.clock import ClockOffset
@@ -299,6 +300,9 @@ def _mend_and_ask(side: Side, departure: Departure, *, mend: bool = False) -> Gu
     login, capabilities = departure.connection, departure.before.capabilities
     if capabilities.has_device and departure.case.does(Action.PLUG_DEVICE):
         wait_until_taken(login.host, len(side.present))
+    if Need.PCI in capabilities.has and any(device.is_primary for device in side.spec.devices):
+        with contextlib.suppress(Deadline):  # a check says what the guest sees
+            wait_for_functions(login.host, side.function_numbers, [side.guest.require_alive])
     numbers = range(len(side.present) if mend and capabilities.has_device else 0)
     failed = {number: why for number in numbers if (why := reinitialise(login.host, number))}
     return replace(_ask(side, departure), not_mended=failed)

@@ -2,6 +2,7 @@
 """Properties of the devices as QEMU holds them: read back before a migration, and compared with what was asked for."""
 
 import contextlib
+from collections.abc import Container
 
 from switchover.devices.abilities import read_abilities
 from switchover.record.errors import Refused
@@ -17,7 +18,8 @@ that it was given, and of ``x-allow-pre-copy`` where this QEMU has that."""
 
 
 def read_back(side: Side, name: str) -> Held:
-    """What a QEMU holds before a migration. One that libvirt starts in the migration cannot be asked yet.
+    """What a QEMU holds before a migration. One that libvirt starts in the migration cannot be asked yet, nor what is
+    plugged in only when the guest has come.
 
     :raises Refused: a property is not what was asked for, or with ``by-machine`` not what the machine type sets
     """
@@ -25,6 +27,8 @@ def read_back(side: Side, name: str) -> Held:
     if not side.guest.has_begun:
         return found
     for place, device in _list_present(side, name):
+        if device.is_primary and name == "destination":
+            continue
         held = _ask(side, device)
         for word, wanted, why in _list_wanted(side, device):
             if (value := held.get(word)) != wanted:
@@ -33,10 +37,14 @@ def read_back(side: Side, name: str) -> Held:
     return found
 
 
-def read_back_late(side: Side, name: str) -> tuple[Held, Held]:
-    """The same of a QEMU that could be asked only after the migration, and what it had to hold: a check then."""
+def read_back_late(side: Side, name: str, known: Container[str]) -> tuple[Held, Held]:
+    """The same of devices that could be asked for only after the migration, since they are not among those that are
+    ``known``, and what QEMU had to hold: a check then.
+    """
     found, wanted = Held(), Held()
     for place, device in _list_present(side, name):
+        if place in known:
+            continue
         found[place] = _ask(side, device)
         wanted[place] = {word: value for word, value, _ in _list_wanted(side, device)}
     return found, wanted

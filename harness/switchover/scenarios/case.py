@@ -22,6 +22,8 @@ FUNCTION_PROPERTIES = {"migration-events": "on"}
 
 BITMAP_PROPERTY = "x-pre-copy-dirty-page-tracking"
 """Of vfio-pci: whether dirty bitmaps are asked for while the guest runs, or only once it is stopped."""
+FAILOVER_PROPERTY = "failover_pair_id"
+"""Of the primary of a failover pair, the id of its standby."""
 PRE_COPY_PROPERTY = "x-allow-pre-copy"
 """Of vfio-pci in patched QEMUs: whether pre-copy may be used with a device that offers it."""
 BY_MACHINE = "by-machine"
@@ -49,6 +51,13 @@ class VfioDeviceSpec:
         """The properties that vfio-pci is given."""
         given = {PRE_COPY_PROPERTY: self.allow_pre_copy} if self.allow_pre_copy in ("on", "off") else {}
         return {**self.properties, **given}
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it is the primary of a failover pair: QEMU unplugs it for a migration, and plugs in the destination's
+        once the guest is there (docs/system/virtio-net-failover.rst of QEMU).
+        """
+        return bool(self.properties.get(FAILOVER_PROPERTY))
 
     def named_properties(self) -> list[str]:
         """The properties that QEMU's vfio-pci must have."""

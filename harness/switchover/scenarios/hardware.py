@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from switchover.guests.hardware import IOMMUS, NIC_OWN, TOPOLOGY, parse_option
+from switchover.guests.hardware import IOMMUS, NIC_OWN, TOPOLOGY, is_standby, parse_option
 from switchover.guests.spec import OVMF, GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.record.toml import suggest
-from switchover.scenarios.case import SideSpec
+from switchover.scenarios.case import FAILOVER_PROPERTY, AnyDevice, FunctionSpec, SideSpec
 
 _Found = tuple[tuple[str | int, ...], str]
 """The way to a value of a case, and what is wrong with it: a :data:`switchover.scenarios.limits.Problem`."""
@@ -49,6 +49,31 @@ def find_hardware_problems(side: SideSpec, name: str) -> Iterator[_Found]:
         yield (*place, *path), text
     for path, text in _find_clashes("qemu_objects", guest.qemu_objects, lambda word: ""):
         yield (*place, *path), text
+    for device in side.devices:
+        if text := _find_wrong_pair(device, guest):
+            yield (name, "devices", device.id, "properties", FAILOVER_PROPERTY), text
+
+
+def _find_wrong_pair(device: AnyDevice, guest: GuestSpec) -> str:
+    """What is wrong with the failover pair that a device is the primary of; empty: nothing, or it is of none."""
+    if not device.is_primary:
+        return ""
+    if not isinstance(device, FunctionSpec):
+        return "needs a PCI function (pci) that is a NIC: QEMU takes no other primary"
+    if guest.driver == "libvirt":
+        return 'needs driver = "qmp": with libvirt further devices come after those that are passed through'
+    standbys = [parse_option(text).id for text in guest.qemu_devices if _is_readable(text) and is_standby(text)]
+    if (wanted := device.properties[FAILOVER_PROPERTY]) in standbys:
+        return ""
+    return f'qemu_devices has no standby {wanted!r}: write "virtio-net-pci,id={wanted},failover=on,mac=MAC" there'
+
+
+def _is_readable(text: str) -> bool:
+    try:
+        parse_option(text)
+    except ValueError:
+        return False  # which is told of itself
+    return True
 
 
 def _find_owner(identity: str, taken: dict[str, str]) -> str:

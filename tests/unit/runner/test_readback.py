@@ -83,7 +83,7 @@ def test_a_value_that_is_not_held(allow: AllowPreCopy) -> None:
 def test_a_qemu_that_could_not_be_asked_before(holds: bool, passes: bool) -> None:
     """What it holds after the migration is told, and is a check of its own; before, nothing is asked."""
     side = make_side({PROPERTY: holds, "x-size": 4096}, device("on", properties={"x-size": "4K"}))
-    found, wanted = read_back_late(side, "destination")
+    found, wanted = read_back_late(side, "destination", ())
     check = check_properties(wanted["destination"], found["destination"], "destination")
     assert found == {"destination": {PROPERTY: "on" if holds else "off", "x-size": "4096"}}
     assert check.passed is passes

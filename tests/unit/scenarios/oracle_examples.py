@@ -347,6 +347,7 @@ COMPLETING = (
     "device-fails-once-it-is-saved", "fault-that-never-happens", "paused-before", "stream-version-read",
     "x-allow-pre-copy-of-old-machines", "x-allow-pre-copy-of-new-machines", "device-reset-out-of-pre-copy",
     "guest-suspended", "device-unplugged-before", "device-not-unplugged-meanwhile", "link-comes-back",
+    "failover-primary",
 )  # fmt: skip
 
 

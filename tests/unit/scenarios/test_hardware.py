@@ -4,6 +4,7 @@
 import pytest
 from tests.unit.scenarios.samples import plan
 
+from switchover.guests.hardware import render_late, render_standbys
 from switchover.guests.spec import GuestSpec
 from switchover.record.errors import UsageError
 from switchover.scenarios.building import build_case
@@ -71,6 +72,36 @@ def test_mistakes(text: str, told: str) -> None:
     """Each is told with its line, its key and what is allowed."""
     lines = [line.replace("scenario: ", "x: ") for line in explain(f"[guest]\n{text}\n")]
     assert any(told in line for line in lines), lines
+
+
+PAIR = "virtio-net-pci,id=s,failover=on"
+PRIMARY = "[[devices]]\nid = 'nic'\npci = '0000:01:00.0'\nproperties = { failover_pair_id = 's' }\n"
+
+
+def test_a_failover_pair() -> None:
+    """The standby comes after the guest's own NIC, by which it is asked, and before the primary, which QEMU holds back
+    then; other further devices come last.
+    """
+    (entry,) = plan(f"[guest]\nqemu_devices = ['edu', '{PAIR}']\n{PRIMARY}")
+    guest = entry.case.source.guest
+    assert (render_standbys(guest), render_late(guest)) == (["-device", PAIR], ["-device", "edu"])
+    assert entry.rule.name == "failover-primary"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PRIMARY, "qemu_devices has no standby 's': write \"virtio-net-pci,id=s,failover=on,mac=MAC\" there"),
+        (f"[guest]\nqemu_devices = ['virtio-net-pci,id=s']\n{PRIMARY}", "qemu_devices has no standby 's'"),
+        (f"[guest]\nqemu_devices = ['{PAIR}']\ndriver = 'libvirt'\n{PRIMARY}", 'needs driver = "qmp"'),
+        (
+            f"[guest]\nqemu_devices = ['{PAIR}']\n[device]\nproperties = {{ failover_pair_id = 's' }}\n",
+            "needs a PCI function (pci) that is a NIC",
+        ),
+    ],
+)
+def test_no_failover_pair(text: str, told: str) -> None:
+    assert any(told in line for line in explain(text))
 
 
 def test_an_id_may_be_a_devices_and_an_objects() -> None:

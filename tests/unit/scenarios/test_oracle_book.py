@@ -121,6 +121,7 @@ NOT_RUN_YET = {
     "enable-migration-on-with-generic-driver",
     "enable-migration-on-without-migration",
     "enable-migration-on-without-stop-copy",
+    "failover-primary",
     "generic-vfio-pci-driver",
     "guest-panics",
     "libvirt-other-interrupt-chip",

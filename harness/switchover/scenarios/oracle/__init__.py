@@ -105,7 +105,7 @@ GROUPS = (
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
     Group("The device's stream has another version, and is taken", READ_VERSIONS),
     Group("Whether pre-copy is used", PRE_COPY),
-    Group("They do something meanwhile, and the migration completes", DONE_WITHOUT_HARM),
+    Group("They do something meanwhile, and the migration completes", DONE_WITHOUT_HARM, of_all_devices=True),
 )
 """In the order in which a case meets them."""
 ORACLE = tuple(rule for group in GROUPS for rule in group.rules)

@@ -84,6 +84,16 @@ DONE_WITHOUT_HARM = (
         when=_does_before(Action.UNPLUG_DEVICE),
     ),
     make_rule(
+        "failover-primary",
+        "A PCI function of the source is the primary of a failover pair.",
+        V.COMPLETED,
+        because="QEMU has the guest give it back before anything is sent (status wait-unplug), so that it blocks "
+        "nothing; the destination's is plugged in while the guest's state is loaded, in the downtime",
+        source="QEMU 10.0, hw/net/virtio-net.c: virtio_net_handle_migration_primary, failover_add_primary; "
+        "hw/vfio/pci.c: vfio_pci_realize",
+        when=lambda traits: any(function.is_primary for function in traits.source.functions),
+    ),
+    make_rule(
         "device-not-unplugged-meanwhile",
         "A device is to be unplugged or plugged in while the migration goes on.",
         V.COMPLETED,

@@ -15,7 +15,15 @@ from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
-from switchover.scenarios.case import BY_MACHINE, PRE_COPY_PROPERTY, Case, DeviceSpec, FunctionSpec, SideSpec
+from switchover.scenarios.case import (
+    BY_MACHINE,
+    FAILOVER_PROPERTY,
+    PRE_COPY_PROPERTY,
+    Case,
+    DeviceSpec,
+    FunctionSpec,
+    SideSpec,
+)
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.forecast import Ending, Forecast, Stream, Terms, forecast, make_stream, make_terms
 from switchover.scenarios.oracle.hardware_traits import HardwareTraits, make_hardware_traits
@@ -75,6 +83,11 @@ class FunctionTraits:
 
     def property_of(self, name: str, default: str) -> str:
         return dict(self.properties).get(name, default)
+
+    @property
+    def is_primary(self) -> bool:
+        """Of a failover pair."""
+        return bool(self.property_of(FAILOVER_PROPERTY, ""))
 
 
 @dataclass(frozen=True)
@@ -196,12 +209,15 @@ class Traits:
         return any(fault.action is action for fault in self.faults)
 
     def on_the_way(self) -> "Traits":
-        """The same, with the devices that the guest has when it is told to migrate."""
+        """The same, with the devices that the guest has when it migrates: without those that were unplugged before, and
+        the primaries of failover pairs, which QEMU unplugs.
+        """
         unplugged = frozenset(
             fault.device or self.source.first
             for fault in self.faults
             if fault.action is Action.UNPLUG_DEVICE and fault.phase is Phase.BEFORE
         )
+        unplugged |= {function.id for function in self.source.functions if function.is_primary}
         if not unplugged:
             return self
         return replace(self, source=self.source.without(unplugged), destination=self.destination.without(unplugged))

@@ -42,7 +42,7 @@ from switchover.migration.transport import Stream
 from switchover.migration.transports import TRANSPORTS
 from switchover.migration.watch import HangWatch
 from switchover.record.errors import Deadline, GuestCrashed, NotReady, Refused
-from switchover.record.log import LOG
+from switchover.record.log import say
 from switchover.record.units import MIB
 
 SAMPLE_INTERVAL_S = 0.1
@@ -428,7 +428,7 @@ def carry_out(intervention: Intervention, status: str | None) -> Intervened | No
     except Rejected as error:
         rejected = error.why or error.what
     except NotMade as error:
-        LOG.debug("%s: %s", intervention.label, error)
+        say(f"{intervention.label}: {error}")
         return None
     return Intervened(
         intervention.name, intervention.phase, status, began, time.monotonic_ns(), intervention.at_s, rejected

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from switchover.devices.reference import find_driven
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.host import Host
-from switchover.hosts.waiting import wait_until
+from switchover.hosts.waiting import stretch, wait_until
 from switchover.migration.phases import NotMade, Rejected
 from switchover.record.errors import Deadline, NotReady, Refused, SwitchoverError
 from switchover.runner.side import Side
@@ -15,7 +15,11 @@ from switchover.runner.side import Side
 _EVENT_S = 30
 # once the shell that was told so has answered: nothing is left to answer it afterwards
 _REBOOT = "{ sleep 0.1; reboot -f || reboot; } </dev/null >/dev/null 2>&1 &"
-_SUSPEND = "grep -q mem /sys/power/state && { { sleep 0.1; echo mem >/sys/power/state; } </dev/null >/dev/null 2>&1 & }"
+_SUSPEND = r"""
+grep -q mem /sys/power/state || { echo "its kernel has no suspend to memory" >&2; exit 1; }
+{ sleep 0.1; echo mem >/sys/power/state; } </dev/null >/dev/null 2>&1 &
+"""
+_KERNEL_LOG = "dmesg | tail -n 12"
 # the kernel keeps what it can of a function over its reset (pci_reset_function); the rest is its driver's
 _RESET = "echo 1 >../reset && echo 1 >reinit"
 
@@ -33,7 +37,7 @@ def reboot(guest: QemuGuest, login: Host) -> None:
 
     with _telling(f"The guest of {guest.label} does not reboot."):
         login.run(["sh", "-c", _REBOOT])
-        wait_until(f"the guest of {guest.label} to reset the machine", has_begun, timeout=_EVENT_S)
+        wait_until(f"the guest of {guest.label} to reset the machine", has_begun, timeout=stretch(_EVENT_S))
 
 
 def suspend(guest: QemuGuest, login: Host) -> None:
@@ -44,12 +48,15 @@ def suspend(guest: QemuGuest, login: Host) -> None:
     seen = len(guest.qmp.events)
     with _telling(f"The guest of {guest.label} does not suspend itself."):
         login.run(["sh", "-c", _SUSPEND])
-        wait_until(
-            f"the guest of {guest.label} to suspend itself",
-            lambda: any(event.name == "SUSPEND" for event in guest.qmp.events[seen:]),
-            timeout=_EVENT_S,
-            invariants=[guest.require_alive],
-        )
+        try:
+            wait_until(
+                f"the guest of {guest.label} to suspend itself",
+                lambda: any(event.name == "SUSPEND" for event in guest.qmp.events[seen:]),
+                timeout=stretch(_EVENT_S),
+                invariants=[guest.require_alive],
+            )
+        except Deadline as error:
+            raise NotReady(error.what, why=login.run(["sh", "-c", _KERNEL_LOG], timeout=stretch(10)).text) from error
 
 
 def reset_device(side: Side, device_id: str, login: Host) -> None:

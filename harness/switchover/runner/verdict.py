@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Verdicts: what happened to a repeat, from how it ended. Pure."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -87,10 +88,17 @@ def judge_result(
         case "failed" if race := find_race(result, checks):
             words = "; ".join(word for word in (result.error, result.destination_error) if word)
             return Verdict(VerdictName.FAILED, "source", f"failed: {words}", race)
-        case status if result.destination_error and result.failed_first != "source":
+        case status if result.destination_error and (result.failed_first != "source" or _was_closed(result.error)):
             return Verdict(VerdictName.FAILED, "destination", f"{status}: {result.destination_error}")
         case status:
             return Verdict(VerdictName.FAILED, "source", f"{status}: {result.error}")
+
+
+def _was_closed(error: str) -> bool:
+    """Whether a source only says that the other end has closed the stream. A destination closes it as soon as it fails,
+    and has the status failed once its threads have ended, which may be later than the source has it.
+    """
+    return re.fullmatch(r"Unable to write to socket: (Broken pipe|Connection reset by peer)", error) is not None
 
 
 def find_race(result: MigrationResult, checks: Sequence[Check]) -> Race:

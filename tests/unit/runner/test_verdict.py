@@ -75,6 +75,16 @@ def test_the_side_that_failed_first_said_why(first: str, side: str) -> None:
     assert judge_result(result, []) == Verdict(VerdictName.FAILED, side, f"failed: {words[side]}")
 
 
+@pytest.mark.parametrize("why", ["Broken pipe", "Connection reset by peer"])
+def test_the_side_that_closed_the_stream_said_why(why: str) -> None:
+    """A source that only finds the stream closed, however early it says so, has nothing to say of its own."""
+    error = f"Unable to write to socket: {why}"
+    result = make_result("failed", error=error, destination_error="load of section failed", failed_first="source")
+    assert judge_result(result, []) == Verdict(VerdictName.FAILED, "destination", "failed: load of section failed")
+    alone = make_result("failed", error=error, failed_first="source")
+    assert judge_result(alone, []) == Verdict(VerdictName.FAILED, "source", f"failed: {error}")
+
+
 def tell(**statuses: list[tuple[str, int]]) -> dict[str, tuple[Said, ...]]:
     """Statuses of both sides with their times."""
     return {side: tuple(Said(*one) for one in told) for side, told in statuses.items()}

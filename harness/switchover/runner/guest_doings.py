@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from switchover.devices.reference import find_driven
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.host import Host
-from switchover.hosts.waiting import stretch, wait_until
+from switchover.hosts.waiting import wait_until
 from switchover.migration.phases import NotMade, Rejected
 from switchover.record.errors import Deadline, NotReady, Refused, SwitchoverError
 from switchover.runner.side import Side
@@ -37,7 +37,7 @@ def reboot(guest: QemuGuest, login: Host) -> None:
 
     with _telling(f"The guest of {guest.label} does not reboot."):
         login.run(["sh", "-c", _REBOOT])
-        wait_until(f"the guest of {guest.label} to reset the machine", has_begun, timeout=stretch(_EVENT_S))
+        wait_until(f"the guest of {guest.label} to reset the machine", has_begun, timeout=_EVENT_S)
 
 
 def suspend(guest: QemuGuest, login: Host) -> None:
@@ -52,11 +52,11 @@ def suspend(guest: QemuGuest, login: Host) -> None:
             wait_until(
                 f"the guest of {guest.label} to suspend itself",
                 lambda: any(event.name == "SUSPEND" for event in guest.qmp.events[seen:]),
-                timeout=stretch(_EVENT_S),
+                timeout=_EVENT_S,
                 invariants=[guest.require_alive],
             )
         except Deadline as error:
-            raise NotReady(error.what, why=login.run(["sh", "-c", _KERNEL_LOG], timeout=stretch(10)).text) from error
+            raise NotReady(error.what, why=login.run(["sh", "-c", _KERNEL_LOG], timeout=10).text) from error
 
 
 def reset_device(side: Side, device_id: str, login: Host) -> None:

@@ -193,6 +193,21 @@ def test_a_script_of_functions(pci_lab: Lab, host: Host, tmp_path: Path) -> None
     assert "verdict: blocked, as recorded" in completed.text
 
 
+def test_a_failover_pair(pci_lab: Lab, tmp_path: Path) -> None:
+    """QEMU has the guest give its NIC back before anything is sent, and plugs the destination's in: what blocks a
+    migration alone does not as a primary, and the guest has a NIC at the end.
+    """
+    (found,) = select(expand(load_scenario(catalogue_directory() / "failover-pair.toml")), "nic=primary")
+    directory = make_run_directory("test", tmp_path).repeat("case", 1)
+    record = run_repeat(found.case, 1, pair_of_lab(pci_lab), directory, {})
+    assert record.verdict.name is VerdictName.COMPLETED, record.verdict
+    assert record.mismatch == ""
+    assert record.check("guest.pci-drivers").observed == f"{NIC} e1000e"
+    assert record.properties["destination"]["failover_pair_id"] == "standby"
+    statuses = re.findall(r'"status": "([a-z-]+)"', (directory.path / "source.events.jsonl").read_text())
+    assert statuses[:3] == ["setup", "wait-unplug", "active"]
+
+
 def test_a_function_that_must_migrate_is_refused(pci_lab: Lab) -> None:
     """With enable-migration=on QEMU does not even start with a function whose driver has no migration."""
     device = FunctionSpec(pci=SINGLE[0], vfio_driver="vfio-pci", properties={"enable-migration": "on"})

@@ -157,14 +157,30 @@ def _add_devices(domain: Element, launch: Launch, files: GuestFiles) -> None:
         _add_interface(devices, spec, files)
     serial = SubElement(devices, "serial", type="file")
     SubElement(serial, "source", path=files.console)
-    for number in range(1, _first_port(spec) + len(launch.devices) if launch.devices else 1):
-        SubElement(devices, "controller", type="pci", index=str(number), model="pcie-root-port")
+    _add_ports(devices, launch)
     for device in launch.present:
         _add_hostdev(devices, device, _port_of(launch, device))
     SubElement(devices, "memballoon", model="none")
     rng = SubElement(devices, "rng", model="virtio")
     SubElement(rng, "backend", model="random").text = "/dev/urandom"
     add_iommu(devices, spec)
+
+
+def _add_ports(devices: Element, launch: Launch) -> None:
+    """Root ports: without VFIO devices and further ones libvirt makes its own.
+
+    QEMU makes what is on its command line in words, as further devices are, before what libvirt says in JSON, and gives
+    it the lowest slots: then root ports have slots that are higher.
+    """
+    spec = launch.spec
+    for number in range(_first_port(spec) + len(launch.devices) - 1 if launch.devices or spec.qemu_devices else 0):
+        port = SubElement(devices, "controller", type="pci", index=str(number + 1), model="pcie-root-port")
+        if spec.qemu_devices:
+            slot, function = divmod(number, 8)
+            address = SubElement(port, "address", type="pci", domain="0x0000", bus="0x00", slot=f"0x{0x10 + slot:02x}")
+            address.set("function", f"0x{function}")
+            if function == 0:
+                address.set("multifunction", "on")
 
 
 def _add_disk(devices: Element, spec: GuestSpec) -> None:

@@ -228,6 +228,7 @@ class LibvirtGuest(QemuGuest):
         with self.libvirtd.calls(f"the device {device.id}"):
             live = self.libvirtd.module.VIR_DOMAIN_AFFECT_LIVE
             self.domain.attachDeviceFlags(render_hostdev(self.launch, device), live)
+        self.launch = replace(self.launch, bare=self.launch.bare | {device.id})
 
     def unplug(self, device_id: str) -> None:
         device = next(one for one in self.launch.devices if one.id == device_id)

@@ -207,6 +207,9 @@ class Launch:
     devices: tuple[VfioDevice, ...] = ()
     absent: frozenset[str] = frozenset()
     """Ids of those that it does not have now: their slots are empty."""
+    bare: frozenset[str] = frozenset()
+    """Ids of those that libvirt plugged in: overrides, by which it gives a device its properties, are for devices that
+    a domain begins with (seen with libvirt 11.3)."""
 
     @property
     def present(self) -> tuple[VfioDevice, ...]:

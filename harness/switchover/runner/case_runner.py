@@ -15,6 +15,7 @@ from switchover.guests.snapshots import NotRestored, Snapshots
 from switchover.hosts.loop import LoopThread
 from switchover.hosts.qmp import QmpSession
 from switchover.lab.starvation import StarvationMeter
+from switchover.migration.phases import Action
 from switchover.migration.session import Sample
 from switchover.probes.probe import RunningProbe
 from switchover.record.errors import Refused, SwitchoverError
@@ -327,7 +328,7 @@ def _execute(
         listener.is_second = False
         listener.step("release")
         if shared is not None:
-            _leave(shared, guest_session, attempt, listener.place)
+            _leave(shared, guest_session, attempt, case, listener.place)
 
 
 def _try_hop(hop: Case, guest_session: GuestSession, listener: _Keeping, tried: list[TriedHop]) -> None:
@@ -354,11 +355,18 @@ def _ended_on_error(shared: SharedGuest) -> Iterator[None]:
         raise
 
 
-def _leave(shared: SharedGuest, guest_session: GuestSession, attempt: Attempt, directory: RepeatDirectory) -> None:
-    """Let the next case have the guest, if nothing is wrong with it; what its QEMU left so far is kept here."""
+def _leave(
+    shared: SharedGuest, guest_session: GuestSession, attempt: Attempt, case: Case, directory: RepeatDirectory
+) -> None:
+    """Let the next case have the guest, if nothing is wrong with it; what its QEMU left so far is kept here.
+
+    One that has suspended itself is not the same any more: seen with QEMU 10.0 and q35, it does not suspend itself a
+    second time (its kernel wakes at once, QEMU tells no SUSPEND), and lets no device go.
+    """
     guest = guest_session.side.guest
     blocked = isinstance(attempt.error, Refused)
     well = (blocked or attempt.checks) and all(check.passed for check in attempt.checks)
+    well = well and not case.does(Action.SUSPEND_GUEST)
     if attempt.ended != "source" and (well or shared.is_subject):
         _keep_evidence(guest, guest.side, directory)
         shared.leave()

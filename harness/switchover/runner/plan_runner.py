@@ -64,7 +64,6 @@ class _Progress:
     left: list[Turn]
     reason: str = "the run ended before"
     losses: int = 0
-    asked: bool = False
     kept: bool = False
 
 
@@ -98,8 +97,9 @@ def execute(
         while progress.left and not progress.kept:
             try:
                 with lease() as leased:
-                    if not progress.asked:
-                        _gate(progress, directory, listener, leased)
+                    _gate(
+                        progress, directory, listener, leased
+                    )  # those that come after a loss lack what the others got
                     _run_until_lost(
                         progress, directory, listener, leased, keeper, run, retries, share_guest=share_guest
                     )
@@ -217,7 +217,6 @@ def _gate(progress: _Progress, directory: RunDirectory, listener: RunListener, l
         listener,
         lambda turn: Decision() if turn.apart is not None else decide(turn.case, turn.hosts, known),
     )
-    progress.asked = True
 
 
 def _foresee(turn: Turn, known: Known) -> Turn:

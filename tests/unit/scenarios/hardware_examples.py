@@ -26,7 +26,7 @@ HARDWARE_EXAMPLES = [
     ("libvirt-other-topology", f"{LIBVIRT}, vcpus = 2, source.topology.cores = 2, destination.topology.sockets = 2",
      f"{LIBVIRT}, vcpus = 2, topology.sockets = 2", V.BLOCKED, "source",
      "unsupported: Target CPU sockets 2 does not match source 1"),
-    ("libvirt-other-iommu", f'{LIBVIRT}, source.iommu = "intel-iommu,caching-mode=on", {AUTO}', LIBVIRT,
+    ("libvirt-other-iommu", f'{LIBVIRT}, destination.iommu = "intel-iommu,caching-mode=on"', LIBVIRT,
      V.BLOCKED, "source", "unsupported: Target domain IOMMU device count does not match source"),
     ("libvirt-other-interrupt-chip", f'{LIBVIRT}, source.machine = "q35,kernel-irqchip=split"', LIBVIRT, V.BLOCKED,
      "source", "unsupported: State of feature 'ioapic' differs: source: 'ioapic=qemu', destination: 'ioapic=none'"),

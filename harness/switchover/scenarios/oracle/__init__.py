@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case
-from switchover.scenarios.oracle.blocked import BLOCKED
+from switchover.scenarios.oracle.blocked import BLOCKED, BLOCKERS
 from switchover.scenarios.oracle.capabilities import REFUSED_CAPABILITIES, UNLIKE_CAPABILITIES
 from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.cpus import CPUS, REFUSED_CPUS
@@ -85,8 +85,8 @@ GROUPS = (
     Group("Rejected before migrate", (*REFUSED, *REFUSED_CAPABILITIES), of_all_devices=True),
     Group("TLS: credentials are rejected", TLS_REFUSED),
     Group("The stream has no such way", TRANSPORTS_REFUSED),
+    Group("migrate is rejected: a device blocks it", (*HARDWARE_BLOCKED, *BLOCKERS)),
     Group("libvirt compares the two sides", STABLE_ABI),
-    Group("migrate is rejected: hardware of the guest", HARDWARE_BLOCKED),
     Group("migrate is rejected", (*BLOCKED, *TRANSPORTS_BLOCKED)),
     Group("The way of the stream ends", TRANSPORTS_FAILED),
     Group("Settings of the two sides do not fit", UNLIKE_CAPABILITIES),

@@ -22,7 +22,7 @@ def _has_capability(traits: Traits, name: str) -> bool:
     return name in traits.capabilities[0] and traits.source.has_device
 
 
-BLOCKED = (
+BLOCKERS = (
     make_rule(
         "old-protocol-at-source",
         "The source's QEMU knows version 1 of VFIO's migration protocol only, and the device has version 2.",
@@ -88,6 +88,10 @@ BLOCKED = (
         source=REALIZE,
         when=lambda traits: "auto" in list_enabled(traits.source),
     ),
+)
+"""What devices tell QEMU as soon as it has them. libvirt asks for them before it compares the two sides."""
+
+BLOCKED = (
     make_rule(
         "postcopy-with-vfio",
         "postcopy-ram is on, and the guest has a VFIO device.",

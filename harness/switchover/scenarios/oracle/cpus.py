@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.qemus import is_one_of
 from switchover.scenarios.oracle.rule import UNKNOWN_SECTION, make_rule
-from switchover.scenarios.oracle.traits import GuestTraits, Traits, is_by_libvirt
+from switchover.scenarios.oracle.traits import GuestTraits, Traits, list_started
 
 V = VerdictName
 _XSAVE = frozenset({"xsave", "avx"})
@@ -83,9 +83,7 @@ def _is_host_without_kvm(guest: GuestTraits) -> bool:
 
 
 def _needs_kvm(traits: Traits) -> bool:
-    # libvirt compares both sides before it starts a QEMU at the destination
-    sides = traits.sides()[:1] if is_by_libvirt(traits) else traits.sides()
-    return any(_is_host_without_kvm(side.guest) for side in sides)
+    return any(_is_host_without_kvm(side.guest) for side in list_started(traits))
 
 
 def _accelerators(traits: Traits) -> tuple[str, ...]:

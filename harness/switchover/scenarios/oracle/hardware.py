@@ -5,7 +5,7 @@ from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.hardware_traits import HardwareTraits
 from switchover.scenarios.oracle.qemus import is_one_of
 from switchover.scenarios.oracle.rule import UNKNOWN_SECTION, make_rule
-from switchover.scenarios.oracle.traits import SideTraits, Traits, has_other_standard_devices
+from switchover.scenarios.oracle.traits import SideTraits, Traits, has_other_standard_devices, list_started
 
 V = VerdictName
 _UNMIGRATABLE = frozenset({"nvme", "ufs", "virtio-crypto-pci", "virtio-sound-pci", "vhost-user-vsock-pci", "usb-uas"})
@@ -106,10 +106,10 @@ HARDWARE_REFUSED = (
         "interrupt-remapping-in-kernel",
         "The guest has an emulated IOMMU with intremap=on, and KVM's own interrupt chip.",
         V.REFUSED,
-        says="Interrupt Remapping cannot work with kernel-irqchip=on",
+        reason="Interrupt Remapping cannot work with kernel-irqchip=on|interrupt remapping requires split I/O APIC",
         because="interrupts that KVM delivers by itself pass no emulated IOMMU; the machine needs kernel-irqchip=split",
-        source="QEMU 10.0, hw/i386/x86-iommu.c: x86_iommu_realize",
-        when=lambda traits: any(_remaps_in_kernel(side) for side in traits.sides()),
+        source="QEMU 10.0, hw/i386/x86-iommu.c: x86_iommu_realize; libvirt 11.3, qemu/qemu_validate.c",
+        when=lambda traits: any(_remaps_in_kernel(side) for side in list_started(traits)),
     ),
     make_rule(
         "viommu-with-enabled-migration",
@@ -119,7 +119,7 @@ HARDWARE_REFUSED = (
         because="what would block the migration of another device makes realize of this one fail; 11.0 and newer look "
         "at how dirty pages are tracked instead",
         source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_realize",
-        when=lambda traits: any(_forbids_iommu(side) and _has_enabled_device(side) for side in traits.sides()),
+        when=lambda traits: any(_forbids_iommu(side) and _has_enabled_device(side) for side in list_started(traits)),
     ),
     make_rule(
         "viommu-without-caching-mode",
@@ -128,7 +128,7 @@ HARDWARE_REFUSED = (
         says="We need to set caching-mode=on for intel-iommu to enable device assignment with IOMMU protection",
         because="without it the guest's kernel need not tell of mappings that it adds, which VFIO has to follow",
         source="QEMU 10.0, hw/i386/intel_iommu.c: vtd_machine_done_notify_one",
-        when=lambda traits: any(_lacks_caching_mode(side) for side in traits.sides()),
+        when=lambda traits: any(_lacks_caching_mode(side) for side in list_started(traits)),
     ),
 )
 """In the order in which QEMU meets them: the IOMMU is made first, devices next, and then the machine is done."""

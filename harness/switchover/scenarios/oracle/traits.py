@@ -407,6 +407,13 @@ def is_by_libvirt(traits: Traits) -> bool:
     return traits.source.guest.driver == "libvirt"
 
 
+def list_started(traits: Traits) -> tuple[SideTraits, ...]:
+    """Sides of which a QEMU is started before the sides are compared: libvirt compares both before it starts one at the
+    destination.
+    """
+    return traits.sides()[:1] if is_by_libvirt(traits) else traits.sides()
+
+
 def is_paused(traits: Traits) -> bool:
     """Whether the guest does not run when it is told to migrate."""
     return _pauses_first(traits.faults)

@@ -116,7 +116,10 @@ def is_standby(text: str) -> bool:
     >>> is_standby("virtio-net-pci,id=s,failover=on"), is_standby("virtio-net-pci")
     (True, False)
     """
-    return parse_option(text).properties.get("failover") == "on"
+    try:
+        return parse_option(text).properties.get("failover") == "on"
+    except ValueError:
+        return False
 
 
 def render_early(spec: GuestSpec) -> list[str]:

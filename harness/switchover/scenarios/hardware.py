@@ -62,18 +62,10 @@ def _find_wrong_pair(device: AnyDevice, guest: GuestSpec) -> str:
         return "needs a PCI function (pci) that is a NIC: QEMU takes no other primary"
     if guest.driver == "libvirt":
         return 'needs driver = "qmp": with libvirt further devices come after those that are passed through'
-    standbys = [parse_option(text).id for text in guest.qemu_devices if _is_readable(text) and is_standby(text)]
+    standbys = [parse_option(text).id for text in guest.qemu_devices if is_standby(text)]
     if (wanted := device.properties[FAILOVER_PROPERTY]) in standbys:
         return ""
     return f'qemu_devices has no standby {wanted!r}: write "virtio-net-pci,id={wanted},failover=on,mac=MAC" there'
-
-
-def _is_readable(text: str) -> bool:
-    try:
-        parse_option(text)
-    except ValueError:
-        return False  # which is told of itself
-    return True
 
 
 def _find_owner(identity: str, taken: dict[str, str]) -> str:

@@ -155,6 +155,19 @@ def test_both_sides_are_one_domain() -> None:
     assert moved.replace("000000000009", "000000000000") == source
 
 
+@pytest.mark.parametrize("devices", [(), (MEDIATED,), (FUNCTION,) * 9])
+def test_ports_leave_low_slots_to_further_devices(devices: tuple[VfioDevice, ...]) -> None:
+    """QEMU makes these first, and gives them the lowest slots; eight ports have a slot, which the first opens."""
+    more = tuple(replace(device, id=f"d{number}") for number, device in enumerate(devices))
+    addresses = build(GuestSpec(qemu_devices=("edu",)), *more).findall("devices/controller/address")
+    assert len(addresses) == 2 + len(devices)
+    placed = [(one.get("slot"), one.get("function"), one.get("multifunction")) for one in addresses]
+    assert placed[0] == ("0x10", "0x0", "on")
+    assert placed[1] == ("0x10", "0x1", None)
+    assert placed[8:] == ([("0x11", "0x0", "on"), ("0x11", "0x1", None), ("0x11", "0x2", None)] if devices[1:] else [])
+    assert build(GuestSpec(), MEDIATED).findall("devices/controller/address") == []
+
+
 @pytest.mark.parametrize("spec", [GuestSpec(), GuestSpec(bridge=""), GuestSpec(disk="/images/a.raw")])
 def test_an_absent_device_changes_nothing_else(spec: GuestSpec) -> None:
     """Its root port is there and empty, and comes after those that libvirt gives to all other devices; by itself, as it

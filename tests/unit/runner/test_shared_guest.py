@@ -22,6 +22,7 @@ from tests.unit.runner.guest_sessions import (
 
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
+from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.checks import CheckId
 from switchover.record.errors import HostLost, Refused
@@ -33,6 +34,7 @@ from switchover.runner.guest_session import GuestSession
 from switchover.runner.host_pair import HostPair
 from switchover.runner.shared_guest import SharedGuest, can_share, name_extras
 from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, SideSpec, make_case, with_one_device, with_start
+from switchover.scenarios.faults import Fault
 
 GOOD, BAD = (
     Check(CheckId.GUEST_BOOT_ID, "guest is the same", True, "yes", "yes"),
@@ -306,6 +308,14 @@ def test_a_blocked_migration_leaves_the_guest(run_case: RunCase, world: World) -
     record, _ = run_case()
     assert record.fingerprint["guest"]["migration"] == 1
     assert world.log.count("boot source") == 1
+
+
+def test_a_guest_that_has_slept_is_not_shared(run_case: RunCase, world: World) -> None:
+    """It has woken up as another one: the next case has a guest that never slept."""
+    run_case(case=replace(CASE, faults=(Fault(Action.SUSPEND_GUEST, Phase.BEFORE),)))
+    record, _ = run_case()
+    assert record.fingerprint["guest"]["migration"] == 1
+    assert world.log.count("boot source") == 2
 
 
 @pytest.mark.parametrize("trouble", ["check", "second migration", "lost", "bug"])

@@ -167,20 +167,19 @@ def _add_devices(domain: Element, launch: Launch, files: GuestFiles) -> None:
 
 
 def _add_ports(devices: Element, launch: Launch) -> None:
-    """Root ports: without VFIO devices and further ones libvirt makes its own.
-
-    QEMU makes what is on its command line in words, as further devices are, before what libvirt says in JSON, and gives
-    it the lowest slots: then root ports have slots that are higher.
+    """Root ports, from slot 0x10 on: QEMU makes what is on its command line in words, as further devices are, before
+    what libvirt says in JSON, and gives it the lowest slots. So they are at the same places on both sides, whichever
+    has further devices. A machine without PCI Express has none, as long as nothing is to be passed through.
     """
-    spec = launch.spec
-    for number in range(_first_port(spec) + len(launch.devices) - 1 if launch.devices or spec.qemu_devices else 0):
+    if not launch.devices and "q35" not in parse_machine(launch.spec.machine)[0]:
+        return
+    for number in range(_first_port(launch.spec) + len(launch.devices) - 1):
+        slot, function = divmod(number, 8)
         port = SubElement(devices, "controller", type="pci", index=str(number + 1), model="pcie-root-port")
-        if spec.qemu_devices:
-            slot, function = divmod(number, 8)
-            address = SubElement(port, "address", type="pci", domain="0x0000", bus="0x00", slot=f"0x{0x10 + slot:02x}")
-            address.set("function", f"0x{function}")
-            if function == 0:
-                address.set("multifunction", "on")
+        address = SubElement(port, "address", type="pci", domain="0x0000", bus="0x00", slot=f"0x{0x10 + slot:02x}")
+        address.set("function", f"0x{function}")
+        if function == 0:
+            address.set("multifunction", "on")
 
 
 def _add_disk(devices: Element, spec: GuestSpec) -> None:

@@ -139,7 +139,7 @@ HARDWARE_BLOCKED = (
         "The source has a device whose state cannot be saved, such as nvme or amd-iommu.",
         V.BLOCKED,
         "source",
-        says="State blocked by non-migratable device",
+        reason="non-migratable device",
         because="the device's VMState is marked as one that cannot migrate",
         source="QEMU, migration/savevm.c: qemu_savevm_state_blocked",
         when=lambda traits: _is_unmigratable(traits.source),

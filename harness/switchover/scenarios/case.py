@@ -328,6 +328,8 @@ def in_order(case: Case) -> Case:
     healthy = side_in_order(case.source)
     multifd = all(case.settings.all_capabilities(side).get("multifd", False) for side in ("source", "destination"))
     settings = MigrationSettings(downtime_limit_ms=120_000, capabilities={"multifd": True} if multifd else {})
+    if not case.settings.switchover_bandwidth:  # which an older QEMU has not
+        settings = replace(settings, switchover_bandwidth=0)
     plugging = tuple(fault for fault in case.faults if fault.action in HOTPLUG and not fault.is_on_the_way)
     return Case(f"{case.id}, in order", healthy, healthy, settings, plugging, heartbeat_us=0)
 

@@ -156,3 +156,5 @@ def test_a_migration_in_order() -> None:
     on_one_side = replace(case, settings=replace(case.settings, destination_capabilities={"multifd": False}))
     assert in_order(on_one_side).settings == MigrationSettings(downtime_limit_ms=120_000)
     assert in_order(healthy).source == healthy.source
+    without = in_order(replace(case, settings=replace(case.settings, switchover_bandwidth=0)))
+    assert without.settings.switchover_bandwidth == 0

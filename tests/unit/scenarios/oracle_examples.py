@@ -371,6 +371,8 @@ BY_QEMU = [
      "failed: VQ 0 vring.num 1024 exceeds allocated max 256; load"),
     ("other-virtio-queue-size", "qemu-system-x86_64", "qemu-11.1", 'machine = "pc-q35-10.0"', V.FAILED, "destination",
      "failed: VQ 0 vring.num 1024 exceeds allocated max 256; load"),
+    ("viommu-without-caching-mode-in-use", "qemu-11.1", "qemu-11.1", 'iommu = "intel-iommu"', V.CRASHED, "",
+     "guest boot: the source QEMU on hosta ended with exit status -1.\n  why: YMM15=0"),
     ("", "qemu-11.1", "qemu-10.0", 'machine = "pc-q35-10.0"', V.COMPLETED, "", ""),
     ("", "qemu-11.1", "qemu-11.1", 'machine = "q35"', V.COMPLETED, "", ""),
     ("other-machine", "qemu-11.1", "qemu-10.0", 'machine = "q35"', V.FAILED, "destination",

@@ -33,10 +33,11 @@ def _forbids_iommu(side: SideTraits) -> bool:
     return bool(side.hardware.iommu) and not _TRACKS_BY_IOMMU(side.qemu)
 
 
-def _lacks_caching_mode(side: SideTraits) -> bool:
-    """Found once all devices are there."""
+def _lacks_caching_mode(side: SideTraits, *, newer: bool) -> bool:
+    """Found once all devices are there; by ``newer`` QEMUs once the guest's kernel turns the IOMMU on."""
     lacks = side.hardware.iommu == "intel-iommu" and not side.hardware.caching_mode
-    return lacks and side.has_device and not _has_enabled_device(side, migrates=False)
+    told_then = _TRACKS_BY_IOMMU(side.qemu) is newer
+    return lacks and told_then and side.has_device and not _has_enabled_device(side, migrates=False)
 
 
 def _remaps_in_kernel(side: SideTraits) -> bool:
@@ -123,12 +124,22 @@ HARDWARE_REFUSED = (
     ),
     make_rule(
         "viommu-without-caching-mode",
-        "The guest has an intel-iommu without caching-mode=on, and a VFIO device.",
+        "The guest has an intel-iommu without caching-mode=on, a VFIO device, and a QEMU before 11.",
         V.REFUSED,
         says="We need to set caching-mode=on for intel-iommu to enable device assignment with IOMMU protection",
         because="without it the guest's kernel need not tell of mappings that it adds, which VFIO has to follow",
         source="QEMU 10.0, hw/i386/intel_iommu.c: vtd_machine_done_notify_one",
-        when=lambda traits: any(_lacks_caching_mode(side) for side in list_started(traits)),
+        when=lambda traits: any(_lacks_caching_mode(side, newer=False) for side in list_started(traits)),
+    ),
+    make_rule(
+        "viommu-without-caching-mode-in-use",
+        "The same with a newer QEMU, whose guest turns the IOMMU on.",
+        V.CRASHED,
+        reason="guest boot: .* ended",
+        because="these start, and abort when the guest's kernel turns the IOMMU on: requires caching mode, then vfio: "
+        "DMA mapping failed, unable to continue",
+        source="QEMU 11.1, hw/i386/intel_iommu.c: vtd_iommu_notify_flag_changed; hw/vfio/listener.c",
+        when=lambda traits: _lacks_caching_mode(traits.source, newer=True),
     ),
 )
 """In the order in which QEMU meets them: the IOMMU is made first, devices next, and then the machine is done."""

@@ -35,7 +35,7 @@ class Arrival:
     sequence: int
     """the number of the heartbeat, from 0"""
     guest_ns: int
-    """the guest's own monotonic clock when the heartbeat was sent; for information only"""
+    """the guest's own monotonic clock when the heartbeat was sent"""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,9 @@ class Traffic:
 
 @dataclass(frozen=True)
 class OutsideDowntime:
-    """``lost``: heartbeats in the gap that never arrived. 0: the guest sent none in it, it was silent."""
+    """``lost``: heartbeats in the gap that never arrived. 0: the guest sent none in it, it was silent. ``late``: those
+    that came in it, and that the guest had sent before.
+    """
 
     seconds: float
     start_ns: int
@@ -78,6 +80,7 @@ class OutsideDowntime:
     lost: int
     control: Control
     traffic: Traffic
+    late: int = 0
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,23 @@ def find_outside_downtime(
         twice = max(one.sequence for one in source) >= min(one.sequence for one in destination)
         words = f"heartbeats came from both sides at once, for {overlap:.6f} s"
         return UnseenDowntime(words, control, traffic, overlap if twice else None)
+    late = count_late(source, control.longest_s)
+    last = source[-1 - late]
     gap = _find_gap(last, first, _missing(ordered))
-    return OutsideDowntime(gap.seconds, last.at_ns, first.at_ns, gap.lost, control, traffic)
+    return OutsideDowntime(gap.seconds, last.at_ns, first.at_ns, gap.lost, control, traffic, late)
+
+
+def count_late(arrivals: Sequence[Arrival], resolution_s: float) -> int:
+    """How many at the end are late: by its own clock the guest had sent the last of them before the first came.
+
+    What a guest sends just before its vCPUs are paused waits in its NIC until QEMU has stopped its devices.
+    """
+    sent_ns = arrivals[-1].guest_ns
+    for number, (earlier, later) in enumerate(pairwise(arrivals), start=1):
+        waited_ns = later.at_ns - earlier.at_ns - round(resolution_s * 1e9)
+        if waited_ns > 0 and sent_ns - earlier.guest_ns <= waited_ns:
+            return len(arrivals) - number
+    return 0
 
 
 def find_control(arrivals: Sequence[Arrival], period_s: float) -> Control | None:

@@ -310,9 +310,11 @@ def measure_outside(
     note = reason
     if seen and seen.lost:
         note = f"{seen.lost} heartbeats were sent in it and lost: the guest was not silent all the time"
+    elif seen and seen.late:
+        note = f"{seen.late} heartbeats came in it that the guest had sent before: its QEMU held them back"
     rows = (
         ("downtime.outside", seen.seconds if seen else None, Unit.SECONDS, Direction.LOWER,
-         "from the last heartbeat on the source's side to the first on the destination's", note),
+         "from the last heartbeat that came in time on the source's side to the first on the destination's", note),
         ("outside.period", control.median_s if control else None, Unit.SECONDS, Direction.NEITHER,
          "median time between heartbeats before the migration", reason if not control else ""),
         ("outside.resolution", control.longest_s if control else None, Unit.SECONDS, Direction.LOWER,

@@ -2,6 +2,7 @@
 """The silence between the sides, from arrivals; losses and their like are counted and never hidden."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,8 +25,13 @@ MIGRATE = 500 * MS
 """When the migration of these tests begins; the switchover is at one second."""
 
 
+GUEST = 7_000 * MS
+"""What the guest's clock is ahead of ours."""
+
+
 def beats(side: str, first: int, count: int, at: int) -> list[Arrival]:
-    return [Arrival(side, at + number * PERIOD, first + number, 0) for number in range(count)]
+    times = [at + number * PERIOD for number in range(count)]
+    return [Arrival(side, time, first + number, GUEST + time) for number, time in enumerate(times)]
 
 
 def make_arrivals(silence_ms: int = 300, lost: int = 0) -> list[Arrival]:
@@ -76,12 +82,36 @@ def test_duplicates_and_reordering_are_counted() -> None:
     arrivals = make_arrivals()
     first, second = arrivals[60], arrivals[61]
     arrivals[60:62] = [
-        Arrival("source", first.at_ns, second.sequence, 0),
-        Arrival("source", second.at_ns, first.sequence, 0),
-        Arrival("source", second.at_ns + 1, first.sequence, 0),
+        Arrival("source", first.at_ns, second.sequence, second.guest_ns),
+        Arrival("source", second.at_ns, first.sequence, first.guest_ns),
+        Arrival("source", second.at_ns + 1, first.sequence, first.guest_ns),
     ]
     traffic = find(arrivals).traffic
     assert (traffic.lost, traffic.duplicated, traffic.reordered) == (0, 1, 1)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(50, 2000))
+def test_heartbeats_that_were_held_back_end_no_silence(first: int, second: int, held_ms: int) -> None:
+    """What the guest sent before it stopped may come in two bursts while QEMU stops its devices, each late by as much:
+    the silence began before.
+    """
+    arrivals = make_arrivals(silence_ms=3 * held_ms)
+    for number in range(100 - first - second, 100):
+        burst = 1 if number < 100 - second else 2
+        arrivals[number] = replace(arrivals[number], at_ns=990 * MS + burst * held_ms * MS + number)
+    found = find(arrivals)
+    assert found.late == first + second
+    assert found.seconds == pytest.approx((3 * held_ms + (first + second) * 10) / 1e3)
+    assert (found.lost, found.traffic.lost) == (0, 0)
+
+
+@given(st.integers(0, 5000))
+def test_a_guest_that_goes_on_after_a_stall_is_heard(stall_ms: int) -> None:
+    """However long it could not be heard: what it sent since ends the stall, and the silence begins with the last."""
+    held = [replace(one, at_ns=one.at_ns + (stall_ms * MS if one.sequence >= 70 else 0)) for one in make_arrivals()]
+    moved = [replace(one, guest_ns=one.guest_ns + (stall_ms * MS if one.sequence >= 70 else 0)) for one in held]
+    found = find(moved)
+    assert (found.late, found.seconds) == (0, pytest.approx(0.3))
 
 
 def test_stalls_while_the_guest_ran_are_listed() -> None:
@@ -91,7 +121,7 @@ def test_stalls_while_the_guest_ran_are_listed() -> None:
             arrival.side,
             arrival.at_ns + (50 * MS if arrival.sequence >= 70 else 0) + (700 * MS if arrival.sequence >= 120 else 0),
             arrival.sequence,
-            0,
+            arrival.guest_ns,
         )
         for arrival in make_arrivals()
     ]

@@ -8,7 +8,7 @@ further objects and devices go to QEMU as they are (:mod:`domain`).
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element, SubElement
 
-from switchover.guests.hardware import list_nic, parse_machine, parse_option
+from switchover.guests.hardware import is_standby, list_nic, parse_machine, parse_option
 from switchover.guests.spec import GuestFiles, GuestSpec
 
 NIC_ALIAS = "ua-nic"
@@ -65,6 +65,10 @@ def find_hardware_obstacles(spec: GuestSpec) -> list[str]:
             obstacles.append(f"libvirt has no way to give QEMU -machine {spec.machine}")
             break
     obstacles += [f"libvirt has no level {name!r} of a topology" for name in spec.topology if name not in _TOPOLOGY]
+    if any(map(is_standby, spec.qemu_devices)):
+        obstacles.append(
+            "libvirt has no failover pair with further devices: they come after those that are passed through"
+        )
     placed = [name for name in list_nic(spec) if name in _PLACED]
     obstacles += [f"libvirt places the guest's NIC by itself: it takes no property {name!r} of it" for name in placed]
     iommu = parse_option(spec.iommu) if spec.iommu else None

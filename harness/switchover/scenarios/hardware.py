@@ -60,8 +60,6 @@ def _find_wrong_pair(device: AnyDevice, guest: GuestSpec) -> str:
         return ""
     if not isinstance(device, FunctionSpec):
         return "needs a PCI function (pci) that is a NIC: QEMU takes no other primary"
-    if guest.driver == "libvirt":
-        return 'needs driver = "qmp": with libvirt further devices come after those that are passed through'
     standbys = [parse_option(text).id for text in guest.qemu_devices if is_standby(text)]
     if (wanted := device.properties[FAILOVER_PROPERTY]) in standbys:
         return ""

@@ -210,3 +210,4 @@ def test_what_no_domain_can_be_made_for_is_told() -> None:
     ]
     assert find_obstacles(GuestSpec(accel="xen")) == ["libvirt has no domains for the accelerator xen"]
     assert "warm" in find_obstacles(GuestSpec(start="warm"))[0]
+    assert "failover" in find_obstacles(GuestSpec(qemu_devices=("virtio-net-pci,id=s,failover=on",)))[0]

@@ -93,7 +93,6 @@ def test_a_failover_pair() -> None:
     [
         (PRIMARY, "qemu_devices has no standby 's': write \"virtio-net-pci,id=s,failover=on,mac=MAC\" there"),
         (f"[guest]\nqemu_devices = ['virtio-net-pci,id=s']\n{PRIMARY}", "qemu_devices has no standby 's'"),
-        (f"[guest]\nqemu_devices = ['{PAIR}']\ndriver = 'libvirt'\n{PRIMARY}", 'needs driver = "qmp"'),
         (
             f"[guest]\nqemu_devices = ['{PAIR}']\n[device]\nproperties = {{ failover_pair_id = 's' }}\n",
             "needs a PCI function (pci) that is a NIC",

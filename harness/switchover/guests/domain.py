@@ -169,17 +169,24 @@ def _add_devices(domain: Element, launch: Launch, files: GuestFiles) -> None:
 def _add_ports(devices: Element, launch: Launch) -> None:
     """Root ports, from slot 0x10 on: QEMU makes what is on its command line in words, as further devices are, before
     what libvirt says in JSON, and gives it the lowest slots. So they are at the same places on both sides, whichever
-    has further devices. A machine without PCI Express has none, as long as nothing is to be passed through.
+    has further devices.
+
+    Of a machine without PCI Express libvirt is told no places: then it compares the machines, and says that first.
     """
-    if not launch.devices and "q35" not in parse_machine(launch.spec.machine)[0]:
+    placed = "q35" in parse_machine(launch.spec.machine)[0]
+    if not launch.devices and not placed:
         return
     for number in range(_first_port(launch.spec) + len(launch.devices) - 1):
-        slot, function = divmod(number, 8)
         port = SubElement(devices, "controller", type="pci", index=str(number + 1), model="pcie-root-port")
-        address = SubElement(port, "address", type="pci", domain="0x0000", bus="0x00", slot=f"0x{0x10 + slot:02x}")
-        address.set("function", f"0x{function}")
-        if function == 0:
-            address.set("multifunction", "on")
+        if placed:
+            _place_port(port, *divmod(number, 8))
+
+
+def _place_port(port: Element, slot: int, function: int) -> None:
+    address = SubElement(port, "address", type="pci", domain="0x0000", bus="0x00", slot=f"0x{0x10 + slot:02x}")
+    address.set("function", f"0x{function}")
+    if function == 0:
+        address.set("multifunction", "on")
 
 
 def _add_disk(devices: Element, spec: GuestSpec) -> None:

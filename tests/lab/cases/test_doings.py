@@ -10,12 +10,21 @@ from tests.lab.standard import load_quiet
 from tests.lab.verdicts import require_right
 
 LEFT_OUT = (
+    "resets: fault.action=reset-device,phase=before",
+    "resets: fault.action=reset-device,phase=active",
     "resets: fault.action=reset-device,phase=after-a-second",
+    "resets: fault.action=reboot-guest,phase=after-a-second",
+    "resets: fault.action=reboot-guest,phase=without-pre-copy",
     "resets: fault.action=reboot-guest,phase=device-pre-copy",
     "unplug-and-plug: driver=qmp,device=with-migration",
     "unplug-and-plug: driver=libvirt,device=with-migration",
+    "unplugged-and-cancelled: driver=libvirt",
     "unplug-while-migrating: phase=active",
+    "unplug-while-migrating: phase=pre-switchover",
+    "unplug-while-migrating: phase=device-stop-copy",
     "suspended-guest: fault.phase=active",
+    "suspended-guest: fault.phase=device-pre-copy",
+    "link-back: cut=five-seconds-in-active",
     "link-back: cut=three-seconds-after-a-second",
 )
 CASES = {

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Hardware of the guest, alike on both sides or on one only, by QMP and through libvirt; a device behind an IOMMU.
 
-Cases of the catalogue's scenarios ``guest-hardware`` and ``viommu``. Left to ``switchover run`` is what is like its
-neighbours.
+Of the catalogue's scenarios ``guest-hardware`` and ``viommu``, one of each outcome.
 """
 
 import pytest
 from tests.lab.case_runner import CaseRunner
-from tests.lab.standard import load_quiet
+from tests.lab.standard import load_quiet, take_one_of_each
 from tests.lab.verdicts import require_right
 
 from switchover import GuestSpec, VerdictName, build_case
 
-LEFT_OUT = ("csum-at-source", "packed-at-source", "host_mtu-at-source", "page-per-vq-at-source", "topology-alike")
-CASES = {
-    identity: case
-    for identity, case in load_quiet("guest-hardware", "viommu").items()
-    if not identity.endswith(tuple(f"={name}" for name in LEFT_OUT))
-}
+MORE = (
+    "guest-hardware: driver=qmp,hardware=ovmf-at-source",
+    "viommu: driver=qmp,qemu=qemu-11.1,iommu=migration-on",
+    "guest-hardware: driver=libvirt,hardware=devices-alike",
+    "viommu: driver=libvirt,qemu=qemu-system-x86_64,iommu=migration-auto",
+)
+CASES = take_one_of_each(load_quiet("guest-hardware", "viommu"), *MORE)
 pytestmark = pytest.mark.toolchains("ovmf", "qemu-11.1")
 
 

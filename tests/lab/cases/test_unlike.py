@@ -6,16 +6,29 @@ The cases share a guest; those that need a CPU, an accelerator or a machine of t
 
 import pytest
 from tests.lab.case_runner import CaseRunner
-from tests.lab.standard import load_quiet
+from tests.lab.standard import load_quiet, take_one_of_each
 from tests.lab.verdicts import require_right
 
 SCENARIOS = (
     "unlike-guests", "cpu-models", "machine-options", "unlike-settings", "multifd-device-state",
     "cannot-migrate", "libvirt-compares",
 )  # fmt: skip
-OTHER_QEMUS = ("unlike-by-qemu", "unlike-qemu-7.2")
-CASES = load_quiet(*SCENARIOS)
-BY_QEMU = load_quiet(*OTHER_QEMUS)
+BY_OTHERS = (
+    "unlike-by-qemu: change=vcpus-2-to-1",
+    "unlike-by-qemu: change=machine",
+    "unlike-by-qemu: change=no-STOP_COPY",
+    "unlike-by-qemu: change=mapped-ram",
+    "unlike-by-qemu: change=ack-at-source-only-machine-11.0",
+    "unlike-qemu-7.2: change=tls-creds",
+)
+"""What 11.1 and 7.2 say or do otherwise."""
+BY_LIBVIRT = (
+    "unlike-guests: driver=libvirt,change=vcpus-2-to-1",
+    "unlike-guests: driver=libvirt,change=machine-aliases",
+    "cannot-migrate: driver=libvirt,device=enable-migration-off",
+)
+CASES = take_one_of_each(load_quiet(*SCENARIOS), *BY_LIBVIRT)
+BY_QEMU = {name: case for name, case in load_quiet("unlike-by-qemu", "unlike-qemu-7.2").items() if name in BY_OTHERS}
 QUICK = ("unlike-settings: with=mapped-ram",)
 """migrate-incoming is rejected; nothing else in the quick set is about that command."""
 

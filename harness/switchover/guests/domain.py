@@ -166,20 +166,19 @@ def _add_devices(domain: Element, launch: Launch, files: GuestFiles) -> None:
     add_iommu(devices, spec)
 
 
+def _has_ports(spec: GuestSpec) -> bool:
+    """Whether its machine has PCI Express, with root ports. Else devices are on the bus, where libvirt puts them."""
+    return "q35" in parse_machine(spec.machine)[0]
+
+
 def _add_ports(devices: Element, launch: Launch) -> None:
     """Root ports, from slot 0x10 on: QEMU makes what is on its command line in words, as further devices are, before
     what libvirt says in JSON, and gives it the lowest slots. So they are at the same places on both sides, whichever
     has further devices.
-
-    Of a machine without PCI Express libvirt is told no places: then it compares the machines, and says that first.
     """
-    placed = "q35" in parse_machine(launch.spec.machine)[0]
-    if not launch.devices and not placed:
-        return
-    for number in range(_first_port(launch.spec) + len(launch.devices) - 1):
+    for number in range(_first_port(launch.spec) + len(launch.devices) - 1 if _has_ports(launch.spec) else 0):
         port = SubElement(devices, "controller", type="pci", index=str(number + 1), model="pcie-root-port")
-        if placed:
-            _place_port(port, *divmod(number, 8))
+        _place_port(port, *divmod(number, 8))
 
 
 def _place_port(port: Element, slot: int, function: int) -> None:
@@ -217,7 +216,10 @@ def _first_port(spec: GuestSpec) -> int:
     return 2 + bool(spec.disk) + bool(spec.bridge)
 
 
-def _port_of(launch: Launch, device: VfioDevice) -> int:
+def _port_of(launch: Launch, device: VfioDevice) -> int | None:
+    """None: its machine has no ports."""
+    if not _has_ports(launch.spec):
+        return None
     return _first_port(launch.spec) + launch.devices.index(device)
 
 
@@ -228,9 +230,9 @@ def render_hostdev(launch: Launch, device: VfioDevice) -> str:
     return ElementTree.tostring(devices[0], encoding="unicode")
 
 
-def _add_hostdev(devices: Element, device: VfioDevice, port: int) -> None:
+def _add_hostdev(devices: Element, device: VfioDevice, port: int | None) -> None:
     """A PCI function by its address, or a mediated device by its UUID; which one, its path in sysfs tells. Each has a
-    root port of its own, as with :mod:`arguments`.
+    root port of its own, as with :mod:`arguments`, if there are any.
     """
     name = PurePosixPath(device.sysfsdev).name
     if function := _FUNCTION.fullmatch(name):
@@ -247,7 +249,8 @@ def _add_hostdev(devices: Element, device: VfioDevice, port: int) -> None:
         raise ValueError(f"{device.sysfsdev} names neither a PCI function nor a mediated device")
     SubElement(SubElement(hostdev, "source"), "address", words)
     SubElement(hostdev, "alias", name=alias_of(device.id))
-    SubElement(hostdev, "address", type="pci", domain="0x0000", bus=f"0x{port:02x}", slot="0x00", function="0x0")
+    if port is not None:
+        SubElement(hostdev, "address", type="pci", domain="0x0000", bus=f"0x{port:02x}", slot="0x00", function="0x0")
 
 
 def _add_commandline(domain: Element, spec: GuestSpec, files: GuestFiles) -> None:

@@ -170,6 +170,14 @@ def test_ports_leave_low_slots_to_further_devices(devices: tuple[VfioDevice, ...
     assert placed[8:] == ([("0x11", "0x0", "on"), ("0x11", "0x1", None), ("0x11", "0x2", None)] if devices[1:] else [])
 
 
+@pytest.mark.parametrize("machine", ["pc", "pc-i440fx-10.0"])
+def test_a_machine_without_root_ports(machine: str) -> None:
+    """libvirt puts its devices on the bus: a port would make the domain wrong before the machines are compared."""
+    root = build(GuestSpec(machine=machine), MEDIATED)
+    assert [one.get("type") for one in root.findall("devices/controller")] == ["usb"]
+    assert root.find("devices/hostdev/address") is None
+
+
 @pytest.mark.parametrize("spec", [GuestSpec(), GuestSpec(bridge=""), GuestSpec(disk="/images/a.raw")])
 def test_an_absent_device_changes_nothing_else(spec: GuestSpec) -> None:
     """Its root port is there and empty, and comes after those that libvirt gives to all other devices; by itself, as it

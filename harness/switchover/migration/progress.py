@@ -10,7 +10,7 @@ from itertools import pairwise
 from switchover.migration.traces import TraceEvent
 from switchover.record.units import format_bytes
 
-PENDING_EVENTS = ("migrate_pending*", "migrate_transferred")
+PENDING_EVENTS = ("migrate_pending*", "qemu_savevm_query_pending", "migrate_transferred")
 """Trace events (migration/trace-events) that tell what is pending and the threshold, as patterns: a name that a QEMU
 does not have would be an error. Several thousand a second while a migration spins, so they are switched on for a moment
 only."""
@@ -76,18 +76,27 @@ def parse_pending(events: Sequence[TraceEvent], at_s: float) -> Pending | None:
 
     Texts of QEMU 10.0: ``exact pending size N (pre = N post=N)``, ``estimate pending size N (…)``,
     ``transferred N time_spent N bandwidth N switchover_bw N max_size N``. QEMU 7.2 has one event ``migrate_pending``,
-    ``pending size N max N (…)``, and no ``switchover_bw``.
+    ``pending size N max N (…)``, and no ``switchover_bw``. QEMU 11.1 has ``qemu_savevm_query_pending``, ``exact=0|1,
+    final=N, precopy=N, stopcopy=N, postcopy=N, total=N, …``.
     """
-    last = {event.name: event.text for event in events}
-    names = ("migrate_pending_exact", "migrate_pending_estimate", "migrate_pending")
-    name = next((name for name in names if name in last), "")
-    text = last.get(name, "")
-    size = re.search(r"pending size (\d+)", text)
+    last = {_name_look(event): event.text for event in events}
+    name = next((name for name in (*_EXACT, *_ESTIMATES) if name in last), "")
+    size = re.search(r"(?:pending size |total=)(\d+)", last.get(name, ""))
     if size is None:
         return None
     limits = re.search(r"(?:switchover_bw|bandwidth) (\d+) max_size (-?\d+)", last.get("migrate_transferred", ""))
     threshold, bandwidth = (int(limits[2]), int(limits[1])) if limits else (None, None)
-    return Pending(at_s, int(size[1]), threshold, bandwidth, exact=name == names[0])
+    return Pending(at_s, int(size[1]), threshold, bandwidth, exact=name in _EXACT)
+
+
+_EXACT = ("migrate_pending_exact", "qemu_savevm_query_pending exact=1")
+_ESTIMATES = ("migrate_pending_estimate", "migrate_pending", "qemu_savevm_query_pending exact=0")
+
+
+def _name_look(event: TraceEvent) -> str:
+    """11.1 has one event for both."""
+    first = event.text.partition(",")[0]
+    return f"{event.name} {first}" if event.name == "qemu_savevm_query_pending" else event.name
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ _LOOK_S = 5.0
 """How long a busy machine may take for that."""
 _LAST_OF_EACH = """
 tail -c +"$1" "$2" | awk '
-    match(line, /migrate_(pending[a-z_]*|transferred)/) { last[substr(line, RSTART, RLENGTH)] = line }
+    match(line, /migrate_(pending[a-z_]*|transferred)|qemu_savevm_query_pending exact=[01]/) {
+        last[substr(line, RSTART, RLENGTH)] = line
+    }
     { line = $0 }
     END { for (name in last) print last[name] }'
 """

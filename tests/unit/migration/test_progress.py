@@ -60,6 +60,19 @@ def test_what_is_pending_in_an_old_qemu() -> None:
     assert parse(log) == Pending(5.5, 1000, 6710800, 67108)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_what_is_pending_in_a_newer_qemu(exact: bool) -> None:
+    """QEMU 11.1 has one event for both sizes, which says which it is; the exact one is taken, whichever is the last."""
+    look = (
+        "7@1795301138.{n:06}:qemu_savevm_query_pending exact={exact}, final=0, precopy=500, stopcopy=500, postcopy=0, "
+        "total={total}, collected switchover ack pending=0, total switchover ack pending=1\n"
+    )
+    lines = [look.format(n=2, exact=0, total=900), TRANSFERRED.format(n=3, bandwidth=67108, threshold=6710800)]
+    if exact:
+        lines.insert(0, look.format(n=1, exact=1, total=1000))
+    assert parse(*lines) == Pending(5.5, 1000 if exact else 900, 6710800, 67108, exact=exact)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -83,7 +83,8 @@ MULTIFD = (
         "destination",
         aliases=("C2",),
         says="got device state packet but not doing multifd transfer",
-        because="the destination gets on multifd's channels what it waits for in the main stream",
+        because="the destination gets on multifd's channels what it waits for in the main stream; a source that has "
+        "sent all by then completes (seen once, with 1 MiB of state): then the guest runs nowhere",
         source="QEMU 10.2, hw/vfio/migration-multifd.c: vfio_multifd_load_state_buffer",
         when=lambda traits: (True, False) in _pairs(traits),
     ),

@@ -10,7 +10,7 @@ from itertools import pairwise
 from switchover.migration.traces import TraceEvent
 from switchover.record.units import format_bytes
 
-PENDING_EVENTS = ("migrate_pending*", "qemu_savevm_query_pending", "migrate_transferred")
+PENDING_EVENTS = ("migrate_pending*", "qemu_savevm_query_pending*", "migrate_transferred")
 """Trace events (migration/trace-events) that tell what is pending and the threshold, as patterns: a name that a QEMU
 does not have would be an error. Several thousand a second while a migration spins, so they are switched on for a moment
 only."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.migration.simulated import GIB, Simulated
 
 from switchover.migration.progress import (
+    PENDING_EVENTS,
     Hang,
     HangKind,
     Pending,
@@ -58,6 +59,11 @@ def test_what_is_pending_in_an_old_qemu() -> None:
         "7@1795301138.000002:migrate_transferred transferred 5 time_spent 100 bandwidth 67108 max_size 6710800\n"
     )
     assert parse(log) == Pending(5.5, 1000, 6710800, 67108)
+
+
+def test_events_that_a_qemu_may_lack_are_patterns() -> None:
+    """A name that it does not have is an error, even if what is unavailable is to be ignored; a pattern is none."""
+    assert [name for name in PENDING_EVENTS if not name.endswith("*")] == ["migrate_transferred"]
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -97,9 +97,8 @@ def execute(
         while progress.left and not progress.kept:
             try:
                 with lease() as leased:
-                    _gate(
-                        progress, directory, listener, leased
-                    )  # those that come after a loss lack what the others got
+                    # each time: hosts that come after a loss lack the toolchains that the others got
+                    _gate(progress, directory, listener, leased)
                     _run_until_lost(
                         progress, directory, listener, leased, keeper, run, retries, share_guest=share_guest
                     )

@@ -93,6 +93,25 @@ def test_a_qemu_that_could_not_be_asked_before(holds: bool, passes: bool) -> Non
     assert read_back(side, "destination") == {}
 
 
+def test_a_primary_is_asked_where_the_guest_is() -> None:
+    """Before a migration the destination has none to be asked, the source has; after it what was not asked is."""
+    side = make_side({"failover_pair_id": "s", PROPERTY: True}, device(properties={"failover_pair_id": "s"}))
+    told = {"failover_pair_id": "s", PROPERTY: "on"}
+    assert (read_back(side, "destination"), read_back(side, "source")) == ({}, {"source": told})
+    assert read_back_late(side, "destination", ())[0] == {"destination": told}
+    assert read_back_late(side, "destination", {"destination": told}) == ({}, {})
+
+
+def test_what_libvirt_plugs_in_has_no_overrides() -> None:
+    """What it holds is told, whatever it is; of a device that the domain began with the same is refused."""
+    given = device(properties={"migration-events": "on"})
+    side = make_side({"migration-events": False}, given)
+    with pytest.raises(Refused, match="holds migration-events = off"):
+        read_back(side, "source")
+    side.guest.launch = replace(side.guest.launch, bare=frozenset({"dut"}))
+    assert read_back(side, "source") == {"source": {"migration-events": "off"}}
+
+
 def test_a_property_that_is_needed_and_not_there() -> None:
     """Asked for in any way, a property that this QEMU lacks is an error in its own words."""
     with pytest.raises(Refused, match="rejected qom-get"):

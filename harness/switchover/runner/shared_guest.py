@@ -81,7 +81,7 @@ class SharedGuest:
         return (
             can_share(wanted)
             and replace(here.guest, start="auto") == replace(wanted.guest, start="auto")
-            # what it was offered when it booted: it has taken no other features since, wherever it is now
+            # what it was offered when it booted, and what that QEMU made of it: neither has changed since
             and self._began is not None
             and _as_booted(self._began) == _as_booted(wanted.guest)
             and len(here.devices) == len(wanted.devices)
@@ -103,8 +103,8 @@ def can_share(source: SideSpec) -> bool:
 
 
 def _as_booted(guest: GuestSpec) -> GuestSpec:
-    """A guest as it saw its machine when it booted, whichever QEMU that was of."""
-    return replace(guest, start="auto", qemu="")
+    """A guest as it saw its machine when it booted."""
+    return replace(guest, start="auto")
 
 
 def name_extras(settings: MigrationSettings) -> frozenset[str]:

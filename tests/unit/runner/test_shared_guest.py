@@ -136,6 +136,13 @@ def test_what_the_guest_cannot_be(cases: Cases, world: World, name: str) -> None
     assert world.log[:2] == ["end destination", "start source on a"]
 
 
+def test_a_guest_that_came_to_another_qemu(cases: Cases) -> None:
+    """It has what its first QEMU made of it: a case that starts on the QEMU where it is now gets a guest of its own."""
+    newer = replace(CASE.source, guest=replace(CASE.source.guest, qemu="qemu-11.1"))
+    first = cases.run(replace(CASE, destination=newer))
+    assert cases.take(replace(CASE, source=newer, destination=newer)) is not first
+
+
 def test_a_guest_that_came_to_other_hardware(cases: Cases, world: World) -> None:
     """It has taken what it was offered when it booted: a case whose source is as the side that it is on now, but not
     as the one that it booted on, gets a guest of its own; on a source as that it goes on.

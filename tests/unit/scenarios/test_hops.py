@@ -149,6 +149,25 @@ def test_the_first_hop_that_does_not_complete_is_expected() -> None:
     assert (case.expectation.verdict, case.expectation.hop) == (VerdictName.COMPLETED, 0)
 
 
+@pytest.mark.parametrize(
+    ("way", "hop"),
+    [
+        (("qemu-11.1", "qemu-11.1", "qemu-10.0", "qemu-11.1"), 0),
+        (("qemu-10.0", "qemu-10.0", "qemu-11.1", "qemu-11.1"), 2),
+        (("qemu-11.1", "qemu-10.0", "qemu-11.1", "qemu-10.0"), 0),
+    ],
+)
+def test_what_a_guest_brings_along(way: tuple[str, ...], hop: int) -> None:
+    """A queue keeps the length that the guest's first QEMU gave it: one of 11.1 goes to 10.0 and back, one of 10.0
+    goes to no 11.1.
+    """
+    source, *others = way
+    hops = "".join(f"[[hops]]\nqemu='{qemu}'\n" for qemu in others)
+    (case,) = cases_of(f"[guest]\nmachine='pc-q35-10.0'\n[source]\nqemu='{source}'\n{hops}")
+    verdict = VerdictName.FAILED if hop else VerdictName.COMPLETED
+    assert (case.expectation.verdict, case.expectation.hop) == (verdict, hop)
+
+
 def test_an_expectation_of_a_hop() -> None:
     """A scenario may say which hop it is, with a verdict or with a rule; without, any may be."""
     for word, hop in (("hop=2\n", 2), ("", 0)):

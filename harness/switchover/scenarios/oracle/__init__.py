@@ -127,7 +127,8 @@ def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
     """
     hops = case.list_hops()
     known = qemus or (None,) * len(hops)
-    rules = [choose_rule(make_traits(hop, of_hop)) for hop, of_hop in zip(hops, known, strict=True)]
+    traits = [make_traits(hop, of_hop) for hop, of_hop in zip(hops, known, strict=True)]
+    rules = [choose_rule(replace(of_hop, began=traits[0].source)) for of_hop in traits]
     for number, rule in enumerate(rules, start=1):
         if rule.expectation.verdict is not VerdictName.COMPLETED:
             return replace(rule, expectation=replace(rule.expectation, hop=number))

@@ -21,8 +21,10 @@ def _has_unmigratable(side: SideTraits) -> bool:
 
 
 def _sends_longer_queues(traits: Traits) -> bool:
+    """A queue that came with a guest is as long as the QEMU made it that the guest was started by."""
+    made = (traits.began or traits.source).qemu
     source, destination = (side.qemu for side in traits.sides())
-    return is_one_of("10.0.13")(source) and is_one_of("11.1.3")(destination)
+    return all(map(is_one_of("10.0.13"), (made, source))) and is_one_of("11.1.3")(destination)
 
 
 STREAM_HEADS = (
@@ -87,7 +89,8 @@ OTHER_SECTIONS = (
         aliases=("A15 (virtio queues)",),
         says="vring.num %s exceeds allocated max",
         because="every queue of a virtio device has 1024 entries at the source (10.0.13, by a fix for releases before "
-        "11.1), and at the destination what the device asks for, 256 in virtio-net: it refuses more",
+        "11.1, unless the guest came from another QEMU), and at the destination what the device asks for, 256 in "
+        "virtio-net: it refuses more",
         source="QEMU, hw/virtio/virtio.c: virtio_add_queue, virtio_load",
         when=_sends_longer_queues,
     ),

@@ -192,6 +192,8 @@ class Traits:
     """Whether the migration can come to its end."""
     hang_s: float = MigrationSettings.hang_s
     """The time without progress after which the harness says that it hangs, seconds."""
+    began: SideTraits | None = None
+    """Of a later hop of a chain, the side that the guest was started on; None: it is the source."""
 
     def parameter(self, name: str, default: str = "") -> str:
         return dict(self.parameters).get(name, default)

@@ -29,6 +29,7 @@ from switchover.record.mismatch import Mismatch
 from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
 from switchover.record.record import SCHEMA_VERSION, Death, HopRecord, Record, Verdict
 from switchover.record.rundir import RunHead
+from switchover.report.metrics import MetricRow
 from switchover.runner.hold_on_failure import Held, HeldSide
 from switchover.runner.measurements import measure
 from switchover.scenarios.case import AnyDevice, Case, Hop, SideSpec
@@ -100,6 +101,12 @@ SECTIONS = (
         "outside.jsonl",
         Arrival,
         "Each line but the first, which has [fields of its own](run-directory.md#outsidejsonl).",
+        inside=False,
+    ),
+    Section(
+        "metrics.jsonl",
+        MetricRow,
+        "Each line: a number of a repeat. What compares with what: [metrics.md](metrics.md).",
         inside=False,
     ),
     Section(

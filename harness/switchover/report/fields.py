@@ -119,7 +119,10 @@ SECTIONS = (
     ),
     Section("sides", HeldSide),
 )
-_ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
+_ELSEWHERE: Mapping[tuple[Any, str], str] = {
+    (Record, "fingerprint"): "run-directory.md#fingerprint",
+    (MetricRow, "fingerprint"): "metrics.md",
+}
 _FREE = {
     "downtime": "downtime",
     "clocks": "clocks",
@@ -212,8 +215,8 @@ def _render_measurement(entry: Measurement) -> str:
 
 
 def _describe_field(section: Section, name: str, hint: Any) -> str:
-    if section.of is Record and name in _ELSEWHERE:
-        return f"[object]({_ELSEWHERE[name]})"
+    if place := _ELSEWHERE.get((section.of, name)):
+        return f"[object]({place})"
     if section.of in (Record, HopRecord, PlanLine) and name in _FREE:
         kind = {"interventions": "list of objects", "limits": "list of objects", "clocks": "object of objects"}.get(
             name, "object"

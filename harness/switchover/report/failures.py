@@ -3,8 +3,9 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from switchover.record.invocation import command
 from switchover.record.record import Record, VerdictName
@@ -35,7 +36,7 @@ _MOST_BYTES = 64 << 10
 def render_failure(run: RunData, record: Record) -> str:
     """Claim, observed, when, likely cause, evidence, how to repeat, how to look."""
     rows = [
-        ("claim", _describe_claim(record)),
+        ("claim", render_claim(record.expectation)),
         ("observed", _describe_observed(record)),
         ("when", _describe_moment(run.evidence_path(record), record)),
         *(
@@ -43,7 +44,7 @@ def render_failure(run: RunData, record: Record) -> str:
             for cause in find_causes(collect_evidence(run, record)) or ()
         ),
         ("evidence", "\n".join(_list_evidence(run, record))),
-        ("repeat", "\n".join(_list_repeats(run, record))),
+        ("repeat", "\n".join(list_repeats(run, record))),
         ("look", _describe_look(run, record)),
     ]
     if not any(name == "cause" for name, _ in rows):
@@ -78,8 +79,8 @@ def _read_end(path: Path) -> str:
         return ""
 
 
-def _describe_claim(record: Record) -> str:
-    expected = record.expectation
+def render_claim(expected: Mapping[str, Any]) -> str:
+    """What was to happen: verdict, side, words, and why."""
     if not expected:
         return "completed, with all checks"
     side = f" by the {expected['side']}" if expected.get("side") else ""
@@ -140,7 +141,8 @@ def _list_files(path: Path) -> Iterator[str]:
     yield f"  {line}"
 
 
-def _list_repeats(run: RunData, record: Record) -> Iterator[str]:
+def list_repeats(run: RunData, record: Record) -> Iterator[str]:
+    """Commands and scripts that repeat the case."""
     if "python" in record.settings:
         place = str(record.settings["python"]).rpartition(":")[0]
         yield shlex.join([command(), "run", place, "--only", record.case])

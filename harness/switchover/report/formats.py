@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from switchover.record.rundir import RunDirectory
+from switchover.report.html.page import PAGE_FILE, render_page
 from switchover.report.junit import render_junit
 from switchover.report.metrics import METRICS_FILE, render_metrics
 from switchover.report.rundata import CaseResult, RunData
@@ -33,6 +34,7 @@ FORMATS = {
     "json": ReportFormat(render_json, "everything, for programs"),
     "junit": ReportFormat(render_junit, "JUnit's XML, for CI", "junit.xml"),
     "metrics": ReportFormat(render_metrics, "a line of JSON for each number of each repeat", METRICS_FILE),
+    "html": ReportFormat(render_page, "a page for browsers, which needs no other file and no network", PAGE_FILE),
 }
 
 

@@ -44,7 +44,7 @@ def render_counts(run: RunData) -> str:
     """``4 cases: 2 as expected, 1 not as expected, 1 not supported``."""
     counts: dict[str, int] = {}
     for case in run.cases:
-        word = _word_for(case)
+        word = describe_outcome(case)
         counts[word] = counts.get(word, 0) + 1
     raced = sum(record.verdict.race is not Race.NONE for record in run.records)
     races = f"; {format_count(raced, 'repeat')} decided by QEMU's own race of a cancel" if raced else ""
@@ -52,7 +52,8 @@ def render_counts(run: RunData) -> str:
     return f"{format_count(len(run.cases), 'case')}: {listed}{races}"
 
 
-def _word_for(case: CaseResult) -> str:
+def describe_outcome(case: CaseResult) -> str:
+    """Whether a case was as expected, in words that counts have too."""
     if case.skipped:
         return "not supported"
     wrong = case.mismatches
@@ -174,7 +175,7 @@ def list_run(run: RunData, cases: Sequence[CaseResult]) -> dict[str, Any]:
         "cases": [
             {
                 **asdict(case.line),
-                "outcome": _word_for(case),
+                "outcome": describe_outcome(case),
                 "repeats": [_list_repeat(run, record) for record in case.records],
             }
             for case in cases

@@ -30,6 +30,7 @@ from switchover.record.rundir import RunDirectory, find_run, make_run_directory
 from switchover.record.toml import suggest
 from switchover.report.failures import list_attach
 from switchover.report.formats import FORMATS, write_reports
+from switchover.report.html.page import PAGE_FILE
 from switchover.report.live import LiveProgress, PlainProgress, find_group
 from switchover.report.rundata import read_run
 from switchover.runner.hold_on_failure import Held, HoldOnFailure
@@ -162,7 +163,7 @@ def _conclude(directory: RunDirectory) -> list[Record]:
     """The answers, from the run directory; they are printed however the run ended."""
     found = read_run(directory)
     write_reports(found, directory)
-    print(f"\n{FORMATS['text'].render(found)}", flush=True)
+    print(f"\n{FORMATS['text'].render(found)}\nreport: {directory.path / PAGE_FILE}", flush=True)
     return found.records
 
 

@@ -20,7 +20,7 @@ from switchover.report.summary import describe_outcome
 from switchover.scenarios.ids import parse_id
 
 MOST_POINTS = 150
-"""Samples, and heartbeats of each side, that are kept of a migration."""
+"""Samples, and intervals in which a side was heard, that are kept of a migration."""
 MOST_POINTS_OF_ALL = 200_000
 """Of all migrations of a run together: of many, fewer are kept of each."""
 FEWEST_POINTS = 24
@@ -115,6 +115,7 @@ def make_index(run: RunData, cases: Sequence[CaseResult], rows: Sequence[CaseRow
             }
             for case, row in zip(cases, rows, strict=True)
         ],
+        "parts": _list_parts(cases),
         "definitions": {
             one.name: one.definition
             for case in cases
@@ -122,6 +123,16 @@ def make_index(run: RunData, cases: Sequence[CaseResult], rows: Sequence[CaseRow
             for one in record.measurements
         },
     }
+
+
+def _list_parts(cases: Sequence[CaseResult]) -> list[str]:
+    """Names of the parts of all downtimes, in the order of the downtimes with most parts."""
+    downtimes = {
+        tuple(str(part["name"]) for part in record.downtime.get("parts", ()))
+        for case in cases
+        for record in _list_migrations(case.records)
+    }
+    return list(dict.fromkeys(name for parts in sorted(downtimes, key=lambda parts: (-len(parts), parts)) for name in parts))
 
 
 def _find_middle_parts(case: CaseResult) -> list[tuple[str, float]]:
@@ -184,9 +195,7 @@ def _make_migrations(record: Record, path: Path, points: int) -> Iterator[dict[s
     if not record.hops:
         yield _make_migration("", record, path, points)
     for hop in record.hops:
-        yield _make_migration(
-            f"hop {hop.number}", record.at_hop(hop.number), path / hop_folder(hop.number), points
-        )
+        yield _make_migration(f"hop {hop.number}", record.at_hop(hop.number), path / hop_folder(hop.number), points)
 
 
 def _make_migration(name: str, record: Record, path: Path, points: int) -> dict[str, Any]:

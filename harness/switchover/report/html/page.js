@@ -80,7 +80,11 @@
 
   // What is packed
 
+  // it comes after this script, so that the overview is there before it
+  const whole = new Promise((found) => document.addEventListener("DOMContentLoaded", found));
+
   async function unpack(id) {
+    await whole;
     const letters = atob(document.getElementById(id).textContent);
     const bytes = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -136,7 +140,19 @@
     cancelling: "#cfb2e2", cancelled: "#cfb2e2", failing: "#ec8a95", failed: "#ec8a95", error: "#ec8a95",
   };
   const partFills = ["#a6c8f0", "#f0916a", "#f3d36b", "#bcaee0", "#8fd3ae", "#e3a6c4", "#c3c8cd", "#9ad4d6"];
-  const lines = () => dark.matches ? ["#7db8f5", "#9aa4ad", "#f0a36b"] : ["#0b57a4", "#5c6670", "#b8500c"];
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const series = {  // of bytes: a colour of the style sheet, a dash, a symbol of plotly and a letter like it
+    "RAM sent": ["one", "solid", "circle", "●"],
+    "RAM remaining": ["two", "dot", "square", "■"],
+    "device sent": ["three", "dash", "diamond", "◆"],
+  };
+
+  // Parts of downtimes have a number and a colour, the same in all figures.
+  const partNames = index.parts;
+  const partFill = (name) => partFills[partNames.indexOf(name) % partFills.length];
+  const partNumber = (name) => String(partNames.indexOf(name) + 1);
+  const partKey = (names) => make("p", { class: "key" }, partNames.filter((name) => names.has(name)).map((name) =>
+    make("span", {}, make("i", { style: `background:${partFill(name)}` }, partNumber(name)), name)));
 
   let drawn = [];  // figures on the page, to be drawn again where the colours change
 
@@ -145,15 +161,14 @@
       make("p", { class: "loading" }, "drawing…"));
     const paint = () => {
       if (!figure.isConnected) return;
-      const style = getComputedStyle(document.documentElement);
-      const [ink, grid] = [style.getPropertyValue("--ink").trim(), style.getPropertyValue("--line").trim()];
+      const [ink, grid] = [colour("ink"), colour("line")];
       const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, fixedrange: false };
       const [traces, layout] = build(axis, ink);
       figure.replaceChildren();
       window.Plotly.react(figure, traces, {
         height, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, size: 12 },
         margin: { l: 10, r: 10, t: 10, b: 36 }, hoverlabel: { align: "left" }, showlegend: false, ...layout,
-      }, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] });
+      }, { responsive: true, displayModeBar: false });
     };
     drawn.push(paint);
     loadPlotly().then(() => requestAnimationFrame(paint));
@@ -167,11 +182,11 @@
   function bar(spans, lane, colours) {
     return {
       type: "bar", orientation: "h", y: spans.map(() => lane), base: spans.map(([start]) => start / 1e3),
-      x: spans.map(([start, stop]) => (stop - start) / 1e3), text: spans.map((span) => span[2]),
+      x: spans.map(([start, stop]) => (stop - start) / 1e3), text: spans.map((span) => plain(span[2])),
       marker: { color: spans.map(colours), line: { width: 0.5, color: "#14171a" } }, width: 0.72,
       textposition: "inside", insidetextanchor: "middle", textangle: 0, textfont: { color: "#14171a", size: 11 },
       hovertext: spans.map(([start, stop, word]) =>
-        `${word}<br>from ${(start / 1e3).toFixed(4)} s for ${showSeconds((stop - start) / 1e3)}`),
+        `${plain(word)}<br>from ${(start / 1e3).toFixed(4)} s for ${showSeconds((stop - start) / 1e3)}`),
       hoverinfo: "text",
     };
   }
@@ -179,37 +194,32 @@
   function drawTimeline(timeline) {
     const lanes = [];
     const traces = [];
-    const add = (name, make) => { lanes.push(name); traces.push(...make(name)); };
+    const add = (word, make) => { const name = plain(word); lanes.push(name); traces.push(...make(name)); };
     if (timeline.downtime.length)
-      add("downtime", (lane) => [bar(timeline.downtime, lane, (_, at) => partFills[at % partFills.length])]);
+      add("downtime", (lane) => [bar(timeline.downtime, lane, ([, , word]) => partFill(word))]);
     for (const side of ["source", "destination"]) {
       for (const one of timeline.lanes.filter((lane) => lane.side === side))
         add(shorten(`${side}: ${one.name}`), (lane) => [bar(one.spans, lane, ([, , word]) => fills[word] || "#dfe3e6")]);
-      const beats = timeline.beats[side];
-      if (beats.length)
-        add(shorten(`${side}: heard`), (lane) => [{
-          type: "scatter", mode: "markers", x: beats.map((at) => at / 1e3), y: beats.map(() => lane),
-          marker: { symbol: "line-ns-open", size: 11, color: lines()[0] }, cliponaxis: true,
-          hovertemplate: "heartbeat at %{x:.4f} s<extra></extra>",
-        }]);
+      const heard = (timeline.heard[side] || []).map(([start, stop, count]) => [start, stop, `${count} heartbeats`]);
+      if (heard.length) add(shorten(`${side}: heard`), (lane) => [bar(heard, lane, () => "#9ad4d6")]);
     }
     if (timeline.made.length)
       add(shorten("done on purpose"), (lane) => [{
         type: "scatter", mode: "markers+text", x: timeline.made.map(([start]) => start / 1e3), y: timeline.made.map(() => lane),
-        text: timeline.made.map((one) => one[2]), textposition: "middle right",
-        marker: { symbol: "triangle-right", size: 11, color: lines()[2] }, hovertemplate: "%{text} at %{x:.4f} s<extra></extra>",
+        text: timeline.made.map((one) => plain(one[2])), textposition: "middle right",
+        marker: { symbol: "triangle-right", size: 11, color: colour("three") }, hovertemplate: "%{text} at %{x:.4f} s<extra></extra>",
       }]);
-    const series = Object.entries(timeline.bytes).filter(([name]) => name !== "at");
-    series.forEach(([name, values], at) => traces.push({
+    const moved = Object.entries(timeline.bytes).filter(([name]) => name !== "at");
+    const curves = () => moved.map(([name, values]) => ({
       type: "scatter", mode: "lines+markers", name, yaxis: "y2", x: timeline.bytes.at.map((ms) => ms / 1e3),
-      y: values.map((value) => value === null ? null : value / 1048576), connectgaps: false, showlegend: true,
-      line: { color: lines()[["RAM sent", "RAM remaining", "device sent"].indexOf(name)], width: 1.5, dash: ["solid", "dot", "dash"][at] },
-      marker: { size: 4, symbol: ["circle", "square", "diamond"][at] },
+      y: values.map((value) => value === null ? null : value / 1048576), connectgaps: false,
+      line: { color: colour(series[name][0]), width: 1.5, dash: series[name][1] },
+      marker: { size: 5, symbol: series[name][2] },
       text: values.map((value) => value === null ? "" : showBytes(value)), hovertemplate: `${name} %{text} at %{x:.3f} s<extra></extra>`,
     }));
-    const plot = series.length ? 190 : 0;
-    const height = 60 + lanes.length * 27 + plot;
-    const split = series.length ? (plot - 20) / (height - 60) : 0;
+    const plot = moved.length ? 170 : 0;
+    const height = 46 + lanes.length * 27 + plot;
+    const split = plot ? (plot - 20) / (height - 46) : 0;
     const whole = timeline.window.map((ms) => ms / 1e3);
     const figure = draw("Timeline of both hosts; the states are listed below", height, (axis, ink) => {
       const downtime = timeline.downtime;
@@ -217,13 +227,12 @@
         type: "rect", xref: "x", yref: "paper", x0: downtime[0][0] / 1e3, x1: downtime[downtime.length - 1][1] / 1e3, y0: 0, y1: 1,
         fillcolor: ink, opacity: 0.1, line: { width: 0 }, layer: "below",
       }] : [];
-      return [traces, {
+      return [[...traces, ...curves()], {
         barmode: "overlay", shapes, uniformtext: { minsize: 9, mode: "hide" },
-        xaxis: { ...axis, range: whole, title: { text: "s since migrate", standoff: 4 }, anchor: series.length ? "y2" : "y" },
-        yaxis: { ...axis, type: "category", categoryarray: [...lanes].reverse(), categoryorder: "array", domain: [series.length ? split + 0.06 : 0, 1],
+        xaxis: { ...axis, range: whole, title: { text: "s since migrate", standoff: 4 }, anchor: plot ? "y2" : "y" },
+        yaxis: { ...axis, type: "category", categoryarray: [...lanes].reverse(), categoryorder: "array", domain: [plot / (height - 46), 1],
           range: [-0.6, lanes.length - 0.4], fixedrange: true, showgrid: false },
-        ...(series.length ? { yaxis2: { ...axis, domain: [0, split], rangemode: "tozero", title: narrow() ? undefined : { text: "MiB" } } } : {}),
-        legend: { orientation: "h", x: 0, y: split + 0.05, yanchor: "middle", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
+        ...(plot ? { yaxis2: { ...axis, domain: [0, split], rangemode: "tozero", title: narrow() ? undefined : { text: "MiB" } } } : {}),
       }];
     });
     const zoom = (range) => window.Plotly && window.Plotly.relayout(figure, { "xaxis.range": range });
@@ -238,29 +247,33 @@
         ? "the controller's monotonic clock; QEMU's own times, moved by each host's offset"
         : "the controller's monotonic clock, by when events arrived: the hosts' own clocks are not known")),
       figure,
+      make("p", { class: "key" }, moved.map(([name]) =>
+        make("span", {}, make("b", { style: `color:var(--${series[name][0]})` }, series[name][3]), name))),
       timeline.damaged ? make("p", { class: "warning" }, `${timeline.damaged} damaged lines of the evidence are left out.`) : ""];
   }
 
   function drawParts(label, bars) {  // bars: [name, [[part, seconds]…]]
-    const names = [...new Set(bars.flatMap(([, parts]) => parts.map(([name]) => name)))];
+    const present = new Set(bars.flatMap(([, parts]) => parts.map(([name]) => name)));
+    const names = partNames.filter((name) => present.has(name));
     const longest = Math.max(...bars.map(([, parts]) => parts.reduce((sum, part) => sum + part[1], 0)));
     const ms = longest < 1 ? 1e3 : 1;
-    const height = 84 + 30 * bars.length;
+    const height = 50 + 30 * bars.length;
     const shown = bars.map(([name]) => narrow() && name.length > 24 ? "…" + name.slice(-23) : name);
-    return draw(label, height, (axis) => [names.map((name, at) => {
+    const figure = draw(label, height, (axis) => [names.map((name) => {
       const seconds = bars.map(([, parts]) => (parts.find((part) => part[0] === name) || [name, 0])[1]);
       return {
-        type: "bar", orientation: "h", name, y: bars.map((_, number) => number), x: seconds.map((value) => value * ms), showlegend: true,
-        marker: { color: partFills[at % partFills.length], line: { width: 0.5, color: "#14171a" },
-          pattern: { shape: ["", "/", ".", "\\", "x", "-", "|", "+"][at % 8], size: 6, fgcolor: "rgba(20,23,26,.35)" } },
-        text: seconds.map(showSeconds), textposition: "none", hovertemplate: `${name} %{text}<extra></extra>`, width: 0.66,
+        type: "bar", orientation: "h", name, y: bars.map((_, number) => number), x: seconds.map((value) => value * ms), width: 0.66,
+        marker: { color: partFill(name), line: { width: 0.5, color: "#14171a" } },
+        text: seconds.map(() => partNumber(name)), textposition: "inside", insidetextanchor: "middle", textangle: 0,
+        textfont: { color: "#14171a", size: 11 },
+        customdata: seconds.map(showSeconds), hovertemplate: `${name} %{customdata}<extra></extra>`,
       };
     }), {
-      barmode: "stack",
+      barmode: "stack", uniformtext: { minsize: 9, mode: "hide" },
       xaxis: { ...axis, title: { text: ms === 1 ? "s" : "ms", standoff: 4 } },
       yaxis: { ...axis, autorange: "reversed", tickvals: bars.map((_, number) => number), ticktext: shown.map(plain), fixedrange: true, showgrid: false },
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", font: { size: 11 } },
     }]);
+    return [partKey(present), figure];
   }
 
   // plotly reads some tags in its texts: a name with one in it stays a name
@@ -271,8 +284,8 @@
     const word = scale === 1e3 ? "ms" : unit === "bytes" ? "MiB" : unit;
     return draw(`${name} of each repeat`, 220, (axis, ink) => [[{
       type: "scatter", mode: "markers", x: points.map((one) => one[0]), y: points.map((one) => one[1] * scale),
-      error_y: { type: "data", array: points.map((one) => (one[2] || 0) * scale), thickness: 1, width: 3, color: lines()[1] },
-      marker: { size: 9, color: lines()[0], symbol: points.map((one) => one[3] ? "x" : "circle") },
+      error_y: { type: "data", array: points.map((one) => (one[2] || 0) * scale), thickness: 1, width: 3, color: colour("two") },
+      marker: { size: 9, color: colour("one"), symbol: points.map((one) => one[3] ? "x" : "circle") },
       text: points.map((one) => show(one[1], unit)), hovertemplate: "#%{x}: %{text}<extra></extra>", cliponaxis: false,
     }], {
       shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: median(points.map((one) => one[1])) * scale,
@@ -315,7 +328,7 @@
         ["expected", details.claim + (details.rule ? `\nby the rule ${details.rule}` : "")],
         ["observed", `${row.verdict}${row.downtime ? `, downtime ${row.downtime}` : ""}`],
         ["scenario", scenario ? `${row.scenario}: ${scenario.title}` : row.scenario],
-        ["repeat it", details.repeat.map((line) => make("code", { style: "display:block" }, line))],
+        ["to repeat it", details.repeat.map((line) => make("code", { style: "display:block" }, line))],
       ]),
       details.repeats.length > 1 ? make("div", { class: "row" }, make("span", { class: "faint" }, "repeat"),
         details.repeats.map((one) => make("button", {
@@ -325,9 +338,8 @@
       repeat ? renderRepeat(repeat) : "",
       renderDowntimes(row, details),
       renderNumbers(details, repeat, metric, (name) => again(repeat, name)),
-      repeat ? [...renderChecks(repeat), ...renderFiles(repeat)] : "",
+      repeat ? fragment([renderChecks(repeat), renderFiles(repeat)]) : "",
     );
-    for (const child of [...place.childNodes]) if (child.nodeType === Node.TEXT_NODE && !child.data) child.remove();
   }
 
   function renderRepeat(repeat) {
@@ -404,7 +416,7 @@
       return [...cells, ...(several ? [showSpread(values, list[0].unit)] : []),
         make("span", { class: "faint" }, one && one.note ? one.note : index.definitions[list[0].name] || "")];
     });
-    parts.push(makeTable([["number", "words"], [repeat ? `repeat ${repeat.number}` : "", "number"],
+    parts.push(makeTable([["number", "name"], [repeat ? `repeat ${repeat.number}` : "", "number"],
       ...(several ? [["all repeats: median [least … most]", "number"]] : []), ["what it is", "wide"]], rows));
     return fragment(parts);
   }

@@ -8,10 +8,11 @@ offset in the record, so that an event stands where it happened and not where it
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from switchover.record.record import Record
-from switchover.report.html.evidence import SIDES, Evidence, Event, Sample
+from switchover.report.html.evidence import SIDES, Event, Evidence, Sample
 
 _TERMINAL = ("completed", "failed", "cancelled")
 _BEFORE_NS = 10**9
@@ -24,7 +25,7 @@ Span = tuple[float, float, str]
 def draw_timeline(record: Record, evidence: Evidence, most: int) -> dict[str, Any] | None:
     """What the page draws; None: there is no evidence of a migration. ``record``: of a migration, or of a hop.
 
-    ``most``: samples, and heartbeats of each side, that are kept of a longer series.
+    ``most``: samples, and intervals in which a side was heard, that are kept of more.
     """
     offsets = {side: clock.get("offset_ns") for side, clock in record.clocks.items()}
     shift = _find_shift(evidence, offsets)
@@ -45,12 +46,13 @@ def draw_timeline(record: Record, evidence: Evidence, most: int) -> dict[str, An
         "lanes": [
             {"side": side, "name": name, "spans": [(ms(start), ms(stop), word) for start, stop, word in spans]}
             for side in SIDES
-            for name, spans in _draw_lanes(side, timed[side], window)
+            for name, spans in _draw_lanes(side, timed[side], window, origin)
         ],
         "bytes": _draw_bytes(thin(_inside(evidence.samples, window), most), ms),
-        "beats": {
-            side: [ms(at) for at in thin_beats([beat.at_ns for beat in evidence.beats if beat.side == side], window, most)]
+        "heard": {
+            side: [(ms(start), ms(stop), count) for start, stop, count in find_heard(beats, most)]
             for side in SIDES
+            if (beats := _list_beats(evidence, side, window))
         },
         "downtime": [(ms(start), ms(stop), name) for start, stop, name in downtime],
         "made": [
@@ -112,15 +114,17 @@ def _status(event: Event) -> str:
 
 
 def _draw_lanes(
-    side: str, events: Sequence[tuple[int, Event]], window: tuple[int, int]
+    side: str, events: Sequence[tuple[int, Event]], window: tuple[int, int], origin: int
 ) -> Iterator[tuple[str, list[tuple[int, int, str]]]]:
-    """Of a side: the migration's status, what its vCPUs do, and the state of each device, by its events."""
-    tracks: dict[str, list[tuple[int, str]]] = {"migration": [], "vCPUs": []}
-    if side == "source":
-        tracks["vCPUs"].append((window[0], "running"))
+    """Of a side: the migration's status, what its vCPUs do, and the state of each device, by its events.
+
+    A source runs until an event says otherwise; its status before ``origin`` is that of a migration before this one.
+    """
+    first = [(0, "running")] if side == "source" else []
+    tracks: dict[str, list[tuple[int, str]]] = {"migration": [], "vCPUs": [*first]}
     for at, event in events:
         match event.event:
-            case "MIGRATION":
+            case "MIGRATION" if side == "destination" or at >= origin:
                 tracks["migration"].append((at, _status(event)))
             case "STOP":
                 tracks["vCPUs"].append((at, "stopped"))
@@ -128,16 +132,14 @@ def _draw_lanes(
                 tracks["vCPUs"].append((at, "running"))
             case "VFIO_MIGRATION":
                 device = f"device {event.data.get('device-id') or event.data.get('qom-path', '')}".strip()
-                if device not in tracks:
-                    tracks[device] = [(window[0], "running")] if side == "source" else []
-                tracks[device].append((at, str(event.data.get("device-state", ""))))
+                tracks.setdefault(device, [*first]).append((at, str(event.data.get("device-state", ""))))
     for name, changes in tracks.items():
         if spans := _make_spans(changes, window):
             yield name, spans
 
 
 def _make_spans(changes: Sequence[tuple[int, str]], window: tuple[int, int]) -> list[tuple[int, int, str]]:
-    """Each state until the next one, as far as it is in the window; a migration's end is not drawn on and on."""
+    """Each state until the next one, as far as it is in the window."""
     spans = []
     for (start, word), (stop, _) in pairwise([*changes, (window[1], "")]):
         low, high = max(start, window[0]), min(stop, window[1])
@@ -183,11 +185,19 @@ def thin(series: Sequence[Any], most: int) -> list[Any]:
     return [series[round(number * (len(series) - 1) / (most - 1))] for number in range(most)]
 
 
-def thin_beats(times: Sequence[int], window: tuple[int, int], most: int) -> list[int]:
-    """At most so many heartbeats: those at the ends of the longest silences, and of the others evenly many."""
-    inside = sorted(at for at in times if window[0] <= at <= window[1])
-    if len(inside) <= most:
-        return inside
-    gaps = sorted(pairwise(inside), key=lambda gap: gap[0] - gap[1])[: most // 4]
-    ends = {at for gap in gaps for at in gap}
-    return sorted({*ends, *thin([at for at in inside if at not in ends], most - len(ends))})
+def _list_beats(evidence: Evidence, side: str, window: tuple[int, int]) -> list[int]:
+    return sorted(beat.at_ns for beat in evidence.beats if beat.side == side and window[0] <= beat.at_ns <= window[1])
+
+
+def find_heard(times: Sequence[int], most: int) -> list[tuple[int, int, int]]:
+    """From when to when heartbeats came, and how many, parted by silences that are thrice as long as is usual.
+
+    ``times``: in order, one at least. ``most``: of more intervals the longest silences stay.
+    """
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    usual = median(gaps) if gaps else 0
+    silent = sorted(
+        (number for number, gap in enumerate(gaps, start=1) if gap > 3 * usual), key=lambda at: -gaps[at - 1]
+    )
+    edges = [0, *sorted(silent[: most - 1]), len(times)]
+    return [(times[first], times[last - 1], last - first) for first, last in pairwise(edges) if first < last]

@@ -82,7 +82,7 @@ KINDS = {
     "probes": Kind(10, "compare the downtime with all probes on and with QEMU's counters only, in pairs"),
     "matrix": Kind(1, "run the fault scenarios of the catalogue with one guest; counts the cells run and right"),
     "plan": Kind(5, "plan and show 25,000 cases of a scenario; needs no lab"),
-    "show": Kind(5, "show a run of 1,000 cases from a new process; needs no lab"),
+    "show": Kind(5, "show a run of 1,000 cases as text and as a page, from a new process; needs no lab"),
     "irq-parse": Kind(
         1_000_000,
         "analyse events of a recording of interrupts on one core; gives speed and memory; needs no lab",

@@ -44,7 +44,10 @@ TEST_PROGRAMS = (("socat", "socat"), ("qemu-system-x86_64", "qemu-system-x86"))
 """What it installs besides for ``switchover test``: scripts of cases run on this machine there, and a QEMU is asked
 what it can where its modules are its own.
 """
+BROWSER_PROGRAMS = (("chromium", "chromium"), ("chromedriver", "chromium-driver"))
+"""What it installs besides for ``switchover test --all``: pages are looked at in a browser."""
 SYSTEM_PROGRAMS = (("unshare", "util-linux"), ("setpriv", "util-linux"))
+_BROWSING = "look at pages in a browser (test --all)"
 _APT_HELPER = Path("/usr/lib/apt/apt-helper")
 _STATE_BYTES = 1 << 30
 _TOKEN = re.compile(r"switchover-lab-[0-9a-f]{12}-")
@@ -59,6 +62,7 @@ def controller_checks() -> list[Check]:
         Check("program ssh", ("lab",), partial(check_program, *PROGRAMS[1])),
         Check("program pgrep", ("test",), partial(check_program, *PROGRAMS[2])),
         *(Check(f"program {name}", ("test",), partial(check_program, name, pkg)) for name, pkg in TEST_PROGRAMS),
+        *(Check(f"program {name}", (), partial(check_program, name, pkg, _BROWSING)) for name, pkg in BROWSER_PROGRAMS),
         *(Check(f"program {name}", EVERYTHING, partial(check_program, name, pkg)) for name, pkg in SYSTEM_PROGRAMS),
         *(
             []
@@ -95,8 +99,8 @@ def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> Findin
     return failed(seen, "SWITCHOVER_PYTHON=python3.11 ./switchover doctor (3.11 or newer is needed)")
 
 
-def check_program(name: str, package: str) -> Finding:
-    return passed(processes.require_program(name, needed_to="run a lab", package=package))
+def check_program(name: str, package: str, needed_to: str = "run a lab") -> Finding:
+    return passed(processes.require_program(name, needed_to=needed_to, package=package))
 
 
 def check_accelerator() -> Finding:

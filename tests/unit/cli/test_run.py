@@ -67,7 +67,10 @@ def test_all_as_expected(world: World, scenario: str, tmp_path: Path, capsys: py
     path = only_run(tmp_path)
     assert (path / "junit.xml").read_text().count("<testcase") == 4
     assert main(["show", "last", "--runs", str(tmp_path / "runs")]) == 0
-    assert capsys.readouterr().out.strip() == told.strip()
+    told, _, last = told.strip().rpartition("\n")
+    assert capsys.readouterr().out.strip() == told
+    assert last == f"report: {path / 'report.html'}"
+    assert (path / "report.html").is_file()
     assert main(["show", str(path), "vcpus=2"]) == 0
     assert "#2 one.vcpus-2  verdict completed" in capsys.readouterr().out
 

@@ -19,7 +19,7 @@ from switchover.hosts.host import Completed
 from switchover.hosts.journal import Change, render_change
 from switchover.lab import checks as module
 from switchover.lab.accelerator import tcg
-from switchover.lab.checks import EVERYTHING, PROGRAMS, TEST_PROGRAMS, controller_checks
+from switchover.lab.checks import BROWSER_PROGRAMS, EVERYTHING, PROGRAMS, TEST_PROGRAMS, controller_checks
 from switchover.lab.images import Image
 from switchover.lab.labfile import LabFile, write_lab_file
 from switchover.lab.mirror import Mirror
@@ -72,7 +72,8 @@ def test_names_and_blocks() -> None:
 
 def test_programs_are_those_of_the_script() -> None:
     """The doctor asks for what the script ``switchover`` installs."""
-    for name, programs in (("packages", PROGRAMS), ("test_packages", TEST_PROGRAMS)):
+    known = (("packages", PROGRAMS), ("test_packages", TEST_PROGRAMS), ("browser_packages", BROWSER_PROGRAMS))
+    for name, programs in known:
         listed = re.search(rf"^{name}='([^']*)'", SCRIPT.read_text(), re.MULTILINE)
         assert listed is not None
         assert {tuple(reversed(entry.split(":"))) for entry in listed[1].split()} == set(programs)
@@ -84,7 +85,10 @@ def test_python() -> None:
     assert module.check_python((3, 11, 0)).outcome is module.check_python((4, 0, 0)).outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("name", ["mmdebstrap", "ssh", "pgrep", "socat", "qemu-system-x86_64", "unshare", "setpriv"])
+@pytest.mark.parametrize(
+    "name",
+    ["mmdebstrap", "ssh", "pgrep", "socat", "qemu-system-x86_64", "chromium", "chromedriver", "unshare", "setpriv"],
+)
 def test_programs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A program that is not there is named with its package."""
     monkeypatch.setattr(shutil, "which", lambda program, path: None)

@@ -132,7 +132,9 @@ def _list_parts(cases: Sequence[CaseResult]) -> list[str]:
         for case in cases
         for record in _list_migrations(case.records)
     }
-    return list(dict.fromkeys(name for parts in sorted(downtimes, key=lambda parts: (-len(parts), parts)) for name in parts))
+    return list(
+        dict.fromkeys(name for parts in sorted(downtimes, key=lambda parts: (-len(parts), parts)) for name in parts)
+    )
 
 
 def _find_middle_parts(case: CaseResult) -> list[tuple[str, float]]:

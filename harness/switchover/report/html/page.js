@@ -155,11 +155,18 @@
     make("span", {}, make("i", { style: `background:${partFill(name)}` }, partNumber(name)), name)));
 
   let drawn = [];  // figures on the page, to be drawn again where the colours change
+  const seen = new IntersectionObserver((entries) => {  // a figure is drawn once somebody comes near it
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      seen.unobserve(target);
+      loadPlotly().then(() => { drawn.push(target.paint); target.paint(); });
+    }
+  }, { rootMargin: "300px" });
 
   function draw(label, height, build) {
     const figure = make("div", { class: "figure", role: "img", "aria-label": label, style: `min-height:${height}px` },
       make("p", { class: "loading" }, "drawing…"));
-    const paint = () => {
+    figure.paint = () => {
       if (!figure.isConnected) return;
       const [ink, grid] = [colour("ink"), colour("line")];
       const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, fixedrange: false };
@@ -170,8 +177,7 @@
         margin: { l: 10, r: 10, t: 10, b: 36 }, hoverlabel: { align: "left" }, showlegend: false, ...layout,
       }, { responsive: true, displayModeBar: false });
     };
-    drawn.push(paint);
-    loadPlotly().then(() => requestAnimationFrame(paint));
+    seen.observe(figure);
     return figure;
   }
   dark.addEventListener("change", () => drawn.forEach((paint) => paint()));

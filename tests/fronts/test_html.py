@@ -28,7 +28,7 @@ from switchover.report.rundata import read_run
 WIDE, NARROW = 1280, 400
 LONGEST_S = 30
 """Until something is on the screen, on a machine that is busy with other things."""
-STUTTER_MS = 1000
+STUTTER_MS = 3000
 """What a filter may take there. People notice a tenth of a second; what it took is printed."""
 EVIL = "<img src=x onerror=\"document.body.id='bad'\">&lt;b&gt;</script>"
 
@@ -61,7 +61,7 @@ def look(browser: webdriver.Chrome, address: str, width: int = WIDE, scheme: str
     """Open a page anew, in a window of this width."""
     browser.get("about:blank")
     for log in ("browser", "performance"):  # what was before is another page's
-        browser.get_log(log)
+        read_log(browser, log)
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -74,10 +74,15 @@ def wait_for(browser: webdriver.Chrome, selector: str) -> WebElement:
     return found[0]
 
 
+def read_log(browser: webdriver.Chrome, name: str) -> list[dict[str, str]]:
+    """What came since it was read last."""
+    return list(browser.get_log(name))  # type: ignore[no-untyped-call]
+
+
 def require_quiet(browser: webdriver.Chrome, address: str) -> None:
     """Nothing was asked for but the page, and nothing was said on the console."""
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    assert read_log(browser, "browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in read_log(browser, "performance")]
     asked = [
         message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
     ]

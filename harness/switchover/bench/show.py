@@ -66,7 +66,7 @@ _START_NS = 10**12
 
 def _make_fields(chance: random.Random) -> dict[str, Any]:
     """Of a record. The hosts' clocks are the controller's, whose two clocks agree."""
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"name": f"part {number}", "meaning": "", "seconds": chance.uniform(0.01, 0.1), "bound_s": 0}
         for number in range(5)
     ]

@@ -126,7 +126,7 @@
     form.elements.shown.value = `${count} of ${rows.length} shown`;
   }
 
-  form.addEventListener("input", filter);
+  for (const change of ["input", "change"]) form.addEventListener(change, filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
   filter();

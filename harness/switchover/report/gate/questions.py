@@ -72,7 +72,9 @@ def ask_runs(
         for metric in metrics
     )
     return [
-        _ask_run(_name(case, hop), metric, mine, before) for (case, hop, metric), mine, before in sides if mine or before
+        _ask_run(_name(case, hop), metric, mine, before)
+        for (case, hop, metric), mine, before in sides
+        if mine or before
     ]
 
 
@@ -83,10 +85,11 @@ def take_earlier(rows: Iterable[MetricRow], run_started: str) -> Iterator[Metric
 
 
 def _ask_run(name: str, metric: str, rows: Sequence[MetricRow], baseline: Sequence[MetricRow]) -> Question:
-    mine, before = (_by_class(_valued(side)) for side in (rows, baseline))
+    valued = _valued(rows), _valued(baseline)
+    mine, before = (_by_class(side) for side in valued)
     common = [key for key in mine if key in before]
     if not common:
-        question = _make_question(name, metric, (baseline, ()), (rows, ()))
+        question = _make_question(name, metric, (baseline, valued[1]), (rows, valued[0]))
         why = _name_differences(_largest(mine), _largest(before)) if mine and before else ""
         return replace(question, missing=f"not compared: {why}") if why else question
     chosen = max(common, key=lambda key: min(len(mine[key]), len(before[key])))

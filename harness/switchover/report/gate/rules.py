@@ -17,6 +17,9 @@ from enum import StrEnum
 from switchover.record.units import Direction
 from switchover.report.differences import CONFIDENCE, Shift, find_shift
 
+_LARGE = 700
+"""A logarithm above which there is no number any more."""
+
 
 class Word(StrEnum):
     """What is said of a number."""
@@ -144,11 +147,12 @@ def _measure(question: Question) -> _Change:
     take: Callable[[float], float] = math.log if by_ratio else float
 
     def undo(difference: float) -> float:
+        """To 12 digits: what was set to exactly the bound is not beyond it by an error of rounding."""
         if by_ratio:
-            return math.expm1(difference) if difference < 700 else math.inf
+            return round(math.expm1(difference), 12) if difference < _LARGE else math.inf
         if not scale:
             return math.copysign(math.inf, difference) if difference else 0.0
-        return difference / scale
+        return round(difference / scale, 12)
 
     values = [take(value) for value in question.values]
     runs = [[take(value) for value in of_run] for of_run in question.baseline]

@@ -20,7 +20,7 @@ def render_gate(findings: Sequence[Finding], bound: float, against: str) -> str:
 
 def _render(findings: Sequence[Finding], bound: float, against: str) -> Iterator[str]:
     numbers = format_count(len(findings), "number")
-    yield f"worse by more than {_percent(bound)} than {against}? {_percent(CONFIDENCE)} confidence over {numbers} together"
+    yield f"worse by more than {_percent(bound)} than {against}? {_percent(CONFIDENCE)} confidence over all {numbers}"
     rows = [
         (one.metric, _render_medians(one), _render_change(one), f"{one.word}: {one.why}{_render_counts(one)}")
         for one in findings

@@ -3,10 +3,10 @@
 
 import argparse
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 
+from switchover.cli.arguments import parse_percent
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.rundir import find_run
 from switchover.report.comparison import compare_runs, render_comparisons, require_comparison
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gate = parser.add_argument_group("gate", "fail where a number has become worse (docs/gate.md)")
     gate.add_argument(
         "--fail-if-worse",
-        type=_parse_percent,
+        type=parse_percent,
         metavar="PERCENT",
         help="exit with 1 if a number is worse than the baseline by more than this, such as 5%%, beyond doubt",
     )
@@ -59,17 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(render_comparisons(found))
     return ExitCode.AS_EXPECTED
-
-
-def _parse_percent(text: str) -> float:
-    number = text.strip().removesuffix("%").strip()
-    try:
-        share = float(number) / 100 if text.strip().endswith("%") else math.nan
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is no percentage from 0% to 1000%, such as 5%")
-    return share
 
 
 def _gate(arguments: argparse.Namespace, bound: float) -> int:

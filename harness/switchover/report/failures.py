@@ -88,6 +88,8 @@ def render_claim(expected: Mapping[str, Any]) -> str:
     reason = f", with the words {expected['reason']!r}" if expected.get("reason") else ""
     reason += f", with pre-copy {expected['pre_copy']}" if expected.get("pre_copy") else ""
     reason += f", where these checks may fail: {'; '.join(expected['checks'])}" if expected.get("checks") else ""
+    for key, name in (("downtime_ms", "the downtime"), ("outside_downtime_ms", "the downtime from outside")):
+        reason += f", with {name} {expected[key]} ms" if expected.get(key) else ""
     because = f"\nbecause: {expected['because']}" if expected.get("because") else ""
     return f"{expected.get('verdict', 'completed')}{side}{reason}{because}"
 

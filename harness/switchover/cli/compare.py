@@ -9,6 +9,7 @@ from pathlib import Path
 from switchover.record.errors import ExitCode, UsageError
 from switchover.record.rundir import find_run
 from switchover.report.comparison import compare_runs, render_comparisons, require_comparison
+from switchover.report.markdown import render_compared
 from switchover.report.rundata import read_run
 
 
@@ -22,20 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline", default="", metavar="VALUE", help="compare the other values of the axis with this one"
     )
     parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="the directory that holds the run directories")
-    parser.add_argument("--json", action="store_true", help="print all numbers as JSON, for programs")
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--json", action="store_true", help="print all numbers as JSON, for programs")
+    told.add_argument("--markdown", action="store_true", help="print it for a mail or an issue, in 72 columns")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """A difference is no failure."""
-    first = read_run(find_run(arguments.run_name, arguments.runs))
+    runs = [first := read_run(find_run(arguments.run_name, arguments.runs))]
     if arguments.other is None:
         found = require_comparison(first, arguments.axis, arguments.baseline)
     elif arguments.axis or arguments.baseline:
         raise UsageError("With two runs the first is the baseline: --axis and --baseline have no effect.")
     else:
-        found = compare_runs(first, read_run(find_run(arguments.other, arguments.runs)))
+        runs.append(read_run(find_run(arguments.other, arguments.runs)))
+        found = compare_runs(*runs)
     if arguments.json:
         print(json.dumps([asdict(comparison) for comparison in found], indent=1, ensure_ascii=False))
+    elif arguments.markdown:
+        print(render_compared(found, runs))
     else:
         print(render_comparisons(found))
     return ExitCode.AS_EXPECTED

@@ -10,11 +10,9 @@ from switchover.catalogue.outcome import Outcome, find_outcome
 from switchover.record.record import Record
 from switchover.report.export.views import (
     Exported,
-    clean,
     clean_line,
     encode_name,
     explain,
-    has_value,
     label_number,
     list_files,
     list_numbers,
@@ -42,7 +40,7 @@ def render_tap(run: RunData) -> Exported:
 
 
 def escape_tap(text: str) -> str:
-    r"""A description in which ``#`` begins no directive. >>> escape_tap("a #1") -> ``a \#1``"""
+    r"""A description in which ``#`` begins no directive: ``a #1`` -> ``a \#1``."""
     return re.sub(r"[\\#]", lambda found: f"\\{found[0]}", text)
 
 
@@ -64,7 +62,7 @@ def _list_diagnostics(run: RunData, record: Record, rows: Sequence[MetricRow]) -
     if rows:
         fields["numbers"] = {
             label_number(row): {
-                "value": row.value if has_value(row) else None,
+                "value": row.value,
                 "unit": row.unit,
                 "bound": row.bound,
                 "direction": row.direction,
@@ -77,12 +75,18 @@ def _list_diagnostics(run: RunData, record: Record, rows: Sequence[MetricRow]) -
     if files := list_files(run, record):
         fields["files"] = files
     yield "  ---"
-    yield from (f"  {key}: {_render_value(value)}" for key, value in fields.items())
+    yield from (f"  {key}: {render_value(value)}" for key, value in fields.items())
     yield "  ..."
 
 
-def _render_value(value: object) -> str:
-    return re.sub(r"\x7f|[\x80-\x9f\ufffe\uffff]", "�", clean(json.dumps(value, ensure_ascii=False)))
+_NO_YAML = re.compile(r"[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""What is no text in YAML, or the end of a line."""
+
+
+def render_value(value: object) -> str:
+    """As JSON, in one line, of which YAML makes the same value. Halves of characters have no place in either."""
+    text = re.sub(r"[\ud800-\udfff]", "�", json.dumps(value, ensure_ascii=False))
+    return _NO_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def render_ktap(run: RunData) -> Exported:

@@ -3,7 +3,6 @@
 the names of files.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -77,7 +76,7 @@ def list_numbers(run: RunData) -> dict[tuple[str, int], list[MetricRow]]:
 
 
 def has_value(row: MetricRow) -> bool:
-    return row.value is not None and math.isfinite(row.value)
+    return row.value is not None
 
 
 def label_number(row: MetricRow) -> str:

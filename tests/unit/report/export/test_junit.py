@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """JUnit's XML, by a schema of what pytest writes and Jenkins' plugins read, and by pytest's own order of elements."""
 
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 from switchover.report.junit import render_junit
 from switchover.report.rundata import RunData

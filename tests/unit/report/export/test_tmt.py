@@ -8,7 +8,7 @@ import jsonschema  # type: ignore[import-untyped]
 import tmt.log
 import tmt.result
 import tmt.utils
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT7
 from tmt._compat.pathlib import Path as TmtPath
 
@@ -20,7 +20,7 @@ def load(text: str) -> list[tmt.result.Result]:
     """As tmt reads ``results.json``: by the schema of results, then into its own type."""
     found: list[dict[str, Any]] = tmt.utils.json_to_list(text)
     schema = tmt.utils.load_schema(TmtPath("results.yaml"))
-    schemas = [(name, Resource(one, DRAFT7)) for name, one in tmt.utils.load_schema_store().items()]
+    schemas = [(name, DRAFT7.create_resource(one)) for name, one in tmt.utils.load_schema_store().items()]
     jsonschema.Draft7Validator(schema, registry=Registry().with_resources(schemas)).validate(found)
     return [tmt.result.Result.from_serialized(one) for one in found]
 

@@ -13,6 +13,7 @@ from switchover.report.comparison import compare_runs, render_comparisons, requi
 from switchover.report.gate.questions import GATED, ask_arms, ask_runs, choose_metrics
 from switchover.report.gate.rules import Question, Word, judge
 from switchover.report.gate.text import list_gate, render_gate
+from switchover.report.markdown import render_compared
 from switchover.report.metrics import list_metrics
 from switchover.report.rundata import RunData, read_run
 
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", action="append", default=[], metavar="NAME", help=f"judge this number; default: {', '.join(GATED)}"
     )
     gate.add_argument("--require-decision", action="store_true", help="exit with 1 also where it cannot be told")
-    parser.add_argument("--json", action="store_true", help="print all numbers as JSON, for programs")
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--json", action="store_true", help="print all numbers as JSON, for programs")
+    told.add_argument("--markdown", action="store_true", help="print it for a mail or an issue, in 72 columns")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,15 +50,18 @@ def run(arguments: argparse.Namespace) -> int:
         return _gate(arguments, arguments.fail_if_worse)
     if arguments.metric or arguments.require_decision:
         raise UsageError("--metric and --require-decision have no effect without --fail-if-worse.")
-    first = read_run(find_run(arguments.run_name, arguments.runs))
+    runs = [first := read_run(find_run(arguments.run_name, arguments.runs))]
     if arguments.other is None:
         found = require_comparison(first, arguments.axis, arguments.baseline)
     elif arguments.axis or arguments.baseline:
         raise UsageError("With two runs the first is the baseline: --axis and --baseline have no effect.")
     else:
-        found = compare_runs(first, read_run(find_run(arguments.other, arguments.runs)))
+        runs.append(read_run(find_run(arguments.other, arguments.runs)))
+        found = compare_runs(*runs)
     if arguments.json:
         print(json.dumps([asdict(comparison) for comparison in found], indent=1, ensure_ascii=False))
+    elif arguments.markdown:
+        print(render_compared(found, runs))
     else:
         print(render_comparisons(found))
     return ExitCode.AS_EXPECTED
@@ -63,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _gate(arguments: argparse.Namespace, bound: float) -> int:
     """RUN's arms against their baseline, or RUN2 against RUN."""
+    if arguments.markdown:
+        raise UsageError("--markdown does not go with --fail-if-worse.", fix="leave out one of the two")
     first = read_run(find_run(arguments.run_name, arguments.runs))
     if arguments.other is None:
         questions, against = _ask_arms(first, arguments)

@@ -20,6 +20,7 @@ VERBS = {
     "run": "run cases, and show what became of each",
     "show": "show a run again, from its directory alone",
     "compare": "compare the arms of a run, or two runs, in numbers and in words",
+    "export": "write a run in the format of another system: JUnit, KCIDB, TAP, tmt, Bencher and more",
     "list": "list the cases of the catalogue, or the runs",
     "repro": "repeat a case of a run, from its record alone",
     "attach": "get to the monitor, the shell or the console of a guest that a run keeps",

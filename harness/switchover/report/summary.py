@@ -70,7 +70,7 @@ def describe_outcome(case: CaseResult) -> str:
 
 def render_case(case: CaseResult) -> list[str]:
     """The verdict; of completed repeats downtime, its parts in percent, what the outside saw, and bytes."""
-    lines = [f"{case.id}  {_render_verdicts(case)}"]
+    lines = [f"{case.id}  {render_verdicts(case)}"]
     if chain := case.list_hops():
         for number, records in chain.items():
             lines += [f"  hop {number}  {line.strip()}" for line in _render_numbers(records)]
@@ -93,7 +93,7 @@ def _render_numbers(records: Sequence[Record]) -> Iterator[str]:
         yield f"  bytes    {_render_bytes(records)}"
 
 
-def _render_verdicts(case: CaseResult) -> str:
+def render_verdicts(case: CaseResult) -> str:
     """The verdicts with their counts; a reason where it is not that the case completed, in one line."""
     groups: dict[str, list[Record]] = {}
     for record in case.records:

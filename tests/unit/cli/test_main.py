@@ -174,6 +174,15 @@ def test_the_users_mistakes(words: list[str], capsys: pytest.CaptureFixture[str]
     assert "usage: switchover" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("word", "told"), [("rnu", ": did you mean 'run'?\n"), ("xyzzy", "unknown verb 'xyzzy'\n")])
+def test_a_verb_that_is_misspelt(word: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The nearest verb is suggested, if one is near at all."""
+    with pytest.raises(SystemExit) as caught:
+        main(["-v", word])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(told)
+
+
 def test_help_lists_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     """Each verb has a line of its own, and no verb's module is imported for it."""
     with pytest.raises(SystemExit) as caught:

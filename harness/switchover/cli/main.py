@@ -7,9 +7,11 @@ import importlib
 import os
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 
+from switchover.cli.examples import render_examples
 from switchover.record.errors import ExitCode, SwitchoverError
 from switchover.record.invocation import as_called
 from switchover.record.log import set_up_logging
@@ -112,8 +114,11 @@ def make_parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="show each command that is run")
     verbs = parser.add_subparsers(prog="switchover", metavar="VERB", required=True, help=argparse.SUPPRESS)
     for name, summary in VERBS.items():
-        verb = verbs.add_parser(name, description=f"{summary[0].upper()}{summary[1:]}.")
+        verb = verbs.add_parser(name)
         if name == chosen:
+            verb.description = textwrap.fill(f"{summary[0].upper()}{summary[1:]}.")
+            verb.epilog = render_examples(name)
+            verb.formatter_class = argparse.RawDescriptionHelpFormatter
             module = importlib.import_module(f"switchover.cli.{name}")
             module.add_arguments(verb)
             verb.set_defaults(run=module.run)

@@ -19,7 +19,7 @@ from switchover.record.version import __version__
 
 GROUPS = {
     "first": {
-        "demo": "build the images, boot the lab, migrate a guest with device pre-copy off and on, explain the difference",
+        "demo": "build images, boot the lab, migrate a guest with device pre-copy off and on, explain the difference",
         "doctor": "check what the demo, labs, the tests or a host need, and say how to mend each failure",
     },
     "run cases": {

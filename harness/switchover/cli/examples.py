@@ -77,6 +77,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("oracle seen last --output seen.json", "rules that held in the latest run"),
         ("oracle qemus --output qemus.json", "ask the QEMUs that the project names, in a lab"),
     ),
+    "completion": (
+        ("completion bash", 'for ~/.bashrc: eval "$(switchover completion bash)"'),
+        ("completion zsh", "the same for zsh, after compinit in ~/.zshrc"),
+        ("completion fish", "to be written to ~/.config/fish/completions/switchover.fish"),
+    ),
     "test": (
         ("test unit", "takes no lab"),
         ("test lab -k precopy", "tests of a tier by their names"),

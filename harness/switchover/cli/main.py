@@ -45,6 +45,7 @@ GROUPS = {
     "this project": {
         "schema": "print the keys of scenario files, for editors or for people, and the fields of results",
         "oracle": "note which rules of the oracle held in runs, and what the QEMUs that it knows can do",
+        "completion": "print what bash, zsh or fish need to complete verbs, options, cases and runs",
         "test": "run the project's own tests (unit, qemu, lab, fronts)",
         "bench": "measure the harness itself and print the figures",
     },
@@ -56,6 +57,10 @@ VERBS = {name: summary for group in GROUPS.values() for name, summary in group.i
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the command; returns its exit code."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks
+        from switchover.cli.completing import complete
+
+        complete()
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parse(words)
     set_up_logging(verbose=arguments.verbose)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 
 from switchover.cli.examples import render_examples
-from switchover.record.errors import ExitCode, SwitchoverError
+from switchover.record.errors import ExitCode, SwitchoverError, came_from_interrupt
 from switchover.record.invocation import as_called
 from switchover.record.log import set_up_logging
 from switchover.record.version import __version__
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except SwitchoverError as error:
-        if _came_from_interrupt(error):
+        if came_from_interrupt(error):
             _complain(f"interrupted, and while everything was released: {error}")
             return ExitCode.INTERRUPTED
         _complain(str(error))
@@ -147,13 +147,3 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 def _ask_for_patience(_signal: int, _frame: object) -> None:
     print("switchover: releasing what was started; this takes some seconds", file=sys.stderr)
-
-
-def _came_from_interrupt(error: BaseException) -> bool:
-    """Whether an error was raised while an interruption was on its way up."""
-    context: BaseException | None = error
-    while context is not None:
-        if isinstance(context, KeyboardInterrupt):
-            return True
-        context = context.__context__
-    return False

@@ -42,14 +42,20 @@ def render_run(run: RunData) -> str:
 
 def render_counts(run: RunData) -> str:
     """``4 cases: 2 as expected, 1 not as expected, 1 not supported``."""
-    counts: dict[str, int] = {}
-    for case in run.cases:
-        word = describe_outcome(case)
-        counts[word] = counts.get(word, 0) + 1
+    counts = count_outcomes(run)
     raced = sum(record.verdict.race is not Race.NONE for record in run.records)
     races = f"; {format_count(raced, 'repeat')} decided by QEMU's own race of a cancel" if raced else ""
     listed = ", ".join(f"{count} {word}" for word, count in counts.items())
     return f"{format_count(len(run.cases), 'case')}: {listed}{races}"
+
+
+def count_outcomes(run: RunData) -> dict[str, int]:
+    """How many cases came to what."""
+    counts: dict[str, int] = {}
+    for case in run.cases:
+        word = describe_outcome(case)
+        counts[word] = counts.get(word, 0) + 1
+    return counts
 
 
 def describe_outcome(case: CaseResult) -> str:

@@ -143,6 +143,45 @@ def test_what_ends_a_run(
     assert "2 cases" in out
 
 
+def read_events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Each line of standard output as an object."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_events(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json, standard output has lines of JSON and nothing else: the plan, each repeat twice, the end."""
+    world.outcomes["one.vcpus-1 #1"] = [VerdictName.HUNG]
+    assert run(scenario, tmp_path, "--json") == 1
+    events = read_events(capsys)
+    path = str(only_run(tmp_path))
+    assert [event["event"] for event in events] == ["run-started", *["repeat-started", "repeat-ended"] * 2, "run-ended"]
+    assert [case["case"] for case in events[0]["cases"]] == ["one.vcpus-1", "one.vcpus-2"]
+    assert events[0]["cases"][0]["expected"] == "completed"
+    assert (events[0]["version"], events[0]["directory"]) == (1, path)
+    wrong = next(event for event in events if event.get("verdict") == "hung")
+    assert wrong["mismatch"].startswith("expected completed, was hung")
+    assert (wrong["case"], wrong["repeat"]) == ("one.vcpus-1", 1)
+    assert all((Path(event["directory"]) / "record.json").exists() for event in events if "verdict" in event)
+    assert [event["mismatch"] for event in events if event.get("verdict") == "completed"] == [""]
+    assert events[-1] | {"time": ""} == {
+        "event": "run-ended",
+        "time": "",
+        "counts": {"not as expected": 1, "as expected": 1},
+        "exit_code": 1,
+        "directory": path,
+    }
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError("x"), 4), (NotReady("x"), 3)])
+def test_events_of_a_run_that_an_error_ends(
+    world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
+) -> None:
+    """The last line has the code with which the command ends."""
+    world.outcomes["one.vcpus-1 #1"] = [error]
+    assert run(scenario, tmp_path, "--json") == code
+    assert read_events(capsys)[-1]["exit_code"] == code
+
+
 def test_selected_cases(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Only those run; a selection that is empty is the user's mistake, and leaves no run."""
     assert run(scenario, tmp_path, "--only", "*=2") == 0

@@ -23,7 +23,7 @@ from switchover.lab.checks import BROWSER_PROGRAMS, EVERYTHING, PROGRAMS, TEST_P
 from switchover.lab.images import Image
 from switchover.lab.labfile import LabFile, write_lab_file
 from switchover.lab.mirror import Mirror
-from switchover.lab.recipes import compute_digest
+from switchover.lab.recipes import RECIPES, compute_digest
 from switchover.record.errors import CommandFailed
 from switchover.record.paths import data_directory, journals_directory
 
@@ -171,13 +171,15 @@ def test_building_blocks_nothing_once_built(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_images(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:
-    """Not built is no failure; a file that is gone or changed is one; older ones are counted."""
-    assert "not built yet" in run("image guest").seen
-    assert run("image guest").outcome is Outcome.PASSED
+    """Not built is no failure, and one line for all; a file that is gone or changed is one; older ones are counted."""
+    assert run("images not built yet").outcome is Outcome.PASSED
+    assert run("images not built yet").seen.startswith(f"{', '.join(RECIPES)}; ")
+    assert not [check for check in controller_checks() if check.name.startswith("image ")]
     digest = compute_digest("guest", data_directory("images"))
     image = directories / "cache" / "switchover" / "images" / f"guest-{digest}"
     image.mkdir(parents=True)
     require_failed("image guest", "is damaged", "switchover images build guest")
+    assert "guest" not in run("images not built yet").seen.partition(";")[0].split(", ")
     (image / "vmlinuz").write_text("kernel")
     manifest = {"artifacts": {"vmlinuz": 6}, "sha256": {"vmlinuz": "0"}, "size": 6, "seconds": 1}
     (image / "manifest.json").write_text(json.dumps(manifest))

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from switchover.cli.arguments import parse_percent
 from switchover.record.errors import ExitCode, UsageError
+from switchover.record.paths import history_file
 from switchover.record.rundir import find_run
 from switchover.report.comparison import compare_runs, render_comparisons, require_comparison
-from switchover.report.gate.questions import GATED, ask_arms, ask_runs, choose_metrics
+from switchover.report.gate.questions import GATED, ask_arms, ask_runs, choose_metrics, take_earlier
 from switchover.report.gate.rules import Question, Word, judge
 from switchover.report.gate.text import list_gate, render_gate
+from switchover.report.history.store import History
 from switchover.report.markdown import render_compared
 from switchover.report.metrics import list_metrics
 from switchover.report.rundata import RunData, read_run
@@ -39,6 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric", action="append", default=[], metavar="NAME", help=f"judge this number; default: {', '.join(GATED)}"
     )
     gate.add_argument("--require-decision", action="store_true", help="exit with 1 also where it cannot be told")
+    gate.add_argument(
+        "--history",
+        nargs="?",
+        type=Path,
+        const=history_file(),
+        metavar="FILE",
+        help="the baseline is what earlier runs in this history had; default: the one beside the runs",
+    )
     told = parser.add_mutually_exclusive_group()
     told.add_argument("--json", action="store_true", help="print all numbers as JSON, for programs")
     told.add_argument("--markdown", action="store_true", help="print it for a mail or an issue, in 72 columns")
@@ -48,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     """A difference is no failure, unless :option:`--fail-if-worse` makes it one."""
     if arguments.fail_if_worse is not None:
         return _gate(arguments, arguments.fail_if_worse)
-    if arguments.metric or arguments.require_decision:
-        raise UsageError("--metric and --require-decision have no effect without --fail-if-worse.")
+    if arguments.metric or arguments.require_decision or arguments.history:
+        raise UsageError("--metric, --require-decision and --history have no effect without --fail-if-worse.")
     runs = [first := read_run(find_run(arguments.run_name, arguments.runs))]
     if arguments.other is None:
         found = require_comparison(first, arguments.axis, arguments.baseline)
@@ -68,11 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _gate(arguments: argparse.Namespace, bound: float) -> int:
-    """RUN's arms against their baseline, or RUN2 against RUN."""
+    """RUN's arms against their baseline, RUN2 against RUN, or RUN against earlier runs."""
     if arguments.markdown:
         raise UsageError("--markdown does not go with --fail-if-worse.", fix="leave out one of the two")
     first = read_run(find_run(arguments.run_name, arguments.runs))
-    if arguments.other is None:
+    if arguments.history:
+        if arguments.other or arguments.axis or arguments.baseline:
+            raise UsageError("With --history the baseline is its runs: RUN2, --axis and --baseline have no effect.")
+        questions, against = _ask_history(first, arguments)
+    elif arguments.other is None:
         questions, against = _ask_arms(first, arguments)
     elif arguments.axis or arguments.baseline:
         raise UsageError("With two runs the first is the baseline: --axis and --baseline have no effect.")
@@ -92,6 +106,14 @@ def _gate(arguments: argparse.Namespace, bound: float) -> int:
         print(render_gate(findings, bound, against))
     fails = {Word.WORSE, Word.CANNOT_TELL} if arguments.require_decision else {Word.WORSE}
     return ExitCode.NOT_AS_EXPECTED if any(one.word in fails for one in findings) else ExitCode.AS_EXPECTED
+
+
+def _ask_history(run: RunData, arguments: argparse.Namespace) -> tuple[list[Question], str]:
+    rows = list(list_metrics(run))
+    metrics = choose_metrics(rows, arguments.metric)
+    with History.open(arguments.history) as history:
+        earlier = list(take_earlier(history.find_rows_of(metrics), run.head.started))
+    return ask_runs(rows, earlier, [case.id for case in run.cases], metrics), "earlier runs"
 
 
 def _ask_arms(run: RunData, arguments: argparse.Namespace) -> tuple[list[Question], str]:

@@ -46,6 +46,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("compare 2026-11-30T02 last", "two runs: the cases that both have"),
         ("compare 2026-11-30T02 last --fail-if-worse 5%", "exit code 1 if a number became worse by more than that"),
     ),
+    "history": (
+        ("history", "cases that the history has numbers of"),
+        ("history import /srv/nightly/runs other.sqlite", "add runs, and the history of another machine"),
+        ("history precopy.device.pre_copy-on downtime.explained", "a number, run by run"),
+    ),
+    "trend": (
+        ("trend", "the numbers whose level changed, and since when"),
+        ("trend precopy.device.pre_copy-on downtime.explained", "one of them in full, with a plot"),
+    ),
     "export": (
         ("export last --as kcidb --output run.json", "for KCIDB, validated by its own library"),
         ("export last --as tap", "for whatever reads TAP"),

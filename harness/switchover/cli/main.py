@@ -32,6 +32,8 @@ GROUPS = {
     "look at results": {
         "show": "show a run again, from its directory alone",
         "compare": "compare the arms of a run, or two runs, in numbers and in words",
+        "history": "list the numbers of many runs, show one of them run by run, or add runs",
+        "trend": "tell since when numbers are as they are, and what changed there",
         "export": "write a run in the format of another system: JUnit, KCIDB, TAP, tmt, Bencher and more",
     },
     "interrupts": {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from switchover.record.units import Unit, format_bytes, format_count, format_seconds
+from switchover.record.units import format_count, format_value
 from switchover.report.differences import CONFIDENCE
 from switchover.report.gate.rules import Finding, Word
 
@@ -44,16 +44,7 @@ def _render(findings: Sequence[Finding], bound: float, against: str) -> Iterator
 def _render_medians(finding: Finding) -> str:
     if finding.median is None or finding.baseline_median is None:
         return ""
-    return f"{_render_value(finding.baseline_median, finding.unit)} → {_render_value(finding.median, finding.unit)}"
-
-
-def _render_value(value: float, unit: str) -> str:
-    match unit:
-        case Unit.SECONDS:
-            return format_seconds(value)
-        case Unit.BYTES:
-            return format_bytes(value)
-    return f"{value:g} {unit}"
+    return f"{format_value(finding.baseline_median, finding.unit)} → {format_value(finding.median, finding.unit)}"
 
 
 def _render_change(finding: Finding) -> str:

@@ -83,6 +83,7 @@ KINDS = {
     "matrix": Kind(1, "run the fault scenarios of the catalogue with one guest; counts the cells run and right"),
     "plan": Kind(5, "plan and show 25,000 cases of a scenario; needs no lab"),
     "show": Kind(5, "show a run of 1,000 cases as text and as a page, from a new process; needs no lab"),
+    "history": Kind(5, "make a history of 100,000 numbers and ask for one of them; needs no lab"),
     "gate": Kind(
         200,
         "deal recorded repeats of a case out to two sides; counts false alarms of the gate, and what it misses; needs "

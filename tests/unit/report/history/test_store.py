@@ -116,6 +116,7 @@ def test_what_can_be_imported(tmp_path: Path, path: Path) -> None:
     )
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(f"{render_row(row)}\n" for row in rows))
+    found: list[MetricRow] = []
     for place, runs in ((first.path, 1), (tmp_path / "runs", 2), (file, 2)):
         with History.open(tmp_path / f"of-{place.name}", make=True) as history:
             assert history.import_from(place) == runs
@@ -218,7 +219,9 @@ def start_writer(path: Path, name: str, runs: int) -> "subprocess.Popen[str]":
 def test_two_runs_that_write_at_once(path: Path) -> None:
     """Also where both find no history and make it: nothing of either is lost."""
     writers = [start_writer(path, name, 20) for name in ("one", "two")]
-    assert [writer.communicate() and writer.returncode for writer in writers] == [0, 0]
+    for writer in writers:
+        writer.communicate()
+    assert [writer.returncode for writer in writers] == [0, 0]
     runs: dict[str, int] = {}
     for row in find_all(path):
         runs[row.run] = runs.get(row.run, 0) + 1

@@ -13,7 +13,7 @@ from switchover.report.metrics import MetricRow
 
 
 def make_rows(
-    seed: int, runs: int, *, step: float = 0.0, at: int = 10**6, odd: tuple[int, ...] = (), **changes: object
+    seed: int, runs: int, *, step: float = 0.0, at: int = 10**6, odd: tuple[int, ...] = (), definition: int = 1
 ) -> list[MetricRow]:
     """Three repeats in each run, with 5 % of noise between runs. ``step``: by how much the level is higher from run
     ``at`` on; ``odd``: runs that took twice as long.
@@ -26,7 +26,7 @@ def make_rows(
         words = {"qemu": "11.1" if number >= at else "10.0", "controller": "A"}
         rows += [
             make_row(f"r{number:03}", repeat=repeat, value=level + rng.gauss(0, 0.01), run_started=started,
-                     started=started, fingerprint=words, **changes)
+                     started=started, fingerprint=words, definition=definition)
             for repeat in range(1, 4)
         ]  # fmt: skip
     return rows

@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -191,7 +192,8 @@ def _remember(found: RunData, path: Path) -> None:
         with History.open(path, make=True) as history:
             history.add(list_metrics(found))
     except SwitchoverError as error:
-        later = f"{command()} history import {found.directory.path}"
+        words = [command(), "history", "import", str(found.directory.path), "--history", str(path)]
+        later = shlex.join(words)
         say(f"warning: the run is not in the history: {error}\nadd it later: {later}")
 
 

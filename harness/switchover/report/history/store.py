@@ -2,6 +2,7 @@
 """The history: rows of metrics of many runs, in a file of SQLite."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -79,21 +80,23 @@ class History:
         with _told(path):
             if make:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
+            connection = sqlite3.connect(_name_file(path), timeout=_PATIENCE_S, isolation_level=None, uri=True)
         with contextlib.closing(connection), _told(path):
             history = History(connection, path)
-            history._prepare()
+            history._prepare(make=make)
             yield history
 
-    def _prepare(self) -> None:
-        if self._ask("PRAGMA user_version")[0][0] == 0:
+    def _prepare(self, *, make: bool) -> None:
+        if make and self._ask("PRAGMA user_version")[0][0] == 0:
             with self._transaction():
                 # another process may have made it meanwhile
                 if self._ask("PRAGMA application_id")[0][0] == 0 and not self._ask("SELECT name FROM sqlite_schema"):
                     for statement in _SCHEMA.split(";"):
                         self._connection.execute(statement)
         if self._ask("PRAGMA application_id")[0][0] != APPLICATION_ID:
-            raise UsageError(f"{self._path} is no history of switchover.", why="it is another program's database")
+            raise UsageError(
+                f"{self._path} is no history of switchover.", why="it is empty, or another program's database"
+            )
         version = self._ask("PRAGMA user_version")[0][0]
         if version > VERSION:
             raise UsageError(
@@ -113,12 +116,15 @@ class History:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # SQLite may have taken it back itself, as where a disk is full
+                self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
 
     def add(self, rows: Iterable[MetricRow]) -> int:
-        """Rows of runs, each run as a whole: in place of what is there of it. Returns how many runs that were."""
+        """Rows of runs, each run as a whole: in place of what is there of it, unless that goes further, as where an
+        older copy of a run that was continued comes from elsewhere. Returns how many runs that were.
+        """
         by_run: dict[tuple[str, str], list[MetricRow]] = {}
         for row in rows:
             by_run.setdefault((row.run_started, row.run), []).append(row)
@@ -129,6 +135,9 @@ class History:
 
     def _add_run(self, started: str, name: str, rows: list[MetricRow]) -> None:
         run = self._find_id("runs", {"started": started, "name": name})
+        (known,) = self._ask("SELECT ifnull(max(started), ''), count(*) FROM numbers WHERE run = ?", (run,))
+        if known > (max(row.started for row in rows), len(rows)):
+            return
         self._connection.execute("DELETE FROM numbers WHERE run = ?", (run,))
         series: dict[tuple[str, int, str], int] = {}
         fingerprints: dict[str, int] = {}
@@ -141,8 +150,8 @@ class History:
             if words not in fingerprints:
                 fingerprints[words] = self._find_id("fingerprints", {"words": words})
             values.append(
-                (series[key], run, row.repeat, row.started, row.scenario, row.verdict, row.right, row.value, row.bound,
-                 row.unit, row.direction, row.definition, row.note, fingerprints[words])
+                (series[key], run, row.repeat, row.started, row.scenario, row.verdict, row.right, _fit(row.value),
+                 row.bound, row.unit, row.direction, row.definition, row.note, fingerprints[words])
             )  # fmt: skip
         self._connection.executemany(f"INSERT OR REPLACE INTO numbers VALUES ({', '.join('?' * 14)})", values)
 
@@ -207,6 +216,19 @@ class History:
 
     def count_runs(self) -> int:
         return int(self._ask("SELECT count(*) FROM runs")[0][0])
+
+
+def _name_file(path: Path) -> str:
+    """As SQLite takes it. Where nobody may write, there is nobody to wait for, and no file beside it to write to."""
+    name = path.absolute().as_uri()
+    if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return f"{name}?mode=ro&immutable=1"
+    return name
+
+
+def _fit(value: float | int | None) -> float | int | None:
+    """SQLite's integers have 64 bits."""
+    return float(value) if isinstance(value, int) and abs(value) >> 63 else value
 
 
 def _read_directory(directory: RunDirectory) -> Iterable[MetricRow]:

@@ -39,9 +39,9 @@ def _render_trend(trend: Trend) -> Iterator[str]:
     yield f"{name_trend(trend)}: {format_count(len(trend.levels), 'run')}{_render_left_out(trend)}"
     if len(trend.levels) > 1:
         yield _plot(trend)
-    starts = {change.at.started: change for change in trend.changes}
+    starts = {(change.at.started, change.at.run): change for change in trend.changes}
     for level in trend.levels:
-        if change := starts.get(level.started):
+        if change := starts.get((level.started, level.run)):
             yield from (f"  {line}" for line in render_change(change, trend))
         yield f"  {_render_level(level, trend.unit)}"
     if not trend.changes and len(trend.levels) > 1:

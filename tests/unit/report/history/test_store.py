@@ -86,15 +86,25 @@ def test_a_run_that_is_added_again(path: Path) -> None:
     """It takes the place of what is there of it, as after a run was continued; other runs stay."""
     with History.open(path, make=True) as history:
         history.add([make_row(repeat=1, value=1.0), make_row(repeat=2, value=2.0), make_row("b", 2)])
-        history.add([make_row(repeat=1, value=3.0)])
+        history.add([make_row(repeat=1, value=3.0), make_row(repeat=2, value=4.0)])
         assert [(row.run, row.value) for row in history.find_rows("c", "downtime.explained")] == [
             ("a", 3.0),
+            ("a", 4.0),
             ("b", 0.5),
         ]
         assert history.count_runs() == 2
         assert [(one.case, one.hop, one.metric, one.runs, one.rows) for one in history.list_series()] == [
-            ("c", 0, "downtime.explained", 2, 2)
+            ("c", 0, "downtime.explained", 2, 3)
         ]
+
+
+def test_an_older_copy_of_a_run(path: Path) -> None:
+    """A run that was continued keeps what it has where a copy from before comes in."""
+    whole = [make_row(repeat=number, started=STARTED.format(number)) for number in range(1, 5)]
+    with History.open(path, make=True) as history:
+        history.add(whole)
+        history.add(whole[:2])
+    assert find_all(path) == whole
 
 
 def test_hops_are_series_of_their_own(path: Path) -> None:
@@ -163,12 +173,13 @@ def make_newer(path: Path) -> None:
     ("make", "words"),
     [
         (lambda path: None, "There is no history"),
+        (lambda path: path.write_text(""), "is no history of switchover"),
         (lambda path: path.write_text("no database, but long enough to be one" * 9), "is no history"),
         (make_foreign, "is no history of switchover"),
         (make_newer, "has version 99"),
         (make_damaged, "is damaged"),
     ],
-    ids=["missing", "text", "foreign", "newer", "damaged"],
+    ids=["missing", "empty", "text", "foreign", "newer", "damaged"],
 )
 def test_files_that_are_no_history(path: Path, make: object, words: str) -> None:
     """Each is told as what it is, and stays as it is."""
@@ -184,6 +195,32 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotReady, match="cannot be used"), History.open(tmp_path / "file" / "h", make=True):
         pass
+
+
+def test_a_history_that_nobody_may_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be read, and not added to: the error says so."""
+    with History.open(path, make=True) as history:
+        history.add([make_row()])
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    assert find_all(path) == [make_row()]
+    with pytest.raises(NotReady, match="readonly"), History.open(path, make=True) as history:
+        history.add([make_row("b")])
+
+
+def test_a_full_disk(path: Path) -> None:
+    """What does not fit is not in it, what was there stays, and the error says what to do."""
+    with History.open(path, make=True) as history:
+        history.add([make_row()])
+    much = [make_row("b", repeat=number, note="x" * 999) for number in range(999)]
+    with pytest.raises(NotReady, match="free some space"):
+        add_to_full(path, much)
+    assert find_all(path) == [make_row()]
+
+
+def add_to_full(path: Path, rows: list[MetricRow]) -> None:
+    with History.open(path) as history:
+        history._ask("PRAGMA max_page_count = 1")  # no more than there are
+        history.add(rows)
 
 
 def test_somebody_who_writes_for_too_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

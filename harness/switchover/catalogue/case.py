@@ -4,9 +4,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from switchover.scenarios.expand import PlannedCase
+if TYPE_CHECKING:  # `switchover list` lists cases without what makes them
+    from switchover.scenarios.expand import PlannedCase
 
 TIMEOUT_S = 900.0
 """Of a case that says nothing about it, seconds: far above what any case of the catalogue takes in a slow lab."""
@@ -51,8 +52,8 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class CatalogueCase:
-    """A case of the catalogue. One of a scenario has ``planned``, one in Python has ``function``, and none has both."""
+class ListedCase:
+    """What a list tells of a case."""
 
     id: str
     """letters, digits, `_`, `.` and `-`; the same in every front"""
@@ -61,7 +62,7 @@ class CatalogueCase:
     title: str
     """one line"""
     place: str
-    """where it is written, `FILE:LINE`"""
+    """where it is written: the file of a scenario, or `FILE:LINE`"""
     tags: frozenset[str] = frozenset()
     needs: Needs = field(default_factory=Needs)
     timeout_s: float = TIMEOUT_S
@@ -73,14 +74,10 @@ class CatalogueCase:
     repeats: int = 1
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """values of its axes, in words, or parameters of the function"""
-    planned: PlannedCase | None = None
-    function: Callable[..., None] | None = None
-    source: Path = Path()
-    """the file that it is loaded from"""
 
     @property
     def is_python(self) -> bool:
-        return self.function is not None
+        return not self.place.endswith(".toml")
 
     def describe(self) -> dict[str, object]:
         """What ``switchover list --json`` prints of the case, for programs."""
@@ -97,3 +94,13 @@ class CatalogueCase:
             "aliases": list(self.aliases),
             "place": self.place,
         }
+
+
+@dataclass(frozen=True)
+class CatalogueCase(ListedCase):
+    """A case of the catalogue. One of a scenario has ``planned``, one in Python has ``function``, and none has both."""
+
+    planned: "PlannedCase | None" = None
+    function: Callable[..., None] | None = None
+    source: Path = Path()
+    """the file that it is loaded from"""

@@ -3,16 +3,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from switchover.catalogue.case import TIMEOUT_S, CatalogueCase, Needs
+from switchover.catalogue.places import list_named, list_places, read_places
 from switchover.catalogue.pythoncases import load_python_cases, read_parameter
+from switchover.catalogue.selecting import find, select
 from switchover.guests.spec import GuestSpec
 from switchover.record.errors import UsageError
-from switchover.record.paths import data_directory
-from switchover.record.toml import read_toml, suggest
+from switchover.record.toml import read_toml
 from switchover.scenarios.case import FunctionSpec
 from switchover.scenarios.expand import PlannedCase, expand
 from switchover.scenarios.narrow import narrow
@@ -20,7 +19,6 @@ from switchover.scenarios.plan import estimate_seconds
 from switchover.scenarios.scenario import Scenario, make_scenario
 
 SCENARIO_TAG = "scenario"
-_PATTERN = "*?["
 
 
 @dataclass(frozen=True)
@@ -31,25 +29,12 @@ class Catalogue:
     places: tuple[Path, ...]
 
     def select(self, words: Sequence[str] = (), tags: Sequence[str] = ()) -> list[CatalogueCase]:
-        """Cases that one of ``words`` means and that have all ``tags``, in the order of the catalogue; without words,
-        all cases. A word is an id or an alias of one, the name of a scenario or a function, or a pattern with ``*``.
-        A tag with ``-`` before it must not be there.
+        """As :func:`switchover.catalogue.selecting.select`."""
+        return select(self.cases, words, tags)
 
-        :raises UsageError: a word or a tag is unknown (the error lists similar ones), or nothing is selected
-        """
-        chosen = [self._find(word) for word in words]
-        ids = {case.id for cases in chosen for case in cases}
-        known = sorted({tag for case in self.cases for tag in case.tags})
-        for tag in tags:
-            if tag.removeprefix("-") not in known:
-                wrong = tag.removeprefix("-")
-                raise UsageError(f"No case has the tag {wrong!r}{suggest(wrong, known)}.", fix="switchover list")
-        found = [case for case in self.cases if (not words or case.id in ids) and _has(case, tags)]
-        if not found:
-            raise UsageError(
-                "No case is selected.", why=f"none of the cases that are named has the tags {', '.join(tags)}"
-            )
-        return found
+    def find(self, text: str) -> list[CatalogueCase]:
+        """As :func:`switchover.catalogue.selecting.find`."""
+        return find(self.cases, text)
 
     def require(self, identity: str) -> CatalogueCase:
         """One case by its id or an alias. :raises UsageError: there is none, or several"""
@@ -60,62 +45,6 @@ class Catalogue:
             )
         return found[0]
 
-    def find(self, text: str) -> list[CatalogueCase]:
-        """Cases that have ``text`` anywhere in their id, or that it names as a word; for lists that people look at."""
-        try:
-            return self._find(text)
-        except UsageError:
-            if found := [case for case in self.cases if text in case.id]:
-                return found
-            raise
-
-    def _find(self, word: str) -> list[CatalogueCase]:
-        for fits in (
-            lambda case: word == case.id,
-            lambda case: word in case.aliases,
-            lambda case: word == case.group,
-            lambda case: any(character in word for character in _PATTERN) and fnmatchcase(case.id, word),
-        ):
-            if found := [case for case in self.cases if fits(case)]:
-                return found
-        names = list(dict.fromkeys([*(case.group for case in self.cases), *(case.id for case in self.cases)]))
-        near = get_close_matches(word, names, n=4, cutoff=0.5)
-        raise UsageError(
-            f"The catalogue has no case {word!r}.",
-            why=f"near it are {', '.join(near)}" if near else "nothing in it is spelled like that",
-            fix="switchover list",
-        )
-
-
-def _has(case: CatalogueCase, tags: Sequence[str]) -> bool:
-    return all(tag[1:] not in case.tags if tag.startswith("-") else tag in case.tags for tag in tags)
-
-
-def list_places(more: Sequence[Path] = ()) -> list[Path]:
-    """Files of the catalogue that ships with the project, and those of ``more``: files, or directories of them.
-
-    :raises UsageError: there is no such file, or it is none of a case
-    """
-    own = data_directory("testcases")
-    shipped = (*sorted((own / "scenarios").glob("*.toml")), *sorted((own / "cases").glob("[!_]*.py")))
-    return list(dict.fromkeys([*(place.absolute() for place in shipped), *_list_named(more)]))
-
-
-def _list_named(places: Sequence[Path]) -> list[Path]:
-    """:raises UsageError: as :func:`list_places`"""
-    files: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            found = [*sorted(place.glob("*.toml")), *sorted(place.glob("[!_]*.py"))]
-            if not found:
-                raise UsageError(f"{place} holds no case.", fix="name a directory with *.toml or *.py files")
-            files += found
-        elif place.suffix in (".toml", ".py") and place.exists():
-            files.append(place)
-        else:
-            raise UsageError(f"There is no file of cases {place}.")
-    return list(dict.fromkeys(file.absolute() for file in files))
-
 
 def load_catalogue(more: Sequence[Path] = (), *, only: bool = False) -> Catalogue:
     """Read the cases that ship with the project, and those of the files and directories in ``more``.
@@ -124,22 +53,8 @@ def load_catalogue(more: Sequence[Path] = (), *, only: bool = False) -> Catalogu
 
     :raises UsageError: files are wrong, all of which are named, or two cases have the same id
     """
-    places = _list_named(more) if only else list_places(more)
-    cases: list[CatalogueCase] = []
-    problems: list[str] = []
-    for place in places:
-        try:
-            cases += load_file(place)
-        except UsageError as error:
-            problems.append(str(error))
-    if problems:
-        raise UsageError("\n".join(problems))
-    seen: dict[str, CatalogueCase] = {}
-    for case in cases:
-        other = seen.setdefault(case.id, case)
-        if other is not case:
-            raise UsageError(f"Two cases have the id {case.id}.", why=f"{other.place} and {case.place}")
-    return Catalogue(tuple(cases), tuple(places))
+    places = list_named(more) if only else list_places(more)
+    return Catalogue(tuple(read_places(places, load_file)), tuple(places))
 
 
 def load_file(place: Path) -> list[CatalogueCase]:

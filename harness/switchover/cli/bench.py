@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from switchover.cli.arguments import parse_positive
+from switchover.cli.arguments import parse_percent, parse_positive
 from switchover.guests.spec import DriverName
 
 
@@ -82,7 +82,28 @@ KINDS = {
     "probes": Kind(10, "compare the downtime with all probes on and with QEMU's counters only, in pairs"),
     "matrix": Kind(1, "run the fault scenarios of the catalogue with one guest; counts the cells run and right"),
     "plan": Kind(5, "plan and show 25,000 cases of a scenario; needs no lab"),
-    "show": Kind(5, "show a run of 1,000 cases from a new process; needs no lab"),
+    "show": Kind(5, "show a run of 1,000 cases as text and as a page, from a new process; needs no lab"),
+    "history": Kind(5, "make a history of 100,000 numbers and ask for one of them; needs no lab"),
+    "gate": Kind(
+        200,
+        "deal recorded repeats of a case out to two sides; counts false alarms of the gate, and what it misses; needs "
+        "no lab",
+        (
+            ("run_name", {"metavar": "RUN", "help": "a run with many repeats of the case"}),
+            ("--case", {"metavar": "CASE", "default": "", "help": "the case; default: that with most repeats"}),
+            ("--bound", {"type": parse_percent, "default": 0.05, "metavar": "PERCENT", "help": "default: 5%%"}),
+            (
+                "--shift",
+                {
+                    "type": parse_percent,
+                    "default": 0.1,
+                    "metavar": "PERCENT",
+                    "help": "how much worse one side is made; default: 10%%",
+                },
+            ),
+            ("--seed", {"type": int, "default": 1, "help": "seed of the draws; default: 1"}),
+        ),
+    ),
     "irq-parse": Kind(
         1_000_000,
         "analyse events of a recording of interrupts on one core; gives speed and memory; needs no lab",

@@ -87,14 +87,15 @@ def _find_checks(sources: Sources, targets: Sequence[str]) -> list[Check]:
     return checks
 
 
-_MARKS = {Outcome.PASSED: "ok", Outcome.FAILED: "FAILED", Outcome.UNVERIFIABLE: "not verified"}
+_MARKS = {Outcome.FAILED: "FAILED", Outcome.UNVERIFIABLE: "not verified", Outcome.PASSED: "ok"}
+"""In the order in which they are shown."""
 
 
 def render_results(results: Sequence[CheckResult], targets: Sequence[str], blocking: Sequence[CheckResult]) -> str:
-    """A line for each check; with a failure what it blocks and what mends it; a summary."""
+    """A line for each check, failures first; with a failure what it blocks and what mends it; a summary."""
     width = max((len(result.name) for result in results), default=0)
     lines = []
-    for result in results:
+    for result in sorted(results, key=lambda result: list(_MARKS).index(result.outcome)):
         lines.append(f"{_MARKS[result.outcome]:<12}  {result.name:<{width}}  {result.seen}")
         if result.outcome is Outcome.FAILED:
             lines.append(f"{'':<12}  {'':<{width}}  blocks: {', '.join(result.blocks) or 'nothing'}")

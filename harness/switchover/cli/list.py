@@ -4,33 +4,13 @@
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from switchover.catalogue.case import CatalogueCase
-from switchover.catalogue.load import Catalogue, load_catalogue
-from switchover.record.errors import ExitCode, SwitchoverError
+from switchover.catalogue.case import ListedCase
+from switchover.catalogue.index import list_cases
+from switchover.catalogue.selecting import find, select
+from switchover.record.errors import ExitCode
 from switchover.record.paths import runs_directory
-from switchover.record.rundir import RunDirectory, list_runs
-from switchover.record.units import format_count
-from switchover.report.rundata import read_run
-
-
-@dataclass(frozen=True)
-class RunLine:
-    """``started``: ISO 8601. ``right`` and ``wrong``: repeats, those among the wrong that were not run; ``skipped``:
-    cases that are not supported; ``unreadable``: records; ``problem``: why the run cannot be read.
-    """
-
-    name: str
-    title: str
-    started: str
-    cases: int = 0
-    right: int = 0
-    wrong: int = 0
-    skipped: int = 0
-    unreadable: int = 0
-    problem: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,11 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.runs is not None:
-        _list_runs(runs_directory() if arguments.runs == Path() else arguments.runs, as_json=arguments.json)
+        from switchover.cli.runlist import print_runs  # takes long to import
+
+        print_runs(runs_directory() if arguments.runs == Path() else arguments.runs, as_json=arguments.json)
         return ExitCode.AS_EXPECTED
-    catalogue = load_catalogue(arguments.cases)
-    cases = catalogue.find(arguments.pattern) if arguments.pattern else list(catalogue.cases)
-    cases = Catalogue(tuple(cases), ()).select((), arguments.tag) if arguments.tag else cases
+    cases = list_cases(arguments.cases)
+    cases = find(cases, arguments.pattern) if arguments.pattern else cases
+    cases = select(cases, (), arguments.tag) if arguments.tag else cases
     if arguments.json:
         print(json.dumps([case.describe() for case in cases], indent=1, ensure_ascii=False))
     elif arguments.pattern or arguments.tag:
@@ -78,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.AS_EXPECTED
 
 
-def render_cases(cases: Sequence[CatalogueCase]) -> str:
+def render_cases(cases: Sequence[ListedCase]) -> str:
     """A line for each case: id, tags, what it needs besides two hosts."""
     width = max(len(case.id) for case in cases)
     return "\n".join(
@@ -86,14 +68,14 @@ def render_cases(cases: Sequence[CatalogueCase]) -> str:
     )
 
 
-def _describe_needs(case: CatalogueCase) -> str:
+def _describe_needs(case: ListedCase) -> str:
     needs = case.needs
     words = ["no hosts"] if not needs.hosts else []
     words += [*needs.programs, *(kind for kind in needs.devices if kind != "refdev-4vec")]
     return f"  needs {', '.join(words)}" if words else ""
 
 
-def render_groups(cases: Sequence[CatalogueCase]) -> str:
+def render_groups(cases: Sequence[ListedCase]) -> str:
     """A line for each scenario and function, with how many cases it has."""
     lines = []
     for title, python in (("scenarios", False), ("cases in Python", True)):
@@ -106,30 +88,3 @@ def render_groups(cases: Sequence[CatalogueCase]) -> str:
     return "\n".join(
         [*lines, f"{len(cases)} cases; tags: {', '.join(tags)}", "switchover list PATTERN shows their ids"]
     )
-
-
-def _list_runs(directory: Path, *, as_json: bool) -> None:
-    runs = [_summarise(run) for run in list_runs(directory)]
-    if as_json:
-        print(json.dumps([asdict(line) for line in runs], indent=1, ensure_ascii=False))
-        return
-    print(f"runs ({directory})" if runs else f"no runs in {directory}")
-    for line in runs:
-        told = line.problem or f"{line.cases} cases, {line.right} repeats right, {line.wrong} wrong"
-        told += f", {line.skipped} cases not supported" if line.skipped and not line.problem else ""
-        told += f", {format_count(line.unreadable, 'record')} not readable" if line.unreadable else ""
-        print(f"  {line.started[:16]:<16}  {line.title:<16} {told}\n    {line.name}")
-
-
-def _summarise(run: RunDirectory) -> RunLine:
-    title = started = ""
-    try:
-        head = run.read_head()
-        title, started = head.title, head.started
-        found = read_run(run)
-    except (OSError, SwitchoverError) as error:
-        return RunLine(run.path.name, title, started, problem=str(error).splitlines()[0])
-    skipped = sum(case.skipped for case in found.cases)
-    wrong = sum(bool(record.mismatch) for record in found.records)
-    right = len(found.records) - wrong - skipped
-    return RunLine(run.path.name, title, started, len(found.cases), right, wrong, skipped, len(found.unreadable))

@@ -4,6 +4,7 @@
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from pathlib import Path
 from switchover.catalogue.conduct import make_plan_line
 from switchover.catalogue.worker import ConductApart
 from switchover.cli.arguments import parse_positive
+from switchover.cli.history import add_history_argument
 from switchover.cli.pairs import Pairs, parse_pairs, run_on_pairs
 from switchover.cli.places import add_place_arguments, parse_pair
 from switchover.cli.selection import Selection, add_selection, choose_cases, choose_planned
@@ -21,17 +23,22 @@ from switchover.lab.acquire import acquire_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.toolchains import find_toolchains
-from switchover.record.errors import UsageError
+from switchover.record.errors import SwitchoverError, UsageError, find_exit_code
 from switchover.record.invocation import command
 from switchover.record.log import say
+from switchover.record.paths import history_file
 from switchover.record.planfile import PlannedScenario
-from switchover.record.record import Record, exit_code_of
+from switchover.record.record import exit_code_of
 from switchover.record.rundir import RunDirectory, find_run, make_run_directory
 from switchover.record.toml import suggest
+from switchover.report.events import EventLines
 from switchover.report.failures import list_attach
 from switchover.report.formats import FORMATS, write_reports
+from switchover.report.history.store import History
+from switchover.report.html.page import PAGE_FILE
 from switchover.report.live import LiveProgress, PlainProgress, find_group
-from switchover.report.rundata import read_run
+from switchover.report.metrics import list_metrics
+from switchover.report.rundata import RunData, read_run
 from switchover.runner.hold_on_failure import Held, HoldOnFailure
 from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
 from switchover.runner.leased_inventory import lease_inventory_hosts
@@ -83,6 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep-lab", action="store_true", help="leave the lab running if it had to be started")
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="make the run directory in this directory")
+    parser.add_argument(
+        "--json", action="store_true", help="print a line of JSON for each event as it happens, and no report"
+    )
+    add_history_argument(parser)
     parser.add_argument("--strict", action="store_true", help="end with exit code 3 if every case was not supported")
 
 
@@ -113,14 +124,21 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             turns = list_left([*list_turns(plans), *python], directory)
         say(f"run directory: {directory.path}")
-        with _open_listener(lines=bool(arguments.pair)) as (listener, pause):
+        events = EventLines(directory, sys.stdout) if arguments.json else None
+        with _open_listener(events, lines=bool(arguments.pair)) as (listener, pause):
             try:
                 _carry_out(turns, directory, selection, arguments, place, listener, pause)
-            except BaseException:
+            except BaseException as error:
                 pause()
-                _conclude(directory)
+                found = _conclude(directory, arguments.history or history_file(), show=events is None)
+                if events:
+                    events.conclude(found, find_exit_code(error))
                 raise
-        return exit_code_of(_conclude(directory), strict=arguments.strict)
+        found = _conclude(directory, arguments.history or history_file(), show=events is None)
+        code = exit_code_of(found.records, strict=arguments.strict)
+        if events:
+            events.conclude(found, code)
+        return code
 
 
 def _carry_out(
@@ -158,12 +176,25 @@ def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
     return find_run(arguments.resume, arguments.output)
 
 
-def _conclude(directory: RunDirectory) -> list[Record]:
-    """The answers, from the run directory; they are printed however the run ended."""
+def _conclude(directory: RunDirectory, history: Path, *, show: bool) -> RunData:
+    """The answers, from the run directory; ``show``: they are printed, however the run ended."""
     found = read_run(directory)
     write_reports(found, directory)
-    print(f"\n{FORMATS['text'].render(found)}", flush=True)
-    return found.records
+    _remember(found, history)
+    if show:
+        print(f"\n{FORMATS['text'].render(found)}\nreport: {directory.path / PAGE_FILE}", flush=True)
+    return found
+
+
+def _remember(found: RunData, path: Path) -> None:
+    """Add the run's numbers to the history. A run is not less right where that cannot be done."""
+    try:
+        with History.open(path, make=True) as history:
+            history.add(list_metrics(found))
+    except SwitchoverError as error:
+        words = [command(), "history", "import", str(found.directory.path), "--history", str(path)]
+        later = shlex.join(words)
+        say(f"warning: the run is not in the history: {error}\nadd it later: {later}")
 
 
 def _make_title(selection: Selection) -> str:
@@ -236,8 +267,13 @@ def _make_lab_lease(selection: Selection, keep_lab: bool) -> Lease:
 
 
 @contextlib.contextmanager
-def _open_listener(*, lines: bool = False) -> Iterator[tuple[RunListener, Callable[[], None]]]:
-    """Progress, and what ends it before its time."""
+def _open_listener(
+    events: EventLines | None, *, lines: bool = False
+) -> Iterator[tuple[RunListener, Callable[[], None]]]:
+    """Progress, and what ends it before its time. ``events``: they are told, and nothing is shown."""
+    if events:
+        yield events, lambda: None
+        return
     group = None if lines else find_group(os.environ)
     if not lines and group is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         with LiveProgress() as live:

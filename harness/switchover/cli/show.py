@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     told = "; ".join(f"{name}: {one.summary}" for name, one in FORMATS.items())
     parser.add_argument("--format", choices=FORMATS, default="text", help=f"{told} (default: text)")
     parser.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
+    parser.add_argument(
+        "--markdown", action="store_const", dest="format", const="markdown", help="the same as --format markdown"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

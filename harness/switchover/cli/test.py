@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from switchover.cli.arguments import parse_positive
 from switchover.hosts import processes
+from switchover.lab.checks import BROWSER_PROGRAMS
 from switchover.lab.images import build_images, require_buildable
 from switchover.lab.recipes import LAB_IMAGES, RECIPES, is_compiled
 from switchover.record.errors import ExitCode, NotReady, UsageError
@@ -32,6 +33,8 @@ _PROGRAMS = (
     ("qemu-system-x86_64", "qemu-system-x86", ("qemu",), "ask a QEMU that is at home here what it can"),
 )
 """Program, Debian package, tiers, what for: those that ``./switchover test`` installs."""
+_PROGRAMS_OF_ALL = tuple((*program, ("fronts",), "look at pages in a browser") for program in BROWSER_PROGRAMS)
+"""Those that ``./switchover test --all`` installs besides."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +110,7 @@ def require_machine(tiers: Sequence[str], *, everything: bool) -> None:
 
     :raises NotReady: a program is missing, or there is no room for the images that are not built yet
     """
-    for program, package, wanting, purpose in _PROGRAMS:
+    for program, package, wanting, purpose in (*_PROGRAMS, *(_PROGRAMS_OF_ALL if everything else ())):
         given = program.startswith("qemu-") and os.environ.get("SWITCHOVER_TEST_QEMU")
         if not given and set(wanting) & set(tiers):
             processes.require_program(program, needed_to=purpose, package=package)

@@ -44,7 +44,10 @@ TEST_PROGRAMS = (("socat", "socat"), ("qemu-system-x86_64", "qemu-system-x86"))
 """What it installs besides for ``switchover test``: scripts of cases run on this machine there, and a QEMU is asked
 what it can where its modules are its own.
 """
+BROWSER_PROGRAMS = (("chromium", "chromium"), ("chromedriver", "chromium-driver"))
+"""What it installs besides for ``switchover test --all``: pages are looked at in a browser."""
 SYSTEM_PROGRAMS = (("unshare", "util-linux"), ("setpriv", "util-linux"))
+_BROWSING = "look at pages in a browser (test --all)"
 _APT_HELPER = Path("/usr/lib/apt/apt-helper")
 _STATE_BYTES = 1 << 30
 _TOKEN = re.compile(r"switchover-lab-[0-9a-f]{12}-")
@@ -53,12 +56,14 @@ _TOKEN = re.compile(r"switchover-lab-[0-9a-f]{12}-")
 def controller_checks() -> list[Check]:
     """All of the controller. What only building images needs blocks nothing once they are built."""
     building = () if all(find_image(recipe.name) for recipe in order_recipes(LAB_IMAGES)) else EVERYTHING
+    unbuilt = [name for name in RECIPES if find_image(name) is None and not _find_place(name).exists()]
     return [
         Check("Python", EVERYTHING, check_python),
         Check("program mmdebstrap", building, partial(check_program, *PROGRAMS[0])),
         Check("program ssh", ("lab",), partial(check_program, *PROGRAMS[1])),
         Check("program pgrep", ("test",), partial(check_program, *PROGRAMS[2])),
         *(Check(f"program {name}", ("test",), partial(check_program, name, pkg)) for name, pkg in TEST_PROGRAMS),
+        *(Check(f"program {name}", (), partial(check_program, name, pkg, _BROWSING)) for name, pkg in BROWSER_PROGRAMS),
         *(Check(f"program {name}", EVERYTHING, partial(check_program, name, pkg)) for name, pkg in SYSTEM_PROGRAMS),
         *(
             []
@@ -74,7 +79,8 @@ def controller_checks() -> list[Check]:
         Check("namespaces", building, check_namespaces),
         Check("keys of Debian's archive", building, check_keyring),
         Check("Debian mirror", building, check_mirror),
-        *(Check(f"image {name}", EVERYTHING, partial(check_image, name)) for name in RECIPES),
+        *(Check(f"image {name}", EVERYTHING, partial(check_image, name)) for name in RECIPES if name not in unbuilt),
+        *([Check("images not built yet", (), partial(describe_unbuilt, unbuilt))] if unbuilt else []),
         Check("older images", (), check_older_images),
         Check("labs", (), check_labs),
         Check("lab hosts without a lab", (), check_strays),
@@ -95,8 +101,8 @@ def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> Findin
     return failed(seen, "SWITCHOVER_PYTHON=python3.11 ./switchover doctor (3.11 or newer is needed)")
 
 
-def check_program(name: str, package: str) -> Finding:
-    return passed(processes.require_program(name, needed_to="run a lab", package=package))
+def check_program(name: str, package: str, needed_to: str = "run a lab") -> Finding:
+    return passed(processes.require_program(name, needed_to=needed_to, package=package))
 
 
 def check_accelerator() -> Finding:
@@ -187,14 +193,22 @@ def check_reachable(mirror: Mirror) -> Finding:
         return passed(f"{mirror.archive} has {RELEASE}{f' ({release[0]})' if release else ''}")
 
 
+def describe_unbuilt(names: Sequence[str]) -> Finding:
+    """No failure: what is not built is built when it is needed."""
+    seconds = sum(RECIPES[name].estimate_s for name in names)
+    return passed(f"{', '.join(names)}; whatever needs one builds it, all of them take about {seconds} s")
+
+
+def _find_place(name: str) -> Path:
+    """Of an image of today's recipe, whether it is there or not."""
+    return store_directory() / f"{name}-{compute_digest(name, data_directory('images'))}"
+
+
 def check_image(name: str) -> Finding:
-    """Whole, by the contents of every file. What is not built is built when it is needed."""
+    """Whole, by the contents of every file."""
     image = find_image(name)
     if image is None:
-        directory = store_directory() / f"{name}-{compute_digest(name, data_directory('images'))}"
-        if directory.exists():
-            return failed(f"{directory} is damaged", f"switchover images build {name}")
-        return passed(f"not built yet; whatever needs it builds it, in about {RECIPES[name].estimate_s} s")
+        return failed(f"{_find_place(name)} is damaged", f"switchover images build {name}")
     if (artifact := find_damage(image)) is not None:
         return failed(
             f"{image.artifact(artifact)} is not what was built",

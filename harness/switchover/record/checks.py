@@ -120,6 +120,11 @@ class CheckId(StrEnum):
 
     DOWNTIME_OUTSIDE = "downtime.outside", "the outside hears nothing while no vCPU runs, and the guest soon after"
 
+    DOWNTIME_BOUND = "downtime.bound", "the explained downtime keeps the bound that the case expects"
+    DOWNTIME_OUTSIDE_BOUND = (
+        "downtime.outside-bound", "the downtime from outside keeps the bound that the case expects"
+    )  # fmt: skip
+
     MIGRATION_FAULTS = "migration.faults", "every fault was made", Subjects.FAULT
     MIGRATION_AGAIN = "migration.again", "a second migration completes, with all its checks"
     MIGRATION_CAPABILITIES = (

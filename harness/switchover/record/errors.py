@@ -109,3 +109,20 @@ class Refused(SwitchoverError):
     def __init__(self, what: str, *, why: str = "", fix: str = "", command: str = "") -> None:
         super().__init__(what, why=why, fix=fix)
         self.command = command
+
+
+def came_from_interrupt(error: BaseException) -> bool:
+    """Whether an error was raised while an interruption was on its way up."""
+    context: BaseException | None = error
+    while context is not None:
+        if isinstance(context, KeyboardInterrupt):
+            return True
+        context = context.__context__
+    return False
+
+
+def find_exit_code(error: BaseException) -> ExitCode:
+    """Of a command that ends with an error."""
+    if isinstance(error, SwitchoverError):
+        return ExitCode.INTERRUPTED if came_from_interrupt(error) else error.exit_code
+    return ExitCode.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitCode.BUG

@@ -38,5 +38,10 @@ def leases_directory() -> Path:
     return state_directory() / "leases"
 
 
+def history_file() -> Path:
+    """Numbers of all runs, beside these."""
+    return state_directory() / "history.sqlite"
+
+
 def runs_directory() -> Path:
     return state_directory() / "runs"

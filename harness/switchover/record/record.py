@@ -17,7 +17,7 @@ from switchover.record.mismatch import Mismatch, find_in_sentence, parse_mismatc
 from switchover.record.sentences import find_by_sentence, find_ending_by_reason
 from switchover.record.shape import parse_json, require_shape
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 DIFFERS_ALONE = "differs alone"
 """Of a case that was not as expected with a guest that cases share, and is with one of its own."""
 

@@ -45,6 +45,18 @@ def format_seconds(value: float) -> str:
     return f"{value * 1e6:.0f} µs"
 
 
+def format_value(value: float, unit: str) -> str:
+    """A number in its unit, as people read it; a plain one where the unit is not known."""
+    match unit:
+        case Unit.SECONDS:
+            return format_seconds(value)
+        case Unit.BYTES:
+            return format_bytes(value)
+        case Unit.BYTES_PER_SECOND:
+            return f"{format_bytes(value)}/s"
+    return f"{value:.6g} {unit}"
+
+
 def format_duration(seconds: float) -> str:
     """``75.2`` -> ``1 min 15 s``; for estimates, to the second."""
     minutes, rest = divmod(round(seconds), 60)

@@ -186,7 +186,7 @@ def _compare(
         name: {record.repeat: record for record in case.records if record.verdict.name is VerdictName.COMPLETED}
         for name, case in cases.items()
     }
-    times = _choose_times(asked.axis)
+    times = choose_times(asked.axis)
     order = None if apart else list_order({name: case.records for name, case in cases.items()})
     in_turns = order is not None
     arms = tuple(
@@ -218,7 +218,7 @@ def _compare(
     )
 
 
-def _choose_times(axis: str) -> Mapping[str, str]:
+def choose_times(axis: str) -> Mapping[str, str]:
     return TIMES_OF_DRIVERS if axis == "driver" else TIMES
 
 
@@ -317,15 +317,15 @@ def render_comparisons(comparisons: Sequence[Comparison]) -> str:
 
 def _render(comparison: Comparison) -> Iterator[str]:
     among = f"{comparison.among}: " if comparison.among else ""
-    yield f"{among}{comparison.axis} compared with {comparison.baseline}, {_render_order(comparison)}"
+    yield f"{among}{comparison.axis} compared with {comparison.baseline}, {render_order(comparison)}"
     rows: list[tuple[str, ...]] = [("", "repeats", "downtime", "outside", "device pre-copy", "device stop-copy")]
     rows += [
         (
             arm.name,
             f"{arm.completed}/{arm.repeats}",
-            *(_render_spread(arm.numbers[name], format_seconds) for name in ("downtime.explained", "downtime.outside")),
+            *(render_spread(arm.numbers[name], format_seconds) for name in ("downtime.explained", "downtime.outside")),
             *(
-                _render_spread(arm.numbers[name], format_bytes)
+                render_spread(arm.numbers[name], format_bytes)
                 for name in ("bytes.vfio.precopy", "bytes.vfio.stop_copy")
             ),
         )
@@ -339,7 +339,7 @@ def _render(comparison: Comparison) -> Iterator[str]:
         ]
         yield f"  {'  '.join(cells)}".rstrip()
     yield from (f"  {text}" for text in (*comparison.left_out, *comparison.notes))
-    times = _choose_times(comparison.axis)
+    times = choose_times(comparison.axis)
     label = max(len(word) for word in times.values())
     last = ""
     for versus in comparison.differences:
@@ -348,11 +348,11 @@ def _render(comparison: Comparison) -> Iterator[str]:
         last = versus.arm
 
 
-def _render_spread(spread: Spread | None, show: Callable[[float], str]) -> str:
+def render_spread(spread: Spread | None, show: Callable[[float], str]) -> str:
     return format_spread((spread.low, spread.median, spread.high) if spread else (), show)
 
 
-def _render_order(comparison: Comparison) -> str:
+def render_order(comparison: Comparison) -> str:
     if not comparison.in_turns:
         return "the repeats did not alternate: the differences include whatever changed in between"
     shown = ", ".join(" ".join(one) for one in comparison.order[:_ROUNDS_SHOWN])

@@ -8,6 +8,7 @@ what slows a whole round down is in both and cancels out, and the test swaps val
 rounds; with fewer nothing can be told. Of several arms p is corrected by Holm's method.
 """
 
+import functools
 import itertools
 import math
 import statistics
@@ -61,6 +62,28 @@ class Difference:
         return self.p < ALPHA and (self.low > 0 or self.high < 0)
 
 
+@dataclass(frozen=True)
+class Shift:
+    """How far one arm is from another, with its interval at any confidence. ``estimates``: sorted; ``other``: values of
+    the second arm, 0 if the arms are paired and ``count`` is that of pairs.
+    """
+
+    estimates: Any
+    count: int
+    other: int = 0
+
+    @property
+    def middle(self) -> float:
+        import numpy  # here and below: it takes a second to import, and few commands need it
+
+        return float(numpy.median(self.estimates))
+
+    def find_interval(self, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+        """None: there are too few values to tell anything with this confidence."""
+        outside = _count_outside(self.count, self.other, confidence)
+        return (float(self.estimates[outside - 1]), float(self.estimates[-outside])) if outside > 0 else None
+
+
 def describe_spread(values: Sequence[float]) -> Spread | None:
     """None: there are no values."""
     return Spread(len(values), statistics.median(values), min(values), max(values)) if values else None
@@ -98,22 +121,29 @@ def find_difference(
 
     :raises ValueError: arms that are paired have not as many values
     """
+    shift = find_shift(baseline, other, paired=paired)
+    if shift is None:
+        return None
+    count, middle = min(len(baseline), len(other)), shift.middle
+    attainable = smallest_p(count) if paired else smallest_p(len(baseline), len(other))
+    edges = shift.find_interval()
+    if attainable * arms >= ALPHA or edges is None:
+        return Difference(middle, None, None, None, paired, count, arms)
+    return Difference(middle, *edges, _find_p(baseline, other, paired=paired), paired, count, arms)
+
+
+def find_shift(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> Shift | None:
+    """As :func:`find_difference`, without the test."""
     if paired and len(baseline) != len(other):
         raise ValueError(f"{len(baseline)} values cannot be paired with {len(other)}")
     if not baseline or not other:
         return None
-    import numpy  # here and below: they take a second to import, and few commands need them
+    import numpy
 
     first, second = numpy.asarray(baseline, float), numpy.asarray(other, float)
-    count = min(len(first), len(second))
-    estimates = _list_means(second - first) if paired else _list_shifts(first, second)
-    shift = float(numpy.median(estimates))
-    attainable = smallest_p(count) if paired else smallest_p(len(first), len(second))
-    if attainable * arms >= ALPHA:
-        return Difference(shift, None, None, None, paired, count, arms)
-    outside = _count_outside(count) if paired else _count_outside(len(first), len(second))
-    low, high = float(estimates[outside - 1]), float(estimates[-outside])
-    return Difference(shift, low, high, _find_p(first, second, paired=paired), paired, count, arms)
+    if paired:
+        return Shift(_list_means(second - first), len(first))
+    return Shift(_list_shifts(first, second), len(first), len(second))
 
 
 def find_ratio(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> Difference | None:
@@ -140,9 +170,10 @@ def _list_shifts(first: Any, second: Any) -> Any:
     return numpy.sort((second[:, None] - first[None, :]).ravel())
 
 
-def _count_outside(first: int, second: int = 0) -> int:
+def _count_outside(first: int, second: int = 0, confidence: float = CONFIDENCE) -> int:
     """The rank (from 1) of the estimate that the interval begins with: the largest with which it lies above the true
-    shift in at most 2.5 % of all draws. ``first``: pairs; with ``second``: the values of each arm.
+    shift in at most half of what ``confidence`` leaves (2.5 % of all draws with 95 %). 0 or less: there is none.
+    ``first``: pairs; with ``second``: the values of each arm.
     """
     if second and first * second <= _MANY_CELLS:
         ways = _deal_ranks(first, second)
@@ -151,11 +182,12 @@ def _count_outside(first: int, second: int = 0) -> int:
     else:
         mean = first * second / 2 if second else first * (first + 1) / 4
         variance = mean * (first + second + 1) / 6 if second else mean * (2 * first + 1) / 6
-        return math.floor(mean + statistics.NormalDist().inv_cdf((1 - CONFIDENCE) / 2) * math.sqrt(variance))
-    limit = (1 - CONFIDENCE) / 2 * sum(ways)
+        return math.floor(mean + statistics.NormalDist().inv_cdf((1 - confidence) / 2) * math.sqrt(variance))
+    limit = (1 - confidence) / 2 * sum(ways)
     return sum(below <= limit for below in itertools.accumulate(ways))
 
 
+@functools.lru_cache(64)
 def _sign_ranks(count: int) -> list[int]:
     """In how many of the 2ⁿ ways to give the ranks 1 … n a sign the positive ones sum up to 0, 1, 2 …"""
     ways = [1]
@@ -164,6 +196,7 @@ def _sign_ranks(count: int) -> list[int]:
     return ways
 
 
+@functools.lru_cache(64)
 def _deal_ranks(first: int, second: int) -> list[int]:
     """In how many ways to deal values to two arms 0, 1, 2 … pairs have the larger one in the first arm: coefficients of
     the Gaussian binomial.
@@ -177,11 +210,12 @@ def _deal_ranks(first: int, second: int) -> list[int]:
     return ways
 
 
-def _find_p(first: Any, second: Any, *, paired: bool) -> float:
+def _find_p(baseline: Sequence[float], other: Sequence[float], *, paired: bool) -> float:
     """Two-sided, of the ranks, over all ways to deal the values out if they are few enough. Ties share their ranks."""
     import numpy
     from scipy import stats  # type: ignore[import-untyped]
 
+    first, second = numpy.asarray(baseline, float), numpy.asarray(other, float)
     if paired:
         ranks = numpy.sign(second - first) * stats.rankdata(numpy.abs(second - first))
         first, second = numpy.zeros_like(ranks), ranks

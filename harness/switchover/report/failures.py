@@ -3,8 +3,9 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from switchover.record.invocation import command
 from switchover.record.record import Record, VerdictName
@@ -35,15 +36,15 @@ _MOST_BYTES = 64 << 10
 def render_failure(run: RunData, record: Record) -> str:
     """Claim, observed, when, likely cause, evidence, how to repeat, how to look."""
     rows = [
-        ("claim", _describe_claim(record)),
-        ("observed", _describe_observed(record)),
+        ("claim", render_claim(record.expectation)),
+        ("observed", describe_observed(record)),
         ("when", _describe_moment(run.evidence_path(record), record)),
         *(
             ("cause", f"{cause.likely}\n{f'→ {cause.change}' if cause.change else ''}".strip())
             for cause in find_causes(collect_evidence(run, record)) or ()
         ),
         ("evidence", "\n".join(_list_evidence(run, record))),
-        ("repeat", "\n".join(_list_repeats(run, record))),
+        ("repeat", "\n".join(list_repeats(run, record))),
         ("look", _describe_look(run, record)),
     ]
     if not any(name == "cause" for name, _ in rows):
@@ -62,11 +63,15 @@ def render_headline(record: Record) -> str:
 
 def collect_evidence(run: RunData, record: Record) -> Evidence:
     """What rules look at; a file that is not there says nothing, and warnings do not count."""
+    return Evidence(record, "\n".join([record.verdict.reason, *list_said(run, record)]))
+
+
+def list_said(run: RunData, record: Record) -> list[str]:
+    """What both QEMUs said on standard error, without warnings."""
     path = run.evidence_path(record)
-    said = [
+    return [
         line for name in _SAID for line in _read_end(path / name).splitlines() if not re.search(r"\bwarning: ", line)
     ]
-    return Evidence(record, "\n".join([record.verdict.reason, *said]))
 
 
 def _read_end(path: Path) -> str:
@@ -78,8 +83,8 @@ def _read_end(path: Path) -> str:
         return ""
 
 
-def _describe_claim(record: Record) -> str:
-    expected = record.expectation
+def render_claim(expected: Mapping[str, Any]) -> str:
+    """What was to happen: verdict, side, words, and why."""
     if not expected:
         return "completed, with all checks"
     side = f" by the {expected['side']}" if expected.get("side") else ""
@@ -87,11 +92,13 @@ def _describe_claim(record: Record) -> str:
     reason = f", with the words {expected['reason']!r}" if expected.get("reason") else ""
     reason += f", with pre-copy {expected['pre_copy']}" if expected.get("pre_copy") else ""
     reason += f", where these checks may fail: {'; '.join(expected['checks'])}" if expected.get("checks") else ""
+    for key, name in (("downtime_ms", "the downtime"), ("outside_downtime_ms", "the downtime from outside")):
+        reason += f", with {name} {expected[key]} ms" if expected.get(key) else ""
     because = f"\nbecause: {expected['because']}" if expected.get("because") else ""
     return f"{expected.get('verdict', 'completed')}{side}{reason}{because}"
 
 
-def _describe_observed(record: Record) -> str:
+def describe_observed(record: Record) -> str:
     verdict = record.verdict
     side = f" by the {verdict.side}" if verdict.side else ""
     side += f" in hop {verdict.hop}" if verdict.hop else ""
@@ -140,15 +147,26 @@ def _list_files(path: Path) -> Iterator[str]:
     yield f"  {line}"
 
 
-def _list_repeats(run: RunData, record: Record) -> Iterator[str]:
+def list_repeats(run: RunData, record: Record) -> Iterator[str]:
+    """Commands and scripts that repeat the case."""
+    yield shlex.join(list_repeat_words(run, record))
+    yield from map(str, list_scripts(run, record))
+
+
+def list_repeat_words(run: RunData, record: Record) -> list[str]:
+    """The command that repeats a case."""
     if "python" in record.settings:
         place = str(record.settings["python"]).rpartition(":")[0]
-        yield shlex.join([command(), "run", place, "--only", record.case])
-        return
-    yield shlex.join([command(), "repro", run.directory.word, record.case])
-    for script in (run.repeat_path(record) / "repro.sh", run.repeat_path(record).parent / "repro.sh"):
-        if script.exists():
-            yield str(script)
+        return [command(), "run", place, "--only", record.case]
+    return [command(), "repro", run.directory.word, record.case]
+
+
+def list_scripts(run: RunData, record: Record) -> list[Path]:
+    """What repeats it without this project; a case in Python has none."""
+    if "python" in record.settings:
+        return []
+    path = run.repeat_path(record)
+    return [script for script in (path / "repro.sh", path.parent / "repro.sh") if script.exists()]
 
 
 def _describe_look(run: RunData, record: Record) -> str:

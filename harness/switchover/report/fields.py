@@ -29,6 +29,7 @@ from switchover.record.mismatch import Mismatch
 from switchover.record.planfile import PlanFile, PlanLine, PlannedComparison, PlannedScenario
 from switchover.record.record import SCHEMA_VERSION, Death, HopRecord, Record, Verdict
 from switchover.record.rundir import RunHead
+from switchover.report.metrics import MetricRow
 from switchover.runner.hold_on_failure import Held, HeldSide
 from switchover.runner.measurements import measure
 from switchover.scenarios.case import AnyDevice, Case, Hop, SideSpec
@@ -103,6 +104,12 @@ SECTIONS = (
         inside=False,
     ),
     Section(
+        "metrics.jsonl",
+        MetricRow,
+        "Each line: a number of a repeat. What compares with what: [metrics.md](metrics.md).",
+        inside=False,
+    ),
+    Section(
         "kept.json",
         Held,
         "There while [guests are kept](running.md#looking-at-guests-that-are-kept).",
@@ -112,7 +119,10 @@ SECTIONS = (
     ),
     Section("sides", HeldSide),
 )
-_ELSEWHERE = {"fingerprint": "run-directory.md#fingerprint"}
+_ELSEWHERE: Mapping[tuple[Any, str], str] = {
+    (Record, "fingerprint"): "run-directory.md#fingerprint",
+    (MetricRow, "fingerprint"): "metrics.md",
+}
 _FREE = {
     "downtime": "downtime",
     "clocks": "clocks",
@@ -205,8 +215,8 @@ def _render_measurement(entry: Measurement) -> str:
 
 
 def _describe_field(section: Section, name: str, hint: Any) -> str:
-    if section.of is Record and name in _ELSEWHERE:
-        return f"[object]({_ELSEWHERE[name]})"
+    if place := _ELSEWHERE.get((section.of, name)):
+        return f"[object]({place})"
     if section.of in (Record, HopRecord, PlanLine) and name in _FREE:
         kind = {"interventions": "list of objects", "limits": "list of objects", "clocks": "object of objects"}.get(
             name, "object"

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from switchover.record.rundir import RunDirectory
+from switchover.report.html.page import PAGE_FILE, render_page
 from switchover.report.junit import render_junit
+from switchover.report.markdown import render_markdown
+from switchover.report.metrics import METRICS_FILE, render_metrics
 from switchover.report.rundata import CaseResult, RunData
 from switchover.report.summary import render_json, render_text
 
@@ -31,6 +34,9 @@ FORMATS = {
     "text": ReportFormat(render_text, "for people: the run in few lines, or the cases asked for in full"),
     "json": ReportFormat(render_json, "everything, for programs"),
     "junit": ReportFormat(render_junit, "JUnit's XML, for CI", "junit.xml"),
+    "markdown": ReportFormat(render_markdown, "for a mail or an issue, in 72 columns"),
+    "metrics": ReportFormat(render_metrics, "a line of JSON for each number of each repeat", METRICS_FILE),
+    "html": ReportFormat(render_page, "a page for browsers, which needs no other file and no network", PAGE_FILE),
 }
 
 

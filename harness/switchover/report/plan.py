@@ -67,7 +67,14 @@ def render_expected(expectation: Expectation) -> str:
     hop = f" in hop {expectation.hop}" if expectation.hop else ""
     side = f" ({expectation.side})" if expectation.side else ""
     pre_copy = f", pre-copy {expectation.pre_copy}" if expectation.pre_copy else ""
-    return f"{expectation.verdict}{side}{hop}{pre_copy}"
+    return f"{expectation.verdict}{side}{hop}{pre_copy}{_render_bounds(expectation)}"
+
+
+def _render_bounds(expectation: Expectation) -> str:
+    bounds = (("downtime", expectation.downtime_ms), ("downtime from outside", expectation.outside_downtime_ms))
+    if expectation.verdict is not VerdictName.COMPLETED:
+        return ""
+    return "".join(f", {name} {bound} ms" for name, bound in bounds if bound)
 
 
 def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, Any]:
@@ -110,6 +117,8 @@ def _list_entry(entry: Entry, *, commands: bool) -> dict[str, Any]:
             "pre_copy": expectation.pre_copy,
             "checks": list(expectation.checks),
             "hop": expectation.hop,
+            "downtime_ms": expectation.downtime_ms,
+            "outside_downtime_ms": expectation.outside_downtime_ms,
             "because": expectation.because,
             "rule": planned.rule.name,
             "place": planned.rule.place,

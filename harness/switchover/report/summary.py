@@ -42,17 +42,24 @@ def render_run(run: RunData) -> str:
 
 def render_counts(run: RunData) -> str:
     """``4 cases: 2 as expected, 1 not as expected, 1 not supported``."""
-    counts: dict[str, int] = {}
-    for case in run.cases:
-        word = _word_for(case)
-        counts[word] = counts.get(word, 0) + 1
+    counts = count_outcomes(run)
     raced = sum(record.verdict.race is not Race.NONE for record in run.records)
     races = f"; {format_count(raced, 'repeat')} decided by QEMU's own race of a cancel" if raced else ""
     listed = ", ".join(f"{count} {word}" for word, count in counts.items())
     return f"{format_count(len(run.cases), 'case')}: {listed}{races}"
 
 
-def _word_for(case: CaseResult) -> str:
+def count_outcomes(run: RunData) -> dict[str, int]:
+    """How many cases came to what."""
+    counts: dict[str, int] = {}
+    for case in run.cases:
+        word = describe_outcome(case)
+        counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def describe_outcome(case: CaseResult) -> str:
+    """Whether a case was as expected, in words that counts have too."""
     if case.skipped:
         return "not supported"
     wrong = case.mismatches
@@ -69,7 +76,7 @@ def _word_for(case: CaseResult) -> str:
 
 def render_case(case: CaseResult) -> list[str]:
     """The verdict; of completed repeats downtime, its parts in percent, what the outside saw, and bytes."""
-    lines = [f"{case.id}  {_render_verdicts(case)}"]
+    lines = [f"{case.id}  {render_verdicts(case)}"]
     if chain := case.list_hops():
         for number, records in chain.items():
             lines += [f"  hop {number}  {line.strip()}" for line in _render_numbers(records)]
@@ -92,7 +99,7 @@ def _render_numbers(records: Sequence[Record]) -> Iterator[str]:
         yield f"  bytes    {_render_bytes(records)}"
 
 
-def _render_verdicts(case: CaseResult) -> str:
+def render_verdicts(case: CaseResult) -> str:
     """The verdicts with their counts; a reason where it is not that the case completed, in one line."""
     groups: dict[str, list[Record]] = {}
     for record in case.records:
@@ -174,7 +181,7 @@ def list_run(run: RunData, cases: Sequence[CaseResult]) -> dict[str, Any]:
         "cases": [
             {
                 **asdict(case.line),
-                "outcome": _word_for(case),
+                "outcome": describe_outcome(case),
                 "repeats": [_list_repeat(run, record) for record in case.records],
             }
             for case in cases

@@ -35,7 +35,7 @@ def expect_of_hop(whole: Case, number: int, *, completed: bool = True) -> Expect
     wanted, hops = whole.expectation, whole.list_hops()
     last = number == len(hops)
     if wanted.verdict is VerdictName.COMPLETED:
-        ends = bool(wanted.pre_copy) or last
+        ends = bool(wanted.pre_copy or wanted.downtime_ms or wanted.outside_downtime_ms) or last
     else:
         ends = number == wanted.hop if wanted.hop else last or not completed
     if ends:

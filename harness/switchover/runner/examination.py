@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
+from switchover.checks.bounds import check_bounds
 from switchover.checks.evidence import Asked, DeviceEvidence, Evidence, SideEvidence, Truths, Whereabouts, count_since
 from switchover.checks.faults import is_shown_by_devices
 from switchover.checks.table import make_checks
@@ -119,14 +120,15 @@ def examine(departure: Departure, migrated: Migrated, probes: RunningProbes) -> 
         *beside.measurements,
         *first.measurements,
     ]
+    bounds = check_bounds(case.expectation, measurements)
     return Attempt(
         result,
         migrated.states,
         asdict(explained),
         tuple(measurements),
-        tuple(checks),
+        (*checks, *bounds.checks),
         properties=migrated.properties,
-        not_checked=(*beside.not_checked, *first.not_checked),
+        not_checked=(*beside.not_checked, *first.not_checked, *bounds.not_checked),
         interventions=evidence.interventions,
         deaths=evidence.deaths,
     )

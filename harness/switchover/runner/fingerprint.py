@@ -3,12 +3,15 @@
 
 import platform
 from collections.abc import Iterable
+from functools import cache
 
 from switchover.hosts.host import Host
 from switchover.hosts.local import LocalHost
 from switchover.hosts.machine import read_machine
 from switchover.lab.images import require_image
 from switchover.lab.lab import Lab
+from switchover.record.errors import SwitchoverError
+from switchover.record.paths import data_directory
 from switchover.record.version import __version__
 from switchover.runner.host_pair import HostPair
 
@@ -37,11 +40,25 @@ def describe_pair(pair: HostPair, qemu: str, destination_qemu: str = "") -> dict
     """What there is to say wherever the hosts come from; parameters as of :func:`collect_fingerprint`."""
     return {
         "switchover": __version__,
+        **({"commit": commit} if (commit := find_commit()) else {}),
         "python": platform.python_version(),
         "controller": describe_host(LocalHost(), qemu),
         "source": describe_host(pair.source.host, qemu),
         "destination": describe_host(pair.destination.host, destination_qemu or qemu),
     }
+
+
+@cache
+def find_commit() -> str:
+    """Of the checkout that runs, with ``-dirty`` if it has changes; empty: it is none, or there is no git."""
+    checkout = data_directory("images").parent
+    if not (checkout / ".git").exists():
+        return ""
+    try:
+        said = LocalHost().run(["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"])
+    except SwitchoverError:
+        return ""
+    return said.text.strip()
 
 
 def describe_host(host: Host, qemu: str) -> dict[str, str]:

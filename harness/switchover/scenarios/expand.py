@@ -25,6 +25,7 @@ from switchover.scenarios.case import (
     with_reboots,
 )
 from switchover.scenarios.chain_limits import find_chain_contradictions
+from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.fault_limits import find_fault_contradictions
 from switchover.scenarios.faults import MOMENT, Fault
 from switchover.scenarios.forecast import Forecast, Stream, Terms, forecast, make_terms
@@ -147,8 +148,9 @@ def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: 
         raise UsageError("\n".join(lines), fix="leave the combination out with [[exclude]], or change what is fixed")
     if not planned:
         raise UsageError(f"{scenario.exclusions[0].place}: [[exclude]] leaves no case.")
-    used = {(entry.rule.name, entry.rule.place) for entry in planned}
-    idle = [rule for rule in scenario.rules if (rule.name, rule.place) not in used]
+    fitting = (find_scenario_rule(scenario.rules, entry.values) for entry in planned)
+    used = {rule.name for rule in fitting if rule}
+    idle = [rule for rule in scenario.rules if rule.name not in used]
     if idle:
         raise UsageError(
             "\n".join(f"{rule.place}: {rule.name}: no case is left for it" for rule in idle),
@@ -213,12 +215,14 @@ class _Parts:
         terms = self._share("terms", ("settings", "faults"), point, lambda: make_terms(settings, faults))
         outlook = self._forecast(streams, terms)
         rule = find_scenario_rule(self._scenario.rules, values) if self._scenario.rules else None
+        bounds, rule = (rule.expectation, None) if rule and rule.only_bounds else (COMPLETES, rule)
         if self._scenario.hops:
-            return self._build_chain(identity, point, values, rule, outlook)
+            return self._build_chain(identity, point, values, rule, outlook, bounds)
         if rule is None:
             here, there = _at(of_source, hosts[0]), _at(of_destination, hosts[1])
             traits = join_traits(here, there, of_settings, faults)
             rule = self._choose_rule(with_forecast(traits, source, destination, streams, terms, outlook))
+            rule = _with_bounds(rule, bounds)
         probes = self._make("probes", point, _probes)
         source, destination = (with_reboots(side, faults) for side in (source, destination))
         case = Case(identity, source, destination, settings, faults, rule.expectation, **probes)
@@ -232,7 +236,7 @@ class _Parts:
         return outlook
 
     def _build_chain(
-        self, identity: str, point: Point, values: Values, rule: Rule | None, outlook: Forecast
+        self, identity: str, point: Point, values: Values, rule: Rule | None, outlook: Forecast, bounds: Expectation
     ) -> PlannedCase:
         """Each hop has what the tables for all hops set, and its own on top."""
         own = self._values("hops", point)
@@ -249,7 +253,7 @@ class _Parts:
         source, _ = self._make("source", point, self._side)
         faults, probes = self._make("faults", point, self._faults), self._make("probes", point, _probes)
         case = Case(identity, source, hops[0].destination, hops[0].settings, faults, then=tuple(hops[1:]), **probes)
-        rule = rule or choose_chain_rule(case)
+        rule = rule or _with_bounds(choose_chain_rule(case), bounds)
         case = replace(case, expectation=rule.expectation)
         return PlannedCase(identity, case, values, self._make("hosts", point, _hosts), rule, outlook)
 
@@ -320,6 +324,11 @@ class _Parts:
                 raise UsageError(f"{place}: a fault without {' and '.join(missing)}; each variant needs both or none")
             faults.append(Fault(**fields))
         return tuple(faults)
+
+
+def _with_bounds(rule: Rule, bounds: Expectation) -> Rule:
+    """A rule of the oracle for a case of which a scenario says nothing but bounds."""
+    return rule if bounds is COMPLETES else replace(rule, expectation=rule.expectation.with_bounds_of(bounds))
 
 
 def _at(traits: SideTraits, host: str) -> SideTraits:

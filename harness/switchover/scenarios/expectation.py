@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from switchover.record.checks import CheckId
@@ -34,6 +34,15 @@ class Expectation:
     hop: int = 0
     """of a chain of migrations, the number of the hop that must end so, from 1; 0: there is no chain, or whichever
     it is"""
+    downtime_ms: str = ""
+    """of a migration that completes, the bound of the explained downtime in milliseconds, such as `≤ 300`; empty: there
+    is none"""
+    outside_downtime_ms: str = ""
+    """the same, of the downtime that the outside sees"""
+
+    def with_bounds_of(self, other: "Expectation") -> "Expectation":
+        """The same, with the bounds of another one."""
+        return replace(self, downtime_ms=other.downtime_ms, outside_downtime_ms=other.outside_downtime_ms)
 
 
 COMPLETES = Expectation(VerdictName.COMPLETED)

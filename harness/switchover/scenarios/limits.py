@@ -15,6 +15,7 @@ from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.transports import TRANSPORTS
 from switchover.record.record import VerdictName
+from switchover.scenarios.bounds import parse_bound
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
@@ -283,6 +284,14 @@ def find_expectation_problem(expectation: Expectation) -> str:
         return "infrastructure-error is no outcome of a case: nothing can be learned from an environment that failed"
     if expectation.verdict is VerdictName.COMPLETED and (expectation.reason or expectation.side):
         return "a migration that completes gives no reason, and no side says why"
+    for name, text in (
+        ("downtime_ms", expectation.downtime_ms),
+        ("outside_downtime_ms", expectation.outside_downtime_ms),
+    ):
+        try:
+            parse_bound(text or "> 1")
+        except ValueError as error:
+            return f"{name} {error} (it is {text!r})"
     return ""
 
 

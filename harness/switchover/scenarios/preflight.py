@@ -165,7 +165,7 @@ def foresee(case: Case, rule: str, hosts: tuple[str, str], known: Known) -> tupl
     hops = case.list_hops()
     qemus = [find_qemus(hop, *_swap_back(hosts, known, back=bool(number % 2))) for number, hop in enumerate(hops)]
     chosen = choose_chain_rule(case, qemus) if case.then else choose_rule(make_traits(case, qemus[0]))
-    return replace(case, expectation=chosen.expectation), chosen.name
+    return replace(case, expectation=chosen.expectation.with_bounds_of(case.expectation)), chosen.name
 
 
 def _swap_back(hosts: tuple[str, str], known: Known | None, *, back: bool) -> tuple[tuple[str, str], Known | None]:

@@ -13,9 +13,10 @@ from switchover.migration.phases import Action
 from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
 from switchover.record.planfile import PlannedComparison
+from switchover.record.record import VerdictName
 from switchover.record.toml import TomlText, load_partly, parse_toml, read_toml, suggest
 from switchover.scenarios.axes import Axis, flatten, read_axes
-from switchover.scenarios.expectation import Expectation
+from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.hardware import SHARED, list_storage_keys
 from switchover.scenarios.ids import make_word
 from switchover.scenarios.keys import Key, KeyProblem, check_own_key, list_set, require_key
@@ -384,19 +385,25 @@ class _Checks:
         place, hop = self.document.place(path[:2]), expect.hop or 0
         if hop > self.hops:
             self.complain([*path, "hop"], f"the scenario has {self.hops} [[hops]]")
+        because = expect.because or ""
+        bounds = replace(COMPLETES, downtime_ms=expect.downtime_ms, outside_downtime_ms=expect.outside_downtime_ms)
+        if expect.only_bounds:
+            return Rule(name, bounds, axes=when, place=place, only_bounds=True)
         if expect.verdict is not None:
             expectation = Expectation(
-                expect.verdict, expect.side, expect.reason, expect.because, expect.pre_copy, expect.checks, hop
+                expect.verdict, expect.side, expect.reason, because, expect.pre_copy, expect.checks, hop
             )
-            return Rule(name, expectation, axes=when, place=place)
+            return Rule(name, expectation.with_bounds_of(bounds), axes=when, place=place)
         known = find_rule(expect.oracle or "")
         if known is None:
             suggestion = suggest(expect.oracle or "", [rule.name for rule in ORACLE])
             self.complain([*path, "oracle"], f"there is no rule {expect.oracle!r}{suggestion}")
             known = ORACLE[0]
         told = known.expectation
-        because = f"{expect.because} (oracle {known.name}: {told.because})"
-        expectation = replace(told, because=because, hop=hop)
+        if bounds != COMPLETES and told.verdict is not VerdictName.COMPLETED:
+            self.complain(path, "downtime_ms and outside_downtime_ms are told of migrations that complete")
+        because = f"{because} (oracle {known.name}: {told.because})"
+        expectation = replace(told, because=because, hop=hop).with_bounds_of(bounds)
         return Rule(name, expectation, axes=when, place=place)
 
     def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:

@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec
@@ -16,6 +16,7 @@ from switchover.migration.settings import BOUNDS, MigrationSettings
 from switchover.record.checks import CheckId, parse_check_id
 from switchover.record.record import VerdictName
 from switchover.record.toml import suggest
+from switchover.scenarios.bounds import PATTERN, parse_bound
 from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, VfioDeviceSpec
 from switchover.scenarios.expectation import FAULT_CHECKS, Expectation
 from switchover.scenarios.faults import Fault
@@ -76,10 +77,19 @@ def _about(name: str) -> str:
     return find_meanings(FunctionSpec)[name]
 
 
+def _check_bound(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f'write "≤ {text}", in quotes')
+    return str(parse_bound(text))
+
+
 VfioDriver = Annotated[str, AfterValidator(_check_vfio_driver)]
 Reason = Annotated[str, Field(min_length=1), AfterValidator(lambda text: text.strip())]
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 CheckName = Annotated[str, AfterValidator(_check_check)]
+DowntimeBound = Annotated[
+    str, BeforeValidator(_check_bound), WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$"})
+]
 
 SETTINGS_BOUNDS = BOUNDS
 GUEST_BOUNDS = ("boot_timeout_s",)
@@ -214,13 +224,29 @@ class Expect(Table):
     checks: tuple[CheckName, ...] = ()
     """with `checks-failed`: ids of the checks that may fail, each alone or as `id, subject`; without it, those that
     `reason` is found in. Any other failed check is not as expected"""
-    because: Reason
-    """why this is expected"""
+    downtime_ms: DowntimeBound = ""
+    """of a migration that completes: the bound of the explained downtime in milliseconds, such as `≤ 300`, with `≤`,
+    `<`, `≥` or `>` (or `<=`, `>=`). Without verdict and oracle, all else is as the oracle expects it"""
+    outside_downtime_ms: DowntimeBound = ""
+    """the same, of the downtime that the outside sees"""
+    because: Reason | None = None
+    """why this is expected: of a verdict, or of the oracle's rule"""
+
+    @property
+    def only_bounds(self) -> bool:
+        """Whether it says nothing but bounds, and overrides nothing."""
+        return self.verdict is None and self.oracle is None and bool(self.downtime_ms or self.outside_downtime_ms)
 
     @pydantic.model_validator(mode="after")
     def _one_of_two(self) -> "Expect":
+        if self.only_bounds:
+            if others := self.model_fields_set - {"downtime_ms", "outside_downtime_ms"}:
+                raise ValueError(f"{', '.join(sorted(others))} without verdict and oracle: a bound overrides nothing")
+            return self
         if (self.verdict is None) == (self.oracle is None):
             raise ValueError("needs either verdict or oracle")
+        if self.because is None:
+            raise ValueError("needs because, the reason why this is expected")
         if self.oracle is not None and (self.side or self.reason or self.pre_copy or self.checks):
             raise ValueError("side, reason, pre_copy and checks are those of the oracle's rule")
         if self.checks and self.verdict is not VerdictName.CHECKS_FAILED:
@@ -231,6 +257,8 @@ class Expect(Table):
             raise ValueError("pre_copy is told of migrations that complete")
         if self.hop and self.verdict is VerdictName.COMPLETED:
             raise ValueError("hop is told of a chain that does not complete: else all hops do")
+        if (self.downtime_ms or self.outside_downtime_ms) and self.verdict not in (None, VerdictName.COMPLETED):
+            raise ValueError("downtime_ms and outside_downtime_ms are told of migrations that complete")
         if self.verdict is not None:
             expectation = Expectation(self.verdict, self.side, self.reason, self.because, self.pre_copy)
             if text := find_expectation_problem(expectation):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.unit.scenarios.samples import HEAD
 
-from switchover.catalogue.load import Catalogue, list_places, load_catalogue, load_file, with_parameters
+from switchover.catalogue.load import Catalogue, load_catalogue, load_file, with_parameters
+from switchover.catalogue.places import list_places
 from switchover.record.errors import UsageError
 
 PYTHON = "from switchover import Context, Needs, case\n"

@@ -24,6 +24,7 @@ ELSEWHERE = {
     *(str(check) for check in CheckId if check.startswith("irq.")),  # that of IRQ threads
     "migration.capabilities", "migration.parameters",  # the driver
     "migration.again",  # a second migration
+    "downtime.bound", "downtime.outside-bound",  # bounds that a case expects, of numbers
     "case.claim", "unknown",
 }  # fmt: skip
 MODULES = [module for module in vars(table).values() if isinstance(module, ModuleType)]

@@ -65,17 +65,19 @@ def test_exit_codes(inventory: Path, words: list[str], code: int) -> None:
 
 
 def test_output(inventory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A failure has what it blocks and a command that can be pasted; each target says whether it is ready."""
+    """Failures come first, each with what it blocks and a command that can be pasted; each target says whether it is
+    ready.
+    """
     main(["doctor", "--inventory", str(inventory), "--for", "lab", "--for", "demo"])
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        "ok good fine",
         "FAILED bad broken",
         "blocks: lab",
         "fix: ./switchover images build",
         "FAILED worth knowing old",
         "blocks: nothing",
         "fix: ./switchover images clean",
+        "ok good fine",
         "1 passed, 2 failed, 0 could not be verified here",
         "lab: blocked by bad",
         "demo: ready",

@@ -4,6 +4,7 @@
 import argparse
 import importlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from switchover.cli import main as module
+from switchover.cli.examples import EXAMPLES
 from switchover.cli.main import VERBS, main
 from switchover.record import errors
 from switchover.record.log import LOG
@@ -172,6 +174,28 @@ def test_the_users_mistakes(words: list[str], capsys: pytest.CaptureFixture[str]
         main(words)
     assert caught.value.code == 2
     assert "usage: switchover" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("word", "told"), [("rnu", ": did you mean 'run'?\n"), ("xyzzy", "unknown verb 'xyzzy'\n")])
+def test_a_verb_that_is_misspelt(word: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The nearest verb is suggested, if one is near at all."""
+    with pytest.raises(SystemExit) as caught:
+        main(["-v", word])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(told)
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_the_examples_of_a_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its help ends with two examples at least, each of which its own parser takes."""
+    assert len(EXAMPLES[verb]) >= 2
+    parser = module.make_parser(verb)
+    for words, _ in EXAMPLES[verb]:
+        assert parser.parse_args(shlex.split(words)).run
+        assert words.split()[0] == verb
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert capsys.readouterr().out.endswith(f"{EXAMPLES[verb][-1][1]}\n")
 
 
 def test_help_lists_all_verbs(capsys: pytest.CaptureFixture[str]) -> None:

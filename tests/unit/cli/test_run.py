@@ -67,7 +67,10 @@ def test_all_as_expected(world: World, scenario: str, tmp_path: Path, capsys: py
     path = only_run(tmp_path)
     assert (path / "junit.xml").read_text().count("<testcase") == 4
     assert main(["show", "last", "--runs", str(tmp_path / "runs")]) == 0
-    assert capsys.readouterr().out.strip() == told.strip()
+    told, _, last = told.strip().rpartition("\n")
+    assert capsys.readouterr().out.strip() == told
+    assert last == f"report: {path / 'report.html'}"
+    assert (path / "report.html").is_file()
     assert main(["show", str(path), "vcpus=2"]) == 0
     assert "#2 one.vcpus-2  verdict completed" in capsys.readouterr().out
 
@@ -138,6 +141,45 @@ def test_what_ends_a_run(
     out = capsys.readouterr().out
     assert "one.vcpus-2  not run: " in out
     assert "2 cases" in out
+
+
+def read_events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Each line of standard output as an object."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_events(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json, standard output has lines of JSON and nothing else: the plan, each repeat twice, the end."""
+    world.outcomes["one.vcpus-1 #1"] = [VerdictName.HUNG]
+    assert run(scenario, tmp_path, "--json") == 1
+    events = read_events(capsys)
+    path = str(only_run(tmp_path))
+    assert [event["event"] for event in events] == ["run-started", *["repeat-started", "repeat-ended"] * 2, "run-ended"]
+    assert [case["case"] for case in events[0]["cases"]] == ["one.vcpus-1", "one.vcpus-2"]
+    assert events[0]["cases"][0]["expected"] == "completed"
+    assert (events[0]["version"], events[0]["directory"]) == (1, path)
+    wrong = next(event for event in events if event.get("verdict") == "hung")
+    assert wrong["mismatch"].startswith("expected completed, was hung")
+    assert (wrong["case"], wrong["repeat"]) == ("one.vcpus-1", 1)
+    assert all((Path(event["directory"]) / "record.json").exists() for event in events if "verdict" in event)
+    assert [event["mismatch"] for event in events if event.get("verdict") == "completed"] == [""]
+    assert events[-1] | {"time": ""} == {
+        "event": "run-ended",
+        "time": "",
+        "counts": {"not as expected": 1, "as expected": 1},
+        "exit_code": 1,
+        "directory": path,
+    }
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ValueError("x"), 4), (NotReady("x"), 3)])
+def test_events_of_a_run_that_an_error_ends(
+    world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
+) -> None:
+    """The last line has the code with which the command ends."""
+    world.outcomes["one.vcpus-1 #1"] = [error]
+    assert run(scenario, tmp_path, "--json") == code
+    assert read_events(capsys)[-1]["exit_code"] == code
 
 
 def test_selected_cases(world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

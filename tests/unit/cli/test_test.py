@@ -127,6 +127,22 @@ def test_a_program_that_is_missing(machine: pytest.MonkeyPatch, tier: str, progr
         require_machine([tier], everything=False)
 
 
+@pytest.mark.parametrize("program", ["chromium", "chromedriver"])
+def test_a_browser_is_for_all_tests(machine: pytest.MonkeyPatch, program: str) -> None:
+    """The quick set takes none; all tests of the tier that looks at pages do."""
+
+    def require(name: str, **_: object) -> None:
+        if name == program:
+            raise NotReady(f"{name} was not found")
+
+    machine.setattr(processes, "require_program", require)
+    machine.setattr(images, "find_image", lambda name: name)
+    require_machine(TIERS, everything=False)
+    require_machine(["unit", "qemu", "lab"], everything=True)
+    with pytest.raises(NotReady, match=f"{program} was not found"):
+        require_machine(["fronts"], everything=True)
+
+
 def test_nothing_starts_where_it_cannot_run(machine: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without room for what is to be built: exit 3, and pytest was not started."""
     give_room(machine, 1)

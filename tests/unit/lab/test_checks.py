@@ -19,11 +19,11 @@ from switchover.hosts.host import Completed
 from switchover.hosts.journal import Change, render_change
 from switchover.lab import checks as module
 from switchover.lab.accelerator import tcg
-from switchover.lab.checks import EVERYTHING, PROGRAMS, TEST_PROGRAMS, controller_checks
+from switchover.lab.checks import BROWSER_PROGRAMS, EVERYTHING, PROGRAMS, TEST_PROGRAMS, controller_checks
 from switchover.lab.images import Image
 from switchover.lab.labfile import LabFile, write_lab_file
 from switchover.lab.mirror import Mirror
-from switchover.lab.recipes import compute_digest
+from switchover.lab.recipes import RECIPES, compute_digest
 from switchover.record.errors import CommandFailed
 from switchover.record.paths import data_directory, journals_directory
 
@@ -72,7 +72,8 @@ def test_names_and_blocks() -> None:
 
 def test_programs_are_those_of_the_script() -> None:
     """The doctor asks for what the script ``switchover`` installs."""
-    for name, programs in (("packages", PROGRAMS), ("test_packages", TEST_PROGRAMS)):
+    known = (("packages", PROGRAMS), ("test_packages", TEST_PROGRAMS), ("browser_packages", BROWSER_PROGRAMS))
+    for name, programs in known:
         listed = re.search(rf"^{name}='([^']*)'", SCRIPT.read_text(), re.MULTILINE)
         assert listed is not None
         assert {tuple(reversed(entry.split(":"))) for entry in listed[1].split()} == set(programs)
@@ -84,7 +85,10 @@ def test_python() -> None:
     assert module.check_python((3, 11, 0)).outcome is module.check_python((4, 0, 0)).outcome is Outcome.PASSED
 
 
-@pytest.mark.parametrize("name", ["mmdebstrap", "ssh", "pgrep", "socat", "qemu-system-x86_64", "unshare", "setpriv"])
+@pytest.mark.parametrize(
+    "name",
+    ["mmdebstrap", "ssh", "pgrep", "socat", "qemu-system-x86_64", "chromium", "chromedriver", "unshare", "setpriv"],
+)
 def test_programs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A program that is not there is named with its package."""
     monkeypatch.setattr(shutil, "which", lambda program, path: None)
@@ -167,13 +171,15 @@ def test_building_blocks_nothing_once_built(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_images(monkeypatch: pytest.MonkeyPatch, directories: Path) -> None:
-    """Not built is no failure; a file that is gone or changed is one; older ones are counted."""
-    assert "not built yet" in run("image guest").seen
-    assert run("image guest").outcome is Outcome.PASSED
+    """Not built is no failure, and one line for all; a file that is gone or changed is one; older ones are counted."""
+    assert run("images not built yet").outcome is Outcome.PASSED
+    assert run("images not built yet").seen.startswith(f"{', '.join(RECIPES)}; ")
+    assert not [check for check in controller_checks() if check.name.startswith("image ")]
     digest = compute_digest("guest", data_directory("images"))
     image = directories / "cache" / "switchover" / "images" / f"guest-{digest}"
     image.mkdir(parents=True)
     require_failed("image guest", "is damaged", "switchover images build guest")
+    assert "guest" not in run("images not built yet").seen.partition(";")[0].split(", ")
     (image / "vmlinuz").write_text("kernel")
     manifest = {"artifacts": {"vmlinuz": 6}, "sha256": {"vmlinuz": "0"}, "size": 6, "seconds": 1}
     (image / "manifest.json").write_text(json.dumps(manifest))

@@ -2,6 +2,7 @@
 """A run as it goes on, for people and for CI."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -108,3 +109,21 @@ def test_a_terminal() -> None:
     assert "0 of 4 repeats, about 1 min 40 s left" in shown.get()
     assert "device.pre_copy=on #1: migrate 0 s · active" in shown.get()
     assert "device.pre_copy=on #1: completed" in out.getvalue()
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("NO_COLOR", False), ("UNRELATED", True)])
+def test_no_color(monkeypatch: pytest.MonkeyPatch, variable: str, coloured: bool) -> None:
+    """With NO_COLOR nothing has a colour on a terminal, also what is wrong."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv(variable, "1")
+    out = io.StringIO()
+    with LiveProgress(Console(file=out, force_terminal=True, width=100)) as live:
+        live.start(TURNS)
+        live.begin(TURNS[0])
+        live.end(TURNS[0], replace(make_record(), mismatch="expected completed, was hung"))
+    assert "NOT AS EXPECTED" in out.getvalue()
+    codes = {
+        int(code) for sequence in re.findall(r"\x1b\[([\d;]*)m", out.getvalue()) for code in sequence.split(";") if code
+    }
+    assert any(30 <= code <= 49 or 90 <= code <= 107 for code in codes) == coloured

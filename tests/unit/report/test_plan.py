@@ -92,6 +92,8 @@ def test_for_programs() -> None:
         "pre_copy": "",
         "checks": [],
         "hop": 0,
+        "downtime_ms": "",
+        "outside_downtime_ms": "",
         "because": "of that",
         "rule": "rules[0]",
         "place": "scenario.toml:7",

@@ -98,6 +98,8 @@ def test_a_completed_repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "pre_copy": "",
         "checks": (),
         "hop": 0,
+        "downtime_ms": "",
+        "outside_downtime_ms": "",
     }
     assert record.mismatch == ""
     assert record.interventions == (

@@ -145,6 +145,12 @@ def test_pre_copy_is_expected_hop_by_hop() -> None:
     assert {expect_of_hop(claimed, number).pre_copy for number in (1, 2, 3)} == {"on"}
 
 
+def test_a_bound_holds_hop_by_hop() -> None:
+    """Each migration of a chain has a downtime, which has to keep it."""
+    case = replace(CHAIN, expectation=replace(COMPLETES, downtime_ms="≤ 300"))
+    assert {expect_of_hop(case, number).downtime_ms for number in (1, 2, 3)} == {"≤ 300"}
+
+
 def test_a_verdict_says_its_hop() -> None:
     """Where it has one."""
     assert str(Verdict(VerdictName.FAILED, "source", hop=3)) == "failed (source) in hop 3"

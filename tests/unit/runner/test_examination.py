@@ -43,6 +43,7 @@ from switchover.record.units import MIB, Direction, Unit
 from switchover.runner import examination
 from switchover.runner.attempt import Attempt, Migrated, _states_by_device, make_failed
 from switchover.scenarios.case import Case, with_driver, with_one_device
+from switchover.scenarios.expectation import COMPLETES
 
 pytestmark = pytest.mark.usefixtures("truths_of_devices")
 
@@ -61,6 +62,18 @@ def test_what_the_guest_lacks_is_not_checked() -> None:
     assert {check.label for check in found.checks} == {
         label for label in EXPECTED_CHECKS if label.partition(",")[0] not in by_guest
     }
+
+
+@pytest.mark.parametrize(("bound", "right"), [("≤ 300", True), ("≤ 200", False), ("≥ 200", True)])
+def test_a_bound_of_the_downtime(bound: str, right: bool) -> None:
+    """The golden migration's downtime of 232 ms keeps a bound above it, and fails the check of one below it. That from
+    outside, where nobody listened, cannot be judged.
+    """
+    case = replace(PLAIN, expectation=replace(COMPLETES, downtime_ms=bound, outside_downtime_ms="≤ 500"))
+    found = run_examine(case=case)
+    (check,) = [check for check in found.checks if check.id == "downtime.bound"]
+    assert check.passed is right
+    assert ("downtime.outside-bound", True) in [(entry.id, entry.needed) for entry in found.not_checked]
 
 
 def test_a_real_migration_is_in_order() -> None:

@@ -273,7 +273,22 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         ),
         ('[device]\nfail_at = "read:"', ["5: device.fail_at: must be"]),
         ('[axes]\nsource.device.fail_at = ["none", "ERROR"]', ["5: axes.source.device.fail_at[1]: must be"]),
-        ('[expect]\nverdict = "failed"', ["4: expect.because: is missing"]),
+        ('[expect]\nverdict = "failed"', ["4: expect: needs because, the reason why this is expected"]),
+        ('[expect]\ndowntime_ms = "300"', ["5: expect.downtime_ms: must be ≤, <, ≥ or > (or <=, >=) with more than 0"]),
+        ("[expect]\ndowntime_ms = 300", ['5: expect.downtime_ms: write "≤ 300", in quotes']),
+        ('[expect]\noutside_downtime_ms = "≤ 3600001"', ["5: expect.outside_downtime_ms: must be ≤, <, ≥ or >"]),
+        (
+            '[expect]\ndowntime_ms = "≤ 300"\npre_copy = "on"\nbecause = "x"',
+            ["4: expect: because, pre_copy without verdict and oracle: a bound overrides nothing"],
+        ),
+        (
+            '[expect]\nverdict = "failed"\ndowntime_ms = "≤ 300"\nbecause = "x"',
+            ["4: expect: downtime_ms and outside_downtime_ms are told of migrations that complete"],
+        ),
+        (
+            '[expect]\noracle = "other-machine"\ndowntime_ms = "≤ 300"\nbecause = "x"',
+            ["4: expect: downtime_ms and outside_downtime_ms are told of migrations that complete"],
+        ),
         ('[expect]\nverdict = "fails"\nbecause = "x"', ["5: expect.verdict: must be 'completed', 'checks-failed',"]),
         ('[expect]\nbecause = "x"', ["4: expect: needs either verdict or oracle"]),
         (

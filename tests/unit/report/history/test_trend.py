@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Since when a number is as it is: changes that are there are found, and none where there is none."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from tests.unit.report.history.test_store import make_row
+
+from switchover.report.history.text import render_changes, render_trends
+from switchover.report.history.trend import Trend, make_trends
+from switchover.report.metrics import MetricRow
+
+
+def make_rows(
+    seed: int, runs: int, *, step: float = 0.0, at: int = 10**6, odd: tuple[int, ...] = (), definition: int = 1
+) -> list[MetricRow]:
+    """Three repeats in each run, with 5 % of noise between runs. ``step``: by how much the level is higher from run
+    ``at`` on; ``odd``: runs that took twice as long.
+    """
+    rng = random.Random(seed)
+    rows = []
+    for number in range(runs):
+        level = (1 + rng.gauss(0, 0.05)) * (1 + step * (number >= at)) * (1 + (number in odd))
+        started = f"2026-{1 + number // 28:02}-{1 + number % 28:02}T00:00:00+00:00"
+        words = {"qemu": "11.1" if number >= at else "10.0", "controller": "A"}
+        rows += [
+            make_row(f"r{number:03}", repeat=repeat, value=level + rng.gauss(0, 0.01), run_started=started,
+                     started=started, fingerprint=words, definition=definition)
+            for repeat in range(1, 4)
+        ]  # fmt: skip
+    return rows
+
+
+def make_one(rows: list[MetricRow]) -> Trend:
+    (trend,) = make_trends(rows)
+    return trend
+
+
+def test_no_change_is_seen_where_there_is_none() -> None:
+    """Of 200 series of noise, half of them with three odd runs, at most two seem to change."""
+    found = 0
+    for seed in range(200):
+        odd = (5, 11, 23) if seed % 2 else ()
+        found += bool(make_one(make_rows(seed, 30, odd=odd)).changes)
+    assert found <= 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_step_is_found_where_it_is(seed: int) -> None:
+    """A level that is 30 % higher from the 16th run on, in noise of 5 %: one change, there or at a neighbour; the
+    medians before and after are told, and what else differs since then.
+    """
+    trend = make_one(make_rows(seed, 30, step=0.3, at=15))
+    (change,) = trend.changes
+    assert abs(int(change.at.run[1:]) - 15) <= 1
+    assert change.factor == pytest.approx(1.3, abs=0.06)
+    if change.at.run == "r015":
+        assert change.changed == {"qemu": ("10.0", "11.1")}
+    text = render_trends([trend])
+    assert f"worse since {change.at.started[:16]}" in text
+    assert "1 of 1 number changed" in render_changes([trend])
+
+
+def test_what_has_no_noise() -> None:
+    """A number that never varies changes at once, and by little: bytes that a QEMU sends besides, say."""
+    rows = make_rows(1, 20)
+    rows = [make_row(row.run, repeat=row.repeat, value=1000 + 10 * (row.run >= "r010"), run_started=row.run_started,
+                     direction="neither", unit="bytes") for row in rows]  # fmt: skip
+    (change,) = make_one(rows).changes
+    assert (change.at.run, change.before, change.after) == ("r010", 1000, 1010)
+    assert "changed since" in render_trends([make_one(rows)])
+
+
+def test_few_runs_have_no_levels() -> None:
+    """With five runs nothing is said of changes, however large."""
+    assert not make_one(make_rows(1, 5, step=9.0, at=3)).changes
+
+
+def test_what_does_not_compare_is_left_out() -> None:
+    """Runs of another machine, and of another definition, are no part of the trend of the last one, which says so."""
+    older = [replace(row, run=f"older-{row.run}") for row in make_rows(1, 8, definition=2)]
+    other = [make_row("other", value=9.0, fingerprint={"controller": "B"})]
+    last = make_rows(2, 8)
+    trend = make_one([*older, *other, *last])
+    assert (len(trend.levels), trend.left_out) == (8, 9)
+    assert "9 runs left out" in render_trends([trend])
+
+
+def test_only_numbers_of_repeats_that_completed_count() -> None:
+    rows = [*make_rows(1, 3), make_row("z", 30, value=None), make_row("z", 30, 2, value=9.0, verdict="failed")]
+    assert [level.run for level in make_one(rows).levels] == ["r000", "r001", "r002"]

@@ -209,7 +209,8 @@ DIFFERING = [
       )),
     *(("lesser-cpu-at-destination", f'source.cpu = "{more}", destination.cpu = "{less}"',
        f'source.cpu = "{less}", destination.cpu = "{more}"', V.FAILED, "destination",
-       "failed: Putting registers after init: Failed to set special registers: Invalid argument")
+       f"failed: {words} after init: Failed to set special registers: Invalid argument")
+      for words in ("Putting registers", "Restoring resisters")
       for more, less in (
           ("host", "qemu64"), ("max", "kvm64"), ("Skylake-Client", "Nehalem"), ("Skylake-Client-v3", "Westmere"),
           ("host", "host,-smep"), ("host", "host,smap=off"), ("EPYC-Milan", "Opteron_G3"), ("Haswell-noTSX",

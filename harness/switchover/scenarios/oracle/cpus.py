@@ -149,10 +149,10 @@ CPUS = (
         "The destination's CPU model lacks what a kernel turns on in control registers of the source's.",
         V.FAILED,
         "destination",
-        says="Putting registers after init: Failed to set",
+        reason="(?:Putting registers|Restoring resisters) after init: Failed to set",  # 10.0, and 11.1 as it spells it
         because="KVM takes no CR4 or XCR0 with bits for features that the CPU does not offer; QEMU looks at that only "
         "when it starts the guest",
-        source="QEMU 10.0, accel/kvm/kvm-all.c: do_kvm_cpu_synchronize_post_init",
+        source="QEMU, accel/kvm/kvm-all.c: do_kvm_cpu_synchronize_post_init",
         when=lambda traits: _checks_registers(traits) and _offers_less(traits),
     ),
 )

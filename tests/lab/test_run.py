@@ -47,11 +47,13 @@ def test_a_scenario_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixtu
         "run.json",
         "plan.json",
         "junit.xml",
+        "metrics.jsonl",
+        "report.html",
         "precopy.device.pre_copy-off",
         "precopy.device.pre_copy-on",
     }
     assert main(["show", "last", "--runs", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.strip() == told.strip()
+    assert told.strip() == f"{capsys.readouterr().out.strip()}\nreport: {path / 'report.html'}"
     assert main(["show", str(path), "pre_copy=on", "--json"]) == 0
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     (repeat,) = case["repeats"]

@@ -19,14 +19,7 @@ def find_completer(dest: str, metavar: Any, others: Collection[str]) -> Complete
     """``others``: names of all arguments of the same verb. None: whatever the shell completes, such as files."""
     if metavar == "CASE" and "run_name" in others:
         return _list_cases_of_run
-    by_metavar: dict[str, Completer] = {
-        "RUN": _list_runs,
-        "RUN2": _list_runs,
-        "CASE": _list_case_words,
-        "PATTERN": _list_case_words,
-    }
-    by_dest: dict[str, Completer] = {"tag": _list_tags, "lab": _list_labs, "host": _list_lab_hosts}
-    return by_metavar.get(str(metavar)) or by_dest.get(dest)
+    return _BY_METAVAR.get(str(metavar)) or _BY_DEST.get(dest)
 
 
 def _list_runs(parsed_args: argparse.Namespace, **_: Any) -> list[str]:

@@ -5,5 +5,5 @@ from switchover import Host
 
 
 def list_oopses(host: Host) -> list[str]:
-    script = "dmesg | grep -E 'BUG:|Oops|WARNING:|Call Trace|general protection'; true"
+    script = "dmesg | grep -E 'BUG:|Oops|WARNING:|INFO: (rcu|task)|Call Trace|general protection'; true"
     return host.run(["sh", "-c", script]).text.splitlines()

@@ -58,22 +58,25 @@ class Stopper:
 @contextlib.contextmanager
 def start_stopper(name: str, pair: HostPair) -> Iterator[Stopper]:
     """For a lab host, which runs again after the ``with`` block, whatever happened. No kernel looks meanwhile whether
-    it stood still, also not the other host's: the QEMU around that one waits for the stopped one to take its packets.
+    its CPUs or its RCU stood still, also not the other host's: the QEMU around that one waits for the stopped one to
+    take its packets.
     """
     stopper = Stopper(find_processes(pair.lab_hosts())[name])
     hosts = (pair.source.host, pair.destination.host)
     for host in hosts:
-        _set_watchdog(host, "0")
+        _set_watchdogs(host, on=False)
     try:
         yield stopper
     finally:
         stopper.let_go()
         for host in hosts:
-            _set_watchdog(host, "1")
+            _set_watchdogs(host, on=True)
 
 
-def _set_watchdog(host: Host, state: str) -> None:
-    host.run(["sh", "-c", 'echo "$1" >/proc/sys/kernel/soft_watchdog', "sh", state])
+def _set_watchdogs(host: Host, *, on: bool) -> None:
+    """Every CPU takes part in the first, so that a grace period from before a stop has ended once RCU is watched."""
+    script = "echo $1 >/proc/sys/kernel/soft_watchdog; echo $2 >/sys/module/rcupdate/parameters/rcu_cpu_stall_suppress"
+    host.run(["sh", "-ec", script, "sh", *("10" if on else "01")])
 
 
 @pytest.mark.quick

@@ -35,6 +35,8 @@ _GREETING_S = 5.0
 _RESET_S = 30.0
 _END_S = 10.0
 """Between the end of a QEMU's monitor and its own."""
+_OF_SHUTDOWN = {"guest-reset": ": the guest reset itself, which -no-reboot makes an end"}
+"""What a ShutdownCause of QEMU (qapi/run-state.json) says of a guest, where its name does not."""
 
 
 @dataclass(frozen=True)
@@ -191,10 +193,19 @@ class QemuGuest:
         code = self._process.poll()
         text = self.console.text() if code is None else self._read_console()
         if fatal := find_fatal(text):
-            raise GuestCrashed(f"The guest of {self.label} crashed: {fatal}", why="; ".join(find_trouble(text)))
+            what = f"The guest of {self.label} crashed: {fatal}"
+            raise GuestCrashed(what, why="; ".join(find_trouble(text)), side=self.side)
         if code is not None:
-            said = self._process.stderr().strip()[-800:]
-            raise GuestCrashed(f"{self.label} ended with exit status {code}.", why=said, exit_status=code)
+            said = self._process.stderr().strip()[-800:] or self._explain_end()
+            raise GuestCrashed(
+                f"{self.label} ended with exit status {code}.", why=said, exit_status=code, side=self.side
+            )
+
+    def _explain_end(self) -> str:
+        """What a QEMU that said nothing else last told by QMP of why it shuts down; empty: nothing that was heard."""
+        events = self.qmp.events if hasattr(self, "qmp") else ()  # QEMU may end before its monitor is there
+        reason = next((event.data.get("reason") for event in reversed(events) if event.name == "SHUTDOWN"), None)
+        return f"SHUTDOWN by {reason}{_OF_SHUTDOWN.get(reason, '')}" if reason else ""
 
     def _read_console(self) -> str:
         """All that the guest of a QEMU that ended wrote: what is followed may lag behind."""

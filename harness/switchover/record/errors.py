@@ -78,14 +78,18 @@ class Deadline(SwitchoverError):
 class GuestCrashed(SwitchoverError):
     """A QEMU process ended, or the guest in it panicked, when nothing had asked it to.
 
-    ``exit_status``: of the QEMU that ended, negative if a signal ended it; None: it runs, or nobody knows.
+    ``exit_status``: of the QEMU that ended, negative if a signal ended it; None: it runs, or nobody knows. ``side``:
+    ``source`` or ``destination``, whichever it was; empty: nobody knows.
     """
 
     exit_code = ExitCode.NOT_AS_EXPECTED
 
-    def __init__(self, what: str, *, why: str = "", fix: str = "", exit_status: int | None = None) -> None:
+    def __init__(
+        self, what: str, *, why: str = "", fix: str = "", exit_status: int | None = None, side: str = ""
+    ) -> None:
         super().__init__(what, why=why, fix=fix)
         self.exit_status = exit_status
+        self.side = side
 
 
 class GuestSilent(NotReady):

@@ -170,7 +170,7 @@ def _judge_error(error: BaseException, phase: str) -> Verdict:
         case NotSupported():
             return Verdict(VerdictName.NOT_SUPPORTED, reason=reason)
         case GuestCrashed():
-            return Verdict(VerdictName.CRASHED, reason=reason)
+            return Verdict(VerdictName.CRASHED, error.side, reason)
         case Deadline() if phase == "migrate":
             return Verdict(VerdictName.HUNG, reason=reason)
         case SwitchoverError():

@@ -137,18 +137,29 @@ static uint64_t raised(struct device *dev, unsigned int vector)
 	return read_reg(dev, REFDEV_REG_IRQ_RAISED + 8 * vector);
 }
 
-/* Interrupts of this vector within 300 ms, checked to be rate times that. */
+#define WINDOWS	10
+
+/*
+ * Interrupts of this vector within 300 ms, checked to be rate times that.
+ * A machine that stands still loses some of them: it may be too few for some
+ * windows, but never too many.
+ */
 static void expect_rate(int event, uint64_t rate, const char *what)
 {
-	uint64_t start, took, n;
+	uint64_t start, took, n, most = 0;
+	int window;
 
-	drain(event);
-	start = now_ms();
-	usleep(300000);
-	n = drain(event);
-	took = now_ms() - start;
-	check(n + 2 >= rate * took * 8 / 10000 &&
-	      n <= rate * took * 12 / 10000 + 2,
+	for (window = 0; window < WINDOWS; window++) {
+		drain(event);
+		start = now_ms();
+		usleep(300000);
+		n = drain(event);
+		took = now_ms() - start;
+		most = rate * took * 12 / 10000 + 2;
+		if (n > most || n + 2 >= rate * took * 8 / 10000)
+			break;
+	}
+	check(n <= most && window < WINDOWS,
 	      "%s: %llu interrupts in %llu ms at %llu Hz", what,
 	      (unsigned long long)n, (unsigned long long)took,
 	      (unsigned long long)rate);
@@ -186,10 +197,9 @@ static void test_rates(void)
 	set_text("irq_rates", "100 0 0 50");
 	expect_rate(fds[0], 0, "before the driver enables interrupts");
 	write_reg(&dev, REFDEV_REG_CONTROL, REFDEV_CONTROL_ENABLE);
-	drain(fds[3]);
 	expect_rate(fds[0], 100, "as the knob says");
-	check(drain(fds[3]) >= 10 && !drain(fds[1]) && !drain(fds[2]),
-	      "each vector at its own rate");
+	expect_rate(fds[3], 50, "each vector at its own rate");
+	check(!drain(fds[1]) && !drain(fds[2]), "none without a rate");
 	write_reg(&dev, REFDEV_REG_IRQ_RATE, 500);
 	write_reg(&dev, REFDEV_REG_IRQ_RATE + 8, 20);
 	expect_rate(fds[0], 500, "the guest's rate wins");

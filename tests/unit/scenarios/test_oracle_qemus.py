@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a QEMU decides by itself: rules about what it is, and of what it was asked."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.scenarios.oracle_examples import BY_QEMU, case_with
 
@@ -39,3 +41,21 @@ def test_a_qemu_that_was_asked() -> None:
     asked = (find_known_qemu("qemu-10.0"), find_known_qemu("qemu-11.1"))
     assert choose_rule(make_traits(case, asked)).name == "other-virtio-queue-size"
     assert choose_rule(make_traits(case, (None, None))) is DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "rule"),
+    [("host", "host", ""), ("qemu64", "host", ""), ("host", "qemu64", "lesser-cpu-at-older-destination")],
+)
+def test_an_older_qemu_loses_the_guest_of_a_lesser_cpu(source: str, destination: str, rule: str) -> None:
+    """7.2 does not look at what KVM says of a guest's registers, and resumes it without them."""
+    qemus = 'source.qemu = "qemu-7.2", destination.qemu = "qemu-7.2", machine = "pc-q35-7.2"'
+    case, _ = case_with(f'{qemus}, source.cpu = "{source}", destination.cpu = "{destination}"')
+    case = replace(case, source=replace(case.source, devices=()), destination=replace(case.destination, devices=()))
+    chosen = choose_rule(make_traits(case))
+    assert chosen.name == rule
+    if rule:
+        crashed = Verdict(
+            VerdictName.CRASHED, "destination", "ask after: the destination QEMU ended with exit status 0."
+        )
+        assert find_mismatch(chosen.expectation, crashed, ()) == ""

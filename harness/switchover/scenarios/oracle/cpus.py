@@ -94,9 +94,11 @@ def _vcpus(traits: Traits) -> tuple[int, ...]:
     return tuple(side.guest.vcpus for side in traits.sides())
 
 
-def _checks_registers(traits: Traits) -> bool:
-    """Whether the destination's QEMU looks at what KVM says of registers."""
-    return _accelerators(traits) == ("kvm", "kvm") and not is_one_of("7.2.22")(traits.destination.qemu)
+def _is_lesser(traits: Traits, *, looks: bool) -> bool:
+    """Whether KVM rejects registers at the destination, and its QEMU does or does not look at what KVM says."""
+    if _accelerators(traits) != ("kvm", "kvm") or not _offers_less(traits):
+        return False
+    return looks is not is_one_of("7.2.22")(traits.destination.qemu)
 
 
 REFUSED_CPUS = (
@@ -153,7 +155,18 @@ CPUS = (
         because="KVM takes no CR4 or XCR0 with bits for features that the CPU does not offer; QEMU looks at that only "
         "when it starts the guest",
         source="QEMU, accel/kvm/kvm-all.c: do_kvm_cpu_synchronize_post_init",
-        when=lambda traits: _checks_registers(traits) and _offers_less(traits),
+        when=lambda traits: _is_lesser(traits, looks=True),
+    ),
+    make_rule(
+        "lesser-cpu-at-older-destination",
+        "The same with an older QEMU at the destination.",
+        V.CRASHED,
+        "destination",
+        reason="ended with exit status 0",
+        because="KVM takes none of the special registers, and 7.2 does not look: the guest goes on with those of a "
+        "reset, and resets itself at once",
+        source="QEMU 7.2, accel/kvm/kvm-all.c: do_kvm_cpu_synchronize_post_init; target/i386/kvm/kvm.c: kvm_put_sregs",
+        when=lambda traits: _is_lesser(traits, looks=False),
     ),
 )
 """By QMP. libvirt finds all of it before it migrates."""

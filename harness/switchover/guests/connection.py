@@ -2,9 +2,13 @@
 """The one connection to a guest, which goes with it from host to host."""
 
 import contextlib
+import threading
+from collections.abc import Iterator
 
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.hosts.ssh import SshHost
+
+_WATCH_S = 0.5
 
 
 class GuestConnection:
@@ -36,6 +40,26 @@ class GuestConnection:
         if self._host is not None and self._host.is_connected():
             return self._host
         return self.open(guest)
+
+    @contextlib.contextmanager
+    def ending_with(self, guest: QemuGuest) -> Iterator[None]:
+        """The connection breaks as soon as the guest's QEMU ends within the ``with`` block: nobody would close it."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_WATCH_S):
+                if guest.is_dead():
+                    with contextlib.suppress(Exception):
+                        self.host.close()  # whoever asks over it hears that it broke
+                    return
+
+        watcher = threading.Thread(target=watch, daemon=True, name="guest connection")
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
     def close(self) -> None:
         if self._host is not None:

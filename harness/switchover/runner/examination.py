@@ -246,7 +246,8 @@ def _ask_arrived(departure: Departure) -> Asked:
     asked = _begin_asking(side, case)
     if not case.does(Action.REBOOT_GUEST):  # the connection from before ends with the boot
         try:
-            asked = replace(asked, reply=_mend_and_ask(side, departure, mend=case.does(Action.SUSPEND_GUEST)))
+            with login.ending_with(side.guest):
+                asked = replace(asked, reply=_mend_and_ask(side, departure, mend=case.does(Action.SUSPEND_GUEST)))
         except (HostLost, CommandFailed) as error:
             asked = replace(asked, broken=str(error))
     if asked.reply is None or case.login_after:

@@ -8,6 +8,7 @@ import pytest
 
 from switchover.guests.connection import GuestConnection
 from switchover.guests.qemu import GuestKeys, QemuGuest
+from switchover.hosts.waiting import wait_until
 from switchover.record.errors import GuestSilent
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
@@ -38,6 +39,10 @@ class Guest:
         self.logins: list[Login] = []
         self.keys: list[GuestKeys] = []
         self.error: Exception | None = None
+        self.dead = False
+
+    def is_dead(self) -> bool:
+        return self.dead
 
     def open_ssh(self, keys: GuestKeys) -> Any:
         if self.error:
@@ -100,3 +105,20 @@ def test_there_is_none_before_and_after() -> None:
     assert guest.logins[0].closed == 1
     with pytest.raises(AssertionError, match="not logged in"):
         _ = connection.host
+
+
+def test_it_breaks_when_its_qemu_ends() -> None:
+    """Whoever waits for an answer of a guest whose QEMU ended hears of it: the login is closed, though the connection
+    goes on being the one. Of a QEMU that lives it is left open.
+    """
+    guest = Guest("a")
+    connection = GuestConnection(KEYS)
+    connection.open(guest.made())
+    (login,) = guest.logins
+    with connection.ending_with(guest.made()):
+        pass
+    assert login.closed == 0
+    with connection.ending_with(guest.made()):
+        guest.dead = True
+        wait_until("the login to be closed", lambda: login.closed, timeout=10)
+    assert cast(Any, connection.host) is login

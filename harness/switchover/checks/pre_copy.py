@@ -20,9 +20,8 @@ def check_sizes(device: DeviceEvidence, _case: Case) -> Iterator[Check]:
     excess = pre_copy.find_excess()
     yield make_check(CheckId.DEVICE_PENDING_ESTIMATE, not excess, "never", excess or "never", device.place)
     if not device.spec.knobs.dirty_bytes_per_sec:
-        yield check_equal(
-            CheckId.DEVICE_PENDING_EXACT, device.grown("stop_copy_bytes_read"), pre_copy.exact[-1][0], device.place
-        )
+        read = device.grown("stop_copy_bytes_read") - pre_copy.read_stopped
+        yield check_equal(CheckId.DEVICE_PENDING_EXACT, read, pre_copy.exact[-1][0], device.place)
 
 
 def check_pre_copy(device: DeviceEvidence, case: Case) -> Iterator[Check]:

@@ -113,6 +113,22 @@ def test_hops_are_series_of_their_own(path: Path) -> None:
         assert [row.value for row in history.find_rows("c", "downtime.explained", hop=2)] == [2.0]
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(ROWS, max_size=24, unique_by=lambda row: (row.run, row.run_started, row.repeat)), st.integers(1, 4))
+def test_the_last_runs_of_a_number(rows: list[MetricRow], runs: int) -> None:
+    """Those that began before a time and have a value, of one case and one number, as a reading of all has them."""
+    with tempfile.TemporaryDirectory() as parent, History.open(Path(parent) / "h.sqlite", make=True) as history:
+        history.add(rows)
+        others = [replace(row, case="d") for row in rows] + [replace(row, metric="m") for row in rows]
+        history.add(replace(row, run=f"other {row.run}") for row in others)
+        before = STARTED.format(3)
+        found = history.find_recent(["downtime.explained", "none"], ["c", "none"], before=before, runs=runs)
+    usable = [row for row in rows if row.value is not None and row.run_started < before]
+    last = sorted({(row.run_started, row.run) for row in usable})[-runs:]
+    kept = [row for row in usable if (row.run_started, row.run) in last]
+    assert found == sorted(kept, key=lambda row: (row.run_started, row.run, row.repeat))
+
+
 def test_what_can_be_imported(tmp_path: Path, path: Path) -> None:
     """A run directory with its metrics or, as of an older version, without; a directory of these; a file of metrics;
     another machine's history.

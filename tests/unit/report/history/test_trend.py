@@ -3,13 +3,19 @@
 
 import random
 from dataclasses import replace
+from statistics import median
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.report.history.test_store import make_row
 
 from switchover.report.history.text import render_changes, render_trends
-from switchover.report.history.trend import Trend, make_trends
+from switchover.report.history.trend import Trend, find_penalty, make_trends, may_have_changed
 from switchover.report.metrics import MetricRow
+
+NOISE = st.tuples(st.integers(6, 40), st.integers(0, 3)).map(lambda pair: [1.0] * pair[0] + [2.0] * pair[1])
+"""A level, and perhaps a few runs of another."""
 
 
 def make_rows(
@@ -60,6 +66,28 @@ def test_a_step_is_found_where_it_is(seed: int) -> None:
     text = render_trends([trend])
     assert f"worse since {change.at.started[:16]}" in text
     assert "1 of 1 number changed" in render_changes([trend])
+
+
+@given(st.lists(st.floats(0, 10), min_size=6, max_size=14) | NOISE, st.integers(0, 10**6))
+@settings(deadline=None, max_examples=60)
+def test_numbers_that_cannot_have_changed(values: list[float], seed: int) -> None:
+    """No way to part the runs into levels of three and more costs less than one level, where it is said that there is
+    none; checked against all ways to part them.
+    """
+    rng = random.Random(seed)
+    noisy = [value + rng.gauss(0, 0.1) for value in values]
+    if not may_have_changed(noisy):
+        penalty = find_penalty(noisy)
+        best = {0: -penalty}  # of the runs before each place
+        for end in range(3, len(noisy) + 1):
+            ways = [
+                best[start] + penalty + sum(abs(one - median(noisy[start:end])) for one in noisy[start:end])
+                for start in best
+                if end - start >= 3
+            ]
+            best[end] = min(ways)
+        whole = sum(abs(one - median(noisy)) for one in noisy)
+        assert best[len(noisy)] >= whole * (1 - 1e-9)
 
 
 def test_what_has_no_noise() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The history: what is added is found, nothing is lost by writers at once or killed, and files that are none."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -296,3 +297,33 @@ def test_a_writer_that_is_killed(path: Path) -> None:
     assert runs.pop("after") == 1
     assert set(runs.values()) == {50}
     assert runs.keys() >= {f"killed-{number.strip()}" for number in (*told, *rest) if number.strip()}
+
+
+def test_numbers_that_are_too_large_for_sqlite(path: Path) -> None:
+    """Come back as floats."""
+    with History.open(path, make=True) as history:
+        history.add([make_row(value=1 << 70), make_row(value=-(1 << 63) - 1, repeat=2), make_row(value=7, repeat=3)])
+    found = [row.value for row in find_all(path)]
+    assert found == [float(1 << 70), -float(1 << 63), 7]
+    assert isinstance(found[2], int)
+
+
+def test_one_fingerprint_is_kept_once(path: Path) -> None:
+    """In whatever order its words come."""
+    words = {"qemu": "10.0", "commit": "a"}
+    with History.open(path, make=True) as history:
+        history.add([make_row(fingerprint=words), make_row("b", 2, fingerprint=dict(reversed(words.items())))])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM fingerprints").fetchone() == (1,)
+
+
+def test_rows_of_some_numbers(path: Path) -> None:
+    """Of all cases, and of no other number."""
+    with History.open(path, make=True) as history:
+        history.add([make_row(), make_row(case="d"), make_row(metric="bytes.wire"), make_row(metric="time.total")])
+        found = history.find_rows_of(["downtime.explained", "bytes.wire", "none"])
+    assert sorted((row.case, row.metric) for row in found) == [
+        ("c", "bytes.wire"),
+        ("c", "downtime.explained"),
+        ("d", "downtime.explained"),
+    ]

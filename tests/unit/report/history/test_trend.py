@@ -2,6 +2,7 @@
 """Since when a number is as it is: changes that are there are found, and none where there is none."""
 
 import random
+import re
 from dataclasses import replace
 from statistics import median
 
@@ -118,3 +119,44 @@ def test_what_does_not_compare_is_left_out() -> None:
 def test_only_numbers_of_repeats_that_completed_count() -> None:
     rows = [*make_rows(1, 3), make_row("z", 30, value=None), make_row("z", 30, 2, value=9.0, verdict="failed")]
     assert [level.run for level in make_one(rows).levels] == ["r000", "r001", "r002"]
+
+
+def test_a_level_that_changed_twice() -> None:
+    """There and back: each change is held against the level before it, and ends where the next one begins; the last one
+    is told where one line has to do.
+    """
+    rows = make_rows(1, 30, step=1.0, at=10)
+    back = [replace(row, value=row.value / 2) if row.run >= "r020" and row.value else row for row in rows]
+    trend = make_one(back)
+    up, down = trend.changes
+    assert (up.at.run, down.at.run) == ("r010", "r020")
+    assert up.factor == pytest.approx(2, abs=0.2)
+    assert down.factor == pytest.approx(0.5, abs=0.05)
+    told = render_changes([trend])
+    assert "better since 2026-01-21" in told
+    assert "worse" not in told
+
+
+def test_which_way_is_better() -> None:
+    """More of a number of which more is better is better."""
+    rows = [replace(row, direction="higher") for row in make_rows(1, 30, step=0.5, at=15)]
+    assert "better since" in render_changes([make_one(rows)])
+
+
+def test_what_moved_farthest_is_first() -> None:
+    """Up or down: a third more comes after a third of what it was."""
+    little = make_rows(1, 30, step=0.33, at=15)
+    much = [replace(row, case="d", value=row.value and 3 - 2 * (row.run >= "r015")) for row in make_rows(2, 30)]
+    told = render_changes(make_trends([*little, *much]))
+    assert told.index("d  downtime.explained") < told.index("c  downtime.explained")
+    assert told.endswith("2 of 2 numbers changed")
+
+
+def test_by_how_much_less() -> None:
+    """The smaller distance before the larger, as for more."""
+    rows = [
+        replace(row, unit="bytes", value=round(450 * (row.value or 0))) for row in make_rows(1, 30, step=-0.5, at=15)
+    ]
+    found = re.search(r"by (\d+) B … (\d+) B with 95% confidence", render_changes([make_one(rows)]))
+    assert found is not None
+    assert 100 < int(found[1]) < int(found[2]) < 400

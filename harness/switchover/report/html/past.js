@@ -17,7 +17,7 @@ function renderPast(past, metric, choose) {
   const rows = [...number.levels].reverse().map(([run, count, middle, low, high]) => {
     const [name, started, programs] = past.runs[run];
     const spread = low === high ? "" : ` [${show(low, number.unit)} … ${show(high, number.unit)}]`;
-    return [started.replace("T", " "), String(count), show(middle, number.unit) + spread, make("span", { class: "faint" }, programs), make("span", { class: "faint" }, name === index.run ? "this run" : name)];
+    return [started.replace("T", " "), String(count), show(middle, number.unit) + spread, make("span", { class: "faint" }, programs), make("span", { class: "faint" }, run === past.own ? "this run" : name)];
   });
   parts.push(make("details", {}, make("summary", {}, `the runs (${rows.length})`), makeTable([["run", "name"], ["repeats", "number"],
     ["median [least … most]", "number"], ["measured with", "words"], ["", "wide"]], rows)));
@@ -27,7 +27,7 @@ function renderPast(past, metric, choose) {
 function drawPast(past, number) {
   const { scale, word } = chooseScale(number.unit, number.levels.map((level) => level[4]));
   const levels = number.levels, last = levels.length - 1;
-  const isThis = (level) => past.runs[level[0]][0] === index.run;
+  const isThis = (level) => level[0] === past.own;
   const edges = [0, ...number.changes.map(([at]) => at), levels.length];
   const told = (level) => {
     const [name, started, programs] = past.runs[level[0]];

@@ -27,10 +27,13 @@ NONE = "The history has no number of an earlier run of this case that compares w
 
 @dataclass(frozen=True)
 class Past:
-    """By case. ``why``: why there is none of any case; empty: of some there may be."""
+    """By case. ``why``: why there is none of any case; empty: of some there may be. ``own``: start and name of the run
+    itself: runs of other machines, and of jobs of avocado, may have its name.
+    """
 
     trends: Mapping[str, Sequence[Trend]] = field(default_factory=dict)
     why: str = ""
+    own: tuple[str, str] = ("", "")
 
 
 def read_past(run: RunData, cases: Sequence[CaseResult]) -> Past:
@@ -45,7 +48,8 @@ def read_past(run: RunData, cases: Sequence[CaseResult]) -> Past:
         earlier = _read(run.history, metrics, [case.id for case in cases], run.head.started)
     except SwitchoverError as error:
         return Past(why=f"There are no numbers of earlier runs. {error.what}")
-    return Past(make_past([*earlier, *own], metrics, run.head.started))
+    trends = make_past([*earlier, *own], metrics, run.head.started)
+    return Past(trends, own=(run.head.started, run.directory.path.name))
 
 
 def _read(path: Path, metrics: Sequence[str], cases: Sequence[str], before: str) -> list[MetricRow]:
@@ -78,7 +82,9 @@ def make_past(rows: Iterable[MetricRow], metrics: Sequence[str], run_started: st
 
 
 def make_past_details(past: Past, case: str) -> dict[str, Any]:
-    """Of a case's own view: ``runs`` that its numbers are of, and ``numbers``, whose levels name a run by its place."""
+    """Of a case's own view: ``runs`` that its numbers are of, ``own``, which of them is this one, and ``numbers``, whose
+    levels name a run by its place.
+    """
     trends = past.trends.get(case, ())
     runs: dict[tuple[str, str], list[str]] = {}
     for level in (level for trend in trends for level in trend.levels):
@@ -88,6 +94,7 @@ def make_past_details(past: Past, case: str) -> dict[str, Any]:
     return {
         "why": past.why or ("" if trends else NONE),
         "runs": [runs[key] for key in keys],
+        "own": places.get(past.own),
         "numbers": [_make_number(trend, places) for trend in trends],
     }
 

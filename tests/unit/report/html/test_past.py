@@ -72,6 +72,7 @@ def test_earlier_runs_and_this_one(tmp_path: Path) -> None:
     told = show(run)
     assert told["why"] == ""
     assert [name for name, _, _ in told["runs"]] == ["night-000", "night-001", "night-002", run.directory.path.name]
+    assert told["own"] == 3
     assert told["runs"][1][1:] == ["2026-01-01T00:01", f"{EVIL} 11.1"]
     (number,) = told["numbers"]
     assert (number["name"], number["unit"]) == ("downtime.explained", "s")
@@ -105,6 +106,15 @@ def test_a_case_that_has_no_number_this_time(tmp_path: Path) -> None:
     run.directory.repeat("b", 1).write_record(failed)
     told = show(replace(read_run(run.directory), history=run.history), 1)
     assert [name for name, _, _ in told["runs"]] == ["night-000", "night-001"]
+    assert told["own"] is None
+
+
+def test_runs_of_one_name(tmp_path: Path) -> None:
+    """As those of avocado's jobs have: they are told apart by their start."""
+    run = make_this(tmp_path)
+    keep(run, [replace(row, run=run.directory.path.name) for row in make_earlier(run, 3)])
+    told = show(run)
+    assert (len(told["runs"]), told["own"]) == (4, 3)
 
 
 @pytest.mark.parametrize("wrong", ["none", "missing", "damaged", "empty"])

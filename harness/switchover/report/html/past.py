@@ -82,8 +82,8 @@ def make_past(rows: Iterable[MetricRow], metrics: Sequence[str], run_started: st
 
 
 def make_past_details(past: Past, case: str) -> dict[str, Any]:
-    """Of a case's own view: ``runs`` that its numbers are of, ``own``, which of them is this one, and ``numbers``, whose
-    levels name a run by its place.
+    """Of a case's own view: ``runs`` that its numbers are of, ``own``, which of them is this one, and ``numbers``, the
+    levels of which name a run by its place.
     """
     trends = past.trends.get(case, ())
     runs: dict[tuple[str, str], list[str]] = {}

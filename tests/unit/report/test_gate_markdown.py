@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A gate as Markdown: 72 columns, worse numbers first, and nothing that others wrote is markup."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from tests.unit.builders import make_record
-from tests.unit.report.test_gate import make_experiment, make_runs
+from tests.unit.report.test_gate import make_experiment, make_repeats, make_runs
 from tests.unit.report.test_markdown import OURS, TEXTS, find_long, list_headings, list_markup
 from tests.unit.runs import make_line, make_run
 
@@ -95,3 +96,23 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     assert find_long(made) == []
     assert list_markup(made) <= OURS
     assert [tag for tag, _ in list_headings(made)][:3] == ["h1", "h2", "h2"]
+
+
+def test_only_what_is_worse_is_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two cases the one that became worse; where none did, both."""
+    runs = [
+        make_run(
+            tmp_path / name,
+            [
+                replace(record, case=case)
+                for case, downtime in (("slower", slower), ("same", 0.25))
+                for record in make_repeats(downtime)
+            ],
+            [make_line("slower", 8), make_line("same", 8)],
+        )
+        for name, slower in (("old", 0.25), ("new", 0.5))
+    ]
+    words = [*(str(run.path) for run in runs), "--metric", "downtime.explained", "--fail-if-worse"]
+    worse, none = (gate(capsys, *words, bound, status=status) for bound, status in (("5%", 1), ("900%", 0)))
+    repeats = [made[made.index("## How to repeat") :].replace("\\\n", "") for made in (worse, none)]
+    assert [("slower" in text, "same" in text) for text in repeats] == [(True, False), (True, True)]

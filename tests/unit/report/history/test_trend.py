@@ -160,3 +160,9 @@ def test_by_how_much_less() -> None:
     found = re.search(r"by (\d+) B … (\d+) B with 95% confidence", render_changes([make_one(rows)]))
     assert found is not None
     assert 100 < int(found[1]) < int(found[2]) < 400
+
+
+def test_a_place_counts_only_if_the_runs_around_it_tell() -> None:
+    """Four runs and four that are twice as long are too few for the test; six and six are not."""
+    assert not make_one(make_rows(1, 8, step=1.0, at=4)).changes
+    assert [change.at.run for change in make_one(make_rows(1, 12, step=1.0, at=6)).changes] == ["r006"]

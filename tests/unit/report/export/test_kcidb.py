@@ -60,7 +60,7 @@ def test_a_path_and_what_it_means(odd: RunData) -> None:
 
 def test_other_endings(odd: RunData) -> None:
     """What somebody interrupted is not there, and neither passed nor failed."""
-    assert list(list_statuses(odd).values()) == ["PASS", "FAIL", "SKIP", "MISS"]
+    assert list(list_statuses(odd).values()) == ["PASS", "FAIL", "MISS", "SKIP"]
 
 
 def test_what_a_test_says(planned: RunData, odd: RunData) -> None:

@@ -50,7 +50,7 @@ def test_tmt(planned: RunData) -> None:
 def test_tmt_of_other_endings(odd: RunData) -> None:
     """What somebody interrupted is no pass; of a check that failed it is told what was observed in place of what."""
     loaded = load(render_tmt(odd).text)
-    assert [str(one.result.value) for one in loaded] == ["pass", "fail", "skip", "error"]
+    assert [str(one.result.value) for one in loaded] == ["pass", "fail", "error", "skip"]
     assert "expected yes, observed no" in loaded[1].check[0].note
     assert all(len(check.note) == 1 for check in loaded[0].check)
 

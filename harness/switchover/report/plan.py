@@ -40,6 +40,8 @@ def _render_plan(plan: Plan, *, commands: bool) -> Iterator[str]:
     chosen = f"{len(plan.entries)}" + (f" of {plan.of}" if plan.of != len(plan.entries) else "")
     turns = f" × {scenario.repeats} repeats{', interleaved' if scenario.interleave else ''}"
     yield f"  {chosen} cases{turns if scenario.repeats > 1 else ''}, about {format_duration(plan.seconds)}"
+    if plan.coverage:
+        yield f"  {len(scenario.axes)} axes: {plan.coverage}"
     width = max((len(entry.planned.case.id) for entry in plan.entries), default=0)
     for entry in plan.entries:
         yield f"  {entry.planned.case.id:<{width}}  {_render_outlook(entry)}"
@@ -91,6 +93,7 @@ def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, An
                 "repeats": plan.scenario.repeats,
                 "interleave": plan.scenario.interleave,
                 "seconds": plan.seconds,
+                **({"coverage": asdict(plan.coverage)} if plan.coverage else {}),
                 "cases": [_list_entry(entry, commands=commands) for entry in plan.entries],
             }
             for plan in plans

@@ -121,7 +121,8 @@ def choose_rule(traits: Traits) -> Rule:
 
 
 def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
-    """Of a chain: the rule of the first hop that is not to complete, with its number; else that of the first hop.
+    """Of a chain: the rule of the first hop that is not to complete, with its number; else that of the first hop. Of a
+    single migration: its rule.
 
     ``qemus``: those of each hop, as in :func:`make_traits`.
     """
@@ -129,6 +130,8 @@ def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
     known = qemus or (None,) * len(hops)
     traits = [make_traits(hop, of_hop) for hop, of_hop in zip(hops, known, strict=True)]
     rules = [choose_rule(replace(of_hop, began=traits[0].source)) for of_hop in traits]
+    if not case.then:
+        return rules[0]
     for number, rule in enumerate(rules, start=1):
         if rule.expectation.verdict is not VerdictName.COMPLETED:
             return replace(rule, expectation=replace(rule.expectation, hop=number))

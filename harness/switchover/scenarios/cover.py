@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which points of its axes a scenario has cases for: all, or a choice in which values meet. Pure."""
+"""Which points of its axes a scenario has cases for: all, or a choice in which values meet.
+
+Pure, but for what is kept of a choice in the cache directory: three of many axes take seconds, and each process that lists
+the catalogue wants it.
+"""
 
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from pathlib import Path
+from typing import Any
 
+from switchover.record.cache import keep, read_cached
 from switchover.record.errors import UsageError
 from switchover.record.units import format_count
+from switchover.scenarios import covering
 from switchover.scenarios.covering import Forbidden, Points, cover
 
 Point = tuple[int, ...]
@@ -43,7 +52,10 @@ def list_points(words: Words, exclusions: Sequence[Combination], choice: Cover |
     points = _cover(
         tuple(len(words[name]) for name in varied),
         choice.strength,
-        tuple(tuple(sorted(one.items())) for one in _list_forbidden(words, varied, exclusions)),
+        tuple(
+            tuple((axis, tuple(sorted(values))) for axis, values in sorted(one.items()))
+            for one in _list_forbidden(words, varied, exclusions)
+        ),
     )
     if choice.most and len(points) > choice.most:
         raise UsageError(
@@ -55,10 +67,24 @@ def list_points(words: Words, exclusions: Sequence[Combination], choice: Cover |
     return [tuple(point[places[name]] if name in places else 0 for name in words) for point in points]
 
 
+_KIND = "covering"
+
+
 @functools.lru_cache(maxsize=8)
-def _cover(sizes: tuple[int, ...], strength: int, forbidden: tuple[tuple[tuple[int, frozenset[int]], ...], ...]) -> Points:
-    """A scenario is expanded several times by whoever plans and runs it."""
-    return cover(sizes, strength, [dict(one) for one in forbidden])
+def _cover(sizes: tuple[int, ...], strength: int, forbidden: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]) -> Points:
+    """As :func:`cover`, of what is forbidden in an order of its own."""
+    code = hashlib.sha256(Path(covering.__file__).read_bytes()).hexdigest()
+    key = f"{code} {strength} {sizes} {forbidden}"
+    kept: Any = read_cached(_KIND, key)
+    try:
+        found = tuple(tuple(int(value) for value in point) for point in kept)
+        if found and all(len(point) == len(sizes) for point in found):
+            return found
+    except (TypeError, ValueError):
+        pass  # nothing is kept, or what is kept is damaged
+    points = cover(sizes, strength, [{axis: frozenset(values) for axis, values in one} for one in forbidden])
+    keep(_KIND, key, points)
+    return points
 
 
 def _list_all(words: Words, exclusions: Sequence[Combination]) -> Iterator[Point]:

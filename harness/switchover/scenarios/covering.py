@@ -23,6 +23,8 @@ Forbidden = Mapping[int, frozenset[int]]
 """Values, by their numbers, of some axes, by theirs, that must not meet: one of each of these axes."""
 Points = tuple[tuple[int, ...], ...]
 FREE = -1
+_FEW = 100
+"""Of so many points each is tried whether it can be done without: of more that takes too long."""
 
 
 def cover(sizes: Sequence[int], strength: int, forbidden: Iterable[Forbidden] = ()) -> Points:
@@ -30,13 +32,19 @@ def cover(sizes: Sequence[int], strength: int, forbidden: Iterable[Forbidden] = 
 
     With fewer axes than ``strength`` these are all points. None: everything is forbidden.
     """
-    rows = _Rows(sizes, _Limits(sizes, forbidden))
+    limits = _Limits(sizes, forbidden)
+    if not limits.allows_any():
+        return ()
+    rows = _Rows(sizes, limits)
     begun = min(strength, len(sizes))
     for values in product(*(range(size) for size in sizes[:begun])):
         rows.add(dict(enumerate(values)))
     for axis in range(begun, len(sizes)):
         rows.grow(axis, strength)
-    return tuple(sorted(_without_idle(rows.fill(), sizes, begun)))
+    points = _without_idle(rows.fill(), sizes, begun)
+    if len(points) <= _FEW:
+        points = _without_idle(_shift(points, sizes, begun, limits), sizes, begun)
+    return tuple(sorted(points))
 
 
 def list_tuples(sizes: Sequence[int], strength: int, point: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -54,6 +62,38 @@ def _without_idle(points: Iterable[tuple[int, ...]], sizes: Sequence[int], stren
         if all(met[one] > 1 for one in mine):
             kept.remove(point)
             met.subtract(mine)
+    return kept
+
+
+def _shift(
+    points: Sequence[tuple[int, ...]], sizes: Sequence[int], strength: int, limits: "_Limits"
+) -> list[tuple[int, ...]]:
+    """Without points of which what meets there alone can be put into others in place of what meets elsewhere too."""
+    owners = [(axis, value) for axis, size in enumerate(sizes) for value in range(size)]
+    kept = list(points)
+    met = Counter(one for point in kept for one in list_tuples(sizes, strength, point))
+    for point in reversed(points):
+        if point not in kept:
+            continue  # it was given what another had
+        others = [other for other in kept if other != point]
+        left = met - Counter(list_tuples(sizes, strength, point))
+        for one in [one for one in list_tuples(sizes, strength, point) if met[one] == 1]:
+            if left[one]:
+                continue
+            for number, other in enumerate(others):
+                changed = list(other)
+                for axis, value in (owners[each] for each in one):
+                    changed[axis] = value
+                before, after = (set(list_tuples(sizes, strength, each)) for each in (other, changed))
+                if limits.allows(changed) and all(left[each] > 1 for each in before - after):
+                    others[number] = tuple(changed)
+                    left.subtract(before - after)
+                    left.update(after - before)
+                    break
+            else:
+                break
+        else:
+            kept, met = others, left
     return kept
 
 
@@ -82,6 +122,20 @@ class _Limits:
             narrowed[axis] = 1 << value
         touched = [axis for axis in chosen if self._of_axis[axis]]
         return narrowed if self._narrow(narrowed, touched) and self._is_possible(narrowed) else None
+
+    def list_pairs(self, axis: int) -> dict[tuple[int, int], int]:
+        """By each other axis before it and a value of that, the values that a point may have besides."""
+        found = {}
+        for other in range(axis):
+            for value in range(self.whole[other].bit_length()):
+                left = self.choose(self.whole, {other: value})
+                both = [left and self.choose(left, {axis: one}) for one in range(self.whole[axis].bit_length())]
+                found[other, value] = sum(1 << one for one, possible in enumerate(both) if possible)
+        return found
+
+    def allows(self, point: Sequence[int]) -> bool:
+        """Whether nothing forbidden is in a point."""
+        return not any(all(values >> point[axis] & 1 for axis, values in one) for one in self._forbidden)
 
     def allows_any(self) -> bool:
         """Whether there is any point; also of what is forbidden whatever else a point has."""
@@ -153,12 +207,15 @@ class _Rows:
         self._sizes = sizes
         self._limits = limits
         self._rows: list[_Row] = []
-        self._possible = limits.allows_any()
+        self._pairs = {
+            (axis, *other): values for axis in range(len(sizes)) for other, values in limits.list_pairs(axis).items()
+        }
+        """By an axis, another before it and a value of that: what the first may have besides."""
 
     def add(self, chosen: Mapping[int, int]) -> _Row | None:
         """None: no point has all these values."""
         row = _Row([FREE] * len(self._sizes), self._limits.whole)
-        if not self._possible or not self._put(row, chosen):
+        if not self._put(row, chosen):
             return None
         self._rows.append(row)
         return row
@@ -174,7 +231,7 @@ class _Rows:
 
     def grow(self, axis: int, strength: int) -> None:
         """By an axis, so that what it makes with those before it is covered."""
-        missing = _Missing(self._sizes, axis, strength)
+        missing = _Missing(self._sizes, axis, strength, self._pairs)
         for row in self._rows:
             for value in missing.rank(row):
                 if self._put(row, {axis: value}):
@@ -182,12 +239,13 @@ class _Rows:
                     break
         loose = [row for row in self._rows if FREE in row.values[: axis + 1]]
         for wanted in missing.list_left():
+            if self._limits.choose(self._limits.whole, wanted) is None:
+                continue
             fitting = (row for row in loose if all(row.values[one] in (FREE, value) for one, value in wanted.items()))
             found = next((row for row in fitting if self._put(row, wanted)), None)
             if found is None:
                 found = self.add(wanted)
-                if found is None:
-                    continue
+                assert found is not None
                 loose.append(found)
             missing.take(found)
 
@@ -203,15 +261,29 @@ class _Rows:
 class _Missing:
     """What an axis makes with those before it, and no point has yet: by the values of the others, the bits of its."""
 
-    def __init__(self, sizes: Sequence[int], axis: int, strength: int) -> None:
+    def __init__(
+        self, sizes: Sequence[int], axis: int, strength: int, pairs: Mapping[tuple[int, int, int], int]
+    ) -> None:
+        """``pairs``: what may meet, of any two axes so far."""
         self._axis = axis
+        self._size = sizes[axis]
         self._tables: list[tuple[tuple[int, ...], itemgetter[Any], dict[Any, int]]] = []
         for others in combinations(range(axis), strength - 1):
-            keys: Iterable[Any] = product(*(range(sizes[one]) for one in others))
-            if len(others) == 1:
-                keys = range(sizes[others[0]])
-            self._tables.append((others, itemgetter(*others), dict.fromkeys(keys, (1 << sizes[axis]) - 1)))
-        self._size = sizes[axis]
+            table: dict[Any, int] = {}
+            for values in product(*(range(sizes[one]) for one in others)):
+                chosen = list(zip(others, values, strict=True))
+                left = (1 << self._size) - 1
+                for one, value in chosen:
+                    left &= pairs[axis, one, value]
+                meet = all(
+                    one == first or pairs[one, first, other] >> value & 1
+                    for one, value in chosen
+                    for first, other in chosen
+                    if first <= one
+                )
+                if left and meet:
+                    table[values if len(values) > 1 else values[0]] = left
+            self._tables.append((others, itemgetter(*others), table))
 
     def rank(self, row: _Row) -> list[int]:
         """Values of the axis that would cover something, the best first."""

@@ -353,11 +353,22 @@ class _Checks:
             for number, table in enumerate(tables if isinstance(tables, list) else []):
                 if isinstance(table, Mapping) and isinstance(table.get("when"), Mapping):
                     self._read_when([kind, number], table["when"])
+                    if isinstance(table.get("unless"), Mapping) and table["unless"]:
+                        self._read_when([kind, number], table["unless"], "unless")
 
     def read_exclusions(self, file: Any) -> Iterator[Exclusion]:
         for number, table in enumerate(file.exclude):
             path: list[str | int] = ["exclude", number]
-            yield Exclusion(self._read_when(path, table.when), table.because, self.document.place(path))
+            when, place = self._read_when(path, table.when), self.document.place(path)
+            if not table.unless:
+                yield Exclusion(when, table.because, place)
+                continue
+            for name, words in self._read_when(path, table.unless, "unless").items():
+                others = {value.word for axis in self.axes if axis.name == name for value in axis.values} - words
+                if name in when or not others:
+                    text = "is in when too" if name in when else "has all values of the axis: leave it out"
+                    self.complain([*path, "unless", name], text)
+                yield Exclusion({**when, name: frozenset(others)}, table.because, place)
 
     def read_compare(self, file: Any) -> PlannedComparison | None:
         if file.compare is None:
@@ -420,12 +431,14 @@ class _Checks:
         expectation = replace(told, because=because, hop=hop).with_bounds_of(bounds)
         return Rule(name, expectation, axes=when, place=place)
 
-    def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    def _read_when(
+        self, path: Sequence[str | int], when: Mapping[str, Any], key: str = "when"
+    ) -> dict[str, frozenset[str]]:
         read: dict[str, frozenset[str]] = {}
         if not when:
-            self.complain([*path, "when"], "fits every case; name an axis and its values")
+            self.complain([*path, key], "fits every case; name an axis and its values")
         for inner, values in flatten(when):
-            name, where = ".".join(inner), [*path, "when", *inner]
+            name, where = ".".join(inner), [*path, key, *inner]
             axis = next((axis for axis in self.axes if axis.name == name), None)
             if axis is None:
                 self.complain(where, f"is no axis{suggest(name, [axis.name for axis in self.axes])}")

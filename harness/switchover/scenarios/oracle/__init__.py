@@ -18,7 +18,7 @@ from switchover.scenarios.oracle.doings import DOINGS, DONE_WITHOUT_HARM
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.hardware import HARDWARE_BLOCKED, HARDWARE_DIFFERENCES, HARDWARE_REFUSED
 from switchover.scenarios.oracle.machines import MACHINE_PARTS, MACHINE_RAM, REFUSED_MACHINES
-from switchover.scenarios.oracle.multifd import MULTIFD
+from switchover.scenarios.oracle.multifd import MULTIFD, MULTIFD_SETUP
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
 from switchover.scenarios.oracle.reach import Reach
 from switchover.scenarios.oracle.refused import REFUSED
@@ -92,16 +92,18 @@ GROUPS = (
     Group("Settings of the two sides do not fit", UNLIKE_CAPABILITIES),
     Group(
         "The two sides differ",
-        (*STREAM_HEADS, *MACHINE_RAM, *DEVICE_SECTIONS, *CPUS, *MACHINE_PARTS, *OTHER_SECTIONS),
+        (*STREAM_HEADS, *MACHINE_RAM, *DEVICE_SECTIONS, *CPUS, *MACHINE_PARTS),
     ),
     Group("The two sides differ: hardware of the guest", HARDWARE_DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
     Group("Guest and device do something meanwhile", DOINGS),
     Group("The device fails", DEVICE_FAULTS),
     Group("The device's stream has another version", REFUSED_VERSIONS),
+    Group("State of devices over multifd cannot be", MULTIFD_SETUP),
     Group("switchover-ack", SWITCHOVER_ACK),
     Group("State of devices over multifd", MULTIFD),
     Group("The migration has no end", CONVERGENCE),
+    Group("The two sides differ in what comes in the downtime", OTHER_SECTIONS),
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
     Group("The device's stream has another version, and is taken", READ_VERSIONS),
     Group("Whether pre-copy is used", PRE_COPY),

@@ -206,6 +206,12 @@ class History:
         names = list(metrics)
         return self._rows(f"WHERE metric IN ({', '.join('?' * len(names))})", names)
 
+    def find_last_starts(self) -> dict[str, str]:
+        """By id of a case, when the newest of its repeats started of which there are numbers."""
+        return dict(
+            self._ask('SELECT "case", max(started) FROM numbers JOIN series ON series.id = series GROUP BY "case"')
+        )
+
     def list_series(self) -> list[Series]:
         """Of what there are numbers, by case, hop and metric."""
         found = self._ask(

@@ -60,7 +60,9 @@ def _show_matrix(arguments: argparse.Namespace, run: RunData, cases: list[CaseRe
     if arguments.latest:
         runs = list_runs(arguments.runs or run.directory.path.parent)
         wanted = list_cases_of(runs, {case.line.scenario for _, case in shown})
-        latest = find_latest(runs, [identity for identity in wanted if not arguments.case or arguments.case in identity])
+        latest = find_latest(
+            runs, [identity for identity in wanted if not arguments.case or arguments.case in identity]
+        )
         shown = [(latest[identity].run, latest[identity].case) for identity in wanted if identity in latest]
     cells = make_cells(shown)
     axes = choose_axes(cells, arguments.matrix)

@@ -111,9 +111,7 @@ def render_matrix(cells: Sequence[Cell], axes: Sequence[str]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _render_table(
-    cells: Sequence[Cell], rows: str, columns: str, values: Mapping[str, Sequence[str]]
-) -> Iterator[str]:
+def _render_table(cells: Sequence[Cell], rows: str, columns: str, values: Mapping[str, Sequence[str]]) -> Iterator[str]:
     across = values[columns]
     grid = [[f"{rows} \\ {columns}", *across]]
     for value in values[rows]:
@@ -137,8 +135,7 @@ def _count(cells: Sequence[Cell]) -> str:
 
 def _render_cell(cell: Cell, constant: set[str], *, with_run: bool) -> Iterator[str]:
     point = ",".join(f"{name}={value}" for name, value in cell.axes.items() if name not in constant)
-    same = cell.verdict == cell.expected
-    told = cell.verdict if same else f"{cell.verdict} (expected {cell.expected})"
+    told = f"{cell.verdict} (expected {cell.expected})" if cell.mark == BAD else cell.verdict
     numbers = ", ".join(filter(None, (cell.downtime, cell.device)))
     rule = f" [{cell.rule}]" if cell.rule else ""
     of_run = f" in {cell.run}" if with_run else ""

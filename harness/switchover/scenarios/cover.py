@@ -71,7 +71,9 @@ _KIND = "covering"
 
 
 @functools.lru_cache(maxsize=8)
-def _cover(sizes: tuple[int, ...], strength: int, forbidden: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]) -> Points:
+def _cover(
+    sizes: tuple[int, ...], strength: int, forbidden: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...]
+) -> Points:
     """As :func:`cover`, of what is forbidden in an order of its own."""
     code = hashlib.sha256(Path(covering.__file__).read_bytes()).hexdigest()
     key = f"{code} {strength} {sizes} {forbidden}"

@@ -128,9 +128,17 @@ def test_the_matrix(name: str, most: int) -> None:
     assert len(planned) <= most
     assert [entry.id for entry in planned if not decide(entry.case, entry.hosts, None).runs] == []
     verdicts = {entry.case.expectation.verdict for entry in planned}
-    assert verdicts == {VerdictName.COMPLETED, VerdictName.FAILED, VerdictName.BLOCKED, VerdictName.REFUSED, VerdictName.HUNG}
+    assert verdicts == {
+        VerdictName.COMPLETED,
+        VerdictName.FAILED,
+        VerdictName.BLOCKED,
+        VerdictName.REFUSED,
+        VerdictName.HUNG,
+    }
     assert all(
-        entry.case.expectation.because for entry in planned if entry.case.expectation.verdict is not VerdictName.COMPLETED
+        entry.case.expectation.because
+        for entry in planned
+        if entry.case.expectation.verdict is not VerdictName.COMPLETED
     )
     assert {len(entry.case.then) for entry in planned} == {0, 1}
     assert {len(entry.case.source.devices) for entry in planned} == {1, 2}

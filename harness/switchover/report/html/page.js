@@ -496,7 +496,7 @@
         grids.size > 1 ? makeChoice("scenario", [...grids.keys()], scenario, (name) => go(name)) : "",
         makeChoice("rows", axes, across, (axis) => go(scenario, axis, axis === down ? across : down, by)),
         makeChoice("columns", axes, down, (axis) => go(scenario, axis === across ? down : across, axis, by)),
-        others.length ? makeChoice("a table for each", ["", ...others], by, (axis) => go(scenario, across, down, axis)) : ""),
+        others.length ? makeChoice("a table for each", ["none", ...others], by || "none", (axis) => go(scenario, across, down, axis === "none" ? "" : axis)) : ""),
       make("p", { class: "faint" }, "✓ as expected, ✗ not as expected, – not supported or not run; then the verdict, the downtime, and bytes of devices in pre-copy and in stop-copy. A cell leads to its record, and to what repeats it."),
       ...[tables].flat(Infinity));
   }

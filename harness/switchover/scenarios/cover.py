@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which points of its axes a scenario has cases for: all, or a choice in which values meet.
 
-Pure, but for what is kept of a choice in the cache directory: three of many axes take seconds, and each process that lists
-the catalogue wants it.
+Pure, but for what is kept of a choice in the cache directory: three of many axes take seconds, and each process that
+loads the catalogue wants it.
 """
 
 import functools

@@ -294,7 +294,7 @@ class Exclude(Table):
 
     when: dict[str, Any]
     """for each axis, the value or the list of values"""
-    unless: dict[str, Any] = {}
+    unless: dict[str, Any] = Field(default={})
     """for each axis, the value or the list of values with which such combinations are run all the same; they must have
     all of them"""
     because: Reason

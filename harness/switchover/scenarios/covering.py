@@ -180,6 +180,8 @@ class _Limits:
         return known
 
     def _search(self, left: Sequence[int]) -> bool:
+        if self.allows([(values & -values).bit_length() - 1 for values in left]):
+            return True  # of each the first: most often nothing is wrong with that
         for one in self._forbidden:
             if any(not left[axis] & values for axis, values in one):
                 continue

@@ -3,6 +3,7 @@
 
 import time
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from tests.unit.scenarios.samples import HEAD, plan
@@ -18,6 +19,7 @@ from switchover.scenarios.plan import make_plan
 from switchover.scenarios.preflight import decide
 from switchover.scenarios.scenario import catalogue_directory, load_scenario, parse_scenario
 
+ROOT = Path(__file__).parents[3]
 AXES = """
 [axes]
 device.pre_copy = ["on", "off"]
@@ -143,6 +145,13 @@ def test_the_matrix(name: str, most: int) -> None:
     )
     assert {len(entry.case.then) for entry in planned} == {0, 1}
     assert {len(entry.case.source.devices) for entry in planned} == {1, 2}
+    coverage = make_plan(scenario).coverage
+    assert coverage is not None
+    assert coverage.met == coverage.of
+    page = " ".join((ROOT / "docs" / "matrix.md").read_text(encoding="utf-8").split())
+    assert f"{len(planned)} cases" in page
+    assert f"{coverage.of:,} {coverage.name}" in page
+    assert f"{coverage.completing:,}" in page
     if name == "matrix-smoke":
         assert all(len(axis.values) <= 5 for axis in scenario.axes)
 

@@ -123,8 +123,8 @@ def _hop_key(name: str, words: Sequence[str], devices: Sequence[str], hops: int)
     if not hops:
         raise KeyProblem("the scenario has no [[hops]]")
     if words == ("made",):
-        number = Annotated[int, Field(strict=True, ge=1, le=hops)]
-        return Key(name, (("hops", "made"),), pydantic.create_model("HopsMade", made=(number, hops)), ("made",))
+        up_to = Annotated[int, Field(strict=True, ge=1, le=hops)]
+        return Key(name, (("hops", "made"),), pydantic.create_model("HopsMade", made=(up_to, hops)), ("made",))
     if len(words) < 2 or words[0] not in (numbers := [str(number) for number in range(1, hops + 1)]):
         raise KeyProblem(f"a key of a hop has the form hops.NUMBER.KEY, with a number from 1 to {hops}")
     _require_first(words[1], Hop, f"hops.{words[0]}")

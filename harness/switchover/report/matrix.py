@@ -105,9 +105,8 @@ def render_matrix(cells: Sequence[Cell], axes: Sequence[str]) -> str:
     told = ", ".join(f"{marks.count(mark)} {word}" for mark, word in counts if mark in marks)
     runs = {cell.run for cell in cells}
     lines += [f"{format_count(len(cells), 'case')} of {format_count(len(runs), 'run')}: {told}", ""]
-    constant = {name for name, found in values.items() if len(found) < 2}
     for cell in sorted(cells, key=lambda cell: cell.mark != BAD):
-        lines += _render_cell(cell, constant, with_run=len(runs) > 1)
+        lines += _render_cell(cell, with_run=len(runs) > 1)
     return "\n".join(lines).rstrip()
 
 
@@ -133,13 +132,12 @@ def _count(cells: Sequence[Cell]) -> str:
     return " ".join(f"{_MARKS[mark]} {marks.count(mark)}" for mark in (BAD, GOOD, NEITHER) if mark in marks)
 
 
-def _render_cell(cell: Cell, constant: set[str], *, with_run: bool) -> Iterator[str]:
-    point = ",".join(f"{name}={value}" for name, value in cell.axes.items() if name not in constant)
+def _render_cell(cell: Cell, *, with_run: bool) -> Iterator[str]:
     told = f"{cell.verdict} (expected {cell.expected})" if cell.mark == BAD else cell.verdict
     numbers = ", ".join(filter(None, (cell.downtime, cell.device)))
     rule = f" [{cell.rule}]" if cell.rule else ""
     of_run = f" in {cell.run}" if with_run else ""
-    yield f"{_MARKS[cell.mark]} {point}: {told}{rule}{numbers and f', {numbers}'}{of_run}"
+    yield f"{_MARKS[cell.mark]} {cell.id}: {told}{rule}{numbers and f', {numbers}'}{of_run}"
     if cell.mark == BAD:
         yield f"    record {cell.record}"
         yield from (f"    repeat {word}" for word in cell.repeat)

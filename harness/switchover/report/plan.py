@@ -42,9 +42,11 @@ def _render_plan(plan: Plan, *, commands: bool) -> Iterator[str]:
     yield f"  {chosen} cases{turns if scenario.repeats > 1 else ''}, about {format_duration(plan.seconds)}"
     if plan.coverage:
         yield f"  {len(scenario.axes)} axes: {plan.coverage}"
-    width = max((len(entry.planned.case.id) for entry in plan.entries), default=0)
-    for entry in plan.entries:
-        yield f"  {entry.planned.case.id:<{width}}  {_render_outlook(entry)}"
+    # of many axes an id in the scenario has all, and no room in a line
+    names = [entry.planned.id if scenario.cover else entry.planned.case.id for entry in plan.entries]
+    width = max(map(len, names), default=0)
+    for entry, name in zip(plan.entries, names, strict=True):
+        yield f"  {name:<{width}}  {_render_outlook(entry)}"
         if commands:
             for side, shown in list_starts(entry.planned.case).items():
                 if isinstance(shown, str):

@@ -73,14 +73,20 @@ class PlannedCase:
 
 
 def expand(scenario: Scenario) -> list[PlannedCase]:
-    """All cases, the last axis varying fastest. Ids hold the axes that have more than one value.
+    """All cases, the last axis varying fastest. Ids hold the axes that have more than one value; where cases are a
+    choice of many axes, only those whose value is not the first, after as many of the first axes as meet.
 
     :raises UsageError: no case is left, one contradicts itself, or a rule has no case
     """
     planned, contradictions = _build(scenario)
     _reject(scenario, planned, contradictions)
-    varied = [axis.name for axis in scenario.axes if len(axis.values) > 1]
-    ids = make_ids(scenario.name, [{name: entry.values[name] for name in varied} for entry in planned])
+    varied = [axis for axis in scenario.axes if len(axis.values) > 1]
+    usual = {axis.name: axis.values[0].word for axis in varied[scenario.cover.strength :]} if scenario.cover else {}
+    told = [
+        {axis.name: entry.values[axis.name] for axis in varied if entry.values[axis.name] != usual.get(axis.name)}
+        for entry in planned
+    ]
+    ids = make_ids(scenario.name, told)
     return [replace(entry, id=identity) for entry, identity in zip(planned, ids, strict=True)]
 
 

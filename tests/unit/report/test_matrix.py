@@ -80,7 +80,9 @@ def test_tables_of_three_axes(run: RunDirectory) -> None:
     assert "machine 9.2" in text
     assert "·" in text[text.index("machine 9.2") :]
     told = text[text.index("5 cases of 1 run: 1 not as expected, 4 as expected") :].splitlines()
-    assert told[2].startswith("✗ source=10.0,destination=11.1,machine=8.0: failed (destination) (expected completed)")
+    assert told[2].startswith(
+        "✗ source=10.0,destination=11.1,machine=8.0,way=back: failed (destination) (expected completed)"
+    )
     assert told[3].startswith("    record ")
     assert told[4].startswith("    repeat ")
     assert len([line for line in told if line.startswith("✓")]) == 4

@@ -49,6 +49,15 @@ def test_each_pair_of_values_is_in_a_case() -> None:
     assert [entry.case for entry in plan("[cover]\n" + AXES)] == chosen
 
 
+def test_ids_of_a_choice_are_short() -> None:
+    """They hold as many axes as meet, and of the others those whose value is not the first; each case has its own."""
+    ids = [entry.id for entry in plan("[cover]\n" + AXES)]
+    assert len({*ids}) == len(ids)
+    assert ids[0] == "scenario.device.pre_copy-on.vcpus-1"
+    assert any(one.endswith(".vcpus-1.machine-q35.migration.switchover_ack-off") for one in ids)
+    assert all("machine-pc-q35-10.0" not in one and "switchover_ack-on" not in one for one in ids)
+
+
 def test_an_exclusion_holds() -> None:
     """No case has what is excluded, and all else still meets; ``unless`` keeps what has all of it."""
     unless = 'unless = { machine = "q35", device.pre_copy = ["on"] }'
@@ -129,6 +138,7 @@ def test_the_matrix(name: str, most: int) -> None:
     scenario = load_scenario(catalogue_directory() / f"{name}.toml")
     planned = expand(scenario)
     assert len(planned) <= most
+    assert max(len(entry.id) for entry in planned) < 200
     assert [entry.id for entry in planned if not decide(entry.case, entry.hosts, None).runs] == []
     verdicts = {entry.case.expectation.verdict for entry in planned}
     assert verdicts == {

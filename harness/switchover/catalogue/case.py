@@ -74,6 +74,8 @@ class ListedCase:
     repeats: int = 1
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """values of its axes, in words, or parameters of the function"""
+    cover: str = ""
+    """of a scenario that has a choice of the combinations of its axes, what all are in a case: `pairs`, `threes`"""
 
     @property
     def is_python(self) -> bool:

@@ -90,6 +90,7 @@ def list_scenario_cases(scenario: Scenario, place: Path) -> Iterator[CatalogueCa
             aliases,
             scenario.repeats,
             parameters=planned.values,
+            cover=scenario.cover.name if scenario.cover else "",
             planned=planned,
             source=place,
         )

@@ -25,6 +25,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "run": (
         ("run precopy", "all cases of a scenario, in a lab"),
         ("run precopy --repeat 5 --only pre_copy-on", "some of them, five times each"),
+        ("run matrix-night --budget 8", "for eight hours, what was not run for longest first"),
         ("run mine.toml --hosts rack1,rack2", "a scenario of yours, on hosts of the inventory"),
     ),
     "repro": (
@@ -38,6 +39,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "show": (
         ("show last", "the answers of the latest run"),
         ("show last precopy", "all of the cases whose ids have this in them"),
+        ("show last --matrix source destination machine", "as tables of two axes, one for each value of a third"),
         ("show last --format junit", "as JUnit's XML, for CI"),
     ),
     "compare": (

@@ -83,7 +83,8 @@ def render_groups(cases: Sequence[ListedCase]) -> str:
         lines.append(f"{title}:" if mine else f"no {title}")
         for group in dict.fromkeys(case.group for case in mine):
             here = [case for case in mine if case.group == group]
-            lines.append(f"  {group:<44} {len(here):>4}  {here[0].title}")
+            cover = f" (all {here[0].cover} of values of {len(here[0].parameters)} axes)" if here[0].cover else ""
+            lines.append(f"  {group:<44} {len(here):>4}  {here[0].title}{cover}")
     tags = sorted({tag for case in cases for tag in case.tags})
     return "\n".join(
         [*lines, f"{len(cases)} cases; tags: {', '.join(tags)}", "switchover list PATTERN shows their ids"]

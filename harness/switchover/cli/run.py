@@ -14,6 +14,7 @@ from pathlib import Path
 from switchover.catalogue.conduct import make_plan_line
 from switchover.catalogue.worker import ConductApart
 from switchover.cli.arguments import parse_positive
+from switchover.cli.budget import Budget, describe_standing, make_budget, parse_hours, read_last
 from switchover.cli.history import add_keeping_argument
 from switchover.cli.pairs import Pairs, parse_pairs, run_on_pairs
 from switchover.cli.places import add_place_arguments, parse_pair
@@ -77,6 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard", metavar="I/N", help="run part I of N parts of the cases, to share them among machines"
     )
     parser.add_argument(
+        "--budget",
+        type=parse_hours,
+        metavar="HOURS",
+        help="run the part of the cases that fits into so many hours, what was not run for longest first, so that "
+        "several runs add up; tells how far they have come",
+    )
+    parser.add_argument(
         "--resume", metavar="RUN", help="continue a run that ended early: run the repeats that have no verdict"
     )
     parser.add_argument(
@@ -104,6 +112,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"No case is in part {arguments.shard}.", why="there are few cases: a part may be empty")
     if arguments.repeat:
         selection = selection.repeated(arguments.repeat)
+    if arguments.budget and arguments.pair:
+        raise UsageError("--budget does not go with --pair.", fix="share the cases among runs with --shard")
+    history = find_history(arguments.history)
+    budget = make_budget(arguments.budget, selection, arguments.output, history) if arguments.budget else None
+    selection = selection.keep(budget.order) if budget else selection
     plans = selection.plans
     if arguments.keep_on_fail and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
@@ -121,18 +134,21 @@ def run(arguments: argparse.Namespace) -> int:
             turns = start_execution(plans, directory, python, groups)
         else:
             turns = list_left([*list_turns(plans), *python], directory)
+        turns = budget.sort(turns) if budget else turns
         say(f"run directory: {directory.path}")
         events = EventLines(directory, sys.stdout) if arguments.json else None
         with _open_listener(events, lines=bool(arguments.pair)) as (listener, pause):
             try:
-                _carry_out(turns, directory, selection, arguments, place, listener, pause)
+                _carry_out(turns, directory, selection, arguments, place, listener, pause, budget)
             except BaseException as error:
                 pause()
-                found = _conclude(directory, find_history(arguments.history), show=events is None)
+                found = _conclude(directory, history, show=events is None)
                 if events:
                     events.conclude(found, find_exit_code(error))
                 raise
-        found = _conclude(directory, find_history(arguments.history), show=events is None)
+        found = _conclude(directory, history, show=events is None)
+        if budget:
+            say(describe_standing(budget.cases, read_last(budget.cases, arguments.output, history)))
         code = exit_code_of(found.records, strict=arguments.strict)
         if events:
             events.conclude(found, code)
@@ -147,6 +163,7 @@ def _carry_out(
     place: "Pairs | Place",
     listener: RunListener,
     pause: Callable[[], None],
+    budget: Budget | None,
 ) -> None:
     if isinstance(place, Pairs):
         run_on_pairs(place, turns, directory, selection, arguments, listener)
@@ -162,6 +179,7 @@ def _carry_out(
         keeper=keeper,
         share_guest=arguments.share_guest,
         retries=arguments.retry_infra,
+        is_enough=budget.is_used if budget else lambda turn: False,
     )
 
 
@@ -169,7 +187,7 @@ def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
     """The run that is to go on. :raises UsageError: there is none, or cases are named besides"""
     if not arguments.resume:
         return None
-    if arguments.cases or arguments.tag or arguments.only or arguments.repeat or arguments.shard:
+    if arguments.cases or arguments.tag or arguments.only or arguments.repeat or arguments.shard or arguments.budget:
         raise UsageError("--resume continues with the cases of its run.", fix="leave out what chooses cases or repeats")
     return find_run(arguments.resume, arguments.output)
 

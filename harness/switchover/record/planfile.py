@@ -2,7 +2,7 @@
 """What a run is going to do: ``plan.json`` of its directory, written before anything is done."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -101,6 +101,13 @@ def find_plan(directory: RunDirectory) -> PlanFile | None:
 def _read_scenario(fields: Mapping[str, Any]) -> PlannedScenario:
     compare = fields.get("compare")
     return PlannedScenario(**{**fields, "compare": PlannedComparison(**compare) if compare else None})
+
+
+def leave_out(directory: RunDirectory, cases: Collection[str]) -> None:
+    """Take cases out of a run's plan that it is not to run after all."""
+    plan = find_plan(directory)
+    if plan is not None and cases:
+        write_plan(directory, replace(plan, cases=tuple(line for line in plan.cases if line.id not in cases)))
 
 
 def list_missing(directory: RunDirectory, line: PlanLine) -> list[int]:

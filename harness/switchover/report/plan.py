@@ -40,9 +40,13 @@ def _render_plan(plan: Plan, *, commands: bool) -> Iterator[str]:
     chosen = f"{len(plan.entries)}" + (f" of {plan.of}" if plan.of != len(plan.entries) else "")
     turns = f" × {scenario.repeats} repeats{', interleaved' if scenario.interleave else ''}"
     yield f"  {chosen} cases{turns if scenario.repeats > 1 else ''}, about {format_duration(plan.seconds)}"
-    width = max((len(entry.planned.case.id) for entry in plan.entries), default=0)
-    for entry in plan.entries:
-        yield f"  {entry.planned.case.id:<{width}}  {_render_outlook(entry)}"
+    if plan.coverage:
+        yield f"  {len(scenario.axes)} axes: {plan.coverage}"
+    # of many axes an id in the scenario has all, and no room in a line
+    names = [entry.planned.id if scenario.cover else entry.planned.case.id for entry in plan.entries]
+    width = max(map(len, names), default=0)
+    for entry, name in zip(plan.entries, names, strict=True):
+        yield f"  {name:<{width}}  {_render_outlook(entry)}"
         if commands:
             for side, shown in list_starts(entry.planned.case).items():
                 if isinstance(shown, str):
@@ -91,6 +95,7 @@ def list_plans(plans: Sequence[Plan], *, commands: bool = False) -> dict[str, An
                 "repeats": plan.scenario.repeats,
                 "interleave": plan.scenario.interleave,
                 "seconds": plan.seconds,
+                **({"coverage": asdict(plan.coverage)} if plan.coverage else {}),
                 "cases": [_list_entry(entry, commands=commands) for entry in plan.entries],
             }
             for plan in plans

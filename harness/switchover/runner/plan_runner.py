@@ -16,6 +16,7 @@ from switchover.record.planfile import (
     PlanFile,
     PlannedScenario,
     is_left_out,
+    leave_out,
     make_skipped,
     make_unrun,
     write_plan,
@@ -65,6 +66,8 @@ class _Progress:
     reason: str = "the run ended before"
     losses: int = 0
     kept: bool = False
+    is_enough: Callable[[Turn], bool] = lambda turn: False
+    enough: bool = False
 
 
 def execute(
@@ -78,6 +81,7 @@ def execute(
     share_guest: bool = False,
     retries: int = 0,
     run: Callable[..., Record] = run_repeat,
+    is_enough: Callable[[Turn], bool] = lambda turn: False,
 ) -> None:
     """Run all turns, each into its directory. ``plan.json`` must be there before.
 
@@ -86,10 +90,11 @@ def execute(
     asked. ``keeper``: the run stops at the first case whose guests it keeps. ``share_guest``: cases go on with the
     guest of those before them where they can; one that is not as expected is run again alone, and its record says what
     came of that. ``retries``: so often a repeat that ended in an infrastructure error is run again; all are kept.
+    ``is_enough``: asked before each turn; with it and after it none is run, and their cases are taken out of the plan.
 
     Whatever ends a run, what was not run has a record that says so, and why; then an error is raised again.
     """
-    progress = _Progress(list(turns))
+    progress = _Progress(list(turns), is_enough=is_enough)
     listener.start(turns)
     try:
         _run_without_hosts(progress, directory, listener, retries)
@@ -102,6 +107,7 @@ def execute(
                     _run_until_lost(
                         progress, directory, listener, leased, keeper, run, retries, share_guest=share_guest
                     )
+                _leave_rest(progress, directory)
             except _Lost as loss:
                 progress.losses += 1
                 say(f"the hosts are lost: {loss}")
@@ -256,6 +262,9 @@ def _run_turns(
     keeper = context.keeper
     while progress.left:
         turn = progress.left[0]
+        if progress.is_enough(turn):
+            progress.enough = True
+            return
         listener.begin(turn)
         repeat = directory.repeat(turn.line.id, turn.number)
         record = _run_turn(turn, repeat, directory, leased, context, run)
@@ -274,6 +283,15 @@ def _run_turns(
             return
         if record.verdict.name is VerdictName.INFRASTRUCTURE_ERROR and (loss := leased.find_loss()):
             raise _Lost(loss)
+
+
+def _leave_rest(progress: _Progress, directory: RunDirectory) -> None:
+    """What there is no time for is no longer planned."""
+    if progress.enough:
+        left = {turn.line.id for turn in progress.left}
+        leave_out(directory, left)
+        say(f"the time is used: {len(left)} of the chosen cases are left for the next run")
+        progress.left = []
 
 
 def _run_turn(

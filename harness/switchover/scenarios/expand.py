@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A scenario's axes become cases, each with all its values fixed and its expectation. Pure."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
@@ -25,6 +24,7 @@ from switchover.scenarios.case import (
     with_reboots,
 )
 from switchover.scenarios.chain_limits import find_chain_contradictions
+from switchover.scenarios.cover import Point, list_points
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.fault_limits import find_fault_contradictions
 from switchover.scenarios.faults import MOMENT, Fault
@@ -54,8 +54,6 @@ from switchover.scenarios.scenario import Scenario
 from switchover.scenarios.schema import GUEST_BOUNDS, SETTINGS_BOUNDS, SIDES
 
 T = TypeVar("T")
-Point = tuple[int, ...]
-"""By axis, the index of a value."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,20 @@ class PlannedCase:
 
 
 def expand(scenario: Scenario) -> list[PlannedCase]:
-    """All cases, the last axis varying fastest. Ids hold the axes that have more than one value.
+    """All cases, the last axis varying fastest. Ids hold the axes that have more than one value; where cases are a
+    choice of many axes, only those whose value is not the first, after as many of the first axes as meet.
 
     :raises UsageError: no case is left, one contradicts itself, or a rule has no case
     """
     planned, contradictions = _build(scenario)
     _reject(scenario, planned, contradictions)
-    varied = [axis.name for axis in scenario.axes if len(axis.values) > 1]
-    ids = make_ids(scenario.name, [{name: entry.values[name] for name in varied} for entry in planned])
+    varied = [axis for axis in scenario.axes if len(axis.values) > 1]
+    usual = {axis.name: axis.values[0].word for axis in varied[scenario.cover.strength :]} if scenario.cover else {}
+    told = [
+        {axis.name: entry.values[axis.name] for axis in varied if entry.values[axis.name] != usual.get(axis.name)}
+        for entry in planned
+    ]
+    ids = make_ids(scenario.name, told)
     return [replace(entry, id=identity) for entry, identity in zip(planned, ids, strict=True)]
 
 
@@ -106,10 +110,9 @@ def _build(scenario: Scenario) -> tuple[list[PlannedCase], Contradictions]:
     varied = [name for name, choices in zip(names, words, strict=True) if len(choices) > 1]
     planned: list[PlannedCase] = []
     contradictions: Contradictions = {}
-    for point in itertools.product(*(range(len(choices)) for choices in words)):
+    excluded = [exclusion.axes for exclusion in scenario.exclusions]
+    for point in list_points(dict(zip(names, words, strict=True)), excluded, scenario.cover):
         values = {name: choices[index] for name, choices, index in zip(names, words, point, strict=True)}
-        if any(_holds(exclusion.axes, values) for exclusion in scenario.exclusions):
-            continue
         identity = render_id({name: values[name] for name in varied}) if varied else scenario.name
         entry = parts.build(identity, point, values)
         for problem in parts.find_contradictions(entry.case, point):
@@ -135,10 +138,6 @@ def list_repeats(cases: Sequence[T], repeats: int, *, interleave: bool) -> Itera
         return
     for number in range(1, repeats + 1):
         yield from ((case, number) for case in (cases if number % 2 else reversed(cases)))
-
-
-def _holds(axes: Mapping[str, frozenset[str]], values: Values) -> bool:
-    return all(values[axis] in words for axis, words in axes.items())
 
 
 def _reject(scenario: Scenario, planned: Sequence[PlannedCase], contradictions: Contradictions) -> None:
@@ -241,7 +240,7 @@ class _Parts:
         """Each hop has what the tables for all hops set, and its own on top."""
         own = self._values("hops", point)
         hops = []
-        for number in range(self._scenario.hops):
+        for number in range(own.get(("made",), self._scenario.hops)):
             of_hop = {target[1:]: value for target, value in own.items() if target[0] == number}
 
             def merge(part: str, of_hop: Mapping[Target, Any] = of_hop) -> dict[Target, Any]:
@@ -266,7 +265,7 @@ class _Parts:
 
     def find_contradictions(self, case: Case, point: Point) -> list[Problem]:
         """What cannot be in a case; looked for once for parts that many cases have."""
-        if case.then:
+        if self._scenario.hops:
             return list(find_chain_contradictions(case))
         found: list[Problem] = []
         for look, parts, numbers in self._looks:
@@ -306,9 +305,12 @@ class _Parts:
 
     def _side(self, values: Mapping[Target, Any]) -> tuple[SideSpec, SideTraits]:
         guest = _nest({path[1:]: value for path, value in values.items() if path[0] == "guest"})
-        devices = tuple(
-            _device(identity, {path[2:]: value for path, value in values.items() if path[:2] == ("devices", identity)})
+        of_devices = {
+            identity: {path[2:]: value for path, value in values.items() if path[:2] == ("devices", identity)}
             for identity in self._scenario.devices
+        }
+        devices = tuple(
+            _device(identity, given) for identity, given in of_devices.items() if given.get(("present",), True)
         )
         side = SideSpec(GuestSpec(**guest, given_bounds=_given(GUEST_BOUNDS, guest)), devices)
         return side, make_side_traits(side, find_known_qemu(side.guest.qemu))

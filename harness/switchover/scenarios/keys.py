@@ -4,9 +4,10 @@
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
+from pydantic import Field
 
 from switchover.record.toml import explain_value, suggest
 from switchover.scenarios.case import PRE_COPY_PROPERTY
@@ -121,6 +122,9 @@ def _hop_key(name: str, words: Sequence[str], devices: Sequence[str], hops: int)
     """A key of one hop: what it sets in a case with one migration, of that hop."""
     if not hops:
         raise KeyProblem("the scenario has no [[hops]]")
+    if words == ("made",):
+        up_to = Annotated[int, Field(strict=True, ge=1, le=hops)]
+        return Key(name, (("hops", "made"),), pydantic.create_model("HopsMade", made=(up_to, hops)), ("made",))
     if len(words) < 2 or words[0] not in (numbers := [str(number) for number in range(1, hops + 1)]):
         raise KeyProblem(f"a key of a hop has the form hops.NUMBER.KEY, with a number from 1 to {hops}")
     _require_first(words[1], Hop, f"hops.{words[0]}")
@@ -136,6 +140,8 @@ def _device_key(name: str, sides: Sequence[str], devices: Sequence[str], inner: 
     path = _require_word(inner, Device, name.removesuffix(".".join(inner)).removesuffix("."))
     if path == ("properties", PRE_COPY_PROPERTY):
         raise KeyProblem("write allow_pre_copy")
+    if path == ("present",) and len(sides) < len(SIDES):
+        raise KeyProblem("is a matter of both sides: write device.present, or devices.ID.present")
     targets = tuple((side, "devices", identity, *path) for side in sides for identity in devices)
     return Key(name, targets, Device, path)
 

@@ -26,7 +26,7 @@ def narrow(scenario: Scenario, values: Mapping[str, str], words: Mapping[str, st
     # what a case is given from outside wins over what the scenario varies
     taken = {target for axis in added for target in axis.targets()}
     kept = [replace(axis, values=tuple(_without(value, taken) for value in axis.values)) for axis in axes]
-    return replace(scenario, axes=(*kept, *added), exclusions=(), rules=rules[:1], compare=None)
+    return replace(scenario, axes=(*kept, *added), exclusions=(), rules=rules[:1], compare=None, cover=None)
 
 
 def _without(value: AxisValue, taken: set[tuple[str | int, ...]]) -> AxisValue:

@@ -9,8 +9,10 @@ from switchover.guests.spec import GuestFiles, Launch
 from switchover.migration.drivers import DRIVERS
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import AnyDevice, Case, FunctionSpec, SideSpec
+from switchover.scenarios.cover import Coverage, count_coverage
 from switchover.scenarios.expand import PlannedCase, expand, select
 from switchover.scenarios.forecast import Ending, Forecast
+from switchover.scenarios.ids import Values
 from switchover.scenarios.oracle import DEFAULT, find_rule
 from switchover.scenarios.preflight import Decision, Known, decide, foresee
 from switchover.scenarios.scenario import Scenario
@@ -25,6 +27,7 @@ SECOND_MIGRATION_S = 10.0
 """A second migration of the guest that stayed, on top of that."""
 _WENT_ON = (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED, VerdictName.FAILED)
 """As long as all that the devices have to move takes, at most."""
+_COMPLETES = (VerdictName.COMPLETED, VerdictName.CHECKS_FAILED)
 _TRIED_AGAIN = (VerdictName.FAILED, VerdictName.HUNG, VerdictName.CANCELLED, VerdictName.CRASHED)
 
 
@@ -39,23 +42,44 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """The selected cases of a scenario, of ``of`` in all."""
+    """The selected cases of a scenario, of ``of`` in all. ``values``: of all of these, where they are a choice in which
+    values of axes meet.
+    """
 
     scenario: Scenario
     entries: tuple[Entry, ...]
     of: int
+    values: tuple[Values, ...] = ()
 
     @property
     def seconds(self) -> float:
         """Of all repeats; the lab's boot is not in it."""
         return sum(entry.seconds for entry in self.entries) * self.scenario.repeats
 
+    @property
+    def coverage(self) -> Coverage | None:
+        """What meets in the cases that are selected and can be run; None: the scenario has all combinations."""
+        if self.scenario.cover is None:
+            return None
+        varied = [axis.name for axis in self.scenario.axes if len(axis.values) > 1]
+
+        def pick(values: Values) -> Values:
+            return {name: values[name] for name in varied}
+
+        chosen = (
+            (pick(entry.planned.values), entry.planned.case.expectation.verdict in _COMPLETES)
+            for entry in self.entries
+            if entry.decision.runs
+        )
+        return count_coverage(self.scenario.cover, map(pick, self.values), chosen)
+
 
 def make_plan(scenario: Scenario, only: str = "") -> Plan:
     """``only``: a pattern for ids of cases; it may leave none. :raises UsageError: as :func:`expand`"""
     planned = expand(scenario)
     chosen = select(planned, only) if only else planned
-    return Plan(scenario, tuple(_make_entry(entry) for entry in chosen), len(planned))
+    values = tuple(entry.values for entry in planned) if scenario.cover else ()
+    return Plan(scenario, tuple(_make_entry(entry) for entry in chosen), len(planned), values)
 
 
 def decide_again(plan: Plan, known: Known) -> Plan:

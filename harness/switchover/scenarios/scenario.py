@@ -16,6 +16,7 @@ from switchover.record.planfile import PlannedComparison
 from switchover.record.record import VerdictName
 from switchover.record.toml import TomlText, load_partly, parse_toml, read_toml, suggest
 from switchover.scenarios.axes import Axis, flatten, read_axes
+from switchover.scenarios.cover import Cover, find_cover_problem
 from switchover.scenarios.expectation import COMPLETES, Expectation
 from switchover.scenarios.hardware import SHARED, list_storage_keys
 from switchover.scenarios.ids import make_word
@@ -59,6 +60,8 @@ class Scenario:
     places: Mapping[Target, str] = field(default_factory=dict)
     """Where its tables set a value, ``FILE:LINE: KEY``."""
     hops: int = 0
+    cover: Cover | None = None
+    """Which combinations of the axes are cases; None: all."""
 
 
 def load_scenario(path: Path) -> Scenario:
@@ -111,7 +114,7 @@ def make_scenario(document: TomlText) -> Scenario:
     fixed = checks.read_fixed(file)
     exclusions = tuple(checks.read_exclusions(file))
     rules = tuple(checks.read_rules(file))
-    compare = checks.read_compare(file)
+    compare, cover = checks.read_compare(file), checks.read_cover(file)
     name = Path(document.source).stem
     about = file.scenario
     scenario = Scenario(
@@ -130,6 +133,7 @@ def make_scenario(document: TomlText) -> Scenario:
         frozenset(about.tags),
         checks.places,
         hops,
+        cover,
     )
     if problems:
         from switchover.scenarios.expand import list_contradictions
@@ -349,11 +353,22 @@ class _Checks:
             for number, table in enumerate(tables if isinstance(tables, list) else []):
                 if isinstance(table, Mapping) and isinstance(table.get("when"), Mapping):
                     self._read_when([kind, number], table["when"])
+                    if isinstance(table.get("unless"), Mapping) and table["unless"]:
+                        self._read_when([kind, number], table["unless"], "unless")
 
     def read_exclusions(self, file: Any) -> Iterator[Exclusion]:
         for number, table in enumerate(file.exclude):
             path: list[str | int] = ["exclude", number]
-            yield Exclusion(self._read_when(path, table.when), table.because, self.document.place(path))
+            when, place = self._read_when(path, table.when), self.document.place(path)
+            if not table.unless:
+                yield Exclusion(when, table.because, place)
+                continue
+            for name, words in self._read_when(path, table.unless, "unless").items():
+                others = {value.word for axis in self.axes if axis.name == name for value in axis.values} - words
+                if name in when or not others:
+                    text = "is in when too" if name in when else "has all values of the axis: leave it out"
+                    self.complain([*path, "unless", name], text)
+                yield Exclusion({**when, name: frozenset(others)}, table.because, place)
 
     def read_compare(self, file: Any) -> PlannedComparison | None:
         if file.compare is None:
@@ -370,6 +385,16 @@ class _Checks:
         elif len(words) < 2:
             self.complain(["compare", "axis"], "has one value: there is nothing to compare it with")
         return PlannedComparison(axis.name, baseline)
+
+    def read_cover(self, file: Any) -> Cover | None:
+        if file.cover is None:
+            return None
+        cover = Cover(file.cover.strength, file.cover.most or 0, self.document.place(["cover"]))
+        if text := find_cover_problem(cover, sum(len(axis.values) > 1 for axis in self.axes)):
+            self.complain(["cover", "strength"], text)
+        if file.compare is not None:
+            self.complain(["cover"], "does not go with [compare]: cases that differ in one axis only may not be there")
+        return cover
 
     def read_rules(self, file: Any) -> Iterator[Rule]:
         for number, table in enumerate(file.rules):
@@ -406,12 +431,14 @@ class _Checks:
         expectation = replace(told, because=because, hop=hop).with_bounds_of(bounds)
         return Rule(name, expectation, axes=when, place=place)
 
-    def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    def _read_when(
+        self, path: Sequence[str | int], when: Mapping[str, Any], key: str = "when"
+    ) -> dict[str, frozenset[str]]:
         read: dict[str, frozenset[str]] = {}
         if not when:
-            self.complain([*path, "when"], "fits every case; name an axis and its values")
+            self.complain([*path, key], "fits every case; name an axis and its values")
         for inner, values in flatten(when):
-            name, where = ".".join(inner), [*path, "when", *inner]
+            name, where = ".".join(inner), [*path, key, *inner]
             axis = next((axis for axis in self.axes if axis.name == name), None)
             if axis is None:
                 self.complain(where, f"is no axis{suggest(name, [axis.name for axis in self.axes])}")

@@ -128,6 +128,10 @@ _DEVICE: dict[str, Any] = {
     "vfio_driver": (VfioDriver, Field(default="", description=_about("vfio_driver"))),
     "whole_group": (OnOff, Field(default=False, description=_about("whole_group"))),
     "managed": (OnOff, Field(default=False, description=_about("managed"))),
+    "present": (
+        OnOff,
+        Field(default=True, description="whether the guest has the device at all, on both sides; for axes"),
+    ),
 }
 FUNCTION_KEYS = _names(FunctionSpec, "pci", *_names(VfioDeviceSpec))
 """Keys of devices that are about PCI functions, besides ``pci`` itself."""
@@ -206,6 +210,16 @@ class Compare(Table):
     """the value of the axis with which the other values are compared"""
 
 
+class Cover(Table):
+    """Cases are chosen of the combinations of many axes, so that they are few and values of axes still meet."""
+
+    strength: Annotated[int, Field(strict=True, ge=2, le=6)] = 2
+    """how many axes there are of which each combination of values is in a case, unless `[[exclude]]` leaves it out: 2
+    for each pair of values"""
+    most: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """if that needs more cases than this, the scenario is wrong"""
+
+
 class Expect(Table):
     """What must happen, with the reason for expecting it; overrides the oracle."""
 
@@ -280,6 +294,9 @@ class Exclude(Table):
 
     when: dict[str, Any]
     """for each axis, the value or the list of values"""
+    unless: dict[str, Any] = Field(default={})
+    """for each axis, the value or the list of values with which such combinations are run all the same; they must have
+    all of them"""
     because: Reason
     """why these combinations make no sense"""
 
@@ -305,7 +322,8 @@ class ScenarioFile(Table):
     """settings of the migration"""
     hops: tuple[Hop, ...] = ()
     """a chain of migrations of one guest, a table for each in its order: the hosts alternate, and what a hop's table
-    does not set is as in the other tables, `[destination]` and `[migration]` among them"""
+    does not set is as in the other tables, `[destination]` and `[migration]` among them; an axis may set `hops.made`,
+    the number of those, from the first, that are made"""
     faults: tuple[FaultTable, ...] = ()
     """what is done to the migration on purpose"""
     probes: Probes = Field(default=None)
@@ -314,6 +332,8 @@ class ScenarioFile(Table):
     """the longest time that each step may take"""
     axes: dict[str, Any] = Field(default={})
     """what is varied: each axis is a key with its values, or a name with its variants"""
+    cover: Cover | None = None
+    """a choice of the combinations of the axes; without it each combination is a case"""
     compare: Compare | None = None
     """the axis whose values the report compares"""
     exclude: tuple[Exclude, ...] = ()

@@ -296,3 +296,54 @@ def test_runs_are_listed(world: World, scenario: str, tmp_path: Path, capsys: py
     capsys.readouterr()
     assert main(["list", "--runs", str(tmp_path / "runs")]) == 0
     assert "2 cases, 1 repeats right, 1 wrong" in capsys.readouterr().out
+
+
+def test_a_budget(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was not run for longest is run first, as much as fits; run after run all of it, and then again. What there
+    was no time for is not planned, and nothing is not as expected of it.
+    """
+    path = tmp_path / "four.toml"
+    path.write_text(HEAD + "[axes]\nvcpus = [1, 2, 3, 4]\n")
+    hours = str(3 * 10 / 3600)  # three warm cases
+    history = ["--history", str(tmp_path / "history")]
+    assert run(str(path), tmp_path, "--budget", hours, *history) == 0
+    told = capsys.readouterr().err
+    assert "3 of 4 cases, about 30 s; none of 4 cases was run before" in told
+    assert "3 of 4 cases were run so far" in told
+    assert [entry.partition(" ")[0] for entry in world.ran] == ["four.vcpus-1", "four.vcpus-2", "four.vcpus-3"]
+    world.log.clear()
+    assert run(str(path), tmp_path, "--budget", hours, *history) == 0
+    assert world.ran[0].startswith("four.vcpus-4 ")
+    assert "4 of 4 cases were run so far" in capsys.readouterr().err
+
+
+def test_a_budget_that_is_used_up(
+    world: World, scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where cases take longer than was thought, the rest is left for the next run."""
+    monkeypatch.setattr("switchover.cli.budget.Budget.is_used", lambda budget, turn: turn.line.id.endswith("2"))
+    assert run(scenario, tmp_path, "--budget", "1") == 0
+    assert [entry.partition(" ")[0] for entry in world.ran] == ["one.vcpus-1"]
+    told = capsys.readouterr()
+    assert "1 of the chosen cases are left for the next run" in told.err
+    assert "1 case: 1 as expected" in told.out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--budget", "0"), "'0' is no number of hours above 0"),
+        (("--budget", "eight"), "'eight' is no number of hours"),
+        (("--budget", "nan"), "'nan' is no number of hours"),
+        (("--budget", "0.0001"), "--budget 0.0001 is too little for one case: one.vcpus-1 takes about 10 s."),
+        (("--budget", "1", "--pair", "hosta,hostb"), "--budget does not go with --pair."),
+    ],
+)
+def test_a_budget_that_cannot_be(
+    world: World, scenario: str, tmp_path: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told before anything is done, with exit code 2."""
+    with contextlib.suppress(SystemExit):
+        assert run(scenario, tmp_path, *words) == 2
+    assert told in capsys.readouterr().err
+    assert world.log == []

@@ -276,5 +276,8 @@ def test_a_directory_for_each_case(tmp_path: Path) -> None:
     """Ids are names of directories as they are."""
     directory = RunDirectory(tmp_path)
     for path in CATALOGUE:
-        for entry in expand(load_scenario(path)):
-            assert directory.repeat(entry.case.id, 1).path.parent.name == entry.case.id
+        scenario = load_scenario(path)
+        for entry in expand(scenario):
+            # of many axes the id in the scenario has all: too long, and nothing is called so
+            name = entry.id if scenario.cover else entry.case.id
+            assert directory.repeat(name, 1).path.parent.name == name

@@ -226,6 +226,12 @@ class History:
         """Rows of some numbers of some cases, of each the last so many runs that began before a time and have it."""
         return self._rows(_RECENT, (json.dumps(metrics), json.dumps(cases), before, runs))
 
+    def find_last_starts(self) -> dict[str, str]:
+        """By id of a case, when the newest of its repeats started of which there are numbers."""
+        return dict(
+            self._ask('SELECT "case", max(started) FROM numbers JOIN series ON series.id = series GROUP BY "case"')
+        )
+
     def list_series(self) -> list[Series]:
         """Of what there are numbers, by case, hop and metric."""
         found = self._ask(

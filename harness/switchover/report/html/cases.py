@@ -112,6 +112,8 @@ def make_index(run: RunData, cases: Sequence[CaseResult], rows: Sequence[CaseRow
                 "mark": row.mark,
                 "verdict": row.verdict,
                 "downtime": row.downtime,
+                "device": row.device,
+                "expected": row.expected,
                 "parts": _find_middle_parts(case),
             }
             for case, row in zip(cases, rows, strict=True)

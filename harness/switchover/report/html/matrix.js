@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The matrix: any two axes of a scenario.
+// The matrix: any two axes of a scenario, or a table of two for each value of a third one.
 
 const grids = new Map();  // scenario → Map of axis → its values, of scenarios with two axes that vary
 
@@ -21,29 +21,39 @@ function showMatrix(words) {
   const axes = [...grids.get(scenario).keys()];
   const across = axes.includes(words[1]) ? words[1] : axes[0];
   const down = axes.includes(words[2]) && words[2] !== across ? words[2] : axes.find((axis) => axis !== across);
+  const others = axes.filter((axis) => axis !== across && axis !== down);
+  // three axes where nothing else is asked for: of one table a cell would have too many cases
+  const by = words.length > 2 ? (others.includes(words[3]) ? words[3] : "") : others.length > 1 ? others[0] : "";
   const go = (...to) => { location.hash = "#matrix/" + to.map(encodeURIComponent).join("/"); };
   const values = (axis) => [...grids.get(scenario).get(axis)];
   const mine = index.cases.filter((one) => one.scenario === scenario);
   const title = index.scenarios[scenario] ? index.scenarios[scenario].title : "";
-  const head = make("tr", {}, make("th", { scope: "col" }, `${across} \\ ${down}`), values(down).map((value) => make("th", { scope: "col" }, value)));
-  const body = values(across).map((value) => make("tr", {}, make("th", { scope: "row" }, value), values(down).map((other) =>
-    make("td", {}, renderCell(mine.filter((one) => one.axes[across] === value && one.axes[down] === other), [across, down])))));
+  const renderTable = (cases) => {
+    const head = make("tr", {}, make("th", { scope: "col" }, `${across} \\ ${down}`), values(down).map((value) => make("th", { scope: "col" }, value)));
+    const body = values(across).map((value) => make("tr", {}, make("th", { scope: "row" }, value), values(down).map((other) =>
+      make("td", {}, renderCell(cases.filter((one) => one.axes[across] === value && one.axes[down] === other), [across, down, by])))));
+    return make("div", { class: "scroll" }, make("table", { class: "cells" }, make("thead", {}, head), make("tbody", {}, body)));
+  };
+  const tables = by
+    ? values(by).map((value) => [make("h3", {}, `${by} ${value}`), renderTable(mine.filter((one) => one.axes[by] === value))])
+    : renderTable(mine);
   document.getElementById("matrix").replaceChildren(
     make("h2", {}, `${scenario}${title ? ": " + title : ""}`),
     make("div", { class: "row" },
       grids.size > 1 ? makeChoice("scenario", [...grids.keys()], scenario, (name) => go(name)) : "",
-      makeChoice("rows", axes, across, (axis) => go(scenario, axis, axis === down ? across : down)),
-      makeChoice("columns", axes, down, (axis) => go(scenario, axis === across ? down : across, axis))),
-    make("p", { class: "faint" }, "✓ as expected, ✗ not as expected, – not supported or not run; then the verdict, and the downtime."),
-    make("div", { class: "scroll" }, make("table", { class: "cells" }, make("thead", {}, head), make("tbody", {}, body))));
+      makeChoice("rows", axes, across, (axis) => go(scenario, axis, axis === down ? across : down, by)),
+      makeChoice("columns", axes, down, (axis) => go(scenario, axis === across ? down : across, axis, by)),
+      others.length ? makeChoice("a table for each", ["none", ...others], by || "none", (axis) => go(scenario, across, down, axis === "none" ? "" : axis)) : ""),
+    make("p", { class: "faint" }, "✓ as expected, ✗ not as expected, – not supported or not run; then the verdict, the downtime, and bytes of devices in pre-copy and in stop-copy. A cell leads to its record, and to what repeats it."),
+    ...[tables].flat(Infinity));
 }
 
 function renderCell(cases, axes) {
   if (!cases.length) return make("span", { class: "faint" }, "");
   const links = cases.map((one) => {
     const rest = Object.entries(one.axes).filter(([axis]) => !axes.includes(axis)).map(([axis, value]) => `${axis}=${value}`).join(", ");
-    return make("a", { href: "#case/" + encodeURIComponent(one.id), title: one.id }, mark(one.mark, one.verdict),
-      one.downtime ? ` ${one.downtime}` : "", rest && cases.length > 1 ? make("span", { class: "faint" }, ` ${rest}`) : "");
+    return make("a", { href: "#case/" + encodeURIComponent(one.id), title: `${one.id}\nexpected: ${one.expected}` }, mark(one.mark, one.verdict),
+      one.downtime ? ` ${one.downtime}` : "", one.device ? ` ${one.device}` : "", rest && cases.length > 1 ? make("span", { class: "faint" }, ` ${rest}`) : "");
   });
   if (cases.length <= 3) return links;
   const count = (kind) => cases.filter((one) => one.mark === kind).length;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The way through the page. Fragments: #case/ID, #matrix/SCENARIO/ROWS/COLUMNS, else the overview.
+// The way through the page. Fragments: #case/ID, #matrix/SCENARIO/ROWS/COLUMNS/TABLES, else the overview.
 
 const ways = document.getElementById("ways");
 

@@ -18,7 +18,7 @@ from switchover.scenarios.oracle.doings import DOINGS, DONE_WITHOUT_HARM
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.hardware import HARDWARE_BLOCKED, HARDWARE_DIFFERENCES, HARDWARE_REFUSED
 from switchover.scenarios.oracle.machines import MACHINE_PARTS, MACHINE_RAM, REFUSED_MACHINES
-from switchover.scenarios.oracle.multifd import MULTIFD
+from switchover.scenarios.oracle.multifd import MULTIFD, MULTIFD_SETUP
 from switchover.scenarios.oracle.pre_copy import PRE_COPY
 from switchover.scenarios.oracle.reach import Reach
 from switchover.scenarios.oracle.refused import REFUSED
@@ -92,16 +92,18 @@ GROUPS = (
     Group("Settings of the two sides do not fit", UNLIKE_CAPABILITIES),
     Group(
         "The two sides differ",
-        (*STREAM_HEADS, *MACHINE_RAM, *DEVICE_SECTIONS, *CPUS, *MACHINE_PARTS, *OTHER_SECTIONS),
+        (*STREAM_HEADS, *MACHINE_RAM, *DEVICE_SECTIONS, *CPUS, *MACHINE_PARTS),
     ),
     Group("The two sides differ: hardware of the guest", HARDWARE_DIFFERENCES),
     Group("The migration is disturbed", MADE_FAULTS),
     Group("Guest and device do something meanwhile", DOINGS),
     Group("The device fails", DEVICE_FAULTS),
     Group("The device's stream has another version", REFUSED_VERSIONS),
+    Group("State of devices over multifd cannot be", MULTIFD_SETUP),
     Group("switchover-ack", SWITCHOVER_ACK),
     Group("State of devices over multifd", MULTIFD),
     Group("The migration has no end", CONVERGENCE),
+    Group("The two sides differ in what comes in the downtime", OTHER_SECTIONS),
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
     Group("The device's stream has another version, and is taken", READ_VERSIONS),
     Group("Whether pre-copy is used", PRE_COPY),
@@ -121,7 +123,8 @@ def choose_rule(traits: Traits) -> Rule:
 
 
 def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
-    """Of a chain: the rule of the first hop that is not to complete, with its number; else that of the first hop.
+    """Of a chain: the rule of the first hop that is not to complete, with its number; else that of the first hop. Of a
+    single migration: its rule.
 
     ``qemus``: those of each hop, as in :func:`make_traits`.
     """
@@ -129,6 +132,8 @@ def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
     known = qemus or (None,) * len(hops)
     traits = [make_traits(hop, of_hop) for hop, of_hop in zip(hops, known, strict=True)]
     rules = [choose_rule(replace(of_hop, began=traits[0].source)) for of_hop in traits]
+    if not case.then:
+        return rules[0]
     for number, rule in enumerate(rules, start=1):
         if rule.expectation.verdict is not VerdictName.COMPLETED:
             return replace(rule, expectation=replace(rule.expectation, hop=number))

@@ -42,7 +42,7 @@ def _pairs(traits: Traits) -> Iterator[tuple[bool, bool]]:
     return zip(source, destination, strict=False)
 
 
-MULTIFD = (
+MULTIFD_SETUP = (
     make_rule(
         "multifd-transfer-without-multifd",
         "Devices of both sides have x-migration-multifd-transfer=on, and there is no multifd, or with compression or "
@@ -76,6 +76,10 @@ MULTIFD = (
         source=_SETUP,
         when=lambda traits: _lacks_transfer(traits, 0),
     ),
+)
+"""Found when a migration is set up."""
+
+MULTIFD = (
     make_rule(
         "multifd-transfer-at-source-only",
         "A device of the source sends its state over multifd, and the destination's waits for it in the main stream.",

@@ -69,10 +69,18 @@ def _list_lab_hosts(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         return []
 
 
+def _list_qemus(**_: Any) -> list[str]:
+    from switchover.devices.known_qemus import NAMED  # takes long to import
+
+    return list(NAMED)
+
+
 _BY_METAVAR: dict[str, Completer] = {
     "RUN": _list_runs,
     "RUN2": _list_runs,
     "CASE": _list_case_words,
     "PATTERN": _list_case_words,
+    "SRC": _list_qemus,
+    "DST": _list_qemus,
 }
 _BY_DEST: dict[str, Completer] = {"tag": _list_tags, "lab": _list_labs, "host": _list_lab_hosts}

@@ -22,6 +22,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("plan precopy --only pre_copy-on --commands", "of some, with QEMU's command lines"),
         ("plan precopy --probe", "also what hosts say that are up"),
     ),
+    "explain": (
+        ("explain compat qemu-10.0 qemu-11.1", "two QEMUs with the newest machine type that both have"),
+        ("explain compat qemu-7.2 qemu-11.1 pc-q35-7.2 --json", "with one that you name, for programs"),
+        ("explain compat rack1:/usr/bin/qemu-kvm rack2:/opt/qemu/bin/qemu-kvm --all", "binaries of your hosts"),
+    ),
     "run": (
         ("run precopy", "all cases of a scenario, in a lab"),
         ("run precopy --repeat 5 --only pre_copy-on", "some of them, five times each"),

@@ -25,6 +25,7 @@ GROUPS = {
     "run cases": {
         "list": "list the cases of the catalogue, or the runs",
         "plan": "show the cases of scenarios, what is expected of them, and how long they take; touches nothing",
+        "explain": "explain what two QEMUs make of a machine type, and what becomes of migrations between them",
         "run": "run cases, and show what became of each",
         "repro": "repeat a case of a run, from its record alone",
         "attach": "get to the monitor, the shell or the console of a guest that a run keeps",

@@ -7,16 +7,19 @@ QEMU costs a second on a lab host. Never derived from version numbers: distribut
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import pydantic
 
 from switchover.hosts.host import Host
-from switchover.record.cache import keep, read_cached
+from switchover.record.cache import keep, list_cached, read_cached
 from switchover.record.errors import CommandFailed, NotReady
+
+T = TypeVar("T")
 
 _FORMAT = 2
 """Part of the key of kept answers: raise it when :class:`QemuAbilities` or the questions change."""
@@ -150,6 +153,7 @@ class QemuAbilities:
 
 
 _KEPT = pydantic.TypeAdapter(QemuAbilities)
+_KEPT_MACHINES = pydantic.TypeAdapter(tuple[MachineType, ...])
 
 
 def read_abilities(host: Host, qemu: str = "qemu-system-x86_64") -> QemuAbilities:
@@ -164,19 +168,46 @@ def read_abilities(host: Host, qemu: str = "qemu-system-x86_64") -> QemuAbilitie
     key = f"{_FORMAT} {path} {digest}"
     with contextlib.suppress(pydantic.ValidationError):
         return _KEPT.validate_python(read_cached("qemu-abilities", key))
-    abilities = _ask(host, path, digest)
+    abilities = _ask(host, path, _QUESTIONS, partial(parse_abilities, path, digest))
     keep("qemu-abilities", key, asdict(abilities))
     return abilities
 
 
-def _ask(host: Host, path: str, digest: str) -> QemuAbilities:
+def read_machines(host: Host, path: str, digest: str) -> tuple[MachineType, ...]:
+    """Machine types of a binary with all that they set, of whatever device: some hundred kilobytes, which nobody needs
+    but who asks for them. ``path`` and ``digest`` as :func:`read_abilities` found them.
+
+    :raises NotReady: the binary does not answer
+    """
+    key = f"{_FORMAT} {path} {digest}"
+    with contextlib.suppress(pydantic.ValidationError):
+        return _KEPT_MACHINES.validate_python(read_cached("qemu-machines", key))
+    names = ("machines", "machines with compat")
+    machines = _ask(host, path, names, lambda answers: _parse_machines(_parse_replies(answers), everything=True))
+    keep("qemu-machines", key, [asdict(machine) for machine in machines])
+    return machines
+
+
+def find_kept_abilities(path: str) -> QemuAbilities | None:
+    """What a binary at ``path`` of some host said when it was asked the last time; for paths that hold a digest of the
+    binary, as those of toolchains do.
+    """
+    for key, answer in list_cached("qemu-abilities"):
+        if key.startswith(f"{_FORMAT} {path} "):
+            with contextlib.suppress(pydantic.ValidationError):
+                return _KEPT.validate_python(answer)
+    return None
+
+
+def _ask(host: Host, path: str, names: Collection[str], parse: Callable[[str], T]) -> T:
+    """The answers to the questions of these names. :raises NotReady: the binary does not answer, or not so"""
     argv = [path, *("-machine", "none", "-S", "-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio")]
     try:
-        completed = host.run(["sh", "-c", _TO_FILE, "sh", *argv], stdin=render_questions(), timeout=_TIMEOUT_S)
+        completed = host.run(["sh", "-c", _TO_FILE, "sh", *argv], stdin=render_questions(names), timeout=_TIMEOUT_S)
     except CommandFailed as error:
         raise NotReady(f"{path} of {host.name} does not start.", why=error.why or error.what) from error
     try:
-        return parse_abilities(path, digest, completed.text)
+        return parse(completed.text)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotReady(f"{path} of {host.name} does not answer QMP as QEMU does.", why=repr(error)) from error
 
@@ -185,10 +216,11 @@ _TO_FILE = 'file=$(mktemp) || exit; "$@" >"$file"; code=$?; cat "$file"; rm -f "
 """QEMU ends at ``quit`` without waiting for a reader of a pipe that is full: what it had yet to say would be lost."""
 
 
-def render_questions() -> bytes:
-    """All questions as QMP, a line each, ended by ``quit``."""
+def render_questions(names: Collection[str] = _QUESTIONS) -> bytes:
+    """Questions, all of them if none are named, as QMP, a line each, ended by ``quit``."""
     lines: list[dict[str, object]] = [{"execute": "qmp_capabilities"}]
-    for name, (command, arguments) in _QUESTIONS.items():
+    for name in names:
+        command, arguments = _QUESTIONS[name]
         lines.append({"execute": command, "id": name, **({"arguments": arguments} if arguments else {})})
     lines.append({"execute": "quit"})
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
@@ -199,11 +231,7 @@ def parse_abilities(path: str, digest: str, answers: str) -> QemuAbilities:
 
     :raises KeyError: QEMU did not answer what every QEMU answers
     """
-    replies: dict[str, Any] = {}
-    for line in answers.splitlines():
-        message = json.loads(line) if line.strip() else {}
-        if "id" in message and "return" in message:
-            replies[message["id"]] = message["return"]
+    replies = _parse_replies(answers)
     version = replies["version"]["qemu"]
     schema = replies["schema"]
     parameters = dict.fromkeys(_arguments_of(schema, "migrate-set-parameters")) | replies["parameters"]
@@ -215,12 +243,7 @@ def parse_abilities(path: str, digest: str, answers: str) -> QemuAbilities:
         vfio_pci={entry["name"]: str(entry.get("type", "")) for entry in replies.get("vfio-pci", [])},
         capabilities={entry["capability"]: bool(entry["state"]) for entry in replies["capabilities"]},
         parameters=parameters,
-        machines=tuple(
-            sorted(
-                (_parse_machine(entry) for entry in replies.get("machines with compat", replies["machines"])),
-                key=lambda machine: machine.name,
-            )
-        ),
+        machines=_parse_machines(replies),
         commands=_names(schema, "command"),
         events=_names(schema, "event"),
         traces=tuple(
@@ -237,13 +260,30 @@ def parse_abilities(path: str, digest: str, answers: str) -> QemuAbilities:
     )
 
 
-def _parse_machine(entry: Mapping[str, Any]) -> MachineType:
+def _parse_replies(answers: str) -> dict[str, Any]:
+    """What was answered, by the name of the question."""
+    replies: dict[str, Any] = {}
+    for line in answers.splitlines():
+        message = json.loads(line) if line.strip() else {}
+        if "id" in message and "return" in message:
+            replies[message["id"]] = message["return"]
+    return replies
+
+
+def _parse_machines(replies: Mapping[str, Any], *, everything: bool = False) -> tuple[MachineType, ...]:
+    """In the order of names. ``everything``: what they set is not limited to VFIO and migration."""
+    entries = replies.get("machines with compat", replies["machines"])
+    machines = (_parse_machine(entry, ("",) if everything else _COMPAT_TYPES) for entry in entries)
+    return tuple(sorted(machines, key=lambda machine: machine.name))
+
+
+def _parse_machine(entry: Mapping[str, Any], types: tuple[str, ...]) -> MachineType:
     compat = None
     if "compat-props" in entry:
         compat = tuple(
             (str(item["qom-type"]), str(item["property"]), str(item["value"]))
             for item in entry["compat-props"]
-            if str(item["qom-type"]).startswith(_COMPAT_TYPES)
+            if str(item["qom-type"]).startswith(types)
         )
     return MachineType(str(entry["name"]), entry.get("alias"), bool(entry.get("deprecated")), compat)
 

@@ -15,6 +15,7 @@ from switchover.lab.images import find_image, find_recipe, require_image
 from switchover.lab.lab import Lab
 from switchover.lab.labhost import FIRMWARE, KERNELS
 
+_QEMU_FILE = "bin/qemu-system-x86_64"
 _MOUNT = 'mkdir -p "$1"; mount -o ro "$2" "$1"'
 
 
@@ -27,6 +28,16 @@ def find_toolchains(names: Iterable[str]) -> list[str]:
 def list_unbuilt(names: Iterable[str]) -> list[str]:
     """Of :func:`find_toolchains`, those whose image is not there."""
     return [name for name in find_toolchains(names) if find_image(name) is None]
+
+
+def find_qemu_path(name: str) -> str | None:
+    """Where a QEMU is on the lab hosts that have it, as its image is now; None: it has no image."""
+    image = find_image(name)
+    return None if image is None else _qemu_place(name, image.digest)
+
+
+def _qemu_place(name: str, digest: str) -> str:
+    return f"/opt/qemu/{name}-{digest}/{_QEMU_FILE}"
 
 
 def provide_toolchain(lab: Lab, host_name: str, name: str) -> None:
@@ -43,8 +54,8 @@ def provide_toolchain(lab: Lab, host_name: str, name: str) -> None:
         place, file = f"/opt/firmware/{name}-{image.digest}", recipe.artifacts[0]
         target, link = place, FIRMWARE
     else:
-        place, file = f"/opt/qemu/{name}-{image.digest}", "bin/qemu-system-x86_64"
-        target, link = f"{place}/{file}", f"/usr/local/bin/{name}"
+        target, link = _qemu_place(name, image.digest), f"/usr/local/bin/{name}"
+        place, file = target.removesuffix(f"/{_QEMU_FILE}"), _QEMU_FILE
     if host.run(["test", "-e", f"{place}/{file}"], check=False).returncode != 0:
         disk = plug_in(lab, host_name, image.artifact("toolchain.ext4"), image.digest, what=name)
         host.run(["sh", "-euc", _MOUNT, "sh", place, disk])

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ def read_cached(kind: str, key: str) -> Any | None:
         return kept["answer"] if kept["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def list_cached(kind: str) -> Iterator[tuple[str, Any]]:
+    """All answers of a kind with their keys; damaged ones are left out."""
+    for path in sorted((cache_directory() / kind).glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(path.read_text())
+            yield str(kept["key"]), kept["answer"]
 
 
 def keep(kind: str, key: str, answer: Any) -> None:

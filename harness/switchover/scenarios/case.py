@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from switchover.devices.binding import FunctionRequest
 from switchover.devices.reference import TYPE, Knobs
@@ -26,7 +26,7 @@ FAILOVER_PROPERTY = "failover_pair_id"
 """Of the primary of a failover pair, the id of its standby."""
 PRE_COPY_PROPERTY = "x-allow-pre-copy"
 """Of vfio-pci in patched QEMUs: whether pre-copy may be used with a device that offers it."""
-BY_MACHINE = "by-machine"
+BY_MACHINE: Final = "by-machine"
 AllowPreCopy = Literal["", "on", "off", "by-machine"]
 IrqLoad = Literal["none", "fair", "fifo-40", "fifo-60"]
 IrqPlacement = Literal["spread", "default"]

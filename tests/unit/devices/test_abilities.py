@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.scripted_host import ScriptedHost
 
-from switchover.devices.abilities import Ability, parse_abilities, read_abilities, render_questions
+from switchover.devices.abilities import (
+    Ability,
+    find_kept_abilities,
+    parse_abilities,
+    read_abilities,
+    read_machines,
+    render_questions,
+)
+from switchover.hosts.host import Completed
 from switchover.record.errors import NotReady
 
 SCHEMA = [
@@ -169,3 +177,34 @@ def test_asked_once(cache: Path) -> None:
         path.write_text(path.read_text().replace('"capabilities"', '"incapabilities"'))
     assert read_abilities(host).can(Ability.CAPABILITY, "switchover-ack")
     assert len(starts) == 3
+
+
+def test_all_that_machine_types_set(cache: Path) -> None:
+    """Of whatever device, if that is asked for: once, and only that."""
+    asked: list[bytes] = []
+
+    class Host(ScriptedHost):
+        def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"", check: bool = True) -> Completed:
+            asked.append(stdin)
+            return super().run(argv, timeout=timeout, stdin=stdin, check=check)
+
+    host = Host(lambda _argv: render(ANSWERS))
+    machines = read_machines(host, "/usr/bin/q", "all")
+    compat = {machine.name: machine.compat for machine in machines}["pc-q35-8.0"]
+    assert compat is not None
+    assert ("e1000e", "migrate-timadj", "off") in compat
+    assert len(compat) == 3
+    assert read_machines(host, "/usr/bin/q", "all") == machines
+    (questions,) = asked
+    assert b"query-machines" in questions
+    assert b"query-qmp-schema" not in questions
+
+
+def test_what_was_said_the_last_time(cache: Path) -> None:
+    """A path with a digest in it stands for one binary, whichever host had it; of another path nothing is known."""
+    path = "/opt/qemu/qemu-mine-0123/bin/q"
+    host = ScriptedHost(lambda argv: render(ANSWERS) if "-qmp" in argv else f"{path}\nkept  -\n")
+    first = read_abilities(host, "qemu-mine")
+    (cache / "switchover" / "qemu-abilities" / "damaged.json").write_text("{")
+    assert find_kept_abilities(path) == first
+    assert find_kept_abilities("/opt/qemu/qemu-mine-4567/bin/q") is None

@@ -11,7 +11,7 @@ from switchover.devices.abilities import Ability, QemuAbilities
 
 TRANSFER = "x-migration-multifd-transfer"
 """Of vfio-pci: whether the state of a device goes over multifd's channels."""
-_BY_VERSION_1 = "vfio_save_buffer"
+BY_VERSION_1 = "vfio_save_buffer"
 """A trace event of saving by version 1 of VFIO's protocol; with version 2 it is ``vfio_save_block``."""
 _LEGACY_ACK = ("migration", "switchover-ack-legacy")
 _SWITCHOVER_START = ("migration", "send-switchover-start")
@@ -53,7 +53,7 @@ def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
         version=abilities.version,
         aliases=tuple((one.alias, one.name) for one in abilities.machines if one.alias),
         properties=frozenset(abilities.vfio_pci),
-        speaks_version_2=not abilities.can(Ability.TRACE, _BY_VERSION_1),
+        speaks_version_2=not abilities.can(Ability.TRACE, BY_VERSION_1),
         reusable_ack=knows_legacy_ack and compat(*_LEGACY_ACK) is None,
         switchover_start=has_transfer and compat(*_SWITCHOVER_START) is None,
         transfer=(compat("vfio-pci", TRANSFER) or "auto") if has_transfer else "",

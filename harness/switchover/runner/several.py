@@ -125,7 +125,7 @@ def _make_setup(turn: Turn) -> tuple[object, ...]:
     if turn.apart is not None:
         return ("apart",)
     return tuple(
-        (*side.guest.programs, side.guest.driver, *(device.type for device in side.references))
+        (*side.programs, side.guest.driver, *(device.type for device in (*side.references, *side.mediated)))
         for side in turn.case.sides
     )
 

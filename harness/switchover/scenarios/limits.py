@@ -16,7 +16,7 @@ from switchover.migration.settings import MigrationSettings
 from switchover.migration.transports import TRANSPORTS
 from switchover.record.record import VerdictName
 from switchover.scenarios.bounds import parse_bound
-from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, MediatedSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.hardware import (
@@ -171,6 +171,7 @@ FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
     },
     Knobs: {"fail_at": _check_fault_byte},
     DeviceSpec: {"type": _check_word, "id": _check_word},
+    MediatedSpec: {"type": _check_word, "id": _check_word},
     FunctionSpec: {"id": _check_word},
     Case: {"irq_forbid_cpus": _check_cpus},
 }
@@ -352,7 +353,7 @@ def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterato
             place = (name, "devices", device.id)
             if isinstance(device, FunctionSpec):
                 yield from _find_function_contradictions(device, place)
-            else:
+            elif isinstance(device, DeviceSpec):
                 yield from _find_device_contradictions(device, there.get(device.id), name, place)
 
 

@@ -105,7 +105,14 @@ disk."""
 Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
 
 _DEVICE: dict[str, Any] = {
-    "type": (limited(str, DeviceSpec, "type"), Field(default=TYPE, description="mdev type of the device")),
+    "type": (
+        limited(str, DeviceSpec, "type"),
+        Field(
+            default=TYPE,
+            description="mdev type of the device; with another one than those of the reference device, which begin "
+            "with `refdev-`, knobs do not apply, and `properties` has what a [known type](second-device.md) needs",
+        ),
+    ),
     "properties": (
         dict[str, PropertyValue],
         Field(

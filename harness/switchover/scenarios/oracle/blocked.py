@@ -9,7 +9,6 @@ from switchover.scenarios.oracle.refused import (
     has_generic_driver,
     knows_protocol_1_only,
     lacks,
-    list_enabled,
 )
 from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import Traits
@@ -84,9 +83,10 @@ BLOCKERS = (
         "source",
         aliases=("B3",),
         says="VFIO device doesn't support device and IOMMU dirty tracking",
-        because="the reference device logs no DMA itself and has no IOMMU, and only enable-migration=on allows that",
+        because="the device logs no DMA itself, or is not to be asked for it, and has no IOMMU; only "
+        "enable-migration=on allows that",
         source=REALIZE,
-        when=lambda traits: "auto" in list_enabled(traits.source),
+        when=lambda traits: lacks(traits.source, "auto", lambda device: not device.logs_dma),
     ),
 )
 """What devices tell QEMU as soon as it has them. libvirt asks for them before it compares the two sides."""

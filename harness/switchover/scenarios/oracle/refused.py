@@ -19,7 +19,7 @@ is not supported in kernel``."""
 
 
 def lacks(side: SideTraits, enabled: str, condition: Callable[[DeviceTraits], bool]) -> bool:
-    """Whether a reference device with this ``enable-migration`` meets a condition."""
+    """Whether a device of known behaviour with this ``enable-migration`` meets a condition."""
     return side.any_device(
         lambda device: device.property_of("enable-migration", "auto") == enabled and condition(device)
     )
@@ -34,7 +34,7 @@ def has_generic_driver(side: SideTraits, enabled: str) -> bool:
 
 
 def list_enabled(side: SideTraits) -> set[str]:
-    """Values of ``enable-migration`` over the reference devices."""
+    """Values of ``enable-migration`` over the devices of known behaviour."""
     return {device.property_of("enable-migration", "auto") for device in side.devices}
 
 

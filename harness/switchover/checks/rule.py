@@ -65,7 +65,8 @@ def make_device_rule(
         for side in evidence.sides if sides == "both" else (evidence.source,):
             for device in side.devices:
                 yield from make(device, evidence.case)
-            for other in side.others if make_of_others is not None else ():
-                yield from make_of_others(other, evidence.case)
+            if make_of_others is not None:
+                for other in side.others:
+                    yield from make_of_others(other, evidence.case)
 
     return CheckRule(ids, make_all, only_reference=only_reference or {}, only_known=frozenset(only_known))

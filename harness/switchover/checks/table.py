@@ -63,6 +63,6 @@ def _list_of_others(case: Case) -> list[NotChecked]:
             for check, lacks in rule.only_reference.items():
                 found.setdefault(check, NotChecked(check, check.claim, reason=f"{name}: {lacks}"))
             for check in rule.only_known if known is None else ():
-                what = "nothing is known of what it has to move"
+                what = "nothing is known of what it offers and has to move"
                 found.setdefault(check, NotChecked(check, check.claim, reason=f"{name}: {what}"))
     return list(found.values())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from switchover.devices.known_types import REFERENCE, is_reference
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
@@ -143,6 +144,12 @@ def _check_word(text: str) -> str:
     return "" if text.strip() else "must not be empty"
 
 
+def _check_reference(text: str) -> str:
+    if not is_reference(text):
+        return f"must begin with {REFERENCE}: another device is a MediatedSpec, which make_mediated makes"
+    return ""
+
+
 def _check_fault_byte(text: str) -> str:
     word, _, number = text.partition(":")
     if number.isdecimal() and int(number) >= 1 << 64:
@@ -170,7 +177,7 @@ FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
         "iommu": check_iommu,
     },
     Knobs: {"fail_at": _check_fault_byte},
-    DeviceSpec: {"type": _check_word, "id": _check_word},
+    DeviceSpec: {"type": _check_reference, "id": _check_word},
     MediatedSpec: {"type": _check_word, "id": _check_word},
     FunctionSpec: {"id": _check_word},
     Case: {"irq_forbid_cpus": _check_cpus},

@@ -88,6 +88,28 @@ def test_a_reference_device_of_another_type() -> None:
         check_case(make_case("x", SideSpec(devices=(DeviceSpec(type="mtty-2"),))))
 
 
+P2P = '[[devices]]\nid = "ours"\np2p = "off"\n[[devices]]\nid = "theirs"\ntype = "mtty-2"\n'
+
+
+@pytest.mark.parametrize(
+    ("properties", "rule"),
+    [
+        ("", "several-devices-one-without-p2p"),
+        ('properties.enable-migration = "auto"\n', "no-dirty-tracking"),
+        (
+            'properties.enable-migration = "auto"\nproperties.x-device-dirty-page-tracking = "on"\n',
+            "several-devices-one-without-p2p-blocks",
+        ),
+    ],
+)
+def test_a_device_without_p2p_beside_it(properties: str, rule: str) -> None:
+    """What QEMU makes of two of which one has no P2P depends on the property of the second."""
+    (planned,) = plan(P2P + properties)
+    assert planned.rule.name == rule
+    (right,) = plan(P2P.replace('"off"', '"on"') + properties)
+    assert right.rule.name in ("", "no-dirty-tracking")
+
+
 EXPECTED = {
     "pre-copy": ("", "completed"),
     "no-pre-copy": ("paused-before", "completed"),

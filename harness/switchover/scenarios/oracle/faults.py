@@ -142,7 +142,6 @@ DEVICE_FAULTS = (
         "A device says that it logs its DMA, QEMU is to ask it, and the host's kernel has no CONFIG_IOMMUFD_DRIVER.",
         V.FAILED,
         "source",
-        aliases=("B3 (device)",),
         says="Failed to get DMA logging report",
         because="logging is started without an error, and without that option, as in Debian's kernels, every report of "
         "dirty pages is EOPNOTSUPP; what a host's kernel has of it a case does not know",

@@ -5,6 +5,7 @@ Of sizes, rates and times only what follows from them is here (scenarios/forecas
 traits.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,6 @@ from switchover.scenarios.case import (
     PRE_COPY_PROPERTY,
     AnyDevice,
     Case,
-    FunctionSpec,
     MediatedSpec,
     SideSpec,
 )
@@ -38,8 +38,8 @@ _LAST_WITHOUT = (8, 0)
 
 @dataclass(frozen=True)
 class DeviceTraits:
-    """What rules look at in a reference device, or in a mediated device of a known type: knobs that say what it offers
-    and how it fails, or would be those of a reference device that does the same, and its properties.
+    """What rules look at in a reference device, or a mediated one of a known type: knobs, its own or of its model, that
+    say what it offers and how it fails, and its properties.
     """
 
     migration: bool
@@ -118,6 +118,8 @@ class GuestTraits:
     on_reboot: str
     mac: str
     driver: str = "qmp"
+    arguments: tuple[str, ...] = ()
+    """Further words of QEMU's command line."""
 
     @property
     def machine_type(self) -> str:
@@ -127,6 +129,18 @@ class GuestTraits:
     @property
     def machine_options(self) -> dict[str, str]:
         pairs = (word.partition("=") for word in self.machine.split(",")[1:])
+        return {name: value for name, _, value in pairs}
+
+    @property
+    def is_only_migratable(self) -> bool:
+        """Whether its QEMU takes nothing that cannot migrate."""
+        return bool({"-only-migratable", "--only-migratable"} & set(self.arguments))
+
+    @property
+    def globals(self) -> dict[str, str]:
+        """Properties that ``-global`` sets, by ``DRIVER.PROPERTY``."""
+        words = itertools.pairwise(self.arguments)
+        pairs = (value.partition("=") for word, value in words if word.lstrip("-") == "global")
         return {name: value for name, _, value in pairs}
 
     @property
@@ -238,7 +252,8 @@ class Traits:
 
 def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideTraits:
     """``qemu``: what its QEMU said of itself; None: nobody knows."""
-    asked = make_qemu_traits(qemu, side.guest.machine.partition(",")[0]) if qemu else None
+    guest = make_guest_traits(side.guest)
+    asked = make_qemu_traits(qemu, guest.machine_type, guest.globals) if qemu else None
     devices = tuple(
         DeviceTraits(
             migration=knobs.migration,
@@ -260,16 +275,12 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
     )
     modelled = {device.id for device, _ in side.modelled}
     functions = tuple(
-        FunctionTraits(
-            device.vfio_driver if isinstance(device, FunctionSpec) else "",
-            frozenset(device.given_properties().items()),
-            device.id,
-        )
+        FunctionTraits(getattr(device, "vfio_driver", ""), frozenset(device.given_properties().items()), device.id)
         for device in side.devices
         if device.id not in modelled
     )
     return SideTraits(
-        guest=make_guest_traits(side.guest),
+        guest=guest,
         devices=devices,
         functions=functions,
         hardware=make_hardware_traits(side.guest),
@@ -290,6 +301,7 @@ def make_guest_traits(guest: GuestSpec) -> GuestTraits:
         on_reboot=guest.on_reboot,
         mac=guest.mac.lower(),
         driver=guest.driver,
+        arguments=guest.qemu_arguments,
     )
 
 

@@ -48,7 +48,7 @@ EXAMPLES = [
     ("viommu-with-own-dirty-tracking", f'{MTTY}, {MTTY_AUTO}, {OWN_TRACKING}, iommu = "virtio-iommu-pci"',
      f"{MTTY}, {MTTY_AUTO}, {OWN_TRACKING}", V.BLOCKED, "source",
      "d: Migration is currently not supported with vIOMMU enabled"),
-    ("other-device-type", f'{MTTY}, destination.device.type = "mtty-1"', MTTY, V.FAILED, "destination",
+    ("other-device-type", f'source.{MTTY}, destination.device.type = "mtty-1"', MTTY, V.FAILED, "destination",
      f"error while loading state section id 36({SECTION})"),
     ("other-device-configuration", 'destination.device.properties.x-pci-device-id = "0x1234"',
      'device.properties.x-pci-device-id = "0x1234"', V.FAILED, "destination",

@@ -182,6 +182,12 @@ class SideSpec:
         return tuple(device for device in self.devices if isinstance(device, MediatedSpec))
 
     @property
+    def mdev_types(self) -> tuple[str, ...]:
+        """The types of its mediated devices, each once."""
+        types = [device.type for device in self.devices if not isinstance(device, FunctionSpec)]
+        return tuple(dict.fromkeys(types))
+
+    @property
     def modelled(self) -> tuple[tuple[DeviceSpec | MediatedSpec, Knobs], ...]:
         """The devices of which it is known how they behave in a migration, each with that."""
         mediated = (device for device in self.devices if not isinstance(device, FunctionSpec))

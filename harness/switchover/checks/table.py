@@ -47,7 +47,8 @@ def list_not_checked(case: Case, capabilities: GuestCapabilities) -> list[NotChe
         if rule.wanted(case) and (lacking := capabilities.lacks(rule.needs))
         for check in rule.ids
     ]
-    return [*lacking, *_list_of_others(case)]
+    told = {entry.id for entry in lacking}
+    return [*lacking, *(entry for entry in _list_of_others(case) if entry.id not in told)]
 
 
 def _list_of_others(case: Case) -> list[NotChecked]:

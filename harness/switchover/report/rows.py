@@ -48,9 +48,7 @@ def group_cases(planned: Sequence[PlannedCase]) -> Mapping[str, list[str]]:
     """Ids of cases, by the name of the oracle's rule whose expectation they have, also where a scenario names it."""
     found: dict[str, list[str]] = {rule.name: [] for rule in ORACLE}
     for entry in planned:
-        because = entry.case.expectation.because
-        named = next((rule.name for rule in ORACLE if f"(oracle {rule.name}: " in because), entry.rule.name)
-        found.setdefault(named, []).append(entry.id)
+        found.setdefault(entry.rule.named or entry.rule.name, []).append(entry.id)
     return found
 
 

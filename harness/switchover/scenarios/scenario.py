@@ -418,7 +418,7 @@ class _Checks:
             self.complain(path, "downtime_ms and outside_downtime_ms are told of migrations that complete")
         because = f"{because} (oracle {known.name}: {told.because})"
         expectation = replace(told, because=because, hop=hop).with_bounds_of(bounds)
-        return Rule(name, expectation, axes=when, place=place)
+        return Rule(name, expectation, axes=when, place=place, named=known.name)
 
     def _read_when(self, path: Sequence[str | int], when: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         read: dict[str, frozenset[str]] = {}

@@ -97,7 +97,9 @@ class LeasedLab:
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)
-        images = {name for side in case.sides for name in (side.guest.named_kernel, side.guest.named_firmware)}
+        images = {
+            name for side in case.sides for name in (side.guest.named_kernel, side.guest.named_firmware, *side.modules)
+        }
         named = sorted(images - {""})
         key = (*hosts, *(guest.qemu for guest in guests), *named)
         if key not in self._fingerprints:

@@ -20,9 +20,8 @@ def check_sizes(device: DeviceEvidence, _case: Case) -> Iterator[Check]:
     excess = pre_copy.find_excess()
     yield make_check(CheckId.DEVICE_PENDING_ESTIMATE, not excess, "never", excess or "never", device.place)
     if not device.spec.knobs.dirty_bytes_per_sec:
-        yield check_equal(
-            CheckId.DEVICE_PENDING_EXACT, device.grown("stop_copy_bytes_read"), pre_copy.exact[-1][0], device.place
-        )
+        read = device.grown("stop_copy_bytes_read") - pre_copy.read_stopped
+        yield check_equal(CheckId.DEVICE_PENDING_EXACT, read, pre_copy.exact[-1][0], device.place)
 
 
 def check_traced_sizes(device: OtherEvidence, _case: Case) -> Iterator[Check]:
@@ -36,7 +35,8 @@ def check_traced_sizes(device: OtherEvidence, _case: Case) -> Iterator[Check]:
     if device.known is None or moved is None or moved.stop_copy is None:
         return
     if device.known.pending_shrinks:
-        yield check_equal(CheckId.DEVICE_PENDING_EXACT, moved.stop_copy, pre_copy.exact[-1][0], device.place)
+        read = moved.stop_copy - pre_copy.read_stopped
+        yield check_equal(CheckId.DEVICE_PENDING_EXACT, read, pre_copy.exact[-1][0], device.place)
     else:
         claim = "the last exact pending size is all that is read, as this type always says"
         whole = moved.precopy + moved.stop_copy

@@ -12,7 +12,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from switchover.migration.traces import TraceEvent, find_checkpoints, split_device
+from switchover.migration.traces import (
+    TraceEvent,
+    block_size,
+    find_checkpoints,
+    leaves_pre_copy,
+    split_device,
+)
 
 _NUMBER = r"(0x[0-9a-fA-F]+|\d+)"
 _INITIAL = re.compile(rf"\binit(?:ial size)? {_NUMBER}")
@@ -35,12 +41,14 @@ class PreCopy:
 
     ``sizes``: whenever they were traced, in order. ``exact``: whenever what a stop now would leave to read was asked
     for, that, and what pre-copy had left of it. ``empty``: how often a read said that there is nothing for now, once
-    for each time that something was read before; None: this QEMU does not tell.
+    for each time that something was read before; None: this QEMU does not tell. ``read_stopped``: bytes that were read
+    in STOP_COPY before the last of ``exact``, of a guest that was paused while QEMU iterates.
     """
 
     sizes: tuple[Sizes, ...]
     exact: tuple[tuple[int, Sizes], ...]
     empty: int | None
+    read_stopped: int = 0
 
     def find_disorder(self) -> str:
         """Where dirty bytes were sent while initial ones were left, or initial ones became more; empty: nowhere."""
@@ -61,19 +69,22 @@ def read_pre_copy(events: Iterable[TraceEvent], device: str) -> PreCopy:
     """``device``: QEMU's name of it, of a mediated device its UUID."""
     sizes: list[Sizes] = []
     exact: list[tuple[int, Sizes]] = []
-    empty = 0
-    tells = False
+    empty = read_stopped = read_stopped_so_far = 0
+    tells = stopped = False
     for event in events:
         name, text = split_device(event)
         if name != device:
             continue
         tells |= event.name == "vfio_save_iterate_start"  # both events came to be together, in 10.0
+        stopped |= leaves_pre_copy(event.name, text)
+        read_stopped_so_far += block_size(event.name, text) if stopped else 0
         empty += event.name == "vfio_save_block_precopy_empty_hit"
         if (initial := _INITIAL.search(text)) and (dirty := _DIRTY.search(text)):
             sizes.append(Sizes(int(initial[1], 0), int(dirty[1], 0)))
         if event.name in _EXACT and (whole := _STOP_COPY.search(text)):
             exact.append((int(whole[1], 0), sizes[-1] if sizes else Sizes(0, 0)))
-    return PreCopy(tuple(sizes), tuple(exact), empty if tells else None)
+            read_stopped = read_stopped_so_far
+    return PreCopy(tuple(sizes), tuple(exact), empty if tells else None, read_stopped)
 
 
 def list_traced_states(events: Iterable[TraceEvent], device: str) -> list[str]:

@@ -138,7 +138,9 @@ def find_transitions(events: Iterable[TraceEvent]) -> list[StateTransition]:
 
 
 def count_device_bytes(events: Iterable[TraceEvent]) -> list[DeviceBytes]:
-    """Bytes per device that was saved."""
+    """Bytes per device that was saved. A guest that is paused on the way has its devices in STOP_COPY from then on, and
+    QEMU goes on with what it was about to read of them: not in pre-copy any more.
+    """
     precopy: dict[str, int] = {}
     stop_copy: dict[str, int] = {}
     blocks: dict[str, int] = {}
@@ -146,19 +148,31 @@ def count_device_bytes(events: Iterable[TraceEvent]) -> list[DeviceBytes]:
     threads: set[str] = set()
     for event in events:
         device, rest = split_device(event)
-        if event.name == "vfio_save_complete_precopy_start":
+        if leaves_pre_copy(event.name, rest):
             stopped.add(device)
         elif event.name == "vfio_save_complete_precopy_thread_start":
             threads.add(device)
             blocks.setdefault(device, 0)
-        elif event.name == "vfio_save_block" and (match := re.search(r"data_size (\d+)", rest)):
+        elif size := block_size(event.name, rest):
             counted = stop_copy if device in stopped else precopy
-            counted[device] = counted.get(device, 0) + int(match[1])
+            counted[device] = counted.get(device, 0) + size
             blocks[device] = blocks.get(device, 0) + 1
     return [
         DeviceBytes(device, precopy.get(device, 0), None if device in threads else stop_copy.get(device, 0), count)
         for device, count in blocks.items()
     ]
+
+
+def leaves_pre_copy(name: str, rest: str) -> bool:
+    """Whether a device's pre-copy ends with an event: its stop-copy begins, or it has come to be in that state."""
+    entered = name == "vfio_migration_set_device_state" and rest.startswith("state STOP_COPY")
+    return entered or name == "vfio_save_complete_precopy_start"
+
+
+def block_size(name: str, rest: str) -> int:
+    """Bytes that QEMU read of a device at once, if that is what an event tells; 0 otherwise."""
+    match = re.search(r"data_size (\d+)", rest) if name == "vfio_save_block" else None
+    return int(match[1]) if match else 0
 
 
 def count_loaded_bytes(events: Iterable[TraceEvent]) -> dict[str, int]:

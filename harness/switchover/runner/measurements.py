@@ -116,9 +116,9 @@ def _bytes(moved: MigrationBytes) -> list[Measurement]:
     untraced = "saved by threads, over multifd: QEMU traces no blocks there" if moved.saves_by_threads else _NOT_TOLD
     rows = (
         ("bytes.vfio.precopy", moved.vfio_precopy, Direction.NEITHER, "device bytes read while the guest ran",
-         "vfio_save_block traces before vfio_save_complete_precopy_start"),
+         "vfio_save_block traces before STOP_COPY or vfio_save_complete_precopy_start"),
         ("bytes.vfio.stop_copy", moved.vfio_stop_copy, Direction.LOWER, "device bytes read in the downtime",
-         "vfio_save_block traces after vfio_save_complete_precopy_start"),
+         "vfio_save_block traces from STOP_COPY or vfio_save_complete_precopy_start on"),
         ("bytes.vfio.transferred", moved.vfio_transferred, Direction.LOWER, "device bytes of all devices and phases",
          "query-migrate vfio.transferred"),
         ("bytes.ram.precopy", moved.ram_precopy, Direction.NEITHER, "RAM bytes sent while the guest ran",

@@ -72,6 +72,26 @@ def test_lines_of_other_versions() -> None:
     assert found == PreCopy((Sizes(24, 8), Sizes(24, 8)), ((72, Sizes(24, 8)),), None)
 
 
+def test_what_is_read_of_a_paused_guests_device() -> None:
+    """In STOP_COPY, before the last size that was asked for, which has it no more. What is read after it is in it."""
+    exact = "vfio_state_pending_exact (d) precopy 0 postcopy 0 stopcopy size"
+    found = read_pre_copy(
+        events(
+            "vfio_save_block (d) data_size 1",
+            "vfio_migration_set_device_state (d) state STOP_COPY",
+            "vfio_save_block (d) data_size 2",
+            "vfio_save_block (other) data_size 64",
+            f"{exact} 12 precopy initial size 0 precopy dirty size 0",
+            "vfio_save_block (d) data_size 4",
+            f"{exact} 8 precopy initial size 0 precopy dirty size 0",
+            "vfio_save_complete_precopy_start (d)",
+            "vfio_save_block (d) data_size 8",
+        ),
+        "d",
+    )
+    assert (found.exact[-1][0], found.read_stopped) == (8, 6)
+
+
 @pytest.mark.parametrize(
     ("sizes", "disorder"),
     [

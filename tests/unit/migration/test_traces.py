@@ -177,6 +177,21 @@ def test_bytes_split_at_each_devices_own_marker(
         assert counted.get(device, DeviceBytes(device, 0, 0, 0)) == DeviceBytes(device, precopy, stop_copy, blocks)
 
 
+def test_a_paused_guests_device_is_no_more_in_pre_copy() -> None:
+    """Its QEMU may be about to read of it in an iteration: what it reads then is read in STOP_COPY."""
+    events = [
+        TraceEvent(0, "vfio_migration_set_device_state", "(a) state PRE_COPY"),
+        TraceEvent(1, "vfio_save_block", "(a) data_size 5"),
+        TraceEvent(2, "vfio_migration_set_device_state", "(a) state PRE_COPY_P2P"),
+        TraceEvent(3, "vfio_save_block", "(a) data_size 6"),
+        TraceEvent(4, "vfio_migration_set_device_state", "(a) state STOP_COPY"),
+        TraceEvent(5, "vfio_save_block", "(a) data_size 7"),
+        TraceEvent(6, "vfio_save_complete_precopy_start", "(a)"),
+        TraceEvent(7, "vfio_save_block", "(a) data_size 8"),
+    ]
+    assert count_device_bytes(events) == [DeviceBytes("a", 11, 15, 4)]
+
+
 def test_stop_copy_over_multifd_is_missing() -> None:
     """A device that a thread saves has no blocks in stop-copy: they are missing, not 0, also without pre-copy."""
     events = [

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The questions that the oracle began with, as a page: what answers each, and when that was last seen."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from switchover.scenarios.expand import PlannedCase, expand
@@ -71,4 +72,4 @@ def _render_remarks(title: str, field: str) -> Iterator[str]:
     yield ""
     for row in ROWS:
         if text := getattr(row, field):
-            yield f"- **{row.name}**: {text}."
+            yield from textwrap.wrap(f"- **{row.name}**: {text}.", 120, subsequent_indent="  ", break_on_hyphens=False)

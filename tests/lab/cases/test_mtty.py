@@ -31,7 +31,7 @@ def test_case(run_case: CaseRunner, identity: str) -> None:
     assert {str(entry.id) for entry in record.not_checked} >= {"device.states", "bytes.vfio.precopy", "device.scratch"}
     if record.verdict.name is not VerdictName.COMPLETED or case.then:
         return
-    question = identity.partition("question-")[2]
+    question = identity.partition("question=")[2]
     seen = [state for state in record.states["source"] if not state.endswith("-prepare")]
     assert " ".join(seen) == PATHS.get(question, WITH_PRE_COPY)
     values = {entry.name: entry.value for entry in record.measurements}

@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     from switchover.scenarios.case import DeviceSpec as DeviceSpec
     from switchover.scenarios.case import FunctionSpec as FunctionSpec
     from switchover.scenarios.case import Hop as Hop
+    from switchover.scenarios.case import MediatedSpec as MediatedSpec
     from switchover.scenarios.case import SideSpec as SideSpec
+    from switchover.scenarios.case import make_mediated as make_mediated
     from switchover.scenarios.expand import PlannedCase as PlannedCase
     from switchover.scenarios.expectation import Expectation as Expectation
     from switchover.scenarios.faults import Fault as Fault
@@ -93,7 +95,7 @@ _PLACES = {
     "record.version": ("__version__",),
     "runner.testbed": ("Guest", "Testbed", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
-    "scenarios.case": ("Case", "DeviceSpec", "FunctionSpec", "Hop", "SideSpec"),
+    "scenarios.case": ("Case", "DeviceSpec", "FunctionSpec", "Hop", "MediatedSpec", "SideSpec", "make_mediated"),
     "scenarios.expand": ("PlannedCase",),
     "scenarios.expectation": ("Expectation",),
     "scenarios.faults": ("Fault",),
@@ -128,6 +130,7 @@ __all__ = [
     "KeyFile",
     "Knobs",
     "Measurement",
+    "MediatedSpec",
     "MigrationSettings",
     "Needs",
     "NotReady",
@@ -148,6 +151,7 @@ __all__ = [
     "case",
     "load_cases",
     "load_catalogue",
+    "make_mediated",
     "open_hosts",
     "open_lab",
     "read_irq_recording",

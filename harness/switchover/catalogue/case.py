@@ -29,11 +29,13 @@ class Needs:
     """firmware of guests that is an image of its own; empty: QEMU's"""
     devices: tuple[str, ...] = ()
     """kinds of VFIO devices: an mdev type, or `pci`"""
+    modules: tuple[str, ...] = ()
+    """images with the hosts' kernel modules for devices that are not the reference device"""
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The QEMUs, kernels and firmware that may have to be built before hosts are taken."""
-        return (*self.qemu, *self.kernel, *self.firmware)
+        """The QEMUs, kernels, firmware and modules that may have to be built before hosts are taken."""
+        return (*self.qemu, *self.kernel, *self.firmware, *self.modules)
 
     def describe(self) -> dict[str, object]:
         """The needs as values for JSON, without those that have their defaults."""
@@ -46,6 +48,7 @@ class Needs:
                 ("kernel", list(self.kernel)),
                 ("firmware", list(self.firmware)),
                 ("devices", list(self.devices)),
+                ("modules", list(self.modules)),
             )
             if value
         }

@@ -107,6 +107,7 @@ def find_needs(planned: PlannedCase) -> Needs:
         qemu=tuple(dict.fromkeys(guest.qemu for guest in guests if guest.qemu != GuestSpec.qemu)),
         kernel=tuple(dict.fromkeys(guest.named_kernel for guest in guests if guest.named_kernel)),
         firmware=tuple(dict.fromkeys(guest.named_firmware for guest in guests if guest.named_firmware)),
+        modules=tuple(dict.fromkeys(name for side in planned.case.sides for name in side.modules)),
         devices=tuple(dict.fromkeys(kinds)),
     )
 

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from switchover.checks.evidence import Evidence, Whereabouts
-from switchover.checks.rule import LIVES, CheckRule
+from switchover.checks.rule import LIVES, NO_REGISTERS, CheckRule
 from switchover.devices.reference import GuestView, InterruptCounts, parse_fired
 from switchover.guests.capabilities import DEVICE
 from switchover.hosts.questions import Answer
@@ -95,7 +95,15 @@ CHECKS = (
         LIVES,
         DEVICE,
         _has_devices,
+        dict.fromkeys((*_LOST_BY_RESET, CheckId.DEVICE_CHECKSUM_BY_GUEST), NO_REGISTERS),
     ),
     CheckRule((CheckId.DEVICE_INTERRUPTS_AT_A_RATE,), _check_rates, LIVES, DEVICE, _interrupts),
-    CheckRule((CheckId.DEVICE_INTERRUPT,), _check_fired, LIVES, DEVICE, _has_devices),
+    CheckRule(
+        (CheckId.DEVICE_INTERRUPT,),
+        _check_fired,
+        LIVES,
+        DEVICE,
+        _has_devices,
+        {CheckId.DEVICE_INTERRUPT: NO_REGISTERS},
+    ),
 )

@@ -6,14 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from switchover.devices.known_types import KnownType
 from switchover.devices.reference import Truth
 from switchover.guests.questions import GuestAnswers, GuestReply
 from switchover.migration.bytes import MigrationBytes
 from switchover.migration.phases import Intervened
 from switchover.migration.session import MigrationResult
-from switchover.migration.traces import TraceEvent, take_last_migration
+from switchover.migration.traces import (
+    DeviceBytes,
+    TraceEvent,
+    count_device_bytes,
+    count_loaded_bytes,
+    take_last_migration,
+)
 from switchover.record.record import Death
-from switchover.scenarios.case import Case, DeviceSpec
+from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, MediatedSpec
 
 
 class Whereabouts(Enum):
@@ -63,9 +70,57 @@ class DeviceEvidence:
         """Of the last migration."""
         return take_last_migration(self.log)
 
+    @property
+    def offers_pre_copy(self) -> bool:
+        return self.spec.knobs.pre_copy
+
     def grown(self, counter: str) -> int:
         """How much a counter of the device grew by the migration."""
         return count_since([self.before], [self.after]).get(counter, 0)
+
+
+@dataclass(frozen=True)
+class OtherEvidence:
+    """A device of one side that is no reference device: it counts nothing and keeps no history, so that QEMU's events
+    and traces are all that there is of it.
+    """
+
+    place: str
+    """How checks call it, as a reference device."""
+    spec: MediatedSpec | FunctionSpec
+    name: str = ""
+    """QEMU's, in traces; empty if nothing was traced."""
+    states: Sequence[str] = ()
+    """By QEMU's events, of the migration."""
+    log: list[TraceEvent] = field(default_factory=list)
+    """The whole one of its QEMU."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """Of vfio-pci, those that QEMU held."""
+
+    @functools.cached_property
+    def trace(self) -> list[TraceEvent]:
+        """Of the last migration."""
+        return take_last_migration(self.log)
+
+    @property
+    def known(self) -> KnownType | None:
+        """What the project knows of its type; None: nothing."""
+        return self.spec.known if isinstance(self.spec, MediatedSpec) else None
+
+    @property
+    def offers_pre_copy(self) -> bool | None:
+        """None: nobody knows."""
+        return self.known.model.pre_copy if self.known else None
+
+    @property
+    def moved(self) -> DeviceBytes | None:
+        """What was read of it; None: nothing that was traced."""
+        return next((one for one in count_device_bytes(self.trace) if one.device == self.name), None)
+
+    @property
+    def loaded(self) -> int:
+        """Bytes that were loaded into it."""
+        return count_loaded_bytes(self.trace).get(self.name, 0)
 
 
 @dataclass(frozen=True)
@@ -78,8 +133,8 @@ class SideEvidence:
     console: str = ""
     devices: tuple[DeviceEvidence, ...] = ()
     """Its reference devices; none if they were not asked again."""
-    functions: tuple[str, ...] = ()
-    """Addresses of its PCI functions, by which QEMU's traces call them; none if nothing was traced."""
+    others: tuple[OtherEvidence, ...] = ()
+    """Its devices that are no reference devices, and that took part in the migration."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,9 @@ def find_device_faults(case: Case) -> dict[str, Reach]:
             ("source", case.source, traits.source),
             ("destination", case.destination, traits.destination),
         )
-        for place, wanted, device in zip(name_references(side, spec), spec.references, of_side.devices, strict=True)
-        if wanted.id not in case.unplugged
+        for place, wanted in zip(name_references(side, spec), spec.references, strict=True)
+        for device in of_side.devices
+        if device.id == wanted.id and wanted.id not in case.unplugged
     }
 
 

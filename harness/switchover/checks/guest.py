@@ -116,7 +116,8 @@ def check_console(side: str, console: str) -> Check:
 
 
 def _has_functions(case: Case) -> bool:
-    return bool(case.source.functions)
+    known = (device.known for device in case.source.mediated)
+    return bool(case.source.functions) or any(one is not None and one.numbers for one in known)
 
 
 CHECKS = (

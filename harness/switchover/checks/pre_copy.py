@@ -3,8 +3,8 @@
 
 from collections.abc import Iterator
 
-from switchover.checks.evidence import DeviceEvidence
-from switchover.checks.rule import make_device_rule
+from switchover.checks.evidence import DeviceEvidence, OtherEvidence
+from switchover.checks.rule import NO_COUNTERS, make_device_rule
 from switchover.checks.states import went_through
 from switchover.migration.precopy import read_pre_copy
 from switchover.record.checks import CheckId
@@ -22,6 +22,39 @@ def check_sizes(device: DeviceEvidence, _case: Case) -> Iterator[Check]:
     if not device.spec.knobs.dirty_bytes_per_sec:
         read = device.grown("stop_copy_bytes_read") - pre_copy.read_stopped
         yield check_equal(CheckId.DEVICE_PENDING_EXACT, read, pre_copy.exact[-1][0], device.place)
+
+
+def check_traced_sizes(device: OtherEvidence, _case: Case) -> Iterator[Check]:
+    """The same of a device that counts nothing, by what was read of it."""
+    pre_copy = read_pre_copy(device.trace, device.name)
+    if not device.name or not pre_copy.exact:
+        return
+    excess = pre_copy.find_excess()
+    yield make_check(CheckId.DEVICE_PENDING_ESTIMATE, not excess, "never", excess or "never", device.place)
+    moved = device.moved
+    if device.known is None or moved is None or moved.stop_copy is None:
+        return
+    if device.known.pending_shrinks:
+        read = moved.stop_copy - pre_copy.read_stopped
+        yield check_equal(CheckId.DEVICE_PENDING_EXACT, read, pre_copy.exact[-1][0], device.place)
+    else:
+        claim = "the last exact pending size is all that is read, as this type always says"
+        whole = moved.precopy + moved.stop_copy
+        yield check_equal(CheckId.DEVICE_PENDING_EXACT, whole, pre_copy.exact[-1][0], device.place, claim=claim)
+
+
+def check_traced_pre_copy(device: OtherEvidence, _case: Case) -> Iterator[Check]:
+    """Initial bytes come first, and are all that the device has, as far as that is known of its type."""
+    if not device.name or not went_through(device):
+        return
+    pre_copy = read_pre_copy(device.trace, device.name)
+    if not pre_copy.sizes:
+        return
+    if device.known is not None:
+        wanted, reported = device.known.model.initial_bytes, pre_copy.sizes[0].initial
+        yield check_equal(CheckId.DEVICE_PRECOPY_INITIAL_BYTES, wanted, reported, device.place)
+    disorder = pre_copy.find_disorder()
+    yield make_check(CheckId.DEVICE_PRECOPY_INITIAL_FIRST, not disorder, "yes", disorder or "yes", device.place)
 
 
 def check_pre_copy(device: DeviceEvidence, case: Case) -> Iterator[Check]:
@@ -59,12 +92,21 @@ def check_pre_copy(device: DeviceEvidence, case: Case) -> Iterator[Check]:
 
 
 CHECKS = (
-    make_device_rule(CheckId.DEVICE_PENDING_ESTIMATE, CheckId.DEVICE_PENDING_EXACT, make=check_sizes),
+    make_device_rule(
+        CheckId.DEVICE_PENDING_ESTIMATE,
+        CheckId.DEVICE_PENDING_EXACT,
+        make=check_sizes,
+        make_of_others=check_traced_sizes,
+        only_known=(CheckId.DEVICE_PENDING_EXACT,),
+    ),
     make_device_rule(
         CheckId.DEVICE_PRECOPY_INITIAL_BYTES,
         CheckId.DEVICE_PRECOPY_INITIAL_FIRST,
         CheckId.DEVICE_PRECOPY_DIRTY_BYTES,
         CheckId.DEVICE_PRECOPY_ENOMSG,
         make=check_pre_copy,
+        make_of_others=check_traced_pre_copy,
+        only_reference={CheckId.DEVICE_PRECOPY_ENOMSG: NO_COUNTERS},
+        only_known=(CheckId.DEVICE_PRECOPY_INITIAL_BYTES,),
     ),
 )

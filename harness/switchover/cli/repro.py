@@ -87,7 +87,7 @@ def _lease(arguments: argparse.Namespace, case: Case) -> Iterator[LeasedHosts]:
         with lease_inventory_hosts(inventory, pair, pair) as hosts:
             yield hosts
         return
-    build_images(find_toolchains(name for side in case.sides for name in side.guest.programs))
+    build_images(find_toolchains(name for side in case.sides for name in side.programs))
     with acquire_lab(arguments.lab) as lab:
         yield LeasedLab(lab)
 

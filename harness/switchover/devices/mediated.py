@@ -24,6 +24,28 @@ class MediatedDevice:
         return f"/sys/bus/mdev/devices/{self.uuid}"
 
 
+_FIND_PARENT = (
+    'for type in /sys/class/mdev_bus/*/mdev_supported_types/"$1"; do '
+    '[ -e "$type/create" ] && cd -P "$type/../.." && pwd && exit; done; '
+    'echo "no device in /sys/class/mdev_bus has the type $1" >&2; exit 1'
+)
+
+
+def require_parent(host: Host, mdev_type: str) -> str:
+    """The path in sysfs of the first device of a host that can make mediated devices of a type.
+
+    :raises NotReady: there is none
+    """
+    try:
+        return host.run(["sh", "-c", _FIND_PARENT, "sh", mdev_type]).text.strip()
+    except CommandFailed as error:
+        raise NotReady(
+            f"{host.name} makes no mediated device of type {mdev_type}.",
+            why=error.why,
+            fix="see that the kernel module of such devices is loaded; switchover hosts tells the types there are",
+        ) from error
+
+
 @contextlib.contextmanager
 def start_mediated_device(host: Host, parent: str, mdev_type: str) -> Iterator[MediatedDevice]:
     """A mediated device for the time of a ``with`` block.

@@ -135,8 +135,9 @@ def render_standbys(spec: GuestSpec) -> list[str]:
 
 
 def render_late(spec: GuestSpec) -> list[str]:
-    """Further devices: after all others, whose slots QEMU gives in their order."""
-    return [word for text in spec.qemu_devices if not is_standby(text) for word in ("-device", text)]
+    """Further devices: after all others, whose slots QEMU gives in their order; and further words as they are."""
+    devices = [word for text in spec.qemu_devices if not is_standby(text) for word in ("-device", text)]
+    return [*devices, *spec.qemu_arguments]
 
 
 def render_network(spec: GuestSpec, files: GuestFiles) -> list[str]:

@@ -53,6 +53,8 @@ def find_obstacle(spec: GuestSpec) -> str:
         return "its IOMMU looks at devices when the machine starts, before one could be plugged in"
     if spec.qemu_devices or spec.qemu_objects:
         return "it has devices or objects of its own, whose state may be outside of it"
+    if spec.qemu_arguments:
+        return "its QEMU has arguments of its own"
     if spec.firmware and not spec.named_firmware:
         return "its firmware is none of the project's"
     if not spec.is_of_lab or (spec.kernel and not spec.named_kernel):

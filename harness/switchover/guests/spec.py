@@ -98,6 +98,8 @@ class GuestSpec:
     qemu_devices: tuple[str, ...] = ()
     """further devices of the guest, each as `-device` takes it; they come after all others, so that these keep their
     slots"""
+    qemu_arguments: tuple[str, ...] = ()
+    """further words of QEMU's command line, each as it is, such as `-only-migratable`; they come last"""
     address: str = "10.77.0.101"
     """the IPv4 address of the guest; it is passed on the kernel command line as `switchover.address`, or is the guest's
     own"""

@@ -22,6 +22,8 @@ KERNEL = ("vmlinuz", "initramfs.cpio", *TOOLCHAIN)
 """Artifacts of a guest's kernel, with what it boots into; the disk has both."""
 FIRMWARE = ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", *TOOLCHAIN)
 """Artifacts of a firmware for guests; the disk has both files."""
+MTTY = ("mtty.ko", *TOOLCHAIN)
+"""Artifacts of the kernel's sample of a device that migrates; the disk has the module."""
 KERNEL_BUILD_S = 600
 """To build one from source, on two cores; seconds."""
 
@@ -65,8 +67,13 @@ class Recipe:
 
     @property
     def is_toolchain(self) -> bool:
-        """Whether it comes as a disk for lab hosts: a QEMU, or a guest's kernel or firmware."""
-        return self.artifacts in (TOOLCHAIN, KERNEL, FIRMWARE)
+        """Whether it comes as a disk for lab hosts: a QEMU, a guest's kernel or firmware, or a module of its own."""
+        return self.artifacts in (TOOLCHAIN, KERNEL, FIRMWARE) or self.is_module
+
+    @property
+    def is_module(self) -> bool:
+        """Whether it is a kernel module for lab hosts."""
+        return self.artifacts == MTTY
 
     @property
     def is_firmware(self) -> bool:
@@ -241,6 +248,15 @@ RECIPES: dict[str, Recipe] = {
             needs=("buildroot", "ovmf-root"),
             artifacts=FIRMWARE,
             estimate_s=5,
+            room_mib=20,
+        ),
+        Recipe(
+            "mtty",
+            "the kernel's sample mtty, a device that is not ours",
+            sources=("common", "mtty"),
+            needs=("buildroot", "kernel-buildroot"),
+            artifacts=MTTY,
+            estimate_s=30,
             room_mib=20,
         ),
         Recipe(

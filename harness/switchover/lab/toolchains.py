@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QEMUs in a lab besides the lab host's own, and guests' kernels and firmware: each is a disk, plugged in when a case
-names it.
+"""QEMUs in a lab besides the lab host's own, guests' kernels and firmware, and kernel modules for devices of others:
+each is a disk, plugged in when a case names it.
 
 A QEMU's disk is mounted read-only at ``/opt/qemu/NAME-DIGEST``, and ``/usr/local/bin/NAME`` starts it. A kernel's is
 at ``/opt/kernel/NAME-DIGEST``, and ``/usr/lib/switchover/NAME`` leads there; that of firmware at
-``/opt/firmware/NAME-DIGEST``, where ``/usr/share/OVMF`` leads. They stay until the lab is stopped: they are a part of
-the lab as its other images are, and no change that a journal would undo.
+``/opt/firmware/NAME-DIGEST``, where ``/usr/share/OVMF`` leads. Modules are at ``/opt/module/NAME-DIGEST``, and loaded
+from there. They stay until the lab is stopped: they are a part of the lab as its other images are, and no change that a
+journal would undo.
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from switchover.lab.lab import Lab
 from switchover.lab.labhost import FIRMWARE, KERNELS
 
 _QEMU_FILE = "bin/qemu-system-x86_64"
+_LOAD = 'test -e "/sys/module/$2" || insmod "$1"'
 _MOUNT = 'mkdir -p "$1"; mount -o ro "$2" "$1"'
 
 
@@ -53,6 +55,9 @@ def provide_toolchain(lab: Lab, host_name: str, name: str) -> None:
     elif recipe is not None and recipe.is_firmware:
         place, file = f"/opt/firmware/{name}-{image.digest}", recipe.artifacts[0]
         target, link = place, FIRMWARE
+    elif recipe is not None and recipe.is_module:
+        place, file = f"/opt/module/{name}-{image.digest}", recipe.artifacts[0]
+        target, link = place, f"/opt/module/{name}"
     else:
         target, link = _qemu_place(name, image.digest), f"/usr/local/bin/{name}"
         place, file = target.removesuffix(f"/{_QEMU_FILE}"), _QEMU_FILE
@@ -60,3 +65,5 @@ def provide_toolchain(lab: Lab, host_name: str, name: str) -> None:
         disk = plug_in(lab, host_name, image.artifact("toolchain.ext4"), image.digest, what=name)
         host.run(["sh", "-euc", _MOUNT, "sh", place, disk])
     host.run(["ln", "-sfn", target, link])
+    if recipe is not None and recipe.is_module:
+        host.run(["sh", "-euc", _LOAD, "sh", f"{place}/{file}", file.removesuffix(".ko")])

@@ -175,6 +175,24 @@ def block_size(name: str, rest: str) -> int:
     return int(match[1]) if match else 0
 
 
+def count_loaded_bytes(events: Iterable[TraceEvent]) -> dict[str, int]:
+    """By device that was loaded, the bytes that it took, from ``vfio_load_state_device_data`` (hw/vfio/trace-events).
+
+    >>> event = parse_trace_line("7@1795301138.214180:vfio_load_state_device_data  (a-b) size 24 ret 0")
+    >>> count_loaded_bytes([event])
+    {'a-b': 24}
+    """
+    loaded: dict[str, int] = {}
+    for event in events:
+        device, rest = split_device(event)
+        if event.name == "vfio_load_state_device_data" and (match := _LOADED.match(rest)):
+            loaded[device] = loaded.get(device, 0) + int(match[1], 0)
+    return loaded
+
+
+_LOADED = re.compile(r"size (0x[0-9a-fA-F]+|\d+) ret 0$")
+
+
 def find_running(events: Iterable[TraceEvent], after_ns: int) -> int | None:
     """When (ns) the guest of this QEMU was first set running at or after a time: the last device's
     ``vfio_vmstate_change … running 1`` before the guest is stopped again. None: it was not.

@@ -12,6 +12,7 @@ from switchover.record.record import Record, VerdictName
 from switchover.scenarios.case import Case
 from switchover.scenarios.expectation import find_mismatches
 from switchover.scenarios.oracle import DEFAULT, ORACLE, Qemus, Rule, choose_rule, make_traits
+from switchover.scenarios.oracle.rows import COMPLETING
 from switchover.scenarios.oracle.seen import Sighting
 from switchover.scenarios.recorded import parse_case
 
@@ -20,8 +21,9 @@ _SAYS_NOTHING = (VerdictName.NOT_SUPPORTED, VerdictName.INFRASTRUCTURE_ERROR)
 
 
 def find_sightings(records: Sequence[Record]) -> Iterator[tuple[str, Sighting]]:
-    """Of the records of a run, by the name of a rule, each case in which it held. A case is judged again, by the rules
-    of today: one whose expectation was another one then may be right by them.
+    """Of the records of a run, by the name of a rule, each case in which it held; by the name of a row of the oracle,
+    those that complete without one. A case is judged again, by the rules of today: one whose expectation was another
+    one then may be right by them.
     """
     run_by = _find_run_by(records)
     for record in records:
@@ -30,8 +32,9 @@ def find_sightings(records: Sequence[Record]) -> Iterator[tuple[str, Sighting]]:
         except UsageError:
             continue  # it was not run, or is of an older version
         rule = find_rule_of(record, case)
-        if rule is not DEFAULT and _holds(rule, record):
-            yield rule.name, Sighting(record.case, describe_programs(record, case, run_by), record.started[:10])
+        name = COMPLETING.get(record.case, "") if rule is DEFAULT else rule.name
+        if name and _holds(rule, record):
+            yield name, Sighting(record.case, describe_programs(record, case, run_by), record.started[:10])
 
 
 def find_rule_of(record: Record, case: Case) -> Rule:

@@ -12,7 +12,7 @@ from switchover.migration.phases import Action
 from switchover.migration.settings import MigrationSettings, TransportName
 from switchover.record.record import Record
 from switchover.repro.shell import quote
-from switchover.scenarios.case import AnyDevice, FunctionSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, DeviceSpec, FunctionSpec, SideSpec
 
 SIDES = ("source", "destination")
 Row = tuple[str, str, str]
@@ -69,7 +69,7 @@ def render_devices(side: str, spec: SideSpec, *, locate: bool = False) -> Iterat
                 yield f"    passed_{number}=$passed"
             continue
         yield f'    make_device "${variable}" {quote(device.type)}'
-        for knob, setting in asdict(device.knobs).items():
+        for knob, setting in asdict(device.knobs).items() if isinstance(device, DeviceSpec) else ():
             yield f"    knob {knob} {quote(render_knob(setting))}"
 
 

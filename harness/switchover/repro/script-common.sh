@@ -42,13 +42,20 @@ need_function() { # ADDRESS or ADDRESS/virtfnN, DRIVER: sets $passed to its path
     esac
 }
 
+find_parent() { # TYPE: PARENT if it makes such devices, else any that does
+    for parent in "$PARENT" /sys/class/mdev_bus/*; do
+        [ ! -e "$parent/mdev_supported_types/$1/create" ] || { echo "$parent" && return; }
+    done
+    return 1
+}
+
 make_device() { # UUID TYPE
     mdev=$MDEV/$1
     [ "$(id -u)" -eq 0 ] || give_up "mediated devices are made by root"
     [ ! -e "$mdev" ] || give_up "there is a mediated device $1 already: sh $0 clean, or set another UUID"
-    [ -e "$PARENT/mdev_supported_types/$2/create" ] || give_up "$PARENT has no type $2: is its module loaded?"
+    maker=$(find_parent "$2") || give_up "neither $PARENT nor another device has the type $2: is its module loaded?"
     echo "$1" >>"$here/devices"
-    echo "$1" >"$PARENT/mdev_supported_types/$2/create" || give_up "no mediated device of type $2 can be made"
+    echo "$1" >"$maker/mdev_supported_types/$2/create" || give_up "no mediated device of type $2 can be made"
 }
 
 knob() { # NAME VALUE, of the device made last

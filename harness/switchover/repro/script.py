@@ -167,6 +167,10 @@ def _needs(case: Case, own: DriverScript) -> Iterator[str]:
         yield from render_comment(
             f"  root, and mediated devices of type {types}: Switchover's kernel module refdev, loaded"
         )
+    others = {device.type: device.known for side in (case.source, case.destination) for device in side.mediated}
+    for mdev_type, known in sorted(others.items()):
+        module = f": the kernel module {known.image}, loaded" if known else ""
+        yield from render_comment(f"  root, and mediated devices of type {mdev_type}{module}")
     if bound := [function.describe() for function in functions if not function.managed]:
         names = ", ".join(dict.fromkeys(bound))
         yield from render_comment(f"  root, and with a driver of VFIO already, since this script binds none: {names}")

@@ -7,7 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 from switchover.checks.bounds import check_bounds
-from switchover.checks.evidence import Asked, DeviceEvidence, Evidence, SideEvidence, Truths, Whereabouts, count_since
+from switchover.checks.evidence import (
+    Asked,
+    DeviceEvidence,
+    Evidence,
+    OtherEvidence,
+    SideEvidence,
+    Truths,
+    Whereabouts,
+    count_since,
+)
 from switchover.checks.faults import is_shown_by_devices
 from switchover.checks.table import make_checks
 from switchover.devices.reference import InterruptCounts, Truth
@@ -51,7 +60,7 @@ from switchover.runner.attempt import Attempt, Migrated, make_failed
 from switchover.runner.deaths import find_deaths
 from switchover.runner.measurements import measure
 from switchover.runner.side import Side
-from switchover.scenarios.case import Case, name_references
+from switchover.scenarios.case import Case, list_others, name_references
 
 
 @dataclass(frozen=True)
@@ -236,8 +245,21 @@ def _gather_side(
         )
         if spec.id not in unplugged
     ]
-    functions = [function.function.address for function in side.functions.values()] if traced else []
-    return SideEvidence(name, _runs(side), side.guest.console.text(), tuple(devices), tuple(functions))
+    names = {identity: function.function.address for identity, function in side.functions.items()}
+    names |= {identity: device.uuid for identity, device in side.mediated.items()}
+    others = [
+        OtherEvidence(
+            place,
+            spec,
+            names.get(spec.id, "") if traced else "",
+            states.get(place, ()),
+            log,
+            properties.get(place, {}),
+        )
+        for place, spec in list_others(name, side.spec)
+        if spec.id not in unplugged and not spec.is_primary
+    ]
+    return SideEvidence(name, _runs(side), side.guest.console.text(), tuple(devices), tuple(others))
 
 
 def _ask_arrived(departure: Departure) -> Asked:

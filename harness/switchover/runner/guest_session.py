@@ -162,7 +162,7 @@ class GuestSession:
         spec, guest = self.side.spec, self.connection.host
         restored = self.side.saved is not None
         canary = canary or self._lost_canary
-        if restored and canary and self.side.functions and Need.PCI in capabilities.has:
+        if restored and canary and self.side.function_numbers and Need.PCI in capabilities.has:
             wait_for_functions(guest, self.side.function_numbers, [self.side.guest.require_alive])
         while True:
             try:
@@ -316,7 +316,8 @@ class GuestSession:
         if offers_of(self.side.spec) == offers_of(spec):
             self.take_knobs(spec)
             return
-        if self.side.functions or spec.functions or len(spec.devices) != len(self.side.spec.devices):
+        others = (*self.side.functions, *self.side.mediated, *spec.functions, *spec.mediated)
+        if others or len(spec.devices) != len(self.side.spec.devices):
             raise UsageError("The guest does not have the devices that this case needs.", why=str(spec))
         self.side = exchange_devices(self.side, spec)
         self.connection.require(self.side.guest)

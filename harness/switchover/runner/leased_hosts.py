@@ -68,6 +68,7 @@ class LeasedLab:
         default = pair_of_lab(self._lab, *self._pair)
         hosts: dict[str, Host] = {name: self._lab.host(name) for name in self._lab.file.hosts}
         guests: dict[str, list[GuestSpec]] = {name: [] for name in hosts}
+        programs: dict[str, set[str]] = {name: set() for name in hosts}
         for case, names in cases:
             ends = [
                 name or end.host.name for name, end in zip(names, (default.source, default.destination), strict=True)
@@ -75,8 +76,9 @@ class LeasedLab:
             for name, side in zip(itertools.cycle(ends), case.sides, strict=False):
                 if name in guests:
                     guests[name].append(side.guest)
-        for name, specs in guests.items():
-            for toolchain in find_toolchains(sorted({program for spec in specs for program in spec.programs})):
+                    programs[name] |= {*side.programs}
+        for name, wanted in programs.items():
+            for toolchain in find_toolchains(sorted(wanted)):
                 provide_toolchain(self._lab, name, toolchain)
         facts = {name: _ask_host(host, guests[name], link=len(hosts) > 1) for name, host in hosts.items()}
         return Known((facts[default.source.host.name], facts[default.destination.host.name]), facts)
@@ -95,7 +97,9 @@ class LeasedLab:
 
     def fingerprint(self, case: Case, hosts: HostNames) -> Mapping[str, Any]:
         guests = (case.source.guest, case.destination.guest)
-        images = {name for side in case.sides for name in (side.guest.named_kernel, side.guest.named_firmware)}
+        images = {
+            name for side in case.sides for name in (side.guest.named_kernel, side.guest.named_firmware, *side.modules)
+        }
         named = sorted(images - {""})
         key = (*hosts, *(guest.qemu for guest in guests), *named)
         if key not in self._fingerprints:

@@ -124,10 +124,7 @@ def _make_setup(turn: Turn) -> tuple[object, ...]:
     """What of a host is the same for cases that had better follow one another: binaries, kernel, driver, devices."""
     if turn.apart is not None:
         return ("apart",)
-    return tuple(
-        (*side.guest.programs, side.guest.driver, *(device.type for device in side.references))
-        for side in turn.case.sides
-    )
+    return tuple((*side.programs, side.guest.driver, *side.mdev_types) for side in turn.case.sides)
 
 
 def _run(turn: Turn, place: PairPlace, repeat: RepeatDirectory, directory: RunDirectory) -> Record:

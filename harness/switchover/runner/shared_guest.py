@@ -85,7 +85,7 @@ class SharedGuest:
             and self._began is not None
             and _as_booted(self._began) == _as_booted(wanted.guest)
             and len(here.devices) == len(wanted.devices)
-            and not here.functions
+            and not (here.functions or here.mediated)
             and self._set <= name_extras(case.settings)  # so what the last case set is all that was set
             and {guest_session.pair.source.host.name, guest_session.pair.destination.host.name}
             == {pair.source.host.name, pair.destination.host.name}
@@ -95,10 +95,11 @@ class SharedGuest:
 
 def can_share(source: SideSpec) -> bool:
     """Whether a case with this source can go on with the guest of another: its boot is not the subject, and its devices
-    can be plugged by the harness, which an IOMMU of its machine may not see.
+    are the reference device, which the harness can plug and which an IOMMU of its machine may not see.
     """
     guest = source.guest
-    plugged = not DRIVERS[guest.driver].cannot_restore and not source.functions and not guest.iommu
+    others = source.functions or source.mediated
+    plugged = not DRIVERS[guest.driver].cannot_restore and not others and not guest.iommu
     return guest.start != "cold" and plugged
 
 

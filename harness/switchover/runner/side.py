@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from switchover.devices.mediated import MediatedDevice, require_parent, start_mediated_device
 from switchover.devices.passthrough import PassedFunction, start_function
 from switchover.devices.reference import ReferenceDevice, Truth, parse_truth, start_reference_device
 from switchover.guests.qemu import GuestKeys, QemuGuest
@@ -16,15 +17,15 @@ from switchover.hosts.loop import LoopThread
 from switchover.hosts.questions import Answer, ask_together
 from switchover.migration.drivers import DRIVERS
 from switchover.record.errors import CommandFailed
-from switchover.scenarios.case import DeviceSpec, SideSpec
+from switchover.scenarios.case import DeviceSpec, MediatedSpec, SideSpec
 
 
 @dataclass(frozen=True)
 class Side:
     """``devices``: the reference devices, in the order of the spec, which is that of their slots in the guest.
 
-    ``functions``: the PCI functions, by their ids. ``saved``: the guest that is being restored, to be finished by
-    :func:`finish_restore`.
+    ``functions``: the PCI functions, by their ids; ``mediated``: the mediated devices of others. ``saved``: the guest
+    that is being restored, to be finished by :func:`finish_restore`.
     """
 
     spec: SideSpec
@@ -32,6 +33,7 @@ class Side:
     guest: QemuGuest
     saved: Snapshot | None = None
     functions: Mapping[str, PassedFunction] = field(default_factory=dict)
+    mediated: Mapping[str, MediatedDevice] = field(default_factory=dict)
     slots: tuple[contextlib.ExitStack, ...] = ()
     """What ends each device of the spec, once QEMU has it no more."""
 
@@ -48,8 +50,12 @@ class Side:
 
     @property
     def function_numbers(self) -> list[str]:
-        """Vendor and device ids of the PCI functions that the guest has, by which it knows them too."""
-        return [function.function.numbers for name, function in self.functions.items() if name not in self.absent]
+        """Vendor and device ids of the PCI functions that the guest has, by which it knows them too, and of mediated
+        devices of others whose ids are known.
+        """
+        functions = [function.function.numbers for name, function in self.functions.items() if name not in self.absent]
+        mediated = [device.known for device in self.spec.mediated if device.id not in self.absent]
+        return [*functions, *(known.numbers for known in mediated if known and known.numbers)]
 
     def unplug(self, device_id: str) -> None:
         """Take a device from the guest, which stays ready on its host. Raises as :meth:`QemuGuest.unplug`."""
@@ -114,6 +120,7 @@ def start_side(
     with contextlib.ExitStack() as stack:
         devices: list[ReferenceDevice] = []
         functions: dict[str, PassedFunction] = {}
+        mediated: dict[str, MediatedDevice] = {}
         passed: list[VfioDevice] = []
         slots: list[contextlib.ExitStack] = []
         for wanted in spec.devices:
@@ -121,6 +128,10 @@ def start_side(
             if isinstance(wanted, DeviceSpec):
                 devices.append(slots[-1].enter_context(start_reference_device(host, wanted.knobs, wanted.type)))
                 sysfs = devices[-1].mediated.sysfs
+            elif isinstance(wanted, MediatedSpec):
+                start = start_mediated_device(host, require_parent(host, wanted.type), wanted.type)
+                mediated[wanted.id] = slots[-1].enter_context(start)
+                sysfs = mediated[wanted.id].sysfs
             else:
                 functions[wanted.id] = slots[-1].enter_context(start_function(host, wanted.request))
                 sysfs = functions[wanted.id].sysfs
@@ -140,7 +151,7 @@ def start_side(
         )
         if saved:
             begin_restore(guest, saved)
-        yield Side(spec, tuple(devices), guest, saved, functions, tuple(slots))
+        yield Side(spec, tuple(devices), guest, saved, functions, mediated, tuple(slots))
 
 
 def exchange_devices(side: Side, wanted: SideSpec) -> Side:

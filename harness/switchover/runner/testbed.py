@@ -148,7 +148,7 @@ class Testbed:
 
     def _ask(self, case: Case, hosts: HostNames) -> Known:
         # by the whole guests: hosts are asked for their kernels' files, disks and bridges too
-        key = (hosts, repr([side.guest for side in case.sides]))
+        key = (hosts, repr([(side.guest, side.modules) for side in case.sides]))
         if key not in self._known:
             self._known[key] = self._leased.ask([(case, hosts)])
         return self._known[key]

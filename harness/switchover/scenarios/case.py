@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from switchover.devices.binding import FunctionRequest
+from switchover.devices.known_types import KnownType, find_known_type
 from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.places import GuestPlace, put_in_place
 from switchover.guests.spec import DriverName, GuestSpec, Start, VfioDevice
@@ -18,10 +19,14 @@ from switchover.scenarios.faults import HOTPLUG, LINK, Fault
 DEVICE_PROPERTIES = {"enable-migration": "on", "migration-events": "on"}
 """Without device or IOMMU dirty tracking that QEMU accepts, ``auto`` is a blocker, ``on`` a warning."""
 FUNCTION_PROPERTIES = {"migration-events": "on"}
-"""Of PCI functions: whether one can migrate, QEMU is to find out, as it does for everybody."""
+"""Of PCI functions, and of mediated devices that nobody knows: whether one can migrate, QEMU is to find out, as it does
+for everybody.
+"""
 
 BITMAP_PROPERTY = "x-pre-copy-dirty-page-tracking"
 """Of vfio-pci: whether dirty bitmaps are asked for while the guest runs, or only once it is stopped."""
+DMA_LOGGING_PROPERTY = "x-device-dirty-page-tracking"
+"""Of vfio-pci: whether a device that says it logs its DMA is asked for dirty pages, or the container is."""
 FAILOVER_PROPERTY = "failover_pair_id"
 """Of the primary of a failover pair, the id of its standby."""
 PRE_COPY_PROPERTY = "x-allow-pre-copy"
@@ -78,6 +83,11 @@ class DeviceSpec(VfioDeviceSpec):
     """the knobs of the reference device that the harness sets"""
     properties: Mapping[str, str] = field(default_factory=lambda: dict(DEVICE_PROPERTIES), kw_only=True)
 
+    @property
+    def model(self) -> Knobs:
+        """How it behaves in a migration."""
+        return self.knobs
+
     if not TYPE_CHECKING:
 
         def __new__(cls, *fields: object, pci: str = "", **others: object) -> object:
@@ -85,6 +95,36 @@ class DeviceSpec(VfioDeviceSpec):
             if not pci:
                 return super().__new__(cls)
             return FunctionSpec(*fields, pci=pci, **{"properties": dict(DEVICE_PROPERTIES), **others})
+
+
+@dataclass(frozen=True)
+class MediatedSpec(VfioDeviceSpec):
+    """A mediated device of a guest that is no reference device, and the properties that vfio-pci gets."""
+
+    type: str = field(kw_only=True)
+    """the mdev type of the device"""
+    properties: Mapping[str, str] = field(default_factory=lambda: dict(FUNCTION_PROPERTIES), kw_only=True)
+
+    @property
+    def known(self) -> KnownType | None:
+        """What the project knows of its type; None: nothing."""
+        return find_known_type(self.type)
+
+    @property
+    def model(self) -> Knobs | None:
+        """How it behaves in a migration; None: nobody knows."""
+        return self.known.model if self.known else None
+
+
+def make_mediated(mdev_type: str, id: str = VfioDeviceSpec.id, **others: object) -> MediatedSpec:
+    """A mediated device with the properties that its type needs. ``others``: fields of :class:`MediatedSpec`."""
+    return MediatedSpec(id, **{"type": mdev_type, "properties": list_properties(mdev_type), **others})  # type: ignore[arg-type]
+
+
+def list_properties(mdev_type: str) -> dict[str, str]:
+    """What vfio-pci gets for a mediated device that is no reference device, where nobody says otherwise."""
+    known = find_known_type(mdev_type)
+    return dict(known.properties if known else FUNCTION_PROPERTIES)
 
 
 @dataclass(frozen=True)
@@ -118,7 +158,7 @@ class FunctionSpec(VfioDeviceSpec):
         return replace(super().at(sysfs), managed=self.managed)
 
 
-AnyDevice = DeviceSpec | FunctionSpec
+AnyDevice = DeviceSpec | MediatedSpec | FunctionSpec
 """The kinds of devices. What is done with one is chosen by its class, so that types tell where a kind is missing."""
 
 
@@ -135,6 +175,33 @@ class SideSpec:
     def references(self) -> tuple[DeviceSpec, ...]:
         """The reference devices, which have knobs, counters, and a driver in the guest that reports them."""
         return tuple(device for device in self.devices if isinstance(device, DeviceSpec))
+
+    @property
+    def mediated(self) -> tuple[MediatedSpec, ...]:
+        """The mediated devices of others, which have neither knobs nor counters."""
+        return tuple(device for device in self.devices if isinstance(device, MediatedSpec))
+
+    @property
+    def mdev_types(self) -> tuple[str, ...]:
+        """The types of its mediated devices, each once."""
+        types = [device.type for device in self.devices if not isinstance(device, FunctionSpec)]
+        return tuple(dict.fromkeys(types))
+
+    @property
+    def modelled(self) -> tuple[tuple[DeviceSpec | MediatedSpec, Knobs], ...]:
+        """The devices of which it is known how they behave in a migration, each with that."""
+        mediated = (device for device in self.devices if not isinstance(device, FunctionSpec))
+        return tuple((device, device.model) for device in mediated if device.model is not None)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Images with the kernel modules of its mediated devices."""
+        return tuple(dict.fromkeys(device.known.image for device in self.mediated if device.known))
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of images of its guest and devices: what may have to be brought to its host."""
+        return (*self.guest.programs, *self.modules)
 
     @property
     def functions(self) -> tuple[FunctionRequest, ...]:
@@ -277,6 +344,12 @@ def name_references(side: str, spec: SideSpec) -> list[str]:
     """The same, of its reference devices only."""
     named = zip(name_devices(side, spec), spec.devices, strict=True)
     return [name for name, device in named if isinstance(device, DeviceSpec)]
+
+
+def list_others(side: str, spec: SideSpec) -> list[tuple[str, MediatedSpec | FunctionSpec]]:
+    """The devices that are no reference devices, each with its name as above."""
+    named = zip(name_devices(side, spec), spec.devices, strict=True)
+    return [(name, device) for name, device in named if not isinstance(device, DeviceSpec)]
 
 
 def make_case(id: str, side: SideSpec, **others: object) -> Case:

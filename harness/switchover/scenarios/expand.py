@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from switchover.devices.known_qemus import find_known_qemu
-from switchover.devices.reference import Knobs
+from switchover.devices.known_types import is_reference
+from switchover.devices.reference import TYPE, Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.lab.lab import LAB_HOSTS
 from switchover.migration.settings import MigrationSettings
@@ -20,7 +21,9 @@ from switchover.scenarios.case import (
     DeviceSpec,
     FunctionSpec,
     Hop,
+    MediatedSpec,
     SideSpec,
+    list_properties,
     with_reboots,
 )
 from switchover.scenarios.chain_limits import find_chain_contradictions
@@ -367,14 +370,22 @@ def _given(bounds: Sequence[str], fields: Mapping[str, object]) -> tuple[str, ..
 
 
 def _device(identity: str, values: Mapping[Target, Any]) -> AnyDevice:
-    """A PCI function where there is the key for it. What is set for devices of the other kind only has no effect."""
+    """A PCI function where there is the key for it, else a mediated device, by its type one of others or the reference
+    device. What is set for devices of another kind only has no effect.
+    """
     is_function = ("pci",) in values
+    mdev_type = "" if is_function else str(values.get(("type",), TYPE))
+    is_mediated = bool(mdev_type) and not is_reference(mdev_type)
     properties = dict(FUNCTION_PROPERTIES if is_function else DEVICE_PROPERTIES)
+    if is_mediated:
+        properties = list_properties(mdev_type)
     properties |= {str(name): value for (word, *rest), value in values.items() if word == "properties" for name in rest}
     given = {name: value for name, value in properties.items() if value}
     single = {str(path[0]): value for path, value in values.items() if path[0] != "properties"}
     if is_function:
         return FunctionSpec(identity, properties=given, **_take(FunctionSpec, single))
+    if is_mediated:
+        return MediatedSpec(identity, properties=given, **_take(MediatedSpec, single))
     return DeviceSpec(identity, knobs=Knobs(**_take(Knobs, single)), properties=given, **_take(DeviceSpec, single))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.transports import TRANSPORTS
-from switchover.scenarios.case import FunctionSpec, SideSpec, find_device
+from switchover.scenarios.case import AnyDevice, FunctionSpec, SideSpec, find_device
 from switchover.scenarios.faults import DEVICE, LINK, Fault, list_phases
 from switchover.scenarios.limits import Problem
 
@@ -53,7 +53,7 @@ def _check_moment(
         yield "phase", 'the phase "pre-switchover" exists only with migration.pause_before_switchover = "on"'
     away = {find_device(one, source) for one in unplugged}
     if fault.phase is Phase.DEVICE_PRE_COPY and not any(
-        isinstance(device, FunctionSpec) or device.knobs.pre_copy for device in source.devices if device.id not in away
+        _may_pre_copy(device) for device in source.devices if device.id not in away
     ):
         yield "phase", 'the phase "device pre-copy" exists only with a source device that has pre_copy = "on"'
     if fault.phase is Phase.DEVICE_STOP_COPY and away and away >= {device.id for device in source.devices}:
@@ -85,7 +85,12 @@ def _check_device(fault: Fault, source: SideSpec, unplugged: Sequence[Fault]) ->
     if fault.action is not Action.PLUG_DEVICE and away:
         yield "action", f'"{fault.action}": {which} is unplugged already by a fault before this one'
     if fault.action is Action.RESET_DEVICE and which not in {device.id for device in source.references}:
-        yield "action", f'"{fault.action}": {which} is a PCI function, and only reference devices are reset so'
+        yield "action", f'"{fault.action}": {which} is no reference device, and only those are reset so'
+
+
+def _may_pre_copy(device: AnyDevice) -> bool:
+    """Whether a device offers pre-copy, or nobody knows."""
+    return isinstance(device, FunctionSpec) or device.model is None or device.model.pre_copy
 
 
 def _join(words: Sequence[str]) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from switchover.devices.known_types import REFERENCE, is_reference
 from switchover.devices.reference import Knobs
 from switchover.guests.spec import GuestSpec
 from switchover.migration.settings import MigrationSettings
 from switchover.migration.transports import TRANSPORTS
 from switchover.record.record import VerdictName
 from switchover.scenarios.bounds import parse_bound
-from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, MediatedSpec, SideSpec
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.hardware import (
@@ -143,6 +144,12 @@ def _check_word(text: str) -> str:
     return "" if text.strip() else "must not be empty"
 
 
+def _check_reference(text: str) -> str:
+    if not is_reference(text):
+        return f"must begin with {REFERENCE}: another device is a MediatedSpec, which make_mediated makes"
+    return ""
+
+
 def _check_fault_byte(text: str) -> str:
     word, _, number = text.partition(":")
     if number.isdecimal() and int(number) >= 1 << 64:
@@ -170,7 +177,8 @@ FORMS: Mapping[type, Mapping[str, Callable[[str], str]]] = {
         "iommu": check_iommu,
     },
     Knobs: {"fail_at": _check_fault_byte},
-    DeviceSpec: {"type": _check_word, "id": _check_word},
+    DeviceSpec: {"type": _check_reference, "id": _check_word},
+    MediatedSpec: {"type": _check_word, "id": _check_word},
     FunctionSpec: {"id": _check_word},
     Case: {"irq_forbid_cpus": _check_cpus},
 }
@@ -352,7 +360,7 @@ def find_side_contradictions(source: SideSpec, destination: SideSpec) -> Iterato
             place = (name, "devices", device.id)
             if isinstance(device, FunctionSpec):
                 yield from _find_function_contradictions(device, place)
-            else:
+            elif isinstance(device, DeviceSpec):
                 yield from _find_device_contradictions(device, there.get(device.id), name, place)
 
 

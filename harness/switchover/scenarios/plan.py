@@ -115,11 +115,10 @@ _ENDED = (VerdictName.CRASHED, "source")
 
 
 def list_programs(plans: Iterable[Plan]) -> list[str]:
-    """What cases name which are run, each once: QEMUs, and kernels that have a name."""
+    """What cases name which are run, each once: QEMUs, kernels that have a name, and modules of devices."""
     entries = [entry for plan in plans for entry in plan.entries]
     cases = [entry.planned.case for entry in entries if entry.decision.runs or entry.decision.by_name]
-    guests = [side.guest for case in cases for side in case.sides]
-    return list(dict.fromkeys(name for guest in guests for name in guest.programs))
+    return list(dict.fromkeys(name for case in cases for side in case.sides for name in side.programs))
 
 
 def list_starts(case: Case) -> dict[str, list[str] | str]:

@@ -254,7 +254,7 @@ def _missing_on_host(case: Case, side: str, facts: HostFacts, *, alone: bool) ->
     if facts.kvm and spec.guest.accel.startswith("kvm"):
         yield f"KVM of {facts.name} does not work: {facts.kvm}"
     if facts.device_types is not None:
-        for device_type in dict.fromkeys(device.type for device in spec.references):
+        for device_type in spec.mdev_types:
             if device_type not in facts.device_types:
                 yield f"{facts.name} can make no mediated device of the type {device_type!r}"
     if facts.devices is not None:

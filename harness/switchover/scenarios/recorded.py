@@ -7,29 +7,51 @@ from typing import Annotated, Any
 
 import pydantic
 
+from switchover.devices.known_types import is_reference
+from switchover.devices.reference import TYPE
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record
-from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, FunctionSpec, Hop, IrqLoad, IrqPlacement, SideSpec
+from switchover.scenarios.case import (
+    AnyDevice,
+    Case,
+    DeviceSpec,
+    FunctionSpec,
+    Hop,
+    IrqLoad,
+    IrqPlacement,
+    MediatedSpec,
+    SideSpec,
+)
 from switchover.scenarios.faults import Fault
 
 _CASE = pydantic.TypeAdapter(Case)
-DEVICE_KINDS: tuple[type[AnyDevice], ...] = (DeviceSpec, FunctionSpec)
+DEVICE_KINDS: tuple[type[AnyDevice], ...] = (DeviceSpec, MediatedSpec, FunctionSpec)
 DEVICE_FIELDS = tuple(
     dict.fromkeys(
         field.name for kind in DEVICE_KINDS for field in sorted(fields(kind), key=lambda one: bool(one.kw_only))
     )
 )
-"""What a record keeps of a device, of whichever kind: one with a ``pci`` is a PCI function. What its kind does not have
-is as it is by default."""
+"""What a record keeps of a device, of whichever kind: one with a ``pci`` is a PCI function, else its type tells. What
+its kind does not have is as it is by default."""
+
+
+def _tell_kind(given: object) -> str:
+    """Of a device as a record has it."""
+    if isinstance(given, Mapping) and given.get("pci"):
+        return "function"
+    mdev_type = given.get("type", TYPE) if isinstance(given, Mapping) else TYPE
+    return "reference" if is_reference(str(mdev_type)) else "mediated"
+
+
 _OTHERS = {**asdict(DeviceSpec()), **asdict(FunctionSpec(pci=""))}
 _DEVICES: pydantic.TypeAdapter[list[AnyDevice]] = pydantic.TypeAdapter(
     list[
         Annotated[
-            Annotated[DeviceSpec, pydantic.Tag("reference")] | Annotated[FunctionSpec, pydantic.Tag("function")],
-            pydantic.Discriminator(
-                lambda given: "function" if isinstance(given, Mapping) and given.get("pci") else "reference"
-            ),
+            Annotated[DeviceSpec, pydantic.Tag("reference")]
+            | Annotated[MediatedSpec, pydantic.Tag("mediated")]
+            | Annotated[FunctionSpec, pydantic.Tag("function")],
+            pydantic.Discriminator(_tell_kind),
         ]
     ]
 )

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from switchover.devices.reference import Knobs
+from switchover.devices.known_types import is_reference
+from switchover.devices.reference import TYPE, Knobs
 from switchover.migration.phases import Action
 from switchover.record.errors import UsageError
 from switchover.record.paths import data_directory
@@ -258,7 +259,7 @@ class _Checks:
                     self.places[placed] = self.name_place([*path, *inner])
         self._check_faults(file, fixed)
         self._check_effects(file, fixed)
-        self._check_functions(with_places)
+        self._check_kinds(with_places, fixed)
         return fixed
 
     def _reject_without_effect(self, key: Key, path: Sequence[str | int]) -> None:
@@ -272,11 +273,12 @@ class _Checks:
                     path, f"has no effect: axes.{axis.name} ({axis.place}) sets it too; leave one of them out"
                 )
 
-    def _check_functions(self, fixed: Sequence[tuple[str, Key]]) -> None:
-        """Keys of PCI functions for devices that are none, and keys of reference devices for functions.
+    def _check_kinds(self, fixed: Sequence[tuple[str, Key]], values: Mapping[Target, object]) -> None:
+        """Keys of PCI functions for devices that are none, and keys of reference devices for others.
 
-        ``fixed``: the keys of tables, each with its place.
+        ``fixed``: the keys of tables, each with its place; ``values``: what they set.
         """
+        knobs = {knob.name for knob in fields(Knobs)}
         always = {target for _, key in fixed for target in key.targets}
         for axis in self.axes:
             always |= {target for target in axis.targets() if all(target in value.changes for value in axis.values)}
@@ -287,8 +289,20 @@ class _Checks:
             functions = [(*target[:3], "pci") for target in key.targets]
             if words & set(FUNCTION_KEYS) and not at_times & set(functions):
                 self.problems.append(f"{place}: has no effect without pci, the address of a PCI function")
-            if words & {"type", *(knob.name for knob in fields(Knobs))} and always.issuperset(functions):
+            if words & {"type", *knobs} and always.issuperset(functions):
                 self.problems.append(f"{place}: has no effect on a PCI function: only reference devices have it")
+            types = sorted({kind for target in key.targets for kind in self._list_types(target, values)})
+            if words & knobs and not any(map(is_reference, types)):
+                text = f"has no effect on a device of type {', '.join(types)}: only reference devices have it"
+                self.problems.append(f"{place}: {text}")
+
+    def _list_types(self, target: Target, fixed: Mapping[Target, object]) -> set[str]:
+        """The types that the device may have which a target is about."""
+        place = (*target[:3], "type")
+        types = {str(value.changes[place]) for axis in self.axes for value in axis.values if place in value.changes}
+        if any(all(place in value.changes for value in axis.values) for axis in self.axes):
+            return types
+        return {*types, str(fixed.get(place, TYPE))}
 
     def _check_faults(self, file: Any, fixed: Mapping[Target, object]) -> None:
         """Each fault has an action, and a phase or a time, from its table or from an axis."""
@@ -429,7 +443,7 @@ class _Checks:
             self.complain(path, "downtime_ms and outside_downtime_ms are told of migrations that complete")
         because = f"{because} (oracle {known.name}: {told.because})"
         expectation = replace(told, because=because, hop=hop).with_bounds_of(bounds)
-        return Rule(name, expectation, axes=when, place=place)
+        return Rule(name, expectation, axes=when, place=place, named=known.name)
 
     def _read_when(
         self, path: Sequence[str | int], when: Mapping[str, Any], key: str = "when"

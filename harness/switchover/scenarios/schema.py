@@ -17,7 +17,7 @@ from switchover.record.checks import CheckId, parse_check_id
 from switchover.record.record import VerdictName
 from switchover.record.toml import suggest
 from switchover.scenarios.bounds import PATTERN, parse_bound
-from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, VfioDeviceSpec
+from switchover.scenarios.case import Case, FunctionSpec, MediatedSpec, VfioDeviceSpec
 from switchover.scenarios.expectation import FAULT_CHECKS, Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.limits import find_expectation_problem
@@ -105,7 +105,14 @@ disk."""
 Guest: Any = make_table("Guest", GuestSpec, GUEST_KEYS)
 
 _DEVICE: dict[str, Any] = {
-    "type": (limited(str, DeviceSpec, "type"), Field(default=TYPE, description="mdev type of the device")),
+    "type": (
+        limited(str, MediatedSpec, "type"),
+        Field(
+            default=TYPE,
+            description="mdev type of the device; with another one than those of the reference device, which begin "
+            "with `refdev-`, knobs do not apply, and `properties` has what a [known type](second-device.md) needs",
+        ),
+    ),
     "properties": (
         dict[str, PropertyValue],
         Field(

@@ -13,6 +13,7 @@ from tests.unit.checks.evidences import failed
 
 from switchover.checks.evidence import count_since
 from switchover.checks.moved_bytes import compare_bytes
+from switchover.devices.reference import Truth
 from switchover.migration.bytes import RESIDUAL_BOUND, MigrationBytes
 from switchover.migration.traces import DeviceBytes
 from switchover.record.checks import CheckId
@@ -110,8 +111,17 @@ def test_bytes_of_a_function_are_those_of_its_traces() -> None:
     assert plain.wire is not None
     devices = (*plain.devices, DeviceBytes("0000:3b:00.2", 7, 3, 1))
     moved = replace(plain, devices=devices, vfio_transferred=90, wire=plain.wire + 10)
-    assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER, ["0000:3b:00.2"])) == []
+    assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER, ["0000:3b:00.2"], 10)) == []
     assert failed(compare_bytes(moved, NAMES, BEFORE, AFTER)) == ["bytes.vfio.transferred"]
+
+
+@pytest.mark.parametrize("loaded", [0, 9, 11])
+def test_bytes_without_counters_arrive_by_the_traces_of_both_sides(loaded: int) -> None:
+    """What the source's traces read of a device that counts nothing has to be what the destination's traces loaded."""
+    moved = replace(make_moved(0, 0), devices=(DeviceBytes("uuid", 7, 3, 1),), vfio_transferred=10)
+    none: tuple[tuple[Truth, ...], tuple[Truth, ...]] = ((), ())
+    assert "bytes.vfio.loaded" in failed(compare_bytes(moved, [], none, none, ["uuid"], loaded))
+    assert "bytes.vfio.loaded" not in failed(compare_bytes(moved, [], none, none, ["uuid"], 10))
 
 
 def test_bytes_of_a_function_that_is_saved_by_threads() -> None:

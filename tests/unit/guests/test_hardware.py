@@ -83,6 +83,13 @@ def test_what_comes_before_what() -> None:
     assert words.index("-object") < words.index("-device")
 
 
+def test_words_as_they_are() -> None:
+    """Further arguments come after all devices, each as it is."""
+    words = build(qemu_devices=("edu",), qemu_arguments=("-global", "migration.x=on", "-only-migratable"))
+    start = words.index("-global")
+    assert words[start - 2 : start + 3] == ["-device", "edu", "-global", "migration.x=on", "-only-migratable"]
+
+
 def test_the_nic() -> None:
     """Its properties after the harness's, of which one can be changed; an empty value leaves one out; with several
     queues the tap has as many.

@@ -57,6 +57,7 @@ def make_lab(**changes: Any) -> Lab:
         ({"qemu": "qemu-mine"}, "its QEMU, qemu-mine, is no image"),
         ({"iommu": "intel-iommu"}, "its IOMMU looks at devices when the machine starts"),
         ({"qemu_devices": ("edu",)}, "it has devices or objects of its own"),
+        ({"qemu_arguments": ("-only-migratable",)}, "its QEMU has arguments of its own"),
         ({"qemu_objects": ("rng-builtin,id=a",)}, "it has devices or objects of its own"),
         ({"firmware": "/b.bin"}, "its firmware is none of the project's"),
     ],

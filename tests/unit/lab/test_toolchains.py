@@ -37,9 +37,10 @@ def test_names() -> None:
         "kernel-6.12-rt",
         "kernel-6.12-rt-root",
         "ovmf",
+        "mtty",
     ]
-    assert find_toolchains(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt", "ovmf"]
-    assert list_unbuilt(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt", "ovmf"]
+    assert find_toolchains(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt", "ovmf", "mtty"]
+    assert list_unbuilt(names) == ["qemu-11.1", "qemu-7.2", "kernel-6.12-rt", "ovmf", "mtty"]
 
 
 @pytest.fixture
@@ -77,6 +78,17 @@ def test_firmware_is_where_debian_has_it(world: World) -> None:
     mount, link = world.commands[-2:]
     assert link[-2] == mount[-2]
     assert {str(Path(file).parent) for file in GuestSpec(firmware="ovmf").firmware_files} == {link[-1]}
+
+
+def test_a_module_is_loaded(world: World) -> None:
+    """From its disk, unless the kernel has it; of a lab host that has the disk already, too."""
+    provide_toolchain(world.lab, "hosta", "mtty")
+    mount, _, load = world.commands[-3:]
+    assert load[-2:] == (f"{mount[-2]}/mtty.ko", "mtty")
+    assert "insmod" in load[2]
+    world.mounted = True
+    provide_toolchain(world.lab, "hosta", "mtty")
+    assert world.commands[-1] == load
 
 
 def test_a_disk_that_is_there(world: World) -> None:

@@ -27,7 +27,16 @@ from switchover.repro import script as render_module
 from switchover.repro.script import render_script
 from switchover.repro.shell import quote, render_here_document, render_variable
 from switchover.runner.standard import PRE_COPY_ON
-from switchover.scenarios.case import Case, DeviceSpec, FunctionSpec, Hop, SideSpec, make_case, with_driver
+from switchover.scenarios.case import (
+    Case,
+    DeviceSpec,
+    FunctionSpec,
+    Hop,
+    SideSpec,
+    make_case,
+    make_mediated,
+    with_driver,
+)
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import render_settings
@@ -60,6 +69,7 @@ FUNCTIONS = SideSpec(
     ),
 )
 
+MEDIATED = SideSpec(devices=(make_mediated("mtty-2"), make_mediated("nobody-1", "second")))
 HARDWARE = SideSpec(
     GuestSpec(
         firmware="ovmf",
@@ -106,6 +116,7 @@ SCRIPTS = {
     "odd": record_of(Case("x; rm -rf /\n$(id)", ODD, replace(ODD, devices=()))),
     "disk": record_of(make_case("disk", SideSpec(GuestSpec(disk="/it's $HOME", disk_format="qcow2")))),
     "functions": record_of(make_case("functions", FUNCTIONS)),
+    "mediated": record_of(make_case("mediated", MEDIATED)),
     "every fault": record_of(with_faults(*Action)),
     "unix": record_of(replace(with_faults(*Action), settings=MigrationSettings(transport="unix"))),
     "file": record_of(replace(PRE_COPY_ON, settings=MigrationSettings(transport="file"))),
@@ -150,6 +161,18 @@ def test_the_script_is_sound(name: str, tmp_path: Path) -> None:
     assert all(line.isprintable() and len(line) <= 120 for line in comments)
     assert "fw_cfg" not in text
     assert "PRIVATE" not in text
+
+
+def test_a_device_that_is_not_ours() -> None:
+    """It is made by its type, wherever such devices are made, and has no knobs; the module that it needs is named."""
+    script = render_script(SCRIPTS["mediated"])
+    _, _, side = script.partition("start_source() {")
+    assert 'make_device "$SOURCE_UUID_1" mtty-2' in side
+    assert 'make_device "$SOURCE_UUID_2" nobody-1' in side
+    assert "    knob " not in side
+    assert "mediated devices of type mtty-2: the kernel module mtty, loaded" in script
+    assert "x-device-dirty-page-tracking=off" in side
+    assert "refdev, loaded" not in script
 
 
 def test_what_a_guests_hardware_needs_is_made() -> None:
@@ -407,6 +430,7 @@ def test_nothing_of_a_record_is_run(tmp_path: Path, driver: str, around: str) ->
         firmware=hostile,
         qemu_objects=(hostile,),
         qemu_devices=(hostile,),
+        qemu_arguments=(hostile,),
     )
     side = SideSpec(guest, (device, function))
     named = {hostile: hostile} if driver == "qmp" else {}

@@ -20,7 +20,7 @@ from switchover.record.errors import CommandFailed, HostLost, Refused, Switchove
 from switchover.runner import side as side_module
 from switchover.runner.host_pair import Endpoint, HostPair
 from switchover.runner.side import Side, exchange_devices, start_side
-from switchover.scenarios.case import DeviceSpec, SideSpec, with_one_device
+from switchover.scenarios.case import DeviceSpec, SideSpec, make_mediated, with_one_device
 
 KEYS = GuestKeys("ssh-ed25519 AAAA login", "private", "host private", "host public")
 SPEC = with_one_device(Knobs())
@@ -35,6 +35,8 @@ def label(method: str, argument: str) -> str:
             return "remove device"
         case "run" if "knobs" in argument:
             return "set knobs"
+        case "run" if "nobody-1" in argument:
+            return "find parent"
         case "run" if "pkill" in argument:
             return "end processes"
         case "run":
@@ -86,6 +88,24 @@ def test_words_of_the_host_are_given_to_the_guest(monitor: FakeMonitor, loop: Lo
     for words in ("pci=lastbus=0", ""):
         with start_side(SPEC, host, "source", KEYS, loop, incoming=False, words=words) as side:
             assert side.guest.spec.append == words
+    host.close()
+
+
+def test_a_device_that_is_not_ours(monitor: FakeMonitor, loop: LoopThread) -> None:
+    """It is made where its host makes such devices, passed on by its UUID, and removed once QEMU ended."""
+    spec = SideSpec(devices=(make_mediated("nobody-1", properties={"enable-migration": "on"}),))
+
+    def answer(argv: Sequence[str]) -> bytes:
+        return b"/sys/devices/virtual/nobody\n" if "mdev_bus" in " ".join(argv) else b""
+
+    host = FaultyHost(label, monitor.path, outputs=answer)
+    with start_side(spec, host, "source", KEYS, loop, incoming=False) as side:
+        (passed,) = side.guest.launch.devices
+        assert passed.sysfsdev == side.mediated["dut"].sysfs
+        assert dict(passed.properties) == {"enable-migration": "on"}
+        assert (side.devices, side.function_numbers) == ((), [])
+    steps = ["find parent", "make device", *STEPS[2:], "kill process", "remove files", "remove device"]
+    assert host.log == steps
     host.close()
 
 

@@ -24,6 +24,11 @@ ZLIB = 'migration.parameters.multifd-compression = "zlib"'
 FUNCTION = 'device.pci = "0000:01:00.0"'
 PLAIN, VARIANT = (f'{FUNCTION}, device.vfio_driver = "{driver}"' for driver in ("vfio-pci", "mlx5_vfio_pci"))
 
+MTTY, MTTY_AUTO = 'device.type = "mtty-2"', 'device.properties.enable-migration = "auto"'
+OWN_TRACKING = 'device.properties.x-device-dirty-page-tracking = "on"'
+ACK_LEGACY, LATE = "migration.switchover-ack-legacy", "device.properties.x-migration-load-config-after-iter"
+LIMIT = "device.properties.x-migration-max-queued-buffers-size"
+
 EXAMPLES = [
     *HARDWARE_EXAMPLES,
     *TRANSPORT_EXAMPLES,
@@ -32,6 +37,22 @@ EXAMPLES = [
      "d: VFIO migration is not supported in kernel"),
     ("enable-migration-on-without-migration", 'destination.device.migration = "off"', "", V.REFUSED, "",
      "d: VFIO migration init failed: migration is not supported in kernel"),
+    ("only-migratable", 'qemu_arguments = ["-only-migratable"], device.properties.enable-migration = "auto"',
+     'qemu_arguments = ["-only-migratable"]', V.REFUSED, "",
+     "vfio 1: disallowing migration blocker (--only-migratable) for: d: VFIO device doesn't support device and IOMMU"),
+    ("only-migratable", f'{MTTY}, destination.qemu_arguments = ["-only-migratable"], {MTTY_AUTO}',
+     f'{MTTY}, {MTTY_AUTO}, {OWN_TRACKING}, qemu_arguments = ["-only-migratable"]', V.REFUSED, "",
+     "disallowing migration blocker (--only-migratable) for: d: VFIO device doesn't support device and IOMMU"),
+    ("no-dirty-tracking", f"{MTTY}, {MTTY_AUTO}", MTTY, V.BLOCKED, "source",
+     "d: VFIO device doesn't support device and IOMMU dirty tracking"),
+    ("viommu-with-own-dirty-tracking", f'{MTTY}, {MTTY_AUTO}, {OWN_TRACKING}, iommu = "virtio-iommu-pci"',
+     f"{MTTY}, {MTTY_AUTO}, {OWN_TRACKING}", V.BLOCKED, "source",
+     "d: Migration is currently not supported with vIOMMU enabled"),
+    ("other-device-type", f'source.{MTTY}, destination.device.type = "mtty-1"', MTTY, V.FAILED, "destination",
+     f"error while loading state section id 36({SECTION})"),
+    ("other-device-configuration", 'destination.device.properties.x-pci-device-id = "0x1234"',
+     'device.properties.x-pci-device-id = "0x1234"', V.FAILED, "destination",
+     "d: Failed to load device config space"),
     ("enable-migration-on-with-generic-driver", f'{PLAIN}, destination.device.properties.enable-migration = "on"',
      VARIANT, V.REFUSED, "",
      "0000:01:00.0: VFIO migration is not supported in kernel"),
@@ -396,6 +417,23 @@ BY_QEMU = [
      "source", "ack-starved"),
     ("ack-at-source-only-without-pre-copy", "qemu-11.1", "qemu-11.1",
      f'{ACK_AT_SOURCE}, device.pre_copy = "off", machine = "pc-q35-11.0"', V.HUNG, "source", "ack-starved"),
+    *((rule, "qemu-11.1", "qemu-11.1",
+       f'{ACK}, device.pre_copy = "off", {side}.qemu_arguments = ["-global", "{ACK_LEGACY}=on"]',
+       V.HUNG, "source", said)
+      for rule, side, said in (("one-shot-ack-at-source-only", "source", "ack-starved"),
+                               ("one-shot-ack-at-destination-only", "destination",
+                                "Switchover ack pending num underflowed"))),
+    ("", "qemu-11.1", "qemu-11.1",
+     f'{ACK}, device.pre_copy = "off", qemu_arguments = ["-global", "{ACK_LEGACY}=on"]', V.COMPLETED, "", ""),
+    ("late-config-at-source-only", "qemu-11.1", "qemu-11.1", f'{MULTIFD}, source.{LATE} = "on"', V.FAILED,
+     "destination", "d: got DEV_CONFIG_LOAD_READY but was disabled"),
+    ("late-config-at-destination-only", "qemu-11.1", "qemu-11.1", f'{MULTIFD}, destination.{LATE} = "on"', V.HUNG,
+     "destination", "no progress at the destination"),
+    ("", "qemu-11.1", "qemu-11.1", f'{MULTIFD}, {LATE} = "on"', V.COMPLETED, "", ""),
+    ("", "qemu-11.1", "qemu-11.1", f'source.{LATE} = "on"', V.COMPLETED, "", ""),
+    ("queued-buffers-exceed-their-limit", "qemu-11.1", "qemu-11.1", f'{MULTIFD}, destination.{LIMIT} = "1"', V.FAILED,
+     "destination", "d: queuing state buffer 1048576 would exceed the size max of 1"),
+    ("", "qemu-11.1", "qemu-11.1", f'{MULTIFD}, source.{LIMIT} = "1"', V.COMPLETED, "", ""),
     ("", "qemu-11.1", "qemu-11.1", f'{ACK_AT_SOURCE}, device.pre_copy = "off"', V.COMPLETED, "", ""),
     ("", "qemu-11.1", "qemu-11.1", f'{ACK}, source.device.pre_copy = "off"', V.COMPLETED, "", ""),
     ("x-allow-pre-copy-of-old-machines", "qemu-x-allow-pre-copy", "qemu-x-allow-pre-copy",

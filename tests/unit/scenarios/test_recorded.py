@@ -16,7 +16,15 @@ from switchover.migration.settings import MigrationSettings
 from switchover.record.errors import UsageError
 from switchover.record.record import Record, Verdict, VerdictName, parse_record, render_record
 from switchover.runner.standard import PRE_COPY_ON
-from switchover.scenarios.case import DEVICE_PROPERTIES, Case, DeviceSpec, FunctionSpec, SideSpec, make_case
+from switchover.scenarios.case import (
+    DEVICE_PROPERTIES,
+    Case,
+    DeviceSpec,
+    FunctionSpec,
+    MediatedSpec,
+    SideSpec,
+    make_case,
+)
 from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.faults import Fault
 from switchover.scenarios.recorded import parse_case, render_settings, select_case, select_record
@@ -39,10 +47,16 @@ SIDES = st.builds(
             st.builds(
                 DeviceSpec,
                 TEXT,
-                TEXT,
+                TEXT.map("refdev-{}".format),
                 st.builds(
                     Knobs, pre_copy=st.booleans(), irq_rates=st.lists(NUMBER, max_size=3).map(tuple), fail_at=TEXT
                 ),
+                properties=st.dictionaries(TEXT, TEXT, max_size=2),
+            ),
+            st.builds(
+                MediatedSpec,
+                TEXT,
+                type=TEXT.filter(lambda text: not text.startswith("refdev-")),
                 properties=st.dictionaries(TEXT, TEXT, max_size=2),
             ),
             st.builds(

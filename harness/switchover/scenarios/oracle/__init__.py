@@ -13,7 +13,12 @@ from switchover.scenarios.oracle.blocked import BLOCKED, BLOCKERS
 from switchover.scenarios.oracle.capabilities import REFUSED_CAPABILITIES, UNLIKE_CAPABILITIES
 from switchover.scenarios.oracle.convergence import CONVERGENCE
 from switchover.scenarios.oracle.cpus import CPUS, REFUSED_CPUS
-from switchover.scenarios.oracle.differences import DEVICE_SECTIONS, OTHER_SECTIONS, STREAM_HEADS
+from switchover.scenarios.oracle.differences import (
+    DEVICE_CONFIGURATION,
+    DEVICE_SECTIONS,
+    OTHER_SECTIONS,
+    STREAM_HEADS,
+)
 from switchover.scenarios.oracle.doings import DOINGS, DONE_WITHOUT_HARM
 from switchover.scenarios.oracle.faults import DEVICE_FAULTS, FOUND_BY_CHECKS, MADE_FAULTS
 from switchover.scenarios.oracle.hardware import HARDWARE_BLOCKED, HARDWARE_DIFFERENCES, HARDWARE_REFUSED
@@ -104,6 +109,7 @@ GROUPS = (
     Group("State of devices over multifd", MULTIFD),
     Group("The migration has no end", CONVERGENCE),
     Group("The two sides differ in what comes in the downtime", OTHER_SECTIONS),
+    Group("The two sides show a device otherwise", DEVICE_CONFIGURATION),
     Group("The device fails, and the migration completes", FOUND_BY_CHECKS),
     Group("The device's stream has another version, and is taken", READ_VERSIONS),
     Group("Whether pre-copy is used", PRE_COPY),

@@ -9,7 +9,6 @@ from switchover.scenarios.oracle.refused import (
     has_generic_driver,
     knows_protocol_1_only,
     lacks,
-    list_enabled,
 )
 from switchover.scenarios.oracle.rule import make_rule
 from switchover.scenarios.oracle.traits import Traits
@@ -84,9 +83,41 @@ BLOCKERS = (
         "source",
         aliases=("B3",),
         says="VFIO device doesn't support device and IOMMU dirty tracking",
-        because="the reference device logs no DMA itself and has no IOMMU, and only enable-migration=on allows that",
+        because="the device logs no DMA itself, or is not to be asked for it, and has no IOMMU; only "
+        "enable-migration=on allows that",
         source=REALIZE,
-        when=lambda traits: "auto" in list_enabled(traits.source),
+        when=lambda traits: lacks(traits.source, "auto", lambda device: not device.logs_dma),
+    ),
+    make_rule(
+        "several-devices-one-without-p2p-blocks",
+        "The source has several devices of which one does not offer P2P, and the last has enable-migration=auto.",
+        V.BLOCKED,
+        "source",
+        says="Multiple VFIO devices migration is supported only if all of them support P2P migration",
+        because="what makes realize of a device with enable-migration=on fail adds a blocker for one with auto; it is "
+        "looked for as each device comes",
+        source="QEMU 10.2, hw/vfio/migration.c: vfio_block_multiple_devices_migration",
+        when=lambda traits: (
+            len(traits.source.devices) > 1
+            and traits.source.any_device(lambda device: not device.p2p)
+            and traits.source.devices[-1].property_of("enable-migration", "auto") == "auto"
+        ),
+    ),
+    make_rule(
+        "viommu-with-own-dirty-tracking",
+        "The guest has an emulated IOMMU, and a device with enable-migration=auto that tracks dirty pages itself.",
+        V.BLOCKED,
+        "source",
+        says="Migration is currently not supported with vIOMMU enabled",
+        because="the ranges that such a device is to track are those of the guest's memory, and behind an IOMMU there "
+        "are others; 11.0 and newer block for this alone",
+        source="QEMU 10.0, hw/vfio/migration.c: vfio_migration_realize, vfio_viommu_preset",
+        when=lambda traits: (
+            bool(traits.source.hardware.iommu)
+            and traits.source.any_device(
+                lambda device: device.logs_dma and device.property_of("enable-migration", "auto") == "auto"
+            )
+        ),
     ),
 )
 """What devices tell QEMU as soon as it has them. libvirt asks for them before it compares the two sides."""

@@ -96,3 +96,32 @@ OTHER_SECTIONS = (
     ),
 )
 """All other sections come in the downtime."""
+
+
+def _has_other_ids(traits: Traits) -> bool:
+    """Whether vfio-pci shows the guest of a side other ids of a device."""
+    pairs = zip(traits.source.devices, traits.destination.devices, strict=False)
+    return any(
+        source.property_of(name, "") != destination.property_of(name, "")
+        for source, destination in pairs
+        for name in _SHOWN
+    )
+
+
+_SHOWN = ("x-pci-vendor-id", "x-pci-device-id", "x-pci-sub-vendor-id", "x-pci-sub-device-id")
+"""Of vfio-pci: ids in the configuration space, instead of those of the device."""
+
+DEVICE_CONFIGURATION = (
+    make_rule(
+        "other-device-configuration",
+        "vfio-pci shows other ids of a device at the destination (x-pci-device-id and its like).",
+        V.FAILED,
+        "destination",
+        says="Failed to load device config space",
+        because="a device's configuration space comes with its state, and what a guest cannot write there must be the "
+        "same",
+        source="QEMU 10.0, hw/vfio/migration.c: vfio_load_device_config_state; hw/pci/pci.c: get_pci_config_device",
+        when=_has_other_ids,
+    ),
+)
+"""It comes at the end of a device's state."""

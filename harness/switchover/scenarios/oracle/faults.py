@@ -138,6 +138,19 @@ DEVICE_FAULTS = (
         words=_name_errno,
     ),
     make_rule(
+        "dma-logging-that-nobody-reads",
+        "A device says that it logs its DMA, QEMU is to ask it, and the host's kernel has no CONFIG_IOMMUFD_DRIVER.",
+        V.FAILED,
+        "source",
+        says="Failed to get DMA logging report",
+        because="logging is started without an error, and without that option, as in Debian's kernels, every report of "
+        "dirty pages is EOPNOTSUPP; what a host's kernel has of it a case does not know",
+        source="Linux 6.12, include/linux/iova_bitmap.h; drivers/vfio/vfio_main.c: "
+        "vfio_ioctl_device_feature_logging_report; QEMU 10.0, hw/vfio/container-base.c",
+        when=lambda traits: traits.source.any_device(lambda device: device.logs_dma),
+        automatic=False,
+    ),
+    make_rule(
         "device-fails-read",
         "A device of the source fails a read of its state.",
         V.FAILED,
@@ -187,9 +200,10 @@ DEVICE_FAULTS = (
         "destination",
         aliases=("D device type",),
         reason=LOADS,
-        because="the stream's header has the number of vectors, and the destination's device fails the write of a "
-        "wrong one; QEMU names the section",
-        source="images/modules/refdev/load.c; QEMU 10.0, migration/savevm.c: qemu_loadvm_section_part_end",
+        because="the stream's header has the number of vectors, or of mtty the number of ports, and the destination's "
+        "device fails the write of a wrong one; QEMU names the section",
+        source="images/modules/refdev/load.c; Linux 6.12, samples/vfio-mdev/mtty.c: mtty_resume_write; QEMU 10.0, "
+        "migration/savevm.c: qemu_loadvm_section_part_end",
         when=lambda traits: [d.type for d in traits.source.devices] != [d.type for d in traits.destination.devices],
     ),
 )

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """State of devices over multifd (x-migration-multifd-transfer) on one side only, or without multifd. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from switchover.migration.progress import HangKind
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.capabilities import compresses
 from switchover.scenarios.oracle.qemus import TRANSFER
 from switchover.scenarios.oracle.rule import make_rule
-from switchover.scenarios.oracle.traits import SideTraits, Traits
+from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits
 
 V = VerdictName
+LATE_CONFIG = "x-migration-load-config-after-iter"
+"""Of vfio-pci: whether a device's configuration is loaded only after all that is loaded while the guest runs."""
+QUEUE_LIMIT = "x-migration-max-queued-buffers-size"
+"""Of vfio-pci: how many bytes of a device's state may wait at the destination."""
+BUFFER = 4096
+"""Bytes that a buffer of a device's state surely has, if the device has state: QEMU's are of 1 MiB."""
 _UNSUPPORTED = "Multifd device transfer requested but unsupported in the current config"
 _SETUP = "QEMU 10.2, hw/vfio/migration-multifd.c: vfio_multifd_setup"
 
@@ -40,6 +47,30 @@ def _pairs(traits: Traits) -> Iterator[tuple[bool, bool]]:
         for number, side in enumerate(traits.sides())
     )
     return zip(source, destination, strict=False)
+
+
+def _list_transferring(traits: Traits) -> list[tuple[DeviceTraits, DeviceTraits]]:
+    """Devices whose state goes over multifd at both sides, as each side has them."""
+    pairs = zip(traits.source.devices, traits.destination.devices, strict=False)
+    return [pair for pair, ways in zip(pairs, _pairs(traits), strict=False) if ways == (True, True)]
+
+
+def _loads_late(source: str, destination: str) -> Callable[[Traits], bool]:
+    """Whether the sides of a device say so of when its configuration is loaded; on x86 auto is off."""
+    return lambda traits: any(
+        [device.property_of(LATE_CONFIG, "off").replace("auto", "off") for device in pair] == [source, destination]
+        for pair in _list_transferring(traits)
+    )
+
+
+def _overflows(traits: Traits) -> bool:
+    """Whether the destination may hold back less than a single buffer that comes."""
+    return any(0 < _read_size(there.property_of(QUEUE_LIMIT, "")) < BUFFER for _, there in _list_transferring(traits))
+
+
+def _read_size(text: str) -> int:
+    """A number of bytes; 0: none, or not in digits."""
+    return int(text) if text.isdecimal() else 0
 
 
 MULTIFD_SETUP = (
@@ -102,5 +133,37 @@ MULTIFD = (
         because="the destination gets in the main stream what it waits for on multifd's channels",
         source="QEMU 10.2, hw/vfio/migration.c: vfio_load_state",
         when=lambda traits: (False, True) in _pairs(traits),
+    ),
+    make_rule(
+        "queued-buffers-exceed-their-limit",
+        "A device's state goes over multifd, and x-migration-max-queued-buffers-size of the destination is less than "
+        "one of its buffers.",
+        V.FAILED,
+        "destination",
+        says="queuing state buffer %s would exceed the size max of %s",
+        because="a buffer counts from the moment at which it comes, also if it is the next one to be loaded",
+        source="QEMU 10.2, hw/vfio/migration-multifd.c: vfio_load_state_buffer_insert",
+        when=_overflows,
+    ),
+    make_rule(
+        "late-config-at-source-only",
+        "A device's state goes over multifd, and only the source has x-migration-load-config-after-iter=on.",
+        V.FAILED,
+        "destination",
+        says="got DEV_CONFIG_LOAD_READY but was disabled",
+        because="the source says in the main stream when the configuration may be loaded, to a destination that does "
+        "not wait for it",
+        source="QEMU 10.2, hw/vfio/migration-multifd.c: vfio_load_state_config_load_ready",
+        when=_loads_late("on", "off"),
+    ),
+    make_rule(
+        "late-config-at-destination-only",
+        "A device's state goes over multifd, and only the destination has x-migration-load-config-after-iter=on.",
+        V.HUNG,
+        "destination",
+        reason=f"^{HangKind.NO_PROGRESS}",
+        because="the destination waits for the source to say that the configuration may be loaded, and it never does",
+        source="QEMU 10.2, hw/vfio/migration-multifd.c: vfio_load_bufs_thread",
+        when=_loads_late("off", "on"),
     ),
 )

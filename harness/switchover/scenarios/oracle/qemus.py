@@ -4,7 +4,7 @@
 A version stands here only to tell binaries apart where something was seen with them that none can be asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from switchover.devices.abilities import Ability, QemuAbilities
@@ -38,8 +38,8 @@ class QemuTraits:
     """What the machine type makes of ``x-allow-pre-copy``, ``on`` or ``off``; empty: there is no such property."""
 
 
-def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
-    """``machine``: a machine type or an alias of one."""
+def make_qemu_traits(abilities: QemuAbilities, machine: str, given: Mapping[str, str] | None = None) -> QemuTraits:
+    """``machine``: a machine type or an alias of one; ``given``: properties that ``-global`` sets."""
 
     def compat(qom_type: str, name: str) -> str | None:
         return abilities.compat_value(machine, qom_type, name)
@@ -48,13 +48,14 @@ def make_qemu_traits(abilities: QemuAbilities, machine: str) -> QemuTraits:
     knows_legacy_ack = any(
         _LEGACY_ACK in [(kind, key) for kind, key, _ in one.compat or ()] for one in abilities.machines
     )
+    legacy_ack = (given or {}).get(".".join(_LEGACY_ACK)) or compat(*_LEGACY_ACK) or "off"
     can_pre_copy = abilities.can(Ability.PROPERTY, "x-allow-pre-copy")
     return QemuTraits(
         version=abilities.version,
         aliases=tuple((one.alias, one.name) for one in abilities.machines if one.alias),
         properties=frozenset(abilities.vfio_pci),
         speaks_version_2=not abilities.can(Ability.TRACE, BY_VERSION_1),
-        reusable_ack=knows_legacy_ack and compat(*_LEGACY_ACK) is None,
+        reusable_ack=knows_legacy_ack and _on_off(legacy_ack) == "off",
         switchover_start=has_transfer and compat(*_SWITCHOVER_START) is None,
         transfer=(compat("vfio-pci", TRANSFER) or "auto") if has_transfer else "",
         allow_pre_copy=_on_off(compat("vfio-pci", "x-allow-pre-copy") or "on") if can_pre_copy else "",

@@ -7,7 +7,7 @@ from switchover.devices.binding import GENERIC
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import PRE_COPY_PROPERTY
 from switchover.scenarios.oracle.rule import make_rule
-from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits, is_by_libvirt
+from switchover.scenarios.oracle.traits import DeviceTraits, SideTraits, Traits, is_by_libvirt, list_started
 
 V = VerdictName
 NO_STOP_COPY = "Migration couldn't be initialized|STOP_COPY is not supported"
@@ -19,7 +19,7 @@ is not supported in kernel``."""
 
 
 def lacks(side: SideTraits, enabled: str, condition: Callable[[DeviceTraits], bool]) -> bool:
-    """Whether a reference device with this ``enable-migration`` meets a condition."""
+    """Whether a device of known behaviour with this ``enable-migration`` meets a condition."""
     return side.any_device(
         lambda device: device.property_of("enable-migration", "auto") == enabled and condition(device)
     )
@@ -34,7 +34,7 @@ def has_generic_driver(side: SideTraits, enabled: str) -> bool:
 
 
 def list_enabled(side: SideTraits) -> set[str]:
-    """Values of ``enable-migration`` over the reference devices."""
+    """Values of ``enable-migration`` over the devices of known behaviour."""
     return {device.property_of("enable-migration", "auto") for device in side.devices}
 
 
@@ -50,6 +50,15 @@ def _has_one_without_p2p(traits: Traits) -> bool:
     )
 
 
+def _has_blocker(side: SideTraits) -> bool:
+    """Whether a device of a side blocks migrations, as far as is known of it."""
+    return (
+        "off" in side.all_of("enable-migration", "auto")
+        or lacks(side, "auto", lambda device: not (device.migration and device.stop_copy and device.logs_dma))
+        or has_generic_driver(side, "auto")
+    )
+
+
 REFUSED = (
     make_rule(
         "x-allow-pre-copy-on-a-release",
@@ -61,6 +70,15 @@ REFUSED = (
         source="qemu-devel, 2023-06-21, <20230621111201.29729-1-avihaih@nvidia.com>",
         when=lambda traits: any(side.all_of(PRE_COPY_PROPERTY, "") != {""} for side in traits.sides()),
         automatic=False,
+    ),
+    make_rule(
+        "only-migratable",
+        "QEMU has -only-migratable, and a device that would block migrations.",
+        V.REFUSED,
+        says="disallowing migration blocker (--only-migratable) for: ",
+        because="with it nothing may add a migration blocker: realize of the device fails, with the blocker's text",
+        source="QEMU 10.0, migration/migration.c: migrate_add_blocker_modes",
+        when=lambda traits: any(side.guest.is_only_migratable and _has_blocker(side) for side in list_started(traits)),
     ),
     make_rule(
         "enable-migration-on-without-migration",

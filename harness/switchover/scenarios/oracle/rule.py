@@ -34,6 +34,8 @@ class Rule:
     """Of a scenario's rule, by the name of an axis, the words of its values that the rule is for."""
     place: str = ""
     """Of a scenario's rule, its file and line."""
+    named: str = ""
+    """Of a scenario's rule, that of the oracle whose expectation it is; empty: it has its own."""
     only_bounds: bool = False
     """Of a scenario's rule, whether it only sets bounds, and the oracle decides what else is expected."""
     automatic: bool = True

@@ -26,7 +26,7 @@ class Sighting:
 
 
 Sightings = Mapping[str, tuple[Sighting, ...]]
-"""By the name of a rule, one for each case and its programs."""
+"""By the name of a rule, or of a row (:mod:`rows`) for cases without one, one for each case and its programs."""
 
 
 def parse_seen(text: str) -> Sightings:

@@ -4,7 +4,7 @@
 from switchover.migration.progress import HangKind
 from switchover.record.record import VerdictName
 from switchover.scenarios.oracle.rule import make_rule
-from switchover.scenarios.oracle.traits import Traits, is_by_libvirt, is_paused
+from switchover.scenarios.oracle.traits import SideTraits, Traits, is_by_libvirt, is_paused
 
 V = VerdictName
 _NOT_USED = "Received INIT_DATA_SENT but switchover ack is not used"
@@ -26,12 +26,51 @@ def _acks(traits: Traits) -> tuple[bool, bool]:
     return "switchover-ack" in source, "switchover-ack" in destination
 
 
+def _has_reusable_ack(side: SideTraits, *, reusable: bool) -> bool:
+    """Whether a side's QEMU is known to have that ack; one that is not known has neither."""
+    return side.qemu is not None and side.qemu.reusable_ack is reusable
+
+
 def _waits_for_any(traits: Traits) -> bool:
     """Whether the source waits for an ack of a destination that has no reason to give one; that of 11.1 does not."""
     return traits.source.qemu is None or not traits.source.qemu.reusable_ack
 
 
 SWITCHOVER_ACK = (
+    make_rule(
+        "one-shot-ack-at-source-only",
+        "switchover-ack is on at both sides, one-shot at the source (switchover-ack-legacy) and reusable at the "
+        "destination, and the source's device has no pre-copy.",
+        V.HUNG,
+        "source",
+        reason=STARVED,
+        because="the source waits for one ack in any case, and such a destination gives one only if a device asks",
+        source="QEMU 11.1, migration/migration.c: migration_can_switchover",
+        when=lambda traits: (
+            traits.switches_over
+            and _acks(traits) == (True, True)
+            and _has_reusable_ack(traits.source, reusable=False)
+            and _has_reusable_ack(traits.destination, reusable=True)
+            and not traits.source.pre_copy
+        ),
+    ),
+    make_rule(
+        "one-shot-ack-at-destination-only",
+        "switchover-ack is on at both sides, reusable at the source and one-shot at the destination "
+        "(switchover-ack-legacy), and the source's device has no pre-copy.",
+        V.HUNG,
+        "source",
+        reason=f"{STARVED}|Switchover ack pending num underflowed",
+        because="the destination acks what nobody asked for, the source takes that for an error, and its status stays "
+        "active all the same",
+        source="QEMU 11.1, migration/migration.c: source_return_path_thread",
+        when=lambda traits: (
+            _acks(traits) == (True, True)
+            and _has_reusable_ack(traits.source, reusable=True)
+            and _has_reusable_ack(traits.destination, reusable=False)
+            and not traits.source.pre_copy
+        ),
+    ),
     make_rule(
         "ack-with-pre-copy-at-source-only",
         "switchover-ack is on at both sides, and only the source's device has pre-copy.",

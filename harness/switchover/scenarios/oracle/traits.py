@@ -5,6 +5,7 @@ Of sizes, rates and times only what follows from them is here (scenarios/forecas
 traits.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,12 @@ from switchover.migration.phases import Action, Phase
 from switchover.migration.settings import MigrationSettings
 from switchover.scenarios.case import (
     BY_MACHINE,
+    DMA_LOGGING_PROPERTY,
     FAILOVER_PROPERTY,
     PRE_COPY_PROPERTY,
+    AnyDevice,
     Case,
-    DeviceSpec,
-    FunctionSpec,
+    MediatedSpec,
     SideSpec,
 )
 from switchover.scenarios.faults import Fault
@@ -36,7 +38,9 @@ _LAST_WITHOUT = (8, 0)
 
 @dataclass(frozen=True)
 class DeviceTraits:
-    """What rules look at in a reference device: knobs that say what it offers and how it fails, and its properties."""
+    """What rules look at in a reference device, or a mediated one of a known type: knobs, its own or of its model, that
+    say what it offers and how it fails, and its properties.
+    """
 
     migration: bool
     stop_copy: bool
@@ -57,6 +61,8 @@ class DeviceTraits:
     other_version: str = Knobs.other_version
     reach: Reach = Reach.UNASKED
     """Whether the migration comes to the fault that the device is to make."""
+    says_it_logs_dma: bool = False
+    """Whether the device says that it logs what it writes by DMA."""
 
     def property_of(self, name: str, default: str) -> str:
         return dict(self.properties).get(name, default)
@@ -67,6 +73,11 @@ class DeviceTraits:
         return self.fail_at != "none" or self.corrupt != "none"
 
     @property
+    def logs_dma(self) -> bool:
+        """Whether QEMU lets the device itself track dirty pages."""
+        return self.says_it_logs_dma and self.property_of(DMA_LOGGING_PROPERTY, "on") != "off"
+
+    @property
     def pre_copy(self) -> bool:
         """Whether QEMU uses the device's PRE_COPY."""
         return self.offers_pre_copy and "off" not in (self.property_of(PRE_COPY_PROPERTY, "on"), self.by_machine)
@@ -74,10 +85,10 @@ class DeviceTraits:
 
 @dataclass(frozen=True)
 class FunctionTraits:
-    """What rules look at in a PCI function."""
+    """What rules look at in a PCI function, and in a mediated device of a type that nobody knows."""
 
     driver: str
-    """Its driver on the host; empty: the case leaves that to the host."""
+    """Its driver on the host; empty: the case leaves that to the host, or does not know it."""
     properties: frozenset[tuple[str, str]]
     id: str = ""
 
@@ -107,6 +118,8 @@ class GuestTraits:
     on_reboot: str
     mac: str
     driver: str = "qmp"
+    arguments: tuple[str, ...] = ()
+    """Further words of QEMU's command line."""
 
     @property
     def machine_type(self) -> str:
@@ -116,6 +129,18 @@ class GuestTraits:
     @property
     def machine_options(self) -> dict[str, str]:
         pairs = (word.partition("=") for word in self.machine.split(",")[1:])
+        return {name: value for name, _, value in pairs}
+
+    @property
+    def is_only_migratable(self) -> bool:
+        """Whether its QEMU takes nothing that cannot migrate."""
+        return bool({"-only-migratable", "--only-migratable"} & set(self.arguments))
+
+    @property
+    def globals(self) -> dict[str, str]:
+        """Properties that ``-global`` sets, by ``DRIVER.PROPERTY``."""
+        words = itertools.pairwise(self.arguments)
+        pairs = (value.partition("=") for word, value in words if word.lstrip("-") == "global")
         return {name: value for name, _, value in pairs}
 
     @property
@@ -129,7 +154,7 @@ class SideTraits:
 
     guest: GuestTraits
     devices: tuple[DeviceTraits, ...]
-    """Reference devices, which the case itself describes."""
+    """Those of which is known how they behave in a migration: reference devices, and mediated ones of known types."""
     functions: tuple[FunctionTraits, ...] = ()
     hardware: HardwareTraits = field(default_factory=HardwareTraits)
     first: str = ""
@@ -157,7 +182,7 @@ class SideTraits:
         return functions | {device.property_of(name, default) for device in self.devices}
 
     def any_device(self, condition: Callable[[DeviceTraits], bool]) -> bool:
-        """Whether one of the reference devices meets a condition."""
+        """Whether one of the devices whose behaviour is known meets a condition."""
         return any(condition(device) for device in self.devices)
 
 
@@ -227,32 +252,35 @@ class Traits:
 
 def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideTraits:
     """``qemu``: what its QEMU said of itself; None: nobody knows."""
-    asked = make_qemu_traits(qemu, side.guest.machine.partition(",")[0]) if qemu else None
+    guest = make_guest_traits(side.guest)
+    asked = make_qemu_traits(qemu, guest.machine_type, guest.globals) if qemu else None
     devices = tuple(
         DeviceTraits(
-            migration=device.knobs.migration,
-            stop_copy=device.knobs.stop_copy,
-            offers_pre_copy=device.knobs.pre_copy,
-            p2p=device.knobs.p2p,
-            fail_at=device.knobs.fail_at,
-            fail_errno=device.knobs.fail_errno,
-            corrupt=device.knobs.corrupt,
-            stream_version=device.knobs.stream_version,
-            other_version=device.knobs.other_version,
+            migration=knobs.migration,
+            stop_copy=knobs.stop_copy,
+            offers_pre_copy=knobs.pre_copy,
+            p2p=knobs.p2p,
+            fail_at=knobs.fail_at,
+            fail_errno=knobs.fail_errno,
+            corrupt=knobs.corrupt,
+            stream_version=knobs.stream_version,
+            other_version=knobs.other_version,
             type=device.type,
             properties=frozenset(device.given_properties().items()),
             id=device.id,
             by_machine=_by_machine(side.guest.machine, device, asked),
+            says_it_logs_dma=_says_it_logs_dma(device),
         )
-        for device in side.references
+        for device, knobs in side.modelled
     )
+    modelled = {device.id for device, _ in side.modelled}
     functions = tuple(
-        FunctionTraits(device.vfio_driver, frozenset(device.given_properties().items()), device.id)
+        FunctionTraits(getattr(device, "vfio_driver", ""), frozenset(device.given_properties().items()), device.id)
         for device in side.devices
-        if isinstance(device, FunctionSpec)
+        if device.id not in modelled
     )
     return SideTraits(
-        guest=make_guest_traits(side.guest),
+        guest=guest,
         devices=devices,
         functions=functions,
         hardware=make_hardware_traits(side.guest),
@@ -273,10 +301,15 @@ def make_guest_traits(guest: GuestSpec) -> GuestTraits:
         on_reboot=guest.on_reboot,
         mac=guest.mac.lower(),
         driver=guest.driver,
+        arguments=guest.qemu_arguments,
     )
 
 
-def _by_machine(machine: str, device: DeviceSpec, qemu: QemuTraits | None) -> str:
+def _says_it_logs_dma(device: AnyDevice) -> bool:
+    return isinstance(device, MediatedSpec) and device.known is not None and device.known.logs_dma
+
+
+def _by_machine(machine: str, device: AnyDevice, qemu: QemuTraits | None) -> str:
     """What the patch, or the QEMU itself, says of a machine type, if it is to decide."""
     if device.allow_pre_copy != BY_MACHINE:
         return ""
@@ -341,13 +374,13 @@ def join_traits(
 def make_streams(
     source: SideSpec, destination: SideSpec, of_source: SideTraits, faults: Sequence[Fault]
 ) -> tuple[Stream, ...]:
-    """The state of each reference device of the source, on its way."""
-    there = {device.id: device.knobs for device in destination.references}
+    """The state of each device of the source of which it is known how it behaves, on its way."""
+    there = {device.id: knobs for device, knobs in destination.modelled}
     runs = not _pauses_first(faults)
     silent = not (source.guest.traced or destination.guest.traced)
     return tuple(
-        make_stream(device.knobs, there.get(device.id), pre_copy=of_device.pre_copy and runs, silent=silent)
-        for device, of_device in zip(source.references, of_source.devices, strict=True)
+        make_stream(knobs, there.get(device.id), pre_copy=of_device.pre_copy and runs, silent=silent)
+        for (device, knobs), of_device in zip(source.modelled, of_source.devices, strict=True)
     )
 
 
@@ -364,16 +397,16 @@ def with_forecast(
         traits = replace(traits, ending=outlook.ending)
     if not any(device.fails for side in traits.sides() for device in side.devices):
         return traits
-    by_device = {device.id: stream for device, stream in zip(source.references, streams, strict=True)}
+    by_device = {device.id: stream for (device, _), stream in zip(source.modelled, streams, strict=True)}
     paused = is_paused(traits)
 
     def join(name: str, spec: SideSpec, side: SideTraits) -> SideTraits:
         devices = []
-        for device, of_device in zip(spec.references, side.devices, strict=True):
+        for (device, knobs), of_device in zip(spec.modelled, side.devices, strict=True):
             joined = of_device
             if of_device.fails and device.id in by_device:
-                way = Way(name, by_device[device.id], device.knobs.p2p, paused, outlook.ending, terms.timeout_s)
-                point, corrupt, reach = find_reach(device.knobs, way)
+                way = Way(name, by_device[device.id], knobs.p2p, paused, outlook.ending, terms.timeout_s)
+                point, corrupt, reach = find_reach(knobs, way)
                 joined = replace(of_device, fail_at=point, corrupt=corrupt, reach=reach)
             devices.append(joined)
         return replace(side, devices=tuple(devices))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from switchover.catalogue.load import load_catalogue as load_catalogue
     from switchover.catalogue.pythoncases import case as case
     from switchover.devices.reference import Knobs as Knobs
+    from switchover.fronts.testbeds import open_hosts as open_hosts
+    from switchover.fronts.testbeds import open_lab as open_lab
     from switchover.guests.spec import GuestSpec as GuestSpec
     from switchover.guests.spec import HostKey as HostKey
     from switchover.guests.spec import Kernel as Kernel
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
     from switchover.record.version import __version__ as __version__
     from switchover.runner.testbed import Guest as Guest
     from switchover.runner.testbed import Testbed as Testbed
-    from switchover.runner.testbed import open_hosts as open_hosts
-    from switchover.runner.testbed import open_lab as open_lab
     from switchover.runner.testbed import read_irq_recording as read_irq_recording
     from switchover.runner.testbed import record_irq_threads as record_irq_threads
     from switchover.scenarios.building import build_case as build_case
@@ -69,6 +69,7 @@ _PLACES = {
     "catalogue.load": ("Catalogue", "load_catalogue"),
     "catalogue.pythoncases": ("case",),
     "devices.reference": ("Knobs",),
+    "fronts.testbeds": ("open_hosts", "open_lab"),
     "guests.spec": ("GuestSpec", "HostKey", "Kernel", "KeyFile"),
     "hosts.host": ("Completed", "Host"),
     "irq.analysis": ("Analysis", "Placement"),
@@ -90,7 +91,7 @@ _PLACES = {
     "record.rundir": ("read_records",),
     "record.units": ("MIB", "Direction", "Unit"),
     "record.version": ("__version__",),
-    "runner.testbed": ("Guest", "Testbed", "open_hosts", "open_lab", "read_irq_recording", "record_irq_threads"),
+    "runner.testbed": ("Guest", "Testbed", "read_irq_recording", "record_irq_threads"),
     "scenarios.building": ("build_case", "load_cases"),
     "scenarios.case": ("Case", "DeviceSpec", "FunctionSpec", "Hop", "SideSpec"),
     "scenarios.expand": ("PlannedCase",),

@@ -66,6 +66,11 @@ class Avocado:
     place: Path
     settings: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def state(self) -> Path:
+        """Where labs and the history of its jobs are (``XDG_STATE_HOME``)."""
+        return self.place / "state"
+
     def call(self, *words: str, program: str = "avocado", timeout: float = 300) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             self.argv(*words, program=program),
@@ -96,7 +101,8 @@ class Avocado:
         path = f"{self.environment / 'bin'}:{os.environ['PATH']}"
         cache = str(cache_directory().parent)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        return {**plain, "PATH": path, "HOME": str(self.place), "XDG_CACHE_HOME": cache}
+        own = {"HOME": str(self.place), "XDG_CACHE_HOME": cache, "XDG_STATE_HOME": str(self.state)}
+        return {**plain, "PATH": path, **own}
 
     def run(self, *words: str, timeout: float = 300) -> JobResult:
         """``avocado run``, to its end."""

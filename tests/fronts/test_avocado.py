@@ -31,6 +31,7 @@ from switchover.hosts.waiting import wait_until
 from switchover.lab.keys import generate_key_pair
 from switchover.record.record import Record, VerdictName
 from switchover.record.rundir import RunDirectory, make_run_directory
+from switchover.report.history.store import History
 from switchover.report.rundata import read_run
 
 CONFORMANCE = CASES / "conformance.py"
@@ -60,9 +61,9 @@ def leftovers(avocado: Avocado) -> Iterator[Avocado]:
 
 
 @pytest.fixture(scope="session")
-def conformance(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> JobResult:
+def conformance(environment: Path, conformance_place: Path) -> JobResult:
     """All cases of conformance, in one job."""
-    return Avocado(environment, tmp_path_factory.mktemp("conformance")).run(f"switchover:{CONFORMANCE}")
+    return Avocado(environment, conformance_place).run(f"switchover:{CONFORMANCE}")
 
 
 @pytest.fixture(scope="session")
@@ -333,14 +334,47 @@ def test_the_runner_says_what_it_can(environment: Path) -> None:
     assert {"switchover.hosts", "switchover.inventory"} <= set(told["configuration_used"])
 
 
+def count_runs(state: Path) -> int:
+    """In the history there."""
+    with History.open(state / "switchover" / "history.sqlite") as history:
+        return history.count_runs()
+
+
+@pytest.fixture(scope="session")
+def conformance_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("conformance")
+
+
+def test_a_job_adds_its_numbers_to_the_history(conformance: JobResult, conformance_place: Path) -> None:
+    """Once, by the job and not by each test, with the numbers of every case that completed."""
+    path = conformance_place / "state" / "switchover" / "history.sqlite"
+    with History.open(path) as history:
+        assert history.count_runs() == 1
+        (row,) = history.find_rows("measures", "figure 008")
+    assert (row.value, row.run) == (1.0, conformance.run.path.name)
+
+
+@pytest.mark.parametrize("word", ["off", "mine.sqlite", "avocado.conf/none"])
+def test_the_history_is_a_setting(environment: Path, tmp_path: Path, word: str) -> None:
+    """A file, or none; one that cannot be is told in a line, and the job passes."""
+    settings = {"switchover.history": word, "switchover.cases": f"['{CONFORMANCE}']"}
+    job = Avocado(environment, tmp_path, settings).run("switchover:measures")
+    assert (job.code, job.statuses) == (0, {"measures": "PASS"}), job.said
+    assert (tmp_path / "mine.sqlite").exists() == (word == "mine.sqlite")
+    assert job.said.count("the run is not in the history") == (word == "avocado.conf/none")
+    assert not (tmp_path / "state" / "switchover" / "history.sqlite").exists()
+
+
 def test_without_a_job_the_runner_makes_a_run_directory_of_its_own(environment: Path, tmp_path: Path) -> None:
     """As nobody but people do who look for what is wrong."""
-    words = ["runnable-run", "-k", "switchover", "-u", "skips", f"source={CONFORMANCE}"]
-    done = subprocess.run([environment / "bin" / OURS, *words], capture_output=True, text=True, cwd=tmp_path)
+    words = ["runnable-run", "-k", "switchover", "-u", "measures", f"source={CONFORMANCE}"]
+    own = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    done = subprocess.run([environment / "bin" / OURS, *words], capture_output=True, text=True, cwd=tmp_path, env=own)
     assert done.returncode == 0, done.stderr
-    assert "'result': 'skip'" in done.stdout
+    assert "'result': 'pass'" in done.stdout
     (record,) = RunDirectory(tmp_path / "run").records()
-    assert record.verdict.name is VerdictName.NOT_SUPPORTED
+    assert record.verdict.name is VerdictName.COMPLETED
+    assert count_runs(tmp_path / "state") == 1
 
 
 def _start_runner(environment: Path, place: Path) -> "subprocess.Popen[str]":
@@ -357,6 +391,7 @@ def _start_runner(environment: Path, place: Path) -> "subprocess.Popen[str]":
         [environment / "bin" / OURS, "runnable-run", "-k", "switchover", "-u", "wants-hosts", *words],
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(place / "state")},
     )
 
 

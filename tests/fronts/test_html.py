@@ -18,11 +18,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.unit.builders import make_record
 from tests.unit.runs import make_line, make_run
 
-from switchover.bench.show import SHOWN_CASES, make_large_run
+from switchover.bench.show import SHOWN_CASES, make_large_history, make_large_run
 from switchover.record.record import Verdict, VerdictName
 from switchover.record.rundir import RunDirectory
 from switchover.report.formats import write_reports
 from switchover.report.html.page import PAGE_FILE
+from switchover.report.html.past import MOST_RUNS
 from switchover.report.rundata import read_run
 
 WIDE, NARROW = 1280, 400
@@ -47,13 +48,15 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of a run of 1,000 cases with two axes."""
-    return write_page(make_large_run(tmp_path_factory.mktemp("large")))
+    """The page of a run of 1,000 cases with two axes, and of 50 earlier ones."""
+    place = tmp_path_factory.mktemp("large")
+    directory = make_large_run(place)
+    return write_page(directory, make_large_history(place / "history.sqlite", directory))
 
 
-def write_page(directory: RunDirectory) -> str:
+def write_page(directory: RunDirectory, history: Path | None = None) -> str:
     """Its address."""
-    write_reports(read_run(directory), directory)
+    write_reports(replace(read_run(directory), history=history), directory)
     return (directory.path / PAGE_FILE).as_uri()
 
 
@@ -137,6 +140,38 @@ def test_what_a_case_shows(browser: webdriver.Chrome, large: str) -> None:
     browser.find_element(By.XPATH, "//button[text()='downtime']").click()
     WebDriverWait(browser, LONGEST_S).until(lambda _: browser.find_element(By.CSS_SELECTOR, ticks).text != before)
     require_quiet(browser, large)
+
+
+def test_earlier_runs(browser: webdriver.Chrome, large: str) -> None:
+    """Of a case whose downtime became longer: the plot with this run and the change, since when and what else changed
+    there, and the runs as a table; of one whose downtime did not, that none is seen.
+    """
+    look(browser, f"{large}#case/{quote('device.pre_copy=off,number=5', safe='')}")
+    figure = "#case .figure[aria-label='downtime.explained, run by run']"
+    browser.execute_script("arguments[0].scrollIntoView()", wait_for(browser, figure))
+    wait_for(browser, f"{figure} .scatterlayer .point")
+    assert len(browser.find_elements(By.CSS_SELECTOR, f"{figure} .scatterlayer .point")) == MOST_RUNS + 1
+    lines = browser.find_elements(By.CSS_SELECTOR, f"{figure} .shapelayer path")
+    assert len(lines) == 3, "two levels, and the change between them"
+    change = browser.find_element(By.CSS_SELECTOR, "#case .change").text
+    assert "worse since 2026-01-01T00:25: " in change
+    assert "10.0 → 11.1" in change
+    browser.find_element(By.XPATH, f"//summary[text()='the runs ({MOST_RUNS + 1})']").click()
+    assert "this run" in browser.find_element(By.ID, "case").text
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= WIDE
+    require_quiet(browser, large)
+    look(browser, f"{large}#case/{quote('device.pre_copy=on,number=3', safe='')}")
+    wait_for(browser, figure)
+    assert "No change of the level is seen." in browser.find_element(By.ID, "case").text
+
+
+def test_a_page_without_a_history(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """Says so in a line, and has all else."""
+    address = write_page(make_run(tmp_path, [make_record("a")], [make_line("a")]))
+    look(browser, f"{address}#case/a")
+    wait_for(browser, "#case h2")
+    assert "It was made without a history" in browser.find_element(By.ID, "case").text
+    require_quiet(browser, address)
 
 
 def test_filters(browser: webdriver.Chrome, large: str) -> None:

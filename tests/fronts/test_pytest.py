@@ -18,6 +18,7 @@ from switchover.catalogue.outcome import NATIVE, Outcome
 from switchover.hosts.waiting import wait_until
 from switchover.record.record import VerdictName
 from switchover.record.rundir import RunDirectory
+from switchover.report.history.store import History
 
 _CASES = f"--switchover-cases={CONFORMANCE}"
 _COLLECT_S = 1.5
@@ -333,6 +334,39 @@ def test_more_workers_than_pairs(with_pytest: Environment, place: Path) -> None:
     session = run_pytest(with_pytest, place, "switchover:precopy", "-n", "2", *hosts)
     assert session.code == pytest.ExitCode.USAGE_ERROR, session.text
     assert "2 workers need as many pairs of hosts; 1 are named" in session.text
+
+
+def test_numbers_go_into_the_history(with_pytest: Environment, conformance: Session) -> None:
+    """Once for a session, whichever worker they are from; nothing is said of it."""
+    with History.open(with_pytest.state / "switchover" / "history.sqlite") as history:
+        rows = history.find_rows("measures", "figure 008")
+    assert [row.value for row in rows if row.run == conformance.require_run().path.name] == [1.0]
+    assert "history" not in conformance.done.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "option", "made"),
+    [("ours.sqlite", "", True), ("off", "", False), ("off", "ours.sqlite", True), ("ours.sqlite", "off", False)],
+)
+def test_the_history_is_named_by_a_setting_or_an_option(
+    with_pytest: Environment, place: Path, setting: str, option: str, made: bool
+) -> None:
+    """The option counts before the setting; off is none."""
+    (place / "pytest.ini").write_text(f"[pytest]\nswitchover_history = {setting}\n")
+    words = [f"--switchover-history={option}"] if option else []
+    session = run_pytest(with_pytest, place, _CASES, "-k", "measures", *words)
+    assert session.code == 0, session.text
+    assert (place / "ours.sqlite").exists() == made
+    with History.open(with_pytest.state / "switchover" / "history.sqlite", make=True) as history:
+        assert session.require_run().path.name not in {row.run for row in history.find_rows("measures", "figure 008")}
+
+
+def test_a_history_that_cannot_be_written_fails_no_session(with_pytest: Environment, place: Path) -> None:
+    """A line of the summary says so, with how to add the run later."""
+    session = run_pytest(with_pytest, place, _CASES, "-k", "measures", "--switchover-history=pytest.ini/none")
+    assert session.code == 0, session.text
+    assert session.done.stdout.count("warning: the run is not in the history: ") == 1
+    assert f"switchover history import {session.require_run().path}" in session.done.stdout
 
 
 def test_fixtures_that_everybody_has(with_pytest: Environment, place: Path) -> None:

@@ -24,7 +24,8 @@ def testbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Two lab hosts, for all tests of the session. QEMUs that tests need are built before the lab starts."""
     marks = [mark for item in request.session.items for mark in item.iter_markers("toolchains")]
     programs = sorted({name for mark in marks for name in mark.args})
-    with open_lab(programs=programs, output=tmp_path_factory.mktemp("runs"), title="test") as testbed:
+    output = tmp_path_factory.mktemp("runs")
+    with open_lab(programs=programs, output=output, title="test", history=False) as testbed:
         yield testbed
         testbed.release_guests()
         assert testbed.list_leftovers() == []

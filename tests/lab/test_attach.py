@@ -45,7 +45,7 @@ from switchover.cli.main import main
 from switchover.lab.lab import Lab
 
 run.acquire_lab = lambda **_: contextlib.closing(Lab(Path(sys.argv[1])))
-sys.exit(main(["run", *sys.argv[2:], "--keep-on-fail"]))
+sys.exit(main(["run", *sys.argv[2:], "--keep-on-fail", "--history", "off"]))
 """
 """The session's lab is leased by the session itself, and not a second time."""
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "harness"), "TERM": "xterm"}

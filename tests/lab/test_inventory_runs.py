@@ -46,7 +46,7 @@ def words(lab: Lab, tmp_path: Path) -> list[str]:
     (tmp_path / "inventory.toml").write_text("\n".join(lines))
     (tmp_path / "there.toml").write_text(SCENARIO)
     return [
-        *("run", str(tmp_path / "there.toml"), "--output", str(tmp_path / "runs")),
+        *("run", str(tmp_path / "there.toml"), "--output", str(tmp_path / "runs"), "--history", "off"),
         *("--hosts", "rack1,rack2", "--inventory", str(tmp_path / "inventory.toml")),
     ]
 

@@ -27,7 +27,7 @@ def test_the_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     has for them; both downtimes are there; two rounds tell nothing, and that is what is said. The time to set up the
     destination is in the downtime without pre-copy, and not in it with.
     """
-    assert main(["run", "precopy-effect", "--repeat", "2", "--output", str(tmp_path)]) == 0
+    assert main(["run", "precopy-effect", "--repeat", "2", "--output", str(tmp_path), "--history", "off"]) == 0
     told = capsys.readouterr().out
     assert "arm compared with off, in turns: off on on-ack, on-ack on off\n" in told
     (path,) = tmp_path.iterdir()
@@ -51,7 +51,7 @@ def test_the_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_default_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With QEMU's default downtime limit the same device does not converge without pre-copy, and does with it."""
-    assert main(["run", "precopy-default-limit", "--output", str(tmp_path)]) == 0
+    assert main(["run", "precopy-default-limit", "--output", str(tmp_path), "--history", "off"]) == 0
     told = capsys.readouterr().out
     assert "device.pre_copy-off  hung (source), as expected: not converging" in told
     assert "device.pre_copy-on  completed" in told

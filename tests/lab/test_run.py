@@ -26,6 +26,11 @@ because = "this test wants a case that is not as expected"
 """
 
 
+def place_in(directory: Path) -> list[str]:
+    """Of a run that leaves nothing elsewhere."""
+    return ["--output", str(directory), "--history", "off"]
+
+
 @pytest.fixture(autouse=True)
 def borrowed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The session's lab: it is leased by the session itself."""
@@ -38,7 +43,7 @@ def test_a_scenario_of_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixtu
     """Both cases of the standard question are as expected, with one guest; ``show`` says the same again from the
     directory.
     """
-    assert main(["run", "precopy", "--repeat", "1", "--share-guest", "--output", str(tmp_path)]) == 0
+    assert main(["run", "precopy", "--repeat", "1", "--share-guest", *place_in(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert "2 cases: 2 as expected" in told
     assert told.count("save iterable") == 2
@@ -65,7 +70,7 @@ def test_a_case_that_is_not_as_expected(tmp_path: Path, capsys: pytest.CaptureFi
     """A wrong expectation ends in exit code 1, with the failure text."""
     scenario = tmp_path / "wrong.toml"
     scenario.write_text(WRONG)
-    assert main(["run", str(scenario), "--output", str(tmp_path / "runs")]) == 1
+    assert main(["run", str(scenario), *place_in(tmp_path / "runs")]) == 1
     lines = capsys.readouterr().out.splitlines()
     start = lines.index("NOT AS EXPECTED  wrong #1: expected blocked, was completed")
     names = [line[2:12].strip() for line in lines[start + 1 :] if line.startswith("  ") and line[2:12].strip()]

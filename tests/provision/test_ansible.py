@@ -126,7 +126,7 @@ def test_guests_migrate_from_it(hosts: Sequence[Host], ansible: Ansible, tmp_pat
     scenario = tmp_path / "there.toml"
     scenario.write_text(SCENARIO + BOTH_DRIVERS)
     run_harness(
-        *("run", str(scenario), "--strict", "--output", str(tmp_path)),
+        *("run", str(scenario), "--strict", "--output", str(tmp_path), "--history", "off"),
         *("--hosts", f"{BARE},{PARTNER}", "--inventory", str(ansible.inventory)),
     )
     records = require_completed(tmp_path, BARE, PARTNER, count=2)
@@ -142,7 +142,7 @@ def test_guests_get_its_virtual_functions(hosts: Sequence[Host], ansible: Ansibl
     scenario = tmp_path / "virtual.toml"
     scenario.write_text(WITH_VIRTUAL)
     run_harness(
-        *("run", str(scenario), "--strict", "--output", str(tmp_path)),
+        *("run", str(scenario), "--strict", "--output", str(tmp_path), "--history", "off"),
         *("--hosts", BARE, "--inventory", str(ansible.inventory)),
     )
     (record,) = find_run("last", tmp_path).records()

@@ -11,6 +11,7 @@ from switchover.record.errors import ExitCode, UsageError
 from switchover.record.paths import history_file
 from switchover.record.rundir import find_run
 from switchover.report.comparison import compare_runs, render_comparisons, require_comparison
+from switchover.report.gate.markdown import render_gated
 from switchover.report.gate.questions import GATED, ask_arms, ask_runs, choose_metrics, take_earlier
 from switchover.report.gate.rules import Question, Word, judge
 from switchover.report.gate.text import list_gate, render_gate
@@ -79,9 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _gate(arguments: argparse.Namespace, bound: float) -> int:
     """RUN's arms against their baseline, RUN2 against RUN, or RUN against earlier runs."""
-    if arguments.markdown:
-        raise UsageError("--markdown does not go with --fail-if-worse.", fix="leave out one of the two")
-    first = read_run(find_run(arguments.run_name, arguments.runs))
+    runs = [first := read_run(find_run(arguments.run_name, arguments.runs))]
     if arguments.history:
         if arguments.other or arguments.axis or arguments.baseline:
             raise UsageError("With --history the baseline is its runs: RUN2, --axis and --baseline have no effect.")
@@ -91,7 +90,7 @@ def _gate(arguments: argparse.Namespace, bound: float) -> int:
     elif arguments.axis or arguments.baseline:
         raise UsageError("With two runs the first is the baseline: --axis and --baseline have no effect.")
     else:
-        second = read_run(find_run(arguments.other, arguments.runs))
+        runs.append(second := read_run(find_run(arguments.other, arguments.runs)))
         known = {case.id for case in first.cases}
         cases = [case.id for case in second.cases if case.id in known]
         rows, baseline = list(list_metrics(second)), list(list_metrics(first))
@@ -102,6 +101,8 @@ def _gate(arguments: argparse.Namespace, bound: float) -> int:
     findings = judge(questions, bound)
     if arguments.json:
         print(json.dumps(list_gate(findings, bound, against), indent=1, ensure_ascii=False))
+    elif arguments.markdown:
+        print(render_gated(findings, bound, against, runs))
     else:
         print(render_gate(findings, bound, against))
     fails = {Word.WORSE, Word.CANNOT_TELL} if arguments.require_decision else {Word.WORSE}

@@ -5,11 +5,13 @@ import argparse
 from pathlib import Path
 
 from switchover.cli.arguments import parse_positive
+from switchover.cli.history import add_keeping_argument
 from switchover.lab.acquire import acquire_lab
 from switchover.record.log import say, step
 from switchover.record.record import exit_code_of
 from switchover.record.rundir import make_run_directory
 from switchover.record.units import format_bytes
+from switchover.report.history.keeping import find_history, keeping_numbers
 from switchover.report.terminal import explain_difference, render_comparison, render_record, render_repeat
 from switchover.runner.case_runner import RunContext, run_repeat
 from switchover.runner.fingerprint import collect_fingerprint
@@ -23,13 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--repeats", type=parse_positive, default=1, metavar="N", help="repeats of each case, interleaved"
     )
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="make the run directory in this directory")
+    add_keeping_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     cases = (PRE_COPY_OFF, PRE_COPY_ON)
     directory = make_run_directory("demo", arguments.output)
     say(f"run directory: {directory.path}")
-    with acquire_lab() as lab, SharedGuest(boots=True) as shared:
+    kept = keeping_numbers(directory, find_history(arguments.history))
+    with acquire_lab() as lab, SharedGuest(boots=True) as shared, kept:
         pair = pair_of_lab(lab)
         hosts = len(lab.file.hosts)
         fingerprint = collect_fingerprint(lab, pair)

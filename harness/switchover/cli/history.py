@@ -10,6 +10,7 @@ from switchover.record.errors import ExitCode, UsageError
 from switchover.record.log import say
 from switchover.record.paths import history_file
 from switchover.record.units import format_count
+from switchover.report.history.keeping import KEEPING_HELP
 from switchover.report.history.store import History
 from switchover.report.history.text import list_trends, render_series, render_trends
 from switchover.report.history.trend import Trend, make_trends
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_history_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history", type=Path, metavar="FILE", help="the history; default: beside the runs")
+
+
+def add_keeping_argument(parser: argparse.ArgumentParser) -> None:
+    """Of verbs that make a run."""
+    parser.add_argument("--history", metavar="FILE", help=KEEPING_HELP)
 
 
 def run(arguments: argparse.Namespace) -> int:

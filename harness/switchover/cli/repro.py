@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from switchover.cli.arguments import parse_positive
+from switchover.cli.history import add_keeping_argument
 from switchover.cli.places import add_place_arguments, parse_pair
 from switchover.guests.snapshots import Snapshots
 from switchover.hosts.inventory import load_inventory
@@ -19,6 +20,7 @@ from switchover.record.invocation import command
 from switchover.record.log import say, step
 from switchover.record.record import Record, exit_code_of
 from switchover.record.rundir import find_run, make_run_directory
+from switchover.report.history.keeping import find_history, keeping_numbers
 from switchover.report.terminal import render_repeat
 from switchover.runner.case_runner import RunContext, run_repeat
 from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_place_arguments(parser)
     parser.add_argument("--runs", type=Path, metavar="DIRECTORY", help="the directory that holds the run directories")
     parser.add_argument("--output", type=Path, metavar="DIRECTORY", help="make the new run directory in this directory")
+    add_keeping_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     most = arguments.repeat or (None if arguments.until_fail else 1)
     records: list[Record] = []
     try:
-        with _lease(arguments, case) as leased, Snapshots() as snapshots:
+        kept = keeping_numbers(directory, find_history(arguments.history))
+        with _lease(arguments, case) as leased, Snapshots() as snapshots, kept:
             decision = decide(case, ("", ""), leased.ask([(case, ("", ""))]))
             if not decision.runs:
                 raise NotSupported(f"{case.id} cannot be run here.", why="; ".join(decision.missing))

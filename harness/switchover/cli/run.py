@@ -4,17 +4,17 @@
 import argparse
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from switchover.catalogue.conduct import make_plan_line
 from switchover.catalogue.worker import ConductApart
 from switchover.cli.arguments import parse_positive
-from switchover.cli.history import add_history_argument
+from switchover.cli.history import add_keeping_argument
 from switchover.cli.pairs import Pairs, parse_pairs, run_on_pairs
 from switchover.cli.places import add_place_arguments, parse_pair
 from switchover.cli.selection import Selection, add_selection, choose_cases, choose_planned
@@ -23,10 +23,9 @@ from switchover.lab.acquire import acquire_lab
 from switchover.lab.images import build_images
 from switchover.lab.lab import LAB_HOSTS
 from switchover.lab.toolchains import find_toolchains
-from switchover.record.errors import SwitchoverError, UsageError, find_exit_code
+from switchover.record.errors import UsageError, find_exit_code
 from switchover.record.invocation import command
 from switchover.record.log import say
-from switchover.record.paths import history_file
 from switchover.record.planfile import PlannedScenario
 from switchover.record.record import exit_code_of
 from switchover.record.rundir import RunDirectory, find_run, make_run_directory
@@ -34,10 +33,9 @@ from switchover.record.toml import suggest
 from switchover.report.events import EventLines
 from switchover.report.failures import list_attach
 from switchover.report.formats import FORMATS, write_reports
-from switchover.report.history.store import History
+from switchover.report.history.keeping import find_history, keep_numbers
 from switchover.report.html.page import PAGE_FILE
 from switchover.report.live import LiveProgress, PlainProgress, find_group
-from switchover.report.metrics import list_metrics
 from switchover.report.rundata import RunData, read_run
 from switchover.runner.hold_on_failure import Held, HoldOnFailure
 from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
@@ -93,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print a line of JSON for each event as it happens, and no report"
     )
-    add_history_argument(parser)
+    add_keeping_argument(parser)
     parser.add_argument("--strict", action="store_true", help="end with exit code 3 if every case was not supported")
 
 
@@ -130,11 +128,11 @@ def run(arguments: argparse.Namespace) -> int:
                 _carry_out(turns, directory, selection, arguments, place, listener, pause)
             except BaseException as error:
                 pause()
-                found = _conclude(directory, arguments.history or history_file(), show=events is None)
+                found = _conclude(directory, find_history(arguments.history), show=events is None)
                 if events:
                     events.conclude(found, find_exit_code(error))
                 raise
-        found = _conclude(directory, arguments.history or history_file(), show=events is None)
+        found = _conclude(directory, find_history(arguments.history), show=events is None)
         code = exit_code_of(found.records, strict=arguments.strict)
         if events:
             events.conclude(found, code)
@@ -176,25 +174,15 @@ def _find_earlier(arguments: argparse.Namespace) -> RunDirectory | None:
     return find_run(arguments.resume, arguments.output)
 
 
-def _conclude(directory: RunDirectory, history: Path, *, show: bool) -> RunData:
+def _conclude(directory: RunDirectory, history: Path | None, *, show: bool) -> RunData:
     """The answers, from the run directory; ``show``: they are printed, however the run ended."""
-    found = read_run(directory)
+    found = replace(read_run(directory), history=history)
+    if trouble := keep_numbers(found, history):
+        say(trouble)
     write_reports(found, directory)
-    _remember(found, history)
     if show:
         print(f"\n{FORMATS['text'].render(found)}\nreport: {directory.path / PAGE_FILE}", flush=True)
     return found
-
-
-def _remember(found: RunData, path: Path) -> None:
-    """Add the run's numbers to the history. A run is not less right where that cannot be done."""
-    try:
-        with History.open(path, make=True) as history:
-            history.add(list_metrics(found))
-    except SwitchoverError as error:
-        words = [command(), "history", "import", str(found.directory.path), "--history", str(path)]
-        later = shlex.join(words)
-        say(f"warning: the run is not in the history: {error}\nadd it later: {later}")
 
 
 def _make_title(selection: Selection) -> str:

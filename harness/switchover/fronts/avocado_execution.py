@@ -22,7 +22,7 @@ from switchover.fronts.avocado_messages import (
     make_log,
     make_whiteboard,
 )
-from switchover.fronts.avocado_resolver import COPY_BYTES, HOSTS, INVENTORY, KIND, MOST_COPIED
+from switchover.fronts.avocado_resolver import COPY_BYTES, HISTORY, HOSTS, INVENTORY, KIND, MOST_COPIED
 from switchover.hosts.waiting import paced
 from switchover.lab.labfile import read_lab_file
 from switchover.record.errors import SwitchoverError, UsageError
@@ -30,6 +30,7 @@ from switchover.record.planfile import make_unrun
 from switchover.record.record import Record, read_record
 from switchover.record.rundir import RunDirectory, make_run_directory
 from switchover.report.failures import render_failure
+from switchover.report.history.keeping import find_history, keep_numbers
 from switchover.report.rundata import read_run
 
 _STEP_S = 0.25
@@ -140,7 +141,13 @@ class _Execution:
                 reason = "interrupted" if asked else records[-1].verdict.reason
                 unrun = make_unrun(make_plan_line(self._case), number, reason, called_off=asked)
                 records.append(self._leave(unrun))
+        if not self._task.run:  # else the job does it, for all of its tests
+            yield from self._keep_numbers()
         yield from self._report(records)
+
+    def _keep_numbers(self) -> Iterator[Message]:
+        if trouble := keep_numbers(self._directory, find_history(self._runnable.config.get(HISTORY))):
+            yield make_log(trouble)
 
     def _take_hosts(self, stack: contextlib.ExitStack) -> Generator[Message, None, Mapping[str, object]]:
         """Where the hosts are, after they are ours alone. :raises SwitchoverError: they are not to be had"""

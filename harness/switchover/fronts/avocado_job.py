@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchover.fronts.avocado_api import JobPost, JobPre, Runnable
-from switchover.fronts.avocado_resolver import HOSTS, INVENTORY, KIND
+from switchover.fronts.avocado_resolver import HISTORY, HOSTS, INVENTORY, KIND
 from switchover.fronts.avocado_version import find_misfit
 
 if TYPE_CHECKING:
@@ -127,6 +127,17 @@ class SwitchoverJob(JobPre, JobPost):  # type: ignore[misc]
                         unrun = make_unrun(make_plan_line(case), number, reason)
                         self._directory.repeat(case.id, number).write_record(unrun)
             _LOG_UI.info("SWITCHOVER : %s", self._directory.path)
+        self._keep_numbers(job)
+
+    def _keep_numbers(self, job: Any) -> None:
+        """In the history that the job names, else in that of the first suite that names one."""
+        from switchover.report.history.keeping import find_history, keep_numbers
+
+        if self._directory is None:
+            raise AssertionError("there is a run directory")
+        words = [job.config.get(HISTORY), *(suite.config.get(HISTORY) for suite in job.test_suites)]
+        if trouble := keep_numbers(self._directory, find_history(next(filter(None, words), ""))):
+            _LOG_UI.warning("SWITCHOVER : %s", trouble)
 
 
 def _wait_for(turn: "Turn", seconds: float) -> None:

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 KIND = "switchover"
 """Of runnables, and of the program ``avocado-runner-switchover``."""
 PREFIX = "switchover:"
-HOSTS, INVENTORY, CASES, COPY_BYTES = (
+HOSTS, INVENTORY, CASES, COPY_BYTES, HISTORY = (
     "switchover.hosts",
     "switchover.inventory",
     "switchover.cases",
     "switchover.copy_bytes",
+    "switchover.history",
 )
-CONFIGURATION_USED = (HOSTS, INVENTORY, COPY_BYTES)
+CONFIGURATION_USED = (HOSTS, INVENTORY, COPY_BYTES, HISTORY)
 """Settings that reach the process of a test."""
 MOST_COPIED = 64 << 20
 _FILES = (".py", ".toml")
@@ -51,6 +52,7 @@ class SwitchoverInit(Init):  # type: ignore[misc]
             ("inventory", str, "", "File of the inventory. Default: ~/.config/switchover/inventory.toml"),
             ("cases", list, [], "Files of cases, or directories of them, besides those of the catalogue"),
             ("copy_bytes", int, MOST_COPIED, "Files of a record up to this size are among the results of the test"),
+            ("history", str, "", "File to which the numbers of the job are added; off: none. Default: beside the runs"),
         ):
             settings.register_option(section="switchover", key=key, key_type=kind, default=default, help_msg=words)
 

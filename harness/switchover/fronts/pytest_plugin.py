@@ -5,12 +5,12 @@ Everybody who has the package installed loads this module with every start of py
 else, and all that costs anything begins when an option, an argument or a fixture asks for it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from switchover.fronts.pytest_words import USED, find_word, name_run, note_used, split_pair
+from switchover.fronts.pytest_words import UNKEPT, USED, find_word, name_run, note_used, split_pair
 
 if TYPE_CHECKING:
     from switchover.fronts.pytest_run import PytestRun
@@ -62,6 +62,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--switchover-inventory", metavar="FILE", help="the inventory; default: ~/.config/switchover/inventory.toml"
     )
     group.addoption("--switchover-output", metavar="DIRECTORY", help="make the run directory in this directory")
+    told = "add the numbers of the session to this history; off: to none; default: the one beside the runs"
+    group.addoption("--switchover-history", metavar="FILE", help=told)
+    parser.addini("switchover_history", f"{told}; a path from this file", default="")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -142,11 +145,25 @@ def pytest_testnodedown(node: Any, error: object) -> None:
         note_used(node.config, used["switchover_used"])
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """When all others have ended: records of workers, and of what was not run, are there."""
+    result = yield
+    config = session.config
+    if (used := config.stash.get(USED, "")) and not hasattr(config, "workerinput"):
+        from switchover.fronts.pytest_run import keep_session
+
+        config.stash[UNKEPT] = keep_session(config, used)
+    return result
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if used := config.stash.get(USED, ""):
         terminalreporter.write_sep("-", "switchover")
         terminalreporter.write_line(f"run directory: {used}")
         terminalreporter.write_line(f"what it holds: switchover show {used}")
+        if trouble := config.stash.get(UNKEPT, ""):
+            terminalreporter.write_line(trouble)
 
 
 # The ladder of fixtures. The names have a prefix, since a plugin's fixtures are everybody's: who wants them without

@@ -30,6 +30,7 @@ from switchover.record.errors import NotReady, NotSupported, SwitchoverError, Us
 from switchover.record.log import quieten_libraries, say
 from switchover.record.record import Record, VerdictName, read_record
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
+from switchover.report.history.keeping import OFF, find_history, keep_numbers
 from switchover.runner.case_runner import RunContext
 from switchover.runner.leased_hosts import LeasedHosts, LeasedLab
 from switchover.runner.leased_inventory import lease_inventory_hosts
@@ -76,6 +77,20 @@ def _output(config: pytest.Config) -> Path:
 
     given = config.getoption("switchover_output")
     return Path(config.invocation_params.dir, given) if given else runs_directory()
+
+
+def keep_session(config: pytest.Config, path: str) -> str:
+    """Add the numbers of a run directory to the history that an option or the setting names; see ``keep_numbers``.
+
+    A path of the option is from where pytest was started, and one of the setting from the directory of its file.
+    """
+    places = (
+        (config.getoption("switchover_history"), config.invocation_params.dir),
+        (config.getini("switchover_history"), config.inipath.parent if config.inipath else config.rootpath),
+    )
+    word, place = next((one for one in places if one[0]), ("", Path()))
+    named = word if word in ("", OFF) else str(place / Path(word).expanduser())
+    return keep_numbers(RunDirectory(Path(path)), find_history(named))
 
 
 class PytestRun:

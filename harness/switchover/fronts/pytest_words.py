@@ -12,6 +12,8 @@ _ARGUMENT = re.compile(r"(?:\.\./)*switchover::?(?P<word>.*)")
 _NAME = pytest.StashKey[str]()
 USED = pytest.StashKey[str]()
 """Path of the run directory, once it is there."""
+UNKEPT = pytest.StashKey[str]()
+"""Why its numbers are not in the history, in a line; empty: they are, or are to be in none."""
 
 
 def find_word(argument: str) -> str | None:

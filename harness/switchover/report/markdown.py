@@ -34,7 +34,7 @@ from switchover.report.summary import render_counts, render_verdicts
 
 _SAID_LINES = 12
 """Of what QEMUs said: the last."""
-_MOST_REPEATED = 10
+MOST_REPEATED = 10
 """Cases whose commands are listed where no case is asked for."""
 _LABELS = {
     "qemu": "QEMU",
@@ -71,15 +71,17 @@ def render_markdown(run: RunData, cases: Sequence[CaseResult] | None = None) -> 
     wrong = [record for case in told for record in case.mismatches if record.was_run]
     parts = [
         "# Live migrations of QEMU guests",
-        *_say(f"{render_counts(run)}." if cases is None else f"{len(told)} of the {len(run.cases)} cases of a run."),
-        *_render_setup([run], [record for case in told for record in case.records]),
+        *render_paragraph(
+            f"{render_counts(run)}." if cases is None else f"{len(told)} of the {len(run.cases)} cases of a run."
+        ),
+        *render_setup([run], [record for case in told for record in case.records]),
         "## Numbers",
         *(part for case in told for part in _render_case(case)),
     ]
     if wrong:
         parts += ["## Not as expected", *(part for record in wrong for part in _render_failure(run, record))]
     repeated = [case.records[0] for case in told] if cases is not None else wrong or [case.records[0] for case in told]
-    parts += _render_repeats(run, list({record.case: record for record in repeated}.values())[:_MOST_REPEATED])
+    parts += render_repeats(run, list({record.case: record for record in repeated}.values())[:MOST_REPEATED])
     return "\n\n".join(parts)
 
 
@@ -89,22 +91,23 @@ def render_compared(comparisons: Sequence[Comparison], runs: Sequence[RunData]) 
     compared = [(run, record) for run in runs for record in run.records if record.case in ids]
     parts = [
         "# Live migrations of QEMU guests, compared",
-        *_render_setup(runs, [record for _, record in compared]),
+        *render_setup(runs, [record for _, record in compared]),
         "## Differences",
         *(part for comparison in comparisons for part in _render_comparison(comparison)),
     ]
     for run in runs:
         firsts = {record.case: record for of_run, record in reversed(compared) if of_run is run}
-        parts += _render_repeats(run, list(reversed(firsts.values()))[:_MOST_REPEATED])
+        parts += render_repeats(run, list(reversed(firsts.values()))[:MOST_REPEATED])
     return "\n\n".join(parts)
 
 
-def _say(text: str) -> Iterator[str]:
+def render_paragraph(text: str) -> Iterator[str]:
     """A paragraph of our own words, which have no markup in them."""
     yield "\n".join(wrap(text, COLUMNS))
 
 
-def _render_setup(runs: Sequence[RunData], records: Sequence[Record]) -> Iterator[str]:
+def render_setup(runs: Sequence[RunData], records: Sequence[Record]) -> Iterator[str]:
+    """A heading, and what runs were made on, as far as it is in these records."""
     yield "## What was run, and on what"
     rows = [(word, text) for run in runs for word, text in _describe_head(run)]
     found = [make_fingerprint(record) for record in records]
@@ -113,9 +116,9 @@ def _render_setup(runs: Sequence[RunData], records: Sequence[Record]) -> Iterato
         rows += [(label, "\n".join(words))] if words else []
     yield render_block(render_rows(rows))
     if any(_has_reference_device(record) for record in records):
-        yield from _say(_NOT_HARDWARE)
+        yield from render_paragraph(_NOT_HARDWARE)
     if any("lab" in record.fingerprint for record in records):
-        yield from _say(_LAB)
+        yield from render_paragraph(_LAB)
 
 
 def _describe_head(run: RunData) -> Iterator[tuple[str, str]]:
@@ -188,13 +191,14 @@ def _render_failure(run: RunData, record: Record) -> Iterator[str]:
         yield render_block([line for text in said for line in wrap(text, COLUMNS)])
 
 
-def _render_repeats(run: RunData, records: Iterable[Record]) -> Iterator[str]:
+def render_repeats(run: RunData, records: Iterable[Record]) -> Iterator[str]:
+    """A heading, and the commands for these records."""
     commands = [line for record in records for line in render_command(list_repeat_words(run, record))]
     if commands:
         yield "## How to repeat"
         yield render_block(commands, "sh")
         if any(list_scripts(run, record) for record in run.records):
-            yield from _say(_STANDALONE)
+            yield from render_paragraph(_STANDALONE)
 
 
 def _render_comparison(comparison: Comparison) -> Iterator[str]:

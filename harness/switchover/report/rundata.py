@@ -63,6 +63,8 @@ class RunData:
     cases: tuple[CaseResult, ...]
     unreadable: tuple[UnreadableRecord, ...] = ()
     """Records that cannot be read; among ``cases`` each is an infrastructure error."""
+    history: Path | None = None
+    """Where numbers of other runs are, for formats that show them; None: nowhere."""
 
     @property
     def records(self) -> list[Record]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hosts to migrate guests between, for people who write tests: a lab, or hosts of an inventory (docs/api.md)."""
+"""What people who write tests have of hosts that somebody took: cases run on them, guests started, all recorded."""
 
 import contextlib
 import threading
@@ -17,17 +17,15 @@ from switchover.hosts.waiting import paced
 from switchover.irq.analysis import Analysis, analyse_file
 from switchover.irq.recorder import record
 from switchover.lab.acquire import acquire_lab
-from switchover.lab.images import build_images
 from switchover.lab.lab import Lab
 from switchover.lab.release import list_leftovers
-from switchover.lab.toolchains import find_toolchains
 from switchover.record.errors import NotSupported
 from switchover.record.planfile import PlanLine, make_skipped
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory, RunDirectory, make_run_directory
 from switchover.runner.case_runner import RunContext, run_repeat
 from switchover.runner.leased_hosts import HostNames, LeasedHosts, LeasedLab
-from switchover.runner.leased_inventory import lease_inventory_hosts, reopen_inventory_hosts
+from switchover.runner.leased_inventory import reopen_inventory_hosts
 from switchover.runner.plan_runner import run_on_pair
 from switchover.runner.shared_guest import SharedGuest
 from switchover.runner.subject_guest import SubjectGuest, start_subject_guest
@@ -101,7 +99,7 @@ class Guest:
 
 
 class Testbed:
-    """A pair of hosts to run cases on, for the time of a ``with`` block of :func:`open_lab` or :func:`open_hosts`.
+    """A pair of hosts to run cases on, for the time of a ``with`` block of ``open_lab`` or ``open_hosts``.
 
     Cases share a guest where nothing about their sources differs; one that is not as expected with a guest of others is
     run again alone. Records and evidence are in :attr:`directory`, a run directory, which ``switchover show`` reads.
@@ -290,56 +288,6 @@ def read_irq_recording(path: Path) -> Analysis:
     :raises UsageError: the file cannot be read, or is not a recording
     """
     return analyse_file(path)
-
-
-@contextlib.contextmanager
-def open_lab(
-    name: str | None = None,
-    *,
-    output: Path | None = None,
-    title: str = "api",
-    programs: Sequence[str] = (),
-    share_guest: bool = True,
-    stays: bool = False,
-) -> Iterator[Testbed]:
-    """A lab with two lab hosts: the one that is up, if nobody uses it, or one that is booted, and stopped afterwards.
-
-    ``name``: that lab or none. ``output``: where the run directory goes. ``programs``: QEMUs and kernels that cases
-    name; those that are not built yet are built before the lab starts. ``share_guest``: cases may go on with the guest
-    of those before them. ``stays``: a lab that had to be booted is left running.
-
-    :raises UsageError: there is no lab ``name``; :raises NotReady: it is in use, or cannot be had
-    """
-    build_images(find_toolchains(programs))
-    with (
-        acquire_lab(name, stays=stays) as lab,
-        open_testbed(LeasedLab(lab), output, title, share_guest, lab) as testbed,
-    ):
-        yield testbed
-
-
-@contextlib.contextmanager
-def open_hosts(
-    source: str,
-    destination: str = "",
-    *,
-    inventory: Path | None = None,
-    output: Path | None = None,
-    title: str = "api",
-    share_guest: bool = True,
-) -> Iterator[Testbed]:
-    """Two hosts of an inventory, or one that is both, exclusively; what runs that were killed left there is undone.
-
-    ``inventory``: its file; default: ``~/.config/switchover/inventory.toml``. The rest as :func:`open_lab`.
-
-    :raises UsageError: the inventory is wrong, or has no such host; :raises NotReady: a host is in use, or lost
-    """
-    pair = (source, destination or source)
-    with (
-        lease_inventory_hosts(load_inventory(inventory), pair, pair, file=inventory) as leased,
-        open_testbed(leased, output, title, share_guest) as testbed,
-    ):
-        yield testbed
 
 
 @contextlib.contextmanager

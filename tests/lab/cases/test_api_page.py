@@ -16,14 +16,20 @@ CASES, SUBJECT, _ = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encodin
 
 
 @pytest.fixture(autouse=True)
-def borrowed(testbed: Testbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``open_lab`` finds the lab of the session, which nobody uses now, and runs go to a directory of the test."""
+def borrowed(
+    testbed: Testbed, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``open_lab`` finds the lab of the session, which nobody uses now; runs and their numbers go to directories of the
+    test.
+    """
 
     @contextlib.contextmanager
     def borrow(name: str | None = None, *, stays: bool = False) -> Iterator[Any]:
         yield testbed.lab
 
-    monkeypatch.setattr("switchover.runner.testbed.acquire_lab", borrow)
+    monkeypatch.setattr("switchover.fronts.testbeds.acquire_lab", borrow)
+    file = tmp_path_factory.mktemp("state") / "history.sqlite"
+    monkeypatch.setattr("switchover.fronts.testbeds.history_file", lambda: file)
     monkeypatch.setattr("switchover.record.rundir.runs_directory", lambda: tmp_path)
 
 

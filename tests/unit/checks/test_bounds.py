@@ -56,3 +56,9 @@ def test_each_number_has_a_check_of_its_own() -> None:
         ("downtime.outside-bound", False, "< 500 ms", "600.000 ± 10.000 ms"),
     ]
     assert check_bounds(COMPLETES, [make_downtime(0.25)]).checks == ()
+
+
+def test_a_number_whose_error_is_not_known() -> None:
+    """Is taken as it is."""
+    (check,) = check_bounds(EXPLAINED, [make_downtime(0.299, None)]).checks
+    assert (check.passed, check.observed) == (True, "299.000 ± 0.000 ms")

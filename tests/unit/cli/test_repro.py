@@ -16,8 +16,10 @@ from tests.unit.runs import make_run
 from switchover.cli import repro as verb
 from switchover.cli.main import main
 from switchover.hosts import processes
+from switchover.record.paths import history_file
 from switchover.record.record import Record, Verdict, VerdictName
 from switchover.record.rundir import RepeatDirectory
+from switchover.report.history.store import History
 from switchover.runner.case_runner import RunContext
 from switchover.runner.standard import PRE_COPY_OFF, PRE_COPY_ON
 from switchover.scenarios.case import Case
@@ -102,6 +104,9 @@ def test_once(harness: Harness, runs: Path, capsys: pytest.CaptureFixture[str]) 
     assert "repeat 2 of the record: failed" in told.err
     (directory,) = (runs.parent / "again").iterdir()
     assert (directory / "device.pre_copy=on" / "01" / "record.json").exists()
+    with History.open(history_file()) as history:
+        (row,) = history.find_rows("device.pre_copy=on", "downtime.explained")
+    assert row.run == directory.name
 
 
 def test_on_hosts_that_lack_something(

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``run`` with cases in Python that need no hosts: verdicts, exit codes, parts, runs that go on, executions again."""
 
+import base64
 import contextlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from switchover.cli import pairs as pairs_of_run
 from switchover.cli import run as verb
 from switchover.cli.main import main
 from switchover.lab.labfile import LabFile, write_lab_file
+from switchover.record.paths import history_file
 from switchover.record.record import Record
 from switchover.record.rundir import RepeatDirectory, RunDirectory
+from switchover.report.history.store import History
 
 HEAD = """
 import os, signal, time
@@ -443,3 +447,27 @@ def test_a_lab_for_pairs_that_does_not_start(
     assert reasons == {"not run: interrupted"}
     assert len(list(path.glob("*/01/record.json"))) == 5
     assert (path / "junit.xml").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_numbers_go_into_the_history(cases: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the runs, into the file that is named, or nowhere; a history that cannot be written fails no run, and says
+    so in a line. The page has it, with the run in it.
+    """
+    mine = tmp_path / "mine.sqlite"
+    for words in ([], ["--history", str(mine)], ["--history", "off"]):
+        assert run(tmp_path, cases, "--only", "passes.number-1", *words) == 0
+    for path in (history_file(), mine):
+        with History.open(path) as history:
+            (row,) = history.find_rows("passes.number-1", "number")
+        assert row.value == 1
+    assert "history" not in capsys.readouterr().err
+    assert run(tmp_path, cases, "--only", "passes.number-1", "--history", str(mine / "none")) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "the run is not in the history" in line]
+    assert len(said) == 1
+    assert f"switchover history import {list_runs(tmp_path)[-1]} --history {mine}/none" in said[0]
+    assert run(tmp_path, cases, "--only", "passes.number-1", "--history", str(mine)) == 0
+    page = (list_runs(tmp_path)[-1] / "report.html").read_text(encoding="utf-8")
+    packed = page.partition('id="case-0">')[2].partition("<")[0]
+    past = json.loads(zlib.decompress(base64.b64decode(packed)))["past"]
+    assert [name for name, _, _ in past["runs"]] == [row.run, list_runs(tmp_path)[-1].name]

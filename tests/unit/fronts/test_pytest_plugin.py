@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The plugin for pytest: words, pairs and workers; all that needs a pytest of its own is in tests/fronts."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from switchover.fronts import pytest_run
 from switchover.fronts.pytest_plugin import pytest_configure_node, pytest_testnodedown, pytest_xdist_setupnodes
 from switchover.fronts.pytest_words import find_word, name_run, split_pair
+from switchover.record.paths import history_file
 
 
 @pytest.mark.parametrize(
@@ -74,3 +77,34 @@ def test_too_few_pairs() -> None:
     without: Any = Config()
     pytest_xdist_setupnodes(without, ["popen", "popen"])
     assert "switchover_pair" not in start_worker(without, "gw0").workerinput
+
+
+@pytest.mark.parametrize(
+    ("option", "setting", "named"),
+    [
+        ("", "", ""),
+        ("mine", "ours", "started/mine"),
+        ("", "ours", "project/ours"),
+        ("off", "ours", None),
+        ("", "off", None),
+        ("./off", "", "started/off"),
+        ("/tmp/x/../absolute", "", "/tmp/x/../absolute"),
+    ],
+)
+def test_which_history_a_session_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, setting: str, named: str | None
+) -> None:
+    """The option's, from where pytest was started, before the setting's, from where its file is; else the one beside
+    the runs; off is none.
+    """
+    asked: list[Path | None] = []
+    monkeypatch.setattr(pytest_run, "keep_numbers", lambda directory, history: asked.append(history))
+    config: Any = SimpleNamespace(
+        getoption=lambda name: {"switchover_history": option or None}[name],
+        getini=lambda name: {"switchover_history": setting}[name],
+        invocation_params=SimpleNamespace(dir=tmp_path / "started"),
+        inipath=tmp_path / "project" / "pytest.ini",
+        rootpath=tmp_path,
+    )
+    pytest_run.keep_session(config, str(tmp_path))
+    assert asked == [None if named is None else tmp_path / named if named else history_file()]

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Formats of reports: each tells the same run, and those that leave a file leave it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.report.test_summary import make_example
 
 from switchover.cli.main import main
+from switchover.record.paths import history_file
 from switchover.report.formats import FORMATS, write_reports
 from switchover.report.rundata import read_run
 
@@ -17,7 +19,7 @@ def test_a_format_tells_the_whole_run_or_some_cases(
 ) -> None:
     """Every case of the run is in it; of cases that are asked for, only these; and the command prints the same."""
     directory = make_example(tmp_path)
-    run = read_run(directory)
+    run = replace(read_run(directory), history=history_file())
     whole = FORMATS[name].render(run)
     assert all(case.id in whole for case in run.cases)
     one, other = (case for case in run.cases if case.id.startswith("device."))

@@ -3,6 +3,7 @@
 
 import itertools
 import json
+import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.builders import make_measurement, make_record
+from tests.unit.report.test_chain import make_chain
 from tests.unit.report.test_comparison import make_experiment
 from tests.unit.runs import make_line, make_run
 
@@ -345,3 +347,60 @@ def test_nothing_in_common(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     other = make_run(tmp_path / "other", [make_record("b")], [make_line("b")])
     assert main(["compare", one, str(other.path), "--fail-if-worse", "5%"]) == 2
     assert "nothing to judge" in capsys.readouterr().err
+
+
+def test_several_runs_in_known_numbers() -> None:
+    """Two runs whose last repeats lie a factor of two apart on either side: Student's interval for a further run, by as
+    many repeats of each as the judged one has, and on both sides; so nobody can tell.
+    """
+    found = judge_one([1.0] * 4, [1.0] * 4 + [0.5] * 4, [1.0] * 4 + [2.0] * 4)
+    width = 12.7062047 * math.sqrt(2) * math.log(2) * math.sqrt(1 + 1 / 2)  # t with one degree of freedom, 95 %
+    assert found.high == pytest.approx(math.expm1(width), rel=1e-6)
+    assert found.low == pytest.approx(math.expm1(-width), rel=1e-6)
+    assert found.word is Word.CANNOT_TELL
+
+
+def test_less_than_nothing() -> None:
+    """Below a baseline of 0 is better where less is, and worse where more is."""
+    assert judge_one([-5.0] * 8, [0.0] * 8).word is Word.NOT_WORSE
+    assert judge_one([-5.0] * 8, [0.0] * 8, direction="higher").word is Word.WORSE
+
+
+def test_the_class_of_which_both_have_most() -> None:
+    """Not the one of which one side alone has most."""
+    warm = {**FINGERPRINT, "start": "warm"}
+    rows = [*make_rows([9.0] * 5, run=2, fingerprint=warm), *(make_row(1.0, 5 + at, run=2) for at in range(1, 4))]
+    baseline = [make_row(9.0, 9, fingerprint=warm), *make_rows([1.0] * 8)]
+    question = ask_one(rows, baseline)
+    assert (question.values, question.baseline) == ((1.0,) * 3, ((1.0,) * 8,))
+
+
+def test_rounds_that_one_arm_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Are no pairs: they are left out in the other arm, too."""
+    records = [
+        replace(one, measurements=tuple(replace(entry, value=None) for entry in one.measurements))
+        if (one.case, one.repeat) == ("arm=on", 3)
+        else one
+        for one in make_experiment(10)
+    ]
+    run = make_run(tmp_path, records, [make_line(f"arm={arm}", 10) for arm in ("off", "on", "ack")])
+    words = ["compare", str(run.path), "--axis", "arm", "--baseline", "off", "--metric", METRIC]
+    main([*words, "--fail-if-worse", "5%"])
+    told = capsys.readouterr().out
+    assert "(9 rounds)" in told
+
+
+def test_arms_that_are_chains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each hop is held against the same hop of the baseline."""
+    records = [
+        make_chain(f"arm={arm}", 0.25 + number / 1000, seconds + number / 1000, repeat=number)
+        for arm, seconds in (("off", 0.5), ("on", 0.9))
+        for number in range(1, 9)
+    ]
+    run = make_run(tmp_path, records, [make_line(f"arm={arm}", 8) for arm in ("off", "on")])
+    words = ["compare", str(run.path), "--axis", "arm", "--baseline", "off", "--metric", METRIC]
+    assert main([*words, "--fail-if-worse", "5%"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    words_of = {line.strip(): lines[at + 1] for at, line in enumerate(lines) if " against off" in line}
+    assert "  not worse: " in words_of["arm=on, hop 1 against off"]
+    assert "  worse: " in words_of["arm=on, hop 2 against off"]

@@ -134,6 +134,34 @@ def test_the_question_is_part_of_what_compares(changed: Mapping[str, object], co
     assert compare(one, replace(one, settings={**one.settings, **changed})) is compares
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mac", "address", "bridge", "ssh_key", "ssh_host_key", "ssh_user", "hosts", "pci"),
+        *("timeout_s", "settle_timeout_s", "hang_s", "boot_timeout_s", "given_bounds"),
+    ],
+)
+def test_where_a_case_ran_is_no_part_of_its_question(name: str) -> None:
+    """Nor is how long it might take, wherever in the settings it is said."""
+    one = make_measured()
+    side = make_side()
+    changed = {**side, "guest": {**side["guest"], name: "another"}}  # type: ignore[dict-item]
+    assert compare(one, replace(one, settings={**one.settings, "source": changed, name: "another"}))
+
+
+def test_what_programs_and_devices_are_called() -> None:
+    """A QEMU that did not tell its version is known by its file; PCI functions by numbers and driver; images of a lab
+    by one digest.
+    """
+    functions = {"source dut": {"numbers": "15b3:101e", "driver": "mlx5_vfio_pci"}}
+    words = make_fingerprint(make_measured(fingerprint={**FINGERPRINT, "qemu": {}, "functions": functions}))
+    assert words["qemu"] == words["qemu_digest"] == ("ab" * 6)
+    assert words["device"] == "refdev-4vec, 15b3:101e by mlx5_vfio_pci"
+    other = {**FINGERPRINT["lab"], "images": {"guest": "2"}}
+    assert words["lab"]
+    assert words["lab"] != make_fingerprint(make_measured(fingerprint={**FINGERPRINT, "lab": other}))["lab"]
+
+
 def test_machines_do_not_compare_but_programs_do() -> None:
     """Times of another controller or another start of the guest are of another kind; another QEMU or commit is what
     a trend is to show.
@@ -144,6 +172,8 @@ def test_machines_do_not_compare_but_programs_do() -> None:
         return replace(one, fingerprint={**FINGERPRINT, **members})
 
     assert not compare(one, changed(controller={"cpu": "Xeon", "cpus": "2"}))
+    assert not compare(one, changed(source={**FINGERPRINT["source"], "cpus": "2"}))
+    assert not compare(one, changed(lab={**FINGERPRINT["lab"], "accelerator": {"accel": "kvm", "cpu": "host"}}))
     assert not compare(one, changed(guest={"start": "cold"}))
     assert not compare(one, changed(guest={"start": "warm", "migration": 2}))
     assert compare(one, changed(qemu={}, commit="other", switchover="9"))

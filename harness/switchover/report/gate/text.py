@@ -20,9 +20,10 @@ def render_gate(findings: Sequence[Finding], bound: float, against: str) -> str:
 
 def _render(findings: Sequence[Finding], bound: float, against: str) -> Iterator[str]:
     numbers = format_count(len(findings), "number")
-    yield f"worse by more than {_percent(bound)} than {against}? {_percent(CONFIDENCE)} confidence over all {numbers}"
+    confidence = f"{format_share(CONFIDENCE)} confidence over all {numbers}"
+    yield f"worse by more than {format_share(bound)} than {against}? {confidence}"
     rows = [
-        (one.metric, _render_medians(one), _render_change(one), f"{one.word}: {one.why}{_render_counts(one)}")
+        (one.metric, describe_medians(one), describe_change(one), f"{one.word}: {one.why}{describe_counts(one)}")
         for one in findings
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -41,26 +42,30 @@ def _render(findings: Sequence[Finding], bound: float, against: str) -> Iterator
     yield f"{numbers}: {', '.join(counts)}"
 
 
-def _render_medians(finding: Finding) -> str:
+def describe_medians(finding: Finding) -> str:
+    """Of the baseline and of what is judged; empty: there is none."""
     if finding.median is None or finding.baseline_median is None:
         return ""
     return f"{format_value(finding.baseline_median, finding.unit)} → {format_value(finding.median, finding.unit)}"
 
 
-def _render_change(finding: Finding) -> str:
+def describe_change(finding: Finding) -> str:
+    """With its interval; empty: there is none."""
     if finding.change is None:
         return ""
-    middle = _percent(finding.change, sign="+")
+    middle = format_share(finding.change, sign="+")
     if finding.low is None or finding.high is None:
         return middle
-    return f"{middle} [{_percent(finding.low, sign='+')} … {_percent(finding.high, sign='+')}]"
+    return f"{middle} [{format_share(finding.low, sign='+')} … {format_share(finding.high, sign='+')}]"
 
 
-def _percent(share: float, *, sign: str = "") -> str:
+def format_share(share: float, *, sign: str = "") -> str:
+    """In per cent."""
     return f"{share * 100:{sign}.1f} %" if math.isfinite(share) and sign else f"{share * 100:{sign}g} %"
 
 
-def _render_counts(finding: Finding) -> str:
+def describe_counts(finding: Finding) -> str:
+    """How many values were compared, in brackets, with a blank before them; empty: none."""
     if not finding.repeats:
         return ""
     if finding.paired:

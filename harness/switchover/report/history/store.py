@@ -2,9 +2,10 @@
 """The history: rows of metrics of many runs, in a file of SQLite."""
 
 import contextlib
+import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,21 @@ SELECT runs.name, runs.started, numbers.started, scenario, "case", hop, repeat, 
     unit, direction, definition, note, words
 FROM numbers JOIN series ON series.id = series JOIN runs ON runs.id = run
     JOIN fingerprints ON fingerprints.id = fingerprint
+"""
+_RECENT = """
+WHERE verdict = 'completed' AND value IS NOT NULL AND (series, run) IN (
+    SELECT series, run FROM (
+        SELECT series, run, row_number() OVER (PARTITION BY series ORDER BY started DESC, name DESC) AS age
+        FROM (
+            SELECT DISTINCT series, run FROM numbers
+            WHERE verdict = 'completed' AND value IS NOT NULL AND series IN (
+                SELECT id FROM series WHERE metric IN (SELECT value FROM json_each(?))
+                    AND "case" IN (SELECT value FROM json_each(?))
+            )
+        ) JOIN runs ON runs.id = run
+        WHERE started < ?
+    ) WHERE age <= ?
+)
 """
 
 
@@ -205,6 +221,10 @@ class History:
         """All rows of some numbers, of all cases."""
         names = list(metrics)
         return self._rows(f"WHERE metric IN ({', '.join('?' * len(names))})", names)
+
+    def find_recent(self, metrics: Sequence[str], cases: Sequence[str], *, before: str, runs: int) -> list[MetricRow]:
+        """Rows of some numbers of some cases, of each the last so many runs that began before a time and have it."""
+        return self._rows(_RECENT, (json.dumps(metrics), json.dumps(cases), before, runs))
 
     def list_series(self) -> list[Series]:
         """Of what there are numbers, by case, hop and metric."""

@@ -14,6 +14,7 @@ from switchover.report.history.trend import Change, RunLevel, Trend
 
 SCHEMA_VERSION = 1
 _ROWS_OF_PLOT = 12
+UNCHANGED = "nothing in the fingerprint changed there"
 
 
 def render_series(series: Sequence[Series], runs: int) -> str:
@@ -36,7 +37,8 @@ def render_trends(trends: Sequence[Trend]) -> str:
 
 
 def _render_trend(trend: Trend) -> Iterator[str]:
-    yield f"{name_trend(trend)}: {format_count(len(trend.levels), 'run')}{_render_left_out(trend)}"
+    left_out = f"; {told}" if (told := describe_left_out(trend)) else ""
+    yield f"{name_trend(trend)}: {format_count(len(trend.levels), 'run')}{left_out}"
     if len(trend.levels) > 1:
         yield _plot(trend)
     starts = {(change.at.started, change.at.run): change for change in trend.changes}
@@ -52,22 +54,36 @@ def name_trend(trend: Trend) -> str:
     return f"{trend.case}{f', hop {trend.hop}' if trend.hop else ''}  {trend.metric}"
 
 
-def _render_left_out(trend: Trend) -> str:
+def describe_left_out(trend: Trend) -> str:
+    """Empty: every run compares."""
     if not trend.left_out:
         return ""
     runs = format_count(trend.left_out, "run")
-    return f"; {runs} left out, of another machine, start, question or definition than the last"
+    return f"{runs} left out, of another machine, start, question or definition than the last"
 
 
 def _render_level(level: RunLevel, unit: str) -> str:
     middle, low, high = (format_value(pick(level.values), unit) for pick in (statistics.median, min, max))
     spread = f" [{low} … {high}]" if low != high else ""
-    words = [level.fingerprint.get("qemu", ""), level.fingerprint.get("commit", "")]
-    return f"{level.started[:16]}  {len(level.values):>3} × {middle}{spread}  {', '.join(filter(None, words))}".rstrip()
+    return f"{level.started[:16]}  {len(level.values):>3} × {middle}{spread}  {describe_programs(level)}".rstrip()
+
+
+def describe_programs(level: RunLevel) -> str:
+    """What it was measured with, in few words."""
+    return ", ".join(filter(None, [level.fingerprint.get("qemu", ""), level.fingerprint.get("commit", "")]))
 
 
 def render_change(change: Change, trend: Trend) -> Iterator[str]:
     """Since when, how far, and what else is other since then."""
+    yield f"── {describe_change(change, trend)}"
+    for key, (old, new) in change.changed.items():
+        yield f"   {key}: {old or '(none)'} → {new or '(none)'}"
+    if not change.changed:
+        yield f"   {UNCHANGED}"
+
+
+def describe_change(change: Change, trend: Trend) -> str:
+    """Since when, and how far."""
     before, after = (format_value(value, trend.unit) for value in (change.before, change.after))
     factor = f" ({change.factor:.3g} times)" if change.factor is not None else ""
     low, high = change.difference.low, change.difference.high
@@ -76,11 +92,7 @@ def render_change(change: Change, trend: Trend) -> Iterator[str]:
         edges = sorted(abs(edge) for edge in (low, high))
         shown = " … ".join(format_value(edge, trend.unit) for edge in edges)
         interval = f", by {shown} with {CONFIDENCE:.0%} confidence"
-    yield f"── {_judge(change, trend)} since {change.at.started[:16]}: {before} → {after}{factor}{interval}"
-    for key, (old, new) in change.changed.items():
-        yield f"   {key}: {old or '(none)'} → {new or '(none)'}"
-    if not change.changed:
-        yield "   nothing in the fingerprint changed there"
+    return f"{_judge(change, trend)} since {change.at.started[:16]}: {before} → {after}{factor}{interval}"
 
 
 def _judge(change: Change, trend: Trend) -> str:

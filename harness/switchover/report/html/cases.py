@@ -14,6 +14,7 @@ from switchover.record.rundir import folder_of, hop_folder
 from switchover.record.units import format_bytes, format_seconds, format_spread
 from switchover.report.failures import list_repeats, render_claim, render_failure
 from switchover.report.html.evidence import list_files, read_evidence
+from switchover.report.html.past import Past, make_past_details
 from switchover.report.html.timeline import draw_timeline
 from switchover.report.rundata import CaseResult, RunData
 from switchover.report.summary import describe_outcome
@@ -151,7 +152,7 @@ def count_points(migrations: int) -> int:
     return max(FEWEST_POINTS, min(MOST_POINTS, MOST_POINTS_OF_ALL // max(1, migrations)))
 
 
-def make_details(run: RunData, case: CaseResult, points: int) -> dict[str, Any]:
+def make_details(run: RunData, case: CaseResult, points: int, past: Past) -> dict[str, Any]:
     """Everything of the case's own view."""
     line = case.line
     return {
@@ -161,6 +162,7 @@ def make_details(run: RunData, case: CaseResult, points: int) -> dict[str, Any]:
         "rule": line.rule,
         "repeat": list(list_repeats(run, case.records[0])) if case.records else [],
         "repeats": [_make_repeat(run, record, points) for record in case.records],
+        "past": make_past_details(past, case.id),
     }
 
 

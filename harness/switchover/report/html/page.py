@@ -13,11 +13,14 @@ import msgspec
 from switchover.record.units import format_count
 from switchover.report.comparison import compare_planned, render_comparisons
 from switchover.report.html.cases import count_points, make_details, make_index, make_row
+from switchover.report.html.past import read_past
 from switchover.report.metrics import make_fingerprint
 from switchover.report.rundata import CaseResult, RunData
 from switchover.report.summary import render_counts
 
 PAGE_FILE = "report.html"
+_SCRIPTS = ("elements", "overview", "figures", "past", "case", "matrix", "ways")
+"""Parts of the page's script, in this order."""
 _HERE = Path(__file__).parent
 _TOLD = {
     "qemu": "QEMU",
@@ -37,13 +40,14 @@ _MOST_KINDS = 6
 
 
 def render_page(run: RunData, cases: Sequence[CaseResult] | None = None) -> str:
-    """The whole file. Links to evidence are relative to the run directory."""
+    """The whole file. Links to evidence are relative to the run directory; earlier runs are those of its history."""
     import jinja2
 
     shown = run.cases if cases is None else cases
     rows = [make_row(number, case) for number, case in enumerate(shown)]
     points = count_points(sum(max(1, len(record.hops)) for case in shown for record in case.records))
     comparisons = compare_planned(run) if cases is None else []
+    past = read_past(run, shown)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -61,10 +65,10 @@ def render_page(run: RunData, cases: Sequence[CaseResult] | None = None) -> str:
         ground=_describe_ground(shown),
         comparisons=render_comparisons(comparisons) if comparisons else "",
         index=make_index(run, shown, rows),
-        details=[pack(msgspec.json.encode(make_details(run, case, points))) for case in shown],
+        details=[pack(msgspec.json.encode(make_details(run, case, points, past))) for case in shown],
         plotly=pack(_read_plotly()),
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+        script=[(_HERE / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS],
     )
 
 

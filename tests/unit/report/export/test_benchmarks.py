@@ -106,3 +106,16 @@ def test_action_by_direction(odd: RunData) -> None:
     for made in (smaller, bigger):
         assert any("neither direction" in text and "bytes.ram.precopy (1)" in text for text in made.left_out)
         assert any("missing: downtime.explained (1)" in text for text in made.left_out)
+
+
+def test_what_a_number_was_measured_on(tmp_path: Path) -> None:
+    """Of how many repeats, and what all of these have alike."""
+    records = [
+        replace(make_record("a", number), fingerprint={"switchover": "0.1.0", "commit": str(number)})
+        for number in (1, 2)
+    ]
+    found = json.loads(render_smaller(read_run(make_run(tmp_path, records))).text)
+    words = [line.partition(": ")[::2] for line in found[0]["extra"].splitlines()]
+    assert words[:2] == [("repeats", "2"), ("guest_kernel", "of the image")]
+    assert ("switchover", "0.1.0") in words
+    assert "commit" not in dict(words)

@@ -2,9 +2,13 @@
 """LAVA's signals, as its dispatcher finds them in a log."""
 
 import re
+from pathlib import Path
+
+from tests.unit.builders import make_record
+from tests.unit.runs import make_run
 
 from switchover.report.export.lava import render_lava
-from switchover.report.rundata import RunData
+from switchover.report.rundata import RunData, read_run
 
 
 def list_signals(text: str) -> list[dict[str, str]]:
@@ -36,3 +40,16 @@ def test_lava(planned: RunData) -> None:
     assert (first["MEASUREMENT"], first["UNITS"]) == ("0.25", "s")
     assert "# device.pre__copy_3d_on._repeat1 is device.pre_copy=on #1: completed" in made.text
     assert "3 numbers that are missing: bytes.wire (3)" in made.left_out
+
+
+def test_other_endings(odd: RunData) -> None:
+    """What somebody interrupted is no pass."""
+    signals = list_signals(render_lava(odd).text)
+    assert [one["RESULT"] for one in signals if "UNITS" not in one] == ["pass", "fail", "unknown", "skip"]
+
+
+def test_an_id_is_no_signal(tmp_path: Path) -> None:
+    """One that reads as a signal is not taken for a result."""
+    record = make_record("<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=forged RESULT=pass>")
+    signals = list_signals(render_lava(read_run(make_run(tmp_path, [record]))).text)
+    assert "forged" not in {one["TEST_CASE_ID"] for one in signals}

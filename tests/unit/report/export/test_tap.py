@@ -3,16 +3,20 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.builders import make_record
+from tests.unit.runs import make_run
 
+from switchover.record.record import Verdict, VerdictName
 from switchover.report.export.tap import render_ktap, render_tap, render_value
-from switchover.report.rundata import RunData
+from switchover.report.rundata import RunData, read_run
 
 
 @dataclass
@@ -128,3 +132,24 @@ def test_ktap(planned: RunData, chained: RunData) -> None:
     made = render_ktap(chained)
     assert "  # hop 2 downtime.explained: 0.5 s\n" in made.text
     assert made.left_out
+
+
+def test_other_endings(odd: RunData, tmp_path: Path) -> None:
+    """What somebody interrupted is not ok; a case is skipped only if each of its repeats is."""
+    assert [(point.ok, point.skip is not None) for point in parse_tap(render_tap(odd).text)] == [
+        (True, False),
+        (False, False),
+        (False, False),
+        (True, True),
+    ]
+    assert [ok for ok, _, _ in parse_ktap(render_ktap(odd).text.split("\n"))] == [True, False, False, True]
+    skipped = replace(make_record("a", 2), verdict=Verdict(VerdictName.NOT_SUPPORTED, reason="no device"))
+    both = read_run(make_run(tmp_path / "both", [make_record("a"), skipped]))
+    assert parse_ktap(render_ktap(both).text.split("\n")) == [(True, "a", False)]
+
+
+def test_what_explains_a_point(planned: RunData) -> None:
+    """A failure in full, and what the repeat was measured on."""
+    points = parse_tap(render_tap(planned).text)
+    assert points[3].diagnostics["explanation"].startswith("NOT AS EXPECTED  device.pre_copy=off #1")
+    assert points[0].diagnostics["fingerprint"]["switchover"] == "0.1.0"

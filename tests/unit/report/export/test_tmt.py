@@ -2,18 +2,23 @@
 """Results for tmt, by its own schema and its own loader."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import pytest
 import tmt.log
 import tmt.result
 import tmt.utils
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
+from tests.unit.builders import make_record
+from tests.unit.runs import make_run
 from tmt._compat.pathlib import Path as TmtPath
 
 from switchover.report.export.tmt import render_tmt
-from switchover.report.rundata import RunData
+from switchover.report.rundata import RunData, read_run
 
 
 def load(text: str) -> list[tmt.result.Result]:
@@ -40,3 +45,22 @@ def test_tmt(planned: RunData) -> None:
     assert [check.name for check in loaded[3].check] == ["guest.on-source"]
     assert TmtPath("device.pre_copy=off/01/source.events.jsonl") in loaded[3].log
     assert json.loads(render_tmt(planned).text)[0]["duration"] == "00:00:12"
+
+
+def test_tmt_of_other_endings(odd: RunData) -> None:
+    """What somebody interrupted is no pass; of a check that failed it is told what was observed in place of what."""
+    loaded = load(render_tmt(odd).text)
+    assert [str(one.result.value) for one in loaded] == ["pass", "fail", "error", "skip"]
+    assert "expected yes, observed no" in loaded[1].check[0].note
+    assert all(len(check.note) == 1 for check in loaded[0].check)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.4, "00:00:00"), (59.6, "00:01:00"), (3725, "01:02:05"), (360000, "100:00:00")]
+)
+def test_a_duration(tmp_path: Path, seconds: float, told: str) -> None:
+    """Hours, minutes and seconds, and when it began by one zone, with a fraction."""
+    record = replace(make_record("a"), seconds={"migrate": seconds}, started="2026-11-21T12:00:00+02:00")
+    (found,) = json.loads(render_tmt(read_run(make_run(tmp_path, [record]))).text)
+    assert found["duration"] == told
+    assert found["start-time"] == "2026-11-21T10:00:00.000000+00:00"

@@ -6,9 +6,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.report.history.test_store import make_row
 
 from switchover.report.export.table import EXPORTS
-from switchover.report.export.views import clean, encode_name
+from switchover.report.export.views import clean, encode_name, render_number
+from switchover.report.metrics import MetricRow
 from switchover.report.rundata import RunData
 
 TEXTS = st.one_of(st.text(min_size=1), st.text(alphabet="a._=5f-", min_size=1))
@@ -43,3 +45,17 @@ def test_any_run(name: str, any_run: RunData) -> None:
     made = EXPORTS[name].render(any_run).text
     made.encode()
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", made)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (make_row(value=0.25, bound=0.0004), "0.25 s ± 0.0004"),
+        (make_row(value=3, bound=None, unit="bytes", note="of two devices"), "3 bytes (of two devices)"),
+        (make_row(value=None, note="no heartbeat arrived"), "missing: no heartbeat arrived"),
+        (make_row(value=None), "missing"),
+    ],
+)
+def test_a_number_in_words(row: MetricRow, told: str) -> None:
+    """With its error and its note; one that is missing says why."""
+    assert render_number(row) == told

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The history: what is added is found, nothing is lost by writers at once or killed, and files that are none."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -111,6 +112,22 @@ def test_hops_are_series_of_their_own(path: Path) -> None:
     with History.open(path, make=True) as history:
         history.add([make_row(hop=1, value=1.0), make_row(hop=2, value=2.0)])
         assert [row.value for row in history.find_rows("c", "downtime.explained", hop=2)] == [2.0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(ROWS, max_size=24, unique_by=lambda row: (row.run, row.run_started, row.repeat)), st.integers(1, 4))
+def test_the_last_runs_of_a_number(rows: list[MetricRow], runs: int) -> None:
+    """Those that began before a time and have a value, of one case and one number, as a reading of all has them."""
+    with tempfile.TemporaryDirectory() as parent, History.open(Path(parent) / "h.sqlite", make=True) as history:
+        history.add(rows)
+        others = [replace(row, case="d") for row in rows] + [replace(row, metric="m") for row in rows]
+        history.add(replace(row, run=f"other {row.run}") for row in others)
+        before = STARTED.format(3)
+        found = history.find_recent(["downtime.explained", "none"], ["c", "none"], before=before, runs=runs)
+    usable = [row for row in rows if row.value is not None and row.run_started < before]
+    last = sorted({(row.run_started, row.run) for row in usable})[-runs:]
+    kept = [row for row in usable if (row.run_started, row.run) in last]
+    assert found == sorted(kept, key=lambda row: (row.run_started, row.run, row.repeat))
 
 
 def test_what_can_be_imported(tmp_path: Path, path: Path) -> None:
@@ -280,3 +297,33 @@ def test_a_writer_that_is_killed(path: Path) -> None:
     assert runs.pop("after") == 1
     assert set(runs.values()) == {50}
     assert runs.keys() >= {f"killed-{number.strip()}" for number in (*told, *rest) if number.strip()}
+
+
+def test_numbers_that_are_too_large_for_sqlite(path: Path) -> None:
+    """Come back as floats."""
+    with History.open(path, make=True) as history:
+        history.add([make_row(value=1 << 70), make_row(value=-(1 << 63) - 1, repeat=2), make_row(value=7, repeat=3)])
+    found = [row.value for row in find_all(path)]
+    assert found == [float(1 << 70), -float(1 << 63), 7]
+    assert isinstance(found[2], int)
+
+
+def test_one_fingerprint_is_kept_once(path: Path) -> None:
+    """In whatever order its words come."""
+    words = {"qemu": "10.0", "commit": "a"}
+    with History.open(path, make=True) as history:
+        history.add([make_row(fingerprint=words), make_row("b", 2, fingerprint=dict(reversed(words.items())))])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM fingerprints").fetchone() == (1,)
+
+
+def test_rows_of_some_numbers(path: Path) -> None:
+    """Of all cases, and of no other number."""
+    with History.open(path, make=True) as history:
+        history.add([make_row(), make_row(case="d"), make_row(metric="bytes.wire"), make_row(metric="time.total")])
+        found = history.find_rows_of(["downtime.explained", "bytes.wire", "none"])
+    assert sorted((row.case, row.metric) for row in found) == [
+        ("c", "bytes.wire"),
+        ("c", "downtime.explained"),
+        ("d", "downtime.explained"),
+    ]

@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.unit.builders import make_record
 from tests.unit.report.html.test_timeline import write
 from tests.unit.report.test_summary import make_example
 from tests.unit.runs import make_line, make_run
 
+from switchover.record.planfile import PlanFile, PlannedComparison, PlannedScenario, write_plan
 from switchover.record.record import HopRecord, Verdict, VerdictName
 from switchover.record.rundir import RunDirectory
 from switchover.report.html.cases import MOST_POINTS, MOST_POINTS_OF_ALL, MOST_WORDS, count_points
@@ -188,3 +190,38 @@ def test_points_of_many_migrations() -> None:
 def test_what_is_packed_is_letters() -> None:
     """HTML has no meaning for any of them."""
     assert re.fullmatch(r"[A-Za-z0-9+/=]+", pack(EVIL.encode() * 9))
+
+
+def test_what_it_ran_on_is_bounded(tmp_path: Path) -> None:
+    """Of nine commits six are named, and the others counted."""
+    records = [replace(make_record("a", number), fingerprint={"commit": f"c{number}"}) for number in range(1, 10)]
+    words = read(make_run(tmp_path, records, [make_line("a", 9)])).words
+    assert [word for word in words if re.fullmatch(r"c\d", word)] == [f"c{number}" for number in range(1, 7)]
+    assert "and 3 more" in words
+
+
+def test_a_case_beside_others(tmp_path: Path) -> None:
+    """Parts of its downtime are medians over its repeats; what is compared is there only with all cases; a case that is
+    no point of axes has none; an expectation says its side.
+    """
+    records = [make_record(f"arm={arm}", number, downtime=number / 10) for arm in "ab" for number in (1, 2, 6)]
+    blocked = {"verdict": "blocked", "side": "source"}
+    lines = [replace(make_line(f"arm={arm}", 3), expectation=blocked) for arm in "ab"]
+    directory = make_run(tmp_path, [*records, make_record("plain")], [*lines, make_line("plain")])
+    compared = PlannedScenario("precopy", "p.toml", "", "", 3, True, PlannedComparison("arm", "a"))
+    write_plan(directory, PlanFile((compared,), (*lines, make_line("plain"))))
+    run = read_run(directory)
+    page = Reader(render_page(run))
+    first, _, plain = json.loads(page.scripts["index"])["cases"]
+    assert first["axes"] == {"arm": "a"}
+    assert plain["axes"] == {}
+    assert dict(first["parts"])["start"] == pytest.approx(0.2 * 0.3)
+    assert "blocked (source)" in page.words
+    assert "What is compared" in page.words
+    assert "What is compared" not in Reader(render_page(run, run.cases[:2])).words
+
+
+def test_what_checks_saw_is_bounded(tmp_path: Path) -> None:
+    check = replace(make_record().checks[0], expected="x" * 1000, observed="y" * 1000)
+    repeat = read(make_run(tmp_path, [replace(make_record(), checks=(check,))])).details(0)["repeats"][0]
+    assert [len(text) for text in repeat["checks"][0][3:]] == [400, 400]

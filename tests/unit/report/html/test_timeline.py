@@ -192,3 +192,8 @@ def test_the_longest_silences_stay() -> None:
     """Of three, those that are kept are the two longest."""
     times = [0, 1, 2, 3, 20, 21, 22, 23, 123, 124, 125, 175, 176, 177]
     assert find_heard(times, 3) == [(0, 23, 8), (123, 125, 3), (175, 177, 3)]
+
+
+def test_what_a_silence_is() -> None:
+    """Three times the usual time between heartbeats, and more; less is a heartbeat that is late."""
+    assert find_heard([0, 10, 20, 50, 60, 91], 9) == [(0, 60, 5), (91, 91, 1)]

@@ -11,9 +11,7 @@ _TYPED = "__switchover_as_typed"
 _AS_TYPED = {
     "bash": f'{_TYPED}() {{\n    "${{COMP_WORDS[0]/#\\~/$HOME}}"\n}}\n',
     "zsh": f'{_TYPED}() {{\n    "${{${{(Q)words[1]}}/#\\~/$HOME}}"\n}}\n',
-    "fish": f"function {_TYPED}\n"
-    "    eval (string replace -r '^~/' ~/ -- (commandline -opc)[1] | string escape)\n"
-    "end\n",
+    "fish": f"function {_TYPED}\n    eval (string replace -r '^~/' ~/ -- (commandline -opc)[1] | string escape)\nend\n",
 }
 """By shell, a function that runs the program as the line names it: that of a clone is not in PATH. Shells give the word
 as it was typed, with a tilde for the home directory."""

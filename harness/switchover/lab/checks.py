@@ -119,7 +119,9 @@ def check_data() -> Finding:
     """What the package has beside its code: recipes of images, and the catalogue."""
     lacking = [name for name in ("images", "testcases") if not data_directory(name).is_dir()]
     if lacking:
-        return failed(f"{data_directory(lacking[0])} is not there", "install switchover again, or start it from a clone")
+        return failed(
+            f"{data_directory(lacking[0])} is not there", "install switchover again, or start it from a clone"
+        )
     return passed(str(data_directory("images").parent))
 
 

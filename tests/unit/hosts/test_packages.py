@@ -54,7 +54,7 @@ def test_distributions(text: str, family: str, title: str) -> None:
 
 def test_os_release_as_a_shell_has_it() -> None:
     """Both quotes, escapes, comments, and lines that are none are understood."""
-    text = "# A=1\n\nB='two words'\nC=\"a \\\"quoted\\\" one\"\nD=\nE\nF='open\n"
+    text = '# A=1\n\nB=\'two words\'\nC="a \\"quoted\\" one"\nD=\nE\nF=\'open\n'
     assert parse_os_release(text) == {"B": "two words", "C": 'a "quoted" one', "D": ""}
 
 
@@ -146,7 +146,7 @@ def test_the_script_on_fedora(tmp_path: Path) -> None:
     """dnf installs by Fedora's names; what Fedora has no package of is passed over."""
     code, said, calls = start(tmp_path, FEDORA, "test", "--all")
     assert code == 3
-    assert set("openssh-clients procps-ng socat qemu-system-x86 zsh fish".split()) < set(calls.split())
+    assert {"openssh-clients", "procps-ng", "socat", "qemu-system-x86", "zsh", "fish"} < set(calls.split())
     assert not {"apt-get", "mmdebstrap", "chromium", "-"} & set(calls.split())
     assert "by hand, as root: dnf install" in said
 

@@ -102,9 +102,19 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     ("text", "outcome", "seen", "fix"),
     [
         ('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="13"', Outcome.PASSED, "Debian GNU/Linux 13", ""),
-        ("ID=ubuntu\nNAME=Ubuntu\nVERSION_ID=24.04", Outcome.UNVERIFIABLE, "Ubuntu 24.04: nobody", "SWITCHOVER_MIRROR="),
+        (
+            "ID=ubuntu\nNAME=Ubuntu\nVERSION_ID=24.04",
+            Outcome.UNVERIFIABLE,
+            "Ubuntu 24.04: nobody",
+            "SWITCHOVER_MIRROR=",
+        ),
         ("ID=fedora\nNAME=Fedora", Outcome.UNVERIFIABLE, "Fedora: nobody tried it", ""),
-        ("ID=arch\nNAME=Arch", Outcome.UNVERIFIABLE, "Arch: names of its packages are not known", "SWITCHOVER_NO_APT=1"),
+        (
+            "ID=arch\nNAME=Arch",
+            Outcome.UNVERIFIABLE,
+            "Arch: names of its packages are not known",
+            "SWITCHOVER_NO_APT=1",
+        ),
     ],
 )
 def test_distribution(

@@ -57,7 +57,7 @@ def complete_in_zsh(environment: Environment, place: Path, line: str, *, in_path
     answer.unlink(missing_ok=True)
     ready.unlink(missing_ok=True)
     (place / "start.zsh").write_text(
-        "autoload -U compinit\ncompinit -u -d zcompdump\nLISTMAX=10000\nsource code.zsh\n"
+        "autoload -U compinit\ncompinit -u -D\nLISTMAX=10000\nsource ./code.zsh\n"
         'show() { print -r -- "$BUFFER" >answer.new; mv answer.new answer }\n'
         "zle -N show\nbindkey '^X^X' show\n: >ready\n"
     )

@@ -96,7 +96,7 @@ def find_program(wanted: str, scratch: Path) -> str:
             raise UsageError(f"{wanted} is neither a program nor a toolchain.", fix="switchover images list")
         return wanted
     disk = build_images([wanted])[wanted].artifact("toolchain.ext4")
-    debugfs = processes.require_program("debugfs", needed_to="unpack a toolchain", package="e2fsprogs")
+    debugfs = processes.require_program("debugfs", needed_to="unpack a toolchain")
     tree = scratch / wanted
     tree.mkdir()
     processes.run([debugfs, "-R", f"rdump / {tree}", str(disk)], timeout=120)

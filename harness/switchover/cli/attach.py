@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.qmp:
         _open_monitor(side)
     else:
-        processes.require_program("ssh", needed_to="log in to hosts and guests", package="openssh-client")
+        processes.require_program("ssh", needed_to="log in to hosts and guests")
         processes.replace_process(build_ssh_command(side) if arguments.ssh else build_console_command(side))
     return ExitCode.AS_EXPECTED
 

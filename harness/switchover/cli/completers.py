@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from argcomplete.completers import FilesCompleter
+
 from switchover.catalogue.index import list_cases
 from switchover.record.errors import SwitchoverError
 from switchover.record.paths import labs_directory
@@ -48,9 +50,12 @@ def _find_parent(parsed_args: argparse.Namespace) -> Path | None:
 
 
 def _list_case_words(prefix: str, **_: Any) -> list[str]:
-    """Names of scenarios and functions, and ids once a letter is there: they are many."""
+    """Names of scenarios and functions, and ids once a letter is there: they are many. Files where none begins so."""
     cases = list_cases()
-    return list(dict.fromkeys([*(case.group for case in cases), *(case.id for case in cases if prefix)]))
+    words = list(dict.fromkeys([*(case.group for case in cases), *(case.id for case in cases if prefix)]))
+    if any(word.startswith(prefix) for word in words):
+        return words
+    return list(FilesCompleter(("toml", "py"))(prefix))  # bash would do so itself, zsh and fish would not
 
 
 def _list_tags(**_: Any) -> list[str]:

@@ -108,7 +108,7 @@ def _ssh(name: str, host: str, command: list[str]) -> None:
     lab = require_lab(name)
     if host not in lab.file.hosts:
         raise UsageError(f"The lab has no host {host!r}.", fix=f"one of: {', '.join(lab.file.hosts)}")
-    processes.require_program("ssh", needed_to="log in to lab hosts", package="openssh-client")
+    processes.require_program("ssh", needed_to="log in to lab hosts")
     processes.replace_process(["ssh", "-F", str(lab.directory / "ssh_config"), host, *command])
 
 

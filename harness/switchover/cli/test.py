@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from switchover.cli.arguments import parse_positive
 from switchover.hosts import processes
-from switchover.lab.checks import BROWSER_PROGRAMS
 from switchover.lab.images import build_images, require_buildable
 from switchover.lab.recipes import LAB_IMAGES, RECIPES, is_compiled
 from switchover.record.errors import ExitCode, NotReady, UsageError
@@ -29,11 +28,14 @@ QUICK = "unit or quick"
 JOBS = 2
 """A lab in use takes less than one CPU on average: it waits for guests, links and deadlines as much as it computes."""
 _PROGRAMS = (
-    ("socat", "socat", ("unit", "qemu"), "run scripts of cases on this machine"),
-    ("qemu-system-x86_64", "qemu-system-x86", ("qemu",), "ask a QEMU that is at home here what it can"),
+    ("socat", ("unit", "qemu"), "run scripts of cases on this machine"),
+    ("qemu-system-x86_64", ("qemu",), "ask a QEMU that is at home here what it can"),
 )
-"""Program, Debian package, tiers, what for: those that ``./switchover test`` installs."""
-_PROGRAMS_OF_ALL = tuple((*program, ("fronts",), "look at pages in a browser") for program in BROWSER_PROGRAMS)
+"""Program, tiers, what for: those that ``./switchover test`` installs."""
+_PROGRAMS_OF_ALL = (
+    *((program, ("fronts",), "look at pages in a browser") for program in ("chromium", "chromedriver")),
+    *((program, ("fronts",), "complete command lines in it") for program in ("zsh", "fish")),
+)
 """Those that ``./switchover test --all`` installs besides."""
 
 
@@ -110,10 +112,10 @@ def require_machine(tiers: Sequence[str], *, everything: bool) -> None:
 
     :raises NotReady: a program is missing, or there is no room for the images that are not built yet
     """
-    for program, package, wanting, purpose in (*_PROGRAMS, *(_PROGRAMS_OF_ALL if everything else ())):
+    for program, wanting, purpose in (*_PROGRAMS, *(_PROGRAMS_OF_ALL if everything else ())):
         given = program.startswith("qemu-") and os.environ.get("SWITCHOVER_TEST_QEMU")
         if not given and set(wanting) & set(tiers):
-            processes.require_program(program, needed_to=purpose, package=package)
+            processes.require_program(program, needed_to=purpose)
     require_buildable(list_images(tiers, everything=everything))
 
 

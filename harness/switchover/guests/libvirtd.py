@@ -20,6 +20,7 @@ from typing import Any
 
 from switchover.hosts.forward import start_forward
 from switchover.hosts.host import Host
+from switchover.hosts.packages import explain_install
 from switchover.record.errors import CommandFailed, HostLost, NotReady, NotSupported, Refused
 from switchover.record.log import LOG
 
@@ -44,7 +45,7 @@ def require_libvirt() -> Any:
     """:raises NotSupported: the controller does not have it"""
     module = find_libvirt()
     if module is None:
-        raise NotSupported("The controller has no libvirt-python.", fix=HINT)
+        raise NotSupported("The controller has no libvirt-python.", fix=_explain_binding())
     _start_event_loop(module)
     return module
 
@@ -55,12 +56,14 @@ def find_lack(host: Host) -> str:
     :raises HostLost: it does not answer
     """
     if find_libvirt() is None:
-        return f"the controller has no libvirt-python: {HINT}"
+        return f"the controller has no libvirt-python: {_explain_binding()}"
     there = host.run(["sh", "-c", f"test -S {SOCKET} || test -x {_LAB_START}"], check=False)
     return "" if there.returncode == 0 else f"{host.name} has no libvirtd at {SOCKET}"
 
 
-HINT = "apt-get install python3-libvirt, then start switchover again; elsewhere: pip install libvirt-python"
+def _explain_binding() -> str:
+    install = explain_install("python:libvirt")
+    return f"{install}, then start switchover again; in an environment of your own: pip install libvirt-python"
 
 
 def _start_event_loop(libvirt: Any) -> None:

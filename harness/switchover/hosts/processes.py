@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from switchover.hosts.host import Completed, check_completed, paste
+from switchover.hosts.packages import explain_install
 from switchover.record.errors import CommandFailed, NotReady
 from switchover.record.log import LOG
 
@@ -25,16 +26,14 @@ goes on must not die with a thread that had to start it and nothing else."""
 os.register_at_fork(after_in_child=lambda: _STARTER.__setitem__(0, ThreadPoolExecutor(1, "starter")))
 
 
-def require_program(name: str, *, needed_to: str, package: str) -> str:
-    """Path of a program.
+def require_program(name: str, *, needed_to: str) -> str:
+    """Path of a program that the table of packages has.
 
-    :raises NotReady: it is not installed; names what needs it and the Debian package that has it
+    :raises NotReady: it is not installed; names what needs it and the command that installs it
     """
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
-        raise NotReady(
-            f"The program {name} was not found; it is needed to {needed_to}.", fix=f"apt-get install {package}"
-        )
+        raise NotReady(f"The program {name} was not found; it is needed to {needed_to}.", fix=explain_install(name))
     return path
 
 

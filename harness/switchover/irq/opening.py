@@ -77,7 +77,7 @@ def _read_begin(path: Path) -> bytes:
 @contextlib.contextmanager
 def _start_text(path: Path, host: Host) -> Iterator[Path]:
     """What ``trace-cmd report`` prints of a file, with the numbers that handlers returned, which words do not have."""
-    program = require_program("trace-cmd", needed_to=f"read {path}", package="trace-cmd")
+    program = require_program("trace-cmd", needed_to=f"read {path}")
     with tempfile.TemporaryDirectory(prefix="switchover-irq-") as directory:
         text = Path(directory) / "report"
         script = '"$1" report -r irq_handler_exit "$2" >"$3"'

@@ -16,6 +16,7 @@ import psutil
 
 from switchover.hosts import processes
 from switchover.hosts.checks import Check, Finding, failed, passed, unverifiable
+from switchover.hosts.packages import explain_install, list_wanted, read_distribution
 from switchover.lab.accelerator import find_accelerator
 from switchover.lab.images import (
     NEEDED_BYTES,
@@ -38,17 +39,11 @@ from switchover.record.units import MIB, format_bytes
 
 EVERYTHING = ("demo", "lab", "test")
 PYTHON = (3, 11)
-PROGRAMS = (("mmdebstrap", "mmdebstrap"), ("ssh", "openssh-client"), ("pgrep", "procps"))
-"""Program and Debian package: what the script ``switchover`` installs."""
-TEST_PROGRAMS = (("socat", "socat"), ("qemu-system-x86_64", "qemu-system-x86"))
-"""What it installs besides for ``switchover test``: scripts of cases run on this machine there, and a QEMU is asked
-what it can where its modules are its own.
-"""
-BROWSER_PROGRAMS = (("chromium", "chromium"), ("chromedriver", "chromium-driver"))
-"""What it installs besides for ``switchover test --all``: pages are looked at in a browser."""
-SYSTEM_PROGRAMS = (("unshare", "util-linux"), ("setpriv", "util-linux"))
-_BROWSING = "look at pages in a browser (test --all)"
-_APT_HELPER = Path("/usr/lib/apt/apt-helper")
+_ALL = "run test --all"
+_HELPER = "/usr/lib/apt/apt-helper"
+_APT_HELPER = Path(_HELPER)
+_KERNEL = Path("/proc/sys/kernel")
+_SETTINGS = (("unprivileged_userns_clone", 1), ("apparmor_restrict_unprivileged_userns", 0))
 _STATE_BYTES = 1 << 30
 _TOKEN = re.compile(r"switchover-lab-[0-9a-f]{12}-")
 
@@ -59,17 +54,14 @@ def controller_checks() -> list[Check]:
     unbuilt = [name for name in RECIPES if find_image(name) is None and not _find_place(name).exists()]
     return [
         Check("Python", EVERYTHING, check_python),
-        Check("program mmdebstrap", building, partial(check_program, *PROGRAMS[0])),
-        Check("program ssh", ("lab",), partial(check_program, *PROGRAMS[1])),
-        Check("program pgrep", ("test",), partial(check_program, *PROGRAMS[2])),
-        *(Check(f"program {name}", ("test",), partial(check_program, name, pkg)) for name, pkg in TEST_PROGRAMS),
-        *(Check(f"program {name}", (), partial(check_program, name, pkg, _BROWSING)) for name, pkg in BROWSER_PROGRAMS),
-        *(Check(f"program {name}", EVERYTHING, partial(check_program, name, pkg)) for name, pkg in SYSTEM_PROGRAMS),
-        *(
-            []
-            if os.geteuid() == 0
-            else [Check("program newuidmap", building, partial(check_program, "newuidmap", "uidmap"))]
-        ),
+        Check("distribution", (), check_distribution),
+        Check("recipes and cases", EVERYTHING, check_data),
+        check_of("mmdebstrap", building),
+        check_of("ssh", ("lab",)),
+        *(check_of(name, ("test",)) for name in ("pgrep", *list_wanted("test"))),
+        *(check_of(name, (), _ALL) for name in list_wanted("all")),
+        *(check_of(name, EVERYTHING) for name in ("unshare", "setpriv")),
+        *(check_of(name, building) for name in user_programs()),
         Check("accelerator", (), check_accelerator),
         Check("memory", EVERYTHING, check_memory),
         Check("disk of the cache", building, partial(check_disk, store_directory, NEEDED_BYTES, "XDG_CACHE_HOME")),
@@ -89,9 +81,13 @@ def controller_checks() -> list[Check]:
     ]
 
 
-def user_programs() -> tuple[tuple[str, str], ...]:
+def check_of(program: str, blocks: tuple[str, ...], needed_to: str = "run a lab") -> Check:
+    return Check(f"program {program}", blocks, partial(check_program, program, needed_to))
+
+
+def user_programs() -> list[str]:
     """What a user without root needs besides."""
-    return () if os.geteuid() == 0 else (("newuidmap", "uidmap"),)
+    return [] if os.geteuid() == 0 else list_wanted("user")
 
 
 def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> Finding:
@@ -101,8 +97,36 @@ def check_python(version: Sequence[int] = tuple(sys.version_info[:3])) -> Findin
     return failed(seen, "SWITCHOVER_PYTHON=python3.11 ./switchover doctor (3.11 or newer is needed)")
 
 
-def check_program(name: str, package: str, needed_to: str = "run a lab") -> Finding:
-    return passed(processes.require_program(name, needed_to=needed_to, package=package))
+def check_distribution() -> Finding:
+    """Whose names of packages are given, and whether anybody tried it."""
+    distribution = read_distribution()
+    if distribution.id == "debian":
+        return passed(distribution.title)
+    if not distribution.family:
+        return unverifiable(
+            f"{distribution.title}: names of its packages are not known here, and nobody tried it",
+            "SWITCHOVER_NO_APT=1 lets ./switchover start; or a container or VM with Debian",
+        )
+    if distribution.family == "fedora":
+        return unverifiable(f"{distribution.title}: nobody tried it; images are made of Debian packages, by apt")
+    return unverifiable(
+        f"{distribution.title}: nobody tried it; images are made of Debian packages, not of its own",
+        "" if os.environ.get("SWITCHOVER_MIRROR") else "SWITCHOVER_MIRROR=ADDRESS of a Debian mirror",
+    )
+
+
+def check_data() -> Finding:
+    """What the package has beside its code: recipes of images, and the catalogue."""
+    lacking = [name for name in ("images", "testcases") if not data_directory(name).is_dir()]
+    if lacking:
+        return failed(
+            f"{data_directory(lacking[0])} is not there", "install switchover again, or start it from a clone"
+        )
+    return passed(str(data_directory("images").parent))
+
+
+def check_program(name: str, needed_to: str = "run a lab") -> Finding:
+    return passed(processes.require_program(name, needed_to=needed_to))
 
 
 def check_accelerator() -> Finding:
@@ -158,11 +182,17 @@ def check_namespaces() -> Finding:
         fix = "run it where root may mount (not in an unprivileged container)"
         if os.geteuid() != 0:
             fix = (
-                "sysctl -w kernel.unprivileged_userns_clone=1; apt-get install uidmap; "
+                f"{explain_sysctl()}{explain_install('newuidmap')}; "
                 "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
             )
         return failed(f"{who} gets no namespaces: {error.why or error.what}", fix)
     return passed(f"{who} gets namespaces for mounts and processes")
+
+
+def explain_sysctl() -> str:
+    """Settings by which Debian's and Ubuntu's kernels may refuse namespaces to users, those that this kernel has."""
+    settings = [f"kernel.{name}={value}" for name, value in _SETTINGS if (_KERNEL / name).exists()]
+    return f"sysctl -w {' '.join(settings)}; " if settings else ""
 
 
 def check_keyring() -> Finding:
@@ -173,7 +203,7 @@ def check_mirror() -> Finding:
     """Configured, and reached the way apt reaches it."""
     mirror = read_mirror()
     if not _APT_HELPER.exists():
-        return unverifiable(f"{mirror.archive}; there is no apt here to reach it with", "apt-get install apt")
+        return unverifiable(f"{mirror.archive}; there is no apt here to reach it with", explain_install(_HELPER))
     return check_reachable(mirror)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import filelock
 
 from switchover.hosts import processes
+from switchover.hosts.packages import explain_install
 from switchover.lab.custom_toolchains import find_own, list_own, require_inputs
 from switchover.lab.mirror import read_mirror, require_keyring
 from switchover.lab.recipes import RECIPES, RELEASE, Recipe, compute_digest, order_recipes, parse_word_list
@@ -146,8 +147,8 @@ def require_buildable(names: list[str]) -> list[Recipe]:
     missing = [recipe for recipe in order_recipes(names, _require_recipe) if find_image(recipe.name) is None]
     if missing:
         _require_space(missing)
-        processes.require_program("mmdebstrap", needed_to="make images of Debian packages", package="mmdebstrap")
-        processes.require_program("unshare", needed_to="make images without mounts here", package="util-linux")
+        processes.require_program("mmdebstrap", needed_to="make images of Debian packages")
+        processes.require_program("unshare", needed_to="make images without mounts here")
     return missing
 
 
@@ -345,7 +346,7 @@ def explain_build_failure(name: str, output: str, log: Path) -> NotReady:
     elif any(text in output for text in ("Failed to fetch", "Could not connect", "Temporary failure resolving")):
         fix = "see that apt-get update works on this machine, then run the same command again"
     elif "newuidmap" in output or "subuid" in output:
-        fix = "apt-get install uidmap, and give your user a range in /etc/subuid and /etc/subgid"
+        fix = f"{explain_install('newuidmap')}, and give your user a range in /etc/subuid and /etc/subgid"
     else:
         fix = f"read {log}"
     return NotReady(what, why=why, fix=fix)

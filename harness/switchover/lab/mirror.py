@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from switchover.hosts import processes
+from switchover.hosts.packages import explain_install, read_distribution
 from switchover.record.errors import NotReady
 
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+KEYRING_FILE = "/usr/share/keyrings/debian-archive-keyring.gpg"
+KEYRING = Path(KEYRING_FILE)
 _APT = Path("/etc/apt")
 _NO = ("no", "false", "without", "off", "disable", "0")  # apt's words
 
@@ -104,18 +106,19 @@ def read_mirror() -> Mirror:
         options = parse_apt_options(processes.run(["apt-config", "dump"], timeout=30).text)
     if named := os.environ.get("SWITCHOVER_MIRROR"):
         return Mirror(named, None, tuple(options))
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', Path("/etc/os-release").read_text(), re.MULTILINE))
+    distribution = read_distribution()
     sources: list[AptSource] = []
     for path in [_APT / "sources.list", *sorted((_APT / "sources.list.d").glob("*"))]:
         if path.suffix == ".list" and path.is_file():
             sources += parse_one_line_sources(path.read_text())
         elif path.suffix == ".sources":
             sources += parse_deb822_sources(path.read_text())
-    chosen = choose_mirror(sources, release.get("VERSION_CODENAME", ""))
-    if chosen is None or release.get("ID") != "debian":
+    chosen = choose_mirror(sources, distribution.codename)
+    if chosen is None or distribution.id != "debian":
         raise NotReady(
             "This machine's apt is not configured with a Debian mirror; images are made of Debian packages.",
-            fix="set SWITCHOVER_MIRROR to the address of a Debian mirror",
+            why=f"this is {distribution.title}" if distribution.id != "debian" else "",
+            fix="set SWITCHOVER_MIRROR to the address of a Debian mirror (https://www.debian.org/mirror/list)",
         )
     return Mirror(*chosen, tuple(options))
 
@@ -123,5 +126,5 @@ def read_mirror() -> Mirror:
 def require_keyring() -> Path:
     """:raises NotReady: the keys that sign Debian's archive are not installed"""
     if not KEYRING.exists():
-        raise NotReady(f"{KEYRING} is missing.", fix="apt-get install debian-archive-keyring")
+        raise NotReady(f"{KEYRING} is missing.", fix=explain_install(KEYRING_FILE))
     return KEYRING

@@ -63,6 +63,15 @@ def test_cases_and_tags(cache: str) -> None:
     assert "libvirt" in ask(cache, "switchover list --tag ")
 
 
+def test_files_of_cases(cache: str) -> None:
+    """Where no case begins with what is typed, files that may hold cases, and folders."""
+    for name in ("mine.toml", "mine.py", "mine.txt"):
+        Path(name).touch()
+    Path("mine").mkdir()
+    assert set(ask(cache, "switchover run mine")) == {"mine.toml", "mine.py", "mine/"}
+    assert ask(cache, "switchover plan ./mine.t") == ["./mine.toml"]
+
+
 def test_runs_and_their_cases(cache: str) -> None:
     """The latest run first; cases of the run that the line names, also where it was made elsewhere."""
     run = make_run(runs_directory(), [], [make_line("precopy.off"), make_line("precopy.on")])
@@ -137,7 +146,7 @@ def test_in_bash(cache: str, tmp_path: Path) -> None:
         eval "$(./switchover completion bash)"
         complete -p switchover | grep -o -- '-F [a-z_]*' | cut -c4- | {
             read -r function
-            COMP_LINE="./switchover lab st" COMP_POINT=19 COMP_TYPE=9
+            COMP_LINE="./switchover lab st" COMP_POINT=19 COMP_TYPE=9 COMP_WORDS=(./switchover lab st)
             $function ./switchover st lab
             printf '<%s>\\n' "${COMPREPLY[@]}"
         }

@@ -4,7 +4,6 @@
 import importlib.util
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -19,15 +18,13 @@ from switchover.hosts.host import Completed
 from switchover.hosts.journal import Change, render_change
 from switchover.lab import checks as module
 from switchover.lab.accelerator import tcg
-from switchover.lab.checks import BROWSER_PROGRAMS, EVERYTHING, PROGRAMS, TEST_PROGRAMS, controller_checks
+from switchover.lab.checks import EVERYTHING, controller_checks
 from switchover.lab.images import Image
 from switchover.lab.labfile import LabFile, write_lab_file
 from switchover.lab.mirror import Mirror
 from switchover.lab.recipes import RECIPES, compute_digest
 from switchover.record.errors import CommandFailed
 from switchover.record.paths import data_directory, journals_directory
-
-SCRIPT = Path(__file__).parents[3] / "switchover"
 
 
 @pytest.fixture(autouse=True)
@@ -70,15 +67,6 @@ def test_names_and_blocks() -> None:
     assert {target for check in checks for target in check.blocks} == set(EVERYTHING)
 
 
-def test_programs_are_those_of_the_script() -> None:
-    """The doctor asks for what the script ``switchover`` installs."""
-    known = (("packages", PROGRAMS), ("test_packages", TEST_PROGRAMS), ("browser_packages", BROWSER_PROGRAMS))
-    for name, programs in known:
-        listed = re.search(rf"^{name}='([^']*)'", SCRIPT.read_text(), re.MULTILINE)
-        assert listed is not None
-        assert {tuple(reversed(entry.split(":"))) for entry in listed[1].split()} == set(programs)
-
-
 def test_python() -> None:
     """An older Python fails."""
     assert module.check_python((3, 10, 9)).outcome is Outcome.FAILED
@@ -87,10 +75,11 @@ def test_python() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["mmdebstrap", "ssh", "pgrep", "socat", "qemu-system-x86_64", "chromium", "chromedriver", "unshare", "setpriv"],
+    ["mmdebstrap", "ssh", "pgrep", "socat", "qemu-system-x86_64", "chromium", "chromedriver", "zsh", "fish", "setpriv"],
 )
-def test_programs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     """A program that is not there is named with its package."""
+    pretend(monkeypatch, tmp_path, "ID=debian")
     monkeypatch.setattr(shutil, "which", lambda program, path: None)
     require_failed(f"program {name}", f"{name} was not found", "apt-get install ")
 
@@ -98,9 +87,61 @@ def test_programs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def test_user_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without root needs newuidmap, root does not."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert module.user_programs() == (("newuidmap", "uidmap"),)
+    assert module.user_programs() == ["newuidmap"]
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert module.user_programs() == ()
+    assert module.user_programs() == []
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    """This machine runs another distribution."""
+    (tmp_path / "os-release").write_text(text)
+    monkeypatch.setenv("SWITCHOVER_OS_RELEASE", str(tmp_path / "os-release"))
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "seen", "fix"),
+    [
+        ('ID=debian\nNAME="Debian GNU/Linux"\nVERSION_ID="13"', Outcome.PASSED, "Debian GNU/Linux 13", ""),
+        (
+            "ID=ubuntu\nNAME=Ubuntu\nVERSION_ID=24.04",
+            Outcome.UNVERIFIABLE,
+            "Ubuntu 24.04: nobody",
+            "SWITCHOVER_MIRROR=",
+        ),
+        ("ID=fedora\nNAME=Fedora", Outcome.UNVERIFIABLE, "Fedora: nobody tried it", ""),
+        (
+            "ID=arch\nNAME=Arch",
+            Outcome.UNVERIFIABLE,
+            "Arch: names of its packages are not known",
+            "SWITCHOVER_NO_APT=1",
+        ),
+    ],
+)
+def test_distribution(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, outcome: Outcome, seen: str, fix: str
+) -> None:
+    """Where nobody tried it, it says so, and blocks nothing."""
+    monkeypatch.delenv("SWITCHOVER_MIRROR", raising=False)
+    pretend(monkeypatch, tmp_path, text)
+    result = run("distribution")
+    assert (result.outcome, result.blocks) == (outcome, ())
+    assert seen in result.seen
+    assert fix in result.fix
+
+
+def test_recipes_and_cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A package without its recipes or its catalogue blocks everything."""
+    assert run("recipes and cases").outcome is Outcome.PASSED
+    monkeypatch.setattr(module, "data_directory", lambda name: tmp_path / name)
+    assert module.check_data().outcome is Outcome.FAILED
+
+
+def test_settings_that_refuse_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only those that this kernel has are named: Debian's, or that of Ubuntu's AppArmor."""
+    monkeypatch.setattr(module, "_KERNEL", tmp_path)
+    assert module.explain_sysctl() == ""
+    (tmp_path / "apparmor_restrict_unprivileged_userns").touch()
+    assert module.explain_sysctl() == "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; "
 
 
 def test_accelerator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

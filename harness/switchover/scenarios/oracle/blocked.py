@@ -9,10 +9,9 @@ from switchover.scenarios.oracle.refused import (
     has_generic_driver,
     knows_protocol_1_only,
     lacks,
-    list_enabled,
 )
 from switchover.scenarios.oracle.rule import make_rule
-from switchover.scenarios.oracle.traits import Traits
+from switchover.scenarios.oracle.traits import DeviceTraits, Traits
 
 V = VerdictName
 _SAVE_PREPARE = "QEMU 10.2, hw/vfio/migration.c: vfio_save_prepare"
@@ -20,6 +19,10 @@ _SAVE_PREPARE = "QEMU 10.2, hw/vfio/migration.c: vfio_save_prepare"
 
 def _has_capability(traits: Traits, name: str) -> bool:
     return name in traits.capabilities[0] and traits.source.has_device
+
+
+def _is_untracked(device: DeviceTraits) -> bool:
+    return not device.dirty_tracking or device.property_of("x-device-dirty-page-tracking", "on") == "off"
 
 
 BLOCKERS = (
@@ -84,9 +87,10 @@ BLOCKERS = (
         "source",
         aliases=("B3",),
         says="VFIO device doesn't support device and IOMMU dirty tracking",
-        because="the reference device logs no DMA itself and has no IOMMU, and only enable-migration=on allows that",
+        because="the reference device has no IOMMU, and where it does not log its DMA itself (dirty_tracking), only "
+        "enable-migration=on allows that",
         source=REALIZE,
-        when=lambda traits: "auto" in list_enabled(traits.source),
+        when=lambda traits: lacks(traits.source, "auto", _is_untracked),
     ),
 )
 """What devices tell QEMU as soon as it has them. libvirt asks for them before it compares the two sides."""

@@ -55,6 +55,8 @@ class DeviceTraits:
     """If ``x-allow-pre-copy`` is left to the machine type: what that makes of it, ``on`` or ``off``."""
     stream_version: int = Knobs.stream_version
     other_version: str = Knobs.other_version
+    dirty_tracking: bool = False
+    """Whether the device itself logs what it writes by DMA."""
     reach: Reach = Reach.UNASKED
     """Whether the migration comes to the fault that the device is to make."""
 
@@ -239,6 +241,7 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
             corrupt=device.knobs.corrupt,
             stream_version=device.knobs.stream_version,
             other_version=device.knobs.other_version,
+            dirty_tracking=device.knobs.dirty_tracking,
             type=device.type,
             properties=frozenset(device.given_properties().items()),
             id=device.id,

@@ -4,7 +4,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from switchover.devices.reference import GuestView, StateChange, Truth
+from switchover.devices.guest_driver import GuestView
+from switchover.devices.reference import StateChange, Truth
 from switchover.guests.questions import GuestAnswers
 from switchover.hosts.clock import ClockOffset
 from switchover.migration.bytes import MigrationBytes

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from switchover.checks.evidence import Evidence, Whereabouts
 from switchover.checks.rule import LIVES, NO_REGISTERS, CheckRule
-from switchover.devices.reference import GuestView, InterruptCounts, parse_fired
+from switchover.devices.guest_driver import GuestView, InterruptCounts, parse_fired
 from switchover.guests.capabilities import DEVICE
 from switchover.hosts.questions import Answer
 from switchover.record.checks import CheckId, name_device

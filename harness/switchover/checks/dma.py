@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from switchover.checks.evidence import DeviceEvidence, Evidence
 from switchover.checks.rule import LIVES, CheckRule, make_device_rule
-from switchover.devices.reference import parse_dma_verification
+from switchover.devices.guest_driver import parse_dma_verification
 from switchover.guests.capabilities import DEVICE
 from switchover.hosts.questions import Answer
 from switchover.migration.precopy import count_bitmaps

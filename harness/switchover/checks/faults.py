@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from switchover.checks.evidence import Evidence, SideEvidence, Whereabouts
 from switchover.checks.rule import ANYWHERE, CheckRule
+from switchover.devices.reference import Knobs
 from switchover.migration.phases import RESTORED, Action, Intervened
 from switchover.record.checks import CheckId
 from switchover.record.measurement import Check, make_check
@@ -27,11 +28,35 @@ def list_faults(case: Case) -> tuple[str, ...]:
 
 
 def list_device_faults(case: Case) -> list[str]:
-    """Those that are about faults of devices, and about streams of another version."""
+    """Those that are about faults of devices, streams of another version, and initial data that comes anew."""
     faults = [place for place, reach in find_device_faults(case).items() if reach is Reach.COMES]
     return [
         *(f"{CheckId.DEVICE_FAULT}, {place}" for place in faults),
         *(f"{CheckId.DEVICE_OTHER_VERSION}, {place}" for place in list_other_versions(case)),
+        *(f"{CheckId.DEVICE_REINIT}, {place}" for place in list_reinits(case)),
+    ]
+
+
+def list_reinits(case: Case) -> list[str]:
+    """Places of the source's devices whose initial data is sure to come anew: in a migration to which nothing else is
+    done, and that may come to its end; by the bytes read only if the switchover waits for them.
+    """
+    if case.faults or not any(device.knobs.reinit_count for device in case.source.references):
+        return []
+    traits = make_traits(case)
+    named = zip(name_references("source", case.source), case.source.references, traits.source.devices, strict=True)
+    return [
+        place
+        for place, device, of_device in named
+        if device.knobs.reinit_count
+        and of_device.pre_copy
+        and device.id not in case.unplugged
+        and traits.ending is Ending.OPEN
+        and (
+            device.knobs.p2p
+            if device.knobs.reinit_at == "PRE_COPY_P2P"
+            else case.settings.settle and not device.knobs.reinit_after_bytes
+        )
     ]
 
 
@@ -53,14 +78,19 @@ def list_other_versions(case: Case) -> list[str]:
 
 def find_device_faults(case: Case) -> dict[str, Reach]:
     """By the place of a reference device, whether the migration comes to the fault that its knobs ask for."""
+    reports = {
+        place: Reach.COMES
+        for place, device in zip(name_references("source", case.source), case.source.references, strict=True)
+        if spoils_report(device.knobs) and device.id not in case.unplugged
+    }
     if not any(
         device.knobs.fail_at != "none" or device.knobs.corrupt != "none"
         for spec in (case.source, case.destination)
         for device in spec.references
     ):
-        return {}
+        return reports
     traits = make_traits(case)
-    return {
+    return reports | {
         place: device.reach
         for side, spec, of_side in (
             ("source", case.source, traits.source),
@@ -69,7 +99,17 @@ def find_device_faults(case: Case) -> dict[str, Reach]:
         for place, wanted in zip(name_references(side, spec), spec.references, strict=True)
         for device in of_side.devices
         if device.id == wanted.id and wanted.id not in case.unplugged
+        if not (side == "source" and spoils_report(wanted.knobs))
     }
+
+
+def spoils_report(knobs: Knobs) -> bool:
+    """Whether a device does not tell which pages it wrote: QEMU asks in each migration. To leave pages out it has to
+    write some.
+    """
+    if not knobs.dirty_tracking:
+        return False
+    return knobs.log_report == "fail" or (knobs.log_report == "too-little" and knobs.dma_pages_per_sec > 0)
 
 
 def is_shown_by_devices(case: Case) -> bool:
@@ -130,7 +170,7 @@ def check_device_faults(side: SideEvidence, case: Case) -> Iterator[Check]:
     faults = find_device_faults(case)
     for device in side.devices:
         if faults.get(device.place) is Reach.COMES:
-            count = device.grown("faults")
+            count = device.grown("faults") + device.grown("log_pages_left_out")
             yield make_check(CheckId.DEVICE_FAULT, count > 0, "at least once", f"{count} times", device.place)
 
 
@@ -149,6 +189,14 @@ def _check_versions(evidence: Evidence) -> Iterator[Check]:
     for device in (device for device in evidence.destination.devices if device.place in places):
         count = device.grown("other_versions")
         yield make_check(CheckId.DEVICE_OTHER_VERSION, count > 0, "at least once", f"{count} times", device.place)
+
+
+def _check_reinits(evidence: Evidence) -> Iterator[Check]:
+    """That initial data came anew is what the source's device counts, whoever was told of it."""
+    places = [] if evidence.blocked else list_reinits(evidence.case)
+    for device in (device for device in evidence.source.devices if device.place in places):
+        count = device.grown("reinits")
+        yield make_check(CheckId.DEVICE_REINIT, count > 0, "at least once", f"{count} times", device.place)
 
 
 def _check_made(evidence: Evidence) -> Iterator[Check]:
@@ -179,5 +227,6 @@ CHECKS = (
     CheckRule((CheckId.DEVICE_FAULT,), _check_devices, ANYWHERE),
     CheckRule((CheckId.DEVICE_NO_FAULT,), _check_undisturbed),
     CheckRule((CheckId.DEVICE_OTHER_VERSION,), _check_versions, ANYWHERE),
+    CheckRule((CheckId.DEVICE_REINIT,), _check_reinits, ANYWHERE),
     CheckRule((CheckId.MIGRATION_FAULTS,), _check_made, ANYWHERE),
 )

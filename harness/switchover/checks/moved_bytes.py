@@ -96,10 +96,11 @@ def _compare_transferred(moved: MigrationBytes, read: int, saved: int | None) ->
 
 
 def check_sum(device: DeviceEvidence, _case: Case) -> Iterator[Check]:
-    """What was read of a device is all that it had, and what became dirty meanwhile."""
+    """What was read of a device is all that it had, and what became dirty or came anew meanwhile."""
     read = device.grown("precopy_bytes_read") + device.grown("stop_copy_bytes_read")
     knobs = device.spec.knobs
-    whole = knobs.initial_bytes + knobs.stop_copy_bytes + device.grown("dirty_bytes_read")
+    whole = knobs.initial_bytes + knobs.stop_copy_bytes
+    whole += device.grown("dirty_bytes_read") + device.grown("reinit_bytes_read")
     yield check_equal(CheckId.BYTES_VFIO_ADDS_UP, whole, read, device.place)
 
 

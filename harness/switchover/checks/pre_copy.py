@@ -19,7 +19,9 @@ def check_sizes(device: DeviceEvidence, _case: Case) -> Iterator[Check]:
         return
     excess = pre_copy.find_excess()
     yield make_check(CheckId.DEVICE_PENDING_ESTIMATE, not excess, "never", excess or "never", device.place)
-    if not device.spec.knobs.dirty_bytes_per_sec:
+    knobs = device.spec.knobs
+    # what comes with PRE_COPY_P2P comes after that
+    if not knobs.dirty_bytes_per_sec and not (knobs.reinit_count and knobs.reinit_at == "PRE_COPY_P2P"):
         read = device.grown("stop_copy_bytes_read") - pre_copy.read_stopped
         yield check_equal(CheckId.DEVICE_PENDING_EXACT, read, pre_copy.exact[-1][0], device.place)
 
@@ -79,7 +81,8 @@ def check_pre_copy(device: DeviceEvidence, case: Case) -> Iterator[Check]:
             )
     # what is left to read once pre-copy has read all: nothing, and the device says so
     drained = settings.settle and not knobs.dirty_bytes_per_sec
-    drained = drained and device.grown("precopy_bytes_read") == knobs.initial_bytes
+    initial = knobs.initial_bytes + device.grown("reinit_bytes_read")
+    drained = drained and device.grown("precopy_bytes_read") == initial
     said, heard = device.grown("enomsg"), pre_copy.empty
     passed = (said > 0 or not drained) and (heard is None or (heard <= said and (heard > 0) is (said > 0)))
     yield make_check(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from switchover.devices.reference import (
+from switchover.devices.guest_driver import (
     ENABLE_DMA,
     FIRE,
     READ_VIEW,
@@ -16,13 +16,12 @@ from switchover.devices.reference import (
     GuestDriver,
     GuestView,
     InterruptCounts,
-    Knobs,
-    ReferenceDevice,
     ask_devices_taken,
     find_driven,
     parse_view,
     write_state,
 )
+from switchover.devices.reference import Knobs, ReferenceDevice
 from switchover.guests.capabilities import LAB_CAPABILITIES, GuestCapabilities, Need
 from switchover.hosts.host import Host
 from switchover.hosts.questions import Answer, ask_together

@@ -23,6 +23,7 @@ from switchover.migration.traces import (
 _NUMBER = r"(0x[0-9a-fA-F]+|\d+)"
 _INITIAL = re.compile(rf"\binit(?:ial size)? {_NUMBER}")
 _DIRTY = re.compile(rf"\bdirty(?: size)? {_NUMBER}")
+_REINIT = re.compile(r"\breinit [1-9]")
 _STOP_COPY = re.compile(rf"\bstopcopy size {_NUMBER}")
 _EXACT = ("vfio_state_pending_exact", "vfio_query_stop_copy_size")
 
@@ -33,6 +34,8 @@ class Sizes:
 
     initial: int
     dirty: int
+    reinit: bool = False
+    """Whether the device told that initial data came anew."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,12 @@ class PreCopy:
     read_stopped: int = 0
 
     def find_disorder(self) -> str:
-        """Where dirty bytes were sent while initial ones were left, or initial ones became more; empty: nowhere."""
+        """Where dirty bytes were sent while initial ones were left, or initial ones became more, and the device did not
+        tell that initial data came anew; empty: nowhere.
+        """
         for old, new in itertools.pairwise(self.sizes):
+            if new.reinit:
+                continue
             if new.initial > old.initial or (new.initial and new.dirty < old.dirty):
                 return f"initial {old.initial}, dirty {old.dirty}; then initial {new.initial}, dirty {new.dirty}"
         return ""
@@ -80,7 +87,7 @@ def read_pre_copy(events: Iterable[TraceEvent], device: str) -> PreCopy:
         read_stopped_so_far += block_size(event.name, text) if stopped else 0
         empty += event.name == "vfio_save_block_precopy_empty_hit"
         if (initial := _INITIAL.search(text)) and (dirty := _DIRTY.search(text)):
-            sizes.append(Sizes(int(initial[1], 0), int(dirty[1], 0)))
+            sizes.append(Sizes(int(initial[1], 0), int(dirty[1], 0), bool(_REINIT.search(text))))
         if event.name in _EXACT and (whole := _STOP_COPY.search(text)):
             exact.append((int(whole[1], 0), sizes[-1] if sizes else Sizes(0, 0)))
             read_stopped = read_stopped_so_far

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from switchover.devices.reference import GuestDriver
+from switchover.devices.guest_driver import GuestDriver
 from switchover.guests.capabilities import DEVICE
 from switchover.guests.qemu import GuestKeys, QemuGuest
 from switchover.irq.across import PLACES, Across, measure_places, start_across

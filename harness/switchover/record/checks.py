@@ -109,6 +109,7 @@ class CheckId(StrEnum):
         "the device came to load a stream of another version than its own",
         Subjects.PLACE,
     )
+    DEVICE_REINIT = "device.reinit", "initial data of the device came anew, as its knobs ask for", Subjects.PLACE
     DEVICE_NO_FAULT = "device.no-fault", "the device made no fault that the migration never comes to", Subjects.PLACE
 
     BYTES_VFIO_PRECOPY = "bytes.vfio.precopy", "traced pre-copy bytes equal the device's", Subjects.DEVICE

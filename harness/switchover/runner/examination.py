@@ -19,7 +19,8 @@ from switchover.checks.evidence import (
 )
 from switchover.checks.faults import is_shown_by_devices
 from switchover.checks.table import make_checks
-from switchover.devices.reference import InterruptCounts, Truth
+from switchover.devices.guest_driver import InterruptCounts
+from switchover.devices.reference import Truth
 from switchover.guests.capabilities import CANARY, Need
 from switchover.guests.connection import GuestConnection
 from switchover.guests.questions import (

@@ -4,7 +4,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from switchover.devices.reference import find_driven
+from switchover.devices.guest_driver import find_driven
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.host import Host
 from switchover.hosts.waiting import wait_until

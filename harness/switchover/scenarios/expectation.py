@@ -46,7 +46,12 @@ class Expectation:
 
 
 COMPLETES = Expectation(VerdictName.COMPLETED)
-FAULT_CHECKS = (CheckId.MIGRATION_FAULTS, CheckId.DEVICE_FAULT, CheckId.DEVICE_OTHER_VERSION)
+FAULT_CHECKS = (
+    CheckId.MIGRATION_FAULTS,
+    CheckId.DEVICE_FAULT,
+    CheckId.DEVICE_OTHER_VERSION,
+    CheckId.DEVICE_REINIT,
+)
 """Checks that show that a fault which the case makes has happened. No expectation allows them to fail."""
 _BEFORE_FAULTS = (VerdictName.REFUSED, VerdictName.BLOCKED, VerdictName.NOT_SUPPORTED)
 """Verdicts on a migration that was never started: what was to be done to it, or in it, explains nothing."""

@@ -100,6 +100,10 @@ class Stream:
     load_arcs_s: float = 0.0
     """The same of the destination's device, until the stream can be loaded: one call."""
     load_initial_s: float = 0.0
+    reinits: int = 0
+    """How often initial data comes anew once all before it is read."""
+    reinit_bytes: int = 0
+    """How much of it comes each time."""
     silent: bool = False
     """Whether no QEMU writes to its log while the device is saved or loaded: nothing is traced."""
 
@@ -192,6 +196,7 @@ def make_stream(source: Knobs, destination: Knobs | None, *, pre_copy: bool, sil
     """Of a device whose pre-copy QEMU uses or not, and of that which loads its state (None: nothing is known of it)."""
     loading = destination or Knobs()
     saving_arcs = 2 + source.p2p  # PRE_COPY, PRE_COPY_P2P, STOP_COPY; or RUNNING_P2P, STOP, STOP_COPY
+    again = pre_copy and source.reinit_at == "read" and not source.reinit_after_bytes
     arc, loading_arc = source.state_change_ms / 1000, loading.state_change_ms / 1000
     return Stream(
         source.initial_bytes,
@@ -204,6 +209,8 @@ def make_stream(source: Knobs, destination: Knobs | None, *, pre_copy: bool, sil
         arc,
         loading_arc * (2 + loading.p2p),  # RUNNING_P2P, STOP, RESUMING
         loading.load_initial_ms / 1000,
+        source.reinit_count if again else 0,
+        source.reinit_bytes,
         silent,
     )
 
@@ -314,6 +321,7 @@ def estimate_hold(streams: Iterable[Stream], terms: Terms) -> float:
             rate = stream.slowest_rate
             left = terms.settle_bytes if stream.dirty_rate and terms.settle_bytes else stream.initial_bytes
             seconds += _take(left, rate)
+            seconds += stream.reinits * (_take(stream.reinit_bytes, rate) + stream.load_initial_s)
     return min(seconds + _take(RAM_USUAL, terms.most_bandwidth), terms.settle_s)
 
 

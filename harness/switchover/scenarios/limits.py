@@ -76,14 +76,20 @@ LIMITS: Mapping[type, Mapping[str, Limit]] = {
         "initial_bytes": _SECTION,
         "stop_copy_bytes": _SECTION,
         "dirty_bytes_per_sec": _RATE,
+        "reinit_count": Limit(0, 1_000_000),
+        "reinit_bytes": _SECTION,
+        "reinit_after_bytes": Limit(0, 1 << 40, "bytes"),
         "save_bytes_per_sec": _RATE,
         "load_bytes_per_sec": _RATE,
         "load_initial_ms": _MS,
         "state_change_ms": _MS,
         "dma_pages_per_sec": Limit(0, 1_000_000, "pages per second"),
+        "log_page_bytes": Limit(4096, 1 << 30, "bytes", 4096),
+        "log_max_ranges": Limit(1, 256),
+        "log_max_pages": Limit(1, 1 << 20, "pages"),
         "irq_rates": RATE_LIMIT,
         "fail_errno": Limit(1, 133),
-        "stream_version": Limit(1, 2),
+        "stream_version": Limit(1, 3),
         "version_errno": Limit(1, 133),
     },
     # vcpus: KVM_MAX_VCPUS of x86; queues: MAX_TAP_QUEUES of Linux (drivers/net/tun.c); memory: less than what a kernel
@@ -219,6 +225,8 @@ OWN_PARAMETERS = {
 _AT_SOURCE = ("dirty_bytes_per_sec", "save_bytes_per_sec")
 _AT_DESTINATION = ("load_bytes_per_sec", "load_initial_ms")
 _OF_VERSIONS = ("other_version", "version_errno")
+_OF_REINITS = ("reinit_bytes", "reinit_after_bytes", "reinit_at")
+_OF_LOGGING = ("log_report", "log_page_bytes", "log_max_ranges", "log_max_pages")
 _STATES_OF = {"PRE_COPY": "source", "PRE_COPY_P2P": "source", "STOP_COPY": "source", "RESUMING": "destination"}
 
 
@@ -230,6 +238,8 @@ def find_side(knob: str, value: object) -> str:
         return "source"
     if knob in _AT_DESTINATION or (knob in _OF_VERSIONS and value != getattr(Knobs, knob)):
         return "destination"
+    if knob in ("reinit_count", *_OF_REINITS, *_OF_LOGGING) and value != getattr(Knobs, knob):
+        return "source"
     if knob == "corrupt":
         return "source" if value == "stream" else "destination"
     if knob == "fail_at":
@@ -381,6 +391,8 @@ def _find_device_contradictions(
     if vectors and len(device.knobs.irq_rates) > int(vectors[1]):
         text = f"has {len(device.knobs.irq_rates)} rates; a device of type {device.type} has {vectors[1]} vectors"
         yield (*place, "irq_rates"), text
+    for name, text in find_knob_contradictions(device.knobs):
+        yield (*place, name), text
     for field in dataclasses.fields(device.knobs):
         value = getattr(device.knobs, field.name)
         acts = find_side(field.name, value)
@@ -389,6 +401,24 @@ def _find_device_contradictions(
             yield (*place, field.name), f"{value!r} has no effect on the {side}: it acts on the {acts}'s device only"
     if side == "destination" and isinstance(there, DeviceSpec):
         yield from _find_version_contradictions(device.knobs, there.knobs, place)
+
+
+def find_knob_contradictions(knobs: Knobs) -> Iterator[tuple[str, str]]:
+    """Knobs of one device that do nothing beside its others: the name, and why."""
+    page = knobs.log_page_bytes
+    if page & (page - 1):
+        yield "log_page_bytes", f"must be a power of 2 (it is {page})"
+    for names, why, without in (
+        (("reinit_count",), 'pre_copy = "off"', not knobs.pre_copy),
+        (_OF_REINITS, "reinit_count = 0", not knobs.reinit_count),
+        (("reinit_after_bytes",), 'reinit_at = "PRE_COPY_P2P"', knobs.reinit_at == "PRE_COPY_P2P"),
+        (("reinit_at", "p2p_active"), 'p2p = "off"', not knobs.p2p),
+        (_OF_LOGGING, 'dirty_tracking = "off"', not knobs.dirty_tracking),
+    ):
+        for name in names if without else ():
+            value = getattr(knobs, name)
+            if value != getattr(Knobs, name):
+                yield name, f"{value!r} has no effect with {why}"
 
 
 def _find_version_contradictions(knobs: Knobs, saving: Knobs, place: Target) -> Iterator[Problem]:

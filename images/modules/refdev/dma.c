@@ -4,7 +4,8 @@
  *
  * vfio_dma_rw() copies to the user's memory like a CPU. It pins no pages, so
  * there are none to give back in a dma_unmap operation, which only drivers
- * that pin need; and vfio_iommu_type1 marks just the pages that it wrote.
+ * that pin need; and vfio_iommu_type1 marks just the pages that it wrote. The
+ * device keeps a log of its own beside that, if the user asked for it (log.c).
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>
@@ -21,8 +22,9 @@ static struct workqueue_struct *refdev_dma_wq;
 static void refdev_dma_write(struct refdev *rd)
 {
 	struct refdev_regs *regs = &rd->regs;
-	u64 place, word;
+	u64 address, place, word;
 	unsigned int i;
+	int ret;
 
 	lockdep_assert_held(&rd->reg_lock);
 
@@ -33,8 +35,12 @@ static void refdev_dma_write(struct refdev *rd)
 		rd->dma_page[i] = cpu_to_le64(word);
 		word += REFDEV_STATE_STEP;
 	}
-	if (vfio_dma_rw(&rd->vdev, regs->dma_address + place * REFDEV_DMA_PAGE,
-			rd->dma_page, REFDEV_DMA_PAGE, true)) {
+	address = regs->dma_address + place * REFDEV_DMA_PAGE;
+	ret = vfio_dma_rw(&rd->vdev, address, rd->dma_page, REFDEV_DMA_PAGE,
+			  true);
+	/* Part of it may be there although it failed. */
+	refdev_log_page(rd, address);
+	if (ret) {
 		refdev_count(rd, REFDEV_DMA_ERRORS, 1);
 		return;
 	}

@@ -2,11 +2,12 @@
 /*
  * Reference device: MSI-X vectors and the request interrupt as eventfds.
  *
- * An interrupt reaches its eventfd in RUNNING and PRE_COPY only. At any other
- * time, and while its vector has no eventfd, it is latched, once per vector,
- * and is delivered as soon as both conditions hold.
+ * An interrupt reaches its eventfd in RUNNING and PRE_COPY only, and in the P2P
+ * states if the knob p2p_active says so. At any other time, and while its
+ * vector has no eventfd, it is latched, once per vector, and is delivered as
+ * soon as both conditions hold.
  *
- * A clock per vector raises it at a rate, also in RUNNING and PRE_COPY only.
+ * A clock per vector raises it at a rate, in the same states only.
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>

@@ -3,6 +3,7 @@
  * Reference device: knobs in sysfs.
  */
 #include <linux/kstrtox.h>
+#include <linux/log2.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
@@ -11,6 +12,7 @@
 
 #define REFDEV_MAX_MS			600000ULL
 #define REFDEV_DMA_RATE_MAX		1000000ULL
+#define REFDEV_REINITS_MAX		1000000ULL
 #define REFDEV_MAX_ERRNO		EHWPOISON
 
 const struct refdev_knobs refdev_default_knobs = {
@@ -20,6 +22,11 @@ const struct refdev_knobs refdev_default_knobs = {
 	.p2p = true,
 	.initial_bytes = 1 << 20,
 	.stop_copy_bytes = 64 << 10,
+	.precopy_info_v2 = true,
+	.reinit_bytes = 64 << 10,
+	.log_page_bytes = REFDEV_DMA_PAGE,
+	.log_max_ranges = REFDEV_LOG_RANGES_MAX,
+	.log_max_pages = REFDEV_DMA_PAGES_MAX,
 	.fail_errno = EIO,
 	.stream_version = REFDEV_STREAM_NEWEST,
 	.version_errno = EINVAL,
@@ -51,11 +58,34 @@ static const char * const refdev_other_version_names[] = {
 	NULL
 };
 
+static const char * const refdev_reinit_at_names[] = {
+	[REFDEV_REINIT_READ] = "read",
+	[REFDEV_REINIT_P2P] = "PRE_COPY_P2P",
+	NULL
+};
+
+static const char * const refdev_p2p_active_names[] = {
+	[REFDEV_P2P_NONE] = "none",
+	[REFDEV_P2P_IRQS] = "irqs",
+	[REFDEV_P2P_ALL] = "all",
+	NULL
+};
+
+static const char * const refdev_log_report_names[] = {
+	[REFDEV_LOG_TRUE] = "true",
+	[REFDEV_LOG_TOO_LITTLE] = "too-little",
+	[REFDEV_LOG_FAIL] = "fail",
+	NULL
+};
+
 struct refdev_knob {
 	struct device_attribute attr;
 	size_t offset;			/* in struct refdev_knobs */
 	u64 min, max;
+	u64 multiple;			/* of this, if it is not 0 */
+	bool is_power_of_2;
 	bool is_size;			/* part of the device state */
+	bool (*is_possible)(void);	/* of a flag: on this kernel */
 	const char * const *names;	/* of a choice */
 	void (*changed)(struct refdev *rd);	/* reg_lock is held */
 };
@@ -78,6 +108,7 @@ static ssize_t flag_show(struct device *dev, struct device_attribute *attr,
 static ssize_t flag_store(struct device *dev, struct device_attribute *attr,
 			  const char *buf, size_t count)
 {
+	struct refdev_knob *knob = to_refdev_knob(attr);
 	struct refdev *rd = dev_get_drvdata(dev);
 	bool value;
 	int ret;
@@ -85,13 +116,14 @@ static ssize_t flag_store(struct device *dev, struct device_attribute *attr,
 	ret = kstrtobool(buf, &value);
 	if (ret)
 		return ret;
+	if (value && knob->is_possible && !knob->is_possible())
+		return -EOPNOTSUPP;
 
 	mutex_lock(&rd->knob_lock);
 	if (rd->opened)
 		ret = -EBUSY;
 	else
-		*(bool *)((void *)&rd->knobs +
-			  to_refdev_knob(attr)->offset) = value;
+		*(bool *)((void *)&rd->knobs + knob->offset) = value;
 	mutex_unlock(&rd->knob_lock);
 	return ret ?: count;
 }
@@ -143,7 +175,9 @@ static ssize_t number_store(struct device *dev, struct device_attribute *attr,
 		return ret;
 	if (value < knob->min || value > knob->max)
 		return -ERANGE;
-	if (knob->is_size && value % 8)
+	if (knob->multiple && value % knob->multiple)
+		return -EINVAL;
+	if (knob->is_power_of_2 && !is_power_of_2(value))
 		return -EINVAL;
 	return refdev_knob_set(dev_get_drvdata(dev), knob, value) ?: count;
 }
@@ -321,22 +355,35 @@ static ssize_t fail_at_store(struct device *dev, struct device_attribute *attr,
 
 #define REFDEV_SIZE(_name)						\
 	REFDEV_KNOB(_name, number, .min = REFDEV_SECTION_MIN,		\
-		    .max = REFDEV_SECTION_MAX, .is_size = true,		\
-		    .changed = refdev_state_changed)
+		    .max = REFDEV_SECTION_MAX, .multiple = 8,		\
+		    .is_size = true, .changed = refdev_state_changed)
 
 REFDEV_KNOB(migration, flag);
 REFDEV_KNOB(stop_copy, flag);
 REFDEV_KNOB(pre_copy, flag);
 REFDEV_KNOB(p2p, flag);
+REFDEV_KNOB(precopy_info_v2, flag);
+REFDEV_KNOB(dirty_tracking, flag, .is_possible = refdev_log_is_possible);
 REFDEV_SIZE(initial_bytes);
 REFDEV_SIZE(stop_copy_bytes);
 REFDEV_KNOB(dirty_bytes_per_sec, number, .max = REFDEV_RATE_MAX);
+REFDEV_KNOB(reinit_count, number, .max = REFDEV_REINITS_MAX);
+REFDEV_KNOB(reinit_bytes, number, .min = REFDEV_SECTION_MIN,
+	    .max = REFDEV_SECTION_MAX, .multiple = 8);
+REFDEV_KNOB(reinit_after_bytes, number, .max = REFDEV_SECTION_MAX);
+REFDEV_KNOB(reinit_at, choice, .names = refdev_reinit_at_names);
 REFDEV_KNOB(save_bytes_per_sec, number, .max = REFDEV_RATE_MAX);
 REFDEV_KNOB(load_bytes_per_sec, number, .max = REFDEV_RATE_MAX);
 REFDEV_KNOB(load_initial_ms, number, .max = REFDEV_MAX_MS);
 REFDEV_KNOB(state_change_ms, number, .max = REFDEV_MAX_MS);
+REFDEV_KNOB(p2p_active, choice, .names = refdev_p2p_active_names);
 REFDEV_KNOB(dma_pages_per_sec, number, .max = REFDEV_DMA_RATE_MAX,
 	    .changed = refdev_dma_update);
+REFDEV_KNOB(log_report, choice, .names = refdev_log_report_names);
+REFDEV_KNOB(log_page_bytes, number, .min = REFDEV_DMA_PAGE,
+	    .max = REFDEV_LOG_PAGE_MAX, .is_power_of_2 = true);
+REFDEV_KNOB(log_max_ranges, number, .min = 1, .max = REFDEV_LOG_RANGES_MAX);
+REFDEV_KNOB(log_max_pages, number, .min = 1, .max = REFDEV_DMA_PAGES_MAX);
 REFDEV_KNOB(irq_rates, irq_rates);
 REFDEV_KNOB(fail_at, fail_at);
 REFDEV_KNOB(fail_errno, number, .min = 1, .max = REFDEV_MAX_ERRNO);
@@ -353,14 +400,25 @@ static struct attribute *refdev_knob_attrs[] = {
 	&refdev_knob_stop_copy.attr.attr,
 	&refdev_knob_pre_copy.attr.attr,
 	&refdev_knob_p2p.attr.attr,
+	&refdev_knob_precopy_info_v2.attr.attr,
+	&refdev_knob_dirty_tracking.attr.attr,
 	&refdev_knob_initial_bytes.attr.attr,
 	&refdev_knob_stop_copy_bytes.attr.attr,
 	&refdev_knob_dirty_bytes_per_sec.attr.attr,
+	&refdev_knob_reinit_count.attr.attr,
+	&refdev_knob_reinit_bytes.attr.attr,
+	&refdev_knob_reinit_after_bytes.attr.attr,
+	&refdev_knob_reinit_at.attr.attr,
 	&refdev_knob_save_bytes_per_sec.attr.attr,
 	&refdev_knob_load_bytes_per_sec.attr.attr,
 	&refdev_knob_load_initial_ms.attr.attr,
 	&refdev_knob_state_change_ms.attr.attr,
+	&refdev_knob_p2p_active.attr.attr,
 	&refdev_knob_dma_pages_per_sec.attr.attr,
+	&refdev_knob_log_report.attr.attr,
+	&refdev_knob_log_page_bytes.attr.attr,
+	&refdev_knob_log_max_ranges.attr.attr,
+	&refdev_knob_log_max_pages.attr.attr,
 	&refdev_knob_irq_rates.attr.attr,
 	&refdev_knob_fail_at.attr.attr,
 	&refdev_knob_fail_errno.attr.attr,

@@ -76,11 +76,14 @@ static int refdev_load_start(struct refdev_stream *stream)
 	load->state_words = refdev_initial_words(stream->initial_bytes);
 	load->word = 0;
 	load->first_time = true;
+	load->is_initial = true;
 	load->expect = REFDEV_EXPECT_RECORD;
 	return 0;
 }
 
-static int refdev_load_dirty(struct refdev_stream *stream, u64 bytes, u64 first)
+/* is_initial: it is the last of new initial data. */
+static int refdev_load_dirty(struct refdev_stream *stream, u64 bytes, u64 first,
+			     bool is_initial)
 {
 	u64 initial_words = refdev_initial_words(stream->initial_bytes);
 	struct refdev_load *load = &stream->load;
@@ -95,6 +98,7 @@ static int refdev_load_dirty(struct refdev_stream *stream, u64 bytes, u64 first)
 	load->state_words = words;
 	load->word = first;
 	load->first_time = false;
+	load->is_initial = is_initial;
 	return 0;
 }
 
@@ -115,12 +119,18 @@ static int refdev_load_record(struct refdev_stream *stream)
 		(struct refdev_record *)stream->load.header;
 	u64 bytes = le64_to_cpu(record->bytes);
 	u64 first = le64_to_cpu(record->first_word);
+	u64 magic = le64_to_cpu(record->magic);
 
-	if (record->reserved)
+	if (record->left && magic != REFDEV_STREAM_REINIT)
 		return refdev_load_reject(stream, "bad record");
-	switch (le64_to_cpu(record->magic)) {
+	if (magic == REFDEV_STREAM_REINIT &&
+	    stream->version < REFDEV_STREAM_REINITS)
+		return refdev_load_reject(stream, "unknown record");
+	switch (magic) {
 	case REFDEV_STREAM_DIRTY:
-		return refdev_load_dirty(stream, bytes, first);
+		return refdev_load_dirty(stream, bytes, first, false);
+	case REFDEV_STREAM_REINIT:
+		return refdev_load_dirty(stream, bytes, first, !record->left);
 	case REFDEV_STREAM_STOP:
 		return refdev_load_stop(stream, bytes, first);
 	default:
@@ -135,6 +145,7 @@ static int refdev_load_registers(struct refdev_stream *stream)
 	memcpy(&load->regs, load->header, sizeof(load->regs));
 	load->state_words = refdev_stop_words(stream->stop_copy_bytes);
 	load->first_time = true;
+	load->is_initial = false;
 	load->expect = REFDEV_EXPECT_TRAILER;
 	return 0;
 }
@@ -219,8 +230,8 @@ static int refdev_load_state(struct refdev_stream *stream, const __le64 *words,
 		load->state_sum += sum;
 	load->word += n;
 	load->state_words -= n;
-	if (!load->state_words)
-		load->initial_done = true;
+	if (!load->state_words && load->is_initial)
+		load->initials++;
 	return 0;
 }
 
@@ -292,7 +303,7 @@ static ssize_t refdev_load_write(struct file *file, const char __user *buf,
 	struct refdev *rd = stream->rd;
 	struct refdev_knobs knobs;
 	struct refdev_fault fault;
-	bool initial_was_done;
+	u64 initials;
 	u64 until = 0;
 	ssize_t done;
 
@@ -306,15 +317,16 @@ static ssize_t refdev_load_write(struct file *file, const char __user *buf,
 	fault = refdev_fault_bytes(rd, REFDEV_FAIL_WRITE, stream->bytes, count);
 	if (fault.error)
 		return refdev_stream_fail(stream, fault);
-	initial_was_done = load->initial_done;
+	initials = load->initials;
 	done = load->error ?: refdev_load_copy(stream, buf, count);
 	if (done > 0) {
 		refdev_count(rd, REFDEV_BYTES_WRITTEN, done);
 		refdev_get_knobs(rd, &knobs);
 		until = refdev_stream_pace(stream, done,
 					   knobs.load_bytes_per_sec);
-		if (load->initial_done && !initial_was_done) {
-			until = max(until, ktime_get_ns()) +
+		initials = load->initials - initials;
+		if (initials) {
+			until = max(until, ktime_get_ns()) + initials *
 				knobs.load_initial_ms * NSEC_PER_MSEC;
 			stream->pace_due = until;
 		}

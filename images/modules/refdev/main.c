@@ -7,6 +7,7 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/version.h>
 
 #include "refdev.h"
 
@@ -110,6 +111,8 @@ static int refdev_open_device(struct vfio_device *vdev)
 	rd->opened = true;
 	vdev->mig_ops = rd->knobs.migration ? &refdev_migration_ops : NULL;
 	vdev->migration_flags = refdev_migration_flags(&rd->knobs);
+	refdev_log_offer(rd, rd->knobs.dirty_tracking);
+	rd->precopy_info_v2 = false;
 	mutex_unlock(&rd->knob_lock);
 
 	refdev_count(rd, REFDEV_OPENS, 1);
@@ -125,6 +128,7 @@ static void refdev_close_device(struct vfio_device *vdev)
 	refdev_migration_restart(rd, REFDEV_CAUSE_CLOSE);
 	refdev_dma_release(rd);
 	refdev_irq_release(rd);
+	refdev_log_release(rd);
 
 	mutex_lock(&rd->knob_lock);
 	rd->opened = false;
@@ -152,6 +156,14 @@ static long refdev_ioctl_info(unsigned long arg)
 	return copy_to_user((void __user *)arg, &info, minsz) ? -EFAULT : 0;
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+static int refdev_get_region_info(struct vfio_device *vdev,
+				  struct vfio_region_info *info,
+				  struct vfio_info_cap *caps)
+{
+	return refdev_pci_region_info(info);
+}
+#else
 static long refdev_ioctl_region_info(unsigned long arg)
 {
 	size_t minsz = offsetofend(struct vfio_region_info, offset);
@@ -168,6 +180,7 @@ static long refdev_ioctl_region_info(unsigned long arg)
 		return ret;
 	return copy_to_user((void __user *)arg, &info, minsz) ? -EFAULT : 0;
 }
+#endif
 
 static long refdev_ioctl_irq_info(struct refdev *rd, unsigned long arg)
 {
@@ -220,8 +233,10 @@ static long refdev_ioctl(struct vfio_device *vdev, unsigned int cmd,
 	switch (cmd) {
 	case VFIO_DEVICE_GET_INFO:
 		return refdev_ioctl_info(arg);
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
 	case VFIO_DEVICE_GET_REGION_INFO:
 		return refdev_ioctl_region_info(arg);
+#endif
 	case VFIO_DEVICE_GET_IRQ_INFO:
 		return refdev_ioctl_irq_info(rd, arg);
 	case VFIO_DEVICE_SET_IRQS:
@@ -230,6 +245,42 @@ static long refdev_ioctl(struct vfio_device *vdev, unsigned int cmd,
 		refdev_count(rd, REFDEV_RESETS, 1);
 		refdev_migration_restart(rd, REFDEV_CAUSE_RESET);
 		return 0;
+	default:
+		return -ENOTTY;
+	}
+}
+
+#ifndef REFDEV_CORE_HAS_PRECOPY_INFO_V2
+/* As VFIO core does since Linux 7.1; the knob takes the driver for an older one. */
+static int refdev_set_precopy_info_v2(struct refdev *rd, u32 flags,
+				      size_t argsz)
+{
+	struct refdev_knobs knobs;
+	int ret;
+
+	refdev_get_knobs(rd, &knobs);
+	if (!rd->vdev.mig_ops || !knobs.precopy_info_v2)
+		return -ENOTTY;
+	if (!(rd->vdev.migration_flags & VFIO_MIGRATION_PRE_COPY))
+		return -EINVAL;
+	ret = vfio_check_feature(flags, argsz, VFIO_DEVICE_FEATURE_SET, 0);
+	if (ret != 1)
+		return ret;
+	WRITE_ONCE(rd->precopy_info_v2, true);
+	return 0;
+}
+#endif
+
+/* Features that VFIO core does not know. */
+static int refdev_device_feature(struct vfio_device *vdev, u32 flags,
+				 void __user *arg, size_t argsz)
+{
+	switch (flags & VFIO_DEVICE_FEATURE_MASK) {
+#ifndef REFDEV_CORE_HAS_PRECOPY_INFO_V2
+	case VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2:
+		return refdev_set_precopy_info_v2(to_refdev(vdev), flags,
+						  argsz);
+#endif
 	default:
 		return -ENOTTY;
 	}
@@ -244,6 +295,10 @@ static const struct vfio_device_ops refdev_device_ops = {
 	.read = refdev_pci_read,
 	.write = refdev_pci_write,
 	.ioctl = refdev_ioctl,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	.get_region_info_caps = refdev_get_region_info,
+#endif
+	.device_feature = refdev_device_feature,
 	.request = refdev_request,
 	.bind_iommufd = vfio_iommufd_emulated_bind,
 	.unbind_iommufd = vfio_iommufd_emulated_unbind,
@@ -369,4 +424,5 @@ static void __exit refdev_module_exit(void)
 module_init(refdev_module_init);
 module_exit(refdev_module_exit);
 MODULE_DESCRIPTION("Mediated device with adjustable migration behaviour");
+MODULE_VERSION("3.0");
 MODULE_LICENSE("GPL");

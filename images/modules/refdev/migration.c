@@ -11,6 +11,8 @@
 
 u64 refdev_migration_flags(const struct refdev_knobs *knobs)
 {
+	if (!knobs->migration)
+		return 0;
 	return (knobs->stop_copy ? VFIO_MIGRATION_STOP_COPY : 0) |
 	       (knobs->p2p ? VFIO_MIGRATION_P2P : 0) |
 	       (knobs->pre_copy ? VFIO_MIGRATION_PRE_COPY : 0);
@@ -39,17 +41,25 @@ static bool refdev_is_saving(enum vfio_device_mig_state state)
 	       state == VFIO_DEVICE_STATE_STOP_COPY;
 }
 
-/* It writes to memory and interrupts. */
-static bool refdev_is_active(enum vfio_device_mig_state state)
+/*
+ * Whether it interrupts and writes to memory. In the P2P states no device may
+ * begin DMA to another one, and must stop all DMA if it cannot tell; all of
+ * this device's goes to the user's memory, so that it may go on.
+ */
+static void refdev_set_active(struct refdev *rd,
+			      enum vfio_device_mig_state state)
 {
-	return state == VFIO_DEVICE_STATE_RUNNING ||
-	       state == VFIO_DEVICE_STATE_PRE_COPY;
-}
+	bool runs = state == VFIO_DEVICE_STATE_RUNNING ||
+		    state == VFIO_DEVICE_STATE_PRE_COPY;
+	bool p2p = state == VFIO_DEVICE_STATE_RUNNING_P2P ||
+		   state == VFIO_DEVICE_STATE_PRE_COPY_P2P;
+	struct refdev_knobs knobs;
 
-static void refdev_set_active(struct refdev *rd, bool active)
-{
-	refdev_irq_set_deliver(rd, active);
-	refdev_dma_allow(rd, active);
+	refdev_get_knobs(rd, &knobs);
+	refdev_irq_set_deliver(rd, runs ||
+			       (p2p && knobs.p2p_active != REFDEV_P2P_NONE));
+	refdev_dma_allow(rd, runs ||
+			 (p2p && knobs.p2p_active == REFDEV_P2P_ALL));
 }
 
 static void refdev_close_stream(struct refdev *rd)
@@ -91,13 +101,15 @@ static struct file *refdev_do_arc(struct refdev *rd,
 	if (IS_ERR(file))
 		return file;
 
-	refdev_set_active(rd, refdev_is_active(next));
+	refdev_set_active(rd, next);
 
 	if (from == VFIO_DEVICE_STATE_RESUMING ||
 	    (refdev_is_saving(from) && !refdev_is_saving(next)))
 		refdev_close_stream(rd);
 	else if (refdev_is_saving(from) && next == VFIO_DEVICE_STATE_STOP_COPY)
 		refdev_save_stopped(rd->stream);
+	if (next == VFIO_DEVICE_STATE_PRE_COPY_P2P)
+		refdev_reinit_p2p(rd->stream);
 
 	WRITE_ONCE(rd->state, next);
 	return file;
@@ -114,7 +126,7 @@ static void refdev_enter_error(struct refdev *rd)
 		.cause = REFDEV_CAUSE_FAULT,
 	};
 
-	refdev_set_active(rd, false);
+	refdev_set_active(rd, VFIO_DEVICE_STATE_ERROR);
 	refdev_close_stream(rd);
 	WRITE_ONCE(rd->state, VFIO_DEVICE_STATE_ERROR);
 
@@ -246,12 +258,12 @@ void refdev_migration_restart(struct refdev *rd, enum refdev_cause cause)
 	entry.real_ns = ktime_get_real_ns();
 	entry.from = rd->state;
 
-	refdev_set_active(rd, false);
+	refdev_set_active(rd, VFIO_DEVICE_STATE_STOP);
 	refdev_close_stream(rd);
 	if (cause != REFDEV_CAUSE_CLOSE) {
 		refdev_irq_set_state(rd, &no_irqs);
 		refdev_pci_reset(rd, cause == REFDEV_CAUSE_OPEN);
-		refdev_set_active(rd, true);
+		refdev_set_active(rd, VFIO_DEVICE_STATE_RUNNING);
 	}
 	WRITE_ONCE(rd->state, VFIO_DEVICE_STATE_RUNNING);
 

@@ -17,10 +17,11 @@
  * Nobody sleeps for a knob (bandwidth, load time) with a lock held; only the
  * time per state change passes under state_lock.
  *
- * DMA and interrupts at a rate are allowed in RUNNING and PRE_COPY: leaving
- * these states forbids them under reg_lock and irq_lock, so that none comes
- * after it. Their work and timers end by themselves then; closing the device
- * waits for that (refdev_dma_release(), refdev_irq_release()).
+ * DMA and interrupts at a rate are allowed in RUNNING and PRE_COPY, and in the
+ * P2P states as the knob p2p_active says: leaving such states forbids them
+ * under reg_lock and irq_lock, so that none comes after it. Their work and
+ * timers end by themselves then; closing the device waits for that
+ * (refdev_dma_release(), refdev_irq_release()).
  */
 #ifndef REFDEV_H
 #define REFDEV_H
@@ -42,6 +43,22 @@
 
 #define REFDEV_HISTORY_ENTRIES	512
 
+/*
+ * Of the uAPI since Linux 7.1. Where VFIO core does not know the feature, it
+ * asks the driver, which can answer it all the same.
+ */
+#ifdef VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
+#define REFDEV_CORE_HAS_PRECOPY_INFO_V2
+#else
+#define VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2	12
+#endif
+#ifndef VFIO_PRECOPY_INFO_REINIT
+#define VFIO_PRECOPY_INFO_REINIT	(1 << 0)
+#endif
+
+#define REFDEV_LOG_PAGE_MAX	(1ULL << 30)
+#define REFDEV_LOG_RANGES_MAX	256ULL	/* those that VFIO core lets through */
+
 enum refdev_counter {
 	REFDEV_PRECOPY_BYTES_READ,
 	REFDEV_STOP_COPY_BYTES_READ,
@@ -61,6 +78,14 @@ enum refdev_counter {
 	REFDEV_DMA_ERRORS,
 	REFDEV_FAULTS,
 	REFDEV_OTHER_VERSIONS,
+	REFDEV_REINITS,
+	REFDEV_REINITS_TOLD,
+	REFDEV_REINIT_BYTES_READ,
+	REFDEV_LOG_STARTS,
+	REFDEV_LOG_REPORTS,
+	REFDEV_LOG_PAGES_REPORTED,
+	REFDEV_LOG_PAGES_LEFT_OUT,
+	REFDEV_LOG_OVERFLOWS,
 	REFDEV_OPENS,
 	REFDEV_RESETS,
 	REFDEV_NR_COUNTERS
@@ -98,20 +123,51 @@ enum refdev_other_version {
 	REFDEV_OTHER_MISREAD,		/* as one of its own */
 };
 
+/* When initial data comes anew. */
+enum refdev_reinit_at {
+	REFDEV_REINIT_READ,		/* so many bytes were read */
+	REFDEV_REINIT_P2P,		/* PRE_COPY_P2P is entered */
+};
+
+/* What goes on in RUNNING_P2P and PRE_COPY_P2P. */
+enum refdev_p2p_active {
+	REFDEV_P2P_NONE,
+	REFDEV_P2P_IRQS,
+	REFDEV_P2P_ALL,			/* DMA to memory too */
+};
+
+/* What a report of dirty pages tells. */
+enum refdev_log_report {
+	REFDEV_LOG_TRUE,
+	REFDEV_LOG_TOO_LITTLE,
+	REFDEV_LOG_FAIL,
+};
+
 /* What users dial in; sizes are bytes in the migration stream. */
 struct refdev_knobs {
 	bool migration;
 	bool stop_copy;
 	bool pre_copy;
 	bool p2p;
+	bool precopy_info_v2;
+	bool dirty_tracking;
 	u64 initial_bytes;
 	u64 stop_copy_bytes;
 	u64 dirty_bytes_per_sec;
+	u64 reinit_count;		/* how often in a stream */
+	u64 reinit_bytes;
+	u64 reinit_after_bytes;		/* read since the last time */
+	u64 reinit_at;			/* enum refdev_reinit_at */
 	u64 save_bytes_per_sec;		/* 0: unlimited */
 	u64 load_bytes_per_sec;		/* 0: unlimited */
 	u64 load_initial_ms;
 	u64 state_change_ms;		/* for each single arc */
+	u64 p2p_active;			/* enum refdev_p2p_active */
 	u64 dma_pages_per_sec;		/* 0: off */
+	u64 log_report;			/* enum refdev_log_report */
+	u64 log_page_bytes;		/* the smallest page that it can track */
+	u64 log_max_ranges;
+	u64 log_max_pages;		/* remembered between reports */
 	u64 irq_rates[REFDEV_MAX_VECTORS];	/* Hz */
 	enum refdev_fail_at fail_at;
 	enum vfio_device_mig_state fail_state;
@@ -178,6 +234,7 @@ struct refdev_history_entry {
 	enum refdev_cause cause;
 };
 
+struct refdev_log;
 struct refdev_stream;
 struct refdev_type;
 
@@ -191,6 +248,7 @@ struct refdev {
 	struct mutex state_lock;
 	enum vfio_device_mig_state state;
 	struct refdev_stream *stream;
+	bool precopy_info_v2;		/* the user opted in, and not with core */
 
 	struct mutex reg_lock;
 	struct refdev_regs regs;
@@ -199,11 +257,12 @@ struct refdev {
 	u8 config_wmask[PCI_CFG_SPACE_SIZE];
 	__le32 msix_table[REFDEV_MAX_VECTORS * PCI_MSIX_ENTRY_SIZE / 4];
 
-	bool dma_allowed;		/* RUNNING or PRE_COPY */
+	bool dma_allowed;		/* in this state */
 	u64 dma_rate;			/* pages per second at present */
 	u64 dma_since;			/* ns, pages are counted up to here */
 	__le64 *dma_page;
 	struct delayed_work dma_work;
+	struct refdev_log *log;		/* NULL: nobody wants to know */
 
 	struct mutex knob_lock;
 	struct refdev_knobs knobs;
@@ -211,7 +270,7 @@ struct refdev {
 	bool opened;
 
 	spinlock_t irq_lock;
-	bool irq_deliver;		/* RUNNING or PRE_COPY */
+	bool irq_deliver;		/* in this state */
 	struct eventfd_ctx *trigger[REFDEV_MAX_VECTORS];
 	struct eventfd_ctx *request;
 	DECLARE_BITMAP(latched, REFDEV_MAX_VECTORS);
@@ -227,6 +286,16 @@ struct refdev {
 static inline struct refdev *to_refdev(struct vfio_device *vdev)
 {
 	return container_of(vdev, struct refdev, vdev);
+}
+
+/* Whether the user opted in to VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2. */
+static inline bool refdev_precopy_info_v2(struct refdev *rd)
+{
+#ifdef REFDEV_CORE_HAS_PRECOPY_INFO_V2
+	return READ_ONCE(rd->vdev.precopy_info_v2);
+#else
+	return READ_ONCE(rd->precopy_info_v2);
+#endif
 }
 
 static inline void refdev_count(struct refdev *rd, enum refdev_counter counter,
@@ -264,6 +333,12 @@ int refdev_dma_init(struct refdev *rd);
 void refdev_dma_allow(struct refdev *rd, bool allowed);
 void refdev_dma_update(struct refdev *rd);
 void refdev_dma_release(struct refdev *rd);
+
+/* log.c */
+bool refdev_log_is_possible(void);
+void refdev_log_offer(struct refdev *rd, bool offered);
+void refdev_log_page(struct refdev *rd, u64 address);
+void refdev_log_release(struct refdev *rd);
 
 /* fault.c */
 struct refdev_fault refdev_fault_arc(struct refdev *rd,

@@ -68,7 +68,9 @@ u64 refdev_save_unread(struct refdev_stream *stream)
 
 	mutex_lock(&stream->lock);
 	unread = stream->save.unread[REFDEV_SECTION_START] +
+		 stream->save.unread[REFDEV_SECTION_REINIT] +
 		 stream->save.unread[REFDEV_SECTION_STOP] +
+		 refdev_reinit_waiting(stream) +
 		 refdev_save_dirty_bytes(stream);
 	mutex_unlock(&stream->lock);
 	return unread;
@@ -105,6 +107,7 @@ static void refdev_save_begin_dirty(struct refdev_stream *stream)
 	refdev_save_begin(stream, REFDEV_SECTION_DIRTY, save->dirty_word, words,
 			  units * REFDEV_DIRTY_UNIT);
 	save->unread[REFDEV_SECTION_DIRTY] = save->record_bytes;
+	save->dirty_is_initial = false;
 	save->dirty_units -= units;
 	save->dirty_word += words;
 }
@@ -114,8 +117,16 @@ static bool refdev_save_next(struct refdev_stream *stream)
 {
 	struct refdev_save *save = &stream->save;
 	u64 initial_words = refdev_initial_words(stream->initial_bytes);
+	u64 bytes;
 
 	refdev_save_dirty(stream);
+	if (save->reinit_left) {
+		bytes = refdev_reinit_next(stream);
+		refdev_save_begin(stream, REFDEV_SECTION_REINIT, 0,
+				  (bytes - sizeof(struct refdev_record)) / 8,
+				  bytes);
+		return true;
+	}
 	if (save->dirty_units) {
 		refdev_save_begin_dirty(stream);
 		return true;
@@ -152,6 +163,8 @@ static size_t refdev_save_record(struct refdev_stream *stream, u64 magic,
 		.first_word = cpu_to_le64(stream->save.word),
 	};
 
+	if (magic == REFDEV_STREAM_REINIT)
+		record.left = cpu_to_le64(stream->save.reinit_left);
 	memcpy(out, &record, sizeof(record));
 	return sizeof(record);
 }
@@ -195,6 +208,11 @@ static size_t refdev_save_header(struct refdev_stream *stream, u8 *out)
 		return refdev_save_start_record(stream, out);
 	case REFDEV_SECTION_DIRTY:
 		return refdev_save_record(stream, REFDEV_STREAM_DIRTY, out);
+	case REFDEV_SECTION_REINIT:
+		return refdev_save_record(stream, stream->version <
+					  REFDEV_STREAM_REINITS ?
+					  REFDEV_STREAM_DIRTY :
+					  REFDEV_STREAM_REINIT, out);
 	default:
 		len = refdev_save_record(stream, REFDEV_STREAM_STOP, out);
 		return len + refdev_save_registers(stream, out + len);
@@ -295,6 +313,8 @@ static ssize_t refdev_save_copy(struct refdev_stream *stream, char __user *buf,
 		save->unread[save->section] -= n;
 		if (save->section == REFDEV_SECTION_DIRTY)
 			refdev_count(stream->rd, REFDEV_DIRTY_BYTES_READ, n);
+		else if (save->section == REFDEV_SECTION_REINIT)
+			refdev_count(stream->rd, REFDEV_REINIT_BYTES_READ, n);
 		done += n;
 		cond_resched();
 	}
@@ -305,6 +325,7 @@ static ssize_t refdev_save_copy(struct refdev_stream *stream, char __user *buf,
 static u64 refdev_save_readable(struct refdev_stream *stream)
 {
 	u64 readable = stream->save.unread[REFDEV_SECTION_START] +
+		       stream->save.unread[REFDEV_SECTION_REINIT] +
 		       refdev_save_dirty_bytes(stream);
 
 	if (stream->save.stopped)
@@ -349,6 +370,25 @@ static ssize_t refdev_save_read(struct file *file, char __user *buf,
 	return refdev_stream_end(stream, done, until);
 }
 
+/* Initial data first, and what counts as that. */
+static void refdev_save_sizes(struct refdev_stream *stream,
+			      struct vfio_precopy_info *info)
+{
+	const struct refdev_save *save = &stream->save;
+
+	info->flags = refdev_reinit_ask(stream) ? VFIO_PRECOPY_INFO_REINIT : 0;
+	info->initial_bytes = save->unread[REFDEV_SECTION_START];
+	info->dirty_bytes = refdev_save_dirty_bytes(stream);
+	if (save->dirty_is_initial) {
+		info->initial_bytes += save->unread[REFDEV_SECTION_DIRTY];
+		info->dirty_bytes -= save->unread[REFDEV_SECTION_DIRTY];
+	}
+	if (save->reinit_told)
+		info->initial_bytes += save->unread[REFDEV_SECTION_REINIT];
+	else
+		info->dirty_bytes += save->unread[REFDEV_SECTION_REINIT];
+}
+
 static long refdev_save_precopy_info(struct refdev_stream *stream,
 				     unsigned long arg)
 {
@@ -366,9 +406,7 @@ static long refdev_save_precopy_info(struct refdev_stream *stream,
 		return -EINVAL;
 	}
 	refdev_count(stream->rd, REFDEV_PRECOPY_INFOS, 1);
-	info.flags = 0;
-	info.initial_bytes = stream->save.unread[REFDEV_SECTION_START];
-	info.dirty_bytes = refdev_save_dirty_bytes(stream);
+	refdev_save_sizes(stream, &info);
 	mutex_unlock(&stream->lock);
 	return copy_to_user((void __user *)arg, &info, minsz) ? -EFAULT : 0;
 }
@@ -412,6 +450,7 @@ void refdev_save_stopped(struct refdev_stream *stream)
 {
 	mutex_lock(&stream->lock);
 	refdev_save_dirty(stream);
+	refdev_reinit_stopped(stream);
 	stream->save.stopped = true;
 	stream->pace_due = max(stream->pace_due, ktime_get_ns());
 	mutex_unlock(&stream->lock);

@@ -8,6 +8,7 @@
  *   START  refdev_start_record, then initial_bytes - sizeof(header) bytes of
  *	    device state, from word 0 on
  *   DIRTY  refdev_record, then device state that was sent before; any number
+ *   REINIT the same, of initial data that came anew, after START; any number
  *   STOP   refdev_record, refdev_reg_record, the rest of the device state,
  *	    refdev_trailer: stop_copy_bytes in all
  *
@@ -20,13 +21,15 @@
 #include "refdev.h"
 
 /*
- * Versions differ in one thing: the first has the scratch registers from the
- * last to the first.
+ * The first version has the scratch registers from the last to the first. Up to
+ * the second there is no REINIT: such data is sent as DIRTY.
  */
 #define REFDEV_STREAM_OLDEST	1ULL
-#define REFDEV_STREAM_NEWEST	2ULL
+#define REFDEV_STREAM_REINITS	3ULL	/* the first that knows REINIT */
+#define REFDEV_STREAM_NEWEST	3ULL
 #define REFDEV_STREAM_START	0x5452415453524452ULL	/* "RDRSTART" */
 #define REFDEV_STREAM_DIRTY	0x5954524944524452ULL	/* "RDRDIRTY" */
+#define REFDEV_STREAM_REINIT	0x54494e4945524452ULL	/* "RDREINIT" */
 #define REFDEV_STREAM_STOP	0x504f54532d524452ULL	/* "RDR-STOP" */
 #define REFDEV_STREAM_TRAILER	0x52454c4941525452ULL	/* "RTRAILER" */
 
@@ -44,7 +47,7 @@ struct refdev_record {
 	__le64 magic;
 	__le64 bytes;			/* of the record, this header included */
 	__le64 first_word;		/* index of the first word of state */
-	__le64 reserved;		/* 0 */
+	__le64 left;			/* REINIT: bytes of records to come, else 0 */
 };
 
 struct refdev_reg_record {
@@ -93,6 +96,7 @@ struct refdev_digest {
 enum refdev_section {
 	REFDEV_SECTION_START,
 	REFDEV_SECTION_DIRTY,
+	REFDEV_SECTION_REINIT,
 	REFDEV_SECTION_STOP,
 	REFDEV_SECTION_END,
 };
@@ -110,6 +114,12 @@ struct refdev_save {
 	u64 dirty_units;		/* not yet part of a record */
 	u64 dirty_word;			/* where the next DIRTY record starts */
 	u64 dirty_since;		/* ns, dirty_units counted up to here */
+	bool dirty_is_initial;		/* the current DIRTY record counts as that */
+	u64 reinits;			/* how often initial data came anew */
+	u64 reinit_due;			/* bytes of it that nobody knows of */
+	u64 reinit_left;		/* bytes of it not yet part of a record */
+	u64 reinit_since;		/* bytes read when it was found last */
+	bool reinit_told;		/* it counts as initial, else as dirty */
 	size_t pos;			/* first unread byte of the buffer */
 	size_t len;			/* bytes in the buffer */
 };
@@ -126,7 +136,8 @@ enum refdev_expect {
 struct refdev_load {
 	enum refdev_expect expect;	/* after the state words below */
 	int error;
-	bool initial_done;
+	bool is_initial;		/* the end of this record is that of */
+	u64 initials;			/* initial data: how often it was there */
 	u64 state_words;		/* left of the current record */
 	u64 word;			/* index of the next word of state */
 	bool first_time;		/* these words were not sent before */
@@ -181,6 +192,13 @@ unsigned int refdev_scratch_place(struct refdev_stream *stream, unsigned int i);
 struct file *refdev_save_open(struct refdev *rd, bool stopped);
 void refdev_save_stopped(struct refdev_stream *stream);
 u64 refdev_save_unread(struct refdev_stream *stream);
+
+/* reinit.c */
+bool refdev_reinit_ask(struct refdev_stream *stream);
+u64 refdev_reinit_waiting(struct refdev_stream *stream);
+void refdev_reinit_p2p(struct refdev_stream *stream);
+void refdev_reinit_stopped(struct refdev_stream *stream);
+u64 refdev_reinit_next(struct refdev_stream *stream);
 
 /* load.c */
 struct file *refdev_load_open(struct refdev *rd);

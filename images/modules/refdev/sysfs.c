@@ -50,6 +50,14 @@ REFDEV_COUNTER(dma_pages_written, REFDEV_DMA_PAGES_WRITTEN);
 REFDEV_COUNTER(dma_errors, REFDEV_DMA_ERRORS);
 REFDEV_COUNTER(faults, REFDEV_FAULTS);
 REFDEV_COUNTER(other_versions, REFDEV_OTHER_VERSIONS);
+REFDEV_COUNTER(reinits, REFDEV_REINITS);
+REFDEV_COUNTER(reinits_told, REFDEV_REINITS_TOLD);
+REFDEV_COUNTER(reinit_bytes_read, REFDEV_REINIT_BYTES_READ);
+REFDEV_COUNTER(log_starts, REFDEV_LOG_STARTS);
+REFDEV_COUNTER(log_reports, REFDEV_LOG_REPORTS);
+REFDEV_COUNTER(log_pages_reported, REFDEV_LOG_PAGES_REPORTED);
+REFDEV_COUNTER(log_pages_left_out, REFDEV_LOG_PAGES_LEFT_OUT);
+REFDEV_COUNTER(log_overflows, REFDEV_LOG_OVERFLOWS);
 REFDEV_COUNTER(opens, REFDEV_OPENS);
 REFDEV_COUNTER(resets, REFDEV_RESETS);
 
@@ -72,6 +80,14 @@ static struct attribute *refdev_counter_attrs[] = {
 	&refdev_counter_dma_errors.attr.attr,
 	&refdev_counter_faults.attr.attr,
 	&refdev_counter_other_versions.attr.attr,
+	&refdev_counter_reinits.attr.attr,
+	&refdev_counter_reinits_told.attr.attr,
+	&refdev_counter_reinit_bytes_read.attr.attr,
+	&refdev_counter_log_starts.attr.attr,
+	&refdev_counter_log_reports.attr.attr,
+	&refdev_counter_log_pages_reported.attr.attr,
+	&refdev_counter_log_pages_left_out.attr.attr,
+	&refdev_counter_log_overflows.attr.attr,
 	&refdev_counter_opens.attr.attr,
 	&refdev_counter_resets.attr.attr,
 	NULL

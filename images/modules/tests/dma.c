@@ -12,9 +12,6 @@
 
 #include "refdev_vfio_test.h"
 
-#define IOVA	0x100000000ULL
-#define MAPPED	64		/* pages */
-#define PAGES	32		/* of the buffer, the first that are mapped */
 #define SIZE	(MAPPED * REFDEV_DMA_PAGE)
 
 static uint64_t *memory;
@@ -44,7 +41,7 @@ static void unmap_memory(struct device *dev)
 }
 
 /* Zeroes the memory and tells the device of it; DMA is off then. */
-static void place_buffer(struct device *dev)
+void place_buffer(struct device *dev)
 {
 	write_reg(dev, REFDEV_REG_DMA_CONTROL, 0);
 	memset(memory, 0, SIZE);
@@ -52,19 +49,25 @@ static void place_buffer(struct device *dev)
 	write_reg(dev, REFDEV_REG_DMA_PAGES, PAGES);
 }
 
-static void open_with_memory(struct device *dev)
+/* With the knobs as they are. */
+void reopen_with_memory(struct device *dev)
 {
 	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		die("mmap");
-	default_knobs();
 	open_device(dev);
 	map_memory(dev);
 	place_buffer(dev);
 }
 
-static void close_with_memory(struct device *dev)
+void open_with_memory(struct device *dev)
+{
+	default_knobs();
+	reopen_with_memory(dev);
+}
+
+void close_with_memory(struct device *dev)
 {
 	close_device(dev);
 	munmap(memory, SIZE);
@@ -76,7 +79,7 @@ static uint64_t sequence(struct device *dev)
 }
 
 /* Lets the device write until its next page has at least this number. */
-static void run_until(struct device *dev, uint64_t number)
+void run_until(struct device *dev, uint64_t number)
 {
 	uint64_t end = now_ms() + 10000;
 
@@ -232,7 +235,8 @@ static void test_failed_pages(void)
 	close_with_memory(&dev);
 }
 
-static void test_in_state(struct device *dev, uint32_t state, bool runs)
+/* Whether pages are written in a state. */
+void test_dma_in_state(struct device *dev, uint32_t state, bool runs)
 {
 	uint64_t next, written;
 	int data_fd;
@@ -264,13 +268,13 @@ static void test_dma_states(void)
 
 	open_with_memory(&dev);
 	set_knob("dma_pages_per_sec", 100000);
-	test_in_state(&dev, STATE(RUNNING), true);
-	test_in_state(&dev, STATE(PRE_COPY), true);
-	test_in_state(&dev, STATE(PRE_COPY_P2P), false);
-	test_in_state(&dev, STATE(RUNNING_P2P), false);
-	test_in_state(&dev, STATE(STOP), false);
-	test_in_state(&dev, STATE(STOP_COPY), false);
-	test_in_state(&dev, STATE(RESUMING), false);
+	test_dma_in_state(&dev, STATE(RUNNING), true);
+	test_dma_in_state(&dev, STATE(PRE_COPY), true);
+	test_dma_in_state(&dev, STATE(PRE_COPY_P2P), false);
+	test_dma_in_state(&dev, STATE(RUNNING_P2P), false);
+	test_dma_in_state(&dev, STATE(STOP), false);
+	test_dma_in_state(&dev, STATE(STOP_COPY), false);
+	test_dma_in_state(&dev, STATE(RESUMING), false);
 	reset(&dev);
 	check(!read_reg(&dev, REFDEV_REG_DMA_CONTROL) &&
 	      !read_reg(&dev, REFDEV_REG_DMA_PAGES) && !sequence(&dev),

@@ -20,6 +20,9 @@ int main(int argc, char **argv)
 	test_timing();
 	test_interrupts();
 	test_dma();
+	test_reinit();
+	test_quiescent();
+	test_logging();
 	test_faults();
 	default_knobs();
 	printf("1..%d\n", checks);

@@ -42,7 +42,7 @@ static void test_identity(void)
 	      "PCI identity");
 	check_equal(read_reg(&dev, REFDEV_REG_ID), REFDEV_ID, "identity register");
 	check_command(&dev);
-	check_equal(feature(&dev, VFIO_DEVICE_FEATURE_GET | 12, &none, 8), ENOTTY,
+	check_equal(feature(&dev, VFIO_DEVICE_FEATURE_GET | 0x7fff, &none, 8), ENOTTY,
 		    "an unknown feature is ENOTTY");
 	check_equal(feature(&dev, VFIO_DEVICE_FEATURE_PROBE |
 			    VFIO_DEVICE_FEATURE_SET |

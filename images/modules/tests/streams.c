@@ -227,5 +227,6 @@ void test_streams(void)
 	test_corruption();
 	test_versions(1, 2);
 	test_versions(2, 1);
+	test_versions(1, 3);
 	test_dirty();
 }

@@ -134,21 +134,32 @@ void default_knobs(void)
 	set_knob("stop_copy", 1);
 	set_knob("pre_copy", 1);
 	set_knob("p2p", 1);
+	set_knob("precopy_info_v2", 1);
+	set_knob("dirty_tracking", 0);
 	set_knob("initial_bytes", MIB);
 	set_knob("stop_copy_bytes", 65536);
 	set_knob("dirty_bytes_per_sec", 0);
+	set_knob("reinit_count", 0);
+	set_knob("reinit_bytes", 65536);
+	set_knob("reinit_after_bytes", 0);
+	set_text("reinit_at", "read");
 	set_knob("save_bytes_per_sec", 0);
 	set_knob("load_bytes_per_sec", 0);
 	set_knob("load_initial_ms", 0);
 	set_knob("state_change_ms", 0);
+	set_text("p2p_active", "none");
 	set_knob("dma_pages_per_sec", 0);
+	set_text("log_report", "true");
+	set_knob("log_page_bytes", REFDEV_DMA_PAGE);
+	set_knob("log_max_ranges", 256);
+	set_knob("log_max_pages", 1 << 20);
 	set_text("irq_rates", "0");
 	set_text("fail_at", "none");
 	set_knob("fail_errno", EIO);
 	set_text("fail_times", "once");
 	set_text("fail_device", "stays");
 	set_text("corrupt", "none");
-	set_knob("stream_version", 2);
+	set_knob("stream_version", 3);
 	set_text("other_version", "refused");
 	set_knob("version_errno", EINVAL);
 }
@@ -280,6 +291,15 @@ size_t read_all(int data_fd, uint8_t *buf, size_t room, size_t piece,
 	}
 	*error = n < 0 ? errno : 0;
 	return done;
+}
+
+/* Reads and forgets all that can be read now. */
+void flush(int data_fd)
+{
+	static uint8_t buf[65536];
+
+	while (read(data_fd, buf, sizeof(buf)) > 0)
+		;
 }
 
 int write_all(int data_fd, const uint8_t *buf, size_t size, size_t piece)

@@ -5,7 +5,7 @@ import pytest
 
 from switchover.checks.device import check_fired, check_rates
 from switchover.checks.dma import check_pages
-from switchover.devices.reference import InterruptCounts
+from switchover.devices.guest_driver import InterruptCounts
 from switchover.hosts.questions import Answer
 
 

@@ -184,6 +184,46 @@ def test_a_stream_of_another_version_is_shown_by_the_device_that_loads_it(count:
         assert not any("version" in label for label in list_faults(other))
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_initial_data_that_comes_anew_is_shown_by_the_device(count: int) -> None:
+    """By its own count, where it is sure to come: not without pre-copy, nor where something else is done."""
+    device = DeviceEvidence("source", DeviceSpec(), make_truth(), make_truth(reinits=count))
+    side = SideEvidence("source", devices=(device,))
+    knobs = Knobs(reinit_count=2)
+    case = Case("x", source=with_one_device(knobs))
+    found = make_some(replace(make_evidence(case=case), source=side), rules=faults.CHECKS)
+    assert [(check.label, check.passed) for check in found] == [("device.reinit, source", count > 0)]
+    assert list_faults(case) == ("device.reinit, source",)
+    for changed in (
+        replace(knobs, pre_copy=False),
+        replace(knobs, reinit_after_bytes=8),
+        replace(knobs, reinit_at="PRE_COPY_P2P", p2p=False),
+    ):
+        assert list_faults(Case("x", source=with_one_device(changed))) == ()
+    cut = replace(case, faults=(Fault(Action.CUT_LINK, Phase.ACTIVE),))
+    assert not any("reinit" in label for label in list_faults(cut))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "counter", "shown"),
+    [
+        (Knobs(dirty_tracking=True, log_report="fail"), "faults", True),
+        (Knobs(dirty_tracking=True, log_report="too-little", dma_pages_per_sec=9), "log_pages_left_out", True),
+        (Knobs(dirty_tracking=True, log_report="too-little"), "", False),
+        (Knobs(dirty_tracking=True), "", False),
+    ],
+)
+def test_a_wrong_report_of_dirty_pages_is_shown_by_the_device(knobs: Knobs, counter: str, shown: bool) -> None:
+    """Each migration asks for reports; to leave pages out, the device has to write some."""
+    case = Case("x", source=with_one_device(knobs))
+    assert list_faults(case) == (("device.fault, source",) if shown else ())
+    for count in (0, 1) if shown else ():
+        device = DeviceEvidence("source", DeviceSpec(knobs=knobs), make_truth(), make_truth(**{counter: count}))
+        evidence = replace(make_evidence(case=case), source=SideEvidence("source", devices=(device,)))
+        passed = [check.passed for check in make_some(evidence, rules=faults.CHECKS) if "fault" in check.label]
+        assert passed == [count > 0]
+
+
 def test_each_device_makes_its_own_fault() -> None:
     """Of two devices each that is to fail has to."""
     devices = (DeviceSpec(id="a"), DeviceSpec(id="b", knobs=Knobs(fail_at="STOP")))

@@ -11,24 +11,28 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.fakes import FaultyHost
 
-from switchover.devices.mediated import MediatedDevice, start_mediated_device
-from switchover.devices.reference import (
-    PARENT,
-    TYPE,
+from switchover.devices.guest_driver import (
     DmaVerification,
     GuestDriver,
     InterruptCounts,
+    WrongPage,
+    parse_dma_verification,
+)
+from switchover.devices.mediated import MediatedDevice, start_mediated_device
+from switchover.devices.reference import (
+    OFFERS,
+    PARENT,
+    TYPE,
     Knobs,
     ReferenceDevice,
     StateChange,
-    WrongPage,
-    parse_dma_verification,
     parse_history,
     parse_truth,
     render_knob,
     start_reference_device,
 )
-from switchover.record.errors import CommandFailed, HostLost, NotReady
+from switchover.hosts.host import Completed
+from switchover.record.errors import CommandFailed, HostLost, NotReady, NotSupported
 
 WORDS = st.from_regex(r"[A-Z_0-9]{1,12}", fullmatch=True)
 CHANGES = st.builds(
@@ -122,6 +126,21 @@ def test_every_knob_is_set() -> None:
         assert f"{field.name}={render_knob(asdict(knobs)[field.name])}" in asked
 
 
+class OldKernelHost(FaultyHost):
+    """A host whose kernel has no IOMMUFD_DRIVER: the knob cannot be set."""
+
+    def run(self, argv: Sequence[str], **_options: object) -> Completed:
+        return Completed(tuple(argv), 2, b"", b"sh: echo: I/O error")
+
+
+def test_a_kernel_that_cannot_track_is_named() -> None:
+    """A device that is to track dirty pages is not supported there, with the reason; nothing is set then."""
+    device = ReferenceDevice(MediatedDevice(OldKernelHost(lambda method, argument: method, ""), "uuid"))
+    with pytest.raises(NotSupported) as error:
+        device.set_knobs(Knobs(dirty_tracking=True))
+    assert "IOMMUFD_DRIVER" in error.value.why
+
+
 def test_one_knob_is_set() -> None:
     """One knob of an open device is set and read back without touching the others."""
     asked: list[str] = []
@@ -135,7 +154,7 @@ def test_one_knob_is_set() -> None:
 
 
 def test_an_open_device_keeps_what_it_offers() -> None:
-    """While QEMU has the device open, every knob is set but the four that the device would refuse."""
+    """While QEMU has the device open, every knob is set but those that the device would refuse."""
     asked: list[str] = []
 
     def answer(argv: Sequence[str]) -> bytes:
@@ -144,7 +163,7 @@ def test_an_open_device_keeps_what_it_offers() -> None:
 
     ReferenceDevice(MediatedDevice(make_host(outputs=answer), "uuid")).set_live_knobs(Knobs(dma_pages_per_sec=7))
     names = {pair.partition("=")[0] for pair in asked[5:]}
-    assert names == {field.name for field in fields(Knobs)} - {"migration", "stop_copy", "pre_copy", "p2p"}
+    assert names == {field.name for field in fields(Knobs)} - set(OFFERS)
     assert "dma_pages_per_sec=7" in asked
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import make_answers, render_view
 
-from switchover.devices import reference
-from switchover.devices.reference import (
+from switchover.devices import guest_driver
+from switchover.devices.guest_driver import (
     FIRE,
     READ_VIEW,
     Fired,
@@ -26,7 +26,7 @@ from switchover.hosts.host import Completed
 from switchover.hosts.local import LocalHost
 
 SHELLS = [["sh", "-c"], ["bash", "-c"], *([["busybox", "sh", "-c"]] if shutil.which("busybox") else [])]
-IMPATIENT = FIRE.replace(f"-lt {round(reference._FIRED_S / reference._POLL_S)}", "-lt 3")
+IMPATIENT = FIRE.replace(f"-lt {round(guest_driver._FIRED_S / guest_driver._POLL_S)}", "-lt 3")
 
 
 @pytest.fixture(params=SHELLS, ids=lambda shell: shell[0])

@@ -70,6 +70,8 @@ def test_lines_of_other_versions() -> None:
     )
     found = read_pre_copy(events(*new), "d")
     assert found == PreCopy((Sizes(24, 8), Sizes(24, 8)), ((72, Sizes(24, 8)),), None)
+    again = read_pre_copy(events("vfio_query_precopy_size (d) init 64, dirty 0, reinit 1, ret 0"), "d")
+    assert again.sizes == (Sizes(64, 0, reinit=True),)
 
 
 def test_what_is_read_of_a_paused_guests_device() -> None:
@@ -104,6 +106,13 @@ def test_what_is_read_of_a_paused_guests_device() -> None:
 def test_disorder(sizes: Sequence[tuple[int, int]], disorder: str) -> None:
     """Initial bytes only become fewer, and dirty ones do not while there are initial ones."""
     assert PreCopy(tuple(Sizes(*pair) for pair in sizes), (), 0).find_disorder() == disorder
+
+
+def test_initial_data_that_comes_anew_is_no_disorder() -> None:
+    """Where the device tells of it: initial bytes grow, and dirty ones begin from 0. What comes after is as ever."""
+    told = (Sizes(0, 8), Sizes(64, 0, reinit=True), Sizes(32, 0))
+    assert PreCopy(told, (), 0).find_disorder() == ""
+    assert PreCopy((*told, Sizes(40, 0)), (), 0).find_disorder() == "initial 32, dirty 0; then initial 40, dirty 0"
 
 
 def test_excess() -> None:

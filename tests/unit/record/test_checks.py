@@ -108,6 +108,7 @@ def test_every_check_of_older_records_is_known() -> None:
     }
     since = {CheckId.CASE_CLAIM, CheckId.GUEST_NOT_ON_SOURCE, CheckId.GUEST_ONE_PLACE}
     since |= {CheckId.DEVICE_FAULT, CheckId.DEVICE_NO_FAULT, CheckId.DEVICE_OTHER_VERSION, CheckId.GUEST_MAC}
+    since |= {CheckId.DEVICE_REINIT}
     since |= {CheckId.IRQ_FORBIDDEN_CPUS, CheckId.DOWNTIME_BOUND, CheckId.DOWNTIME_OUTSIDE_BOUND}
     for one in set(ALL) - since:
         subject = "source" if one.subjects in (Subjects.SIDE, Subjects.PLACE) else ""

@@ -26,7 +26,7 @@ from tests.unit.runner.examinations import (
 )
 
 from switchover.checks import device as device_checks
-from switchover.devices.reference import InterruptCounts
+from switchover.devices.guest_driver import InterruptCounts
 from switchover.guests.capabilities import LAB_CAPABILITIES, Need
 from switchover.guests.qemu import QemuGuest
 from switchover.hosts.clock import ClockOffset

@@ -2,6 +2,7 @@
 """What becomes of a migration by sizes, rates and times: what is known for sure, and nothing more."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -137,6 +138,20 @@ def test_a_slow_link() -> None:
     assert look(faults=(slow,)).ending is Ending.OUT_OF_TIME
     assert look(faults=(replace(slow, rate_bit=100_000_000),)).ending is Ending.OPEN
     assert look(faults=(replace(slow, phase=Phase.DEVICE_STOP_COPY),)).ending is Ending.OPEN
+
+
+def test_initial_data_that_comes_anew_takes_its_time() -> None:
+    """Each time it is read and loaded while the switchover is held back; with PRE_COPY_P2P nothing waits for it."""
+
+    settings = MigrationSettings(timeout_s=600, settle_timeout_s=300)
+
+    def estimate(**knobs: Any) -> float:
+        return look(replace(Knobs(save_bytes_per_sec=MIB, load_initial_ms=500), **knobs), settings=settings).seconds
+
+    once = estimate(reinit_count=1, reinit_bytes=4 * MIB)
+    assert once == pytest.approx(estimate() + 4.5)
+    assert estimate(reinit_count=2, reinit_bytes=4 * MIB) == pytest.approx(once + 4.5)
+    assert estimate(reinit_count=2, reinit_bytes=4 * MIB, reinit_at="PRE_COPY_P2P") == pytest.approx(estimate())
 
 
 def test_a_narrow_bandwidth() -> None:

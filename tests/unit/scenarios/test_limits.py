@@ -107,7 +107,34 @@ def test_ranges_of_knobs_are_those_of_the_device() -> None:
         ("[destination.device]\nsave_bytes_per_sec = 9", "5: destination.device.save_bytes_per_sec: scenario: 9 has"),
         ('[destination.device]\ncorrupt = "stream"', "5: destination.device.corrupt: scenario: 'stream' has no effect"),
         ("[axes]\nsource.device.load_initial_ms = [0, 9]", "5: axes.source.device.load_initial_ms: source.device.lo"),
-        ("[device]\nstream_version = 3", "5: device.stream_version: must be 1 to 2 (it is 3)"),
+        ("[device]\nstream_version = 4", "5: device.stream_version: must be 1 to 3 (it is 4)"),
+        ("[device]\nreinit_count = 1000001", "5: device.reinit_count: must be 0 to 1000000 (it is 1000001)"),
+        ("[device]\nreinit_count = 1\nreinit_bytes = 4097", "6: device.reinit_bytes: must be 4096 to 1099511627776"),
+        ("[device]\nreinit_bytes = 8192", "5: device.reinit_bytes: scenario: 8192 has no effect with reinit_count = 0"),
+        (
+            '[device]\nreinit_count = 1\nreinit_at = "PRE_COPY_P2P"\nreinit_after_bytes = 8',
+            '7: device.reinit_after_bytes: scenario: 8 has no effect with reinit_at = "PRE_COPY_P2P"',
+        ),
+        (
+            '[device]\nreinit_count = 1\npre_copy = "off"',
+            '5: device.reinit_count: scenario: 1 has no effect with pre_copy = "off"',
+        ),
+        (
+            '[device]\np2p = "off"\np2p_active = "all"',
+            "6: device.p2p_active: scenario: 'all' has no effect with p2p = \"off\"",
+        ),
+        (
+            '[device]\nlog_report = "fail"',
+            "5: device.log_report: scenario: 'fail' has no effect with dirty_tracking = \"off\"",
+        ),
+        (
+            '[device]\ndirty_tracking = "on"\nlog_page_bytes = 12288',
+            "6: device.log_page_bytes: scenario: must be a power of 2 (it is 12288)",
+        ),
+        (
+            "[destination.device]\nreinit_count = 1",
+            "5: destination.device.reinit_count: scenario: 1 has no effect on the destination: it acts on the source's",
+        ),
         (
             '[source.device]\nother_version = "read"',
             "5: source.device.other_version: scenario: 'read' has no effect on",

@@ -158,6 +158,31 @@ def test_a_driver_that_knows_more_than_one_version() -> None:
         assert (rule.name, case.expectation.verdict) == ("stream-version-read", V.COMPLETED)
 
 
+def test_versions_that_differ_in_nothing_that_is_read_wrong() -> None:
+    """Registers are elsewhere in the first version only: a driver of the second reads a third one right by mistake."""
+    misread = 'destination.device.other_version = "misread"'
+    assert case_with(f"source.device.stream_version = 2, {misread}")[1] is DEFAULT
+    assert case_with(f"source.device.stream_version = 1, {misread}")[1].name == "stream-version-misread"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ("", "no-dirty-tracking"),
+        ('device.dirty_tracking = "on"', ""),
+        ('destination.device.dirty_tracking = "on"', "no-dirty-tracking"),
+        (
+            'device.dirty_tracking = "on", device.properties.x-device-dirty-page-tracking = "off"',
+            "no-dirty-tracking",
+        ),
+    ],
+)
+def test_a_device_that_tracks_dirty_pages_is_no_blocker(changes: str, name: str) -> None:
+    """With enable-migration=auto the source's device has to log its DMA itself, and QEMU to use that."""
+    auto = 'device.properties.enable-migration = "auto"'
+    assert case_with(f"{auto}, {changes}" if changes else auto)[1].name == name
+
+
 @pytest.mark.parametrize(
     ("machine", "name", "pre_copy"),
     [

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scenario files: what they set, and every mistake told with file, line, key and what is allowed."""
 
+import json
 import re
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -184,6 +185,16 @@ def test_every_field_is_a_key() -> None:
     assert left == {"name", "boot_timeout_s", "given_bounds"}
 
 
+NEEDED: dict[str, dict[str, tuple[object, object]]] = {
+    **{name: {"reinit_count": (3, 3)} for name in ("reinit_bytes", "reinit_after_bytes", "reinit_at")},
+    **{
+        name: {"dirty_tracking": ("on", True)}
+        for name in ("log_report", "log_page_bytes", "log_max_ranges", "log_max_pages")
+    },
+}
+"""Knobs without which others have no effect: by name, their words in a file and their values."""
+
+
 @pytest.mark.parametrize("side", ["", "source.", "destination."])
 @pytest.mark.parametrize("knob", [field.name for field in fields(Knobs)])
 def test_every_knob_has_its_effect(knob: str, side: str) -> None:
@@ -193,11 +204,13 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
     others = ""
     if knob in ("other_version", "version_errno"):  # they are about a stream of another version
         source, others = {"stream_version": 1}, "source.device.stream_version = 1, "
+    both = NEEDED.get(knob, {})
+    others += "".join(f"device.{name} = {json.dumps(word)}, " for name, (word, _) in both.items())
     text: str
     expected: object
     match default:
         case bool():
-            text, expected = '"off"', False
+            text, expected = ('"off"', False) if default else ('"on"', True)
         case int() if knob == "stream_version":
             text, expected = "1", 1
         case int():
@@ -206,11 +219,12 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
             text, expected = "[7]", (7,)
         case _:
             words = {"fail_at": "load", "fail_times": "always", "fail_device": "error", "corrupt": "state"}
-            words["other_version"] = "read"
+            words |= {"other_version": "read", "reinit_at": "PRE_COPY_P2P", "p2p_active": "all", "log_report": "fail"}
             text, expected = f'"{words[knob]}"', words[knob]
     if (acts := find_side(knob, expected)) and side not in ("", f"{acts}."):
-        (told,) = fail(f"[{side}device]\n{knob} = {text}\n")
-        assert told.startswith(f"5: {side}device.{knob}: ")
+        table = "".join(f"[device]\n{name} = {json.dumps(word)}\n" for name, (word, _) in both.items())
+        (told,) = fail(f"{table}[{side}device]\n{knob} = {text}\n")
+        assert f": {side}device.{knob}: " in told
         assert f"it acts on the {acts}'s device only" in told
         return
     variant = f'[axes]\n[[axes.it]]\nname = "x"\nset = {{ {others}{side}device.{knob} = {text} }}\n'
@@ -219,7 +233,8 @@ def test_every_knob_has_its_effect(knob: str, side: str) -> None:
         changed = {
             key: value for key, value in asdict(spec.references[0].knobs).items() if value != getattr(Knobs(), key)
         }
-        given = {knob: expected} if side in ("", name) else {}
+        given: dict[str, object] = {knob: expected} if side in ("", name) else {}
+        given |= {name: value for name, (_, value) in both.items()}
         assert changed == given | (source if name == "source." else {})
 
 

@@ -21,6 +21,14 @@ def _meets(other_version: str) -> Callable[[Traits], bool]:
     )
 
 
+def _mixes_up(traits: Traits) -> bool:
+    """Only the first version has registers in other places."""
+    return any(
+        (saved.stream_version == 1) is not (loading.stream_version == 1) and loading.other_version == "misread"
+        for saved, loading in zip(traits.source.devices, traits.destination.devices, strict=False)
+    )
+
+
 def _refuses(traits: Traits) -> bool:
     """With pre-copy the header is sent whether the migration converges or not."""
     return _meets("refused")(traits) and (traits.switches_over or traits.source.pre_copy)
@@ -42,13 +50,13 @@ REFUSED_VERSIONS = (
 READ_VERSIONS = (
     make_rule(
         "stream-version-misread",
-        "The destination's device takes a stream of another version for one of its own.",
+        "The destination's device takes a stream of another version for one of its own, and one of both is the first.",
         V.CHECKS_FAILED,
         checks=(CheckId.DEVICE_SCRATCH,),
         because="neither version, length nor checksum of the stream is wrong: nothing fails, and registers have the "
         "values of others",
         source=_LOAD,
-        when=_meets("misread"),
+        when=_mixes_up,
     ),
     make_rule(
         "stream-version-read",

@@ -269,7 +269,7 @@ def make_side_traits(side: SideSpec, qemu: QemuAbilities | None = None) -> SideT
             properties=frozenset(device.given_properties().items()),
             id=device.id,
             by_machine=_by_machine(side.guest.machine, device, asked),
-            says_it_logs_dma=_says_it_logs_dma(device),
+            says_it_logs_dma=knobs.dirty_tracking or _says_it_logs_dma(device),
         )
         for device, knobs in side.modelled
     )

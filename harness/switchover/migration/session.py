@@ -50,6 +50,7 @@ SETTLED_SAMPLES = 5
 """Half a second: longer than a device takes for one block of 1 MiB, down to 2 MiB/s."""
 SETTLED_RAM = 4 * MIB
 _CANCEL_TIMEOUT_S = 20
+_PUT_AWAY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,20 @@ def migrate(
         return _migrate_over(stream, source, destination, settings, loop, **watchers)
 
 
+def _wait_until_put_away(source: QemuGuest) -> None:
+    """QEMU says that a migration has failed before it has put it away, and rejects another one until then (duplicate
+    yank instance). One that is never put away is rejected.
+    """
+    if not any(event.name == "MIGRATION" for event in source.qmp.events):
+        return
+
+    def is_put_away() -> bool:
+        return all(instance["type"] != "migration" for instance in source.qmp.execute("query-yank"))
+
+    with contextlib.suppress(Deadline):
+        wait_until("the migration before to be put away", is_put_away, timeout=_PUT_AWAY_S)
+
+
 def _migrate_over(
     stream: Stream,
     source: QemuGuest,
@@ -164,6 +179,7 @@ def _migrate_over(
     sides = {"source": source, "destination": destination}
     clocks_before = measure_clocks(source.host, destination.host)
     stream.listen()
+    _wait_until_put_away(source)
     seen = {side: len(guest.qmp.events) for side, guest in sides.items()}
     sampler = Sampler(source.qmp, loop, on_sample)
     course = Course(source, destination, settings, sampler, interventions, seen["source"], on_intervened)

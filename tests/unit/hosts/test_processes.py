@@ -10,11 +10,13 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
 
 from switchover.hosts import processes
+from switchover.hosts.packages import explain_install
 from switchover.hosts.waiting import wait_until
 from switchover.record.errors import CommandFailed, NotReady
 
@@ -264,8 +266,8 @@ def test_closing_a_stream_ends_its_command(word: str) -> None:
 
 
 def test_a_program_that_is_needed() -> None:
-    """A program that is missing is named with what needs it and the package that has it."""
-    assert processes.require_program("sh", needed_to="x", package="dash").endswith("/sh")
-    with pytest.raises(NotReady, match="it is needed to boot lab hosts") as caught:
-        processes.require_program("no-such-program-of-ours", needed_to="boot lab hosts", package="nothing")
-    assert caught.value.fix == "apt-get install nothing"
+    """A program that is missing is named with what needs it and what installs it (packages.txt)."""
+    assert processes.require_program("sh", needed_to="x").endswith("/sh")
+    with mock.patch.dict("os.environ", PATH="/nowhere"), pytest.raises(NotReady, match="to boot lab hosts") as caught:
+        processes.require_program("fish", needed_to="boot lab hosts")
+    assert caught.value.fix == explain_install("fish")

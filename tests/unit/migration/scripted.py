@@ -43,6 +43,8 @@ class Side:
         self.trace = "/dev/null"
         self.ends_on_continue = False
         self.run_state = "running"
+        self.yank: Iterator[list[str]] = iter(())
+        """Types of what ``query-yank`` has, one reply after the other; afterwards nothing."""
         self.on_kill: Callable[[], None] = lambda: None
         self.qmp = ScriptedQmp(
             {
@@ -58,6 +60,7 @@ class Side:
                 "migrate_cancel": self.cancel,
                 "trace-event-set-state": lambda _: {},
                 "query-migrate": self.query,
+                "query-yank": lambda _: [{"type": kind} for kind in next(self.yank, [])],
                 "query-status": lambda _: {"running": self.run_state == "running", "status": self.run_state},
             },
             name,

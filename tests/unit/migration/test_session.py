@@ -10,6 +10,7 @@ from tests.unit.migration.scripted import HostPair
 
 from switchover.hosts.clock import ClockOffset
 from switchover.hosts.host import Host
+from switchover.hosts.qmp import Event
 from switchover.hosts.waiting import paced
 from switchover.migration import session, watch
 from switchover.migration.session import (
@@ -35,6 +36,30 @@ def test_the_order_with_settle() -> None:
     ]
     assert result.status == "completed"
     assert set(result.clocks) == {"source", "destination"}
+
+
+def test_a_migration_before_is_put_away_first() -> None:
+    """A QEMU that has failed one, and is still about to put it away, is not told to start another; one that never was
+    in a migration is not even asked.
+    """
+    pair = HostPair("active", "completed")
+    pair.source.events.append(Event("MIGRATION", {"status": "failed"}, 0, 0))
+    pair.source.yank = iter([["chardev", "migration"], ["migration"], ["chardev"], ["migration"]])
+    assert pair.migrate(MigrationSettings(settle=False)).status == "completed"
+    assert next(pair.source.yank) == ["migration"], "it was asked until there was no migration left"
+    first = HostPair("active", "completed")
+    first.source.yank = iter([["migration"]])
+    assert first.migrate(MigrationSettings(settle=False)).status == "completed"
+    assert next(first.source.yank) == ["migration"]
+
+
+def test_one_that_is_never_put_away_is_qemus_to_reject(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait has an end, and the migration is tried: what QEMU says of it is told."""
+    monkeypatch.setattr(session, "_PUT_AWAY_S", 0.1)
+    pair = HostPair("active", "completed")
+    pair.source.events.append(Event("MIGRATION", {"status": "failed"}, 0, 0))
+    pair.source.yank = itertools.repeat(["migration"])
+    assert pair.migrate(MigrationSettings(settle=False)).status == "completed"
 
 
 def test_the_order_without_settle() -> None:

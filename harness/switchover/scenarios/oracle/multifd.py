@@ -65,7 +65,7 @@ def _loads_late(source: str, destination: str) -> Callable[[Traits], bool]:
 
 def _overflows(traits: Traits) -> bool:
     """Whether the destination may hold back less than a single buffer that comes."""
-    return any(0 < _read_size(there.property_of(QUEUE_LIMIT, "")) < BUFFER for _, there in _list_transferring(traits))
+    return any(0 < _read_size(there.property_of(QUEUE_LIMIT, "")) <= BUFFER for _, there in _list_transferring(traits))
 
 
 def _read_size(text: str) -> int:

@@ -22,8 +22,8 @@ _SHOW = "\x18\x18"  # Ctrl-X twice, which is bound to a widget that writes the l
 def place(with_pytest: Environment, tmp_path: Path) -> Path:
     """A directory with a file of cases, and ``programs`` with the command and with the shell code of it."""
     (tmp_path / "mine.toml").touch()
-    (tmp_path / "with blank").mkdir()
     for folder in ("programs", "with blank"):
+        (tmp_path / folder).mkdir()
         (tmp_path / folder / "switchover").symlink_to(with_pytest.python.parent / "switchover")
     for shell in ("zsh", "fish"):
         done = with_pytest.run("switchover", "completion", shell, directory=tmp_path)

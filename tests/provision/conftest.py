@@ -89,7 +89,7 @@ class Ansible:
 
     def play(self, playbook: str, *options: str, check: bool = True, **variables: object) -> Completed:
         words = ["-i", str(self.directory / "hosts.json"), "--extra-vars", json.dumps(variables), *options]
-        program = processes.require_program("ansible-playbook", needed_to="apply the role", package="ansible-core")
+        program = processes.require_program("ansible-playbook", needed_to="apply the role")
         env = {
             **outer_environment(),
             "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from tests.unit.builders import make_record
-from tests.unit.report.test_gate import make_experiment, make_repeats, make_runs
+from tests.unit.report.test_comparison import make_experiment
+from tests.unit.report.test_gate import make_repeats, make_runs
 from tests.unit.report.test_markdown import OURS, TEXTS, find_long, list_headings, list_markup
 from tests.unit.runs import make_line, make_run
 

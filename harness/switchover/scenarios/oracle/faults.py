@@ -142,9 +142,9 @@ DEVICE_FAULTS = (
         "A device says that it logs its DMA, QEMU is to ask it, and the host's kernel has no CONFIG_IOMMUFD_DRIVER.",
         V.FAILED,
         "source",
-        says="Failed to get DMA logging report",
+        reason="ram_save_setup failed: Operation not supported|Failed to get DMA logging report",
         because="logging is started without an error, and without that option, as in Debian's kernels, every report of "
-        "dirty pages is EOPNOTSUPP; what a host's kernel has of it a case does not know",
+        "dirty pages is EOPNOTSUPP, which fails RAM's setup; what a host's kernel has of it a case does not know",
         source="Linux 6.12, include/linux/iova_bitmap.h; drivers/vfio/vfio_main.c: "
         "vfio_ioctl_device_feature_logging_report; QEMU 10.0, hw/vfio/container-base.c",
         when=lambda traits: traits.source.any_device(lambda device: device.logs_dma),

@@ -118,7 +118,7 @@ def read_mirror() -> Mirror:
         raise NotReady(
             "This machine's apt is not configured with a Debian mirror; images are made of Debian packages.",
             why=f"this is {distribution.title}" if distribution.id != "debian" else "",
-            fix="set SWITCHOVER_MIRROR to the address of a Debian mirror (https://www.debian.org/mirror/list)",
+            fix="set SWITCHOVER_MIRROR to the address of a Debian mirror, as http://HOST/debian",
         )
     return Mirror(*chosen, tuple(options))
 

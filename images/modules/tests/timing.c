@@ -15,7 +15,9 @@
 /*
  * A rate or a delay makes things take so long, and no less; a machine that is
  * busy with other things makes one try take longer. So what counts of several
- * tries is the quickest, which must be neither too quick nor too slow.
+ * tries is the quickest, which must be neither too quick nor too slow. Each is
+ * timed from before its stream began: a user who comes late finds the device
+ * ahead (refdev_stream_pace), so a part of a stream can look too quick.
  */
 #define TRIES 5
 
@@ -27,8 +29,8 @@ struct timed {
 enum {
 	PRE_COPY_READ,
 	STOP_COPY_READ,
-	FIRST_WRITE,
-	WRITE,
+	INITIAL_WRITE,
+	WHOLE_WRITE,
 	ARCS,
 	TIMED
 };
@@ -64,21 +66,21 @@ static void try_times(struct timed *timed, uint8_t *buf)
 	keep_quickest(&timed[PRE_COPY_READ], start);
 	set_knob("save_bytes_per_sec", 50000000);
 	usleep(200000);
-	must(&dev, STATE(STOP_COPY), &none);
 	start = now_ms();
+	must(&dev, STATE(STOP_COPY), &none);
 	size += read_all(fd, buf + size, 64 * MIB, 65536, &error);
 	keep_quickest(&timed[STOP_COPY_READ], start);
 	close(fd);
 
 	set_knob("load_bytes_per_sec", 40000000);
 	set_knob("load_initial_ms", 300);
+	start = now_ms();
 	must(&dev, STATE(RESUMING), &fd);
-	start = now_ms();
 	write_all(fd, buf, 10000000, 50000);
-	keep_quickest(&timed[FIRST_WRITE], start);
-	start = now_ms();
+	keep_quickest(&timed[INITIAL_WRITE], start);
+	/* From the same start: the device makes up for what it overslept. */
 	write_all(fd, buf + 10000000, 10000000, 300000);
-	keep_quickest(&timed[WRITE], start);
+	keep_quickest(&timed[WHOLE_WRITE], start);
 	close(fd);
 
 	set_knob("state_change_ms", 50);
@@ -116,13 +118,13 @@ static void test_times(void)
 			.what = "10 MB at 50 MB/s in stop-copy, after a pause",
 			.expected = 200,
 		},
-		[FIRST_WRITE] = {
+		[INITIAL_WRITE] = {
 			.what = "10 MB at 40 MB/s and 300 ms to load them",
 			.expected = 550,
 		},
-		[WRITE] = {
-			.what = "10 MB at 40 MB/s",
-			.expected = 250,
+		[WHOLE_WRITE] = {
+			.what = "20 MB at 40 MB/s and 300 ms to load half of them",
+			.expected = 800,
 		},
 		[ARCS] = {
 			.what = "three arcs of 50 ms",

@@ -43,7 +43,7 @@ from switchover.runner.listener import RunListener
 from switchover.runner.side import Side, exchange_devices, start_side
 from switchover.runner.verdict import judge_attempt
 from switchover.scenarios.case import AnyDevice, Case, DeviceSpec, SideSpec, in_order, side_in_order
-from switchover.scenarios.oracle import choose_rule, make_traits
+from switchover.scenarios.oracle import choose_rule, find_named_rule, make_traits
 
 _NEEDED_BY = {PLACE_CANARY: Need.MEMORY, TAKEN: Need.DRIVER}
 """What a guest of the user lacks that cannot do what it was told."""
@@ -357,8 +357,13 @@ def _make_last(departure: Departure, scene: Scene, status: str | None) -> None:
 
 
 def find_why_not_again(case: Case) -> str:
-    """Why the guest of a case cannot migrate even if all is in order, as far as the oracle knows; empty: it can."""
-    expectation = choose_rule(make_traits(in_order(case))).expectation
+    """Why the guest of a case cannot migrate even if all is in order, as far as the oracle and the case's author know,
+    whose scenario may name a rule that depends on the hosts; empty: it can.
+    """
+    traits = make_traits(in_order(case))
+    expectation = choose_rule(traits).expectation
+    if expectation.verdict is VerdictName.COMPLETED and (named := find_named_rule(case.expectation, traits)):
+        expectation = named.expectation
     return "" if expectation.verdict is VerdictName.COMPLETED else f"it cannot complete: {expectation.because}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from switchover.record.record import VerdictName
 from switchover.scenarios.case import Case
+from switchover.scenarios.expectation import Expectation
 from switchover.scenarios.oracle.blocked import BLOCKED, BLOCKERS
 from switchover.scenarios.oracle.capabilities import REFUSED_CAPABILITIES, UNLIKE_CAPABILITIES
 from switchover.scenarios.oracle.convergence import CONVERGENCE
@@ -144,6 +145,16 @@ def choose_chain_rule(case: Case, qemus: Sequence[Qemus | None] = ()) -> Rule:
         if rule.expectation.verdict is not VerdictName.COMPLETED:
             return replace(rule, expectation=replace(rule.expectation, hop=number))
     return DEFAULT if len({rule.name for rule in rules}) > 1 else rules[0]
+
+
+def find_named_rule(expectation: Expectation, traits: Traits) -> Rule | None:
+    """Of the rules that hold only where a scenario names them, the one that an expectation is from, if it fits."""
+    wanted = (expectation.verdict, expectation.side, expectation.reason)
+    for rule in ORACLE:
+        own = rule.expectation
+        if not rule.automatic and (own.verdict, own.side, own.reason) == wanted and rule.condition(traits):
+            return rule
+    return None
 
 
 def find_rule(name: str) -> Rule | None:

@@ -108,8 +108,9 @@ def _has_other_ids(traits: Traits) -> bool:
     )
 
 
-_SHOWN = ("x-pci-vendor-id", "x-pci-device-id", "x-pci-sub-vendor-id", "x-pci-sub-device-id")
-"""Of vfio-pci: ids in the configuration space, instead of those of the device."""
+_SHOWN = ("x-pci-vendor-id", "x-pci-device-id")
+"""Of vfio-pci: ids in the configuration space, instead of those of the device. Those of the subsystem are not compared:
+hw/pci/pci.c: pci_init_cmask."""
 
 DEVICE_CONFIGURATION = (
     make_rule(

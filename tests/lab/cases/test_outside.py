@@ -25,7 +25,7 @@ def test_the_outside_sees_the_downtime(run_case: CaseRunner) -> None:
     assert numbers["outside.duplicated"].value == 0
     head, *lines = [json.loads(line) for line in (run_case.directory / "outside.jsonl").read_text().splitlines()]
     assert head["period_us"] == PRE_COPY_OFF.heartbeat_us
-    source = [line for line in lines if line["side"] == "source"]
+    source = sorted((line for line in lines if line["side"] == "source"), key=lambda line: line["at_ns"])
     first = min(line["at_ns"] for line in lines if line["side"] == "destination")
     (begin,) = (number for number, line in enumerate(source) if (first - line["at_ns"]) / 1e9 == outside)
     # what the guest sent before it stopped may leave its QEMU in the silence: by its own clock that was before

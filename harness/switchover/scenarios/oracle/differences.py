@@ -99,7 +99,7 @@ OTHER_SECTIONS = (
 
 
 def _has_other_ids(traits: Traits) -> bool:
-    """Whether vfio-pci shows the guest of a side other ids of a device."""
+    """Whether vfio-pci shows the guest of a side another id of a device or its vendor."""
     pairs = zip(traits.source.devices, traits.destination.devices, strict=False)
     return any(
         source.property_of(name, "") != destination.property_of(name, "")
@@ -115,7 +115,7 @@ hw/pci/pci.c: pci_init_cmask."""
 DEVICE_CONFIGURATION = (
     make_rule(
         "other-device-configuration",
-        "vfio-pci shows other ids of a device at the destination (x-pci-device-id and its like).",
+        "vfio-pci shows another id of a device or its vendor at the destination (x-pci-device-id, x-pci-vendor-id).",
         V.FAILED,
         "destination",
         says="Failed to load device config space",
